@@ -1,0 +1,157 @@
+"""SETTINGS: one row per setting; read from the environment and a TOML file, once, at the edge."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from fluxvision.errors import Error
+
+PREFIX = "FLUXVISION_"
+TRUE = frozenset({"1", "true", "yes", "on"})
+FALSE = frozenset({"0", "false", "no", "off"})
+
+Kind = Literal["text", "integer", "number", "switch", "list", "secrets", "path"]
+
+
+class ConfigError(Error):
+    """A setting cannot be used; the message names it."""
+
+    code = "CONFIGURATION"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting. Environment name: FLUXVISION_ and the name in capitals; TOML name: the name."""
+
+    name: str
+    kind: Kind
+    default: Any
+    help: str
+    low: float | None = None
+
+    @property
+    def variable(self) -> str:
+        """The environment variable's name."""
+        return PREFIX + self.name.upper()
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting("host", "text", "127.0.0.1", "Address to listen on."),
+    Setting("port", "integer", 8000, "Port to listen on.", 0),
+    Setting("public_url", "text", "", "Address that clients see, used in links; empty: taken from the request."),
+    Setting("api_keys", "secrets", (), "Keys that may call the API, separated by commas; none: any key, loopback only."),
+    Setting("allow_unauthenticated", "switch", False, "Listen beyond loopback although no key is configured."),
+    Setting("data_dir", "path", "", "Folder for results and uploads; empty: a private folder under the system's temporary one."),
+    Setting("media_ttl", "number", 3600.0, "Seconds that a result link works.", 1),
+    Setting("max_upload_bytes", "integer", 100_000_000, "Largest request body in bytes.", 1),
+    Setting("max_input_pixels", "integer", 100_000_000, "Largest input picture in pixels.", 1),
+    Setting("max_output_pixels", "integer", 400_000_000, "Largest result over HTTP in pixels.", 1),
+    Setting("max_frames", "integer", 1_000, "Most frames an animated input may have (only the first is used).", 1),
+    Setting("workers", "integer", 1, "Pictures that are worked on at the same time.", 1),
+    Setting("queue", "integer", 16, "Requests that may wait for a worker before new ones get 429.", 0),
+    Setting("threads", "integer", 0, "Threads of one picture; 0: one per processor core.", 0),
+    Setting("deadline", "number", 900.0, "Seconds one request may take in all.", 1),
+    Setting("upload_timeout", "number", 30.0, "Seconds without a byte of the body before the request ends with 408.", 0.1),
+    Setting("fetch_timeout", "number", 15.0, "Seconds to fetch a picture given by URL.", 0.1),
+    Setting("allow_private_urls", "switch", False, "Fetch picture URLs from private addresses too."),
+    Setting("drain_timeout", "number", 30.0, "Seconds that running requests get to finish after SIGTERM.", 0),
+    Setting("log_level", "text", "info", "debug, info, warning or error."),
+)
+
+BY_NAME: Mapping[str, Setting] = {row.name: row for row in SETTINGS}
+
+
+class Settings:
+    """The settings by name, read-only; `origin` tells where each came from (default, file, environment, flag)."""
+
+    def __init__(self, values: Mapping[str, Any], origin: Mapping[str, str]) -> None:
+        """Keep checked values; use `load`."""
+        self._values = dict(values)
+        self.origin = dict(origin)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return a setting's value."""
+        try:
+            return self.__dict__["_values"][name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+
+def load(environment: Mapping[str, str] | None = None, flags: Mapping[str, Any] | None = None) -> Settings:
+    """Read the settings: defaults, then the TOML file, then the environment, then command-line flags.
+
+    The file is the one named by FLUXVISION_CONFIG, else ./fluxvision.toml where it exists. Raises `ConfigError`
+    naming the setting for a wrong value and for a name that does not exist.
+    """
+    environment = os.environ if environment is None else environment
+    values = {row.name: row.default for row in SETTINGS}
+    origin = {row.name: "default" for row in SETTINGS}
+    layers = (("file", _file(environment)), ("environment", _environment(environment)), ("flag", dict(flags or {})))
+    for layer, found in layers:
+        for name, raw in found.items():
+            values[name] = _convert(BY_NAME[name], raw)
+            origin[name] = layer
+    return Settings(values, origin)
+
+
+def _file(environment: Mapping[str, str]) -> dict[str, Any]:
+    named = environment.get(PREFIX + "CONFIG")
+    path = Path(named or "fluxvision.toml")
+    if named is None and not path.is_file():
+        return {}
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        message = f"the configuration file cannot be read: {error}"
+        raise ConfigError(message, param="CONFIG") from None
+    _refuse_unknown(found, BY_NAME, "")
+    return found
+
+
+def _environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    found = {key: value for key, value in environment.items() if key.startswith(PREFIX) and key != PREFIX + "CONFIG"}
+    by_variable = {row.variable: row.name for row in SETTINGS}
+    _refuse_unknown(found, by_variable, "")
+    return {by_variable[key]: value for key, value in found.items() if value != ""}
+
+
+def _refuse_unknown(found: Mapping[str, Any], known: Mapping[str, Any], _where: str) -> None:
+    for name in found:
+        if name not in known:
+            message = f"there is no setting {name}; `fluxvision config show` lists them"
+            raise ConfigError(message, param=name)
+
+
+def _convert(row: Setting, raw: Any) -> Any:
+    value = _parse(row, raw)
+    if row.low is not None and value < row.low:
+        message = f"{row.name} must be at least {row.low:g}"
+        raise ConfigError(message, param=row.name)
+    return value
+
+
+def _parse(row: Setting, raw: Any) -> Any:
+    try:
+        match row.kind:
+            case "integer":
+                return int(raw)
+            case "number":
+                return float(raw)
+            case "switch":
+                word = str(raw).lower()
+                if word not in TRUE | FALSE:
+                    raise ValueError
+                return word in TRUE
+            case "list" | "secrets":
+                parts = raw.split(",") if isinstance(raw, str) else raw
+                return tuple(part.strip() for part in parts if part.strip())
+            case "path" | "text":
+                return str(raw)
+    except (ValueError, TypeError):
+        message = f"{row.name} must be a {row.kind}" if row.kind == "secrets" else f"{row.name}: {raw!r} is not a {row.kind}"
+        raise ConfigError(message, param=row.name) from None

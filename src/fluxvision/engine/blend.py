@@ -1,0 +1,111 @@
+"""Tiles become strips of the result: cross-faded in two bands, accumulated in index order, written out row by row.
+
+Two bands: what is smooth fades over the whole overlap, what is fine over its middle quarter, so neither a step nor a
+double texture shows (P. Burt & E. Adelson, 1983). Only overlaps are touched; a tile's inside goes out as it is. The
+order of additions is that of the tile index, so the bytes do not depend on which tile was ready first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fluxvision.engine.grid import Axis, Span
+from fluxvision.engine.resample import Array
+
+Strip = NDArray[np.uint8] | NDArray[np.uint16]
+FINE_SHARE = 0.25
+"""Share of the overlap over which the fine band hands over."""
+
+
+def ramp(length: int, share: float) -> Array:
+    """Return rising weights over `length` pixels, raised cosine over the middle `share`; with its mirror it sums to 1."""
+    position = (np.arange(length) + 0.5) / length
+    position = np.clip((position - 0.5) / share + 0.5, 0.0, 1.0)
+    return (0.5 - 0.5 * np.cos(np.pi * position)).astype(np.float32)
+
+
+def smooth(image: Array, axis: int, radius: int) -> Array:
+    """Return a box average of 2 * radius + 1 pixels along one axis, edges repeated."""
+    if radius < 1:
+        return image
+    pad = [(0, 0)] * image.ndim
+    pad[axis] = (radius + 1, radius)
+    total = np.cumsum(np.pad(image, pad, mode="edge"), axis=axis, dtype=np.float64)
+    size, width = image.shape[axis], 2 * radius + 1
+    upper = np.take(total, np.arange(width, width + size), axis)
+    lower = np.take(total, np.arange(size), axis)
+    return ((upper - lower) / width).astype(np.float32)
+
+
+def fade(tile: Array, axis: int, span: Span) -> None:
+    """Weigh a tile's overlaps along one axis in place: each band by its own ramp."""
+    for length, rising in ((span.rise, True), (span.fall, False)):
+        if not length:
+            continue
+        where: list[slice] = [slice(None)] * tile.ndim
+        where[axis] = slice(0, length) if rising else slice(tile.shape[axis] - length, None)
+        edge = tile[tuple(where)]
+        shape = [1] * tile.ndim
+        shape[axis] = length
+        wide, narrow = (
+            (weights if rising else weights[::-1]).reshape(shape)
+            for weights in (ramp(length, 1.0), ramp(length, FINE_SHARE))
+        )
+        low = smooth(edge, axis, length // 4)
+        edge *= narrow
+        edge += (wide - narrow) * low
+
+
+class Blender:
+    """Takes tiles in index order (rows of tiles, left to right) and hands out finished strips."""
+
+    def __init__(self, rows: Axis, columns: Axis, bands: int, bits: int, emit: Callable[[Strip], None]) -> None:
+        """Start an empty result of `bits` per sample; `emit` gets each strip (rows, width, bands) from top to bottom."""
+        self._rows, self._columns, self._bands, self._emit = rows, columns, bands, emit
+        self._peak = 255 if bits == 8 else 65535
+        self._dtype: type[np.uint8 | np.uint16] = np.uint8 if bits == 8 else np.uint16
+        self._next = 0
+        self._right: Array | None = None
+        self._above: Array | None = None
+        self._below: Array | None = None
+        self._strip: Strip | None = None
+
+    def add(self, tile: Array) -> None:
+        """Add the next tile: float32 (bands, rows, columns) of exactly its spans' lengths. The array is used up."""
+        row, column = divmod(self._next, len(self._columns.spans))
+        down, across = self._rows.spans[row], self._columns.spans[column]
+        self._next += 1
+        fade(tile, 1, down)
+        fade(tile, 2, across)
+        if column == 0:
+            self._start_row(down)
+        if across.rise:
+            tile[:, :, : across.rise] += self._right
+        self._right = tile[:, :, tile.shape[2] - across.fall :].copy() if across.fall else None
+        tile = tile[:, :, : tile.shape[2] - across.fall]
+        left, right = across.start, across.start + tile.shape[2]
+        if down.rise and self._above is not None:
+            tile[:, : down.rise] += self._above[:, :, left:right]
+        if down.fall and self._below is not None:
+            self._below[:, :, left:right] = tile[:, tile.shape[1] - down.fall :]
+            tile = tile[:, : tile.shape[1] - down.fall]
+        assert self._strip is not None  # noqa: S101  _start_row made it
+        self._strip[:, left:right] = self._quantise(tile)
+        if column == len(self._columns.spans) - 1:
+            self._emit(self._strip)
+            self._strip = None
+
+    def _start_row(self, down: Span) -> None:
+        self._above = self._below
+        width = self._columns.target
+        self._below = np.empty((self._bands, down.fall, width), np.float32) if down.fall else None
+        self._strip = np.empty((down.length - down.fall, width, self._bands), self._dtype)
+
+    def _quantise(self, tile: Array) -> Strip:
+        tile *= self._peak
+        tile += 0.5
+        np.clip(tile, 0, self._peak, out=tile)
+        return tile.astype(self._dtype).transpose(1, 2, 0)

@@ -1,0 +1,2 @@
+def deblock(color, quality): return color
+def trust(quality): return 1.0

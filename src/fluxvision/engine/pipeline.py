@@ -1,0 +1,188 @@
+"""One picture from source pixels to finished strips: plan, tiles, detail, colour lock, consistency, blend.
+
+Tiles are independent and each runs on one thread, so the bytes of the result do not depend on how many threads there
+are or which tile is ready first. Memory holds the source, a few tiles and one row of tiles of the result.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from fluxvision.engine import steps
+from fluxvision.engine.backends import BY_NAME, Backend, Detailer, load
+from fluxvision.engine.blend import Blender, Strip
+from fluxvision.engine.grid import Axis, Span, axis, reflect
+from fluxvision.engine.resample import Array, band
+from fluxvision.errors import Cancelled
+from fluxvision.types import Watch
+
+Samples = NDArray[np.uint8] | NDArray[np.uint16]
+
+ORIENTATIONS = 8
+"""A seed turns or mirrors the picture for the detail network: eight honest versions of the same detail."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One enlargement.
+
+    `color` is (rows, columns, 1 or 3) and `alpha` (rows, columns) or None, both uint8 or both uint16. `mask` is float32
+    (rows, columns), 1 where detail may be invented, or None for everywhere. `width` and `height` are the result's,
+    1 to 4 times the source's on each axis. `creativity` is 0 to 1. `trust` (0 to 1) says how far the source's finest
+    detail is real and not compression; 1 for lossless sources.
+    """
+
+    color: Samples
+    width: int
+    height: int
+    alpha: Samples | None = None
+    mask: Array | None = None
+    creativity: float = 0.3
+    seed: int = 0
+    trust: float = 1.0
+    backend: str = "span"
+    threads: int = 0
+    watch: Watch = field(default_factory=Watch)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How it went: the tiling that was used, and seconds by stage."""
+
+    rows: Axis
+    columns: Axis
+    timings: dict[str, float]
+
+
+def amount_of_detail(creativity: float) -> float:
+    """Return the share of the detail network in the blend; the power makes 0.3 a visible half of it."""
+    return float(creativity**0.575) if creativity > 0 else 0.0
+
+
+def plan(request: Request, row: Backend) -> tuple[Axis, Axis]:
+    """Divide the picture into tiles of one shape: (rows, columns)."""
+    height, width = request.color.shape[:2]
+    rows = axis(height, request.height, tile=row.tile, halo=row.halo, overlap=row.overlap)
+    columns = axis(width, request.width, tile=row.tile, halo=row.halo, overlap=row.overlap)
+    return rows, columns
+
+
+def enlarge(request: Request, emit: Callable[[Strip], None]) -> Result:
+    """Enlarge a picture; `emit` gets strips (rows, width, bands) of the source's sample type, top to bottom.
+
+    Bands are the colour channels followed by alpha where there is one. Raises `Cancelled` when the watch says so,
+    `Unavailable` when the backend's weights are missing; an error of `emit` ends the work.
+    """
+    started = time.perf_counter()
+    row = BY_NAME[request.backend]
+    backend = load(request.backend)
+    rows, columns = plan(request, row)
+    bands = request.color.shape[2] + (request.alpha is not None)
+    blender = Blender(rows, columns, bands, request.color.dtype.itemsize * 8, emit)
+    total = len(rows.spans) * len(columns.spans)
+    with threadpool_limits(1, user_api="blas"):
+        for done, tile in enumerate(_tiles(request, row, backend, rows, columns), 1):
+            blender.add(tile)
+            request.watch.progress(done, total)
+    return Result(rows, columns, {"enlarge": time.perf_counter() - started})
+
+
+def _tiles(request: Request, row: Backend, backend: Detailer, rows: Axis, columns: Axis) -> Iterator[Array]:
+    """Yield finished tiles in index order while later ones are at work."""
+    threads = request.threads or os.cpu_count() or 1
+    waiting: deque[Future[Array]] = deque()
+    with ThreadPoolExecutor(threads, thread_name_prefix="tile") as pool:
+        try:
+            for down in rows.spans:
+                for across in columns.spans:
+                    waiting.append(pool.submit(_tile, request, row, backend, (rows, down), (columns, across)))
+                    if len(waiting) > threads + 1:
+                        yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _tile(
+    request: Request, row: Backend, backend: Detailer, vertical: tuple[Axis, Span], horizontal: tuple[Axis, Span]
+) -> Array:
+    """Make one tile: float32 (bands, span rows, span columns)."""
+    if request.watch.cancel.is_set():
+        raise Cancelled("The work was cancelled.")
+    (rows, down), (columns, across) = vertical, horizontal
+    index = np.ix_(
+        reflect(down.source, rows.window, rows.source), reflect(across.source, columns.window, columns.source)
+    )
+    source = _floats(request.color[index].transpose(2, 0, 1))
+    grey = source.shape[0] == 1
+    fine = _detail(request, row, backend, np.repeat(source, 3, axis=0) if grey else source, index)
+    parts = [fine.mean(axis=0, keepdims=True) if grey else fine]
+    if request.alpha is not None:
+        parts.append(_alpha(request.alpha[index], backend, row.factor))
+    fine = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    return _onto(fine, row.factor, vertical, horizontal)
+
+
+def _floats(samples: NDArray[Any]) -> Array:
+    peak = np.float32(255 if samples.dtype == np.uint8 else 65535)
+    return np.ascontiguousarray(samples, np.float32) / peak
+
+
+def _detail(request: Request, row: Backend, backend: Detailer, source: Array, index: tuple[Any, ...]) -> Array:
+    fine = backend.base(source)
+    amount: float | Array = amount_of_detail(request.creativity)
+    if request.mask is not None:
+        allowed = request.mask[index][None]
+        amount = amount * np.clip(steps.expand(allowed, row.factor), 0, 1) if allowed.any() else 0.0
+    if np.any(amount):
+        orientation = request.seed % ORIENTATIONS
+        detail = _turned_back(backend.detail(_turned(source, orientation)), orientation)
+        fine = steps.admit(fine, detail, amount)
+        fine = steps.hold(fine, source, row.factor, iterations=row.iterations, weight=row.consistency * request.trust)
+    return fine
+
+
+def _turned(image: Array, orientation: int) -> Array:
+    turned = np.rot90(image, orientation % 4, axes=(1, 2))
+    return np.ascontiguousarray(turned[:, :, ::-1] if orientation >= ORIENTATIONS // 2 else turned)
+
+
+def _turned_back(image: Array, orientation: int) -> Array:
+    straight = image[:, :, ::-1] if orientation >= ORIENTATIONS // 2 else image
+    return np.ascontiguousarray(np.rot90(straight, -(orientation % 4), axes=(1, 2)))
+
+
+def _alpha(samples: Samples, backend: Detailer, factor: int) -> Array:
+    """Enlarge alpha with the fidelity network, so that its edges are as crisp as the colour's."""
+    alpha = _floats(samples[None])
+    if (alpha == alpha.flat[0]).all():
+        return np.full((1, alpha.shape[1] * factor, alpha.shape[2] * factor), alpha.flat[0], np.float32)
+    return backend.base(np.repeat(alpha, 3, axis=0)).mean(axis=0, keepdims=True)
+
+
+def _onto(fine: Array, factor: int, vertical: tuple[Axis, Span], horizontal: tuple[Axis, Span]) -> Array:
+    """Bring a fine tile onto the pixels of the result: a cut where they coincide, else an anti-aliased Lanczos."""
+    for axis_number, (line, span) in ((1, vertical), (2, horizontal)):
+        size = fine.shape[axis_number]
+        if line.target == line.source * factor:
+            first = span.start - span.source * factor
+            cut = slice(first, first + span.length)
+            fine = fine[:, cut] if axis_number == 1 else fine[:, :, cut]
+            continue
+        ratio = line.source / line.target
+        start = (span.start * line.source / line.target - span.source) * factor
+        matrix = band(size, ratio * factor, start=start, count=span.length, kernel="lanczos")
+        fine = matrix.rows(fine) if axis_number == 1 else matrix.columns(fine)
+    return np.ascontiguousarray(fine)

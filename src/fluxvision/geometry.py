@@ -1,0 +1,144 @@
+"""How large the result is: the six size parameters of a job become one geometry. Pure.
+
+scale_factor, size, aspect_ratio, resolution and fit speak of the same thing, so they are solved together. Two of them
+that disagree are refused, naming both. Nothing that is absent ever shrinks the picture.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil, floor
+
+from fluxvision.errors import InvalidRequest
+from fluxvision.types import Job
+
+RESOLUTIONS = {"1K": 1024, "2K": 2048, "4K": 4096}
+MAX_SIDE = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """The result's size, and the size of the enlarged picture before it is fitted into it.
+
+    `width` × `height` is delivered. The source is enlarged to `inner_width` × `inner_height` (for `stretch` with two
+    factors), then cropped (`cover`) or padded (`pad`) to the result. `factor` is the larger of the two factors;
+    `made_width` × `made_height` is what an engine limited to 1 to `limit` times makes of it, and differs from the inner
+    size where the gateway has to finish by resampling.
+    """
+
+    width: int
+    height: int
+    inner_width: int
+    inner_height: int
+    made_width: int
+    made_height: int
+    factor: float
+    fit: str
+
+    @property
+    def finished(self) -> bool:
+        """Whether what the engine makes is already the result."""
+        return (self.made_width, self.made_height) == (self.width, self.height)
+
+    @property
+    def resampled(self) -> bool:
+        """Whether the gateway finishes by resampling, because the factor is outside the engine's range."""
+        return (self.made_width, self.made_height) != (self.inner_width, self.inner_height)
+
+
+def solve(job: Job, limit: float = 4.0, default_factor: float = 2.0) -> Geometry:
+    """Return the geometry of a job for an engine that enlarges 1 to `limit` times.
+
+    Raises `InvalidRequest` when two parameters disagree or the result has no pixels.
+    """
+    source_width, source_height = job.image.width, job.image.height
+    fit = str(job.values.get("fit", "contain"))
+    box = _box(job, default_factor)
+    if box is None:
+        factor = Fraction(str(job.values.get("scale_factor", default_factor)))
+        inner = _times(source_width, factor), _times(source_height, factor)
+        width, height = inner
+    else:
+        width, height = box
+        inner = _inner(source_width, source_height, width, height, fit)
+        if fit == "contain":
+            width, height = inner
+    made = tuple(
+        min(max(wanted, own), floor(own * limit))
+        for wanted, own in zip(inner, (source_width, source_height), strict=True)
+    )
+    if fit != "stretch" and made != inner:
+        made = _made(source_width, source_height, inner, limit)
+    largest = max(inner[0] / source_width, inner[1] / source_height)
+    return Geometry(width, height, *inner, made[0], made[1], largest, fit)
+
+
+def _times(pixels: int, factor: Fraction) -> int:
+    return max(1, round(pixels * factor))
+
+
+def _made(width: int, height: int, inner: tuple[int, int], limit: float) -> tuple[int, int]:
+    """Keep the picture's own shape when the wanted factor is outside 1 to `limit`."""
+    factor = Fraction(str(limit)) if inner[0] > width * limit or inner[1] > height * limit else Fraction(1)
+    return _times(width, factor), _times(height, factor)
+
+
+def _box(job: Job, default_factor: float) -> tuple[int, int] | None:
+    """Return the box that the caller described, or None when only a factor counts."""
+    values = job.values
+    size = str(values.get("size", "auto"))
+    exact = tuple(int(part) for part in size.split("x")) if "x" in size else None
+    ratio = str(values["aspect_ratio"]) if "aspect_ratio" in values else None
+    if ":" in size:
+        if ratio is not None and _ratio(ratio) != _ratio(size):
+            _disagree("size", "aspect_ratio")
+        ratio = size
+    if exact is not None:
+        _agree_with_exact(job, (exact[0], exact[1]), ratio)
+        return exact[0], exact[1]
+    if ratio is None and "resolution" not in values:
+        return None
+    shape = _ratio(ratio) if ratio is not None else Fraction(job.image.width, job.image.height)
+    if "resolution" in values:
+        if "scale_factor" in values:
+            _disagree("resolution", "scale_factor")
+        longer = RESOLUTIONS[str(values["resolution"])]
+        return (longer, max(1, round(longer / shape))) if shape >= 1 else (max(1, round(longer * shape)), longer)
+    factor = Fraction(str(values.get("scale_factor", default_factor)))
+    width, height = _times(job.image.width, factor), _times(job.image.height, factor)
+    if values.get("fit") == "cover":  # the largest box of this shape inside the enlarged picture
+        return (width, max(1, round(width / shape))) if width / shape <= height else (max(1, round(height * shape)), height)
+    return (width, max(1, ceil(width / shape))) if width / shape >= height else (max(1, ceil(height * shape)), height)
+
+
+def _agree_with_exact(job: Job, exact: tuple[int, int], ratio: str | None) -> None:
+    if ratio is not None and _ratio(ratio) != Fraction(*exact):
+        _disagree("size", "aspect_ratio")
+    if "resolution" in job.values and RESOLUTIONS[str(job.values["resolution"])] != max(exact):
+        _disagree("size", "resolution")
+    if "scale_factor" in job.values:
+        factor = Fraction(str(job.values["scale_factor"]))
+        if exact != (_times(job.image.width, factor), _times(job.image.height, factor)):
+            _disagree("size", "scale_factor")
+
+
+def _ratio(text: str) -> Fraction:
+    width, height = text.split(":")
+    return Fraction(int(width), int(height))
+
+
+def _disagree(first: str, second: str) -> None:
+    message = f"{first} and {second} ask for different sizes; send one of them."
+    raise InvalidRequest(message, param=first)
+
+
+def _inner(source_width: int, source_height: int, width: int, height: int, fit: str) -> tuple[int, int]:
+    """Return the size of the enlarged picture inside (contain, pad), around (cover) or equal to (stretch) the box."""
+    if fit == "stretch":
+        return width, height
+    across, down = Fraction(width, source_width), Fraction(height, source_height)
+    factor = max(across, down) if fit == "cover" else min(across, down)
+    if factor == across:
+        return width, max(1, round(source_height * factor))
+    return max(1, round(source_width * factor)), height

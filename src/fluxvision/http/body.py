@@ -1,0 +1,78 @@
+"""A request's body as chunks, with limits that hold while it arrives, and the form that a body is read into."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from starlette.datastructures import Headers
+from starlette.types import Receive
+
+from fluxvision.errors import Cancelled, InvalidRequest, PayloadTooLarge, UnsupportedMediaType, UploadTooSlow
+
+BYTES_PER_SECOND = 8 * 1024
+"""The slowest upload that is waited for, after a first grace of `idle` seconds."""
+
+
+@dataclass(slots=True)
+class Form:
+    """What the caller sent: fields by name; pictures (`image`, `mask`) as a file here, or as the URL of one."""
+
+    fields: dict[str, Any] = field(default_factory=dict)
+    pictures: dict[str, Path | str] = field(default_factory=dict)
+
+
+def content_type(headers: Headers) -> str:
+    """Return the body's media type; raises for a compressed body."""
+    encoding = headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in {"", "identity"}:
+        raise UnsupportedMediaType("Compressed request bodies are not read; send the body without Content-Encoding.")
+    return headers.get("content-type", "")
+
+
+def check_length(headers: Headers, limit: int) -> None:
+    """Raise `PayloadTooLarge` for an announced length over the limit, before a byte is read."""
+    text = headers.get("content-length")
+    if text is None:
+        return
+    if not (text.isascii() and text.isdigit()):
+        raise InvalidRequest("The Content-Length header is not a number.")
+    if len(text) > len(str(limit)) or int(text) > limit:
+        raise too_large(limit)
+
+
+def too_large(limit: int) -> PayloadTooLarge:
+    """Return the error for a body over the limit."""
+    message = f"The request body is larger than the limit of {limit:,} bytes."
+    return PayloadTooLarge(message)
+
+
+async def chunks(receive: Receive, limit: int, idle: float) -> AsyncIterator[bytes]:
+    """Yield the body as it arrives.
+
+    Raises `PayloadTooLarge` as soon as more than `limit` bytes came, `UploadTooSlow` after `idle` seconds without a
+    byte or where the body is slower than the slowest allowed, and `Cancelled` where the caller goes away.
+    """
+    seen, waited, more = 0, 0.0, True
+    while more:
+        patience = min(idle, idle + seen / BYTES_PER_SECOND - waited)
+        started = time.monotonic()
+        try:
+            async with asyncio.timeout(max(patience, 0.0)):
+                message = await receive()
+        except TimeoutError:
+            raise UploadTooSlow("The request body did not arrive in time.") from None
+        waited += time.monotonic() - started
+        if message["type"] == "http.disconnect":
+            raise Cancelled("The caller went away.")
+        chunk = message.get("body", b"")
+        more = message.get("more_body", False)
+        seen += len(chunk)
+        if seen > limit:
+            raise too_large(limit)
+        if chunk:
+            yield chunk

@@ -1,0 +1,87 @@
+"""The parts that the handlers share, and the requests that run at this moment."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from starlette.types import Receive, Scope, Send
+
+from fluxvision.accounts.keys import Keys
+from fluxvision.config import Settings
+from fluxvision.errors import Unavailable
+from fluxvision.http.logs import Record
+from fluxvision.http.metrics import Metrics
+from fluxvision.http.ports import Gateway, Probe
+from fluxvision.store.guard import Guard
+from fluxvision.store.media import MediaStore
+
+RECORD = "fluxvision.record"
+
+
+@dataclass(slots=True)
+class Running:
+    """The jobs that run now, and whether new ones are still taken."""
+
+    draining: bool = False
+    jobs: set[asyncio.Task[Any]] = field(default_factory=set)
+
+    @contextmanager
+    def job(self) -> Iterator[None]:
+        """Count the current task as a job that a drain waits for; raises `Unavailable` once draining."""
+        if self.draining:
+            raise draining()
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
+        self.jobs.add(task)
+        try:
+            yield
+        finally:
+            self.jobs.discard(task)
+
+    async def drain(self, patience: float) -> int:
+        """Take no more jobs, give the running ones `patience` seconds, then cancel; return how many were cancelled."""
+        self.draining = True
+        jobs = set(self.jobs)
+        if not jobs:
+            return 0
+        _, late = await asyncio.wait(jobs, timeout=patience)
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late, timeout=1.0)
+        return len(late)
+
+
+def draining() -> Unavailable:
+    """Return the error of a server that is about to stop."""
+    return Unavailable("The server is shutting down; try again in a moment.", retry_after=5.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """Everything that a handler may use. `now` is the wall clock."""
+
+    gateway: Gateway
+    settings: Settings
+    probe: Probe
+    keys: Keys
+    media: MediaStore
+    uploads: Path
+    guard: Guard
+    metrics: Metrics
+    log: Any
+    running: Running
+    now: Callable[[], float]
+
+
+Handler = Callable[[Edge, Scope, Receive, Send], Awaitable[None]]
+
+
+def record(scope: Mapping[str, Any]) -> Record:
+    """Return the request's log record."""
+    found: Record = scope[RECORD]
+    return found

@@ -1,0 +1,163 @@
+"""POST /images/edits, from the first header to the last byte."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Coroutine
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+from starlette.datastructures import Headers
+from starlette.types import Receive, Scope, Send
+
+from fluxvision.errors import Busy, Cancelled, InvalidRequest, UnsupportedMediaType
+from fluxvision.http import body, fetch, json_body, multipart_form, respond, sse
+from fluxvision.http.edge import Edge, record
+from fluxvision.http.media import link
+from fluxvision.http.perform import perform
+from fluxvision.http.splice import Body, encode
+from fluxvision.params import FALSE, TRUE
+from fluxvision.types import Delivery, Job, Source, Watch
+
+DRY_RUN = frozenset({"dryrun", "dry_run"})
+WORK = "work"
+
+
+async def edits(edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
+    """Read the request, do the job, answer; whatever happens, its folder is gone afterwards."""
+    headers = Headers(scope=scope)
+    dry = _dry_run(scope["query_string"].decode("latin-1"))
+    media_type = body.content_type(headers)
+    limit = edge.settings.max_upload_bytes
+    body.check_length(headers, limit)
+    with edge.running.job():
+        _check_room(edge)
+        folder = edge.uploads / record(scope).request_id
+        folder.mkdir(mode=0o700)
+        try:
+            form = await _read(media_type, body.chunks(receive, limit, edge.settings.upload_timeout), folder)
+            await _until_gone(receive, _work(edge, scope, send, form, folder, dry=dry))
+        finally:
+            # In the same turn, not in a thread: a cancelled task would not wait for the thread.
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _work(edge: Edge, scope: Scope, send: Send, form: body.Form, folder: Path, *, dry: bool) -> None:
+    job = await _admit(edge, form, folder, record(scope).request_id)
+    record(scope).model = job.model
+    if dry:
+        await _send_body(
+            send, Body((msgspec.json.encode(respond.quote(edge.gateway.quote(job), job.id), enc_hook=str),))
+        )
+        return
+    work = folder / WORK
+    work.mkdir()
+    if job.values.get("stream"):
+        edge.gateway.quote(job)  # what can be refused is refused with a status of its own
+        _check_room(edge)
+        await sse.answer(edge, scope, send, job, work)
+        return
+    delivery = await perform(edge, scope, job, Watch(), work)
+    await _send_body(send, _images(edge, scope, delivery))
+
+
+def _images(edge: Edge, scope: Scope, delivery: Delivery) -> Body:
+    now = edge.now()
+    data: list[dict[str, Any]] = []
+    for picture in delivery.pictures:
+        if delivery.plan.response_format == "b64_json":
+            data.append(respond.item(picture, b64_json=picture.path))
+        else:
+            name = edge.media.put(picture.path, picture.mime, now)
+            data.append(respond.item(picture, url=link(edge, scope, name, now)))
+    return encode(respond.images(delivery, data, int(now)))
+
+
+async def _admit(edge: Edge, form: body.Form, folder: Path, request_id: str) -> Job:
+    settings = edge.settings
+    if "image" not in form.pictures:
+        raise InvalidRequest("image is missing: send the picture to enlarge.", param="image")
+    model = form.fields.pop("model", None)
+    if not isinstance(model, str) or not model.strip():
+        raise InvalidRequest("model is missing: name the model to use.", param="model")
+    sources: dict[str, Source] = {}
+    for name, picture in form.pictures.items():
+        path = folder / name
+        if isinstance(picture, str):
+            reference = folder / f"{name}.fetched"
+            await fetch.resolve(
+                picture,
+                reference,
+                name,
+                guard=edge.guard,
+                limit=settings.max_upload_bytes,
+                patience=settings.fetch_timeout,
+            )
+            path = reference
+        sources[name] = await asyncio.to_thread(edge.probe, path, name)
+    return edge.gateway.admit(model, form.fields, sources["image"], sources.get("mask"), request_id)
+
+
+async def _read(media_type: str, chunks: Any, folder: Path) -> body.Form:
+    match media_type.partition(";")[0].strip().lower():
+        case "multipart/form-data":
+            return await multipart_form.read(media_type, chunks, folder)
+        case "application/json":
+            return await json_body.read(chunks)
+    raise UnsupportedMediaType("The body must be multipart/form-data or application/json.")
+
+
+async def _until_gone(receive: Receive, work: Coroutine[Any, Any, None]) -> None:
+    """Do the work; when the caller goes away, stop it and raise `Cancelled`."""
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_gone(receive))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise Cancelled("The caller went away.")
+        task.result()
+    finally:
+        for each in (task, gone):
+            each.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await each
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _send_body(send: Send, content: Body) -> None:
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(content.length).encode()),
+        (b"cache-control", b"no-store"),
+    ]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    async for chunk in content.chunks():
+        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+def _check_room(edge: Edge) -> None:
+    wait = edge.gateway.full()
+    if wait is not None:
+        raise Busy("The queue is full; try again in a moment.", retry_after=wait)
+
+
+def _dry_run(query: str) -> bool:
+    """Tell whether the query asks for a dry run; `?dryRun` alone does."""
+    for name, value in parse_qsl(query, keep_blank_values=True, max_num_fields=100):
+        if name.lower() in DRY_RUN:
+            word = value.strip().lower()
+            if word in FALSE:
+                return False
+            if word in TRUE or not word:
+                return True
+            raise InvalidRequest("dryRun must be true or false.", param="dryRun")
+    return False

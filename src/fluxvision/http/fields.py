@@ -1,0 +1,69 @@
+"""Form names: which part is which picture, and how `a[b]` and `k[]` become values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from fluxvision.errors import InvalidRequest
+
+PICTURE = re.compile(r"(image|mask)(?:\[\d{0,4}\])?")
+NAME = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")
+MAX_DEPTH = 8
+SHOWN = 64
+
+
+def picture_name(name: str) -> str | None:
+    """Return `image` for image, image[] and image[0], `mask` likewise, None for every other name."""
+    match = PICTURE.fullmatch(name)
+    return match[1] if match else None
+
+
+def shown(name: str) -> str:
+    """Return a caller's field name in a form that is safe to show."""
+    return "".join(character if character.isprintable() else "?" for character in name[:SHOWN])
+
+
+def one_image() -> InvalidRequest:
+    """Return the error for a second picture."""
+    return InvalidRequest("This model takes one image per request; send one `image`.", param="image")
+
+
+def collect(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """Build the fields from the parts of a form, in the notation of OpenAI's SDKs: `k[]` lists, `a[b]` objects.
+
+    Raises `InvalidRequest` naming the field when two parts disagree.
+    """
+    fields: dict[str, Any] = {}
+    for name, value in pairs:
+        match = NAME.fullmatch(name)
+        if match is None:
+            raise _refuse(name, "is not a field name")
+        keys = [match[1], *re.findall(r"\[([^\[\]]*)\]", match[2])]
+        if len(keys) > MAX_DEPTH:
+            raise _refuse(name, "is nested too deeply")
+        _place(fields, keys, value, name)
+    return fields
+
+
+def _place(fields: dict[str, Any], keys: list[str], value: str, name: str) -> None:
+    target: Any = fields
+    for key, following in zip(keys, [*keys[1:], None], strict=True):
+        if isinstance(target, list):
+            if key or following is not None:
+                raise _refuse(name, "mixes a list with something else")
+            target.append(value)
+            return
+        if not isinstance(target, dict) or not key:
+            raise _refuse(name, "is given twice with different values")
+        if following is None:
+            if target.setdefault(key, value) != value:
+                raise _refuse(name, "is given twice with different values")
+            return
+        target = target.setdefault(key, [] if following == "" else {})
+
+
+def _refuse(name: str, reason: str) -> InvalidRequest:
+    message = f"{shown(name)} {reason}."
+    return InvalidRequest(message, param=shown(name))

@@ -1,0 +1,116 @@
+"""The outermost layer: request ids, common headers, the one error body, a log line and numbers for every request."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from typing import Any
+
+import msgspec
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from fluxvision.errors import Cancelled, Error, InternalError, InvalidRequest, MethodNotAllowed, NotFound
+from fluxvision.http.edge import RECORD, draining
+from fluxvision.http.logs import Record, trace
+from fluxvision.http.metrics import Metrics
+from fluxvision.http.respond import error_body, error_headers
+
+NO_ROUTE = "(none)"
+
+
+def request_id(milliseconds: int) -> str:
+    """Return a new id that sorts by time: a UUID of version 7 behind `req_`."""
+    value = milliseconds << 80 | secrets.randbits(80)
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    return f"req_{value:032x}"
+
+
+class Frame:
+    """Wraps the whole application; nothing below it has to know that a request can fail."""
+
+    def __init__(self, app: ASGIApp, log: Any, metrics: Metrics) -> None:
+        """Wrap `app`."""
+        self._app = app
+        self._log = log
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request to its end, whatever happens."""
+        if scope["type"] != "http":
+            return
+        started = time.perf_counter()
+        record = scope[RECORD] = Record(request_id(time.time_ns() // 1_000_000))
+        status = 0
+
+        async def framed(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                _common_headers(MutableHeaders(scope=message), record, time.perf_counter() - started)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, framed)
+        except asyncio.CancelledError:
+            # The drain's patience is over. The task ends here, so the cancellation has served its purpose.
+            status = status or await _answer(framed, draining(), "")
+        except Cancelled as error:
+            status = status or error.status
+        except Exception as error:  # noqa: BLE001 - the last line of defence
+            failure, allow = _translate(error)
+            if isinstance(failure, InternalError) and not isinstance(error, Error):
+                self._log.error("unexpected", request_id=record.request_id, trace=trace(error))
+            status = status or await _answer(framed, failure, allow)
+        seconds = time.perf_counter() - started
+        route = getattr(scope.get("route"), "path", NO_ROUTE)
+        self._metrics.request(route, status, seconds)
+        self._log.info(
+            "request",
+            method=scope["method"],
+            route=route,
+            status=status,
+            ms=round(seconds * 1000, 1),
+            request_id=record.request_id,
+            model=record.model,
+            provider=record.provider,
+            cost_micros=record.cost,
+        )
+
+
+def _common_headers(headers: MutableHeaders, record: Record, seconds: float) -> None:
+    headers["x-request-id"] = record.request_id
+    headers["x-fluxvision-request-id"] = record.request_id
+    headers["openai-processing-ms"] = str(round(seconds * 1000))
+    headers.setdefault("x-content-type-options", "nosniff")
+    if record.provider is not None:
+        headers["x-fluxvision-provider"] = record.provider
+    if record.model is not None:
+        headers["x-fluxvision-model"] = record.model
+
+
+def _translate(error: Exception) -> tuple[Error, str]:
+    """Return the error that the caller sees, and the methods that the address takes where that is the point."""
+    if isinstance(error, Error):
+        return error, ""
+    if isinstance(error, HTTPException):
+        if error.status_code == NotFound.status:
+            return NotFound("There is nothing at this address."), ""
+        if error.status_code == MethodNotAllowed.status:
+            allow = (error.headers or {}).get("Allow", "")
+            return MethodNotAllowed(f"This address takes {allow} only."), allow
+        return InvalidRequest("The request cannot be understood."), ""
+    return InternalError("Something went wrong on this server."), ""
+
+
+async def _answer(send: Send, error: Error, allow: str) -> int:
+    """Send an error as the whole response."""
+    body = msgspec.json.encode(error_body(error))
+    headers = {**error_headers(error, allow), "content-length": str(len(body))}
+    raw = [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": error.status, "headers": raw})
+    await send({"type": "http.response.body", "body": body})
+    return error.status

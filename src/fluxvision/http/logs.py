@@ -1,0 +1,59 @@
+"""One JSON line per request on standard error. Never a key, a prompt, a query, a picture or its name."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import MutableMapping
+from dataclasses import dataclass
+from pathlib import Path
+from traceback import walk_tb
+from typing import Any, TextIO
+
+import msgspec
+import structlog
+
+LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+
+@dataclass(slots=True)
+class Record:
+    """What a request's line says beside its address; the handlers fill it in."""
+
+    request_id: str
+    model: str | None = None
+    provider: str | None = None
+    cost: int | None = None
+
+
+def logger(level: str, stream: TextIO | None = None) -> Any:
+    """Return a logger that writes JSON lines; `level` is one of debug, info, warning, error."""
+    return structlog.wrap_logger(
+        structlog.WriteLogger(stream or sys.stderr),
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(serializer=_dump),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS.get(level, LEVELS["info"])),
+        cache_logger_on_first_use=False,
+    )
+
+
+def trace(error: BaseException) -> list[str]:
+    """Return an unexpected error as its types and places in the code.
+
+    The messages of exceptions are left out like their locals: they may quote a prompt, a key or a path.
+    """
+    lines: list[str] = []
+    following: BaseException | None = error
+    while following is not None:
+        lines.append(type(following).__qualname__)
+        for frame, number in walk_tb(following.__traceback__):
+            code = frame.f_code
+            lines.append(f"{Path(code.co_filename).name}:{number} {code.co_qualname}")
+        following = following.__cause__ or following.__context__
+    return lines
+
+
+def _dump(event: MutableMapping[str, Any], **_options: Any) -> str:
+    return msgspec.json.encode(event, enc_hook=str).decode()

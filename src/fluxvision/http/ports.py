@@ -1,0 +1,46 @@
+"""What the HTTP edge asks of the rest of the house."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from fluxvision.rules import Model
+from fluxvision.types import Delivery, Job, Quote, Source, Watch
+
+
+class Gateway(Protocol):
+    """The flow from a job to a delivery."""
+
+    @property
+    def models(self) -> tuple[Model, ...]:
+        """The catalogue."""
+
+    def full(self) -> float | None:
+        """Return the seconds after which a place may be free, None where there is one now."""
+
+    def find(self, model: str) -> tuple[Model, str | None, str]:
+        """Return the model, the pinned provider and the name as written; raises `ModelNotFound`."""
+
+    def admit(self, model: str, fields: Mapping[str, Any], image: Source, mask: Source | None, request_id: str) -> Job:
+        """Return the checked job; raises `InvalidRequest` naming the parameter at fault."""
+
+    def quote(self, job: Job) -> Quote:
+        """Return what the job would cost; raises what `run` would raise before it starts."""
+
+    async def run(self, job: Job, watch: Watch, folder: Path) -> Delivery:
+        """Do the job; result files lie in `folder`."""
+
+    def preview(self, job: Job, folder: Path) -> Path:
+        """Return a small picture that shows roughly what the result will be."""
+
+    async def ping(self) -> Mapping[str, bool]:
+        """Return which providers are ready."""
+
+    async def aclose(self) -> None:
+        """Free everything."""
+
+
+Probe = Callable[[Path, str], Source]
+"""Read a picture file's header; raises `InvalidRequest` or `PayloadTooLarge` naming the parameter."""

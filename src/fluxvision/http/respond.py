@@ -1,0 +1,121 @@
+"""What goes out: a delivery as OpenAI's images response, a quote as the dry run's, an error as the one error body."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from fluxvision.errors import AuthenticationFailed, Error, MethodNotAllowed
+from fluxvision.money import CURRENCY, dollars
+from fluxvision.types import Delivery, Line, Picture, Quote
+
+# Clients that check the response strictly know no other values; the true size is always in the metadata.
+OPENAI_SIZES = frozenset({"1024x1024", "1024x1536", "1536x1024"})
+
+
+def images(delivery: Delivery, data: Sequence[Mapping[str, Any]], created: int) -> dict[str, Any]:
+    """Return the body of a finished request; `data` holds one link or file per picture."""
+    body: dict[str, Any] = {
+        "id": delivery.job.id,
+        "created": created,
+        "output_format": delivery.pictures[0].format,
+        "data": list(data),
+        "metadata": metadata(delivery),
+    }
+    if size(delivery.pictures[0]) in OPENAI_SIZES:
+        body["size"] = size(delivery.pictures[0])
+    return body
+
+
+def item(picture: Picture, **where: Any) -> dict[str, Any]:
+    """Return one entry of `data`."""
+    return where if picture.revised_prompt is None else {**where, "revised_prompt": picture.revised_prompt}
+
+
+def metadata(delivery: Delivery) -> dict[str, Any]:
+    """Return who made the pictures, at what cost, how well, and what became of every parameter."""
+    first = delivery.pictures[0]
+    ours: dict[str, Any] = {
+        "model": delivery.job.model,
+        "executed_model": f"{delivery.provider}/{delivery.upstream}",
+        "provider": delivery.provider,
+        "provider_name": delivery.provider_name,
+        "cost": dollars(delivery.cost),
+        "cost_currency": CURRENCY,
+        "size": size(first),
+        "attempts": [
+            {
+                "provider": attempt.provider,
+                "outcome": attempt.outcome,
+                "duration": round(attempt.duration, 3),
+                "cost": dollars(attempt.cost),
+                **({} if attempt.upstream_id is None else {"upstream_id": attempt.upstream_id}),
+            }
+            for attempt in delivery.attempts
+        ],
+        "normalization": receipt(delivery.receipt),
+        "failures": list(delivery.failures),
+        "fidelity": None if first.fidelity is None else dataclasses.asdict(first.fidelity),
+        "seed": first.seed,
+        "timings": dict(delivery.timings),
+    }
+    if len(delivery.pictures) > 1:
+        ours["seeds"] = [picture.seed for picture in delivery.pictures]
+    return {**delivery.details, **ours}
+
+
+def receipt(lines: Iterable[Line]) -> list[dict[str, Any]]:
+    """Return the receipt: one entry per parameter."""
+    return [
+        {
+            "parameter": line.parameter,
+            "mode": line.mode,
+            "from": line.sent,
+            "to": line.became,
+            "note": line.note,
+            "honoured": line.honoured,
+        }
+        for line in lines
+    ]
+
+
+def quote(found: Quote, request_id: str) -> dict[str, Any]:
+    """Return the body of a dry run; money in micro-dollars."""
+    return {
+        "id": request_id,
+        "estimated": True,
+        "model": found.model,
+        "provider": found.provider,
+        "total_cost_micros": found.total,
+        "currency": CURRENCY,
+        "size": f"{found.width}x{found.height}",
+        "components": [dataclasses.asdict(part) for part in found.components],
+        "normalization": receipt(found.receipt),
+    }
+
+
+def error_body(error: Error) -> dict[str, Any]:
+    """Return OpenAI's error body."""
+    return {"error": {"message": error.message, "type": error.type, "param": error.param, "code": error.code}}
+
+
+def error_headers(error: Error, allow: str = "") -> dict[str, str]:
+    """Return the headers that tell a client whether and when to try again."""
+    headers = {"content-type": "application/json", "cache-control": "no-store"}
+    if not error.retryable:
+        headers["x-should-retry"] = "false"
+    if error.retry_after is not None:
+        headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
+        headers["retry-after-ms"] = str(max(1, math.ceil(error.retry_after * 1000)))
+    if isinstance(error, AuthenticationFailed):
+        headers["www-authenticate"] = "Bearer"
+    if isinstance(error, MethodNotAllowed) and allow:
+        headers["allow"] = allow
+    return headers
+
+
+def size(picture: Picture) -> str:
+    """Return a picture's size in OpenAI's notation."""
+    return f"{picture.width}x{picture.height}"

@@ -1,0 +1,142 @@
+"""The ASGI application: one list of routes, three layers around it, and what lives as long as it does."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import TextIO
+
+from starlette.routing import BaseRoute, Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from fluxvision.accounts.keys import Keys
+from fluxvision.config import Settings
+from fluxvision.http import edits, health, logs, media, models
+from fluxvision.http.auth import Gate
+from fluxvision.http.edge import Edge, Handler, Running
+from fluxvision.http.frame import Frame
+from fluxvision.http.metrics import Metrics
+from fluxvision.http.ports import Gateway, Probe
+from fluxvision.imaging import Limits, probe
+from fluxvision.store.guard import OPEN, Guard
+from fluxvision.store.media import MediaStore
+from fluxvision.store.workspace import open_workspace
+from fluxvision.types import Source
+
+SWEEP_SECONDS = 30.0
+PREFIXES = ("/openai/v1", "/v1")
+API: tuple[tuple[str, str, Handler], ...] = (
+    ("POST", "/images/edits", edits.edits),
+    ("GET", "/models", models.listing),
+    ("GET", "/models/{id:path}", models.one),
+)
+SITE: tuple[tuple[str, str, Handler], ...] = (
+    ("GET", "/media/{name}", media.media),
+    ("GET", "/healthz", health.alive),
+    ("GET", "/readyz", health.ready),
+    ("GET", "/metrics", health.metrics),
+)
+
+
+class App:
+    """An ASGI application that can also be asked to stop taking work."""
+
+    def __init__(self, asgi: ASGIApp, running: Running) -> None:
+        """Serve `asgi`."""
+        self._asgi = asgi
+        self._running = running
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request or the lifespan."""
+        await self._asgi(scope, receive, send)
+
+    async def drain(self, patience: float) -> int:
+        """Refuse new jobs, wait for the running ones, then cancel them; return how many were cancelled."""
+        return await self._running.drain(patience)
+
+
+def build(
+    gateway: Gateway,
+    settings: Settings,
+    *,
+    pages: Sequence[BaseRoute] = (),
+    guard: Guard | None = None,
+    read: Probe | None = None,
+    now: Callable[[], float] = time.time,
+    stream: TextIO | None = None,
+) -> App:
+    """Put the edge together. `pages` are further routes, tried last; log lines go to `stream` (standard error)."""
+    workspace = open_workspace(settings.data_dir)
+    edge = Edge(
+        gateway=gateway,
+        settings=settings,
+        probe=read or _probe(settings),
+        keys=Keys(settings.api_keys, secrets.token_bytes(32)),
+        media=MediaStore(workspace.media, settings.media_ttl, workspace.secret),
+        uploads=workspace.uploads,
+        guard=guard or (OPEN if settings.allow_private_urls else Guard()),
+        metrics=Metrics(settings.workers),
+        log=logs.logger(settings.log_level, stream),
+        running=Running(),
+        now=now,
+    )
+
+    @asynccontextmanager
+    async def lifespan(_app: object) -> AsyncIterator[None]:
+        sweeper = asyncio.create_task(_sweep(edge))
+        try:
+            yield
+        finally:
+            sweeper.cancel()
+            with suppress(asyncio.CancelledError):
+                await sweeper
+            await gateway.aclose()
+            workspace.close()
+
+    rows = [*((method, prefix + path, run) for prefix in PREFIXES for method, path, run in API), *SITE]
+    routes = [Route(path, _Endpoint(edge, run), methods=[method]) for method, path, run in rows]
+    router = Router([*routes, *pages], redirect_slashes=False, lifespan=lifespan)
+    framed = Frame(Gate(router, edge.keys, settings), edge.log, edge.metrics)
+    return App(_Split(framed, router), edge.running)
+
+
+class _Endpoint:
+    """A handler with the edge in its hand."""
+
+    def __init__(self, edge: Edge, handler: Handler) -> None:
+        self._run = partial(handler, edge)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._run(scope, receive, send)
+
+
+class _Split:
+    """Requests pass all layers; the lifespan goes to the router at once; web sockets go nowhere."""
+
+    def __init__(self, framed: ASGIApp, router: Router) -> None:
+        self._framed = framed
+        self._router = router
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope.setdefault("app", self)  # makes the router raise for a wrong address or method instead of answering
+        await (self._router if scope["type"] == "lifespan" else self._framed)(scope, receive, send)
+
+
+def _probe(settings: Settings) -> Probe:
+    limits = Limits(bytes=settings.max_upload_bytes, pixels=settings.max_input_pixels, frames=settings.max_frames)
+
+    def read(path: Path, param: str) -> Source:
+        return probe(path, limits, param)
+
+    return read
+
+
+async def _sweep(edge: Edge) -> None:
+    while True:
+        await asyncio.to_thread(edge.media.sweep, edge.now())
+        await asyncio.sleep(min(SWEEP_SECONDS, edge.settings.media_ttl))

@@ -1,0 +1,153 @@
+"""stream=true: OpenAI's typed events, with progress as comments that SDKs do not see."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from starlette.types import Scope, Send
+
+from fluxvision.errors import Error, InternalError
+from fluxvision.http import respond
+from fluxvision.http.edge import Edge, draining
+from fluxvision.http.logs import trace
+from fluxvision.http.media import link
+from fluxvision.http.perform import perform
+from fluxvision.http.splice import Body, encode
+from fluxvision.types import Delivery, Job, Watch
+
+KEEP_ALIVE = 10.0
+END = {"type": "http.response.body", "body": b""}
+PARTIAL = "image_edit.partial_image"
+COMPLETED = "image_edit.completed"
+JPEG = b"\xff\xd8"
+HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache, no-store"),
+    (b"x-accel-buffering", b"no"),
+]
+# The words that OpenAI's events must have; token counts do not exist here.
+COMMON = {"background": "auto", "quality": "auto"}
+USAGE = {
+    "input_tokens": 0,
+    "output_tokens": 0,
+    "total_tokens": 0,
+    "input_tokens_details": {"image_tokens": 0, "text_tokens": 0},
+}
+
+
+class Progress:
+    """The newest `done/total`, set from any thread, waited for in the loop."""
+
+    def __init__(self) -> None:
+        """Belong to the running loop."""
+        self._loop = asyncio.get_running_loop()
+        self.changed = asyncio.Event()
+        self.text = ""
+
+    def __call__(self, done: int, total: int) -> None:
+        """Note how far the work is."""
+        self.text = f"progress {done}/{total}"
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(self.changed.set)
+
+
+async def answer(edge: Edge, scope: Scope, send: Send, job: Job, work: Path) -> None:
+    """Run the job and tell it as it goes; an error after the first byte becomes an event."""
+    progress = Progress()
+    task = asyncio.ensure_future(perform(edge, scope, job, Watch(progress=progress), work))
+    await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
+    try:
+        await _comment(send, "started")
+        if job.values.get("partial_images"):
+            await _send(send, await _preview(edge, job, work))
+        while not task.done():
+            await _wait(task, progress.changed)
+            if progress.changed.is_set():
+                progress.changed.clear()
+                await _comment(send, progress.text)
+            elif not task.done():
+                await _comment(send, "keep-alive")
+        delivery = task.result()
+        for number in range(len(delivery.pictures)):
+            await _send(send, _completed(edge, scope, delivery, number))
+    except asyncio.CancelledError:
+        if edge.running.draining:
+            await _send(send, _failed(draining()))
+            await send(END)
+        raise
+    except Exception as error:  # noqa: BLE001 - the status line is sent, only an event can tell
+        if not isinstance(error, Error):
+            edge.log.error("unexpected", request_id=job.id, trace=trace(error))  # noqa: TRY400 - its text stays unsaid
+        await _send(send, _failed(error if isinstance(error, Error) else InternalError("Something went wrong.")))
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError, Exception):
+            await task
+    await send(END)
+
+
+async def _wait(task: asyncio.Future[Delivery], changed: asyncio.Event) -> None:
+    """Return when the task is done, progress was made, or a keep-alive is due."""
+    news = asyncio.ensure_future(changed.wait())
+    try:
+        waiting: set[asyncio.Future[Any]] = {task, news}
+        await asyncio.wait(waiting, timeout=KEEP_ALIVE, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        news.cancel()
+
+
+async def _preview(edge: Edge, job: Job, work: Path) -> Body:
+    path = await asyncio.to_thread(edge.gateway.preview, job, work)
+    with path.open("rb") as file:
+        found = "jpeg" if file.read(len(JPEG)) == JPEG else "png"
+    event = {
+        **COMMON,
+        "type": PARTIAL,
+        "b64_json": path,
+        "created_at": int(edge.now()),
+        "size": "auto",
+        "output_format": found,
+        "partial_image_index": 0,
+    }
+    return _event(PARTIAL, event)
+
+
+def _completed(edge: Edge, scope: Scope, delivery: Delivery, number: int) -> Body:
+    picture = delivery.pictures[number]
+    now = edge.now()
+    event: dict[str, Any] = {
+        **COMMON,
+        **respond.item(picture, b64_json=picture.path),
+        "type": COMPLETED,
+        "id": delivery.job.id,
+        "created_at": int(now),
+        "size": respond.size(picture) if respond.size(picture) in respond.OPENAI_SIZES else "auto",
+        "output_format": picture.format,
+        "usage": USAGE,
+        "metadata": respond.metadata(delivery),
+    }
+    if delivery.plan.response_format == "url":
+        name = edge.media.put(picture.path, picture.mime, now)
+        event |= {"b64_json": edge.media.path(name), "url": link(edge, scope, name, now)}
+    return _event(COMPLETED, event)
+
+
+def _event(name: str, event: dict[str, Any]) -> Body:
+    return encode(event, before=f"event: {name}\ndata: ".encode(), after=b"\n\n")
+
+
+def _failed(error: Error) -> Body:
+    return Body((b"event: error\ndata: " + msgspec.json.encode(respond.error_body(error)) + b"\n\n",))
+
+
+async def _comment(send: Send, text: str) -> None:
+    await send({"type": "http.response.body", "body": f": {text}\n\n".encode(), "more_body": True})
+
+
+async def _send(send: Send, event: Body) -> None:
+    async for chunk in event.chunks():
+        await send({"type": "http.response.body", "body": chunk, "more_body": True})

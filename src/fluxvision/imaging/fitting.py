@@ -1,0 +1,52 @@
+"""Brings finished pixels to an exact box: contain, cover, pad or stretch, in one streaming pass."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+
+from fluxvision.errors import InternalError
+from fluxvision.imaging.encode import open_raster
+from fluxvision.imaging.vips import translated
+from fluxvision.types import Fit, Raster
+
+
+def fitted(raster: Raster, fit: Fit, target: Path) -> Raster:
+    """Write the raster, fitted, as another raw file. Reduction and enlargement are Lanczos, alpha-aware.
+
+    `cover` crops around the centre; `pad` surrounds with transparency, which a format without alpha shows as white.
+    Raises `InternalError`.
+    """
+    with translated(InternalError("The finished pixels could not be fitted.")):
+        image = open_raster(raster)
+        inner_width, inner_height = inner_size(raster.width, raster.height, fit)
+        if (inner_width, inner_height) != (raster.width, raster.height):
+            image = image.thumbnail_image(inner_width, height=inner_height, size="force").cast(image.format)
+        if fit.mode == "cover":
+            left, top = (inner_width - fit.width) // 2, (inner_height - fit.height) // 2
+            image = image.crop(left, top, fit.width, fit.height)
+        elif fit.mode == "pad" and (inner_width, inner_height) != (fit.width, fit.height):
+            if not image.hasalpha():
+                image = image.bandjoin(255 if raster.bits == 8 else 65535)  # noqa: PLR2004
+            left, top = (fit.width - inner_width) // 2, (fit.height - inner_height) // 2
+            image = image.embed(left, top, fit.width, fit.height, extend="black")
+        image.cast("uchar" if raster.bits == 8 else "ushort").rawsave(str(target))  # noqa: PLR2004
+    return Raster(target, image.width, image.height, image.bands, raster.bits)
+
+
+def inner_size(width: int, height: int, fit: Fit) -> tuple[int, int]:
+    """Return the picture's own size inside (contain, pad), around (cover) or equal to (stretch) the box.
+
+    A result that is off the box by rounding alone is taken as the box.
+    """
+    if fit.mode == "stretch" or (fit.mode == "contain" and abs(width * fit.height - height * fit.width) < width + height):
+        return fit.width, fit.height
+    across, down = Fraction(fit.width, width), Fraction(fit.height, height)
+    factor = max(across, down) if fit.mode == "cover" else min(across, down)
+    inner = max(1, round(width * factor)), max(1, round(height * factor))
+    if fit.mode == "cover":
+        return max(inner[0], fit.width), max(inner[1], fit.height)
+    return min(inner[0], fit.width), min(inner[1], fit.height)
+
+

@@ -1,0 +1,174 @@
+"""The picture formats as rows: how each is recognised, read and written, and what it can hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One format. `loader` and `saver` are libvips operations; a loader None is read by this package itself.
+
+    `max_side` is the longest side that can be written; `max_pixels` keeps the savers that need the whole picture in
+    memory (13 to 20 bytes a pixel) below 2 GB; `bits` the most bits of a sample, `profile` whether a colour
+    profile can be kept, `quality` the default quality (None: the format has none). A format without `saver` is only
+    read.
+    """
+
+    name: str
+    label: str
+    mime: str
+    extension: str
+    magic: Callable[[bytes], bool]
+    loader: str | None
+    load: Mapping[str, Any] = field(default_factory=dict)
+    saver: str | None = None
+    lossless: bool = False
+    max_side: int = 0
+    max_pixels: int = 0
+    bits: int = 8
+    alpha: bool = True
+    profile: bool = True
+    quality: int | None = None
+
+    @property
+    def writable(self) -> bool:
+        """Whether a result can be delivered in this format."""
+        return self.saver is not None
+
+
+def _starts(*signatures: bytes) -> Callable[[bytes], bool]:
+    return lambda head: head.startswith(signatures)
+
+
+def _webp(head: bytes) -> bool:
+    return head[:4] == b"RIFF" and head[8:12] == b"WEBP"
+
+
+def brands(head: bytes) -> tuple[bytes, ...]:
+    """Return the brands of an ISO media file, the major one first; empty for any other file."""
+    if head[4:8] != b"ftyp":
+        return ()
+    end = min(int.from_bytes(head[:4], "big"), len(head))
+    return (head[8:12], *(head[at : at + 4] for at in range(16, end - 3, 4)))
+
+
+def _avif(head: bytes) -> bool:
+    return any(brand in {b"avif", b"avis"} for brand in brands(head))
+
+
+_BMP_HEADERS = {12, 40, 52, 56, 64, 108, 124}
+
+
+def _bmp(head: bytes) -> bool:
+    return head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in _BMP_HEADERS
+
+
+# "error" refuses a file that ends early or is corrupt; a warning (an odd field) does not make a picture unusable.
+_STRICT = {"fail_on": "error"}
+
+FORMATS: tuple[Format, ...] = (
+    Format(
+        name="png",
+        label="PNG",
+        mime="image/png",
+        extension="png",
+        magic=_starts(b"\x89PNG\r\n\x1a\n"),
+        loader="pngload",
+        load=_STRICT,
+        saver="pngsave",
+        lossless=True,
+        max_side=1_000_000,
+        max_pixels=10_000_000_000,
+        bits=16,
+    ),
+    Format(
+        name="jpeg",
+        label="JPEG",
+        mime="image/jpeg",
+        extension="jpg",
+        magic=_starts(b"\xff\xd8\xff"),
+        loader="jpegload",
+        load=_STRICT,
+        saver="jpegsave",
+        max_side=65_535,
+        max_pixels=65_535 * 65_535,
+        alpha=False,
+        quality=92,
+    ),
+    Format(
+        name="webp",
+        label="WebP",
+        mime="image/webp",
+        extension="webp",
+        magic=_webp,
+        loader="webpload",
+        load=_STRICT,
+        saver="webpsave",
+        max_side=16_383,
+        max_pixels=134_217_728,
+        quality=90,
+    ),
+    Format(
+        name="gif",
+        label="GIF",
+        mime="image/gif",
+        extension="gif",
+        magic=_starts(b"GIF87a", b"GIF89a"),
+        loader="gifload",
+        load=_STRICT,
+        saver="gifsave",
+        max_side=65_535,
+        max_pixels=100_000_000,
+        profile=False,
+    ),
+    Format(
+        name="avif",
+        label="AVIF",
+        mime="image/avif",
+        extension="avif",
+        magic=_avif,
+        loader="heifload",
+        load=_STRICT,
+        saver="heifsave",
+        max_side=16_384,
+        max_pixels=67_108_864,
+        bits=12,
+        quality=75,
+    ),
+    Format(
+        name="tiff",
+        label="TIFF",
+        mime="image/tiff",
+        extension="tiff",
+        magic=_starts(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
+        loader="tiffload",
+        load=_STRICT,
+        saver="tiffsave",
+        lossless=True,
+        max_side=1_000_000,
+        max_pixels=10_000_000_000,
+        bits=16,
+    ),
+    Format(name="bmp", label="BMP", mime="image/bmp", extension="bmp", magic=_bmp, loader=None, lossless=True),
+)
+
+HEAD = 512
+"""Bytes of a file's beginning that `sniff` wants to see."""
+
+ACCEPTED = "PNG, JPEG, WebP, GIF, AVIF, TIFF or BMP"
+
+
+def find(name: str) -> Format:
+    """Return the row of this name; raises KeyError."""
+    for row in FORMATS:
+        if row.name == name:
+            return row
+    raise KeyError(name)
+
+
+def sniff(head: bytes) -> Format | None:
+    """Return the format that a file with this beginning has, whatever its name or declared type; None if unknown."""
+    return next((row for row in FORMATS if row.magic(head)), None)

@@ -1,0 +1,88 @@
+"""Walks the chunks of a PNG file and refuses those that inflate to far more than they hold."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from os import SEEK_CUR
+from pathlib import Path
+from typing import BinaryIO
+
+MAX_CHUNKS = 100_000
+MAX_INFLATED = 16_000_000
+_STEP = 1 << 12  # deflate grows by 1032 at most: a step makes 4 MB
+_SIGNATURE = 8
+_CHUNK_HEAD = 8  # length and type
+_IHDR = 13
+_COMPRESSED_TEXT = b"\x01"
+
+
+class Bomb(Exception):
+    """The file's text or profile chunks ask for more memory than any picture needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """Width and height in pixels as IHDR has them, and the frames of an animation (1 for a still picture)."""
+
+    width: int
+    height: int
+    frames: int
+
+
+def inspect(path: Path) -> Header | None:
+    """Read the chunk headers; None where the file does not begin with a whole IHDR. Raises Bomb.
+
+    Compressed text and profiles are inflated piece by piece and thrown away, at most `MAX_INFLATED` bytes in all.
+    """
+    with path.open("rb") as file:
+        head = file.read(_SIGNATURE + _CHUNK_HEAD + _IHDR)
+        if len(head) < _SIGNATURE + _CHUNK_HEAD + _IHDR or head[12:16] != b"IHDR":
+            return None
+        file.seek(4, SEEK_CUR)  # checksum
+        frames = _walk(file)
+    return Header(int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big"), frames)
+
+
+def _walk(file: BinaryIO) -> int:
+    frames, budget = 1, MAX_INFLATED
+    for _ in range(MAX_CHUNKS):
+        head = file.read(_CHUNK_HEAD)
+        if len(head) < _CHUNK_HEAD or head[4:] == b"IEND":
+            return frames
+        length, kind = int.from_bytes(head[:4], "big"), head[4:]
+        end = file.tell() + length + 4
+        if kind == b"acTL":
+            frames = max(1, int.from_bytes(file.read(4), "big"))
+        elif kind in {b"tEXt", b"eXIf"}:
+            budget -= length
+        elif kind in {b"zTXt", b"iTXt", b"iCCP"}:
+            budget -= length + _inflated(_stream(kind, file.read(min(length, MAX_INFLATED))), budget)
+        if budget < 0:
+            raise Bomb
+        file.seek(end)
+    raise Bomb
+
+
+def _stream(kind: bytes, content: bytes) -> bytes:
+    """Return the zlib stream inside a zTXt, iCCP or iTXt chunk; empty where its text is plain."""
+    _, _, rest = content.partition(b"\0")
+    if kind != b"iTXt":
+        return rest[1:]
+    if rest[:1] != _COMPRESSED_TEXT:
+        return b""
+    _, _, rest = rest[2:].partition(b"\0")  # language
+    return rest.partition(b"\0")[2]  # translated keyword
+
+
+def _inflated(stream: bytes, budget: int) -> int:
+    """Return how many bytes a zlib stream holds, counting no further than just past `budget`."""
+    inflater, total = zlib.decompressobj(), 0
+    try:
+        for at in range(0, len(stream), _STEP):
+            total += len(inflater.decompress(stream[at : at + _STEP]))
+            if inflater.eof or total > budget:
+                break
+    except zlib.error:  # libpng skips such a chunk
+        return total
+    return total

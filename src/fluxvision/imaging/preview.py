@@ -1,0 +1,33 @@
+"""A quick look at a picture and at what it says of itself, without decoding it at full size where that is avoidable."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fluxvision.imaging import formats, loading, metadata
+from fluxvision.imaging.reading import readable
+from fluxvision.types import Metadata, Raster, Source
+
+
+def describe(source: Source, param: str = "image") -> Metadata:
+    """Return a probed picture's metadata, upright; raises InvalidRequest naming `param`."""
+    row = formats.find(source.format)
+    with readable(row, param):
+        return metadata.read(loading.working(loading.opened(source.path, row), source), source)
+
+
+def preview(source: Source, width: int, height: int, target: Path, param: str = "image") -> Raster:
+    """Write a plainly resampled picture of about `width` × `height` as a raw file; raises InvalidRequest.
+
+    8 bits per sample; the result is in the picture's own colours.
+    """
+    row = formats.find(source.format)
+    with readable(row, param):
+        image = loading.working(loading.opened(source.path, row), source)
+        if source.orientation != 1:
+            image = image.copy_memory().autorot()
+        image = image.thumbnail_image(width, height=height, size="force")
+        if image.format == "ushort":
+            image = (image / 257 + 0.5).cast("uchar")  # noqa: PLR2004
+        image.cast("uchar").rawsave(str(target))
+    return Raster(target, width, height, image.bands, 8)

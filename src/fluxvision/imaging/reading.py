@@ -1,0 +1,25 @@
+"""Turns the ways in which a file can be damaged into one sentence for the caller."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pyvips
+
+from fluxvision.errors import InvalidRequest
+from fluxvision.imaging import bmp
+from fluxvision.imaging.formats import Format
+
+
+@contextmanager
+def readable(row: Format, param: str) -> Iterator[None]:
+    """Raise InvalidRequest naming `param` where a file that begins as this format cannot be read."""
+    try:
+        yield
+    except bmp.Unreadable as cause:
+        message = f"{param}: {cause}."
+        raise InvalidRequest(message, param=param) from cause
+    except pyvips.Error as cause:
+        message = f"{param}: this {row.label} file is damaged or truncated."
+        raise InvalidRequest(message, param=param) from cause

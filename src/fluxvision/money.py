@@ -1,0 +1,22 @@
+"""Money is an integer number of micro-dollars (1e-6 USD)."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+CURRENCY = "USD"
+MICROS_PER_DOLLAR = 1_000_000
+
+
+def micros(dollars: str) -> int:
+    """Return a price written in dollars ("0.10") as micro-dollars; raises ValueError for a finer or negative price."""
+    exact = Decimal(dollars) * MICROS_PER_DOLLAR
+    if exact != exact.to_integral_value() or exact < 0:
+        message = f"not a price in whole micro-dollars: {dollars}"
+        raise ValueError(message)
+    return int(exact)
+
+
+def dollars(amount: int) -> float:
+    """Return micro-dollars as a JSON number of dollars."""
+    return amount / MICROS_PER_DOLLAR

@@ -1,0 +1,147 @@
+"""The interpreter of the table: one Job and one Offer become a Call, a Plan and a receipt. Pure.
+
+Three laws: rows apply in the table's order, not the request's; two writers of one slot agree or the request is refused
+naming both; defaults come last and fill only free slots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from fluxvision.catalog.common import SIZE_WORDS, out_of_range
+from fluxvision.errors import InvalidRequest
+from fluxvision.geometry import solve
+from fluxvision.params import PARAMS, Param
+from fluxvision.rules import Converted, Emulated, Offer, Passthrough, Renamed, Rule
+from fluxvision.types import Call, Job, Line, Plan, Source
+
+STRENGTH = ("passthrough", "renamed", "converted", "emulated")
+PLAN_FIELDS = frozenset(row.name for row in fields(Plan))
+
+
+@dataclass(slots=True)
+class _Slots:
+    """What is written so far, and which parameter wrote it."""
+
+    kind: str
+    values: dict[str, Any] = field(default_factory=dict)
+    writers: dict[str, str] = field(default_factory=dict)
+
+    def write(self, slot: str, value: Any, parameter: str, *, default: bool) -> None:
+        if slot in self.values:
+            if default:
+                return
+            if self.values[slot] != value:
+                first = self.writers[slot]
+                message = f"{first} and {parameter} ask for different things; send one of them."
+                raise InvalidRequest(message, param=parameter)
+        self.values[slot] = value
+        self.writers[slot] = parameter
+
+
+def badge(rules: Sequence[Rule]) -> str:
+    """Return the mode of a parameter: the strongest of its rules."""
+    return max((rule.mode for rule in rules), key=STRENGTH.index)
+
+
+def normalize(job: Job, offer: Offer) -> tuple[Call, Plan, tuple[Line, ...]]:
+    """Translate a job for one offer.
+
+    Raises `InvalidRequest` when two parameters disagree, or under `strict` when one cannot be honoured exactly.
+    """
+    body, plan = _Slots("body"), _Slots("plan")
+    lines: dict[str, Line] = {}
+    for default in (False, True):
+        for param, value in _values(job, default=default):
+            rules = offer.rules[param.name]
+            became = [_apply(rule, param, value, job, (body, plan), default=default) for rule in rules]
+            if default and all(part is None for part in became):
+                continue  # neither given nor decided by anyone
+            lines[param.name] = _line(param, value, rules, became, job, default=default)
+    for name, extra in job.extras.items():
+        body.write(name, extra, name, default=False)
+        lines[name] = Line(name, "passthrough", extra, extra, "Unknown here; sent on unchanged.")
+    receipt = tuple(lines[name] for name in [row.name for row in PARAMS if row.name in lines] + list(job.extras))
+    if job.values.get("strict"):
+        _refuse_unhonoured(receipt)
+    seed = body.values.get("seed")
+    call = Call(offer.provider, offer.upstream, body.values, job.image, job.mask, seed)
+    return call, Plan(**{k: v for k, v in plan.values.items() if k in PLAN_FIELDS}), receipt
+
+
+def _values(job: Job, *, default: bool) -> Iterator[tuple[Param, Any]]:
+    """Yield the rows that the caller gave, or those left to their defaults, in the table's order."""
+    given: dict[str, Any] = {**job.values, "image": job.image}
+    if job.mask is not None:
+        given["mask"] = job.mask
+    sized = any(name in given for name in SIZE_WORDS if name != "fit")
+    for param in PARAMS:
+        if default and param.name not in given:
+            if param.name == "scale_factor" and sized and given.get("size") != "auto":
+                continue
+            yield param, param.default
+        elif not default and param.name in given:
+            yield param, given[param.name]
+
+
+def _apply(
+    rule: Rule, param: Param, value: Any, job: Job, slots: tuple[_Slots, _Slots], *, default: bool
+) -> Any:
+    body, plan = slots
+    if isinstance(value, Source):
+        return "sent"
+    match rule:
+        case Passthrough(sent=True):
+            if value is not None:
+                body.write(param.name, value, param.name, default=default)
+            return value
+        case Passthrough():
+            return None
+        case Renamed(to=to):
+            if value is not None:
+                body.write(to, value, param.name, default=default)
+            return value
+        case Converted(to=to, using=using):
+            if value is None:
+                return None
+            converted = using(value, job)
+            body.write(to, converted, param.name, default=default)
+            return converted
+        case Emulated(by=by, using=using):
+            planned = value if using is None else using(value, job)
+            if planned is not None:
+                plan.write(by, planned, param.name, default=default)
+            return planned
+
+
+def _line(param: Param, value: Any, rules: Sequence[Rule], became: Sequence[Any], job: Job, *, default: bool) -> Line:
+    notes = [rule.note for rule in rules if not isinstance(rule, Renamed) and rule.note]
+    honoured = True
+    ignored = all(isinstance(rule, Passthrough) and not rule.sent for rule in rules)
+    if not default and ignored:
+        honoured = value in ("", "auto", None)
+    if param.name in SIZE_WORDS and not default:
+        beyond = out_of_range(solve(job))
+        if beyond and param.name != "fit":
+            notes, honoured = [beyond[0].upper() + beyond[1:] + "."], beyond.startswith("less")
+    shown = [_shown(part) for part in became if part is not None]
+    result = shown[0] if len(shown) == 1 else shown or None
+    sent = None if default else ("picture" if isinstance(value, Source) else value)
+    return Line(param.name, badge(rules), sent, result, " ".join(notes), honoured)
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return "x".join(str(part) for part in value)
+    if hasattr(value, "mode") and hasattr(value, "width"):
+        return f"{value.mode} {value.width}x{value.height}"
+    return value
+
+
+def _refuse_unhonoured(receipt: Sequence[Line]) -> None:
+    for line in receipt:
+        if not line.honoured:
+            message = f"{line.parameter} cannot be honoured exactly, and strict is set: {line.note}"
+            raise InvalidRequest(message, param=line.parameter)

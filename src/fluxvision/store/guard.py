@@ -1,0 +1,115 @@
+"""The address guard: connections made for a caller's URL reach public addresses only, checked when they are made.
+
+The check sits in the socket factory, after name resolution, so a name that resolves anew, a redirect or an address
+written in an odd way cannot get around it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import yarl
+from aiohttp.abc import AbstractResolver
+
+from fluxvision.errors import InvalidRequest
+
+PORTS = frozenset({80, 443, 8080, 8443})
+MAX_URL = 8192
+GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+ISATAP = frozenset({0x00005EFE, 0x02005EFE})
+
+# Ranges that `is_global` of some supported Python versions takes for public, and ranges that carry an IPv4 address
+# inside an IPv6 one: no picture is served from there, and a router may unwrap them into the private network.
+REFUSED = tuple(
+    ipaddress.ip_network(text)
+    for text in (
+        "0.0.0.0/8",
+        "100.64.0.0/10",
+        "192.0.0.0/24",
+        "192.88.99.0/24",
+        "198.18.0.0/15",
+        "224.0.0.0/4",
+        "240.0.0.0/4",
+        "2001::/23",
+        "2001:db8::/32",
+        "2002::/16",
+        "3fff::/20",
+    )
+)
+
+
+class Refused(OSError):
+    """The address is not a public one."""
+
+
+def is_public(text: str) -> bool:
+    """Tell whether an IP address is publicly routable; addresses that wrap an IPv4 address count as that address."""
+    address = ipaddress.ip_address(text.partition("%")[0])
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+        elif address in NAT64:
+            address = ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
+        elif address not in GLOBAL_UNICAST or (int(address) >> 32) & 0xFFFF_FFFF in ISATAP:
+            return False
+    if any(address.version == network.version and address in network for network in REFUSED):
+        return False
+    return address.is_global and not address.is_multicast
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """Which addresses and ports a caller's URL may lead to. `ports` None allows every port."""
+
+    allowed: Callable[[str], bool] = is_public
+    ports: frozenset[int] | None = PORTS
+    resolver: AbstractResolver | None = None
+
+    def check(self, text: str, param: str) -> yarl.URL:
+        """Return the parsed URL; raises `InvalidRequest` for a form that is never fetched."""
+        reason = self._refusal(text)
+        if reason:
+            message = f"{param}: the URL {reason}."
+            raise InvalidRequest(message, param=param)
+        return yarl.URL(text)
+
+    def _refusal(self, text: str) -> str:
+        if len(text) > MAX_URL:
+            return f"is longer than {MAX_URL:,} characters"
+        if not text.isprintable() or any(character in text for character in ' \\<>"'):
+            return "holds characters that a URL may not hold"
+        try:
+            url = yarl.URL(text)
+            port = url.port
+        except ValueError:
+            return "cannot be read"
+        ports = self.ports
+        refusals = (
+            (url.scheme not in {"http", "https"}, "must begin with http:// or https://"),
+            (not url.host, "has no host"),
+            (url.raw_user is not None or url.raw_password is not None, "must not hold a user name or password"),
+            (ports is not None and port not in ports, f"must use one of the ports {sorted(ports or ())}"),
+        )
+        return next((reason for refused, reason in refusals if refused), "")
+
+    def connector(self) -> aiohttp.TCPConnector:
+        """Return a connector whose every connection passes the guard."""
+        return aiohttp.TCPConnector(
+            socket_factory=self._socket, resolver=self.resolver, use_dns_cache=False, force_close=True
+        )
+
+    def _socket(self, info: tuple[Any, Any, int, str, tuple[Any, ...]]) -> socket.socket:
+        family, kind, protocol, _, address = info
+        if not self.allowed(str(address[0])):
+            raise Refused("not a public address")
+        return socket.socket(family, kind, protocol)
+
+
+OPEN = Guard(allowed=lambda _address: True, ports=None)
+"""No address check: for intranets whose operator asked for it."""

@@ -1,0 +1,88 @@
+"""Result files behind links that nobody can guess and that expire: a folder, an HMAC, a sweep."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import re
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+
+from fluxvision.errors import NotFound
+
+EXTENSIONS: Mapping[str, str] = {
+    "image/png": "png",
+    "image/jpeg": "jpg",
+    "image/webp": "webp",
+    "image/gif": "gif",
+    "image/avif": "avif",
+    "image/tiff": "tif",
+}
+MIMES: Mapping[str, str] = {extension: mime for mime, extension in EXTENSIONS.items()}
+NAME = re.compile(r"[A-Za-z0-9_-]{32}\.(?:" + "|".join(MIMES) + ")")
+EXPIRES = re.compile(r"[0-9]{1,12}")
+GONE = "There is no such file, or its link has expired."
+
+
+class MediaStore:
+    """Keeps files for `ttl` seconds. An id is the file's name: random letters and the extension of its format."""
+
+    def __init__(self, folder: Path, ttl: float, secret: bytes) -> None:
+        """Use `folder`, which is made where it does not exist and belongs to this store alone."""
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.folder = folder
+        self.ttl = ttl
+        self._secret = secret
+
+    def put(self, path: Path, mime: str, now: float) -> str:
+        """Move a finished file into the store, in one step, and return its id."""
+        name = f"{secrets.token_urlsafe(24)}.{EXTENSIONS[mime]}"
+        os.utime(path, (now, now))
+        path.replace(self.folder / name)
+        return name
+
+    def path(self, name: str) -> Path:
+        """Return where a file of the store lies."""
+        return self.folder / name
+
+    def sign(self, name: str, now: float) -> str:
+        """Return the query that opens the file until `ttl` seconds after `now`."""
+        expires = int(now + self.ttl)
+        return f"expires={expires}&signature={self._signature(name, str(expires))}"
+
+    def verify(self, name: str, expires: str, signature: str, now: float) -> tuple[Path, float]:
+        """Return the file and the seconds that its link still works; raises `NotFound` for every other link."""
+        well_formed = NAME.fullmatch(name) and EXPIRES.fullmatch(expires)
+        expected = self._signature(name, expires)
+        if not hmac.compare_digest(expected.encode(), signature.encode(errors="replace")) or not well_formed:
+            raise NotFound(GONE)
+        left = int(expires) - now
+        path = self.folder / name
+        if left <= 0 or not path.is_file():
+            raise NotFound(GONE)
+        return path, left
+
+    def sweep(self, now: float) -> int:
+        """Delete every file whose time is over; return how many there were."""
+        return self._delete(now - self.ttl)
+
+    def purge(self) -> int:
+        """Delete every file; return how many there were."""
+        return self._delete(float("inf"))
+
+    def _delete(self, until: float) -> int:
+        count = 0
+        for path in self.folder.iterdir():
+            try:
+                if path.stat().st_mtime <= until:
+                    path.unlink()
+                    count += 1
+            except FileNotFoundError:  # another process swept it
+                continue
+        return count
+
+    def _signature(self, name: str, expires: str) -> str:
+        message = f"{name}\n{expires}".encode(errors="replace")
+        return hmac.new(self._secret, message, hashlib.sha256).hexdigest()

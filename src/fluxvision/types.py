@@ -1,0 +1,249 @@
+"""The words that modules share: one frozen type per arrow of the flow.
+
+::
+
+    HTTP, CLI ──parse──▶ Job ──route──▶ Offer, …
+                          └──normalize──▶ Call + Plan + receipt
+        Call ──provider.run──▶ Outcome ──postprocess(Plan)──▶ Delivery ──respond──▶ HTTP, CLI
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+Scalar = bool | int | float | str
+"""A public parameter's value after parsing; pictures travel as `Source`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A picture file on this machine whose header was read and found within the limits.
+
+    `width` and `height` are those of the upright picture (EXIF orientation applied). `channels` is 1 or 3 and does not
+    count alpha. `bits` is 8 or 16. `jpeg_quality` is estimated from the quantisation tables, None for other formats.
+    """
+
+    path: Path
+    format: str
+    width: int
+    height: int
+    channels: int
+    alpha: bool
+    bits: int
+    size: int
+    orientation: int = 1
+    frames: int = 1
+    jpeg_quality: int | None = None
+
+    @property
+    def megapixels(self) -> float:
+        """Pixels in millions."""
+        return self.width * self.height / 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Raster:
+    """Finished pixels in a raw file: rows top to bottom, pixels interleaved, samples in native byte order.
+
+    `bands` is 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGB, alpha); `bits` is 8 or 16.
+    """
+
+    path: Path
+    width: int
+    height: int
+    bands: int
+    bits: int
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What a picture says of itself and what an enlargement keeps. Resolution is in pixels per millimetre."""
+
+    icc: bytes | None = None
+    exif: bytes | None = None
+    xmp: bytes | None = None
+    iptc: bytes | None = None
+    resolution: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fidelity:
+    """How well the result, reduced again, agrees with the input.
+
+    `lr_psnr_db` is over all samples (higher is closer, capped at 99), `delta_e` the mean CIEDE2000 colour difference,
+    `seam_ratio` the mean gradient across tile borders over the mean gradient beside them (1.0: invisible), None where
+    there is no border.
+    """
+
+    lr_psnr_db: float
+    seam_ratio: float | None
+    delta_e: float
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What the caller asked for, checked against the public parameters and nothing else.
+
+    `model` is the catalogue's own id, `pin` the provider that the caller insisted on. `values` holds only parameters
+    that the caller gave, `extras` the names that no public parameter has.
+    """
+
+    id: str
+    model: str
+    image: Source
+    values: Mapping[str, Scalar]
+    mask: Source | None = None
+    extras: Mapping[str, Any] = field(default_factory=dict)
+    pin: str | None = None
+    alias: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the receipt: what became of one parameter.
+
+    `mode` is passthrough, renamed, converted or emulated. `sent` is the value as the caller gave it (None for a
+    default), `became` what the provider or the gateway made of it. `honoured` is False where the value had no effect,
+    or not the effect asked for; `strict` refuses those.
+    """
+
+    parameter: str
+    mode: str
+    sent: Any
+    became: Any
+    note: str = ""
+    honoured: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What one provider is asked to do once: its own parameter names, and the pictures."""
+
+    provider: str
+    upstream: str
+    body: Mapping[str, Any]
+    image: Source
+    mask: Source | None
+    seed: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """How provider pixels become exactly `width` × `height`: by `contain`, `cover`, `pad` or `stretch`."""
+
+    width: int
+    height: int
+    mode: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the gateway itself does around a provider; the defaults do nothing."""
+
+    fit: Fit | None = None
+    n: int = 1
+    response_format: str = "url"
+    output_format: str = "png"
+    output_compression: int | None = None
+    strip_metadata: bool = False
+    mask: bool = False
+    stream: bool = False
+    partial_images: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """How a caller follows work and stops it.
+
+    `progress(done, total)` is called from any thread after each tile; setting `cancel` makes the work raise
+    `Cancelled` at the next tile.
+    """
+
+    progress: Callable[[int, int], None] = lambda _done, _total: None
+    cancel: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a provider delivered for one call: pixels, or the file it sent; and what it said about them."""
+
+    picture: Raster | Path
+    seed: int | None = None
+    caption: str | None = None
+    fidelity: Fidelity | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+    timings: Mapping[str, float] = field(default_factory=dict)
+    cost: int = 0
+    upstream_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try at one provider, told truthfully. Duration in seconds, cost in micro-dollars."""
+
+    provider: str
+    outcome: str
+    duration: float
+    cost: int = 0
+    upstream_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One finished picture file in the format asked for."""
+
+    path: Path
+    format: str
+    mime: str
+    width: int
+    height: int
+    revised_prompt: str | None = None
+    seed: int | None = None
+    fidelity: Fidelity | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """Everything the caller gets back: the pictures, who made them, at what cost, and the receipt."""
+
+    job: Job
+    provider: str
+    provider_name: str
+    upstream: str
+    pictures: Sequence[Picture]
+    plan: Plan
+    receipt: Sequence[Line]
+    attempts: Sequence[Attempt]
+    failures: Sequence[str]
+    cost: int
+    details: Mapping[str, Any]
+    timings: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """One line of a quote. Prices and totals in micro-dollars."""
+
+    type: str
+    metric: str
+    quantity: float
+    billable_quantity: float
+    unit_price: int
+    total_cost: int
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """What a job would cost, computed by the code that bills, with the receipt it would have."""
+
+    model: str
+    provider: str
+    total: int
+    components: Sequence[Component]
+    receipt: Sequence[Line]
+    width: int
+    height: int

@@ -1,0 +1,209 @@
+"""A gateway that makes real pictures, slowly or wrongly if asked: what the HTTP edge is tested against.
+
+A job's extras steer it: `tiles` (how many, 4), `tile_seconds` (0), `fail` (busy, upstream, crash, or refuse).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import struct
+import time
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fluxvision import errors
+from fluxvision.config import Settings
+from fluxvision.params import BY_NAME, coerce
+from fluxvision.rules import Converted, Emulated, Model, Offer, Passthrough, Price, Renamed, Rule
+from fluxvision.types import (
+    Attempt,
+    Component,
+    Delivery,
+    Fidelity,
+    Job,
+    Line,
+    Picture,
+    Plan,
+    Quote,
+    Source,
+    Watch,
+)
+
+PRICE = 100_000
+RULES: dict[str, tuple[Rule, ...]] = {
+    "image": (Renamed("picture"),),
+    "prompt": (Passthrough("this provider takes no prompt", sent=False),),
+    "scale_factor": (Renamed("factor"),),
+    "size": (Converted("factor", lambda value, _job: value, note="a factor"), Emulated("fit", note="exact pixels")),
+}
+MODEL = Model(
+    id="flux-vision-upscaler",
+    name="Flux Vision Upscaler",
+    creator="fal-ai",
+    created=1_760_000_000,
+    description="Enlarges pictures.",
+    aliases=("fal-ai/flux-vision-upscaler",),
+    b64_aliases=("gpt-image-1",),
+    tags=("upscaling",),
+    offers=(
+        Offer("embedded", "span", Price("image", 0), RULES),
+        Offer("fal", "fal-ai/flux-vision-upscaler", Price("output_megapixel", PRICE), RULES),
+    ),
+)
+
+
+def png(width: int, height: int, colour: tuple[int, int, int] = (200, 30, 60)) -> bytes:
+    """Return a real PNG of one colour."""
+    rows = (b"\x00" + bytes(colour) * width) * height
+    chunks = (
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),
+        (b"IDAT", zlib.compress(rows)),
+        (b"IEND", b""),
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
+
+
+class Gateway:
+    """The flow, faked: `workers` jobs at once, `queue` more may wait."""
+
+    models = (MODEL,)
+
+    def __init__(self, workers: int = 1, queue: int = 2) -> None:
+        """Begin with nothing to do."""
+        self._places = asyncio.Semaphore(workers)
+        self._room = workers + queue
+        self.inside = 0
+        self.running = 0
+        self.started: list[Job] = []
+        self.cancelled: list[str] = []
+        self.closed = False
+
+    def full(self) -> float | None:
+        """Say when there may be room again."""
+        return 2.0 if self.inside >= self._room else None
+
+    def find(self, model: str) -> tuple[Model, str | None, str]:
+        """Know one model under several names."""
+        pin, slash, rest = model.partition("/")
+        pinned = pin if slash and pin in {offer.provider for offer in MODEL.offers} else None
+        name = rest if pinned else model
+        if name.lower() not in {MODEL.id, *MODEL.aliases, *MODEL.b64_aliases}:
+            message = f"There is no model {model[:64]!r}. Did you mean {MODEL.id}?"
+            raise errors.ModelNotFound(message, param="model")
+        return MODEL, pinned, name
+
+    def admit(self, model: str, fields: Mapping[str, Any], image: Source, mask: Source | None, request_id: str) -> Job:
+        """Coerce by the rows, as the real one does."""
+        found, pin, alias = self.find(model)
+        values = {name: coerce(BY_NAME[name], value) for name, value in fields.items() if name in BY_NAME}
+        return Job(
+            id=request_id,
+            model=found.id,
+            image=image,
+            values={name: value for name, value in values.items() if value is not None},
+            mask=mask,
+            extras={name: value for name, value in fields.items() if name not in BY_NAME},
+            pin=pin,
+            alias=alias,
+        )
+
+    def quote(self, job: Job) -> Quote:
+        """Price the job; `fail=refuse` is refused here, as a strict request would be."""
+        if job.extras.get("fail") == "refuse":
+            raise errors.InvalidRequest("size cannot be honoured exactly.", param="size")
+        width, height = self._size(job)
+        part = Component("output", "output_megapixel", width * height / 1e6, 1.0, PRICE, PRICE)
+        return Quote(job.model, job.pin or "embedded", PRICE, (part,), self._receipt(job), width, height)
+
+    async def run(self, job: Job, watch: Watch, folder: Path) -> Delivery:
+        """Wait for a place, count through the tiles, write the pictures."""
+        if self.full() is not None or job.extras.get("fail") == "busy":
+            raise errors.Busy("The queue is full.", retry_after=2.0)
+        self.inside += 1
+        try:
+            async with self._places:
+                self.running += 1
+                self.started.append(job)
+                try:
+                    return await self._make(job, watch, folder)
+                except asyncio.CancelledError:
+                    self.cancelled.append(job.id)
+                    raise
+                finally:
+                    self.running -= 1
+        finally:
+            self.inside -= 1
+
+    def preview(self, job: Job, folder: Path) -> Path:
+        """Make a small picture."""
+        path = folder / "preview.png"
+        path.write_bytes(png(job.image.width, job.image.height))
+        return path
+
+    async def ping(self) -> Mapping[str, bool]:
+        """Have one provider that is ready and one that is not."""
+        return {"embedded": True, "fal": False}
+
+    async def aclose(self) -> None:
+        """Remember that it was closed."""
+        self.closed = True
+
+    async def _make(self, job: Job, watch: Watch, folder: Path) -> Delivery:
+        started = time.monotonic()
+        match job.extras.get("fail"):
+            case "upstream":
+                raise errors.UpstreamError("Every provider failed.")
+            case "crash":
+                raise ZeroDivisionError("the prompt: " + str(job.values.get("prompt")))
+        tiles = int(job.extras.get("tiles", 4))
+        for number in range(tiles):
+            await asyncio.sleep(float(job.extras.get("tile_seconds", 0)))
+            if watch.cancel.is_set():
+                raise errors.Cancelled("stopped")
+            await asyncio.to_thread(watch.progress, number + 1, tiles)
+        width, height = self._size(job)
+        pictures = []
+        for number in range(int(job.values.get("n", 1))):
+            path = folder / f"{number}.png"
+            path.write_bytes(png(width, height, (number, 30, 60)))
+            fidelity = Fidelity(lr_psnr_db=48.5, seam_ratio=None, delta_e=0.4)
+            pictures.append(Picture(path, "png", "image/png", width, height, "a red square", 7 + number, fidelity))
+        default = "b64_json" if job.alias in MODEL.b64_aliases else "url"
+        plan = Plan(response_format=str(job.values.get("response_format", default)), n=len(pictures))
+        return Delivery(
+            job=job,
+            provider="embedded",
+            provider_name="Embedded",
+            upstream="span",
+            pictures=pictures,
+            plan=plan,
+            receipt=self._receipt(job),
+            attempts=(Attempt("embedded", "ok", time.monotonic() - started),),
+            failures=(),
+            cost=0,
+            details={"caption": "a red square"},
+            timings={"total": 0.1},
+        )
+
+    def _size(self, job: Job) -> tuple[int, int]:
+        factor = float(job.values.get("scale_factor", 2.0))
+        return round(job.image.width * factor), round(job.image.height * factor)
+
+    def _receipt(self, job: Job) -> tuple[Line, ...]:
+        return tuple(Line(name, "passthrough", value, value) for name, value in job.values.items())
+
+
+def make(settings: Settings) -> Gateway:
+    """Make the fake for a served process."""
+    return Gateway(workers=settings.workers, queue=settings.queue)
+
+
+if __name__ == "__main__":
+    from fluxvision import app, config
+
+    app.serve(config.load(dict(os.environ)), make)

@@ -1,0 +1,49 @@
+"""API keys: who is let in, and what is kept."""
+
+from __future__ import annotations
+
+import pytest
+
+from fluxvision.accounts.keys import Keys
+from fluxvision.errors import AuthenticationFailed
+
+PEPPER = b"p" * 32
+KEYS = Keys(["sk-one", "sk-zwölf"], PEPPER)
+
+
+def test_without_keys_everybody_is_let_in():
+    """No configured key: any header passes and names nobody."""
+    for header in (None, b"", b"Bearer x", b"nonsense"):
+        assert Keys([], PEPPER).check(header) is None
+
+
+@pytest.mark.parametrize("header", [b"Bearer sk-one", b"bearer sk-one", b"BEARER  sk-one ", "Bearer sk-zwölf".encode()])
+def test_a_configured_key_opens(header):
+    """The scheme's case and spaces do not matter."""
+    assert KEYS.check(header)
+
+
+def test_a_caller_has_the_same_name_every_time():
+    """A key always names the same caller, another key another one, and no name holds the key."""
+    one, again = KEYS.check(b"Bearer sk-one"), KEYS.check(b"bearer sk-one")
+    other = KEYS.check("Bearer sk-zwölf".encode())
+    assert one == again != other
+    assert "sk" not in one
+
+
+@pytest.mark.parametrize(
+    "header",
+    [None, b"", b"Bearer", b"Bearer ", b"sk-one", b"Basic sk-one", b"Bearer sk-on", b"Bearer sk-onee", b"Bearer sk-one x",
+     b"Bearer \x00", b"Bearer \xff", b"Bearer " + b"k" * 10_000, b"Bearer ' OR 1=1"],
+)  # fmt: skip
+def test_everything_else_does_not(header):
+    """A missing, malformed, unknown or huge key is refused."""
+    with pytest.raises(AuthenticationFailed):
+        KEYS.check(header)
+
+
+def test_keys_are_not_kept():
+    """What stays in memory is a digest that differs with the pepper."""
+    kept = repr(vars(KEYS))
+    assert "sk-one" not in kept
+    assert Keys(["sk-one"], b"q" * 32)._digests[0] != KEYS._digests[0]

@@ -1,0 +1,149 @@
+"""Pixels come out upright, straight and with full range."""
+
+import io
+
+import numpy as np
+import pytest
+import pyvips
+from PIL import Image
+
+from fluxvision.errors import InvalidRequest
+from fluxvision.imaging import decode, decode_mask
+from fluxvision.imaging.directories import Layout, Value, write
+
+
+def test_colour_is_exact(gradient, saved, decoded):
+    """Lossless formats give the very samples that were saved."""
+    for form in ("PNG", "TIFF", "BMP"):
+        pixels = decoded(saved(gradient, form))
+        assert pixels.color.flags.c_contiguous
+        assert pixels.alpha is None
+        assert (pixels.color == gradient).all()
+
+
+def test_one_bit(saved, decoded):
+    """Black and white become 0 and 255."""
+    dots = np.indices((5, 9)).sum(axis=0) % 2 == 1
+    for form in ("PNG", "TIFF", "BMP"):
+        pixels = decoded(saved(Image.fromarray(dots), form))
+        assert (pixels.color[..., 0] == dots * 255).all()
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_few_bits_are_scaled_to_the_full_range(bits, saved, decoded):
+    """2- and 4-bit grey spans 0 to 255."""
+    levels = np.arange(2**bits, dtype=np.uint8)[None] * (255 // (2**bits - 1))
+    data = pyvips.Image.new_from_array(levels).pngsave_buffer(bitdepth=bits)
+    assert (decoded(data).color[..., 0] == levels).all()
+
+
+def test_sixteen_bits(saved, decoded):
+    """16-bit samples are not touched."""
+    grey = np.arange(0, 65536, 97, dtype=np.uint16).reshape(4, -1)
+    assert (decoded(saved(grey, "PNG")).color[..., 0] == grey).all()
+    assert decoded(saved(grey, "TIFF")).color.dtype == np.uint16
+
+
+def test_palette_with_transparency(decoded):
+    """A palette becomes RGB, its transparent entry alpha."""
+    image = Image.new("P", (4, 4), 1)
+    image.putpalette([255, 0, 0, 0, 255, 0])
+    image.putpixel((0, 0), 0)
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", transparency=0)
+    pixels = decoded(buffer.getvalue())
+    assert pixels.alpha.tolist()[0] == [0, 255, 255, 255]
+    assert pixels.color[1, 1].tolist() == [0, 255, 0]
+    assert pixels.color[0, 0].tolist() == [0, 255, 0], "the hidden red gives way to the visible green"
+
+
+def test_hidden_colour_stays_where_nothing_is_visible(saved, decoded):
+    """A fully transparent picture keeps its colour."""
+    pixels = decoded(saved(np.full((3, 5, 4), (9, 8, 7, 0), np.uint8), "PNG"))
+    assert (pixels.color == (9, 8, 7)).all()
+    assert (pixels.alpha == 0).all()
+
+
+@pytest.mark.parametrize("form", ["JPEG", "TIFF"])
+def test_print_colours_become_srgb(form, saved, decoded):
+    """CMYK paper is white, full black ink is dark, and no profile is left."""
+    paper = decoded(saved(Image.new("CMYK", (8, 8), (0, 0, 0, 0)), form))
+    ink = decoded(saved(Image.new("CMYK", (8, 8), (0, 0, 0, 255)), form))
+    assert paper.color.min() >= 250
+    assert ink.color.max() < 70
+    assert paper.metadata.icc is None
+    assert paper.color.shape == (8, 8, 3)
+
+
+def test_floating_point_is_linear_light(saved, decoded):
+    """0, 0.2140 and 1 of linear light are 0, middle grey and white."""
+    pixels = decoded(saved(np.array([[0, 0.21404, 1, 2]], np.float32), "TIFF"))
+    assert pixels.color.dtype == np.uint16
+    assert np.abs(pixels.color[0, :, 0].astype(int) - (0, 32768, 65535, 65535)).max() <= 300
+
+
+def test_first_frame(gradient, saved, decoded):
+    """Of an animation the first frame is read."""
+    first, second = Image.fromarray(gradient), Image.new("RGB", (36, 24), (255, 0, 0))
+    pixels = decoded(saved(first, "WEBP", save_all=True, append_images=[second], lossless=True))
+    assert (pixels.color == gradient).all()
+
+
+def test_small_frame_on_a_larger_canvas(probed):
+    """A GIF frame that does not fill its canvas lies on it, the rest is transparent."""
+    image = Image.new("P", (2, 2), 0)
+    image.putpalette([10, 20, 30, 0, 0, 0])
+    buffer = io.BytesIO()
+    image.save(buffer, "GIF")
+    data = bytearray(buffer.getvalue())
+    data[6:10] = b"\x05\0\x04\0"
+    source = probed(bytes(data))
+    pixels = decode(source)
+    assert (5, 4) == (source.width, source.height)
+    assert pixels.color[0, 0].tolist() == [10, 20, 30]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 3000), (3000, 1), (7, 13)])
+def test_odd_sizes(size, saved, decoded):
+    """The smallest and the thinnest pictures are read."""
+    assert decoded(saved(Image.new("RGB", size), "PNG")).color.shape == (size[1], size[0], 3)
+
+
+def test_corrupt_orientation_is_no_error(saved, decoded, gradient):
+    """EXIF rubbish is ignored."""
+    assert decoded(saved(gradient, "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\x7f")).color.shape == gradient.shape
+    assert decoded(saved(gradient, "JPEG", exif=b"Exif\0\0rubbish")).color.shape == gradient.shape
+
+
+def test_premultiplied_tiff(decoded):
+    """Colours of a TIFF that were multiplied by their alpha are divided again."""
+    layout, short = Layout("little"), lambda *values: Value(3, np.array(values, "<u2").tobytes())
+    tags = {0x0100: short(1), 0x0101: short(1), 0x0102: short(8, 8, 8, 8), 0x0103: short(1), 0x0106: short(2)}
+    tags |= {0x0111: short(8), 0x0115: short(4), 0x0116: short(1), 0x0117: short(4), 0x0152: short(1)}
+    pixels = decoded(b"II*\0\x0c\0\0\0" + bytes([100, 50, 25, 128]) + write(tags, layout, 12))
+    assert np.abs(pixels.color.astype(int) - (200, 100, 50)).max() <= 1
+    assert pixels.alpha.tolist() == [[128]]
+
+
+def test_mask_means_transparent(saved, probed):
+    """Transparent may change (1), opaque may not (0), between is between."""
+    mask = np.zeros((2, 3, 4), np.uint8)
+    mask[0, :, 3], mask[1, :, 3] = (0, 51, 255), 255
+    found = decode_mask(probed(saved(mask, "PNG"), param="mask"), 3, 2)
+    assert found.dtype == np.float32
+    assert found.shape == (2, 3)
+    assert np.allclose(found, [[1, 0.8, 0], [0, 0, 0]], atol=1e-6)
+
+
+def test_mask_of_another_size(saved, probed):
+    """The sentence names both sizes."""
+    source = probed(saved(np.zeros((2, 3, 4), np.uint8), "PNG"), param="mask")
+    with pytest.raises(InvalidRequest, match=r"^mask: the mask is 3x2; it must be 30x20") as caught:
+        decode_mask(source, 30, 20)
+    assert caught.value.param == "mask"
+
+
+def test_mask_without_alpha(gradient, saved, probed):
+    """A mask that is only a picture is refused."""
+    with pytest.raises(InvalidRequest, match=r"^mask: the mask has no alpha channel"):
+        decode_mask(probed(saved(gradient, "PNG")), 36, 24)

@@ -1,0 +1,65 @@
+"""Which format a file is, is told by its first bytes alone."""
+
+import pytest
+
+from fluxvision.imaging.formats import FORMATS, brands, find, sniff
+
+
+@pytest.mark.parametrize(
+    ("head", "name"),
+    [
+        (b"\x89PNG\r\n\x1a\n" + bytes(20), "png"),
+        (b"\xff\xd8\xff\xe0" + bytes(20), "jpeg"),
+        (b"RIFF\x10\0\0\0WEBPVP8 ", "webp"),
+        (b"GIF87a", "gif"),
+        (b"GIF89a", "gif"),
+        (b"\0\0\0\x1cftypavif\0\0\0\0mif1avifmiaf", "avif"),
+        (b"\0\0\0\x1cftypmif1\0\0\0\0mif1avifmiaf", "avif"),
+        (b"II*\0", "tiff"),
+        (b"MM\0*", "tiff"),
+        (b"II+\0", "tiff"),
+        (b"BM" + bytes(12) + b"\x28\0\0\0", "bmp"),
+    ],
+)
+def test_known_beginnings(head, name):
+    """Every format that is read is recognised by its signature."""
+    assert name == sniff(head).name
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"",
+        b"B",
+        b"BM is a text",
+        b"RIFF\0\0\0\0WAVE",
+        b"\0\0\0\x18ftypheic\0\0\0\0mif1heic",
+        b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        b"%PDF-1.7",
+        b"8BPS\0\1",
+        b"SIMPLE  =                    T",
+        b"%!PS-Adobe-3.0 EPSF-3.0",
+        b"<html>\x89PNG\r\n\x1a\n",
+    ],
+)
+def test_other_beginnings(head):
+    """Anything else is no format."""
+    assert sniff(head) is None
+
+
+def test_rows_are_found_by_name():
+    """A name finds its own row, another name none."""
+    assert [row.name for row in FORMATS] == [find(row.name).name for row in FORMATS]
+    with pytest.raises(KeyError):
+        find("heic")
+
+
+def test_written_formats_have_limits():
+    """A row that is written knows its longest side and its most pixels."""
+    assert all(row.max_side > 0 and row.max_pixels > 0 for row in FORMATS if row.writable)
+    assert [row.name for row in FORMATS if not row.writable] == ["bmp"]
+
+
+def test_brands_stay_inside_their_box():
+    """Bytes after the ftyp box are no brands."""
+    assert brands(b"\0\0\0\x14ftypheic\0\0\0\0mif1avifavif") == (b"heic", b"mif1")

@@ -1,0 +1,96 @@
+"""Whatever bytes arrive, the answer is a picture or one sentence for the caller."""
+
+import random
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fluxvision.errors import ClientError, InvalidRequest, PayloadTooLarge
+from fluxvision.imaging import Limits, decode, probe
+
+CASES = {
+    "png": ("PNG", {}),
+    "png-palette": ("PNG", {}),
+    "jpeg": ("JPEG", {}),
+    "jpeg-progressive": ("JPEG", {"progressive": True}),
+    "webp": ("WEBP", {}),
+    "webp-lossless": ("WEBP", {"lossless": True}),
+    "gif": ("GIF", {}),
+    "avif": ("AVIF", {}),
+    "tiff": ("TIFF", {}),
+    "tiff-deflate": ("TIFF", {"compression": "tiff_adobe_deflate"}),
+    "tiff-lzw": ("TIFF", {"compression": "tiff_lzw"}),
+    "tiff-jpeg": ("TIFF", {"compression": "jpeg"}),
+    "bmp": ("BMP", {}),
+}
+
+
+@pytest.fixture
+def sample(gradient, saved):
+    """Return a good file of a case, with some noise in the picture."""
+
+    def make(name):
+        form, options = CASES[name]
+        noisy = gradient ^ np.random.default_rng(1).integers(0, 16, gradient.shape, np.uint8)
+        image = Image.fromarray(noisy)
+        return saved(image.quantize(17) if name == "png-palette" else image, form, **options)
+
+    return make
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Probe and decode bytes."""
+    path = tmp_path / "upload"
+
+    def run(data):
+        path.write_bytes(data)
+        return decode(probe(path, Limits(pixels=4_000_000)))
+
+    return run
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_truncated(name, sample, read):
+    """A file cut anywhere is refused."""
+    data = sample(name)
+    for percent in range(0, 100, 3):
+        with pytest.raises(InvalidRequest):
+            read(data[: len(data) * percent // 100])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_flipped_bits(name, sample, read):
+    """Flipped bits give a picture or a client's error, nothing else."""
+    data, chance = sample(name), random.Random(name)  # noqa: S311
+    for _ in range(120):
+        broken = bytearray(data)
+        for _ in range(chance.choice((1, 1, 2, 8, 30))):
+            at = chance.randrange(len(data) if chance.random() < 0.5 else min(160, len(data)))
+            broken[at] ^= 1 << chance.randrange(8)
+        try:
+            pixels = read(bytes(broken))
+        except ClientError as error:
+            assert isinstance(error, InvalidRequest | PayloadTooLarge)  # noqa: PT017
+            assert "upload" not in error.message  # noqa: PT017
+            assert "\n" not in error.message  # noqa: PT017
+        else:
+            assert pixels.color.shape[2] in {1, 3}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_signature_and_rubbish(name, sample, read):
+    """A true beginning does not make rubbish a picture."""
+    data, chance = sample(name), random.Random(name)  # noqa: S311
+    for kept in (12, 20, 40, 80):
+        with pytest.raises((InvalidRequest, PayloadTooLarge)):
+            read(data[:kept] + chance.randbytes(500))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_attached_files_are_ignored(name, sample, read):
+    """What hangs behind the end of a picture is not looked at."""
+    data = sample(name)
+    tail = b"<html><script>alert(1)</script></html>" * 10 + b"PK\3\4" + bytes(100)
+    assert (read(data + tail).color == read(data).color).all()

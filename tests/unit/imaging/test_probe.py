@@ -1,0 +1,170 @@
+"""The header tells what a picture is, and limits hold before pixels are decoded."""
+
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fluxvision.errors import InvalidRequest, PayloadTooLarge
+from fluxvision.imaging import Limits
+
+
+def chunk(kind, data):
+    """Return a PNG chunk with its checksum."""
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png(width, height, *chunks):
+    """Return a PNG with the given header and no pixels."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + b"".join([chunk(b"IHDR", header), *chunks, chunk(b"IDAT", b""), chunk(b"IEND", b"")])
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "GIF", "AVIF", "TIFF", "BMP"])
+def test_size_and_channels(form, gradient, saved, probed):
+    """Width, height, channels, bits and bytes come from the header."""
+    data = saved(gradient, form)
+    source = probed(data)
+    assert (form.lower(), 36, 24, 3, False, 8, len(data)) == (
+        source.format,
+        source.width,
+        source.height,
+        source.channels,
+        source.alpha,
+        source.bits,
+        source.size,
+    )
+
+
+@pytest.mark.parametrize(
+    ("mode", "form", "channels", "alpha", "bits"),
+    [
+        ("1", "PNG", 1, False, 8),
+        ("L", "PNG", 1, False, 8),
+        ("LA", "PNG", 1, True, 8),
+        ("P", "PNG", 3, False, 8),
+        ("RGBA", "PNG", 3, True, 8),
+        ("I;16", "PNG", 1, False, 16),
+        ("RGBA", "WEBP", 3, True, 8),
+        ("L", "JPEG", 1, False, 8),
+        ("CMYK", "JPEG", 3, False, 8),
+        ("CMYK", "TIFF", 3, False, 8),
+        ("F", "TIFF", 1, False, 16),
+        ("1", "BMP", 1, False, 8),
+        ("P", "BMP", 3, False, 8),
+        ("RGBA", "BMP", 3, False, 8),  # the fourth byte is reserved in a BMP without masks
+    ],
+)
+def test_modes(mode, form, channels, alpha, bits, saved, probed):
+    """Channels count no alpha and no ink; bits are 8 or 16."""
+    image = Image.new(mode, (9, 5)) if mode != "P" else Image.new("RGB", (9, 5), (200, 9, 9)).quantize(9)
+    if mode in {"RGBA", "LA"}:
+        image.putpixel((0, 0), (9,) * (len(mode) - 1) + (77,))
+    source = probed(saved(image, form))
+    assert (channels, alpha, bits) == (source.channels, source.alpha, source.bits)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_upright_size(orientation, gradient, saved, probed):
+    """Orientations 5 to 8 exchange width and height."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    source = probed(saved(gradient, "JPEG", exif=exif))
+    assert ((36, 24) if orientation < 5 else (24, 36)) == (source.width, source.height)
+    assert orientation == source.orientation
+
+
+def test_nonsense_orientation(gradient, saved, probed):
+    """An orientation that does not exist is no orientation."""
+    exif = Image.Exif()
+    exif[0x0112] = 99
+    assert probed(saved(gradient, "JPEG", exif=exif)).orientation == 1
+
+
+@pytest.mark.parametrize("form", ["GIF", "WEBP", "TIFF", "PNG", "AVIF"])
+def test_frames_are_counted_and_limited(form, gradient, saved, probed):
+    """Frames come from the header and are held against the limit."""
+    pages = [Image.fromarray(np.roll(gradient, step, axis=1)) for step in range(5)]
+    data = saved(pages[0], form, save_all=True, append_images=pages[1:])
+    assert probed(data).frames >= (1 if form in {"PNG", "AVIF"} else 5)
+    if form != "AVIF":
+        with pytest.raises(PayloadTooLarge, match=r"5 frames; this server accepts at most 4"):
+            probed(data, Limits(frames=4))
+
+
+def test_empty(probed):
+    """A file without bytes is named as such."""
+    with pytest.raises(InvalidRequest, match=r"^image: the file is empty\.$"):
+        probed(b"")
+
+
+@pytest.mark.parametrize(
+    ("data", "word"),
+    [
+        (b"hello, I am a text", "this file"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
+        (b"<!DOCTYPE html><html>\x89PNG\r\n\x1a\n", "HTML"),
+        (b"%PDF-1.7\n", "PDF"),
+        (b"8BPS\0\1", "PSD"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
+        (b"SIMPLE  =                    T", "this file"),
+        (b"PK\3\4" + bytes(30), "ZIP"),
+        (b"\xff\x0a" + bytes(30), "JPEG XL"),
+        (b"\0" * 5000, "this file"),
+    ],
+)
+def test_other_files_are_refused_by_content(data, word, probed):
+    """The sentence says what it is, if that is known, and what is accepted."""
+    with pytest.raises(InvalidRequest) as caught:
+        probed(data, param="mask")
+    assert caught.value.param == "mask"
+    assert caught.value.message.startswith(f"mask: {word} is not a picture format that is read here; send PNG, JPEG")
+
+
+def test_bytes_are_limited(gradient, saved, probed):
+    """A file over the limit is refused with both numbers."""
+    data = saved(gradient, "BMP")
+    with pytest.raises(PayloadTooLarge, match=rf"{len(data):,} bytes; this server accepts at most 100\."):
+        probed(data, Limits(bytes=100))
+
+
+def test_pixels_are_limited_from_the_header(probed):
+    """A picture of 2.5 gigapixels is refused before anything is decoded."""
+    with pytest.raises(PayloadTooLarge, match=r"2,500,000,000 pixels; this server accepts at most 100,000,000"):
+        probed(png(50_000, 50_000))
+
+
+@pytest.mark.parametrize("form", ["JPEG", "WEBP", "GIF", "AVIF", "TIFF", "BMP"])
+def test_pixels_are_limited_in_every_format(form, gradient, saved, probed):
+    """864 pixels are too many where 863 are allowed."""
+    with pytest.raises(PayloadTooLarge, match="864 pixels"):
+        probed(saved(gradient, form), Limits(pixels=863))
+
+
+@pytest.mark.parametrize(("width", "height"), [(0, 5), (5, 0), (1, 4_000_000_000), (4_294_967_295, 1)])
+def test_impossible_png_sizes(width, height, probed):
+    """Sizes that no PNG can have are refused."""
+    with pytest.raises((InvalidRequest, PayloadTooLarge)):
+        probed(png(width, height))
+
+
+def test_messages_hold_no_path(store, gradient, saved, decoded):
+    """A damaged file's sentence does not say where it lies."""
+    with pytest.raises(InvalidRequest) as caught:
+        decoded(saved(gradient, "PNG")[:60])
+    assert str(store(b"").parent) not in str(caught.value)
+    assert caught.value.message == "image: this PNG file is damaged or truncated."
+
+
+def test_jpeg_quality(gradient, saved, probed):
+    """The quality of a JPEG comes from its tables; other formats have none."""
+    assert probed(saved(gradient, "JPEG", quality=83)).jpeg_quality == 83
+    assert probed(saved(gradient, "PNG")).jpeg_quality is None
+
+
+def test_unreadable_sample_types(saved, probed):
+    """Signed samples are refused with one sentence."""
+    with pytest.raises(InvalidRequest, match="colour model or sample type"):
+        probed(saved(Image.new("I", (4, 4)), "TIFF"))

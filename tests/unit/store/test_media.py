@@ -1,0 +1,116 @@
+"""The media store: links that open one file for a while, and nothing else."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import parse_qs
+
+import pytest
+
+from fluxvision.errors import NotFound
+from fluxvision.store.media import EXTENSIONS, MediaStore
+
+NOW = 1_800_000_000.0
+
+
+@pytest.fixture
+def store(tmp_path):
+    """Make a store whose links work for a minute."""
+    return MediaStore(tmp_path / "media", 60, b"s" * 32)
+
+
+@pytest.fixture
+def name(store, tmp_path):
+    """Put one file in."""
+    path = tmp_path / "result"
+    path.write_bytes(b"pixels")
+    return store.put(path, "image/png", NOW)
+
+
+def query(store, name, now=NOW):
+    """Sign and parse."""
+    return {key: value[0] for key, value in parse_qs(store.sign(name, now)).items()}
+
+
+def test_putting_moves_the_file(store, name, tmp_path):
+    """A stored file is no longer where it was."""
+    assert not (tmp_path / "result").exists()
+    assert store.path(name).read_bytes() == b"pixels"
+
+
+@pytest.mark.parametrize(("mime", "extension"), EXTENSIONS.items())
+def test_names_tell_the_format_and_nothing_else(store, tmp_path, mime, extension):
+    """A name is 192 random bits and the extension."""
+    names = set()
+    for _ in range(3):
+        path = tmp_path / "result"
+        path.touch()
+        names.add(store.put(path, mime, NOW))
+    assert len(names) == 3
+    assert all(re.fullmatch(rf"[\w-]{{32}}\.{extension}", each) for each in names)
+
+
+def test_a_link_works_until_it_expires(store, name):
+    """Up to the last second the file is found; then it is not."""
+    path, left = store.verify(name, **query(store, name), now=NOW + 59)
+    assert (path.read_bytes(), left) == (b"pixels", 1.0)
+    for late in (60, 61, 10**6):
+        with pytest.raises(NotFound):
+            store.verify(name, **query(store, name), now=NOW + late)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"expires": str(int(NOW) + 10_000)},
+        {"expires": ""},
+        {"expires": "9" * 40},
+        {"expires": "abc"},
+        {"expires": "١٢٣"},
+        {"signature": ""},
+        {"signature": "0" * 64},
+        {"signature": "ü"},
+        {"signature": "\ud800"},
+        {"name": "A" * 32 + ".png"},
+        {"name": "../../media.key"},
+        {"name": "a/b"},
+        {"name": ""},
+        {"name": "x" * 32 + ".exe"},
+    ],
+)
+def test_a_changed_link_does_not_work(store, name, change):
+    """A link whose name, time or signature was touched opens nothing."""
+    with pytest.raises(NotFound):
+        store.verify(**{"name": name, **query(store, name), "now": NOW, **change})
+
+
+def test_a_signed_name_that_is_no_name_does_not_work(store):
+    """Even a right signature opens nothing outside the store."""
+    for name in ("../media.key", "..", "/etc/passwd"):
+        with pytest.raises(NotFound):
+            store.verify(name, **query(store, name), now=NOW)
+
+
+def test_another_secret_is_another_store(store, name, tmp_path):
+    """A link of another server does not work."""
+    other = MediaStore(tmp_path / "media", 60, b"t" * 32)
+    with pytest.raises(NotFound):
+        store.verify(name, **query(other, name), now=NOW)
+
+
+def test_the_sweep_deletes_what_expired(store, name, tmp_path):
+    """A sweep removes exactly the files whose time is over."""
+    path = tmp_path / "later"
+    path.touch()
+    later = store.put(path, "image/webp", NOW + 30)
+    assert store.sweep(NOW + 59) == 0
+    assert store.sweep(NOW + 60) == 1
+    assert [each.name for each in store.folder.iterdir()] == [later]
+    with pytest.raises(NotFound):
+        store.verify(name, **query(store, name), now=NOW)
+
+
+def test_a_purge_deletes_everything(store, name):
+    """After a purge no byte is left."""
+    assert store.purge() == 1
+    assert list(store.folder.iterdir()) == []

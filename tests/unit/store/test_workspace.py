@@ -1,0 +1,78 @@
+"""The data folder: private, swept after crashes, shared by living processes."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+
+import pytest
+
+from fluxvision.config import ConfigError
+from fluxvision.store.workspace import open_workspace
+
+
+def test_the_secret_lasts_as_long_as_the_folder(tmp_path):
+    """A second start finds the same secret, in a file that nobody else can read."""
+    first = open_workspace(str(tmp_path / "data"))
+    first.close()
+    second = open_workspace(str(tmp_path / "data"))
+    second.close()
+    assert first.secret == second.secret
+    assert len(first.secret) == 32
+    assert stat.S_IMODE((tmp_path / "data" / "media.key").stat().st_mode) == 0o600
+
+
+def test_without_a_folder_everything_is_private_and_temporary(tmp_path, monkeypatch):
+    """The temporary folder belongs to this user alone, and its secret to this start alone."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    first, second = open_workspace(""), open_workspace("")
+    assert first.secret != second.secret
+    assert stat.S_IMODE(first.uploads.parents[1].stat().st_mode) == 0o700
+    first.close()
+    second.close()
+
+
+def test_a_temporary_folder_of_somebody_else_is_refused(tmp_path, monkeypatch):
+    """A folder that others may write to, or a link, is not used."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    target = tmp_path / f"fluxvision-{os.getuid()}"
+    target.mkdir()
+    target.chmod(0o777)
+    with pytest.raises(ConfigError):
+        open_workspace("")
+    target.rmdir()
+    (tmp_path / "elsewhere").mkdir(mode=0o700)
+    target.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ConfigError):
+        open_workspace("")
+
+
+def test_uploads_of_the_dead_are_swept_and_those_of_the_living_stay(tmp_path):
+    """Opening removes the uploads of processes that are gone, and touches no other."""
+    living = open_workspace(str(tmp_path))
+    (living.uploads / "picture").touch()
+    dead = tmp_path / "uploads" / "run-dead"
+    dead.mkdir()
+    (dead / "picture").touch()
+    second = open_workspace(str(tmp_path))
+    assert not dead.exists()
+    assert (living.uploads / "picture").exists()
+    living.close()
+    second.close()
+    assert [path.name for path in (tmp_path / "uploads").iterdir()] == ["lock"]
+
+
+def test_a_folder_that_cannot_be_used_is_named(tmp_path):
+    """A file where the folder should be is a configuration error."""
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError) as caught:
+        open_workspace(str(tmp_path / "file"))
+    assert caught.value.param == "data_dir"
+
+
+def test_a_damaged_secret_is_refused(tmp_path):
+    """A short secret is never used."""
+    (tmp_path / "media.key").write_bytes(b"short")
+    with pytest.raises(ConfigError):
+        open_workspace(str(tmp_path))
