@@ -15,6 +15,7 @@ from granian.server.embed import Server
 
 from fluxvision import gateway
 from fluxvision.config import ConfigError, Settings
+from fluxvision.errors import InternalError
 from fluxvision.http import App, build
 from fluxvision.http.auth import is_loopback
 from fluxvision.http.logs import logger
@@ -73,16 +74,17 @@ def check_exposure(settings: Settings) -> None:
 async def _serve(settings: Settings, gateway_factory: GatewayFactory) -> None:
     """Run the embedded server.
 
-    Embedded, because granian's supervisor hands SIGTERM to its worker, which stops listening and is killed after a
-    while: nobody could still ask /readyz, and a running picture would be lost. In one process the drain is ours: jobs
-    finish, probes see it, and only then does the server close. It also saves the supervisor's 30 MB.
+    Embedded, because granian's supervisor passes SIGTERM to its worker, which at once refuses connections: running
+    requests finish, but no probe can see the drain, new callers get a refused connection instead of a 503, and its
+    only patience is a kill, after which nothing is cleaned up. In one process the drain is ours: jobs finish, late
+    ones are cancelled with an answer, and only then does the server close. It also saves the supervisor's 29 MB.
     """
+    address, port = _claim(settings.host, settings.port)
     app = create_app(settings, gateway_factory)
     log = logger(settings.log_level)
-    port = settings.port or _free_port(settings.host)
     server = Server(
         app,
-        address=settings.host,
+        address=address,
         port=port,
         interface=Interfaces.ASGI,
         http=HTTPModes.http1,
@@ -93,19 +95,20 @@ async def _serve(settings: Settings, gateway_factory: GatewayFactory) -> None:
     loop = asyncio.get_running_loop()
     for number in SIGNALS:
         loop.add_signal_handler(number, lambda: hurry.set() if stop.is_set() else stop.set())
+    shown = f"[{settings.host}]" if ":" in settings.host else settings.host
+    server.on_startup(lambda: log.info("listening", url=f"http://{shown}:{port}"))
     serving = asyncio.ensure_future(server.serve())
-    log.info("listening", url=f"http://{_shown(settings.host)}:{port}")
     stopping = asyncio.ensure_future(stop.wait())
     await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    if not serving.done():
-        log.info("draining", seconds=settings.drain_timeout)
-        cancelled = await _drain(app, settings.drain_timeout, hurry)
-        server.stop()  # type: ignore[no-untyped-call]
-        await asyncio.wait({serving}, timeout=CLOSE_SECONDS)
-        log.info("stopped", cancelled=cancelled)
     stopping.cancel()
     if serving.done():
         serving.result()
+        raise InternalError("The server ended by itself.")
+    log.info("draining", seconds=settings.drain_timeout)
+    cancelled = await _drain(app, settings.drain_timeout, hurry)
+    server.stop()  # type: ignore[no-untyped-call]
+    await asyncio.wait({serving}, timeout=CLOSE_SECONDS)
+    log.info("stopped", cancelled=cancelled)
 
 
 async def _drain(app: App, patience: float, hurry: asyncio.Event) -> int:
@@ -120,12 +123,19 @@ async def _drain(app: App, patience: float, hurry: asyncio.Event) -> int:
     return patient.result()
 
 
-def _free_port(host: str) -> int:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+def _claim(host: str, port: int) -> tuple[str, int]:
+    """Return the address and port to listen on; a port of 0 becomes a free one.
 
-
-def _shown(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
+    Raises `ConfigError` where nobody can listen there: the server's own message would be a Rust backtrace.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(found[0], socket.SOCK_STREAM) as claimed:
+            claimed.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            claimed.bind(found[4])
+            claimed.listen(1)
+            name = claimed.getsockname()
+    except (OSError, OverflowError, UnicodeError) as error:
+        message = f"host and port: {host}:{port} cannot be listened on ({getattr(error, 'strerror', None) or error})"
+        raise ConfigError(message, param="port") from None
+    return str(name[0]), int(name[1])

@@ -82,6 +82,7 @@ class Gateway:
         self.started: list[Job] = []
         self.cancelled: list[str] = []
         self.closed = False
+        self.begun = asyncio.Event()
 
     def full(self) -> float | None:
         """Say when there may be room again."""
@@ -129,6 +130,7 @@ class Gateway:
             async with self._places:
                 self.running += 1
                 self.started.append(job)
+                self.begun.set()
                 try:
                     return await self._make(job, watch, folder)
                 except asyncio.CancelledError:

@@ -82,6 +82,7 @@ class Server:
         return (self.folder.parent / f"{self.folder.name}.log").read_text(encoding="utf-8")
 
     def __enter__(self) -> Self:
+        """Start the process and wait until it answers."""
         environment = {key: value for key, value in os.environ.items() if not key.startswith("FLUXVISION_")}
         given = {"PORT": str(self.port), "DATA_DIR": str(self.folder), "LOG_LEVEL": "info", **self.settings}
         environment |= {f"FLUXVISION_{name.upper()}": value for name, value in given.items()}
@@ -98,6 +99,7 @@ class Server:
         return self
 
     def __exit__(self, *_error: object) -> None:
+        """End the process as an operator would."""
         assert self.process is not None
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)

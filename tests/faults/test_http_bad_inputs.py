@@ -10,6 +10,7 @@ import signal
 import time
 
 import pytest
+
 from fakes.gateway import png
 from fakes.server import PATIENCE, Server, document, form, read, wait_until
 
@@ -102,7 +103,13 @@ def test_content_types(server, headers, status):
     ("request_", "status", "param"),
     [
         (form(*[(f"p{number}", "x") for number in range(10_000)]), 413, None),
-        (raw_form(b'--b\r\nContent-Disposition: form-data; name="a"\r\nX-Long: ' + b"x" * 100_000 + b"\r\n\r\nx\r\n"), 413, None),
+        (
+            raw_form(
+                b'--b\r\nContent-Disposition: form-data; name="a"\r\nX-Long: ' + b"x" * 100_000 + b"\r\n\r\nx\r\n"
+            ),
+            413,
+            None,
+        ),
         (raw_form(b"--b\r\n" + b"X-Many: 1\r\n" * 100 + b"\r\nx\r\n"), 413, None),
         (raw_form(part(b'form-data; name="image"; filename="' + b"f" * 65_536 + b'"', PICTURE)), 413, None),
         (raw_form(part(b"form-data")), 400, None),
@@ -533,6 +540,20 @@ def test_a_job_longer_than_the_drain(tmp_path):
         with running.connect() as busy:
             busy.sendall(head(len(body), headers["Content-Type"]) + body)
             assert wait_until(lambda: b"fluxvision_jobs_running 1.0" in running.get("/metrics").body)
+            running.process.send_signal(signal.SIGTERM)
+            assert read(busy).status == 503
+        assert running.process.wait(PATIENCE) == 0
+
+
+def test_a_second_sigterm_does_not_wait(tmp_path):
+    """Whoever asks twice gets the end at once, and running callers an answer."""
+    with Server(tmp_path / "data", {**QUICK, "drain_timeout": "60"}) as running:
+        headers, body = form(MODEL, IMAGE, ("tile_seconds", "0.1"), ("tiles", "900"))
+        with running.connect() as busy:
+            busy.sendall(head(len(body), headers["Content-Type"]) + body)
+            assert wait_until(lambda: b"fluxvision_jobs_running 1.0" in running.get("/metrics").body)
+            running.process.send_signal(signal.SIGTERM)
+            assert wait_until(lambda: running.get("/readyz").status == 503)
             running.process.send_signal(signal.SIGTERM)
             assert read(busy).status == 503
         assert running.process.wait(PATIENCE) == 0

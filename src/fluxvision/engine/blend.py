@@ -8,6 +8,7 @@ order of additions is that of the tile index, so the bytes do not depend on whic
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,22 @@ from fluxvision.engine.resample import Array
 Strip = NDArray[np.uint8] | NDArray[np.uint16]
 FINE_SHARE = 0.25
 """Share of the overlap over which the fine band hands over."""
+UNSEEN = 0.05 / 255
+"""A gradient per pixel that nobody sees; keeps the seam ratio of a flat picture at 1."""
+
+
+@dataclass(slots=True)
+class _Seams:
+    """Sums of absolute gradients in the overlaps: of the blended picture, and of each tile alone."""
+
+    joined: float = 0.0
+    alone: float = 0.0
+    samples: float = 0.0
+
+
+def gradient(image: Array, axis: int) -> float:
+    """Return the sum of absolute differences between neighbours along one axis."""
+    return float(np.abs(np.diff(image, axis=axis)).sum(dtype=np.float64))
 
 
 def ramp(length: int, share: float) -> Array:
@@ -68,6 +85,7 @@ class Blender:
         self._peak = 255 if bits == 8 else 65535
         self._dtype: type[np.uint8 | np.uint16] = np.uint8 if bits == 8 else np.uint16
         self._next = 0
+        self._seams = _Seams()
         self._right: Array | None = None
         self._above: Array | None = None
         self._below: Array | None = None
@@ -78,25 +96,47 @@ class Blender:
         row, column = divmod(self._next, len(self._columns.spans))
         down, across = self._rows.spans[row], self._columns.spans[column]
         self._next += 1
-        fade(tile, 1, down)
-        fade(tile, 2, across)
         if column == 0:
             self._start_row(down)
-        if across.rise:
+        self._look_at_edges(tile, 2, across)
+        fade(tile, 2, across)
+        if across.rise and self._right is not None:
             tile[:, :, : across.rise] += self._right
+            self._seams.joined += gradient(tile[:, :, : across.rise], 2)
         self._right = tile[:, :, tile.shape[2] - across.fall :].copy() if across.fall else None
         tile = tile[:, :, : tile.shape[2] - across.fall]
         left, right = across.start, across.start + tile.shape[2]
+        self._look_at_edges(tile, 1, down)
+        fade(tile, 1, down)
         if down.rise and self._above is not None:
             tile[:, : down.rise] += self._above[:, :, left:right]
+            self._seams.joined += gradient(tile[:, : down.rise], 1)
         if down.fall and self._below is not None:
             self._below[:, :, left:right] = tile[:, tile.shape[1] - down.fall :]
             tile = tile[:, : tile.shape[1] - down.fall]
-        assert self._strip is not None  # noqa: S101  _start_row made it
-        self._strip[:, left:right] = self._quantise(tile)
-        if column == len(self._columns.spans) - 1:
-            self._emit(self._strip)
-            self._strip = None
+        if self._strip is not None:
+            self._strip[:, left:right] = self._quantise(tile)
+            if column == len(self._columns.spans) - 1:
+                self._emit(self._strip)
+                self._strip = None
+
+    @property
+    def seam_ratio(self) -> float | None:
+        """The gradient across borders over the one that each tile alone has at the same place; None without borders.
+
+        1 means that no border can be seen: above, tiles meet in a step; below, textures cancel each other out.
+        """
+        if not self._seams.samples:
+            return None
+        floor = UNSEEN * self._seams.samples
+        return (self._seams.joined + floor) / (self._seams.alone + floor)
+
+    def _look_at_edges(self, tile: Array, axis: int, span: Span) -> None:
+        for length, rising in ((span.rise, True), (span.fall, False)):
+            if length:
+                edge = tile.take(range(length) if rising else range(-length, 0), axis)
+                self._seams.alone += gradient(edge, axis) / 2
+                self._seams.samples += edge.size / 2
 
     def _start_row(self, down: Span) -> None:
         self._above = self._below

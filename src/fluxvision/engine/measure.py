@@ -7,7 +7,6 @@ CIEDE2000 (G. Sharma, W. Wu, E. Dalal, 2005) on a regular grid of pixels, taking
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from math import ceil, floor, log10, sqrt
 
 import numpy as np
@@ -24,49 +23,10 @@ CHUNK = 4_000_000
 """Result pixels looked at in one go."""
 GRID = 65_536
 """Most pixels on which the colour difference is computed."""
-CONTROLS = (-5, -4, -3, 3, 4, 5)
-"""Where a border's gradients are compared with others: this many source pixels away, so at the same sub-pixel phase."""
-LEVEL = 0.25 / 255
-"""Added to gradient sums, so that a flat picture has the ratio 1 instead of 0/0."""
-
-
-@dataclass(slots=True)
-class _Seams:
-    """Sums of gradients at borders and beside them, and the same at control lines."""
-
-    at: float = 0.0
-    beside: float = 0.0
-    control_at: float = 0.0
-    control_beside: float = 0.0
-
-    def add(self, lines: Array, border: int, pitch: float) -> None:
-        """Add a border between lines border - 1 and border; `lines` is (positions, samples)."""
-        for place, is_border in [(border, True)] + [(border + round(k * pitch), False) for k in CONTROLS]:
-            if place < 2 or place + 2 > len(lines):
-                continue
-            before, here, after = (float(np.abs(lines[i] - lines[i - 1]).sum()) for i in (place - 1, place, place + 1))
-            if is_border:
-                self.at += here
-                self.beside += (before + after) / 2
-            else:
-                self.control_at += here
-                self.control_beside += (before + after) / 2
-
-    def ratio(self, samples: int) -> float | None:
-        """Return the gradient at borders over that beside them, relative to the same at control lines."""
-        if not samples:
-            return None
-        floor_ = LEVEL * samples
-        border = (self.at + floor_) / (self.beside + floor_)
-        share = len(CONTROLS) * floor_
-        return border / ((self.control_at + share) / (self.control_beside + share))
-
-
 def measure(raster: Raster, source: Samples, result: Result) -> Fidelity:
     """Measure a finished raster against its source samples (rows, columns, 1 or 3)."""
     height, width, channels = source.shape
     error, count = 0.0, 0
-    seams, lines = _Seams(), 0
     colours: list[tuple[Array, Array]] = []
     stride = max(1, round(sqrt(height * width / GRID)))
     with threadpool_limits(1, user_api="blas"):
@@ -82,14 +42,10 @@ def measure(raster: Raster, source: Samples, result: Result) -> Fidelity:
             if channels == 3:  # noqa: PLR2004
                 offset = -low % stride
                 colours.append((coarse[:, offset::stride, ::stride], wanted[:, offset::stride, ::stride]))
-            lines += _seams(seams, fine, first, low, rows, ratio, raster.width / width, result)
     mean = error / count
     psnr = min(CAP, -10 * log10(mean)) if mean > 0 else CAP
-    return Fidelity(round(psnr, 2), _rounded(seams.ratio(lines)), round(_delta_e(colours), 3))
-
-
-def _rounded(ratio: float | None) -> float | None:
-    return None if ratio is None else round(ratio, 4)
+    seam_ratio = None if result.seam_ratio is None else round(result.seam_ratio, 4)
+    return Fidelity(round(psnr, 2), seam_ratio, round(_delta_e(colours), 3))
 
 
 def _peak(raster: Raster) -> np.float32:
@@ -115,26 +71,6 @@ def _chunks(raster: Raster, height: int, channels: int) -> Iterator[tuple[int, i
             file.seek(first * line * dtype.itemsize)
             samples = np.fromfile(file, dtype, (last - first) * line).reshape(last - first, raster.width, raster.bands)
             yield low, first, samples[:, :, :channels].transpose(2, 0, 1).astype(np.float32) / _peak(raster)
-
-
-def _seams(
-    seams: _Seams, fine: Array, first: int, low: int, rows: int, vertical: float, horizontal: float, result: Result
-) -> int:
-    """Add the borders inside this chunk's own rows; return how many samples were looked at."""
-    looked = 0
-    top, bottom = round(low * vertical), round((low + rows) * vertical)
-    own = fine[:, top - first : bottom - first]
-    if result.columns.borders:
-        lines = np.ascontiguousarray(own.transpose(2, 0, 1)).reshape(own.shape[2], -1)
-        for border in result.columns.borders:
-            seams.add(lines, border, horizontal)
-            looked += lines.shape[1]
-    for border in result.rows.borders:
-        if top <= border < bottom:
-            lines = fine.transpose(1, 0, 2).reshape(fine.shape[1], -1)
-            seams.add(lines, border - first, vertical)
-            looked += lines.shape[1]
-    return looked
 
 
 def _delta_e(colours: list[tuple[Array, Array]]) -> float:

@@ -39,8 +39,9 @@ class Network:
 
     def run(self, tile: Array) -> Array:
         """Run the network once. Raises MemoryError when ncnn gets no memory."""
+        tile = np.ascontiguousarray(tile)  # kept by name: a Mat borrows the memory and does not own it
         extractor = self._net.create_extractor()
-        extractor.input(self._input, ncnn.Mat(np.ascontiguousarray(tile)))
+        extractor.input(self._input, ncnn.Mat(tile))
         failed, output = extractor.extract(self._output)
         if failed:
             raise MemoryError

@@ -7,7 +7,6 @@ are or which tile is ready first. Memory holds the source, a few tiles and one r
 from __future__ import annotations
 
 import os
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -28,6 +27,8 @@ from fluxvision.types import Watch
 
 Samples = NDArray[np.uint8] | NDArray[np.uint16]
 
+BASE_ITERATIONS = 1
+"""Back-projections of a tile without invented detail: the fidelity network is nearly consistent by itself."""
 ORIENTATIONS = 8
 """A seed turns or mirrors the picture for the detail network: eight honest versions of the same detail."""
 
@@ -57,11 +58,11 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How it went: the tiling that was used, and seconds by stage."""
+    """How it went: the tiling that was used, and the seam ratio (see `Blender`), None where there is one tile."""
 
     rows: Axis
     columns: Axis
-    timings: dict[str, float]
+    seam_ratio: float | None
 
 
 def amount_of_detail(creativity: float) -> float:
@@ -83,7 +84,6 @@ def enlarge(request: Request, emit: Callable[[Strip], None]) -> Result:
     Bands are the colour channels followed by alpha where there is one. Raises `Cancelled` when the watch says so,
     `Unavailable` when the backend's weights are missing; an error of `emit` ends the work.
     """
-    started = time.perf_counter()
     row = BY_NAME[request.backend]
     backend = load(request.backend)
     rows, columns = plan(request, row)
@@ -94,7 +94,7 @@ def enlarge(request: Request, emit: Callable[[Strip], None]) -> Result:
         for done, tile in enumerate(_tiles(request, row, backend, rows, columns), 1):
             blender.add(tile)
             request.watch.progress(done, total)
-    return Result(rows, columns, {"enlarge": time.perf_counter() - started})
+    return Result(rows, columns, blender.seam_ratio)
 
 
 def _tiles(request: Request, row: Backend, backend: Detailer, rows: Axis, columns: Axis) -> Iterator[Array]:
@@ -141,17 +141,21 @@ def _floats(samples: NDArray[Any]) -> Array:
 
 
 def _detail(request: Request, row: Backend, backend: Detailer, source: Array, index: tuple[Any, ...]) -> Array:
-    fine = backend.base(source)
-    amount: float | Array = amount_of_detail(request.creativity)
-    if request.mask is not None:
-        allowed = request.mask[index][None]
-        amount = amount * np.clip(steps.expand(allowed, row.factor), 0, 1) if allowed.any() else 0.0
-    if np.any(amount):
-        orientation = request.seed % ORIENTATIONS
-        detail = _turned_back(backend.detail(_turned(source, orientation)), orientation)
-        fine = steps.admit(fine, detail, amount)
-        fine = steps.hold(fine, source, row.factor, iterations=row.iterations, weight=row.consistency * request.trust)
-    return fine
+    """Enlarge a window by the row's factor, with detail where it is allowed."""
+    weight = row.consistency * request.trust
+    base = backend.base(source)
+    amount = amount_of_detail(request.creativity)
+    allowed = None if request.mask is None else request.mask[index][None]
+    if amount == 0 or (allowed is not None and not allowed.any()):
+        return steps.hold(base, source, row.factor, iterations=BASE_ITERATIONS, weight=weight)
+    orientation = request.seed % ORIENTATIONS
+    detail = _turned_back(backend.detail(_turned(source, orientation)), orientation)
+    fine = steps.admit(base, detail, amount)
+    fine = steps.hold(fine, source, row.factor, iterations=row.iterations, weight=weight)
+    if allowed is None or allowed.all():
+        return fine
+    base = steps.hold(base, source, row.factor, iterations=BASE_ITERATIONS, weight=weight)
+    return steps.admit(base, fine, np.clip(steps.expand(allowed, row.factor), 0, 1))
 
 
 def _turned(image: Array, orientation: int) -> Array:

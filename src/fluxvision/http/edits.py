@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl
 
-import msgspec
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
@@ -19,18 +17,21 @@ from fluxvision.http import body, fetch, json_body, multipart_form, respond, sse
 from fluxvision.http.edge import Edge, record
 from fluxvision.http.media import link
 from fluxvision.http.perform import perform
+from fluxvision.http.query import parameters
 from fluxvision.http.splice import Body, encode
 from fluxvision.params import FALSE, TRUE
 from fluxvision.types import Delivery, Job, Source, Watch
 
 DRY_RUN = frozenset({"dryrun", "dry_run"})
 WORK = "work"
+UPLOADS = 16
+"""Requests that may be sending their bodies while every place is taken: they bound the disk that is used."""
 
 
 async def edits(edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
     """Read the request, do the job, answer; whatever happens, its folder is gone afterwards."""
     headers = Headers(scope=scope)
-    dry = _dry_run(scope["query_string"].decode("latin-1"))
+    dry = _dry_run(parameters(scope))
     media_type = body.content_type(headers)
     limit = edge.settings.max_upload_bytes
     body.check_length(headers, limit)
@@ -50,9 +51,7 @@ async def _work(edge: Edge, scope: Scope, send: Send, form: body.Form, folder: P
     job = await _admit(edge, form, folder, record(scope).request_id)
     record(scope).model = job.model
     if dry:
-        await _send_body(
-            send, Body((msgspec.json.encode(respond.quote(edge.gateway.quote(job), job.id), enc_hook=str),))
-        )
+        await _send_body(send, encode(respond.quote(edge.gateway.quote(job), job.id)))
         return
     work = folder / WORK
     work.mkdir()
@@ -146,18 +145,15 @@ async def _send_body(send: Send, content: Body) -> None:
 
 def _check_room(edge: Edge) -> None:
     wait = edge.gateway.full()
+    if wait is None and len(edge.running.jobs) > edge.settings.workers + edge.settings.queue + UPLOADS:
+        wait = 1.0
     if wait is not None:
         raise Busy("The queue is full; try again in a moment.", retry_after=wait)
 
 
-def _dry_run(query: str) -> bool:
+def _dry_run(query: Mapping[str, str]) -> bool:
     """Tell whether the query asks for a dry run; `?dryRun` alone does."""
-    for name, value in parse_qsl(query, keep_blank_values=True, max_num_fields=100):
-        if name.lower() in DRY_RUN:
-            word = value.strip().lower()
-            if word in FALSE:
-                return False
-            if word in TRUE or not word:
-                return True
-            raise InvalidRequest("dryRun must be true or false.", param="dryRun")
-    return False
+    word = next((value.strip().lower() for name, value in query.items() if name.lower() in DRY_RUN), "false")
+    if word not in TRUE | FALSE | {""}:
+        raise InvalidRequest("dryRun must be true or false.", param="dryRun")
+    return word not in FALSE

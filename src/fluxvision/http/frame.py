@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import secrets
 import time
 from typing import Any
@@ -12,13 +13,14 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fluxvision.errors import Cancelled, Error, InternalError, InvalidRequest, MethodNotAllowed, NotFound
+from fluxvision.errors import Cancelled, Error, InternalError, InvalidRequest, MethodNotAllowed, NotFound, Unavailable
 from fluxvision.http.edge import RECORD, draining
 from fluxvision.http.logs import Record, trace
 from fluxvision.http.metrics import Metrics
 from fluxvision.http.respond import error_body, error_headers
 
 NO_ROUTE = "(none)"
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def request_id(milliseconds: int) -> str:
@@ -62,7 +64,7 @@ class Frame:
             status = status or error.status
         except Exception as error:  # noqa: BLE001 - the last line of defence
             failure, allow = _translate(error)
-            if isinstance(failure, InternalError) and not isinstance(error, Error):
+            if not isinstance(error, Error | HTTPException):
                 self._log.error("unexpected", request_id=record.request_id, trace=trace(error))
             status = status or await _answer(framed, failure, allow)
         seconds = time.perf_counter() - started
@@ -103,6 +105,8 @@ def _translate(error: Exception) -> tuple[Error, str]:
             allow = (error.headers or {}).get("Allow", "")
             return MethodNotAllowed(f"This address takes {allow} only."), allow
         return InvalidRequest("The request cannot be understood."), ""
+    if isinstance(error, OSError) and error.errno in NO_SPACE:
+        return Unavailable("The server has no room on its disk at the moment.", retry_after=60.0), ""
     return InternalError("Something went wrong on this server."), ""
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers
 from starlette.responses import FileResponse
@@ -11,6 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from fluxvision.errors import InvalidRequest, NotFound
 from fluxvision.http.edge import Edge
+from fluxvision.http.query import parameters
 from fluxvision.store.media import GONE, MIMES
 
 HOST = re.compile(r"[A-Za-z0-9._-]{1,253}(?::\d{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::\d{1,5})?")
@@ -25,8 +25,8 @@ SAFE = {
 async def media(edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
     """Send a file of the store, whole or in ranges, while its link works."""
     name = scope["path_params"]["name"]
-    query = parse_qs(scope["query_string"].decode("latin-1"), max_num_fields=10)
-    expires, signature = (query.get(key, [""])[0] for key in ("expires", "signature"))
+    query = parameters(scope)
+    expires, signature = query.get("expires", ""), query.get("signature", "")
     path, left = edge.media.verify(name, expires, signature, edge.now())
     try:
         facts = path.stat()

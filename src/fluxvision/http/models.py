@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import parse_qs
 
 import msgspec
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from fluxvision.http.edge import Edge
+from fluxvision.http.query import parameters
 from fluxvision.money import CURRENCY, dollars
 from fluxvision.params import PARAMS, TRUE, Param
 from fluxvision.rules import Model, Offer, Rule
@@ -27,9 +27,8 @@ async def listing(edge: Edge, scope: Scope, receive: Receive, send: Send) -> Non
 async def one(edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
     """Send one model by id, alias or provider/model; with `?schema=true` its parameters too."""
     model, pin, _ = edge.gateway.find(scope["path_params"]["id"])
-    query = parse_qs(scope["query_string"].decode("latin-1"), max_num_fields=10)
     body = describe(model)
-    if query.get("schema", [""])[0].lower() in TRUE:
+    if parameters(scope).get("schema", "").lower() in TRUE:
         body["schema"] = schema(model)
         body["parameters"] = [_offer(offer) for offer in model.offers if pin in {None, offer.provider}]
     await _json(body)(scope, receive, send)

@@ -59,7 +59,7 @@ def metadata(delivery: Delivery) -> dict[str, Any]:
         "failures": list(delivery.failures),
         "fidelity": None if first.fidelity is None else dataclasses.asdict(first.fidelity),
         "seed": first.seed,
-        "timings": dict(delivery.timings),
+        "timings": {name: round(seconds, 4) for name, seconds in delivery.timings.items()},
     }
     if len(delivery.pictures) > 1:
         ours["seeds"] = [picture.seed for picture in delivery.pictures]

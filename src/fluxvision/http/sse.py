@@ -17,13 +17,14 @@ from fluxvision.http.logs import trace
 from fluxvision.http.media import link
 from fluxvision.http.perform import perform
 from fluxvision.http.splice import Body, encode
+from fluxvision.imaging import sniff
 from fluxvision.types import Delivery, Job, Watch
 
 KEEP_ALIVE = 10.0
 END = {"type": "http.response.body", "body": b""}
 PARTIAL = "image_edit.partial_image"
 COMPLETED = "image_edit.completed"
-JPEG = b"\xff\xd8"
+HEAD = 64
 HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache, no-store"),
@@ -59,8 +60,8 @@ async def answer(edge: Edge, scope: Scope, send: Send, job: Job, work: Path) -> 
     """Run the job and tell it as it goes; an error after the first byte becomes an event."""
     progress = Progress()
     task = asyncio.ensure_future(perform(edge, scope, job, Watch(progress=progress), work))
-    await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
     try:
+        await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
         await _comment(send, "started")
         if job.values.get("partial_images"):
             await _send(send, await _preview(edge, job, work))
@@ -103,14 +104,14 @@ async def _wait(task: asyncio.Future[Delivery], changed: asyncio.Event) -> None:
 async def _preview(edge: Edge, job: Job, work: Path) -> Body:
     path = await asyncio.to_thread(edge.gateway.preview, job, work)
     with path.open("rb") as file:
-        found = "jpeg" if file.read(len(JPEG)) == JPEG else "png"
+        found = sniff(file.read(HEAD))
     event = {
         **COMMON,
         "type": PARTIAL,
         "b64_json": path,
         "created_at": int(edge.now()),
         "size": "auto",
-        "output_format": found,
+        "output_format": found.name if found else "png",
         "partial_image_index": 0,
     }
     return _event(PARTIAL, event)

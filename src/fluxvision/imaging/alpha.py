@@ -11,7 +11,7 @@ Samples: TypeAlias = NDArray[np.unsignedinteger[Any]]
 """Pixels as files have them: uint8 or uint16."""
 Floats = NDArray[np.float32]
 
-_STRIP = 512
+_STRIP = 64
 
 
 def extended(colour: Samples, alpha: Samples) -> Samples:
@@ -28,8 +28,8 @@ def extended(colour: Samples, alpha: Samples) -> Samples:
         rows = slice(top, min(top + _STRIP, colour.shape[0]))
         if hidden[rows].any():
             fresh = _enlarged(coarse, rows, colour.shape[1])
-            here = hidden[rows]
-            result[rows][here] = (fresh[here] + 0.5).astype(colour.dtype)
+            fresh += 0.5
+            np.copyto(result[rows], fresh.astype(colour.dtype), where=hidden[rows, :, None])
     return result
 
 
@@ -54,7 +54,7 @@ def _filled(colour: Floats, weight: Floats) -> Floats:
     if hidden.any():
         # Equal weights: a coarser block is the mean of what is visible in it, however faint that is.
         coarse = _filled(*_halved(colour, (~hidden).astype(np.float32)))
-        colour[hidden] = _enlarged(coarse, slice(0, colour.shape[0]), colour.shape[1])[hidden]
+        np.copyto(colour, _enlarged(coarse, slice(0, colour.shape[0]), colour.shape[1]), where=hidden[..., None])
     return colour
 
 

@@ -19,7 +19,7 @@ _TYPES = {1: (1, 1), 2: (1, 1), 3: (2, 2), 4: (4, 4), 5: (8, 4), 6: (1, 1), 7: (
     18: (8, 8),
 }
 _INTEGERS = {1, 3, 4, 13, 16, 18}
-_LONG, _LONG8 = 4, 16
+_LONG, _RATIONAL, _LONG8 = 4, 5, 16
 _MAX_ENTRIES = 1000
 _MAX_VALUE = 1_000_000
 
@@ -53,6 +53,16 @@ class Value:
 
     type: int
     data: bytes
+
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        """The items as numbers; a fraction over 0 counts as 0, and texts and unknown types have none."""
+        if self.type == _RATIONAL:
+            pairs = np.frombuffer(self.data, "<u4").reshape(-1, 2).tolist()
+            return tuple(over / under if under else 0.0 for over, under in pairs)
+        if self.type in _INTEGERS:
+            return tuple(np.frombuffer(self.data, f"<u{_TYPES[self.type][0]}").tolist())
+        return ()
 
     @property
     def first(self) -> int | None:

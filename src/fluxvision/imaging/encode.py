@@ -170,9 +170,9 @@ def _labelled(image: pyvips.Image, row: Format, metadata: Metadata, *, strip: bo
 def _keep(row: Format, metadata: Metadata, *, strip: bool) -> int:
     """Return which blocks the saver writes. It makes up an EXIF block where there is none, so leave it out then.
 
-    WebP and AVIF have no other place for a resolution.
+    These three have no other place for a resolution, or the saver does not use it.
     """
-    exif_only = row.name in {"webp", "avif"} and metadata.resolution is not None
+    exif_only = row.name in {"jpeg", "webp", "avif"} and metadata.resolution is not None
     exif_block = ForeignKeep.EXIF if exif_only or (metadata.exif and not strip) else ForeignKeep.NONE
     return int(ForeignKeep.ICC | ForeignKeep.XMP | ForeignKeep.IPTC | exif_block)
 

@@ -40,7 +40,9 @@ def inner_size(width: int, height: int, fit: Fit) -> tuple[int, int]:
 
     A result that is off the box by rounding alone is taken as the box.
     """
-    if fit.mode == "stretch" or (fit.mode == "contain" and abs(width * fit.height - height * fit.width) < width + height):
+    if fit.mode == "stretch" or (
+        fit.mode == "contain" and abs(width * fit.height - height * fit.width) < width + height
+    ):
         return fit.width, fit.height
     across, down = Fraction(fit.width, width), Fraction(fit.height, height)
     factor = max(across, down) if fit.mode == "cover" else min(across, down)
@@ -48,5 +50,3 @@ def inner_size(width: int, height: int, fit: Fit) -> tuple[int, int]:
     if fit.mode == "cover":
         return max(inner[0], fit.width), max(inner[1], fit.height)
     return min(inner[0], fit.width), min(inner[1], fit.height)
-
-

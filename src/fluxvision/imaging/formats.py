@@ -93,8 +93,8 @@ FORMATS: tuple[Format, ...] = (
         loader="jpegload",
         load=_STRICT,
         saver="jpegsave",
-        max_side=65_535,
-        max_pixels=65_535 * 65_535,
+        max_side=65_500,  # the format says 65,535, libjpeg stops here
+        max_pixels=65_500 * 65_500,
         alpha=False,
         quality=92,
     ),

@@ -75,7 +75,8 @@ def working(image: pyvips.Image, source: Source) -> pyvips.Image:
             colour = _without_profile(colour)
     if alpha is None:
         return colour
-    return colour.bandjoin(_alpha(alpha, source)).copy(interpretation=colour.interpretation)
+    # Joined bands have the fields of both: alpha must not bring back a profile that colour has lost.
+    return colour.bandjoin(_without_profile(_alpha(alpha, source))).copy(interpretation=colour.interpretation)
 
 
 def _from_cmyk(colour: pyvips.Image, depth: int) -> pyvips.Image:

@@ -17,6 +17,8 @@ def read(image: pyvips.Image, source: Source) -> Metadata:
     if source.format == "tiff":
         block = tiff.read_exif(source.path)
     resolution = None if image.xres == image.yres == _DEFAULT else (image.xres, image.yres)
+    if resolution is None and block:
+        resolution = exif.resolution(block)
     return Metadata(
         icc=_blob(image, "icc-profile-data"),
         exif=exif.upright(exif.prefixed(block)) if block else None,

@@ -13,6 +13,7 @@ MAX_INFLATED = 16_000_000
 _STEP = 1 << 12  # deflate grows by 1032 at most: a step makes 4 MB
 _SIGNATURE = 8
 _CHUNK_HEAD = 8  # length and type
+_CHECKSUM = 4
 _IHDR = 13
 _COMPRESSED_TEXT = b"\x01"
 
@@ -23,11 +24,15 @@ class Bomb(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """Width and height in pixels as IHDR has them, and the frames of an animation (1 for a still picture)."""
+    """Width and height in pixels as IHDR has them, and the frames of an animation (1 for a still picture).
+
+    `whole` is False where the file stops before IEND.
+    """
 
     width: int
     height: int
     frames: int
+    whole: bool
 
 
 def inspect(path: Path) -> Header | None:
@@ -39,19 +44,19 @@ def inspect(path: Path) -> Header | None:
         head = file.read(_SIGNATURE + _CHUNK_HEAD + _IHDR)
         if len(head) < _SIGNATURE + _CHUNK_HEAD + _IHDR or head[12:16] != b"IHDR":
             return None
-        file.seek(4, SEEK_CUR)  # checksum
-        frames = _walk(file)
-    return Header(int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big"), frames)
+        file.seek(_CHECKSUM, SEEK_CUR)
+        frames, whole = _walk(file)
+    return Header(int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big"), frames, whole)
 
 
-def _walk(file: BinaryIO) -> int:
+def _walk(file: BinaryIO) -> tuple[int, bool]:
     frames, budget = 1, MAX_INFLATED
     for _ in range(MAX_CHUNKS):
         head = file.read(_CHUNK_HEAD)
         if len(head) < _CHUNK_HEAD or head[4:] == b"IEND":
-            return frames
+            return frames, len(file.read(_CHECKSUM)) == _CHECKSUM
         length, kind = int.from_bytes(head[:4], "big"), head[4:]
-        end = file.tell() + length + 4
+        end = file.tell() + length + _CHECKSUM
         if kind == b"acTL":
             frames = max(1, int.from_bytes(file.read(4), "big"))
         elif kind in {b"tEXt", b"eXIf"}:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from fluxvision.errors import InvalidRequest, PayloadTooLarge
-from fluxvision.imaging import bmp, jpeg, loading, png
+from fluxvision.imaging import bmp, jpeg, loading, png, webp
 from fluxvision.imaging.formats import ACCEPTED, HEAD, Format, brands, sniff
 from fluxvision.imaging.limits import Limits
-from fluxvision.imaging.reading import readable
+from fluxvision.imaging.reading import damaged, readable
 from fluxvision.types import Source
 
 _MAX_SCANS = 100
@@ -45,7 +45,9 @@ def probe(path: Path, limits: Limits, param: str = "image") -> Source:
     if row.name == "bmp":
         return _bmp(path, row, size, limits, param)
     if row.name == "png":
-        _png(path, limits, param)
+        _png(path, row, limits, param)
+    if row.name == "webp":
+        _within("frames", webp.frames(path, limits.frames), limits.frames, param)
     return _vips(path, row, size, limits, param)
 
 
@@ -62,7 +64,7 @@ def _unknown(head: bytes, param: str) -> str:
     )
 
 
-def _png(path: Path, limits: Limits, param: str) -> None:
+def _png(path: Path, row: Format, limits: Limits, param: str) -> None:
     try:
         header = png.inspect(path)
     except png.Bomb as cause:
@@ -71,6 +73,8 @@ def _png(path: Path, limits: Limits, param: str) -> None:
     if header is not None:
         _within("pixels", header.width * header.height, limits.pixels, param)
         _within("frames", header.frames, limits.frames, param)
+    if header is None or not header.whole:
+        raise damaged(row, param)
 
 
 def _bmp(path: Path, row: Format, size: int, limits: Limits, param: str) -> Source:

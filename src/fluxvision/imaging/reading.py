@@ -21,5 +21,9 @@ def readable(row: Format, param: str) -> Iterator[None]:
         message = f"{param}: {cause}."
         raise InvalidRequest(message, param=param) from cause
     except pyvips.Error as cause:
-        message = f"{param}: this {row.label} file is damaged or truncated."
-        raise InvalidRequest(message, param=param) from cause
+        raise damaged(row, param) from cause
+
+
+def damaged(row: Format, param: str) -> InvalidRequest:
+    """Return the error for a file that begins as this format and cannot be read to its end."""
+    return InvalidRequest(f"{param}: this {row.label} file is damaged or truncated.", param=param)

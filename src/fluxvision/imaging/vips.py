@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,6 +18,8 @@ pyvips.operation_block_set("VipsForeignLoadRaw", False)
 pyvips.cache_set_max(0)
 pyvips.cache_set_max_mem(0)
 pyvips.cache_set_max_files(0)
+# Every row of a damaged file is worth a warning to libvips; we say it once, to the caller.
+logging.getLogger("pyvips").setLevel(logging.ERROR)
 
 
 @contextmanager

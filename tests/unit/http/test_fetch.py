@@ -25,18 +25,18 @@ class Resolver(AbstractResolver):
     """Answers with one address after the other, the last one for ever."""
 
     def __init__(self, *addresses):
+        """Know the answers."""
         self.addresses = list(addresses)
         self.asked = 0
 
-    async def resolve(self, host, port=0, family=socket.AF_INET):
+    async def resolve(self, host, port=0, family=socket.AF_INET):  # noqa: ARG002 - the base class names it
+        """Give the next answer."""
         self.asked += 1
         address = self.addresses.pop(0) if len(self.addresses) > 1 else self.addresses[0]
-        return [
-            {"hostname": host, "host": address, "port": port, "family": socket.AF_INET, "proto": 0, "flags": 0}
-        ]
+        return [{"hostname": host, "host": address, "port": port, "family": socket.AF_INET, "proto": 0, "flags": 0}]
 
     async def close(self):
-        return None
+        """Have nothing to close."""
 
 
 @asynccontextmanager
@@ -100,8 +100,8 @@ async def test_redirects_are_followed_three_times(tmp_path):
 
 @pytest.mark.parametrize(
     "location",
-    [f"http://{PRIVATE}:PORT/x", "http://169.254.169.254/x", "file:///etc/passwd", "gopher://a/", "data:image/png;base64,AAAA",
-     "http://user@127.0.0.1:PORT/a", "http://[::1", "", "//" + PRIVATE + ":PORT/x"],
+    [f"http://{PRIVATE}:PORT/x", "http://169.254.169.254/x", "file:///etc/passwd", "gopher://a/",
+     "data:image/png;base64,AAAA", "http://user@127.0.0.1:PORT/a", "http://[::1", "", "//" + PRIVATE + ":PORT/x"],
 )  # fmt: skip
 async def test_a_redirect_is_checked_like_the_first_address(tmp_path, location):
     """A redirect to a private address or another scheme is refused, and nobody there is asked."""

@@ -10,7 +10,7 @@ from fluxvision.errors import InvalidRequest
 from fluxvision.imaging import bmp
 
 
-def build(  # noqa: PLR0913
+def build(
     rows, *, width, height, depth, compression=0, masks=(), palette=b"", header=40, colours=0, offset=None, planes=1
 ):
     """Return a BMP file with the given rows."""

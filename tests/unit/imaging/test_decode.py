@@ -30,7 +30,7 @@ def test_one_bit(saved, decoded):
 
 
 @pytest.mark.parametrize("bits", [2, 4])
-def test_few_bits_are_scaled_to_the_full_range(bits, saved, decoded):
+def test_few_bits_are_scaled_to_the_full_range(bits, decoded):
     """2- and 4-bit grey spans 0 to 255."""
     levels = np.arange(2**bits, dtype=np.uint8)[None] * (255 // (2**bits - 1))
     data = pyvips.Image.new_from_array(levels).pngsave_buffer(bitdepth=bits)
@@ -99,7 +99,7 @@ def test_small_frame_on_a_larger_canvas(probed):
     data[6:10] = b"\x05\0\x04\0"
     source = probed(bytes(data))
     pixels = decode(source)
-    assert (5, 4) == (source.width, source.height)
+    assert (source.width, source.height) == (5, 4)
     assert pixels.color[0, 0].tolist() == [10, 20, 30]
 
 

@@ -24,7 +24,9 @@ def test_upright(little, prefix):
     assert prefix + block(1, little=little) == exif.upright(prefix + block(6, little=little))
 
 
-@pytest.mark.parametrize("damaged", [b"", b"Exif\0\0", b"rubbish", b"II*\0\xff\xff\xff\xff", b"II*\0\x08\0\0\0\xff\xff"])
+@pytest.mark.parametrize(
+    "damaged", [b"", b"Exif\0\0", b"rubbish", b"II*\0\xff\xff\xff\xff", b"II*\0\x08\0\0\0\xff\xff"]
+)
 def test_damaged_blocks_stay(damaged):
     """What cannot be read is left alone."""
     assert damaged == exif.upright(damaged)
@@ -46,7 +48,7 @@ def test_pillow_reads_it():
     """The changed block is a block that others read."""
     found = Image.Exif()
     found.load(exif.upright(exif.prefixed(block(8))))
-    assert {0x0112: 1, 0x0131: "me!"} == dict(found)
+    assert dict(found) == {0x0112: 1, 0x0131: "me!"}
 
 
 @pytest.mark.parametrize(
@@ -78,7 +80,9 @@ def test_iptc_behind_other_resources():
     assert iptc.unwrapped(b"Photoshop 3.0\0" + other[:7] + b"abc" + other[10:] + iptc.wrapped(RECORDS)[14:]) == RECORDS
 
 
-@pytest.mark.parametrize("rubbish", [b"", b"x", b"Photoshop 3.0\0", b"Photoshop 3.0\x008BIM\x04\x04", iptc.wrapped(b"no")])
+@pytest.mark.parametrize(
+    "rubbish", [b"", b"x", b"Photoshop 3.0\0", b"Photoshop 3.0\x008BIM\x04\x04", iptc.wrapped(b"no")]
+)
 def test_iptc_rubbish(rubbish):
     """A block without records has none."""
     assert iptc.unwrapped(rubbish) is None
@@ -88,3 +92,28 @@ def test_iptc_cut():
     """A wrapping cut anywhere gives the records or nothing."""
     whole = iptc.wrapped(RECORDS)
     assert {iptc.unwrapped(whole[:end]) for end in range(len(whole))} == {None, RECORDS}
+
+
+@pytest.mark.parametrize(
+    ("tags", "resolution"),
+    [
+        ({0x011A: 254, 0x011B: 508, 0x0128: 2}, (10, 20)),
+        ({0x011A: 100, 0x011B: 100, 0x0128: 3}, (10, 10)),
+        ({0x011A: 254, 0x011B: 254}, (10, 10)),
+        ({0x011A: 254, 0x011B: 254, 0x0128: 1}, None),
+        ({0x011A: 0, 0x011B: 0}, None),
+        ({0x0128: 2}, None),
+        ({}, None),
+    ],
+)
+def test_resolution(tags, resolution):
+    """Inches and centimetres become millimetres; without a unit it is inches."""
+    made = Image.Exif()
+    for tag, value in tags.items():
+        made[tag] = value if tag == 0x0128 else float(value)
+    assert resolution == exif.resolution(made.tobytes())
+
+
+def test_no_resolution():
+    """Rubbish has none."""
+    assert exif.resolution(b"rubbish") is None

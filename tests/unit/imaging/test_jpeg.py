@@ -51,7 +51,7 @@ def progressive(scans, saved, gradient):
 
 def test_scan_bomb(gradient, saved, probed):
     """A thousand scans are refused."""
-    with pytest.raises(InvalidRequest, match="more than 100 scans|damaged"):
+    with pytest.raises(InvalidRequest, match=r"more than 100 scans"):
         probed(progressive(1000, saved, gradient))
     assert probed(progressive(5, saved, gradient)).width == 36
 

@@ -57,7 +57,7 @@ def test_size_and_channels(form, gradient, saved, probed):
         ("RGBA", "BMP", 3, False, 8),  # the fourth byte is reserved in a BMP without masks
     ],
 )
-def test_modes(mode, form, channels, alpha, bits, saved, probed):
+def test_modes(mode, form, channels, alpha, bits, saved, probed):  # noqa: PLR0917
     """Channels count no alpha and no ink; bits are 8 or 16."""
     image = Image.new(mode, (9, 5)) if mode != "P" else Image.new("RGB", (9, 5), (200, 9, 9)).quantize(9)
     if mode in {"RGBA", "LA"}:

@@ -24,7 +24,7 @@ def test_whole_profiles():
     assert not profile.usable(SRGB, "grey")
     assert profile.usable(made(b"GRAY", {b"kTRC": b"curv"}), "grey")
     assert profile.usable(made(b"CMYK", {b"A2B0": b"mft2"}), "cmyk")
-    assert ["rgb", None] == [profile.space(SRGB), profile.space(LAB)]
+    assert [profile.space(SRGB), profile.space(LAB)] == ["rgb", None]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,12 @@ from fluxvision.imaging import directories, exif, tiff
 from fluxvision.imaging.directories import Layout, Value
 
 LAYOUTS = [Layout("little"), Layout("big"), Layout("little", wide=True), Layout("big", wide=True)]
-HEADS = [b"II*\0\x08\0\0\0", b"MM\0*\0\0\0\x08", b"II+\0\x08\0\0\0\x10" + bytes(7), b"MM\0+\0\x08\0\0" + bytes(7) + b"\x10"]
+HEADS = [
+    b"II*\0\x08\0\0\0",
+    b"MM\0*\0\0\0\x08",
+    b"II+\0\x08\0\0\0\x10" + bytes(7),
+    b"MM\0+\0\x08\0\0" + bytes(7) + b"\x10",
+]
 VALUES = {
     1: Value(3, b"\x07\0"),
     2: Value(3, b"\x01\0\x02\0\x03\0\x04\0\x05\0"),
@@ -44,7 +49,7 @@ def test_entries_are_kept_as_they_are():
 
 def test_first_number():
     """Only whole numbers count as one."""
-    assert [7, 0x04030201, None] == [VALUES[1].first, VALUES[7].first, VALUES[4].first]
+    assert [VALUES[1].first, VALUES[7].first, VALUES[4].first] == [7, 0x04030201, None]
 
 
 def test_no_header():
@@ -54,7 +59,7 @@ def test_no_header():
 
 def test_rubbish_is_survived(store):
     """No directory, however broken, raises or asks for more than a megabyte."""
-    for seed in range(300):
+    for seed in range(100):
         noise = random.Random(seed).randbytes(200)  # noqa: S311
         for head in HEADS:
             tiff.read_exif(store(head + noise))
@@ -88,7 +93,7 @@ def test_exif_and_iptc_are_added(wide, block, tmp_path):
     tiff.add(path, block, RECORDS)
     with Image.open(path) as image:
         found = image.getexif()
-        assert ("Maker", 1, "Mine") == (found[0x010F], found[0x0112], found[0x8298])
+        assert (found[0x010F], found[0x0112], found[0x8298]) == ("Maker", 1, "Mine")
         assert found.get_ifd(0x8769)[0x9003] == "2020:01:02 03:04:05"
         assert 0xA002 not in found.get_ifd(0x8769)
         assert found.get_ifd(0x8825) == {1: "N", 2: (1.0, 2.0, 3.0)}
@@ -105,7 +110,7 @@ def test_exif_of_a_tiff_is_an_upright_block(block, tmp_path):
     tiff.add(path, block, None)
     found = Image.Exif()
     found.load(tiff.read_exif(path))
-    assert ("Maker", 1) == (found[0x010F], found[0x0112])
+    assert (found[0x010F], found[0x0112]) == ("Maker", 1)
     assert found.get_ifd(0x8825)[1] == "N"
 
 

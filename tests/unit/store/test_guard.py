@@ -10,7 +10,7 @@ from fluxvision.store.guard import OPEN, Guard, Refused, is_public
 
 PUBLIC = ["8.8.8.8", "93.184.216.34", "2606:4700::1111", "2a00:1450:4001::200e", "::ffff:8.8.8.8", "64:ff9b::808:808"]
 PRIVATE = [
-    "0.0.0.0",
+    "0.0.0.0",  # noqa: S104
     "10.1.2.3",
     "100.64.0.1",
     "127.0.0.1",
@@ -67,7 +67,13 @@ def test_other_addresses_do_not(address):
 
 
 @pytest.mark.parametrize(
-    "url", ["http://example.com/a.png", "https://example.com:8443/a?b=c#d", "https://bücher.example/ü.png", "HTTP://EXAMPLE.COM."]
+    "url",
+    [
+        "http://example.com/a.png",
+        "https://example.com:8443/a?b=c#d",
+        "https://bücher.example/ü.png",
+        "HTTP://EXAMPLE.COM.",
+    ],
 )
 def test_ordinary_urls_pass(url):
     """An http(s) URL on an ordinary port is fetched."""

@@ -110,7 +110,8 @@ def test_the_sweep_deletes_what_expired(store, name, tmp_path):
         store.verify(name, **query(store, name), now=NOW)
 
 
-def test_a_purge_deletes_everything(store, name):
+@pytest.mark.usefixtures("name")
+def test_a_purge_deletes_everything(store):
     """After a purge no byte is left."""
     assert store.purge() == 1
     assert list(store.folder.iterdir()) == []

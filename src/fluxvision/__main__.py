@@ -1,0 +1,38 @@
+"""The command `fluxvision`, also as `python -m fluxvision`: hands the command line the parts it cannot build itself."""
+
+from __future__ import annotations
+
+import sys
+
+from fluxvision.cli import Gateway, Tools, run
+from fluxvision.config import Settings
+
+
+def main() -> None:
+    """Run the command line and end the process with its exit code."""
+    sys.exit(run(sys.argv[1:], Tools(create_gateway=_create_gateway, check=_check, serve=_serve)))
+
+
+# Each part is imported when it is used: help and the configuration commands do not wait for the engine or the server.
+
+
+def _create_gateway(settings: Settings) -> Gateway:
+    from fluxvision import app  # noqa: PLC0415, see above
+
+    return app.create_gateway(settings)
+
+
+def _check(settings: Settings) -> None:
+    from fluxvision import app  # noqa: PLC0415, see above
+
+    app.check_exposure(settings)
+
+
+def _serve(settings: Settings) -> None:
+    from fluxvision import app  # noqa: PLC0415, see above
+
+    app.serve(settings)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,6 @@
+"""The command line: the same verbs as the API, without HTTP."""
+
+from fluxvision.cli.main import run
+from fluxvision.cli.ports import Gateway, Tools
+
+__all__ = ["Gateway", "Tools", "run"]

@@ -1,0 +1,183 @@
+"""All pictures of one call: as many at once as asked for, one gateway, and an end that leaves no half file."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import sys
+import time
+import traceback
+from collections import deque
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+
+from fluxvision import catalog, config
+from fluxvision.cli import inputs, targets
+from fluxvision.cli.bars import Display, display
+from fluxvision.cli.inputs import Found, Input
+from fluxvision.cli.order import STREAM, Order
+from fluxvision.cli.ports import Gateway, Tools
+from fluxvision.cli.report import Report
+from fluxvision.cli.targets import Target
+from fluxvision.cli.words import in_flags, sentence, shown
+from fluxvision.cli.work import Bench, Record
+from fluxvision.errors import Cancelled, ClientError, InvalidRequest
+from fluxvision.imaging import Limits, probe
+from fluxvision.types import Source, Watch
+
+OK, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+FILE_BYTES = 1 << 40
+WEEK = 7 * 24 * 3600.0
+LARGEST_FACTOR = 16
+
+
+def run(order: Order, tools: Tools) -> int:
+    """Do an order and return the exit code. Raises what makes the whole order impossible."""
+    if order.to_stream and sys.stdout.isatty() and not order.dry_run:
+        raise click.UsageError("A picture is not written to a terminal; redirect the output or name a file with --out.")
+    if order.inputs == (STREAM,) and sys.stdin.isatty():
+        raise click.UsageError("Standard input is a terminal; pipe a picture into it.")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with ExitStack() as stack:
+        found = inputs.find(order.inputs)
+        if order.inputs == (STREAM,):
+            found = replace(found, pictures=[_spooled(picture, stack) for picture in found.pictures])
+        return _all(order, found, tools)
+
+
+def _spooled(picture: Input, stack: ExitStack) -> Input:
+    """Return the picture of standard input as a file that is there as long as the stack is."""
+    path = Path(stack.enter_context(TemporaryDirectory(prefix="fluxvision-")), picture.path.name)
+    with path.open("wb") as file:
+        shutil.copyfileobj(sys.stdin.buffer, file)
+    return replace(picture, path=path)
+
+
+def _all(order: Order, found: Found, tools: Tools) -> int:
+    order, planned = targets.plan(found.pictures, order)
+    total = len(planned) + len(found.problems)
+    started = time.monotonic()
+    with display(total, still=order.json or order.quiet or order.dry_run) as screen:
+        report = Report(order, screen.say)
+        for problem in found.problems:
+            report.add(Record(problem.name, "failed", error=problem.sentence, unusable=True))
+            screen.end(problem.name)
+        interrupted = asyncio.run(_Run(order, report, screen, deque(planned)).all(tools)) if planned else False
+    report.close(time.monotonic() - started, total=total, results=found.results, interrupted=interrupted)
+    return INTERRUPTED if interrupted else _code(report.records)
+
+
+def _code(records: Iterable[Record]) -> int:
+    records = list(records)
+    failed = [record for record in records if record.error]
+    if not failed:
+        return OK
+    return UNUSABLE if len(records) == 1 and failed[0].unusable else FAILED
+
+
+@dataclass(slots=True)
+class _Run:
+    """The pictures that are left, and the workers that take them."""
+
+    order: Order
+    report: Report
+    screen: Display
+    left: deque[Target]
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    bench: Bench | None = None
+    stopped: bool = False
+
+    async def all(self, tools: Tools) -> bool:
+        """Take the pictures one after the other until none is left; return whether a signal ended it before."""
+        settings = _settings(self.order)
+        limits = Limits(FILE_BYTES, settings.max_input_pixels, settings.max_frames)
+        mask = _mask(self.order, limits)
+        loop = asyncio.get_running_loop()
+        for number in SIGNALS:
+            loop.add_signal_handler(number, self._stop)
+        gateway = tools.create_gateway(settings)
+        try:
+            _check_name(self.order, gateway)
+            self.bench = Bench(gateway, self.order, limits, mask)
+            self.tasks = [
+                asyncio.create_task(self._work(self.bench)) for _ in range(min(self.order.jobs, len(self.left)))
+            ]
+            for result in await asyncio.gather(*self.tasks, return_exceptions=True):
+                if isinstance(result, Exception):
+                    raise result
+        finally:
+            for task in self.tasks:
+                task.cancel()
+            await asyncio.gather(*self.tasks, return_exceptions=True)
+            await gateway.aclose()
+        return self.stopped and (bool(self.left) or self.report.interrupted)
+
+    async def _work(self, bench: Bench) -> None:
+        """Take pictures until none is left, a signal came, or nobody reads the output any more."""
+        try:
+            while self.left and not self.stopped:
+                record = await self._one(bench, self.left.popleft())
+                self.screen.end(record.name)
+                self.report.add(record)
+        except BaseException:
+            self.stopped = True
+            raise
+
+    async def _one(self, bench: Bench, target: Target) -> Record:
+        """Do one picture; one that fails does not end the others."""
+        name = target.picture.name
+        try:
+            return await bench.enlarge(target, Watch(self.screen.begin(name)))
+        except (asyncio.CancelledError, Cancelled):
+            return Record(name, "interrupted")
+        except BrokenPipeError:
+            raise
+        except Exception as error:  # noqa: BLE001, whatever it is, it is told at the end
+            if self.order.debug:
+                traceback.print_exception(error)
+            return Record(name, "failed", error=sentence(error), unusable=isinstance(error, ClientError))
+
+    def _stop(self) -> None:
+        """At the first signal end the work tile by tile; at the second leave at once."""
+        if self.stopped:
+            self.screen.__exit__(None, None, None)
+            if self.bench is not None:
+                self.bench.sweep(*self.bench.workshops)
+            os._exit(INTERRUPTED)
+        self.stopped = True
+        for task in self.tasks:
+            task.cancel()
+
+
+def _settings(order: Order) -> config.Settings:
+    """Return the settings without those limits that protect a server from its callers."""
+    pixels = config.load().max_input_pixels * LARGEST_FACTOR
+    unlimited = {"workers": order.jobs, "queue": order.jobs, "deadline": WEEK, "max_output_pixels": pixels}
+    return config.load(flags=unlimited)
+
+
+def _mask(order: Order, limits: Limits) -> Source | None:
+    if order.mask is None:
+        return None
+    path = Path(order.mask)
+    if not path.is_file():
+        message = f"--mask: there is no file {shown(path)}."
+        raise InvalidRequest(message, param="mask")
+    return probe(path, limits, "mask")
+
+
+def _check_name(order: Order, gateway: Gateway) -> None:
+    """Refuse a model or a provider that does not exist before any picture is read."""
+    model, _ = catalog.find(order.model, gateway.models)
+    providers = [offer.provider for offer in model.offers]
+    if order.provider is not None and order.provider.lower() not in providers:
+        message = f"--provider: {model.id} is not offered by {order.provider[:40]!r}; use {' or '.join(providers)}."
+        raise InvalidRequest(in_flags(message), param="model")

@@ -1,0 +1,73 @@
+"""`fluxvision config`: what is set, where it comes from, and whether it can be used."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+import click
+
+from fluxvision import config as configuration
+from fluxvision.cli.ports import Tools
+from fluxvision.cli.words import columns, plural
+from fluxvision.config import SETTINGS, Setting, Settings
+
+MASK = "***"
+
+
+def show(as_json: bool) -> int:
+    """Show every setting; secrets stay covered."""
+    settings = configuration.load()
+    if as_json:
+        facts = {
+            row.name: {"value": _covered(row, settings), "origin": settings.origin[row.name], "variable": row.variable}
+            for row in SETTINGS
+        }
+        click.echo(json.dumps(facts))
+        return 0
+    rows = [("SETTING", "VALUE", "ORIGIN", "VARIABLE")]
+    rows += [(row.name, _text(row, settings), settings.origin[row.name], row.variable) for row in SETTINGS]
+    click.echo(columns(rows))
+    return 0
+
+
+@click.pass_obj
+def check(tools: Tools) -> int:
+    """Raise what is wrong with the settings, or say that nothing is."""
+    settings = configuration.load()
+    tools.check(settings)
+    origins = Counter(settings.origin.values())
+    found = ", ".join(f"{count} from {name}" for name, count in sorted(origins.items()) if name != "default")
+    click.echo(f"The configuration is fine: {plural(len(SETTINGS), 'setting')}, {found or 'all at their defaults'}.")
+    return 0
+
+
+def _covered(row: Setting, settings: Settings) -> Any:
+    value = getattr(settings, row.name)
+    if row.kind == "secrets":
+        return [MASK] * len(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _text(row: Setting, settings: Settings) -> str:
+    value = _covered(row, settings)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+COMMAND = click.Group(
+    "config",
+    help="Show and check the settings: defaults, then fluxvision.toml, then the environment.",
+    short_help="Show and check the settings.",
+    commands=[
+        click.Command(
+            "show",
+            callback=show,
+            params=[click.Option(["--json", "as_json"], is_flag=True, help="As JSON.")],
+            help="Show every setting with its value, where it comes from, and its environment variable.",
+        ),
+        click.Command("check", callback=check, help="Say whether `fluxvision serve` can use the settings."),
+    ],
+)

@@ -1,0 +1,73 @@
+"""The group of commands, and the one place where an error becomes a sentence and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from fluxvision import __version__
+from fluxvision.cli import config, models, serve, upscale
+from fluxvision.cli.ports import Tools
+from fluxvision.cli.words import sentence, shown
+from fluxvision.errors import ClientError
+
+OK, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
+COMMANDS = (upscale.COMMAND, serve.COMMAND, models.COMMAND, config.COMMAND)
+EPILOG = 'Completion for bash: eval "$(_FLUXVISION_COMPLETE=bash_source fluxvision)" (also zsh, fish).'
+
+
+class Group(click.Group):
+    """A group that recognises a picture where a command should stand."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command of the first argument; raises `UsageError`, with the command that was probably meant."""
+        if self.get_command(ctx, args[0]) is None and Path(args[0]).exists():
+            typed = " ".join(shown(word) if " " not in word else f"'{shown(word)}'" for word in args)
+            message = f"{shown(args[0])} is not a command. Did you mean: fluxvision upscale {typed}"
+            raise click.UsageError(message, ctx)
+        return super().resolve_command(ctx, args)
+
+
+GROUP = Group(
+    "fluxvision",
+    commands=COMMANDS,
+    help="Enlarge pictures 1 to 4 times, with believable detail, and keep their structure.",
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    params=[click.Option(["--debug"], is_flag=True, help="Show where an unexpected error arose.")],
+)
+GROUP = click.version_option(__version__, message="fluxvision %(version)s")(GROUP)
+
+
+def run(arguments: Sequence[str], tools: Tools) -> int:
+    """Run one command and return the exit code: 0 done, 1 something failed, 2 not usable, 130 interrupted."""
+    debug = "--debug" in arguments
+    try:
+        code = GROUP.main(list(arguments), prog_name="fluxvision", standalone_mode=False, obj=tools)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except BrokenPipeError:
+        _discard_output()
+        return FAILED
+    except Exception as error:  # noqa: BLE001, whatever it is, a person gets a sentence
+        if debug:
+            traceback.print_exception(error)
+        click.echo(f"Error: {sentence(error)}", err=True)
+        return UNUSABLE if isinstance(error, ClientError) or getattr(error, "code", "") == "CONFIGURATION" else FAILED
+    return code if isinstance(code, int) else OK
+
+
+def _discard_output() -> None:
+    """Let nothing be said about a reader that went away when the interpreter flushes its output."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

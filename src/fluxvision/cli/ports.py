@@ -1,0 +1,48 @@
+"""What the command line asks of the rest of the house."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from fluxvision.config import Settings
+from fluxvision.rules import Model
+from fluxvision.types import Delivery, Job, Quote, Source, Watch
+
+
+class Gateway(Protocol):
+    """The flow from a picture to a delivery."""
+
+    @property
+    def models(self) -> tuple[Model, ...]:
+        """The catalogue."""
+
+    def admit(self, model: str, fields: Mapping[str, Any], image: Source, mask: Source | None, request_id: str) -> Job:
+        """Return the checked job; raises `ModelNotFound`, or `InvalidRequest` naming the parameter."""
+
+    def quote(self, job: Job) -> Quote:
+        """Return what the job would make and cost; raises what `run` would raise before it starts."""
+
+    async def run(self, job: Job, watch: Watch, folder: Path) -> Delivery:
+        """Do the job; result files lie in `folder`. Cancelling the task ends the work before it returns."""
+
+    async def ping(self) -> Mapping[str, bool]:
+        """Return which providers are ready."""
+
+    async def aclose(self) -> None:
+        """Free everything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """The parts that only the composition root can build; each is loaded when it is first called.
+
+    `create_gateway` is called where an event loop runs. `check` raises `ConfigError` for settings that must not be
+    served; `serve` does the same and then blocks until the server has ended.
+    """
+
+    create_gateway: Callable[[Settings], Gateway]
+    check: Callable[[Settings], None]
+    serve: Callable[[Settings], None]

@@ -1,0 +1,69 @@
+"""`fluxvision upscale`: its flags, and the order they make."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from fluxvision.cli.flags import Flag, Sectioned, parameters
+from fluxvision.cli.order import Order, check
+from fluxvision.params import BY_NAME
+
+HELP = """Enlarge pictures: files, folders, patterns like '*.jpg', or - for standard input.
+
+photo.jpg becomes photo@2x.png beside it. Folders are searched with everything in them; results of an earlier run
+are left alone.
+
+\b
+  fluxvision upscale photo.jpg
+  fluxvision upscale photo.jpg --scale 4 --out large.webp
+  fluxvision upscale photos/ --out large/ --resume
+  cat photo.jpg | fluxvision upscale - > large.png
+"""
+
+OWN = (
+    Flag("--out", "-o", section="Files", metavar="PATH",
+         help="A file, a folder (made if need be), or - for standard output. [default beside the picture]"),
+    Flag("--overwrite", section="Files", is_flag=True, help="Replace results that exist already."),
+    Flag("--resume", "--skip-existing", "resume", section="Files", is_flag=True,
+         help="Skip pictures whose results exist already."),
+    Flag("--compare", section="Files", is_flag=True,
+         help="Also write NAME-compare.png: the picture plainly enlarged on the left, the result on the right."),
+    Flag("--model", section="Running", default="flux-vision-upscaler", metavar="ID",
+         help="The model; `fluxvision models` lists them. [default flux-vision-upscaler]"),
+    Flag("--provider", section="Running", metavar="NAME",
+         help="The provider that must do it. [default the best that is available]"),
+    Flag("--jobs", "-j", section="Running", type=int, default=1, metavar="NUMBER",
+         help="Pictures at once; one already uses every core. [default 1]"),
+    Flag("--dry-run", section="Running", is_flag=True, help="Show what would be made and what it costs; do nothing."),
+    Flag("--json", section="Running", is_flag=True, help="One line of JSON per picture on standard output."),
+    Flag("--quiet", "-q", section="Running", is_flag=True, help="Say nothing but errors."),
+)  # fmt: skip
+
+
+@click.pass_context
+def upscale(context: click.Context, /, inputs: tuple[str, ...], mask: str | None, **given: Any) -> int:
+    """Do what the flags say and return the exit code."""
+    fields = {name: given.pop(name) for name in list(given) if name in BY_NAME}
+    order = Order(
+        inputs=inputs,
+        fields={name: value for name, value in fields.items() if value is not None},
+        mask=mask,
+        debug=bool(context.find_root().params.get("debug")),
+        **given,
+    )
+    check(order)
+    # Help and a wrong flag do not wait for libvips.
+    from fluxvision.cli import batch  # noqa: PLC0415
+
+    return batch.run(order, context.obj)
+
+
+COMMAND = Sectioned(
+    "upscale",
+    callback=upscale,
+    params=[click.Argument(["inputs"], nargs=-1, required=True, metavar="PICTURE..."), *parameters(), *OWN],
+    help=HELP,
+    short_help="Enlarge files, folders, patterns or standard input.",
+)

@@ -1,0 +1,140 @@
+"""One picture from its file to its result: checked, enlarged in a hidden folder beside the result, then moved."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Literal, TypeVar
+from uuid import uuid4
+
+from fluxvision.cli.names import COMPARED
+from fluxvision.cli.order import Order
+from fluxvision.cli.ports import Gateway
+from fluxvision.cli.targets import Target
+from fluxvision.cli.words import shown
+from fluxvision.errors import InvalidRequest
+from fluxvision.imaging import Limits, probe
+from fluxvision.types import Delivery, Job, Quote, Source, Watch
+
+T = TypeVar("T")
+Status = Literal["done", "planned", "skipped", "failed", "interrupted"]
+HIDDEN = ".fluxvision-"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What became of one picture. `unusable` tells a picture or a wish that cannot be used from work that failed."""
+
+    name: str
+    status: Status
+    outputs: Sequence[Path] = ()
+    compared: Sequence[Path] = ()
+    source: Source | None = None
+    delivery: Delivery | None = None
+    quote: Quote | None = None
+    seconds: float = 0.0
+    error: str = ""
+    unusable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What all pictures of a run share."""
+
+    gateway: Gateway
+    order: Order
+    limits: Limits
+    mask: Source | None = None
+    workshops: set[Path] = field(default_factory=set)
+
+    async def enlarge(self, target: Target, watch: Watch) -> Record:
+        """Do one picture; raises whatever refuses or breaks it, and leaves nothing behind then."""
+        name = target.picture.name
+        if target.problem:
+            raise InvalidRequest(target.problem)
+        there = [path for path in target.outputs if path.is_symlink() or path.exists()]
+        if self.order.resume and len(there) == len(target.outputs) > 0:
+            return Record(name, "skipped", target.outputs)
+        if there and not (self.order.resume or self.order.overwrite):
+            message = f"{shown(there[0])} exists already; --overwrite replaces it, --resume skips it."
+            raise InvalidRequest(message)
+        source = await asyncio.to_thread(probe, target.picture.path, self.limits)
+        job = self.gateway.admit(self.order.name, self.order.fields, source, self.mask, uuid4().hex)
+        if self.order.dry_run:
+            return Record(name, "planned", target.outputs, source=source, quote=self.gateway.quote(job))
+        return await self._make(target, job, watch)
+
+    async def _make(self, target: Target, job: Job, watch: Watch) -> Record:
+        started = time.perf_counter()
+        with self._workshop(target) as folder:
+            delivery = await self.gateway.run(job, watch, folder)
+            seconds = time.perf_counter() - started
+            made = [picture.path for picture in delivery.pictures]
+            if not target.outputs:
+                await _settled(partial(_send, made[0]))
+                return Record(target.picture.name, "done", (), (), job.image, delivery, None, seconds)
+            compared = await _settled(partial(_compare, job, made, folder)) if self.order.compare else []
+            outputs = [_move(path, end) for path, end in zip(made, target.outputs, strict=False)]
+            beside = [_move(path, end.with_name(f"{end.stem}{COMPARED}.png")) for path, end in zip(compared, outputs)]  # noqa: B905, as many as were asked for
+        errors = " ".join(delivery.failures)
+        return Record(target.picture.name, "done", outputs, beside, job.image, delivery, None, seconds, errors)
+
+    @contextmanager
+    def _workshop(self, target: Target) -> Iterator[Path]:
+        """Yield a new hidden folder on the disk where the result will lie, and remove it with everything in it."""
+        where = None
+        if target.outputs:
+            where = target.outputs[0].parent
+            where.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=HIDDEN, dir=where))
+        self.workshops.add(folder)
+        try:
+            yield folder
+        finally:
+            self.sweep(folder)
+
+    def sweep(self, *folders: Path) -> None:
+        """Remove these hidden folders."""
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
+            self.workshops.discard(folder)
+
+
+async def _settled(work: Callable[[], T]) -> T:
+    """Run work in a thread; a cancellation waits until the thread writes nothing more."""
+    future = asyncio.get_running_loop().run_in_executor(None, work)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        with suppress(BaseException):
+            await future
+        raise
+
+
+def _compare(job: Job, made: Sequence[Path], folder: Path) -> list[Path]:
+    from fluxvision.cli.compare import write  # noqa: PLC0415, only for those who ask for it
+
+    return [write(job, path, folder / f"{number}{COMPARED}.png") for number, path in enumerate(made)]
+
+
+def _move(path: Path, end: Path) -> Path:
+    """Put a finished file in its place in one step, after the disk has it."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+    path.replace(end)
+    return end
+
+
+def _send(path: Path) -> None:
+    with path.open("rb") as file:
+        shutil.copyfileobj(file, sys.stdout.buffer)
+    sys.stdout.buffer.flush()

@@ -1,0 +1,129 @@
+"""A gateway that enlarges by plain resampling: what the command line is tested against, also as its own command.
+
+As a command it is steered by the environment: `FAKE_TILES` (how many, 4) and `FAKE_TILE_SECONDS` (0).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fluxvision import catalog, cli, errors, imaging
+from fluxvision.config import Settings
+from fluxvision.geometry import solve
+from fluxvision.normalize import normalize
+from fluxvision.params import BY_NAME, coerce
+from fluxvision.rules import Model
+from fluxvision.types import Attempt, Component, Delivery, Fidelity, Job, Picture, Quote, Source, Watch
+from PIL import Image
+
+PRICE = 100_000
+"""Micro-dollars of a picture."""
+
+
+class Gateway:
+    """The flow, faked. Pictures named `crash` or `upstream` fail in that way."""
+
+    models: tuple[Model, ...] = catalog.CATALOG
+
+    def __init__(self, tiles: int = 4, tile_seconds: float = 0.0) -> None:
+        """Begin with nothing done."""
+        self.tiles = tiles
+        self.tile_seconds = tile_seconds
+        self.jobs: list[Job] = []
+        self.running = 0
+        self.most = 0
+        self.closed = False
+
+    def admit(self, model: str, fields: Mapping[str, Any], image: Source, mask: Source | None, request_id: str) -> Job:
+        """Coerce by the rows, as the real one does."""
+        found, pin = catalog.find(model)
+        pairs = {name: coerce(BY_NAME[name], value) for name, value in fields.items()}
+        values = {name: value for name, value in pairs.items() if value is not None}
+        return Job(request_id, found.id, image, values, mask, pin=pin)
+
+    def quote(self, job: Job) -> Quote:
+        """Ask ten cents for every picture."""
+        _, plan, receipt = normalize(job, self.models[0].offers[0])
+        geometry = solve(job)
+        total = PRICE * plan.n
+        part = Component("output", "image", plan.n, plan.n, PRICE, total)
+        return Quote(job.model, "embedded", total, (part,), receipt, geometry.width, geometry.height)
+
+    async def run(self, job: Job, watch: Watch, folder: Path) -> Delivery:
+        """Count through the tiles, then write the pictures."""
+        self.jobs.append(job)
+        self.running += 1
+        self.most = max(self.most, self.running)
+        try:
+            return await self._make(job, watch, folder)
+        finally:
+            self.running -= 1
+
+    async def ping(self) -> Mapping[str, bool]:
+        """Be ready."""
+        return {"embedded": True}
+
+    async def aclose(self) -> None:
+        """Remember that it was closed."""
+        self.closed = True
+
+    async def _make(self, job: Job, watch: Watch, folder: Path) -> Delivery:
+        started = time.monotonic()
+        offer = self.models[0].offers[0]
+        _, plan, receipt = normalize(job, offer)
+        (folder / "begun.raw").write_bytes(b"half")
+        for number in range(self.tiles):
+            await asyncio.sleep(self.tile_seconds)
+            if watch.cancel.is_set():
+                raise errors.Cancelled("stopped")
+            await asyncio.to_thread(watch.progress, number + 1, self.tiles)
+        match job.image.path.stem:
+            case "crash":
+                raise ZeroDivisionError
+            case "upstream":
+                raise errors.UpstreamError("The provider is down.")
+        geometry = solve(job)
+        row = imaging.find(plan.output_format)
+        pictures = []
+        with Image.open(job.image.path) as source:
+            upright = source.convert("RGB").resize((geometry.width, geometry.height), Image.Resampling.LANCZOS)
+        for number in range(plan.n):
+            path = folder / f"{number}.{row.extension}"
+            upright.save(path, row.name)
+            scores = Fidelity(lr_psnr_db=52.34, seam_ratio=1.0, delta_e=0.4)
+            picture = Picture(path, row.name, row.mime, geometry.width, geometry.height, None, 7 + number, scores)
+            pictures.append(picture)
+        return Delivery(
+            job=job,
+            provider="embedded",
+            provider_name="Embedded",
+            upstream="span",
+            pictures=pictures,
+            plan=plan,
+            receipt=receipt,
+            attempts=(Attempt("embedded", "ok", time.monotonic() - started),),
+            failures=(),
+            cost=PRICE * plan.n,
+            details={"engine": "span"},
+            timings={"total": time.monotonic() - started},
+        )
+
+
+def tools(gateway: Gateway, *, served: list[Settings] | None = None) -> cli.Tools:
+    """Return tools that hand out this gateway and serve by remembering the settings."""
+    return cli.Tools(
+        create_gateway=lambda _settings: gateway,
+        check=lambda _settings: None,
+        serve=(served if served is not None else []).append,
+    )
+
+
+if __name__ == "__main__":
+    fake = Gateway(int(os.environ.get("FAKE_TILES", "4")), float(os.environ.get("FAKE_TILE_SECONDS", "0")))
+    sys.exit(cli.run(sys.argv[1:], tools(fake)))

@@ -1,0 +1,140 @@
+"""POST /images/edits: the whole story of a request."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+
+import pytest
+
+from fakes.asgi import Client
+from fakes.gateway import Gateway, png
+from fakes.server import document, form
+
+MODEL = ("model", "flux-vision-upscaler")
+
+
+def left(edge):
+    """Return what lies in the upload folder beside its lock."""
+    return [path for path in (edge.folder / "uploads").glob("run-*/*") if path.name != "lock"]
+
+
+@pytest.mark.parametrize("prefix", ["/v1", "/openai/v1"])
+async def test_a_link_is_answered(edge, picture, prefix):
+    """The body is OpenAI's, with a link that opens the result, and the receipt in the metadata."""
+    served = edge()
+    headers, body = form(MODEL, ("image", picture, "a.png"), ("scale_factor", "2"))
+    answer = await Client("POST", prefix + "/images/edits", headers, [body]).ask(served.app)
+    found = answer.json()
+    assert (answer.status, found["created"], found["output_format"]) == (200, 1_800_000_000, "png")
+    assert "size" not in found
+    assert found["metadata"]["size"] == "64x48"
+    assert found["metadata"]["executed_model"] == "embedded/span"
+    assert found["metadata"]["fidelity"] == {"lr_psnr_db": 48.5, "seam_ratio": None, "delta_e": 0.4}
+    assert found["metadata"]["normalization"][0] == {
+        "parameter": "scale_factor",
+        "mode": "passthrough",
+        "from": 2.0,
+        "to": 2.0,
+        "note": "",
+        "honoured": True,
+    }
+    assert found["data"][0]["revised_prompt"] == found["metadata"]["caption"] == "a red square"
+    url = found["data"][0]["url"]
+    assert url.startswith("http://localhost:8000/media/")
+    assert (await served.get(url.removeprefix("http://localhost:8000"))).sent[1]["body"] == png(64, 48, (0, 30, 60))
+    assert left(served) == []
+
+
+async def test_headers_tell_who_did_it(edge, picture):
+    """Every answer has an id of our own and its time; a picture's has its provider and model too."""
+    served = edge()
+    answer = await served.edit(MODEL, ("image", picture, "a"), **{"X-Request-Id": "mine"})
+    headers = answer.answered
+    assert headers["x-request-id"] == headers["x-fluxvision-request-id"] == answer.json()["id"]
+    assert (headers["x-fluxvision-provider"], headers["x-fluxvision-model"]) == ("embedded", "flux-vision-upscaler")
+    assert int(headers["openai-processing-ms"]) >= 0
+    assert int(headers["content-length"]) == len(answer.body)
+
+
+@pytest.mark.parametrize("side", [16, 512, 700])
+async def test_base64_is_the_file(edge, side):
+    """With b64_json the text decodes to the very bytes, whatever the length; an OpenAI size is told at the top."""
+    served = edge()
+    answer = await served.edit(("model", "gpt-image-1"), ("image", png(side, side), "a"), ("n", "3"))
+    data = answer.json()["data"]
+    expected = [png(2 * side, 2 * side, (number, 30, 60)) for number in range(3)]
+    assert [base64.b64decode(item["b64_json"]) for item in data] == expected
+    assert answer.json().get("size") == ("1024x1024" if side == 512 else None)
+    assert answer.json()["metadata"]["seeds"] == [7, 8, 9]
+
+
+@pytest.mark.parametrize("query", ["?dryRun=true", "?dryRun", "?dryrun=1", "?dry_run=TRUE"])
+async def test_a_dry_run_calls_nobody(edge, picture, query):
+    """A dry run answers a quote in micro-dollars and starts nothing."""
+    served = edge()
+    answer = await served.edit(MODEL, ("image", picture, "a"), query=query)
+    quote = answer.json()
+    assert (quote["estimated"], quote["total_cost_micros"], quote["currency"]) == (True, 100_000, "USD")
+    assert quote["components"][0]["metric"] == "output_megapixel"
+    assert (served.gateway.started, left(served)) == ([], [])
+
+
+@pytest.mark.parametrize(("query", "status"), [("?dryRun=false", 200), ("?dryRun=0&a=b", 200), ("?dryRun=maybe", 400)])
+async def test_a_dry_run_is_only_what_says_so(edge, picture, query, status):
+    """`false` runs; a word that is neither is refused, since guessing could cost money."""
+    assert (await edge().edit(MODEL, ("image", picture, "a"), query=query)).status == status
+
+
+async def test_what_reaches_the_gateway(edge, picture):
+    """Known fields arrive with their types, unknown ones as they came, pictures as probed files."""
+    served = edge()
+    body = {
+        "model": "GPT-image-1",
+        "image": "data:;base64," + base64.b64encode(picture).decode(),
+        "n": 2,
+        "x": {"y": 1},
+    }
+    headers, raw = document({**body, "model": "gpt-image-1"})
+    await Client("POST", "/v1/images/edits", headers, [raw[:7], b"", raw[7:]]).ask(served.app)
+    job = served.gateway.started[0]
+    assert (job.values, job.extras, job.alias) == ({"n": 2}, {"x": {"y": 1}}, "gpt-image-1")
+    assert (job.image.width, job.image.height, job.image.format) == (32, 24, "png")
+
+
+async def test_a_caller_that_goes_away_stops_the_job(edge, picture):
+    """Hanging up cancels the job, frees the worker and removes the folder; nothing is answered."""
+    served = edge()
+    headers, body = form(MODEL, ("image", picture, "a"), ("tile_seconds", "5"))
+    client = Client("POST", "/v1/images/edits", headers, [body])
+    task = asyncio.create_task(client.ask(served.app))
+    await served.gateway.begun.wait()
+    client.gone.set()
+    await task
+    assert (client.sent, served.gateway.running, len(served.gateway.cancelled), left(served)) == ([], 0, 1, [])
+    assert json.loads(served.log.getvalue().splitlines()[-1])["status"] == 499
+
+
+async def test_a_full_queue_is_seen_before_the_body(edge):
+    """No byte of the body is read when there is no room."""
+    served = edge(gateway=Gateway(workers=1, queue=-1))
+    client = Client("POST", "/v1/images/edits", {"content-type": "multipart/form-data; boundary=b"}, [b"unread"])
+    answer = await client.ask(served.app)
+    assert (answer.status, answer.answered["retry-after"]) == (429, "2")
+
+
+@pytest.mark.parametrize(("fail", "status"), [("busy", 429), ("upstream", 502), ("crash", 500), ("refuse", 200)])
+async def test_errors_of_the_gateway(edge, picture, fail, status):
+    """The gateway's errors are answered with their own status and leave nothing behind."""
+    served = edge()
+    answer = await served.edit(MODEL, ("image", picture, "a"), ("fail", fail))
+    assert (answer.status, left(served)) == (status, [])
+    assert ("x-should-retry" in answer.answered) == (status in {500, 502})
+
+
+async def test_links_use_the_public_address(edge, picture):
+    """With public_url set, links begin with it."""
+    served = edge(public_url="https://pictures.example/up/")
+    answer = await served.edit(MODEL, ("image", picture, "a"), Host="pictures.example")
+    assert answer.json()["data"][0]["url"].startswith("https://pictures.example/up/media/")

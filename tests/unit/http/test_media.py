@@ -1,0 +1,112 @@
+"""GET /media: files behind links, served so that a browser runs nothing of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from fakes.gateway import png
+from fakes.server import Server
+from fluxvision.http.media import base
+
+MODEL = ("model", "flux-vision-upscaler")
+RESULT = png(64, 48, (0, 30, 60))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """Serve for real: ranges and whole files go different ways."""
+    with Server(tmp_path_factory.mktemp("media") / "data") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def path(server):
+    """Return the path and query of a result's link."""
+    return "/" + server.edit(MODEL, ("image", png(32, 24), "a")).json()["data"][0]["url"].split("/", 3)[3]
+
+
+def test_a_link_opens_the_file_safely(server, path):
+    """The type is the format's; no sniffing, no scripts, no shared cache, a harmless name."""
+    answer = server.get(path)
+    assert (answer.status, answer.body) == (200, RESULT)
+    assert answer.headers["content-type"] == "image/png"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["content-security-policy"] == "default-src 'none'; sandbox"
+    assert answer.headers["content-disposition"] == 'inline; filename="upscaled.png"'
+    assert answer.headers["accept-ranges"] == "bytes"
+    assert answer.headers["x-request-id"]
+    kind, _, age = answer.headers["cache-control"].partition(", max-age=")
+    assert (kind, 3590 <= int(age) <= 3600) == ("private", True)
+
+
+def test_head_tells_the_size(server, path):
+    """HEAD has the headers of GET and no body."""
+    answer = server.get(path, method="HEAD")
+    assert (answer.status, answer.body, int(answer.headers["content-length"])) == (200, b"", len(RESULT))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "status", "body"),
+    [
+        ("bytes=0-9", 206, RESULT[:10]),
+        ("bytes=10-", 206, RESULT[10:]),
+        ("bytes=-5", 206, RESULT[-5:]),
+        ("bytes=0-999999", 206, RESULT),
+        ("bytes=999999-", 416, None),
+        ("bytes=abc", 200, RESULT),
+        ("lines=1-2", 200, RESULT),
+        ("bytes=" + ",".join(["0-1"] * 500), 200, RESULT),
+    ],
+)
+def test_ranges(server, path, wanted, status, body):
+    """A range gives that part; one outside the file 416; one that cannot be understood is ignored."""
+    answer = server.get(path, {"Range": wanted})
+    assert answer.status == status
+    assert body is None or answer.body == body
+    if status == 206:
+        assert answer.headers["content-range"].endswith(f"/{len(RESULT)}")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda path: path[:-1] + ("0" if path[-1] != "0" else "1"),
+        lambda path: path.replace("expires=1", "expires=2"),
+        lambda path: path.partition("?")[0],
+        lambda path: path.replace(".png", ".jpg"),
+        lambda path: path.replace("/media/", "/media/%2e%2e%2f"),
+        lambda path: path + "&x=1" * 200,
+    ],
+)
+def test_a_changed_link_is_a_404(server, path, change):
+    """Whoever changes a link learns nothing, not even whether the file exists."""
+    answer = server.get(change(path))
+    assert answer.status in {400, 404}
+    assert answer.json()["error"]["param"] is None
+
+
+async def test_an_expired_link_is_a_404_and_the_file_goes(edge, picture):
+    """After its time a link is dead at once, and the sweep deletes the bytes."""
+    served = edge(media_ttl=60)
+    url = (
+        (await served.edit(MODEL, ("image", picture, "a")))
+        .json()["data"][0]["url"]
+        .removeprefix("http://localhost:8000")
+    )
+    served.clock.now += 59
+    assert (await served.get(url)).status == 200
+    served.clock.now += 1
+    assert (await served.get(url)).status == 404
+
+
+@pytest.mark.parametrize(
+    ("public", "host", "expected"),
+    [
+        ("", "localhost:8000", "http://localhost:8000"),
+        ("", "[::1]:8000", "http://[::1]:8000"),
+        ("https://a.example/x/", "evil", "https://a.example/x"),
+    ],
+)
+def test_the_base_of_links(public, host, expected):
+    """Links begin with the public address, or else with the one that the caller used."""
+    assert base(public, {"type": "http", "scheme": "http", "headers": [(b"host", host.encode())]}) == expected

@@ -1,0 +1,79 @@
+"""The form parser: the same result however the bytes arrive."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fakes.server import form
+from fluxvision.errors import InvalidRequest
+from fluxvision.http import multipart_form
+
+PICTURE = b"\x89PNG\r\n\x1a\n--\r\n" + bytes(range(256)) * 3
+PARTS = (("model", "m"), ("image[]", PICTURE, "../a.png"), ("a[b]", "1"), ("k[]", "1"), ("k[]", "2"), ("prompt", "é🖼"))
+
+
+async def parse(folder, content_type, body, cuts):
+    """Feed the body cut at the given places."""
+
+    async def chunks():
+        places = [0, *sorted(cuts), len(body)]
+        for start, end in pairwise(places):
+            if body[start:end]:
+                yield body[start:end]
+
+    return await multipart_form.read(content_type, chunks(), folder)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cuts=st.lists(st.integers(0, 1800), max_size=40))
+async def test_the_cuts_do_not_matter(tmp_path_factory, cuts):
+    """Wherever the body is cut, fields and picture are the same, and the picture's name is ours."""
+    folder = tmp_path_factory.mktemp("form")
+    headers, body = form(*PARTS)
+    found = await parse(folder, headers["Content-Type"], body, [cut for cut in cuts if cut < len(body)])
+    assert found.fields == {"model": "m", "a": {"b": "1"}, "k": ["1", "2"], "prompt": "é🖼"}
+    assert found.pictures == {"image": folder / "image"}
+    assert (folder / "image").read_bytes() == PICTURE
+    assert [path.name for path in folder.iterdir()] == ["image"]
+
+
+async def test_byte_by_byte(tmp_path):
+    """Single bytes give what the whole gives."""
+    headers, body = form(*PARTS)
+    found = await parse(tmp_path, headers["Content-Type"], body, range(1, len(body)))
+    assert found.fields["prompt"] == "é🖼"
+    assert (tmp_path / "image").read_bytes() == PICTURE
+
+
+@pytest.mark.parametrize("text", ["https://example.com/a.png", "http://a/", "data:image/png;base64,AAAA"])
+async def test_a_picture_part_may_hold_a_url(tmp_path, text):
+    """Without a file name, an address is an address; with one it is a file's content."""
+    headers, body = form(("image", text + "\n"))
+    assert (await parse(tmp_path, headers["Content-Type"], body, [])).pictures == {"image": text}
+    (tmp_path / "image").unlink()
+    headers, body = form(("image", text, "a.png"))
+    assert (await parse(tmp_path, headers["Content-Type"], body, [])).pictures == {"image": tmp_path / "image"}
+
+
+@pytest.mark.parametrize(
+    ("content_type", "boundary"),
+    [
+        ("multipart/form-data; boundary=abc", "abc"),
+        ('multipart/form-data; charset=utf-8; BOUNDARY="a b"', "a b"),
+        ("multipart/form-data; boundary=" + "b" * 70, "b" * 70),
+    ],
+)
+def test_boundaries(content_type, boundary):
+    """A boundary may be quoted, in capitals, and up to 70 characters long."""
+    assert multipart_form.boundary_of(content_type) == boundary
+
+
+@pytest.mark.parametrize("given_", ["", ";boundary", "; boundary=" + "b" * 71, '; boundary="é"', '; boundary="a\tb"'])
+def test_bad_boundaries(given_):
+    """A missing, long or unprintable boundary is refused."""
+    with pytest.raises(InvalidRequest):
+        multipart_form.boundary_of("multipart/form-data" + given_)

@@ -1,0 +1,93 @@
+"""stream=true: what a client sees, and in which order."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+
+import pytest
+
+from fakes.asgi import Client
+from fakes.gateway import png
+from fakes.server import form
+from fluxvision.http import sse
+
+REQUIRED = {"type", "b64_json", "created_at", "size", "quality", "background", "output_format"}
+MODEL = ("model", "flux-vision-upscaler")
+STREAM = ("stream", "true")
+
+
+async def test_a_stream_shows_a_preview_progress_and_the_result(edge, picture):
+    """The preview comes first, tiles are comments, and the result has OpenAI's fields and our receipt."""
+    served = edge()
+    answer = await served.edit(
+        MODEL, ("image", picture, "a"), STREAM, ("partial_images", "3"), ("tile_seconds", "0.02")
+    )
+    events = answer.events()
+    assert answer.answered["content-type"] == "text/event-stream; charset=utf-8"
+    assert [name for name, _ in events if name != ":"] == [sse.PARTIAL, sse.COMPLETED]
+    assert (":", "progress 4/4") in events
+    partial = next(data for name, data in events if name == sse.PARTIAL)
+    completed = events[-1][1]
+    assert REQUIRED | {"partial_image_index"} <= set(partial)
+    assert REQUIRED | {"usage", "metadata", "url", "id"} <= set(completed)
+    assert base64.b64decode(completed["b64_json"]) == png(64, 48, (0, 30, 60))
+    assert answer.sent[-1] == sse.END
+
+
+async def test_without_partial_images_there_is_no_preview(edge, picture):
+    """partial_images=0 and absent: the result alone; two pictures are two events."""
+    events = (await edge().edit(("model", "gpt-image-1"), ("image", picture, "a"), STREAM, ("n", "2"))).events()
+    completed = [data for name, data in events if name != ":"]
+    assert [data["type"] for data in completed] == [sse.COMPLETED] * 2
+    assert "url" not in completed[0]
+
+
+async def test_silence_is_broken_by_keep_alives(edge, picture, monkeypatch):
+    """While nothing happens a comment keeps proxies from hanging up."""
+    monkeypatch.setattr(sse, "KEEP_ALIVE", 0.02)
+    events = (
+        await edge().edit(MODEL, ("image", picture, "a"), STREAM, ("tile_seconds", "0.1"), ("tiles", "1"))
+    ).events()
+    assert events.count((":", "keep-alive")) >= 2
+
+
+@pytest.mark.parametrize(("fail", "code"), [("upstream", "UPSTREAM_ERROR"), ("crash", "INTERNAL_ERROR")])
+async def test_an_error_after_the_start_is_an_event(edge, picture, fail, code):
+    """What fails later is told in OpenAI's error body, without details of our own faults."""
+    served = edge()
+    answer = await served.edit(MODEL, ("image", picture, "a"), STREAM, ("fail", fail), ("prompt", "secret"))
+    name, data = answer.events()[-1]
+    assert (answer.status, name, data["error"]["code"]) == (200, "error", code)
+    assert "secret" not in served.log.getvalue() + answer.body.decode()
+
+
+@pytest.mark.parametrize(("fail", "status"), [("refuse", 400)])
+async def test_what_can_be_refused_has_a_status(edge, picture, fail, status):
+    """What is known before the first byte is an ordinary error."""
+    assert (await edge().edit(MODEL, ("image", picture, "a"), STREAM, ("fail", fail))).status == status
+
+
+async def test_a_caller_that_goes_away_stops_the_job(edge, picture):
+    """Hanging up in the middle of a stream cancels the job."""
+    served = edge()
+    headers, body = form(MODEL, ("image", picture, "a"), STREAM, ("tile_seconds", "5"))
+    client = Client("POST", "/v1/images/edits", headers, [body])
+    task = asyncio.create_task(client.ask(served.app))
+    await served.gateway.begun.wait()
+    client.gone.set()
+    await task
+    assert (served.gateway.running, len(served.gateway.cancelled)) == (0, 1)
+
+
+async def test_a_drain_ends_a_stream_with_an_event(edge, picture):
+    """A stream that the server cannot finish says so before it ends."""
+    served = edge()
+    headers, body = form(MODEL, ("image", picture, "a"), STREAM, ("tile_seconds", "5"))
+    client = Client("POST", "/v1/images/edits", headers, [body])
+    task = asyncio.create_task(client.ask(served.app))
+    await served.gateway.begun.wait()
+    assert await served.app.drain(0.05) == 1
+    await task
+    assert client.events()[-1][1]["error"]["code"] == "UNAVAILABLE"
+    assert client.sent[-1] == sse.END
