@@ -91,8 +91,8 @@ class Gateway:
         geometry = solve(job)
         row = imaging.find(plan.output_format)
         pictures = []
-        with Image.open(job.image.path) as source:
-            upright = source.convert("RGB").resize((geometry.width, geometry.height), Image.Resampling.LANCZOS)
+        colours = imaging.decode(job.image).color
+        upright = Image.fromarray(colours).convert("RGB").resize((geometry.width, geometry.height))
         for number in range(plan.n):
             path = folder / f"{number}.{row.extension}"
             upright.save(path, row.name)

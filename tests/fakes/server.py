@@ -1,4 +1,4 @@
-"""A served process with the fake gateway, on a free port of loopback, and plain ways to talk to it."""
+"""A served process, with the fake gateway or the real one, on a free port of loopback, and plain ways to talk to it."""
 
 from __future__ import annotations
 
@@ -63,6 +63,7 @@ class Server:
     settings: dict[str, str] = field(default_factory=dict)
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
+    module: tuple[str, ...] = ("fakes.gateway",)
 
     @property
     def url(self) -> str:
@@ -89,7 +90,7 @@ class Server:
         environment["PYTHONPATH"] = os.pathsep.join([str(TESTS), str(TESTS.parent / "src")])
         with (self.folder.parent / f"{self.folder.name}.log").open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "fakes.gateway"], env=environment, cwd=self.folder.parent, stderr=log, stdout=log
+                [sys.executable, "-m", *self.module], env=environment, cwd=self.folder.parent, stderr=log, stdout=log
             )
         deadline = time.monotonic() + PATIENCE
         while not self._answers():

@@ -153,6 +153,8 @@ class _Run:
                 self.bench.sweep(*self.bench.workshops)
             os._exit(INTERRUPTED)
         self.stopped = True
+        if not self.order.quiet:
+            self.screen.say("Stopping when the tile at work is done; once more to leave at once.")
         for task in self.tasks:
             task.cancel()
 

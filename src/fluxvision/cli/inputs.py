@@ -10,7 +10,6 @@ from pathlib import Path
 
 from fluxvision.cli.names import is_result
 from fluxvision.cli.order import STREAM
-from fluxvision.cli.words import shown
 from fluxvision.imaging import FORMATS
 
 EXTENSIONS = frozenset(
@@ -36,7 +35,7 @@ class Input:
     @property
     def name(self) -> str:
         """What a person knows it by."""
-        return self.title or shown(self.path)
+        return self.title or str(self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +64,7 @@ def find(arguments: Sequence[str]) -> Found:
     for argument in arguments:
         candidates, problem = _meant(argument, several=len(folders) > 1)
         if problem:
-            problems.append(Problem(shown(argument), problem))
+            problems.append(Problem(argument, problem))
         for picture, chosen in candidates:
             if not chosen and is_result(picture.path.name):
                 results += 1

@@ -11,6 +11,7 @@ from rich.progress import TimeRemainingColumn as Remaining
 from rich.text import Text
 
 from fluxvision.cli.bars import Progress as Report
+from fluxvision.cli.words import shown
 
 LONGEST = 40
 
@@ -54,7 +55,8 @@ class Bars:
 
     def begin(self, name: str) -> Report:
         """Add a bar, which moves to and fro until the first tile is done."""
-        short = name if len(name) <= LONGEST else f"…{name[1 - LONGEST :]}"
+        plain = shown(name)
+        short = plain if len(plain) <= LONGEST else f"…{plain[1 - LONGEST :]}"
         row = self._rows[name] = self._progress.add_task(short, total=None)
 
         def progress(done: int, total: int) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -62,7 +61,7 @@ def run(arguments: Sequence[str], tools: Tools) -> int:
         return FAILED
     except Exception as error:  # noqa: BLE001, whatever it is, a person gets a sentence
         if debug:
-            traceback.print_exception(error)
+            sys.excepthook(type(error), error, error.__traceback__)
         click.echo(f"Error: {sentence(error)}", err=True)
         return UNUSABLE if isinstance(error, ClientError) or getattr(error, "code", "") == "CONFIGURATION" else FAILED
     return code if isinstance(code, int) else OK

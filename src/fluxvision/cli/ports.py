@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from fluxvision.config import Settings
-from fluxvision.rules import Model
-from fluxvision.types import Delivery, Job, Quote, Source, Watch
+if TYPE_CHECKING:  # help does not wait for them
+    from fluxvision.config import Settings
+    from fluxvision.rules import Model
+    from fluxvision.types import Delivery, Job, Quote, Source, Watch
 
 
 class Gateway(Protocol):

@@ -20,7 +20,7 @@ from fluxvision.types import Line
 def facts(record: Record) -> str:
     """Return one finished picture in one line."""
     if record.delivery is None or record.source is None:
-        return record.name
+        return shown(record.name)
     delivery, first = record.delivery, record.delivery.pictures[0]
     megapixels = sum(picture.width * picture.height for picture in delivery.pictures) / 1e6
     creativity = delivery.job.values.get("creativity", BY_NAME["creativity"].default)
@@ -34,7 +34,7 @@ def facts(record: Record) -> str:
     if delivery.cost:
         details.append(price(delivery.cost))
     sizes = f"{size(record.source.width, record.source.height)} → {size(first.width, first.height)}"
-    return "  ".join((record.name, sizes, _places(record), f"{record.seconds:.1f} s", " · ".join(details)))
+    return "  ".join((shown(record.name), sizes, _places(record), f"{record.seconds:.1f} s", " · ".join(details)))
 
 
 def _places(record: Record) -> str:
@@ -102,7 +102,7 @@ def table(records: Sequence[Record]) -> str:
     rows = [("PICTURE", "SIZE", "RESULT", "SIZE", "PROVIDER", "PRICE")]
     rows += [
         (
-            record.name,
+            shown(record.name),
             size(record.source.width, record.source.height) if record.source else "",
             _places(record),
             size(quote.width, quote.height),
@@ -148,11 +148,11 @@ class Report:
             self._say(self._summary(seconds))
         failed = [record for record in self.records if record.error]
         if len(failed) == 1 == total:
-            click.echo(f"Error: {failed[0].name}: {failed[0].error}", err=True)
+            click.echo(f"Error: {shown(failed[0].name)}: {failed[0].error}", err=True)
         elif failed:
             click.echo(f"{len(failed):,} of {total:,} failed:", err=True)
             for record in failed:
-                click.echo(f"  {record.name}: {record.error}", err=True)
+                click.echo(f"  {shown(record.name)}: {record.error}", err=True)
         if interrupted:
             left = total - self._count("done") - self._count("skipped") - len(failed)
             hint = "" if self._order.to_stream else " --resume goes on from here." if total > 1 else ""

@@ -102,7 +102,7 @@ def _folder(pictures: Sequence[Input], order: Order) -> list[Target]:
 
 
 def _taken(path: Path, other: Input) -> str:
-    return f"its result would be {shown(path)}, as that of {other.name} is; enlarge them into different folders."
+    return f"its result would be {shown(path)}, as that of {shown(other.name)} is; enlarge them into different folders."
 
 
 def _distinct(target: Target) -> Target:

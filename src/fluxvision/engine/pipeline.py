@@ -85,28 +85,32 @@ def enlarge(request: Request, emit: Callable[[Strip], None]) -> Result:
     `Unavailable` when the backend's weights are missing; an error of `emit` ends the work.
     """
     row = BY_NAME[request.backend]
-    backend = load(request.backend)
+    threads = request.threads or os.cpu_count() or 1
+    at_once = min(threads, row.at_once)
+    backend = load(request.backend, max(1, threads // at_once))
     rows, columns = plan(request, row)
     bands = request.color.shape[2] + (request.alpha is not None)
     blender = Blender(rows, columns, bands, request.color.dtype.itemsize * 8, emit)
     total = len(rows.spans) * len(columns.spans)
     with threadpool_limits(1, user_api="blas"):
-        for done, tile in enumerate(_tiles(request, row, backend, rows, columns), 1):
+        for done, tile in enumerate(_tiles(request, row, backend, (rows, columns), at_once), 1):
             blender.add(tile)
             request.watch.progress(done, total)
     return Result(rows, columns, blender.seam_ratio)
 
 
-def _tiles(request: Request, row: Backend, backend: Detailer, rows: Axis, columns: Axis) -> Iterator[Array]:
+def _tiles(
+    request: Request, row: Backend, backend: Detailer, axes: tuple[Axis, Axis], at_once: int
+) -> Iterator[Array]:
     """Yield finished tiles in index order while later ones are at work."""
-    threads = request.threads or os.cpu_count() or 1
+    rows, columns = axes
     waiting: deque[Future[Array]] = deque()
-    with ThreadPoolExecutor(threads, thread_name_prefix="tile") as pool:
+    with ThreadPoolExecutor(at_once, thread_name_prefix="tile") as pool:
         try:
             for down in rows.spans:
                 for across in columns.spans:
                     waiting.append(pool.submit(_tile, request, row, backend, (rows, down), (columns, across)))
-                    if len(waiting) > threads + 1:
+                    if len(waiting) > at_once + 1:
                         yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from pathlib import Path
 
+import pyvips
 
 from fluxvision.errors import InternalError
 from fluxvision.imaging.encode import open_raster
@@ -20,19 +21,29 @@ def fitted(raster: Raster, fit: Fit, target: Path) -> Raster:
     """
     with translated(InternalError("The finished pixels could not be fitted.")):
         image = open_raster(raster)
+        peak = 255 if raster.bits == 8 else 65535  # noqa: PLR2004
         inner_width, inner_height = inner_size(raster.width, raster.height, fit)
         if (inner_width, inner_height) != (raster.width, raster.height):
-            image = image.thumbnail_image(inner_width, height=inner_height, size="force").cast(image.format)
+            image = _resampled(image, inner_width, inner_height, peak)
         if fit.mode == "cover":
             left, top = (inner_width - fit.width) // 2, (inner_height - fit.height) // 2
             image = image.crop(left, top, fit.width, fit.height)
         elif fit.mode == "pad" and (inner_width, inner_height) != (fit.width, fit.height):
             if not image.hasalpha():
-                image = image.bandjoin(255 if raster.bits == 8 else 65535)  # noqa: PLR2004
+                image = image.bandjoin(peak)
             left, top = (fit.width - inner_width) // 2, (fit.height - inner_height) // 2
             image = image.embed(left, top, fit.width, fit.height, extend="black")
-        image.cast("uchar" if raster.bits == 8 else "ushort").rawsave(str(target))  # noqa: PLR2004
+        image.rawsave(str(target))
     return Raster(target, image.width, image.height, image.bands, raster.bits)
+
+
+def _resampled(image: pyvips.Image, width: int, height: int, peak: int) -> pyvips.Image:
+    """Return the image at another size, its colours weighted by alpha where there is one."""
+    across, down = width / image.width, height / image.height
+    if not image.hasalpha():
+        return image.resize(across, vscale=down, kernel="lanczos3")
+    sized = image.premultiply(max_alpha=peak).resize(across, vscale=down, kernel="lanczos3")
+    return (sized.unpremultiply(max_alpha=peak) + 0.5).cast(image.format).copy(interpretation=image.interpretation)
 
 
 def inner_size(width: int, height: int, fit: Fit) -> tuple[int, int]:

@@ -1,0 +1,25 @@
+"""One real server with the real engine for all client tests, and a real photo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from fakes.server import Server
+from PIL import Image
+from skimage import data
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    """`fluxvision serve`, as a user starts it."""
+    with Server(tmp_path_factory.mktemp("served") / "data", module=("fluxvision", "serve")) as running:
+        yield running
+
+
+@pytest.fixture
+def photo(tmp_path) -> Path:
+    """A folder's source.png: a square photo of 128 pixels."""
+    path = tmp_path / "source.png"
+    Image.fromarray(data.astronaut()[:256, 120:376]).resize((128, 128), Image.Resampling.BICUBIC).save(path)
+    return path

@@ -1,0 +1,159 @@
+"""The command line as a process: streams, signals, terminals and how long it takes to start."""
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+FAKE = [sys.executable, "-m", "fakes.cli_gateway"]
+REAL = [sys.executable, "-m", "fluxvision"]
+PATIENCE = 20.0
+
+
+def environment(**more):
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("FLUXVISION_")}
+    path = os.pathsep.join(map(str, (ROOT / "tests", ROOT / "src")))
+    return kept | {"PYTHONPATH": path, "COLUMNS": "100"} | more
+
+
+def run(*arguments, command=FAKE, given=b"", **more):
+    return subprocess.run(
+        [*command, *arguments], input=given, capture_output=True, env=environment(**more), timeout=PATIENCE, check=False
+    )
+
+
+def wait_for(condition):
+    until = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def test_a_pipe(picture, names):
+    """- reads standard input and writes a picture to standard output; the facts go to standard error."""
+    data = picture().read_bytes()
+    done = run("upscale", "-", given=data)
+    assert done.returncode == 0
+    assert done.stdout.startswith(b"\x89PNG")
+    assert b"standard input" in done.stderr
+    assert names() == ["photo.jpg"]
+
+
+def test_one_end_of_a_pipe(picture, names):
+    """Standard input can become a file, and a file standard output."""
+    data = picture().read_bytes()
+    assert run("upscale", "-", "--out", "big.webp", given=data).returncode == 0
+    assert run("upscale", "-", "--out", "folder", given=data).returncode == 0
+    assert run("upscale", "photo.jpg", "--out", "-", "--format", "jpg").stdout.startswith(b"\xff\xd8\xff")
+    assert names() == ["big.webp", "folder/stdin@2x.png", "photo.jpg"]
+
+
+def test_an_empty_pipe(folder):
+    """No picture in the pipe is one sentence."""
+    assert folder
+    done = run("upscale", "-")
+    assert done.returncode == 2
+    assert done.stderr == b"Error: standard input: the file is empty.\n"
+    assert done.stdout == b""
+
+
+def test_a_reader_that_leaves(picture):
+    """`fluxvision models | head -c1` ends without a traceback."""
+    assert picture()
+    shell = f"{sys.executable} -m fakes.cli_gateway models flux-vision-upscaler --json | head -c1"
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, env=environment(), timeout=PATIENCE, check=False)
+    assert b"Traceback" not in done.stderr
+    assert b"Exception" not in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_no_half_file(picture, names, number):
+    """Ctrl-C and SIGTERM end with 130; finished pictures stay, and nothing else does."""
+    for name in ("in/a.jpg", "in/b.jpg", "in/c.jpg"):
+        picture(name)
+    slow = environment(FAKE_TILES="10", FAKE_TILE_SECONDS="0.05")
+    with subprocess.Popen([*FAKE, "upscale", "in", "--out", "out"], env=slow, stderr=subprocess.PIPE) as process:
+        wait_for(lambda: "out/a@2x.png" in names() and any("begun.raw" in name for name in names()))
+        began = time.monotonic()
+        process.send_signal(number)
+        _, said = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+    assert time.monotonic() - began < 2
+    assert "Interrupted; 2 pictures not made, no half file left. --resume goes on from here." in said.decode()
+    assert names() == ["in/a.jpg", "in/b.jpg", "in/c.jpg", "out/a@2x.png"]
+
+
+def test_an_interrupted_wait_for_input(folder):
+    """Ctrl-C while standard input is silent ends at once and leaves no temporary file."""
+    (folder / "tmp").mkdir()
+    quiet = environment(TMPDIR=str(folder / "tmp"))
+    with subprocess.Popen([*FAKE, "upscale", "-"], env=quiet, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        wait_for(lambda: any((folder / "tmp").iterdir()))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 130
+    assert not any((folder / "tmp").iterdir())
+
+
+def in_terminal(*arguments, **more):
+    """Run the fake on a terminal and return its exit code and what the terminal saw."""
+    child, terminal = pty.fork()
+    if child == 0:
+        os.execve(sys.executable, [*FAKE, *arguments], environment(TERM="xterm-256color", **more))  # noqa: S606
+    seen = b""
+    while True:
+        try:
+            seen += os.read(terminal, 65_536)
+        except OSError:  # the other end is closed
+            break
+    os.close(terminal)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), seen.decode()
+
+
+@pytest.mark.filterwarnings("ignore:This process.*multi-threaded:DeprecationWarning")
+def test_bars_on_a_terminal(picture):
+    """A terminal shows one bar for all and one per picture, then the facts, and gets its cursor back."""
+    for name in ("in/a.jpg", "in/b.jpg"):
+        picture(name)
+    code, seen = in_terminal("upscale", "in", FAKE_TILE_SECONDS="0.1")
+    assert code == 0
+    assert "0/2 pictures" in seen
+    assert "1/2 pictures" in seen
+    assert "a.jpg (writing)" in seen or "25%" in seen
+    assert "a@2x.png" in seen
+    assert seen.rindex("\x1b[?25h") > seen.rindex("\x1b[?25l")
+
+
+@pytest.mark.filterwarnings("ignore:This process.*multi-threaded:DeprecationWarning")
+def test_no_picture_on_a_terminal(picture):
+    """A picture is not written to a terminal, nor read from one."""
+    picture()
+    code, seen = in_terminal("upscale", "photo.jpg", "--out", "-")
+    assert code == 2
+    assert "A picture is not written to a terminal" in seen
+    code, seen = in_terminal("upscale", "-", "--out", "a.png")
+    assert code == 2
+    assert "Standard input is a terminal" in seen
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["upscale", "--help"], ["serve", "--help"], ["--version"]])
+def test_help_is_quick(folder, arguments):
+    """Help does not wait for pixels, networks or bars."""
+    assert folder
+    words = f"import sys; sys.argv[1:] = {arguments}; import fluxvision.__main__ as it\ntry: it.main()\n"
+    code = words + "finally: print(*sorted(sys.modules), file=sys.stderr)"
+    loaded = run("-c", code, command=[sys.executable]).stderr.decode().split()
+    heavy = {"numpy", "pyvips", "ncnn", "rich", "asyncio", "granian", "starlette", "aiohttp"}
+    assert "click" in loaded
+    assert not heavy & {name.partition(".")[0] for name in loaded}
+
+
+def test_the_module_is_a_command(folder):
+    """`python -m fluxvision` calls itself fluxvision."""
+    assert folder
+    assert run("--help", command=REAL).stdout.startswith(b"Usage: fluxvision [OPTIONS]")
