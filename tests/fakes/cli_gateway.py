@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from fluxvision import catalog, cli, errors, imaging
 from fluxvision.config import Settings
 from fluxvision.geometry import solve
@@ -20,7 +22,6 @@ from fluxvision.normalize import normalize
 from fluxvision.params import BY_NAME, coerce
 from fluxvision.rules import Model
 from fluxvision.types import Attempt, Component, Delivery, Fidelity, Job, Picture, Quote, Source, Watch
-from PIL import Image
 
 PRICE = 100_000
 """Micro-dollars of a picture."""

@@ -77,6 +77,13 @@ class Server:
         found = [root / name for root, folders, files in runs for name in [*folders, *files]]
         return [path for path in found if path.name != "lock" and not path.name.startswith("run-")]
 
+    def nothing_left(self, patience: float = 3.0) -> bool:
+        """Return whether the upload folders become empty; a folder goes a moment after its answer."""
+        deadline = time.monotonic() + patience
+        while self.uploads and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return not self.uploads
+
     @property
     def log(self) -> str:
         """Return everything logged so far."""

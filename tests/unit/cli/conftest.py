@@ -3,9 +3,10 @@
 from dataclasses import dataclass, field
 
 import pytest
+from PIL import Image
+
 from fakes.cli_gateway import Gateway, tools
 from fluxvision.cli import run
-from PIL import Image
 
 
 @pytest.fixture

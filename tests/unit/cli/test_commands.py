@@ -6,6 +6,7 @@ import socket
 from pathlib import Path
 
 import pytest
+
 from fluxvision import __version__
 from fluxvision.cli import serve
 from fluxvision.cli.main import GROUP

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from fluxvision.cli import compare
 from PIL import Image
+
+from fluxvision.cli import compare
 
 GREEN = (0, 255, 0)
 

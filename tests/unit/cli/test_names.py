@@ -1,6 +1,7 @@
 """Names of results."""
 
 import pytest
+
 from fluxvision.cli.names import is_result, label, numbered
 
 LABELS = [

@@ -6,33 +6,10 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
-FAKE = [sys.executable, "-m", "fakes.cli_gateway"]
-REAL = [sys.executable, "-m", "fluxvision"]
-PATIENCE = 20.0
-
-
-def environment(**more):
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("FLUXVISION_")}
-    path = os.pathsep.join(map(str, (ROOT / "tests", ROOT / "src")))
-    return kept | {"PYTHONPATH": path, "COLUMNS": "100"} | more
-
-
-def run(*arguments, command=FAKE, given=b"", **more):
-    return subprocess.run(
-        [*command, *arguments], input=given, capture_output=True, env=environment(**more), timeout=PATIENCE, check=False
-    )
-
-
-def wait_for(condition):
-    until = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.02)
+from fakes.cli_process import FAKE, PATIENCE, REAL, environment, run, wait_for
 
 
 def test_a_pipe(picture, names):

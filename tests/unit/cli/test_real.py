@@ -3,9 +3,113 @@
 import json
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from skimage import data
+
+from fakes.cli_process import PATIENCE, REAL, environment, run, wait_for
+
+
+@pytest.fixture
+def photo(folder):
+    """Write a real photograph of 96 by 64 pixels, with a colour profile's worth of metadata."""
+    exif = Image.Exif()
+    exif[0x010E] = "a face"
+    Image.fromarray(data.astronaut()[60:124, 180:276]).save(folder / "photo.jpg", quality=95, exif=exif)
+    return folder / "photo.jpg"
+
+
+def test_a_photograph(photo, names):
+    """One command makes a larger picture with more detail, which reduced again is the original, and says how close."""
+    done = run("upscale", "photo.jpg", "--compare", command=REAL)
+    assert done.returncode == 0, done.stderr
+    assert names() == ["photo.jpg", "photo@2x-compare.png", "photo@2x.png"]
+    assert "96×64 → 192×128" in done.stderr.decode()
+    assert "fidelity" in done.stderr.decode()
+    with Image.open("photo@2x.png") as result, Image.open(photo) as source:
+        assert result.size == (192, 128)
+        assert result.getexif()[0x010E] == "a face"
+        reduced = np.asarray(result.convert("RGB").resize((96, 64), Image.Resampling.BOX), float)
+        assert np.abs(reduced - np.asarray(source, float)).mean() < 4
+
+
+def test_a_batch_with_a_damaged_picture(photo, names):
+    """The good one is made, the damaged one listed, and JSON says the same."""
+    whole = photo.read_bytes()
+    Path("cut.jpg").write_bytes(whole[: len(whole) // 2])
+    Path("notes.jpg").write_text("no picture at all")
+    done = run("upscale", "*.jpg", "--out", "out", "--json", "--scale", "1.5", command=REAL)
+    assert done.returncode == 1
+    said = {entry["input"]: entry for entry in map(json.loads, done.stdout.splitlines())}
+    assert said["cut.jpg"]["error"] == "this JPEG file is damaged or truncated."
+    assert said["notes.jpg"]["error"].startswith("this file is not a picture format")
+    assert (said["photo.jpg"]["width"], said["photo.jpg"]["height"]) == (144, 96)
+    assert said["photo.jpg"]["output"] == ["out/photo@1.5x.png"]
+    assert names() == ["cut.jpg", "notes.jpg", "out/photo@1.5x.png", "photo.jpg"]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"no picture", b"\xff\xd8\xff\xe0\x00\x10JFIF", b"\x89PNG\r\n\x1a\n" + b"\0" * 40]
+)
+def test_anything_else(folder, names, content):
+    """A file that is no picture ends with 2 and one sentence."""
+    (folder / "it.png").write_bytes(content)
+    done = run("upscale", "it.png", command=REAL)
+    assert done.returncode == 2
+    assert done.stderr.startswith(b"Error: it.png: ")
+    assert done.stderr.count(b"\n") == 1
+    assert names() == ["it.png"]
+
+
+def test_a_pipe(photo):
+    """A picture goes in and a picture of the wanted format comes out."""
+    done = run("upscale", "-", "--size", "100x100", "--format", "webp", command=REAL, given=photo.read_bytes())
+    assert done.returncode == 0
+    assert done.stdout[8:12] == b"WEBP"
+
+
+def test_a_dry_run_tells_what_is_made(photo, names):
+    """The size of a dry run is the size of the result, and nothing is written."""
+    planned = json.loads(run("upscale", "photo.jpg", "--size", "150x150", "--dry-run", "--json", command=REAL).stdout)
+    assert names() == ["photo.jpg"]
+    made = json.loads(run("upscale", "photo.jpg", "--size", "150x150", "--json", command=REAL).stdout)
+    with Image.open("photo@150x150.png") as result:
+        assert (planned["width"], planned["height"]) == (made["width"], made["height"]) == result.size
+    assert planned["cost"] == made["cost"]
+    assert photo.is_file()
+
+
+def test_ctrl_c(photo, names):
+    """Ctrl-C during the tiles ends with 130 and leaves the folder as it was."""
+    with Image.open(photo) as picture:
+        picture.resize((1600, 1200)).save("large.png")
+    arguments = [*REAL, "upscale", "large.png", "--scale", "4", "--out", "out/sub/"]
+    with subprocess.Popen(arguments, env=environment(), stderr=subprocess.PIPE) as process:
+        wait_for(lambda: any(name.endswith(".raw") for name in names()))
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+    assert b"Interrupted; 1 picture not made, no half file left." in said
+    assert names() == ["large.png", "photo.jpg"]
+    assert not Path("out").exists()
+
+
+def test_models_are_ready(folder):
+    """The CPU provider is ready on a fresh machine and costs nothing."""
+    assert folder
+    [model] = json.loads(run("models", "--json", command=REAL).stdout)
+    embedded = next(offer for offer in model["offers"] if offer["provider"] == "embedded")
+    assert embedded["ready"] is True
+    assert embedded["price"]["unit_price"] == 0
+
+
+def test_an_open_server_is_refused(folder):
+    """Listening beyond this machine without keys is refused by `config check` and `serve` alike."""
+    assert folder
+    for command in (("config", "check"), ("serve",)):
+        done = run(*command, command=REAL, FLUXVISION_HOST="0.0.0.0", FLUXVISION_PORT="0")  # noqa: S104, refused
+        assert done.returncode == 2
+        assert done.stderr.startswith(b"Error: host: 0.0.0.0 can be reached from other machines")

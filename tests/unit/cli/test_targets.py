@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 import pytest
+
 from fluxvision.cli.inputs import Input
 from fluxvision.cli.order import Order
 from fluxvision.cli.targets import plan

@@ -3,6 +3,7 @@
 import errno
 
 import pytest
+
 from fluxvision.cli.words import columns, plural, price, sentence, shown
 from fluxvision.errors import InvalidRequest, PayloadTooLarge
 
@@ -38,7 +39,9 @@ def test_errors_name_the_flag_that_was_typed(error, expected):
 def test_a_limit_names_its_setting():
     """Who meets the pixel limit learns which setting raises it."""
     error = PayloadTooLarge("image: the picture has 9 pixels; this server accepts at most 100,000,000.")
-    assert sentence(error) == "the picture has 9 pixels; the limit is 100,000,000 (FLUXVISION_MAX_INPUT_PIXELS raises it)."
+    assert (
+        sentence(error) == "the picture has 9 pixels; the limit is 100,000,000 (FLUXVISION_MAX_INPUT_PIXELS raises it)."
+    )
 
 
 def test_an_internal_error_is_one_sentence():
@@ -52,7 +55,8 @@ def test_names_cannot_steer_the_terminal():
 
 
 @pytest.mark.parametrize(
-    ("amount", "expected"), [(0, "$0"), (100_000, "$0.10"), (1_234_500, "$1.2345"), (5_000_000, "$5.00"), (1, "$0.000001")]
+    ("amount", "expected"),
+    [(0, "$0"), (100_000, "$0.10"), (1_234_500, "$1.2345"), (5_000_000, "$5.00"), (1, "$0.000001")],
 )
 def test_price(amount, expected):
     """Money is shown exactly, with cents at least."""
