@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from fluxvision.engine import weights
 from fluxvision.engine.backends import BY_NAME
 from fluxvision.engine.ncnn_backend import Networks
-from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
 

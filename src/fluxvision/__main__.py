@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 
 from fluxvision.cli import Gateway, Tools, run
@@ -10,6 +11,8 @@ from fluxvision.config import Settings
 
 def main() -> None:
     """Run the command line and end the process with its exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that lacks a character gets another one
+        sys.stdout.reconfigure(errors="replace")
     sys.exit(run(sys.argv[1:], Tools(create_gateway=_create_gateway, check=_check, serve=_serve)))
 
 

@@ -44,9 +44,16 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("host", "text", "127.0.0.1", "Address to listen on."),
     Setting("port", "integer", 8000, "Port to listen on.", 0),
     Setting("public_url", "text", "", "Address that clients see, used in links; empty: taken from the request."),
-    Setting("api_keys", "secrets", (), "Keys that may call the API, separated by commas; none: any key, loopback only."),
+    Setting(
+        "api_keys", "secrets", (), "Keys that may call the API, separated by commas; none: any key, loopback only."
+    ),
     Setting("allow_unauthenticated", "switch", False, "Listen beyond loopback although no key is configured."),
-    Setting("data_dir", "path", "", "Folder for results and uploads; empty: a private folder under the system's temporary one."),
+    Setting(
+        "data_dir",
+        "path",
+        "",
+        "Folder for results and uploads; empty: a private folder under the system's temporary one.",
+    ),
     Setting("media_ttl", "number", 3600.0, "Seconds that a result link works.", 1),
     Setting("max_upload_bytes", "integer", 100_000_000, "Largest request body in bytes.", 1),
     Setting("max_input_pixels", "integer", 100_000_000, "Largest input picture in pixels.", 1),
@@ -56,7 +63,9 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("queue", "integer", 16, "Requests that may wait for a worker before new ones get 429.", 0),
     Setting("threads", "integer", 0, "Threads of one picture; 0: one per processor core.", 0),
     Setting("deadline", "number", 900.0, "Seconds one request may take in all.", 1),
-    Setting("upload_timeout", "number", 30.0, "Seconds without a byte of the body before the request ends with 408.", 0.1),
+    Setting(
+        "upload_timeout", "number", 30.0, "Seconds without a byte of the body before the request ends with 408.", 0.1
+    ),
     Setting("fetch_timeout", "number", 15.0, "Seconds to fetch a picture given by URL.", 0.1),
     Setting("allow_private_urls", "switch", False, "Fetch picture URLs from private addresses too."),
     Setting("drain_timeout", "number", 30.0, "Seconds that running requests get to finish after SIGTERM.", 0),
@@ -153,5 +162,7 @@ def _parse(row: Setting, raw: Any) -> Any:
             case "path" | "text":
                 return str(raw)
     except (ValueError, TypeError):
-        message = f"{row.name} must be a {row.kind}" if row.kind == "secrets" else f"{row.name}: {raw!r} is not a {row.kind}"
+        message = (
+            f"{row.name} must be a {row.kind}" if row.kind == "secrets" else f"{row.name}: {raw!r} is not a {row.kind}"
+        )
         raise ConfigError(message, param=row.name) from None

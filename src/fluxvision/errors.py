@@ -2,7 +2,7 @@
 
 ::
 
-    Error
+    fluxvision.errors.Error
     ├── ClientError               400  the request is at fault; a retry is useless
     │   ├── InvalidRequest        400  INVALID_REQUEST, names the parameter
     │   ├── AuthenticationFailed  401  AUTHENTICATION_FAILED

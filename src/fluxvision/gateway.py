@@ -69,9 +69,7 @@ class Gateway:
         """Return the seconds after which a refused job may try again, None when there is room."""
         return self.admission.full()
 
-    def admit(
-        self, model: str, fields: Mapping[str, Any], image: Source, mask: Source | None, request_id: str
-    ) -> Job:
+    def admit(self, model: str, fields: Mapping[str, Any], image: Source, mask: Source | None, request_id: str) -> Job:
         """Check a caller's words against the public parameters and return the job; unknown names become extras.
 
         Raises `ModelNotFound`, or `InvalidRequest` naming the parameter.
@@ -168,9 +166,7 @@ class Gateway:
                 )
             words = outcome.caption if outcome.caption is not None else str(job.values.get("prompt", "")) or None
             outcome = replace(outcome, timings={**outcome.timings, "finish": time.perf_counter() - began})
-            return outcome, replace(
-                picture, revised_prompt=words, seed=outcome.seed, fidelity=outcome.fidelity
-            )
+            return outcome, replace(picture, revised_prompt=words, seed=outcome.seed, fidelity=outcome.fidelity)
 
         made = await _gather([make(one, share) for one, share in zip(calls, shares, strict=True)])
         done = [pair for pair in made if not isinstance(pair, BaseException)]

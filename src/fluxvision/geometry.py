@@ -108,7 +108,11 @@ def _box(job: Job, default_factor: float) -> tuple[int, int] | None:
     factor = Fraction(str(values.get("scale_factor", default_factor)))
     width, height = _times(job.image.width, factor), _times(job.image.height, factor)
     if values.get("fit") == "cover":  # the largest box of this shape inside the enlarged picture
-        return (width, max(1, round(width / shape))) if width / shape <= height else (max(1, round(height * shape)), height)
+        return (
+            (width, max(1, round(width / shape)))
+            if width / shape <= height
+            else (max(1, round(height * shape)), height)
+        )
     return (width, max(1, ceil(width / shape))) if width / shape >= height else (max(1, ceil(height * shape)), height)
 
 

@@ -61,8 +61,11 @@ def normalize(job: Job, offer: Offer) -> tuple[Call, Plan, tuple[Line, ...]]:
                 continue  # neither given nor decided by anyone
             lines[param.name] = _line(param, value, rules, became, job, default=default)
     for name, extra in job.extras.items():
-        body.write(name, extra, name, default=False)
-        lines[name] = Line(name, "passthrough", extra, extra, "Unknown here; sent on unchanged.")
+        if offer.takes_extras:
+            body.write(name, extra, name, default=False)
+            lines[name] = Line(name, "passthrough", extra, extra, "Unknown here; sent on unchanged.")
+        else:
+            lines[name] = Line(name, "passthrough", extra, None, "Unknown here and to the provider: no effect.", False)
     receipt = tuple(lines[name] for name in [row.name for row in PARAMS if row.name in lines] + list(job.extras))
     if job.values.get("strict"):
         _refuse_unhonoured(receipt)
@@ -86,34 +89,23 @@ def _values(job: Job, *, default: bool) -> Iterator[tuple[Param, Any]]:
             yield param, given[param.name]
 
 
-def _apply(
-    rule: Rule, param: Param, value: Any, job: Job, slots: tuple[_Slots, _Slots], *, default: bool
-) -> Any:
+def _apply(rule: Rule, param: Param, value: Any, job: Job, slots: tuple[_Slots, _Slots], *, default: bool) -> Any:
+    """Let one rule write what it makes of a value; return that, None where nothing was written."""
     body, plan = slots
     if isinstance(value, Source):
-        return "sent"
+        return "sent"  # pictures travel beside the body
     match rule:
-        case Passthrough(sent=True):
-            if value is not None:
-                body.write(param.name, value, param.name, default=default)
-            return value
-        case Passthrough():
-            return None
-        case Renamed(to=to):
-            if value is not None:
-                body.write(to, value, param.name, default=default)
-            return value
-        case Converted(to=to, using=using):
-            if value is None:
-                return None
-            converted = using(value, job)
-            body.write(to, converted, param.name, default=default)
-            return converted
-        case Emulated(by=by, using=using):
-            planned = value if using is None else using(value, job)
-            if planned is not None:
-                plan.write(by, planned, param.name, default=default)
-            return planned
+        case Passthrough(sent=sent):
+            slot, made = param.name, value if sent else None
+        case Renamed(to=slot):
+            made = value
+        case Converted(to=slot, using=using):
+            made = None if value is None else using(value, job)
+        case Emulated(by=slot):
+            made = value if rule.using is None else rule.using(value, job)
+    if made is not None:
+        (plan if isinstance(rule, Emulated) else body).write(slot, made, param.name, default=default)
+    return made
 
 
 def _line(param: Param, value: Any, rules: Sequence[Rule], became: Sequence[Any], job: Job, *, default: bool) -> Line:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -47,52 +47,185 @@ class Param:
 FORMATS = ("png", "jpeg", "webp", "avif", "gif", "tiff")
 
 PARAMS: tuple[Param, ...] = (
-    Param("image", "picture", "The picture to enlarge: PNG, JPEG, WebP, GIF (first frame), AVIF, TIFF or BMP.",
-          required=True, group="Picture"),
-    Param("mask", "picture", "A picture of the same size; new detail appears only where it is transparent.",
-          flag="--mask", group="Picture"),
-    Param("prompt", "string", "Words that guide the detail, where the engine can be guided.",
-          low=0, high=32_000, group="Detail", flag="--prompt"),
-    Param("scale_factor", "number", "How many times wider and higher the result is.",
-          default=2.0, low=1, high=4, flag="--scale", group="Size"),
-    Param("size", "string", "The size of the result: WIDTHxHEIGHT in pixels, a shape WIDTH:HEIGHT, or auto.",
-          pattern=SIZE, pattern_help="1024x1024, 16:9 or auto", flag="--size", group="Size"),
-    Param("aspect_ratio", "string", "The shape of the box that the result is fitted to, WIDTH:HEIGHT.",
-          pattern=RATIO, pattern_help="16:9", flag="--aspect-ratio", group="Size"),
-    Param("resolution", "choice", "The longer side of the result: 1K is 1024, 2K 2048 and 4K 4096 pixels.",
-          choices=("1K", "2K", "4K"), flag="--resolution", group="Size"),
-    Param("fit", "choice", "How the picture meets a box of another shape: kept inside it, cropped to it, padded, or "
-          "stretched.", default="contain", choices=("contain", "cover", "pad", "stretch"), flag="--fit", group="Size"),
-    Param("creativity", "number", "How much new detail is invented: 0 enlarges faithfully, 1 invents all it can.",
-          default=0.3, low=0, high=1, flag="--creativity"),
-    Param("guidance", "number", "How closely new detail follows the caption and the prompt.",
-          low=1, high=4, flag="--guidance"),
+    Param(
+        "image",
+        "picture",
+        "The picture to enlarge: PNG, JPEG, WebP, GIF (first frame), AVIF, TIFF or BMP.",
+        required=True,
+        group="Picture",
+    ),
+    Param(
+        "mask",
+        "picture",
+        "A picture of the same size; new detail appears only where it is transparent.",
+        flag="--mask",
+        group="Picture",
+    ),
+    Param(
+        "prompt",
+        "string",
+        "Words that guide the detail, where the engine can be guided.",
+        low=0,
+        high=32_000,
+        group="Detail",
+        flag="--prompt",
+    ),
+    Param(
+        "scale_factor",
+        "number",
+        "How many times wider and higher the result is.",
+        default=2.0,
+        low=1,
+        high=4,
+        flag="--scale",
+        group="Size",
+    ),
+    Param(
+        "size",
+        "string",
+        "The size of the result: WIDTHxHEIGHT in pixels, a shape WIDTH:HEIGHT, or auto.",
+        pattern=SIZE,
+        pattern_help="1024x1024, 16:9 or auto",
+        flag="--size",
+        group="Size",
+    ),
+    Param(
+        "aspect_ratio",
+        "string",
+        "The shape of the box that the result is fitted to, WIDTH:HEIGHT.",
+        pattern=RATIO,
+        pattern_help="16:9",
+        flag="--aspect-ratio",
+        group="Size",
+    ),
+    Param(
+        "resolution",
+        "choice",
+        "The longer side of the result: 1K is 1024, 2K 2048 and 4K 4096 pixels.",
+        choices=("1K", "2K", "4K"),
+        flag="--resolution",
+        group="Size",
+    ),
+    Param(
+        "fit",
+        "choice",
+        "How the picture meets a box of another shape: kept inside it, cropped to it, padded, or stretched.",
+        default="contain",
+        choices=("contain", "cover", "pad", "stretch"),
+        flag="--fit",
+        group="Size",
+    ),
+    Param(
+        "creativity",
+        "number",
+        "How much new detail is invented: 0 enlarges faithfully, 1 invents all it can.",
+        default=0.3,
+        low=0,
+        high=1,
+        flag="--creativity",
+    ),
+    Param(
+        "guidance",
+        "number",
+        "How closely new detail follows the caption and the prompt.",
+        low=1,
+        high=4,
+        flag="--guidance",
+    ),
     Param("steps", "integer", "How many denoising steps a full trajectory has.", low=4, high=50, flag="--steps"),
-    Param("seed", "integer", "Another seed gives another version of the new detail; the same seed the same picture.",
-          low=0, high=2**32 - 1, flag="--seed"),
-    Param("engine", "choice", "Which network makes the picture; absent, the one that fits the picture is chosen.",
-          choices=("span", "quality", "restore"), flag="--engine"),
-    Param("n", "integer", "How many versions are made, with the seeds seed, seed+1, …", default=1, low=1, high=10,
-          group="Output", flag="--n"),
-    Param("response_format", "choice", "Whether a picture comes as a link that works for 60 minutes or as base64.",
-          choices=("url", "b64_json"), group="Output"),
-    Param("output_format", "choice", "The file format of the result.", default="png", choices=FORMATS,
-          flag="--format", group="Output"),
-    Param("output_compression", "integer", "The quality of a lossy format, 0 (smallest) to 100 (best).",
-          low=0, high=100, flag="--quality", group="Output"),
-    Param("strip_metadata", "boolean", "Leave out EXIF, XMP and IPTC (the colour profile and the resolution stay).",
-          default=False, flag="--strip-metadata", group="Output"),
-    Param("stream", "boolean", "Answer with server-sent events: a preview, progress, then the result.",
-          default=False, group="Output"),
-    Param("partial_images", "integer", "How many previews a stream shows before the result.", default=0, low=0, high=3,
-          group="Output"),
-    Param("strict", "boolean", "Refuse the request when a parameter cannot be honoured exactly.", default=False,
-          flag="--strict", group="Request"),
-    Param("quality", "choice", "OpenAI's quality word.",
-          choices=("auto", "low", "medium", "high", "standard", "hd"), group="OpenAI"),
+    Param(
+        "seed",
+        "integer",
+        "Another seed gives another version of the new detail; the same seed the same picture.",
+        low=0,
+        high=2**32 - 1,
+        flag="--seed",
+    ),
+    Param(
+        "engine",
+        "choice",
+        "Which network makes the picture; absent, the one that fits the picture is chosen.",
+        choices=("span", "quality", "restore"),
+        flag="--engine",
+    ),
+    Param(
+        "n",
+        "integer",
+        "How many versions are made, with the seeds seed, seed+1, …",
+        default=1,
+        low=1,
+        high=10,
+        group="Output",
+        flag="--n",
+    ),
+    Param(
+        "response_format",
+        "choice",
+        "Whether a picture comes as a link that works for 60 minutes or as base64.",
+        choices=("url", "b64_json"),
+        group="Output",
+    ),
+    Param(
+        "output_format",
+        "choice",
+        "The file format of the result.",
+        default="png",
+        choices=FORMATS,
+        flag="--format",
+        group="Output",
+    ),
+    Param(
+        "output_compression",
+        "integer",
+        "The quality of a lossy format, 0 (smallest) to 100 (best).",
+        low=0,
+        high=100,
+        flag="--quality",
+        group="Output",
+    ),
+    Param(
+        "strip_metadata",
+        "boolean",
+        "Leave out EXIF, XMP and IPTC (the colour profile and the resolution stay).",
+        default=False,
+        flag="--strip-metadata",
+        group="Output",
+    ),
+    Param(
+        "stream",
+        "boolean",
+        "Answer with server-sent events: a preview, progress, then the result.",
+        default=False,
+        group="Output",
+    ),
+    Param(
+        "partial_images",
+        "integer",
+        "How many previews a stream shows before the result.",
+        default=0,
+        low=0,
+        high=3,
+        group="Output",
+    ),
+    Param(
+        "strict",
+        "boolean",
+        "Refuse the request when a parameter cannot be honoured exactly.",
+        default=False,
+        flag="--strict",
+        group="Request",
+    ),
+    Param(
+        "quality",
+        "choice",
+        "OpenAI's quality word.",
+        choices=("auto", "low", "medium", "high", "standard", "hd"),
+        group="OpenAI",
+    ),
     Param("style", "choice", "OpenAI's style word.", choices=("vivid", "natural"), group="OpenAI"),
-    Param("background", "choice", "OpenAI's background word.", choices=("auto", "transparent", "opaque"),
-          group="OpenAI"),
+    Param(
+        "background", "choice", "OpenAI's background word.", choices=("auto", "transparent", "opaque"), group="OpenAI"
+    ),
     Param("input_fidelity", "choice", "OpenAI's input fidelity word.", choices=("low", "high"), group="OpenAI"),
     Param("moderation", "choice", "OpenAI's moderation word.", choices=("low", "auto"), group="OpenAI"),
     Param("user", "string", "The caller's own name for its end user.", low=0, high=512, group="Request"),
@@ -108,7 +241,7 @@ def coerce(param: Param, value: Any) -> Scalar | None:
     """
     if value is None or (param.kind != "string" and isinstance(value, str) and value.strip().lower() in UNSET_WORDS):
         return None
-    coerced = _TYPES[param.kind](param, value)
+    coerced: Scalar = _TYPES[param.kind](param, value)
     _check_range(param, coerced)
     return coerced
 
@@ -119,8 +252,14 @@ def describe(param: Param) -> str:
         return "one of " + ", ".join(param.choices)
     if param.pattern is not None:
         return f"written like {param.pattern_help}"
-    noun = {"integer": "a whole number", "number": "a number", "boolean": "true or false", "string": "text",
-            "picture": "a picture", "choice": ""}[param.kind]
+    noun = {
+        "integer": "a whole number",
+        "number": "a number",
+        "boolean": "true or false",
+        "string": "text",
+        "picture": "a picture",
+        "choice": "",
+    }[param.kind]
     if param.low is None:
         return noun
     if param.kind == "string":
@@ -136,7 +275,7 @@ def _refuse(param: Param, value: Any) -> InvalidRequest:
 
 
 def _string(param: Param, value: Any) -> str:
-    if not isinstance(value, str) or "\x00" in value or not value.isprintable() and _has_surrogate(value):
+    if not isinstance(value, str) or "\x00" in value or _has_surrogate(value):
         raise _refuse(param, value)
     if param.pattern is None:
         return value
@@ -147,7 +286,11 @@ def _string(param: Param, value: Any) -> str:
 
 
 def _has_surrogate(text: str) -> bool:
-    return any(0xD800 <= ord(character) <= 0xDFFF for character in text)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _number(param: Param, value: Any) -> float:
@@ -195,8 +338,14 @@ def _picture(param: Param, _value: Any) -> Scalar:
     raise InvalidRequest(message, param=param.name)
 
 
-_TYPES = {"string": _string, "number": _number, "integer": _integer, "boolean": _boolean, "choice": _choice,
-          "picture": _picture}
+_TYPES: Mapping[Kind, Callable[[Param, Any], Scalar]] = {
+    "string": _string,
+    "number": _number,
+    "integer": _integer,
+    "boolean": _boolean,
+    "choice": _choice,
+    "picture": _picture,
+}
 
 
 def _check_range(param: Param, value: Scalar) -> None:

@@ -76,13 +76,17 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A model at a provider: its upstream id, its price, and for every public parameter the rules that carry it."""
+    """A model at a provider: its upstream id, its price, and for every public parameter the rules that carry it.
+
+    `max_factor` is the most that it enlarges; `takes_extras` whether unknown names mean anything to it.
+    """
 
     provider: str
     upstream: str
     price: Price
     rules: Mapping[str, tuple[Rule, ...]]
     max_factor: float = 4.0
+    takes_extras: bool = True
     note: str = ""
 
 

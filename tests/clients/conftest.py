@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from fakes.server import Server
 from PIL import Image
 from skimage import data
+
+from fakes.server import Server
 
 
 @pytest.fixture(scope="session")

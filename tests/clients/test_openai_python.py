@@ -8,8 +8,9 @@ import urllib.request
 
 import openai
 import pytest
-from fakes.pictures import is_the_photo
 from PIL import Image
+
+from fakes.pictures import is_the_photo
 
 
 @pytest.fixture

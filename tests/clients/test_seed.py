@@ -11,8 +11,9 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from fakes.pictures import is_the_photo
 from PIL import Image
+
+from fakes.pictures import is_the_photo
 
 NODE = Path(__file__).parent / "node"
 

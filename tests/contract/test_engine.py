@@ -4,10 +4,11 @@ import dataclasses
 
 import numpy as np
 import pytest
+from skimage import data
+
 from fluxvision.engine import BACKENDS, Request, backends, enlarge, pipeline
 from fluxvision.errors import Cancelled
 from fluxvision.types import Watch
-from skimage import data
 
 FAST = [row for row in BACKENDS if row.name in {"span", "mock"}]
 INSTALLED = [row for row in BACKENDS if row.installed]

@@ -7,9 +7,10 @@ import struct
 import zlib
 
 import pytest
-from fakes.server import Server, form
 from PIL import Image
 from skimage import data
+
+from fakes.server import Server, form
 
 PHOTO = Image.fromarray(data.astronaut()[:64, 180:244])
 
@@ -61,9 +62,7 @@ REFUSED = {
     "png without width": png(0, 9),
     "png cut": saved("PNG")[:-20],
     "png half": saved("PNG")[:2000],
-    "png text bomb": png(
-        4, 4, chunk(b"iTXt", b"a\x00\x01\x00\x00\x00" + bomb(1 << 28)), pixels=b"\x00" * 52
-    ),
+    "png text bomb": png(4, 4, chunk(b"iTXt", b"a\x00\x01\x00\x00\x00" + bomb(1 << 28)), pixels=b"\x00" * 52),
     "png profile bomb": png(4, 4, chunk(b"iCCP", b"a\x00\x00" + bomb(1 << 28)), pixels=b"\x00" * 52),
     "png bad checksum": saved("PNG").replace(b"IDAT", b"IDAX", 1),
     "jpeg cut": saved("JPEG")[:400],

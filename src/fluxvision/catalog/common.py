@@ -113,7 +113,7 @@ EXACT_SIZE: dict[str, tuple[Rule, ...]] = {
 """Rules for an engine that makes any exact size from 1 to 4 times."""
 
 DELIVERY: dict[str, tuple[Rule, ...]] = {
-    "n": (Emulated("n", value, (Example((8, 8), {"n": 3}, 3),), note="Run in turn with the seeds seed, seed+1, ….") ,),
+    "n": (Emulated("n", value, (Example((8, 8), {"n": 3}, 3),), note="Run in turn with the seeds seed, seed+1, …."),),
     "response_format": (
         Emulated("response_format", response_format, (Example((8, 8), {"response_format": "b64_json"}, "b64_json"),)),
     ),

@@ -9,12 +9,11 @@ EMBEDDED = Offer(
     provider="embedded",
     upstream="span",
     price=Price("image", 0),
+    takes_extras=False,
     rules={
         "image": (Passthrough(),),
         "mask": (Passthrough("New detail appears only where the mask is transparent."),),
-        "prompt": (
-            Passthrough("This engine cannot be guided by words: the prompt guided nothing.", sent=False),
-        ),
+        "prompt": (Passthrough("This engine cannot be guided by words: the prompt guided nothing.", sent=False),),
         **EXACT_SIZE,
         "creativity": (Passthrough(),),
         "guidance": (Passthrough("This engine has no guidance.", sent=False),),

@@ -13,7 +13,7 @@ from fluxvision.errors import Unavailable
 
 
 class Detailer(Protocol):
-    """What the pipeline asks of a backend. Arrays are float32 (3, rows, columns), RGB in 0..1; safe for many threads."""
+    """What the pipeline asks of a backend; safe for many threads. Arrays are float32 (3, rows, columns), RGB, 0..1."""
 
     def base(self, tile: Array) -> Array:
         """Enlarge a tile faithfully by the row's factor."""
@@ -30,8 +30,9 @@ class Backend:
 
     `tile` is the best window in source pixels (halo included), `halo` how far beyond a border a tile looks,
     `overlap` how far neighbours are cross-faded, `factor` the networks' own enlargement. `at_once` bounds how many
-    tiles are at work at the same time, because each takes `memory` megabytes; further threads share a tile. `package` is the distribution that carries the weights, None for those in this one, and `extra` the
-    name under which it is installed. `consistency` is the back-projection weight.
+    tiles are at work at the same time, because each takes `memory` megabytes; further threads share a tile.
+    `iterations` and `consistency` are the number and the weight of back-projections. `package` carries the weights,
+    None for those in this one, and `extra` is the name under which it is installed.
     """
 
     name: str

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fluxvision.engine.grid import Axis, Span
 from fluxvision.engine.resample import Array
 
-Strip = NDArray[np.uint8] | NDArray[np.uint16]
+Strip = NDArray[np.unsignedinteger]
 FINE_SHARE = 0.25
 """Share of the overlap over which the fine band hands over."""
 UNSEEN = 0.05 / 255
@@ -38,7 +38,7 @@ def gradient(image: Array, axis: int) -> float:
 
 
 def ramp(length: int, share: float) -> Array:
-    """Return rising weights over `length` pixels, raised cosine over the middle `share`; with its mirror it sums to 1."""
+    """Return rising weights over `length` pixels, raised cosine over the middle `share`; mirrored the rest to 1."""
     position = (np.arange(length) + 0.5) / length
     position = np.clip((position - 0.5) / share + 0.5, 0.0, 1.0)
     return (0.5 - 0.5 * np.cos(np.pi * position)).astype(np.float32)
@@ -80,10 +80,10 @@ class Blender:
     """Takes tiles in index order (rows of tiles, left to right) and hands out finished strips."""
 
     def __init__(self, rows: Axis, columns: Axis, bands: int, bits: int, emit: Callable[[Strip], None]) -> None:
-        """Start an empty result of `bits` per sample; `emit` gets each strip (rows, width, bands) from top to bottom."""
+        """Start a result of `bits` per sample; `emit` gets each strip (rows, width, bands), from top to bottom."""
         self._rows, self._columns, self._bands, self._emit = rows, columns, bands, emit
-        self._peak = 255 if bits == 8 else 65535
-        self._dtype: type[np.uint8 | np.uint16] = np.uint8 if bits == 8 else np.uint16
+        self._peak = 2**bits - 1
+        self._dtype = np.dtype(f"u{bits // 8}")
         self._next = 0
         self._seams = _Seams()
         self._right: Array | None = None

@@ -1,2 +1,6 @@
-def deblock(color, quality): return color
-def trust(quality): return 1.0
+def deblock(color, quality):
+    return color
+
+
+def trust(quality):
+    return 1.0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from math import ceil, floor
 
 import numpy as np
@@ -71,7 +72,7 @@ def axis(source: int, target: int, *, tile: int, halo: int, overlap: int) -> Axi
     ratio = Fraction(target, source)
     fade = max(1, floor(overlap * ratio)) if overlap else 0
     borders = [round(Fraction(target * index, count)) for index in range(count + 1)]
-    bounds = [(max(0, low - fade), min(target, high + fade)) for low, high in zip(borders, borders[1:], strict=False)]
+    bounds = [(max(0, low - fade), min(target, high + fade)) for low, high in pairwise(borders)]
     firsts = [floor(start / ratio) - (halo - overlap) for start, _ in bounds]
     lasts = [ceil(stop / ratio) + (halo - overlap) for _, stop in bounds]
     # Picture edges have the full halo: what lies beyond is reflection, and networks pad with zeros.

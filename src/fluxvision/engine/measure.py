@@ -23,6 +23,8 @@ CHUNK = 4_000_000
 """Result pixels looked at in one go."""
 GRID = 65_536
 """Most pixels on which the colour difference is computed."""
+
+
 def measure(raster: Raster, source: Samples, result: Result) -> Fidelity:
     """Measure a finished raster against its source samples (rows, columns, 1 or 3)."""
     height, width, channels = source.shape
@@ -39,7 +41,7 @@ def measure(raster: Raster, source: Samples, result: Result) -> Fidelity:
             wanted = source[low : low + rows].transpose(2, 0, 1).astype(np.float32) / _peak(raster)
             error += float(np.square(coarse - wanted, dtype=np.float32).sum(dtype=np.float64))
             count += coarse.size
-            if channels == 3:  # noqa: PLR2004
+            if channels > 1:
                 offset = -low % stride
                 colours.append((coarse[:, offset::stride, ::stride], wanted[:, offset::stride, ::stride]))
     mean = error / count
@@ -49,7 +51,7 @@ def measure(raster: Raster, source: Samples, result: Result) -> Fidelity:
 
 
 def _peak(raster: Raster) -> np.float32:
-    return np.float32(255 if raster.bits == 8 else 65535)  # noqa: PLR2004
+    return np.float32(2**raster.bits - 1)
 
 
 def _rows_per_chunk(raster: Raster) -> int:
@@ -60,7 +62,7 @@ def _chunks(raster: Raster, height: int, channels: int) -> Iterator[tuple[int, i
     """Yield (first source row, first fine row, fine samples with the kernel's reach on both sides)."""
     ratio = raster.height / height
     reach = ceil(6 * max(ratio, 1.0)) + 2
-    dtype = np.dtype(np.uint8 if raster.bits == 8 else np.uint16)  # noqa: PLR2004
+    dtype = np.dtype(f"u{raster.bits // 8}")
     line = raster.width * raster.bands
     step = _rows_per_chunk(raster)
     with raster.path.open("rb") as file:
@@ -115,8 +117,8 @@ def ciede2000(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArra
     )
     s_l = 1 + 0.015 * (mean_l - 50) ** 2 / np.sqrt(20 + (mean_l - 50) ** 2)
     s_c, s_h = 1 + 0.045 * mean_c, 1 + 0.015 * mean_c * t
-    rotation = -2 * np.sqrt(mean_c**7 / (mean_c**7 + 25.0**7)) * np.sin(
-        np.radians(60 * np.exp(-(((mean_h - 275) / 25) ** 2)))
+    rotation = (
+        -2 * np.sqrt(mean_c**7 / (mean_c**7 + 25.0**7)) * np.sin(np.radians(60 * np.exp(-(((mean_h - 275) / 25) ** 2))))
     )
     light, colour, hue = (l2 - l1) / s_l, (c2 - c1) / s_c, delta_h / s_h
     return np.asarray(np.sqrt(light**2 + colour**2 + hue**2 + rotation * colour * hue))

@@ -25,4 +25,5 @@ class Mock:
     def detail(self, tile: Array) -> Array:
         """Enlarge by Lanczos and add a fine texture that depends on the values only, so that any tiling agrees."""
         enlarged = self.base(tile)
-        return enlarged + np.float32(0.05) * np.sin(enlarged * np.float32(90.0))
+        texture: Array = np.float32(0.05) * np.sin(enlarged * np.float32(90.0))
+        return enlarged + texture

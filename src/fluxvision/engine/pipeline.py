@@ -25,7 +25,7 @@ from fluxvision.engine.resample import Array, band
 from fluxvision.errors import Cancelled
 from fluxvision.types import Watch
 
-Samples = NDArray[np.uint8] | NDArray[np.uint16]
+Samples = NDArray[np.unsignedinteger]
 
 BASE_ITERATIONS = 1
 """Back-projections of a tile without invented detail: the fidelity network is nearly consistent by itself."""
@@ -99,9 +99,7 @@ def enlarge(request: Request, emit: Callable[[Strip], None]) -> Result:
     return Result(rows, columns, blender.seam_ratio)
 
 
-def _tiles(
-    request: Request, row: Backend, backend: Detailer, axes: tuple[Axis, Axis], at_once: int
-) -> Iterator[Array]:
+def _tiles(request: Request, row: Backend, backend: Detailer, axes: tuple[Axis, Axis], at_once: int) -> Iterator[Array]:
     """Yield finished tiles in index order while later ones are at work."""
     rows, columns = axes
     waiting: deque[Future[Array]] = deque()
@@ -140,8 +138,7 @@ def _tile(
 
 
 def _floats(samples: NDArray[Any]) -> Array:
-    peak = np.float32(255 if samples.dtype == np.uint8 else 65535)
-    return np.ascontiguousarray(samples, np.float32) / peak
+    return np.ascontiguousarray(samples, np.float32) / np.float32(np.iinfo(samples.dtype).max)
 
 
 def _detail(request: Request, row: Backend, backend: Detailer, source: Array, index: tuple[Any, ...]) -> Array:
@@ -177,7 +174,8 @@ def _alpha(samples: Samples, backend: Detailer, factor: int) -> Array:
     alpha = _floats(samples[None])
     if (alpha == alpha.flat[0]).all():
         return np.full((1, alpha.shape[1] * factor, alpha.shape[2] * factor), alpha.flat[0], np.float32)
-    return backend.base(np.repeat(alpha, 3, axis=0)).mean(axis=0, keepdims=True)
+    enlarged: Array = backend.base(np.repeat(alpha, 3, axis=0)).mean(axis=0, keepdims=True)
+    return enlarged
 
 
 def _onto(fine: Array, factor: int, vertical: tuple[Axis, Span], horizontal: tuple[Axis, Span]) -> Array:

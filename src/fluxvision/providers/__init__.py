@@ -36,6 +36,4 @@ class Row:
     entry: str
 
 
-PROVIDERS: tuple[Row, ...] = (
-    Row("embedded", "This machine's CPU", "fluxvision.providers.embedded:Provider"),
-)
+PROVIDERS: tuple[Row, ...] = (Row("embedded", "This machine's CPU", "fluxvision.providers.embedded:Provider"),)

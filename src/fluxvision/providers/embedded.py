@@ -39,7 +39,10 @@ class Provider:
         return cls(settings.threads, settings.workers)
 
     async def run(self, call: Call, watch: Watch, folder: Path) -> Outcome:
-        """Make one picture. Raises `InvalidRequest` for a damaged picture, `Unavailable` for missing weights or room."""
+        """Make one picture.
+
+        Raises `InvalidRequest` for a damaged picture or missing weights, `Unavailable` for missing room.
+        """
         return await in_thread(self._pool, watch, lambda: self._run(call, watch, folder))
 
     async def ping(self) -> bool:
@@ -67,7 +70,7 @@ class Provider:
             height=height,
             alpha=pixels.alpha,
             mask=mask,
-            creativity=float(call.body.get("creativity", 0.3)),
+            creativity=float(call.body["creativity"]),
             seed=call.seed or 0,
             trust=trust(quality),
             backend=row.name,

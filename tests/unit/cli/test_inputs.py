@@ -6,6 +6,7 @@ from fluxvision.cli.inputs import find
 
 
 def found(*arguments):
+    """Return the paths that arguments mean."""
     return [str(picture.path) for picture in find(arguments).pictures]
 
 

@@ -11,6 +11,7 @@ from fluxvision.cli.targets import plan
 
 
 def planned(*paths, **wishes):
+    """Return the settled order, the outputs of each picture, and what is wrong with it."""
     pictures = [path if isinstance(path, Input) else Input(Path(path)) for path in paths]
     order, targets = plan(pictures, Order(tuple(map(str, paths)), wishes.pop("fields", {}), **wishes))
     return order, [[str(path) for path in target.outputs] for target in targets], [target.problem for target in targets]

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from fluxvision.engine.blend import Blender, fade, ramp
-from fluxvision.engine.grid import axis
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from fluxvision.engine.blend import Blender, fade, ramp
+from fluxvision.engine.grid import axis
 
 
 def blended(image, rows, columns, bits=8, disturb=lambda tile, _index: tile):

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from fluxvision.engine.grid import axis, reflect
 from hypothesis import given
 from hypothesis import strategies as st
+
+from fluxvision.engine.grid import axis, reflect
 
 SIZES = st.integers(1, 3000)
 

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from skimage import color
+
 from fluxvision.engine.grid import axis
 from fluxvision.engine.measure import CAP, ciede2000, lab, measure
 from fluxvision.engine.pipeline import Result
 from fluxvision.types import Raster
-from skimage import color
 
 
 def measured(tmp_path: Path, fine, source):

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from fluxvision.engine.resample import KERNELS, band
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+
+from fluxvision.engine.resample import KERNELS, band
 
 
 @given(
