@@ -6,6 +6,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +16,17 @@ PREFIX = "FLUXVISION_"
 TRUE = frozenset({"1", "true", "yes", "on"})
 FALSE = frozenset({"0", "false", "no", "off"})
 
-Kind = Literal["text", "integer", "number", "switch", "list", "secrets", "path"]
+LEVELS = ("debug", "info", "warning", "error")
+
+Kind = Literal["text", "integer", "number", "switch", "secrets", "path"]
+NOUNS = {
+    "integer": "a whole number",
+    "number": "a number",
+    "switch": "true or false",
+    "secrets": "a text or a list of texts",
+    "text": "a text",
+    "path": "a text",
+}
 
 
 class ConfigError(Error):
@@ -33,6 +44,7 @@ class Setting:
     default: Any
     help: str
     low: float | None = None
+    choices: tuple[str, ...] = ()
 
     @property
     def variable(self) -> str:
@@ -69,7 +81,14 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("fetch_timeout", "number", 15.0, "Seconds to fetch a picture given by URL.", 0.1),
     Setting("allow_private_urls", "switch", False, "Fetch picture URLs from private addresses too."),
     Setting("drain_timeout", "number", 30.0, "Seconds that running requests get to finish after SIGTERM.", 0),
-    Setting("log_level", "text", "info", "debug, info, warning or error."),
+    Setting(
+        "log_level",
+        "text",
+        "info",
+        "The least important log lines that are written: debug, info, warning or error.",
+        None,
+        LEVELS,
+    ),
 )
 
 BY_NAME: Mapping[str, Setting] = {row.name: row for row in SETTINGS}
@@ -118,18 +137,18 @@ def _file(environment: Mapping[str, str]) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         message = f"the configuration file cannot be read: {error}"
         raise ConfigError(message, param="CONFIG") from None
-    _refuse_unknown(found, BY_NAME, "")
+    _refuse_unknown(found, BY_NAME)
     return found
 
 
 def _environment(environment: Mapping[str, str]) -> dict[str, Any]:
     found = {key: value for key, value in environment.items() if key.startswith(PREFIX) and key != PREFIX + "CONFIG"}
     by_variable = {row.variable: row.name for row in SETTINGS}
-    _refuse_unknown(found, by_variable, "")
+    _refuse_unknown(found, by_variable)
     return {by_variable[key]: value for key, value in found.items() if value != ""}
 
 
-def _refuse_unknown(found: Mapping[str, Any], known: Mapping[str, Any], _where: str) -> None:
+def _refuse_unknown(found: Mapping[str, Any], known: Mapping[str, Any]) -> None:
     for name in found:
         if name not in known:
             message = f"there is no setting {name}; `fluxvision config show` lists them"
@@ -137,32 +156,52 @@ def _refuse_unknown(found: Mapping[str, Any], known: Mapping[str, Any], _where: 
 
 
 def _convert(row: Setting, raw: Any) -> Any:
-    value = _parse(row, raw)
+    """Return the setting's value; raises `ConfigError`, which shows no secret."""
+    try:
+        value = _parse(row, raw)
+    except (ValueError, TypeError, OverflowError):
+        given = "" if row.kind == "secrets" else f", not {raw!r}"
+        message = f"{row.name} must be {NOUNS[row.kind]}{given}"
+        raise ConfigError(message, param=row.name) from None
     if row.low is not None and value < row.low:
         message = f"{row.name} must be at least {row.low:g}"
+        raise ConfigError(message, param=row.name)
+    if row.choices and value not in row.choices:
+        message = f"{row.name} must be one of {', '.join(row.choices)}"
         raise ConfigError(message, param=row.name)
     return value
 
 
 def _parse(row: Setting, raw: Any) -> Any:
-    try:
-        match row.kind:
-            case "integer":
-                return int(raw)
-            case "number":
-                return float(raw)
-            case "switch":
-                word = str(raw).lower()
-                if word not in TRUE | FALSE:
-                    raise ValueError
-                return word in TRUE
-            case "list" | "secrets":
-                parts = raw.split(",") if isinstance(raw, str) else raw
-                return tuple(part.strip() for part in parts if part.strip())
-            case "path" | "text":
-                return str(raw)
-    except (ValueError, TypeError):
-        message = (
-            f"{row.name} must be a {row.kind}" if row.kind == "secrets" else f"{row.name}: {raw!r} is not a {row.kind}"
-        )
-        raise ConfigError(message, param=row.name) from None
+    """Return a text or a TOML value in the row's type; raises TypeError or ValueError."""
+    match row.kind, raw:
+        case "switch", bool():
+            return raw
+        case "switch", str():
+            word = raw.lower()
+            if word not in TRUE | FALSE:
+                raise ValueError(word)
+            return word in TRUE
+        case "integer" | "number", int() | float() | str() if not isinstance(raw, bool):
+            number = float(raw)
+            if not isfinite(number):
+                raise ValueError(raw)
+            return number if row.kind == "number" else _whole(raw)
+        case "secrets", str() | list() | tuple():
+            parts = raw.split(",") if isinstance(raw, str) else raw
+            return tuple(text for part in parts if (text := _text(part).strip()))
+        case "path" | "text", str():
+            return raw
+    raise TypeError(raw)
+
+
+def _whole(raw: float | str) -> int:
+    if raw != int(raw) and not isinstance(raw, str):
+        raise ValueError(raw)
+    return int(raw)
+
+
+def _text(raw: Any) -> str:
+    if not isinstance(raw, str):
+        raise TypeError(raw)
+    return raw

@@ -56,9 +56,10 @@ def solve(job: Job, limit: float = 4.0, default_factor: float = 2.0) -> Geometry
     fit = str(job.values.get("fit", "contain"))
     box = _box(job, default_factor)
     if box is None:
-        factor = Fraction(str(job.values.get("scale_factor", default_factor)))
+        factor = _factor(job, default_factor)
         inner = _times(source_width, factor), _times(source_height, factor)
         width, height = inner
+        fit = "contain"  # the result has the picture's own shape: there is nothing to fit
     else:
         width, height = box
         inner = _inner(source_width, source_height, width, height, fit)
@@ -72,6 +73,13 @@ def solve(job: Job, limit: float = 4.0, default_factor: float = 2.0) -> Geometry
         made = _made(source_width, source_height, inner, limit)
     largest = max(inner[0] / source_width, inner[1] / source_height)
     return Geometry(width, height, *inner, made[0], made[1], largest, fit)
+
+
+def _factor(job: Job, default_factor: float) -> Fraction:
+    """Return the factor of a result that has the picture's own shape."""
+    if "resolution" in job.values:
+        return Fraction(RESOLUTIONS[str(job.values["resolution"])], max(job.image.width, job.image.height))
+    return Fraction(str(job.values.get("scale_factor", default_factor)))
 
 
 def _times(pixels: int, factor: Fraction) -> int:
@@ -97,12 +105,12 @@ def _box(job: Job, default_factor: float) -> tuple[int, int] | None:
     if exact is not None:
         _agree_with_exact(job, (exact[0], exact[1]), ratio)
         return exact[0], exact[1]
-    if ratio is None and "resolution" not in values:
+    if "resolution" in values and "scale_factor" in values:
+        _disagree("resolution", "scale_factor")
+    if ratio is None:
         return None
-    shape = _ratio(ratio) if ratio is not None else Fraction(job.image.width, job.image.height)
+    shape = _ratio(ratio)
     if "resolution" in values:
-        if "scale_factor" in values:
-            _disagree("resolution", "scale_factor")
         longer = RESOLUTIONS[str(values["resolution"])]
         return (longer, max(1, round(longer / shape))) if shape >= 1 else (max(1, round(longer * shape)), longer)
     factor = Fraction(str(values.get("scale_factor", default_factor)))

@@ -79,11 +79,11 @@ def _values(job: Job, *, default: bool) -> Iterator[tuple[Param, Any]]:
     given: dict[str, Any] = {**job.values, "image": job.image}
     if job.mask is not None:
         given["mask"] = job.mask
-    sized = any(name in given for name in SIZE_WORDS if name != "fit")
+    sized = "resolution" in given or "x" in str(given.get("size", ""))
     for param in PARAMS:
         if default and param.name not in given:
-            if param.name == "scale_factor" and sized and given.get("size") != "auto":
-                continue
+            if param.name == "scale_factor" and sized:
+                continue  # the size is given: no factor applies
             yield param, param.default
         elif not default and param.name in given:
             yield param, given[param.name]

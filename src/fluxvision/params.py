@@ -239,7 +239,8 @@ def coerce(param: Param, value: Any) -> Scalar | None:
 
     Raises `InvalidRequest` naming the parameter when the value has the wrong type or is out of range.
     """
-    if value is None or (param.kind != "string" and isinstance(value, str) and value.strip().lower() in UNSET_WORDS):
+    free = param.kind == "string" and param.pattern is None
+    if value is None or (not free and isinstance(value, str) and value.strip().lower() in UNSET_WORDS):
         return None
     coerced: Scalar = _TYPES[param.kind](param, value)
     _check_range(param, coerced)
@@ -268,7 +269,11 @@ def describe(param: Param) -> str:
 
 
 def _refuse(param: Param, value: Any) -> InvalidRequest:
-    shown = repr(value) if not isinstance(value, str) or len(value) <= SHOWN else f"a text of {len(value):,} characters"
+    shown = "this value" if isinstance(value, list | dict) else repr(value)
+    if isinstance(value, str) and len(value) > SHOWN:
+        shown = f"a text of {len(value):,} characters"
+    elif len(shown) > SHOWN:
+        shown = "this value"
     if param.name == "prompt":
         shown = "the prompt"
     return InvalidRequest(f"{param.name}: {shown} is not {describe(param)}.", param=param.name)
@@ -279,10 +284,10 @@ def _string(param: Param, value: Any) -> str:
         raise _refuse(param, value)
     if param.pattern is None:
         return value
-    text = value.strip()
+    text = value.strip().lower()
     if not param.pattern.fullmatch(text):
         raise _refuse(param, value)
-    return text.lower()
+    return text
 
 
 def _has_surrogate(text: str) -> bool:

@@ -43,7 +43,7 @@ def plan(pictures: Sequence[Input], order: Order) -> tuple[Order, list[Target]]:
         targets = [_file(picture, path, order) for picture in pictures]
     else:
         targets = _folder(pictures, order)
-    return order, [_distinct(target) for target in targets]
+    return order, [_usable(target) for target in targets]
 
 
 def _is_file(out: str, pictures: int) -> bool:
@@ -105,9 +105,15 @@ def _taken(path: Path, other: Input) -> str:
     return f"its result would be {shown(path)}, as that of {shown(other.name)} is; enlarge them into different folders."
 
 
-def _distinct(target: Target) -> Target:
-    """Refuse to write a result over the picture that it is made of."""
+def _readable(path: Path) -> bool:
+    return str(path).encode("utf-8", "replace") == os.fsencode(path)
+
+
+def _usable(target: Target) -> Target:
+    """Refuse names that libvips cannot open, and to write a result over the picture that it is made of."""
     own = os.path.realpath(target.picture.path)
+    if any(not _readable(path) for path in (target.picture.path, *target.outputs)):
+        return replace(target, problem="its name is not valid UTF-8; rename the file or its folder.")
     if any(os.path.realpath(path) == own for path in target.outputs):
         return replace(target, problem="the result would replace the picture itself; choose another --out.")
     return target

@@ -66,8 +66,11 @@ class Result:
 
 
 def amount_of_detail(creativity: float) -> float:
-    """Return the share of the detail network in the blend; the power makes 0.3 a visible half of it."""
-    return float(creativity**0.575) if creativity > 0 else 0.0
+    """Return the share of the detail network in the blend.
+
+    Smooth from 0 to 1; 0.3 gives 0.7, where LPIPS is near its best and PSNR still at the level of bicubic's.
+    """
+    return float(1 - (1 - creativity) ** 3.4)
 
 
 def plan(request: Request, row: Backend) -> tuple[Axis, Axis]:

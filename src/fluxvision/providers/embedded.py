@@ -15,7 +15,7 @@ from fluxvision.config import Settings
 from fluxvision.engine import BACKENDS
 from fluxvision.engine.deblock import deblock, trust
 from fluxvision.engine.measure import measure
-from fluxvision.errors import InvalidRequest, Unavailable
+from fluxvision.errors import Cancelled, InvalidRequest, Unavailable
 from fluxvision.types import Call, Outcome, Raster, Source, Watch
 from fluxvision.workers import in_thread
 
@@ -84,6 +84,8 @@ class Provider:
                 result = engine.enlarge(request, lambda strip: strip.tofile(file))
             enlarged = time.perf_counter()
             fidelity = measure(raster, pixels.color, result)
+            if watch.cancel.is_set():
+                raise Cancelled("The work was cancelled.")
         except OSError as error:
             raster.path.unlink(missing_ok=True)
             if error.errno in {errno.ENOSPC, errno.EDQUOT}:

@@ -111,7 +111,8 @@ def test_config_check(line, monkeypatch):
     assert line.out == f"The configuration is fine: {len(SETTINGS)} settings, all at their defaults.\n"
     monkeypatch.setenv("FLUXVISION_PORT", "many")
     assert line("config", "check") == 2
-    assert line.err.startswith("Error: port: 'many' is not a")
+    assert line.err.startswith("Error: port")
+    assert "'many'" in line.err
 
 
 def test_serve(line):

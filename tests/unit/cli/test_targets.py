@@ -78,6 +78,13 @@ def test_results_that_still_meet_are_refused(folder):
     assert "as that of a/x.png is" in problems[1]
 
 
+def test_a_name_that_is_no_text_is_refused(folder):
+    """A file name that is not UTF-8 is told so, and the others go on."""
+    assert folder
+    _, _, problems = planned("a\udcff.png", "b.png")
+    assert problems == ["its name is not valid UTF-8; rename the file or its folder.", ""]
+
+
 def test_a_picture_is_never_replaced_by_its_result(picture):
     """--out with the picture's own name is refused, however it is spelled."""
     picture("photo.png")

@@ -1,0 +1,29 @@
+"""Jobs about pictures that need not exist, for everything that is pure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fluxvision.types import Job, Source
+
+
+def source(width: int, height: int, **facts: Any) -> Source:
+    """Return a PNG of this size."""
+    facts = {"format": "png", "channels": 3, "alpha": False, "bits": 8, "size": 1, **facts}
+    return Source(path=Path("picture.png"), width=width, height=height, **facts)
+
+
+def job(width: int = 640, height: int = 427, /, *, mask: bool = False, extras: dict[str, Any] | None = None,
+        pin: str | None = None, alias: str | None = None, **values: Any) -> Job:
+    """Return a job for a picture of this size with these parameters."""
+    return Job(
+        id="req_1",
+        model="flux-vision-upscaler",
+        image=source(width, height),
+        values=values,
+        mask=source(width, height, alpha=True) if mask else None,
+        extras=extras or {},
+        pin=pin,
+        alias=alias,
+    )

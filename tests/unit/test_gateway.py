@@ -1,0 +1,186 @@
+"""The flow: a job goes in, a delivery comes out, and what goes wrong is told truthfully."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fluxvision import imaging
+from fluxvision.errors import DeadlineExceeded, InvalidRequest, ModelNotFound, Unavailable, UpstreamError
+from fluxvision.gateway import Gateway
+from fluxvision.types import Outcome, Raster, Watch
+from PIL import Image
+
+MODEL = "flux-vision-upscaler"
+
+
+class Painter:
+    """A provider of flat pictures: a real one, as small as can be. `faults` are raised by call number."""
+
+    parallel = 2
+
+    def __init__(self, faults=None, seconds=0.0) -> None:
+        self.calls = []
+        self.faults = faults or {}
+        self.seconds = seconds
+
+    async def run(self, call, watch, folder):
+        number = len(self.calls)
+        self.calls.append(call)
+        await asyncio.sleep(self.seconds)
+        if number in self.faults:
+            raise self.faults[number]
+        width, height = call.body["size"]
+        path = folder / f"{number}.raw"
+        np.full((height, width, 3), 40 + (call.seed or 0), np.uint8).tofile(path)
+        watch.progress(1, 1)
+        return Outcome(Raster(path, width, height, 3, 8), seed=call.seed, details={"engine": "flat"})
+
+    async def ping(self):
+        return True
+
+    async def aclose(self):
+        return None
+
+
+@pytest.fixture
+def source(tmp_path):
+    path = tmp_path / "in.png"
+    Image.new("RGB", (40, 30), (1, 2, 3)).save(path)
+    return imaging.probe(path, imaging.Limits())
+
+
+def admitted(gateway, source, **fields):
+    return gateway.admit(fields.pop("model", MODEL), fields, source, None, "req_1")
+
+
+def opened(path: Path):
+    with Image.open(path) as picture:
+        picture.load()
+        return picture
+
+
+async def test_one_job_is_one_picture_of_the_promised_size(source, tmp_path):
+    """Size, format, provider, cost and the receipt agree with the file."""
+    gateway = Gateway({"embedded": Painter()})
+    job = admitted(gateway, source, scale_factor="1.5", output_format="webp")
+    delivery = await gateway.run(job, Watch(), tmp_path)
+    picture = opened(delivery.pictures[0].path)
+    assert (picture.size, picture.format) == ((60, 45), "WEBP")
+    assert (delivery.provider, delivery.upstream, delivery.cost) == ("embedded", "flat", 0)
+    assert [attempt.outcome for attempt in delivery.attempts] == ["ok"]
+    assert "scale_factor" in [line.parameter for line in delivery.receipt]
+
+
+@pytest.mark.parametrize(
+    ("fields", "size"),
+    [
+        ({"size": "80x80"}, (80, 60)),
+        ({"size": "80x80", "fit": "cover"}, (80, 80)),
+        ({"size": "80x80", "fit": "pad"}, (80, 80)),
+        ({"size": "80x80", "fit": "stretch"}, (80, 80)),
+        ({"size": "20x20"}, (20, 15)),
+        ({"size": "400x400"}, (400, 300)),
+        ({"aspect_ratio": "1:1", "fit": "cover"}, (60, 60)),
+        ({"resolution": "1K"}, (1024, 768)),
+        ({}, (80, 60)),
+    ],
+)
+async def test_the_delivered_pixels_are_those_quoted(source, tmp_path, fields, size):
+    """Quote, delivery and file agree for every way to ask for a size."""
+    gateway = Gateway({"embedded": Painter()})
+    job = admitted(gateway, source, **fields)
+    quote = gateway.quote(job)
+    delivery = await gateway.run(job, Watch(), tmp_path)
+    picture = delivery.pictures[0]
+    assert (quote.width, quote.height) == (picture.width, picture.height) == opened(picture.path).size == size
+
+
+async def test_versions_have_consecutive_seeds(source, tmp_path):
+    """n pictures are made with seed, seed+1, …; progress counts all of them."""
+    seen = []
+    gateway, painter = None, Painter()
+    gateway = Gateway({"embedded": painter})
+    job = admitted(gateway, source, n="3", seed="5")
+    delivery = await gateway.run(job, Watch(lambda done, total: seen.append((done, total))), tmp_path)
+    assert [call.seed for call in painter.calls] == [5, 6, 7]
+    assert [picture.seed for picture in delivery.pictures] == [5, 6, 7]
+    assert seen[-1] == (3, 3)
+
+
+async def test_what_succeeded_is_delivered_and_the_rest_listed(source, tmp_path):
+    """One failure of three is told in `failures`; two pictures come."""
+    gateway = Gateway({"embedded": Painter({1: UpstreamError("That one broke.")})})
+    delivery = await gateway.run(admitted(gateway, source, n=3), Watch(), tmp_path)
+    assert len(delivery.pictures) == 2
+    assert delivery.failures == ["That one broke."]
+
+
+async def test_nothing_made_is_an_error(source, tmp_path):
+    """When every version fails, the first failure is raised."""
+    gateway = Gateway({"embedded": Painter({0: UpstreamError("a"), 1: UpstreamError("b")})})
+    with pytest.raises(UpstreamError, match="a"):
+        await gateway.run(admitted(gateway, source, n=2), Watch(), tmp_path)
+
+
+async def test_a_job_over_its_deadline_ends(source, tmp_path):
+    """The deadline is told in seconds, and the worker is free again."""
+    gateway = Gateway({"embedded": Painter(seconds=5)}, deadline=0.05)
+    with pytest.raises(DeadlineExceeded, match=r"0\.05 seconds"):
+        await gateway.run(admitted(gateway, source), Watch(), tmp_path)
+    assert gateway.admission.running == 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"scale_factor": 4, "size": "100x100"}, "size"),
+        ({"output_format": "jpeg", "size": "66000x66000", "fit": "stretch"}, "size"),
+        ({"strict": True, "size": "400x400"}, "size"),
+        ({"strict": True, "prompt": "stars"}, "prompt"),
+        ({"strict": True, "unheard_of": 1}, "unheard_of"),
+    ],
+)
+async def test_what_cannot_be_done_is_refused_before_work(source, tmp_path, fields, param):
+    """Quote and run refuse the same things, naming the parameter, and call nobody."""
+    painter = Painter()
+    gateway = Gateway({"embedded": painter}, max_output_pixels=1_000_000)
+    job = admitted(gateway, source, **fields)
+    for ask in (lambda: gateway.quote(job), lambda: gateway.run(job, Watch(), tmp_path)):
+        with pytest.raises(InvalidRequest) as caught:
+            answer = ask()
+            if asyncio.iscoroutine(answer):
+                await answer
+        assert caught.value.param == param
+    assert painter.calls == []
+
+
+async def test_a_format_tells_its_limit_before_work(source, tmp_path):
+    """A side that WebP cannot have is refused naming output_format."""
+    gateway = Gateway({"embedded": Painter()})
+    job = admitted(gateway, source, output_format="webp", size="17000x10", fit="stretch")
+    with pytest.raises(InvalidRequest) as caught:
+        await gateway.run(job, Watch(), tmp_path)
+    assert caught.value.param == "output_format"
+
+
+async def test_providers_that_are_not_here_are_said_so(source, tmp_path):
+    """A pinned provider that is not configured is not found; none at all is unavailable."""
+    empty = Gateway({})
+    with pytest.raises(Unavailable):
+        empty.quote(admitted(empty, source))
+    gateway = Gateway({"embedded": Painter()})
+    with pytest.raises(ModelNotFound):
+        gateway.quote(replace(admitted(gateway, source), pin="elsewhere"))
+    pinned = admitted(gateway, source, model=f"EMBEDDED/{MODEL}")
+    assert (await gateway.run(pinned, Watch(), tmp_path)).provider == "embedded"
+
+
+def test_a_preview_has_the_results_shape(source, tmp_path):
+    """The preview is at most 1024 pixels long and shaped like the enlarged picture."""
+    gateway = Gateway({"embedded": Painter()})
+    assert opened(gateway.preview(admitted(gateway, source, scale_factor=4), tmp_path)).size == (160, 120)
+    assert opened(gateway.preview(admitted(gateway, source, resolution="4K"), tmp_path)).size == (1024, 768)

@@ -1,0 +1,31 @@
+"""Money is whole micro-dollars."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from fluxvision.money import dollars, micros
+
+
+@pytest.mark.parametrize(
+    ("text", "amount"),
+    [("0", 0), ("0.10", 100_000), ("0.1", 100_000), ("1", 1_000_000), ("0.000001", 1), ("1e-6", 1), ("12.345678", 12_345_678)],
+)
+def test_a_price_in_dollars_is_exact(text, amount):
+    """No price that has whole micro-dollars is rounded."""
+    assert micros(text) == amount
+
+
+@pytest.mark.parametrize("text", ["0.0000001", "-0.10", "1e-7", "NaN"])
+def test_what_is_no_price_is_refused(text):
+    """A finer or negative price, and what is no number, raise ValueError."""
+    with pytest.raises(ValueError, match="not a price"):
+        micros(text)
+
+
+@given(some.integers(0, 10**12))
+def test_dollars_and_back_are_the_same_amount(amount):
+    """Up to a million dollars, a JSON number of dollars has the exact amount."""
+    assert micros(f"{dollars(amount):.6f}") == amount
