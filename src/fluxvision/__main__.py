@@ -26,15 +26,15 @@ def _create_gateway(settings: Settings) -> Gateway:
 
 
 def _check(settings: Settings) -> None:
-    from fluxvision import app  # noqa: PLC0415, see above
+    from fluxvision import server  # noqa: PLC0415, see above
 
-    app.check_exposure(settings)
+    server.check_exposure(settings)
 
 
 def _serve(settings: Settings) -> None:
-    from fluxvision import app  # noqa: PLC0415, see above
+    from fluxvision import server  # noqa: PLC0415, see above
 
-    app.serve(settings)
+    server.serve(settings)
 
 
 if __name__ == "__main__":

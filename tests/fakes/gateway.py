@@ -206,6 +206,6 @@ def make(settings: Settings) -> Gateway:
 
 
 if __name__ == "__main__":
-    from fluxvision import app, config
+    from fluxvision import config, server
 
-    app.serve(config.load(dict(os.environ)), make)
+    server.serve(config.load(dict(os.environ)), make)

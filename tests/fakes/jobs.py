@@ -14,8 +14,17 @@ def source(width: int, height: int, **facts: Any) -> Source:
     return Source(path=Path("picture.png"), width=width, height=height, **facts)
 
 
-def job(width: int = 640, height: int = 427, /, *, mask: bool = False, extras: dict[str, Any] | None = None,
-        pin: str | None = None, alias: str | None = None, **values: Any) -> Job:
+def job(
+    width: int = 640,
+    height: int = 427,
+    /,
+    *,
+    mask: bool = False,
+    extras: dict[str, Any] | None = None,
+    pin: str | None = None,
+    alias: str | None = None,
+    **values: Any,
+) -> Job:
     """Return a job for a picture of this size with these parameters."""
     return Job(
         id="req_1",

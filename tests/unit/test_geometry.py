@@ -5,10 +5,10 @@ from __future__ import annotations
 from itertools import combinations
 
 import pytest
-from fakes.jobs import job
 from hypothesis import assume, given
 from hypothesis import strategies as some
 
+from fakes.jobs import job
 from fluxvision.errors import InvalidRequest
 from fluxvision.geometry import RESOLUTIONS, solve
 
@@ -150,4 +150,6 @@ def test_a_ratio_is_met(width, height, ratio):
     across, down = map(int, ratio.split(":"))
     for fit in ("cover", "pad", "stretch"):
         found = solve(job(width, height, aspect_ratio=ratio, fit=fit))
-        assert abs(found.width * down - found.height * across) < max(across, down) or min(found.width, found.height) == 1
+        assert (
+            abs(found.width * down - found.height * across) < max(across, down) or min(found.width, found.height) == 1
+        )

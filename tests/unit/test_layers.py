@@ -17,6 +17,7 @@ LAYERS = (
     {"gateway"},
     {"http", "cli"},
     {"app"},
+    {"server"},
     {"__main__"},
 )
 NUMBER = {name: number for number, names in enumerate(LAYERS) for name in names}

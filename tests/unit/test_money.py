@@ -11,7 +11,15 @@ from fluxvision.money import dollars, micros
 
 @pytest.mark.parametrize(
     ("text", "amount"),
-    [("0", 0), ("0.10", 100_000), ("0.1", 100_000), ("1", 1_000_000), ("0.000001", 1), ("1e-6", 1), ("12.345678", 12_345_678)],
+    [
+        ("0", 0),
+        ("0.10", 100_000),
+        ("0.1", 100_000),
+        ("1", 1_000_000),
+        ("0.000001", 1),
+        ("1e-6", 1),
+        ("12.345678", 12_345_678),
+    ],
 )
 def test_a_price_in_dollars_is_exact(text, amount):
     """No price that has whole micro-dollars is rounded."""

@@ -58,7 +58,7 @@ def banner(settings: config.Settings) -> str:
         access = "none; any key works, from this machine only"
     rows = (
         ("address", f"http://{shown}:{settings.port}"),
-        ("base URL", f"{public}/v1  (OPENAI_BASE_URL)"),
+        ("base URL", f"{public}/openai/v1  (OPENAI_BASE_URL)"),
         ("keys", access),
     )
     lines = [f"  {name:<10}{text}" for name, text in rows]

@@ -124,8 +124,7 @@ def _tile(
     request: Request, row: Backend, backend: Detailer, vertical: tuple[Axis, Span], horizontal: tuple[Axis, Span]
 ) -> Array:
     """Make one tile: float32 (bands, span rows, span columns)."""
-    if request.watch.cancel.is_set():
-        raise Cancelled("The work was cancelled.")
+    _stop_if_cancelled(request)
     (rows, down), (columns, across) = vertical, horizontal
     index = np.ix_(
         reflect(down.source, rows.window, rows.source), reflect(across.source, columns.window, columns.source)
@@ -140,6 +139,11 @@ def _tile(
     return _onto(fine, row.factor, vertical, horizontal)
 
 
+def _stop_if_cancelled(request: Request) -> None:
+    if request.watch.cancel.is_set():
+        raise Cancelled("The work was cancelled.")
+
+
 def _floats(samples: NDArray[Any]) -> Array:
     return np.ascontiguousarray(samples, np.float32) / np.float32(np.iinfo(samples.dtype).max)
 
@@ -152,6 +156,7 @@ def _detail(request: Request, row: Backend, backend: Detailer, source: Array, in
     allowed = None if request.mask is None else request.mask[index][None]
     if amount == 0 or (allowed is not None and not allowed.any()):
         return steps.hold(base, source, row.factor, iterations=BASE_ITERATIONS, weight=weight)
+    _stop_if_cancelled(request)
     orientation = request.seed % ORIENTATIONS
     detail = _turned_back(backend.detail(_turned(source, orientation)), orientation)
     fine = steps.admit(base, detail, amount)

@@ -121,7 +121,7 @@ def test_serve(line):
     [settings] = line.served
     assert (settings.workers, settings.allow_unauthenticated, settings.data_dir) == (3, True, "data")
     assert settings.port > 0
-    assert f"http://127.0.0.1:{settings.port}/v1" in line.err
+    assert f"http://127.0.0.1:{settings.port}/openai/v1" in line.err
     assert "none; everybody who reaches this address may call" in line.err
 
 
@@ -131,7 +131,7 @@ def test_serve_tells_the_public_address_and_the_keys(folder, monkeypatch):
     monkeypatch.setenv("FLUXVISION_API_KEYS", "secret")
     text = serve.banner(load(flags={"host": "::1", "public_url": "https://pictures.example/"}))
     assert "http://[::1]:8000" in text
-    assert "https://pictures.example/v1" in text
+    assert "https://pictures.example/openai/v1" in text
     assert "1 configured" in text
     assert "secret" not in text
 

@@ -11,7 +11,7 @@ from PIL import Image
 from skimage import data
 
 from fakes.cli_process import PATIENCE, REAL, environment, run, wait_for
-from fluxvision import app, cli
+from fluxvision import app, cli, server
 from fluxvision.cli.words import TIMES as X
 
 
@@ -29,7 +29,7 @@ def here(capsys):
     """Run a command in this process; return its exit code and what it said."""
 
     def run_here(*arguments):
-        tools = cli.Tools(create_gateway=app.create_gateway, check=app.check_exposure, serve=app.serve)
+        tools = cli.Tools(create_gateway=app.create_gateway, check=server.check_exposure, serve=server.serve)
         return cli.run(arguments, tools), *capsys.readouterr()
 
     return run_here

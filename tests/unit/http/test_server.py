@@ -12,7 +12,7 @@ import pytest
 
 from fakes.asgi import Client
 from fakes.gateway import Gateway
-from fluxvision.app import check_exposure, serve
+from fluxvision.server import check_exposure, serve
 from fluxvision.config import ConfigError, load
 from fluxvision.http.frame import request_id
 from fluxvision.http.splice import encode
