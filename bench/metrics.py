@@ -1,6 +1,7 @@
 """Full-reference and blind picture metrics, on float32 (rows, columns, 3) sRGB arrays in 0..1.
 
-GMSD: W. Xue et al., 2014. NIQE: A. Mittal et al., 2013. LPIPS v0.1 (AlexNet): R. Zhang et al., 2018. SSIM: scikit-image.
+GMSD: W. Xue et al., 2014. NIQE: A. Mittal et al., 2013. LPIPS v0.1 (AlexNet): R. Zhang et al., 2018. SSIM is
+scikit-image's.
 NIQE and LPIPS read published parameters from files that are no part of this project.
 """
 
@@ -34,7 +35,7 @@ def psnr(image: Array, wanted: Array) -> float:
 
 def ssim(image: Array, wanted: Array) -> float:
     """Return the mean SSIM of luma with the original Gaussian window."""
-    value = structural_similarity(
+    value = structural_similarity(  # type: ignore[no-untyped-call]
         luma(image), luma(wanted), data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
     )
     return float(value)
@@ -94,8 +95,8 @@ class Niqe:
         return float(np.sqrt(offset @ np.linalg.pinv(covariance) @ offset))
 
     def _features(self, grey: NDArray[np.float64], patch: int) -> NDArray[np.float64]:
-        mean = ndimage.gaussian_filter(grey, 7 / 6, truncate=2.6, mode="nearest")
-        square = ndimage.gaussian_filter(grey**2, 7 / 6, truncate=2.6, mode="nearest")
+        mean = ndimage.gaussian_filter(grey, 7 / 6, radius=3, mode="constant")
+        square = ndimage.gaussian_filter(grey**2, 7 / 6, radius=3, mode="constant")
         normal = (grey - mean) / (np.sqrt(np.abs(square - mean**2)) + 1)
         patches = normal.reshape(normal.shape[0] // patch, patch, -1, patch).swapaxes(1, 2).reshape(-1, patch, patch)
         return np.array([self._of_patch(one) for one in patches])
@@ -106,7 +107,8 @@ class Niqe:
         for shift in self.SHIFTS:
             alpha, left, right = self._fit(patch * np.roll(patch, shift, axis=(0, 1)))
             mean = (right - left) * special.gamma(2 / alpha) / special.gamma(1 / alpha)
-            features += [alpha, mean, left, right]
+            # The published model was fitted with the left scale twice on both diagonals.
+            features += [alpha, mean, left, left if all(shift) else right]
         return features
 
     def _fit(self, values: NDArray[np.float64]) -> tuple[float, float, float]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import combinations
-
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as some
@@ -90,7 +88,8 @@ def test_any_words_have_a_geometry_or_a_refusal(width, height, values):
     try:
         found = solve(job(width, height, **values))
     except InvalidRequest as error:
-        assert any(first in error.message and second in error.message for first, second in combinations(values, 2))
+        named = [word for word in values if word in error.message]
+        assert len(named) >= 2
         return
     assert min(found.width, found.height, found.inner_width, found.inner_height) >= 1
     assert width <= found.made_width <= 4 * width

@@ -17,8 +17,10 @@ def made_size(_value: Any, job: Job) -> tuple[int, int]:
     return geometry.made_width, geometry.made_height
 
 
-def fitted(_value: Any, job: Job) -> Fit | None:
+def fitted(given: Any, job: Job) -> Fit | None:
     """Return what the gateway does after the engine to reach the exact result, None when nothing is left to do."""
+    if given is None:
+        return None
     geometry = solve(job)
     return None if geometry.finished else Fit(geometry.width, geometry.height, geometry.fit)
 

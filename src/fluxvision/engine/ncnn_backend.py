@@ -18,6 +18,10 @@ from fluxvision.engine.resample import Array
 
 REUSE = 0.3
 """A freed buffer is given again for a request of at least this share of its size: a third less memory, same speed."""
+CONTRASTS = (1.0, 0.7, 0.5, 0.25)
+"""SPAN breaks out into noise on hard-edged text and pixel art at full contrast; at one of these it does not."""
+OVERSHOOT = 1.5
+"""A tile that leaves 0..1 by more has broken out: photographs leave it by 0.2, broken tiles by 4 to 900."""
 
 
 class Network:
@@ -61,8 +65,15 @@ class Networks:
         self._detail = Network(row.detail, row.package, self._pools, threads)
 
     def base(self, tile: Array) -> Array:
-        """Enlarge faithfully."""
-        return self._base.run(tile)
+        """Enlarge faithfully, at the highest contrast at which the network holds."""
+        grey = np.float32(0.5)
+        for contrast in map(np.float32, CONTRASTS):
+            fine = self._base.run(tile if contrast == 1 else (tile - grey) * contrast + grey)
+            if contrast < 1:
+                fine = (fine - grey) / contrast + grey
+            if fine.min() >= -OVERSHOOT and fine.max() <= 1 + OVERSHOOT:
+                break
+        return fine
 
     def detail(self, tile: Array) -> Array:
         """Enlarge with invented detail."""

@@ -134,7 +134,8 @@ def _tile(
     fine = _detail(request, row, backend, np.repeat(source, 3, axis=0) if grey else source, index)
     parts = [fine.mean(axis=0, keepdims=True) if grey else fine]
     if request.alpha is not None:
-        parts.append(_alpha(request.alpha[index], backend, row.factor))
+        # A plain cubic: its overshoot is clipped away, where a network leaves ripples inside an edge.
+        parts.append(steps.expand(_floats(request.alpha[index][None]), row.factor))
     fine = parts[0] if len(parts) == 1 else np.concatenate(parts)
     return _onto(fine, row.factor, vertical, horizontal)
 
@@ -175,15 +176,6 @@ def _turned(image: Array, orientation: int) -> Array:
 def _turned_back(image: Array, orientation: int) -> Array:
     straight = image[:, :, ::-1] if orientation >= ORIENTATIONS // 2 else image
     return np.ascontiguousarray(np.rot90(straight, -(orientation % 4), axes=(1, 2)))
-
-
-def _alpha(samples: Samples, backend: Detailer, factor: int) -> Array:
-    """Enlarge alpha with the fidelity network, so that its edges are as crisp as the colour's."""
-    alpha = _floats(samples[None])
-    if (alpha == alpha.flat[0]).all():
-        return np.full((1, alpha.shape[1] * factor, alpha.shape[2] * factor), alpha.flat[0], np.float32)
-    enlarged: Array = backend.base(np.repeat(alpha, 3, axis=0)).mean(axis=0, keepdims=True)
-    return enlarged
 
 
 def _onto(fine: Array, factor: int, vertical: tuple[Axis, Span], horizontal: tuple[Axis, Span]) -> Array:

@@ -1,0 +1,32 @@
+"""What is said about the weights is true of the files."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+import pytest
+
+from fluxvision.engine import weights
+
+ROOT = Path(__file__).parents[3]
+FILES = sorted(path for path in weights.OWN.iterdir() if path.suffix in {".bin", ".param"})
+NOTICED = re.compile(r"^ +(?P<name>\S+) +(?P<size>\d+) bytes\n +sha256 (?P<digest>[0-9a-f]{64})$", re.MULTILINE)
+LISTED = re.compile(r"^\| `(?P<name>\S+)` \| (?P<size>\d+) \| `(?P<digest>[0-9a-f]{64})` \|$", re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("page", "pattern"), [(ROOT / "NOTICE", NOTICED), (weights.OWN / "README.md", LISTED)], ids=["NOTICE", "README"]
+)
+def test_every_weight_file_is_named_with_its_size_and_digest(page, pattern):
+    """The page lists exactly the files that are there, with their sizes and sha256."""
+    said = {found["name"]: (int(found["size"]), found["digest"]) for found in pattern.finditer(page.read_text("utf-8"))}
+    found = {path.name: (path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest()) for path in FILES}
+    assert said == found
+
+
+def test_the_licence_of_the_weights_is_there():
+    """The full text of the one licence that is not the project's own is distributed with it."""
+    text = (ROOT / "LICENSES" / "CC-BY-SA-4.0.txt").read_text("utf-8")
+    assert "Attribution-ShareAlike 4.0 International Public License" in text
