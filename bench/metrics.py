@@ -81,7 +81,7 @@ class Niqe:
         self._ratios = gammas / (special.gamma(1 / self._alphas) * special.gamma(3 / self._alphas))
 
     def __call__(self, image: Array) -> float:
-        """Return the score (lower is more natural); the picture must have at least 4 patches of 96 pixels."""
+        """Return the score (lower is more natural); the picture must have at least two patches of 96 pixels."""
         grey = np.round(luma(image) * 255).astype(np.float64)
         rows, columns = (size // self.PATCH * self.PATCH for size in grey.shape)
         grey = grey[:rows, :columns]
@@ -114,8 +114,8 @@ class Niqe:
     def _fit(self, values: NDArray[np.float64]) -> tuple[float, float, float]:
         """Fit an asymmetric generalised Gaussian by moments: shape, left scale, right scale."""
         with np.errstate(invalid="ignore", divide="ignore"):
-            left = np.sqrt((values[values < 0] ** 2).mean())
-            right = np.sqrt((values[values > 0] ** 2).mean())
+            left = np.sqrt(np.square(values[values < 0]).sum() / np.count_nonzero(values < 0))
+            right = np.sqrt(np.square(values[values >= 0]).sum() / np.count_nonzero(values >= 0))
             gamma = left / right
             ratio = np.abs(values).mean() ** 2 / (values**2).mean()
             wanted = ratio * (gamma**3 + 1) * (gamma + 1) / (gamma**2 + 1) ** 2

@@ -26,13 +26,13 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from metrics import Array, Lpips, Niqe, gmsd, low_resolution_psnr, psnr, ssim
 from numpy.typing import NDArray
 from PIL import Image
 from skimage import data
 
 from fluxvision.engine import Request, enlarge
 from fluxvision.engine.deblock import deblock
+from metrics import Array, Lpips, Niqe, gmsd, low_resolution_psnr, psnr, ssim
 
 Bytes = NDArray[np.uint8]
 FACTOR = 4
@@ -176,7 +176,8 @@ def main() -> None:
     parser.add_argument("--lpips", type=Path, help="alexnet.ckpt")
     parser.add_argument("--niqe", type=Path, default=installed_niqe(), help="niqe_image_params.mat")
     arguments = parser.parse_args()
-    methods = {"bicubic": plain(Image.Resampling.BICUBIC), "Lanczos": plain(Image.Resampling.LANCZOS)}
+    methods: dict[str, Callable[[Pair], Bytes]] = {"the original": lambda pair: pair.truth}
+    methods |= {"bicubic": plain(Image.Resampling.BICUBIC), "Lanczos": plain(Image.Resampling.LANCZOS)}
     for backend in ("span", *arguments.engines):
         creativities = CREATIVITIES if backend == "span" else CREATIVITIES[1:]
         methods |= {f"{backend}, creativity {value:g}": engine(backend, value) for value in creativities}

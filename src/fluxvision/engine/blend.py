@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,10 @@ FINE_SHARE = 0.25
 """Share of the overlap over which the fine band hands over."""
 UNSEEN = 0.05 / 255
 """A gradient per pixel that nobody sees; keeps the seam ratio of a flat picture at 1."""
+
+
+ROWS = 32
+"""Rows that are rounded in one go."""
 
 
 @dataclass(slots=True)
@@ -44,36 +49,36 @@ def ramp(length: int, share: float) -> Array:
     return (0.5 - 0.5 * np.cos(np.pi * position)).astype(np.float32)
 
 
-def smooth(image: Array, axis: int, radius: int) -> Array:
-    """Return a box average of 2 * radius + 1 pixels along one axis, edges repeated."""
-    if radius < 1:
-        return image
-    pad = [(0, 0)] * image.ndim
-    pad[axis] = (radius + 1, radius)
-    total = np.cumsum(np.pad(image, pad, mode="edge"), axis=axis, dtype=np.float64)
-    size, width = image.shape[axis], 2 * radius + 1
-    upper = np.take(total, np.arange(width, width + size), axis)
-    lower = np.take(total, np.arange(size), axis)
-    return ((upper - lower) / width).astype(np.float32)
+@lru_cache(maxsize=64)
+def weighing(length: int, *, rising: bool) -> Array:
+    """Return the matrix that weighs an overlap: the box average by the wide ramp, what differs from it by the fine one.
+
+    With the matrix of the other direction it sums to the identity.
+    """
+    wide, narrow = ramp(length, 1.0), ramp(length, FINE_SHARE)
+    if not rising:
+        wide, narrow = wide[::-1], narrow[::-1]
+    reach = length // 4
+    average = np.zeros((length, length), np.float32)
+    near = np.clip(np.arange(length)[:, None] + np.arange(-reach, reach + 1), 0, length - 1)
+    np.add.at(average, (np.arange(length)[:, None], near), np.float32(1 / (2 * reach + 1)))
+    return np.diag(narrow) + (wide - narrow)[:, None] * average
 
 
 def fade(tile: Array, axis: int, span: Span) -> None:
     """Weigh a tile's overlaps along one axis in place: each band by its own ramp."""
     for length, rising in ((span.rise, True), (span.fall, False)):
-        if not length:
-            continue
-        where: list[slice] = [slice(None)] * tile.ndim
-        where[axis] = slice(0, length) if rising else slice(tile.shape[axis] - length, None)
-        edge = tile[tuple(where)]
-        shape = [1] * tile.ndim
-        shape[axis] = length
-        wide, narrow = (
-            (weights if rising else weights[::-1]).reshape(shape)
-            for weights in (ramp(length, 1.0), ramp(length, FINE_SHARE))
-        )
-        low = smooth(edge, axis, length // 4)
-        edge *= narrow
-        edge += (wide - narrow) * low
+        if length:
+            edge = _end(tile, axis, length, first=rising)
+            matrix = weighing(length, rising=rising)
+            edge[...] = np.matmul(matrix, edge) if axis == tile.ndim - 2 else np.matmul(edge, matrix.T)
+
+
+def _end(tile: Array, axis: int, length: int, *, first: bool) -> Array:
+    """Return a view of a tile's first or last pixels along an axis."""
+    where = [slice(None)] * tile.ndim
+    where[axis] = slice(0, length) if first else slice(tile.shape[axis] - length, None)
+    return tile[tuple(where)]
 
 
 class Blender:
@@ -115,7 +120,7 @@ class Blender:
             self._below[:, :, left:right] = tile[:, tile.shape[1] - down.fall :]
             tile = tile[:, : tile.shape[1] - down.fall]
         if self._strip is not None:
-            self._strip[:, left:right] = self._quantise(tile)
+            self._quantise(tile, self._strip[:, left:right])
             if column == len(self._columns.spans) - 1:
                 self._emit(self._strip)
                 self._strip = None
@@ -134,7 +139,7 @@ class Blender:
     def _look_at_edges(self, tile: Array, axis: int, span: Span) -> None:
         for length, rising in ((span.rise, True), (span.fall, False)):
             if length:
-                edge = tile.take(range(length) if rising else range(-length, 0), axis)
+                edge = _end(tile, axis, length, first=rising)
                 self._seams.alone += gradient(edge, axis) / 2
                 self._seams.samples += edge.size / 2
 
@@ -144,8 +149,12 @@ class Blender:
         self._below = np.empty((self._bands, down.fall, width), np.float32) if down.fall else None
         self._strip = np.empty((down.length - down.fall, width, self._bands), self._dtype)
 
-    def _quantise(self, tile: Array) -> Strip:
-        tile *= self._peak
-        tile += 0.5
-        np.clip(tile, 0, self._peak, out=tile)
-        return tile.astype(self._dtype).transpose(1, 2, 0)
+    def _quantise(self, tile: Array, target: Strip) -> None:
+        """Round a tile into its place, a few rows at a time, so that they stay in the processor's cache."""
+        for low in range(0, tile.shape[1], ROWS):
+            part = tile[:, low : low + ROWS] * np.float32(self._peak)
+            part += np.float32(0.5)
+            np.clip(part, 0, self._peak, out=part)
+            samples = part.astype(self._dtype)
+            for band in range(self._bands):
+                target[low : low + ROWS, :, band] = samples[band]

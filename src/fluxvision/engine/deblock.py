@@ -127,8 +127,3 @@ def _plane(plane: Array, step: Array, width: int) -> Array:
     total /= len(SHIFTS)
     total -= plane[BLOCK:-BLOCK, BLOCK : BLOCK + width]
     return total
-
-
-def trust(quality: int | None) -> float:  # noqa: ARG001  the answer is the same for all
-    """Return how far a deblocked source's finest detail is held: in full, measured best at every quality."""
-    return 1.0

@@ -1,7 +1,7 @@
 """One picture from source pixels to finished strips: plan, tiles, detail, colour lock, consistency, blend.
 
-Tiles are independent and each runs on one thread, so the bytes of the result do not depend on how many threads there
-are or which tile is ready first. Memory holds the source, a few tiles and one row of tiles of the result.
+Tiles are independent and blended in the order of their places, so the bytes of the result do not depend on how many
+threads there are or which tile is ready first. Memory holds the source, a few tiles and one row of tiles of the result.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,10 @@ BASE_ITERATIONS = 1
 """Back-projections of a tile without invented detail: the fidelity network is nearly consistent by itself."""
 ORIENTATIONS = 8
 """A seed turns or mirrors the picture for the detail network: eight honest versions of the same detail."""
+STRETCH = 1.25
+"""The longest side of a window over that of a square of the same area."""
+PAIR = 2
+"""Tiles are planned in pairs, so that two cores end together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +44,7 @@ class Request:
 
     `color` is (rows, columns, 1 or 3) and `alpha` (rows, columns) or None, both uint8 or both uint16. `mask` is float32
     (rows, columns), 1 where detail may be invented, or None for everywhere. `width` and `height` are the result's,
-    1 to 4 times the source's on each axis. `creativity` is 0 to 1. `trust` (0 to 1) says how far the source's finest
-    detail is real and not compression; 1 for lossless sources.
+    1 to 4 times the source's on each axis. `creativity` is 0 to 1.
     """
 
     color: Samples
@@ -50,7 +54,6 @@ class Request:
     mask: Array | None = None
     creativity: float = 0.3
     seed: int = 0
-    trust: float = 1.0
     backend: str = "span"
     threads: int = 0
     watch: Watch = field(default_factory=Watch)
@@ -74,11 +77,35 @@ def amount_of_detail(creativity: float) -> float:
 
 
 def plan(request: Request, row: Backend) -> tuple[Axis, Axis]:
-    """Divide the picture into tiles of one shape: (rows, columns)."""
+    """Divide the picture into tiles of one shape, the one with the least work: (rows, columns).
+
+    A window has at most the area of the row's tile, which is what its memory follows, and any sides up to `STRETCH`
+    times the tile's, so that few pixels are halo in a picture that does not divide into squares.
+    """
     height, width = request.color.shape[:2]
-    rows = axis(height, request.height, tile=row.tile, halo=row.halo, overlap=row.overlap)
-    columns = axis(width, request.width, tile=row.tile, halo=row.halo, overlap=row.overlap)
-    return rows, columns
+    longest = int(row.tile * STRETCH)
+    best, least = (row.tile, row.tile), None
+    for down in range(1, height + 1):
+        rows = _window(height, down, row)
+        if rows > longest:
+            continue
+        if rows < row.tile / STRETCH and least is not None:
+            break
+        across = ceil(width / max(1, min(longest, row.tile**2 // rows) - 2 * row.halo))
+        columns = _window(width, across, row)
+        work = rows * columns * (down * across + down * across % PAIR)
+        if least is None or work < least:
+            best, least = (rows, columns), work
+    rows, columns = best
+    return (
+        axis(height, request.height, tile=rows, halo=row.halo, overlap=row.overlap),
+        axis(width, request.width, tile=columns, halo=row.halo, overlap=row.overlap),
+    )
+
+
+def _window(source: int, count: int, row: Backend) -> int:
+    """Return the length of a window when an axis is divided into `count`."""
+    return ceil(source / count) + 2 * row.halo
 
 
 def enlarge(request: Request, emit: Callable[[Strip], None]) -> Result:
@@ -89,12 +116,12 @@ def enlarge(request: Request, emit: Callable[[Strip], None]) -> Result:
     """
     row = BY_NAME[request.backend]
     threads = request.threads or os.cpu_count() or 1
-    at_once = min(threads, row.at_once)
-    backend = load(request.backend, max(1, threads // at_once))
     rows, columns = plan(request, row)
+    total = len(rows.spans) * len(columns.spans)
+    at_once = min(threads, row.at_once, total)
+    backend = load(request.backend, max(1, threads // at_once))
     bands = request.color.shape[2] + (request.alpha is not None)
     blender = Blender(rows, columns, bands, request.color.dtype.itemsize * 8, emit)
-    total = len(rows.spans) * len(columns.spans)
     with threadpool_limits(1, user_api="blas"):
         for done, tile in enumerate(_tiles(request, row, backend, (rows, columns), at_once), 1):
             blender.add(tile)
@@ -111,7 +138,7 @@ def _tiles(request: Request, row: Backend, backend: Detailer, axes: tuple[Axis, 
             for down in rows.spans:
                 for across in columns.spans:
                     waiting.append(pool.submit(_tile, request, row, backend, (rows, down), (columns, across)))
-                    if len(waiting) > at_once + 1:
+                    if len(waiting) > at_once:
                         yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
@@ -151,7 +178,7 @@ def _floats(samples: NDArray[Any]) -> Array:
 
 def _detail(request: Request, row: Backend, backend: Detailer, source: Array, index: tuple[Any, ...]) -> Array:
     """Enlarge a window by the row's factor, with detail where it is allowed."""
-    weight = row.consistency * request.trust
+    weight = row.consistency
     base = backend.base(source)
     amount = amount_of_detail(request.creativity)
     allowed = None if request.mask is None else request.mask[index][None]
@@ -191,4 +218,4 @@ def _onto(fine: Array, factor: int, vertical: tuple[Axis, Span], horizontal: tup
         start = (span.start * line.source / line.target - span.source) * factor
         matrix = band(size, ratio * factor, start=start, count=span.length, kernel="lanczos")
         fine = matrix.rows(fine) if axis_number == 1 else matrix.columns(fine)
-    return np.ascontiguousarray(fine)
+    return fine

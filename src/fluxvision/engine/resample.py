@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
 
-BLOCK = 64
+BLOCK = 32
 """Output pixels per block. A block reads only the inputs that it needs: the work follows the band, not the matrix."""
 
 LOBES = 3
@@ -57,6 +57,13 @@ class Band:
             np.matmul(matrix, taken, out=out[..., at : at + len(matrix), :])
             at += len(matrix)
         return out
+
+    def add_rows(self, image: Array, target: Array) -> None:
+        """Resample axis -2 and add the result to `target`, block by block."""
+        at = 0
+        for first, matrix in self.blocks:
+            target[..., at : at + len(matrix), :] += np.matmul(matrix, image[..., first : first + matrix.shape[1], :])
+            at += len(matrix)
 
     def columns(self, image: Array) -> Array:
         """Resample axis -1 of an array (…, rows, columns)."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fluxvision.engine.resample import Array, band
+from fluxvision.engine.resample import Array, Band, band
 
 WAVELET_LEVELS = 4
 """À-trous levels of the colour lock at source resolution; the low band changes over 2**4 source pixels or more."""
@@ -23,10 +23,13 @@ def reduce(fine: Array, factor: int) -> Array:
 
 def expand(coarse: Array, factor: int) -> Array:
     """Enlarge by a whole factor with a cubic."""
-    _, rows, columns = coarse.shape
-    down = band(rows, 1 / factor, count=rows * factor)
-    across = band(columns, 1 / factor, count=columns * factor)
+    down, across = _expansion(coarse, factor)
     return down.rows(across.columns(coarse))
+
+
+def _expansion(coarse: Array, factor: int) -> tuple[Band, Band]:
+    _, rows, columns = coarse.shape
+    return band(rows, 1 / factor, count=rows * factor), band(columns, 1 / factor, count=columns * factor)
 
 
 def low_band(coarse: Array, levels: int) -> Array:
@@ -53,7 +56,8 @@ def hold(fine: Array, source: Array, factor: int, *, iterations: int, weight: fl
         if weight < 1:
             low = low_band(difference, WAVELET_LEVELS)
             difference = low + weight * (difference - low)
-        fine += expand(difference, factor)
+        down, across = _expansion(difference, factor)
+        down.add_rows(across.columns(difference), fine)
     return fine
 
 

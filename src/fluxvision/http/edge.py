@@ -63,7 +63,7 @@ def draining() -> Unavailable:
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """Everything that a handler may use. `now` is the wall clock."""
+    """Everything that a handler may use. `now` is the wall clock, `openapi` the encoded OpenAPI document."""
 
     gateway: Gateway
     settings: Settings
@@ -76,6 +76,7 @@ class Edge:
     log: Any
     running: Running
     now: Callable[[], float]
+    openapi: bytes
 
 
 Handler = Callable[[Edge, Scope, Receive, Send], Awaitable[None]]

@@ -14,7 +14,8 @@ from fluxvision.http.query import parameters
 from fluxvision.store.media import GONE, MIMES
 
 HOST = re.compile(r"[A-Za-z0-9._-]{1,253}(?::\d{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::\d{1,5})?")
-RANGE = re.compile(r"bytes=(?:\d+-\d*|-\d+)(?:,\s*(?:\d+-\d*|-\d+)){0,9}")
+RANGE = re.compile(r"bytes=(?:\d{1,18}-(?:\d{1,18})?|-\d{1,18})(?:,\s*(?:\d{1,18}-(?:\d{1,18})?|-\d{1,18})){0,9}")
+BOTH_ENDS = re.compile(r"(\d+)-(\d+)")
 SAFE = {
     "x-content-type-options": "nosniff",
     "content-security-policy": "default-src 'none'; sandbox",
@@ -32,7 +33,7 @@ async def media(edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
         facts = path.stat()
     except FileNotFoundError:  # swept in between
         raise NotFound(GONE) from None
-    if not RANGE.fullmatch(Headers(scope=scope).get("range", "")):
+    if not _understood(Headers(scope=scope).get("range", "")):
         # RFC 9110: a Range that cannot be understood is ignored.
         scope = {**scope, "headers": [pair for pair in scope["headers"] if pair[0] != b"range"]}
     response = FileResponse(
@@ -49,6 +50,11 @@ async def media(edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
 def link(edge: Edge, scope: Scope, name: str, now: float) -> str:
     """Return the address of a stored file, at the public address or the one that the caller used."""
     return f"{base(edge.settings.public_url, scope)}/media/{name}?{edge.media.sign(name, now)}"
+
+
+def _understood(text: str) -> bool:
+    """Tell whether a Range header has ranges of bytes, none of which ends before it begins."""
+    return bool(RANGE.fullmatch(text)) and all(int(first) <= int(last) for first, last in BOTH_ENDS.findall(text))
 
 
 def base(public_url: str, scope: Scope) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -21,7 +22,7 @@ MODALITIES = {"input": ["image", "text"], "output": ["image"]}
 
 async def listing(edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
     """Send every model."""
-    await _json({"object": "list", "data": [describe(model) for model in edge.gateway.models]})(scope, receive, send)
+    await _json(describe_all(edge.gateway.models))(scope, receive, send)
 
 
 async def one(edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
@@ -32,6 +33,11 @@ async def one(edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
         body["schema"] = schema(model)
         body["parameters"] = [_offer(offer) for offer in model.offers if pin in {None, offer.provider}]
     await _json(body)(scope, receive, send)
+
+
+def describe_all(models: Iterable[Model]) -> dict[str, Any]:
+    """Return OpenAI's list of models."""
+    return {"object": "list", "data": [describe(model) for model in models]}
 
 
 def describe(model: Model) -> dict[str, Any]:
@@ -65,14 +71,18 @@ def describe(model: Model) -> dict[str, Any]:
 
 def schema(model: Model) -> dict[str, Any]:
     """Return the JSON Schema of a request body for this model."""
-    properties: dict[str, Any] = {"model": {"type": "string", "const": model.id, "description": "The model's id."}}
-    properties |= {param.name: _property(param) for param in PARAMS}
+    name = {"type": "string", "const": model.id, "description": "The model's id."}
     return {
         "type": "object",
-        "properties": properties,
+        "properties": {"model": name, **properties()},
         "required": ["model", *(param.name for param in PARAMS if param.required)],
         "additionalProperties": True,
     }
+
+
+def properties() -> dict[str, Any]:
+    """Return the JSON Schema of every public parameter, by name."""
+    return {param.name: _property(param) for param in PARAMS}
 
 
 def _property(param: Param) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fluxvision.accounts.keys import Keys
 from fluxvision.config import Settings
-from fluxvision.http import edits, health, logs, media, models
+from fluxvision.http import edits, health, logs, media, models, openapi
 from fluxvision.http.auth import Gate
 from fluxvision.http.edge import Edge, Handler, Running
 from fluxvision.http.frame import Frame
@@ -40,6 +40,7 @@ SITE: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/healthz", health.alive),
     ("GET", "/readyz", health.ready),
     ("GET", "/metrics", health.metrics),
+    ("GET", "/openapi.json", openapi.send_document),
 )
 
 
@@ -72,6 +73,8 @@ def build(
 ) -> App:
     """Put the edge together. `pages` are further routes, tried last; log lines go to `stream` (standard error)."""
     workspace = open_workspace(settings.data_dir)
+    rows = [*((method, prefix, path, run) for prefix in PREFIXES for method, path, run in API)]
+    rows += [(method, "", path, run) for method, path, run in SITE]
     edge = Edge(
         gateway=gateway,
         settings=settings,
@@ -84,6 +87,7 @@ def build(
         log=logs.logger(settings.log_level, stream),
         running=Running(),
         now=now,
+        openapi=openapi.encoded([row[:3] for row in rows], gateway.models, settings),
     )
 
     @asynccontextmanager
@@ -98,8 +102,7 @@ def build(
             await gateway.aclose()
             workspace.close()
 
-    rows = [*((method, prefix + path, run) for prefix in PREFIXES for method, path, run in API), *SITE]
-    routes = [Route(path, _Endpoint(edge, run), methods=[method]) for method, path, run in rows]
+    routes = [Route(prefix + path, _Endpoint(edge, run), methods=[method]) for method, prefix, path, run in rows]
     router = Router([*routes, *pages], redirect_slashes=False, lifespan=lifespan)
     framed = Frame(Gate(router, edge.keys, settings), edge.log, edge.metrics)
     return App(_Split(framed, router), edge.running)

@@ -13,13 +13,13 @@ from uuid import uuid4
 from fluxvision import engine, imaging
 from fluxvision.config import Settings
 from fluxvision.engine import BACKENDS
-from fluxvision.engine.deblock import deblock, trust
+from fluxvision.engine.deblock import deblock
 from fluxvision.engine.measure import measure
 from fluxvision.errors import Cancelled, InvalidRequest, Unavailable
 from fluxvision.types import Call, Outcome, Raster, Source, Watch
 from fluxvision.workers import in_thread
 
-RESTORE_BELOW = 80
+RESTORE_BELOW = 86
 """JPEG quality under which compression damage is repaired rather than sharpened, where those weights are installed."""
 
 
@@ -62,7 +62,7 @@ class Provider:
             mask = imaging.decode_mask(call.mask, call.image.width, call.image.height)
         width, height = call.body["size"]
         quality = call.image.jpeg_quality
-        color = pixels.color if quality is None else deblock(pixels.color, quality)
+        color = pixels.color if quality is None or row.repairs else deblock(pixels.color, quality)
         decoded = time.perf_counter()
         request = engine.Request(
             color=color,
@@ -72,7 +72,6 @@ class Provider:
             mask=mask,
             creativity=float(call.body["creativity"]),
             seed=call.seed or 0,
-            trust=trust(quality),
             backend=row.name,
             threads=self._threads,
             watch=watch,
@@ -103,6 +102,7 @@ class Provider:
             "engine": row.name,
             "networks": row.title,
             "creativity": request.creativity,
+            "deblocked": color is not pixels.color,
             "tiles": len(result.rows.spans) * len(result.columns.spans),
         }
         return Outcome(raster, seed=request.seed, fidelity=fidelity, details=details, timings=timings)

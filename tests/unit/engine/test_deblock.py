@@ -10,7 +10,7 @@ from PIL import Image
 from skimage import data
 
 from fluxvision.engine import deblock as module
-from fluxvision.engine.deblock import CHROMA, COSINES, LUMA, deblock, strength, table, trust
+from fluxvision.engine.deblock import CHROMA, COSINES, LUMA, deblock, strength, table
 
 
 def compressed(samples, quality, subsampling=0):
@@ -72,8 +72,3 @@ def test_every_size_keeps_its_shape_and_flat_pictures_their_value(rows, columns,
     assert result.shape == color.shape
     assert result.dtype == np.uint8
     assert np.abs(result.astype(int) - color).max() <= np.ceil(0.6 * table(LUMA, quality)[0, 0] / 16)
-
-
-def test_a_deblocked_source_is_held_in_full():
-    """No quality lowers the weight of the consistency step."""
-    assert [trust(quality) for quality in (None, 20, 95)] == [1.0, 1.0, 1.0]

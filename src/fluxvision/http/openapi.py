@@ -1,0 +1,136 @@
+"""GET /openapi.json: the OpenAPI 3.1 document, made of the routes, the public parameters, the models and the errors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from fluxvision import __version__
+from fluxvision.config import Settings
+from fluxvision.errors import AuthenticationFailed, Error, Forbidden, InternalError
+from fluxvision.http import openapi_errors, openapi_schemas
+from fluxvision.http.auth import KEYED, OPEN_PATHS
+from fluxvision.http.edge import Edge
+from fluxvision.http.models import describe_all
+from fluxvision.http.openapi_errors import ALWAYS
+from fluxvision.http.openapi_operations import JSON, OPERATIONS, Operation
+from fluxvision.http.openapi_schemas import TEXT, ref
+from fluxvision.http.sse import COMPLETED, PARTIAL
+from fluxvision.rules import Model
+
+EXAMPLES = Path(__file__).with_name("openapi_examples.json")
+"""Real requests and the answers that a real server gave to them."""
+DESCRIPTION = """Enlarges pictures 1-4x behind an OpenAI-compatible images API.
+
+Every answer to an edit lists in `normalization` what became of each parameter. Errors have OpenAI's body; a wrong
+address is a 404 `NOT_FOUND`, a wrong method a 405 `METHOD_NOT_ALLOWED`."""
+TAGS = {"Images": "Enlarging.", "Models": "The catalogue.", "Files": "Results.", "Operation": "Running the server."}
+EVENTS = {PARTIAL: ref("PartialImageEvent"), COMPLETED: ref("CompletedEvent"), "error": ref("Error")}
+HEADERS = (
+    ("X-Request-ID", "The id of this request, also in the server's log.", True),
+    ("X-Fluxvision-Request-ID", "The same id, kept by proxies that set their own X-Request-ID.", True),
+    ("OpenAI-Processing-Ms", "Milliseconds until the answer began.", True),
+    ("X-Fluxvision-Model", "The id of the model that was asked.", False),
+    ("X-Fluxvision-Provider", "Who made the pictures.", False),
+    ("X-Should-Retry", "false where a retry is useless or costs money.", True),
+    ("Retry-After", "Seconds after which a retry makes sense.", False),
+    ("Retry-After-Ms", "The same in milliseconds.", False),
+    ("WWW-Authenticate", "Bearer.", True),
+    ("Allow", "The methods that this address takes.", True),
+    ("Content-Range", "Which part of the file this is.", False),
+)
+
+
+async def send_document(edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
+    """Send the document, which was made once."""
+    headers = {"cache-control": "public, max-age=300"}
+    await Response(edge.openapi, headers=headers, media_type=JSON)(scope, receive, send)
+
+
+def encoded(routes: Sequence[tuple[str, str, str]], models: Sequence[Model], settings: Settings) -> bytes:
+    """Return the document as it is sent."""
+    base = settings.public_url.rstrip("/")
+    return msgspec.json.encode(document(routes, models, base=base, keyed=bool(settings.api_keys)))
+
+
+def document(
+    routes: Sequence[tuple[str, str, str]], models: Sequence[Model], *, base: str = "", keyed: bool = True
+) -> dict[str, Any]:
+    """Return the document for routes of method, prefix and path, at the address `base` (empty: where it was fetched).
+
+    `keyed` tells whether a key is needed, otherwise it is optional.
+    """
+    examples = msgspec.json.decode(EXAMPLES.read_bytes())
+    examples["answers"]["list_models"] = {JSON: {"catalogue": describe_all(models)}}
+    paths: dict[str, dict[str, Any]] = {}
+    for method, prefix, path in routes:
+        place = paths.setdefault(re.sub(r"{(\w+):\w+}", r"{\1}", prefix + path), {})
+        place[method.lower()] = _operation(OPERATIONS[method, path], prefix, path, examples, keyed=keyed)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Flux Vision Upscaler",
+            "version": __version__,
+            "description": DESCRIPTION,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": base or "/"}],
+        "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
+        "paths": paths,
+        "components": {
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
+            "schemas": openapi_schemas.requests(models) | openapi_schemas.answers() | openapi_errors.schemas(),
+            "responses": openapi_errors.responses(examples["errors"]),
+            "headers": {
+                name: {"description": text, "required": needed, "schema": TEXT} for name, text, needed in HEADERS
+            },
+        },
+    }
+
+
+def _operation(row: Operation, prefix: str, path: str, examples: Mapping[str, Any], *, keyed: bool) -> dict[str, Any]:
+    guarded = (prefix + path).startswith(KEYED)
+    errors: list[type[Error]] = [*row.errors, InternalError]
+    errors += [AuthenticationFailed] if guarded else []
+    errors += [] if path in OPEN_PATHS else [Forbidden]
+    responses: dict[str, Any] = {str(kind.status): ref(kind.__name__, "responses") for kind in errors}
+    for status, (text, headers, content) in row.answers.items():
+        responses[status] = {
+            "description": text,
+            "headers": {name: ref(name, "headers") for name in (*ALWAYS, *headers)},
+            "content": {kind: _content(kind, schema, row, examples["answers"]) for kind, schema in content.items()},
+        }
+    found: dict[str, Any] = {
+        # The prefix of OpenAI's own addresses is the usual one; further prefixes are part of the name.
+        "operationId": "_".join(filter(None, (*prefix.removesuffix("/v1").split("/"), row.id))),
+        "tags": [row.tag],
+        "summary": row.summary,
+        "security": [{"bearer": []}, *([] if keyed else [{}])] if guarded else [],
+        "parameters": list(row.parameters),
+        "responses": dict(sorted(responses.items())),
+    }
+    if row.body is not None:
+        asked = _named(examples["requests"])
+        content = {kind: {**body, "examples": asked} for kind, body in row.body.items()}
+        found["requestBody"] = {"required": True, "content": content}
+    return found
+
+
+def _content(kind: str, schema: Mapping[str, Any], row: Operation, answers: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {"schema": schema}
+    examples = answers.get(row.id, {}).get(kind)
+    if examples is not None:
+        found["examples"] = _named(examples)
+    if kind == "text/event-stream":
+        found["x-events"] = EVENTS
+    return found
+
+
+def _named(examples: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: {"value": value} for name, value in examples.items()}

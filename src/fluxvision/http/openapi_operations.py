@@ -1,0 +1,135 @@
+"""What the OpenAPI document says of each route: a row per route."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fluxvision.errors import (
+    Busy,
+    DeadlineExceeded,
+    Error,
+    InvalidRequest,
+    ModelNotFound,
+    NotFound,
+    PayloadTooLarge,
+    Unavailable,
+    UnsupportedMediaType,
+    UploadTooSlow,
+    UpstreamError,
+)
+from fluxvision.http.openapi_schemas import ref
+from fluxvision.store.media import MIMES
+
+JSON = "application/json"
+FILE = {"type": "string", "format": "binary"}
+MADE = ("X-Fluxvision-Model", "X-Fluxvision-Provider")
+STREAM = """With `stream=true`: server-sent events. Each is a line `event: NAME` and a line `data: JSON`; the schemas of
+the data are in `x-events`. Lines that begin with a colon are comments: progress, and signs of life."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What a route is for. `answers` has per status a text, headers, and schemas by content type."""
+
+    id: str
+    tag: str
+    summary: str
+    answers: Mapping[str, tuple[str, tuple[str, ...], Mapping[str, Any]]]
+    parameters: tuple[Mapping[str, Any], ...] = ()
+    errors: tuple[type[Error], ...] = ()
+    body: Mapping[str, Any] | None = None
+
+
+def argument(name: str, where: str, text: str, schema: Mapping[str, Any], *, needed: bool = False) -> dict[str, Any]:
+    """Return a parameter of an operation."""
+    return {"name": name, "in": where, "description": text, "required": needed or where == "path", "schema": schema}
+
+
+def answer(name: str, text: str) -> dict[str, tuple[str, tuple[str, ...], Mapping[str, Any]]]:
+    """Return the one answer of an operation that sends a JSON body."""
+    return {"200": (text, (), {JSON: ref(name)})}
+
+
+WORD, FLAG = {"type": "string"}, {"type": "boolean", "default": False}
+EDIT = {
+    "multipart/form-data": {"schema": ref("EditForm"), "encoding": {"image": {"contentType": "image/*, text/plain"}}},
+    JSON: {"schema": ref("EditDocument")},
+}
+PICTURES = dict.fromkeys(MIMES.values(), FILE)
+OPERATIONS: Mapping[tuple[str, str], Operation] = {
+    ("POST", "/images/edits"): Operation(
+        "edit_image",
+        "Images",
+        "Enlarge a picture",
+        {
+            "200": (
+                "The pictures; with `dryRun=true` the price; with `stream=true` events.",
+                MADE,
+                {
+                    JSON: {"anyOf": [ref("ImagesResponse"), ref("DryRun")]},
+                    "text/event-stream": {"type": "string", "description": STREAM},
+                },
+            )
+        },
+        (argument("dryRun", "query", "Check and price the request, and start nothing.", FLAG),),
+        (
+            InvalidRequest,
+            ModelNotFound,
+            UploadTooSlow,
+            PayloadTooLarge,
+            UnsupportedMediaType,
+            Busy,
+            UpstreamError,
+            Unavailable,
+            DeadlineExceeded,
+        ),
+        EDIT,
+    ),
+    ("GET", "/models"): Operation("list_models", "Models", "List the models", answer("ModelList", "The catalogue.")),
+    ("GET", "/models/{id:path}"): Operation(
+        "get_model",
+        "Models",
+        "Describe a model",
+        {"200": ("The model.", (), {JSON: {"anyOf": [ref("ModelWithSchema"), ref("Model")]}})},
+        (
+            argument("id", "path", "Its id, alias, or provider/id; slashes may stay as they are.", WORD),
+            argument("schema", "query", "Add the JSON Schema of a request and the modes.", FLAG),
+        ),
+        (InvalidRequest, ModelNotFound),
+    ),
+    ("GET", "/media/{name}"): Operation(
+        "get_media",
+        "Files",
+        "Fetch a result",
+        {
+            "200": ("The file.", (), PICTURES),
+            "206": ("A part of the file.", ("Content-Range",), {**PICTURES, "multipart/byteranges": FILE}),
+            "416": ("The range lies behind the end of the file.", ("Content-Range",), {"text/plain": WORD}),
+        },
+        (
+            argument("name", "path", "As in the link.", WORD),
+            argument("expires", "query", "As in the link.", WORD, needed=True),
+            argument("signature", "query", "As in the link.", WORD, needed=True),
+            argument("Range", "header", "Which bytes to send.", WORD),
+        ),
+        (InvalidRequest, NotFound),
+    ),
+    ("GET", "/healthz"): Operation(
+        "is_alive", "Operation", "Tell whether the process answers", answer("Alive", "It does.")
+    ),
+    ("GET", "/readyz"): Operation(
+        "is_ready",
+        "Operation",
+        "Tell whether work is taken",
+        {**answer("Readiness", "It is."), "503": ("It is not.", (), {JSON: ref("Readiness")})},
+    ),
+    ("GET", "/metrics"): Operation(
+        "get_metrics", "Operation", "Fetch the numbers", {"200": ("Prometheus' text format.", (), {"text/plain": WORD})}
+    ),
+    ("GET", "/openapi.json"): Operation(
+        "get_openapi", "Operation", "Fetch this document", {"200": ("It.", (), {JSON: {"type": "object"}})}
+    ),
+}
+"""A row per route of method and path; a route without one keeps the application from being built."""

@@ -1,0 +1,183 @@
+"""The bodies in the OpenAPI document: what comes in, and what goes out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from inspect import cleandoc
+from typing import Any
+
+import msgspec
+
+from fluxvision.http.models import MODALITIES, STRENGTH, properties
+from fluxvision.http.respond import OPENAI_SIZES
+from fluxvision.http.sse import COMMON, COMPLETED, PARTIAL, USAGE
+from fluxvision.money import CURRENCY
+from fluxvision.params import BY_NAME
+from fluxvision.rules import Model
+from fluxvision.types import Component, Fidelity
+
+TEXT = {"type": "string"}
+WHOLE = {"type": "integer"}
+NUMBER = {"type": "number"}
+TRUTH = {"type": "boolean"}
+PIXELS = {"type": "string", "pattern": r"^\d+x\d+$", "description": "WIDTHxHEIGHT, in pixels."}
+BASE64 = {"type": "string", "contentEncoding": "base64", "description": "The picture file."}
+REFERENCE = r"^(?:https?://|data:[^,]{0,256};base64,)"
+
+
+def ref(name: str, kind: str = "schemas") -> dict[str, Any]:
+    """Return a reference to a component."""
+    return {"$ref": f"#/components/{kind}/{name}"}
+
+
+def shape(text: str, required: Mapping[str, Any], optional: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the schema of an object; further names are not an error, as in a later version."""
+    properties = {**required, **(optional or {})}
+    return {"type": "object", "description": text, "required": [*required], "properties": properties}
+
+
+def rows(items: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the schema of a list."""
+    return {"type": "array", "items": items}
+
+
+def requests(models: Sequence[Model]) -> dict[str, Any]:
+    """Return the two bodies of an edit: a form and a JSON document, with every public parameter."""
+    names = {"type": "string", "description": "A model's id, alias, or provider/id.", "examples": [models[0].id]}
+    known = {"model": names, **properties()}
+    picture, mask = known["image"], known["mask"]
+    reference = ref("PictureReference")
+    listed = {"type": "array", "items": reference, "minItems": 1, "maxItems": 1}
+    taken = "Numbers and booleans may be written as text; null or an empty text means that a parameter is absent."
+    form = shape(f"Every parameter is a part. A picture is a file, or a URL as text. {taken}", {"model": names}, known)
+    form["properties"]["image[]"] = {
+        "type": "array",
+        "items": {"type": "string", "format": "binary"},
+        "minItems": 1,
+        "maxItems": 1,
+        "description": "The same as image, in the notation that OpenAI's SDKs use for lists.",
+    }
+    form["oneOf"] = [{"required": ["image"]}, {"required": ["image[]"]}]
+    document = shape(f"Pictures are given by reference. {taken}", {"model": names}, known)
+    document["properties"] |= {
+        "image": {"anyOf": [reference, listed], "description": picture["description"], "x-group": picture["x-group"]},
+        "images": {**listed, "description": "The same as image, in OpenAI's notation for JSON."},
+        "mask": {"anyOf": [reference], "description": mask["description"], "x-group": mask["x-group"]},
+    }
+    document["oneOf"] = [{"required": ["image"]}, {"required": ["images"]}]
+    url = {"type": "string", "pattern": REFERENCE, "description": "An http(s) URL or a base64 data URI."}
+    return {
+        "EditForm": form,
+        "EditDocument": document,
+        "PictureReference": {"anyOf": [url, shape("OpenAI's image reference.", {"image_url": url})]},
+    }
+
+
+def answers() -> dict[str, Any]:
+    """Return the bodies that go out."""
+    _, made = msgspec.json.schema_components([Component, Fidelity], ref_template="#/components/schemas/{name}")
+    made = {name: {**found, "description": cleandoc(found["description"])} for name, found in made.items()}
+    line = {
+        "parameter": TEXT,
+        "mode": {"enum": [*STRENGTH]},
+        "from": {"description": "The value as it was given, null for a default."},
+        "to": {"description": "What the provider or the gateway made of it."},
+        "note": TEXT,
+        "honoured": {**TRUTH, "description": "Whether the value had the effect that was asked for."},
+    }
+    attempt = {"provider": TEXT, "outcome": TEXT, "duration": NUMBER, "cost": NUMBER}
+    metadata = {
+        "model": TEXT,
+        "executed_model": TEXT,
+        "provider": TEXT,
+        "provider_name": TEXT,
+        "cost": {**NUMBER, "description": "In dollars."},
+        "cost_currency": {"const": CURRENCY},
+        "size": PIXELS,
+        "attempts": rows(shape("One try at one provider.", attempt, {"upstream_id": TEXT})),
+        "normalization": {**rows(ref("ReceiptLine")), "description": "What became of every parameter."},
+        "failures": {**rows(TEXT), "description": "Why some of n pictures were not made."},
+        "fidelity": {"anyOf": [ref("Fidelity"), {"type": "null"}]},
+        "seed": {"type": ["integer", "null"]},
+        "timings": {"type": "object", "additionalProperties": NUMBER, "description": "Seconds by stage."},
+    }
+    price = shape("In dollars.", {"metric": TEXT, "unit_price": NUMBER, "currency": {"const": CURRENCY}})
+    offer = {"provider": TEXT, "upstream": TEXT, "max_factor": NUMBER, "price": price, "note": TEXT}
+    model = {
+        "id": TEXT,
+        "object": {"const": "model"},
+        "created": WHOLE,
+        "owned_by": TEXT,
+        "name": TEXT,
+        "description": TEXT,
+        "tags": rows(TEXT),
+        "aliases": rows(TEXT),
+        "providers": rows(shape("Who serves the model, and at what price.", offer)),
+        "modalities": shape("What goes in and out.", {name: rows({"enum": kind}) for name, kind in MODALITIES.items()}),
+    }
+    badge = {"mode": line["mode"], "upstream_names": rows(TEXT), "sent": TRUTH, "note": TEXT}
+    modes = {"type": "object", "additionalProperties": shape("How a parameter reaches the provider.", badge)}
+    quote = {
+        "id": TEXT,
+        "estimated": {"const": True},
+        "model": TEXT,
+        "provider": TEXT,
+        "total_cost_micros": {**WHOLE, "description": "In micro-dollars."},
+        "currency": {"const": CURRENCY},
+        "size": PIXELS,
+        "components": rows(ref("Component")),
+        "normalization": rows(ref("ReceiptLine")),
+    }
+    where = {"url": {"type": "string", "description": "A link that expires."}, "b64_json": BASE64}
+    item = shape("One picture: a link, or the file itself.", {}, {**where, "revised_prompt": TEXT})
+    formats = {"enum": [*BY_NAME["output_format"].choices]}
+    sizes = {"enum": sorted(OPENAI_SIZES), "description": "Only where OpenAI knows it; metadata.size always is."}
+    event = {
+        "created_at": WHOLE,
+        "output_format": formats,
+        **{word: {"const": value} for word, value in COMMON.items()},
+    }
+    event |= {"b64_json": BASE64, "size": {"enum": ["auto", *sorted(OPENAI_SIZES)]}}
+    extra = {"seeds": rows({"type": ["integer", "null"]})}
+    return {
+        **made,
+        "ReceiptLine": shape("What became of one parameter.", line),
+        "Metadata": shape("Who made the pictures, at what cost, how well, and from what.", metadata, extra),
+        "ImagesResponse": shape(
+            "The finished pictures.",
+            {
+                "id": TEXT,
+                "created": WHOLE,
+                "output_format": formats,
+                "data": rows({**item, "oneOf": [{"required": [name]} for name in where]}),
+                "metadata": ref("Metadata"),
+            },
+            {"size": sizes},
+        ),
+        "DryRun": shape("What the request would cost and what would become of its parameters.", quote),
+        "PartialImageEvent": shape(
+            "A preview.", {**event, "type": {"const": PARTIAL}, "partial_image_index": {**WHOLE, "minimum": 0}}
+        ),
+        "CompletedEvent": shape(
+            "One finished picture.",
+            {**event, "type": {"const": COMPLETED}, "id": TEXT, "usage": {"const": USAGE}, "metadata": ref("Metadata")},
+            {"url": where["url"], "revised_prompt": TEXT},
+        ),
+        "Model": shape("A model in OpenAI's shape, with what a person wants to know.", model),
+        "ModelList": shape("Every model.", {"object": {"const": "list"}, "data": rows(ref("Model"))}),
+        "ModelWithSchema": {
+            "allOf": [ref("Model")],
+            **shape(
+                "A model with the JSON Schema of a request and each provider's modes.",
+                {
+                    "schema": {"type": "object"},
+                    "parameters": rows(shape("", {"provider": TEXT, "upstream": TEXT, "parameters": modes})),
+                },
+            ),
+        },
+        "Alive": shape("The process answers.", {"status": {"const": "ok"}}),
+        "Readiness": shape(
+            "Whether work is taken.",
+            {"status": TEXT, "providers": {"type": "object", "additionalProperties": TRUTH}},
+        ),
+    }

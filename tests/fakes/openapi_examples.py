@@ -1,0 +1,69 @@
+"""The examples of the OpenAPI document: the requests, and what a real server answers to them.
+
+As a command it writes the file that the document quotes.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from fakes.gateway import png
+from fakes.server import Server, document
+from fluxvision.http.openapi import EXAMPLES
+
+EDITS = "/v1/images/edits"
+REAL = ("fluxvision", "serve")
+ADDRESS = "http://127.0.0.1:8000"
+KEY = {"Authorization": "Bearer example"}
+PICTURE = "data:image/png;base64," + base64.b64encode(png(8, 6)).decode()
+GIVEN = {"model": "flux-vision-upscaler", "image": PICTURE}
+REQUESTS = {
+    "link": {**GIVEN, "scale_factor": 2},
+    "base64": {**GIVEN, "size": "24x24", "output_format": "webp", "response_format": "b64_json"},
+    "stream": {**GIVEN, "stream": True, "partial_images": 1, "response_format": "b64_json"},
+}
+
+
+def errors(server: Server) -> dict[str, Any]:
+    """Return the bodies of the errors that a caller can bring about at will, by their codes."""
+    answers = [
+        server.post(EDITS, document({**GIVEN, "scale_factor": 9}), **KEY),
+        server.get("/v1/models"),
+        server.get("/nothing"),
+        server.get("/v1/models/flux-vision", KEY),
+        server.get(EDITS, KEY),
+        server.post(EDITS, ({"Content-Type": "text/plain"}, b"picture"), **KEY),
+        server.post(EDITS, document({**GIVEN, "prompt": "x" * 10_000}), **KEY),
+    ]
+    return {answer.json()["error"]["code"]: answer.json() for answer in answers}
+
+
+def record(server: Server) -> dict[str, Any]:
+    """Return the requests and the answers of a server that asks for the key `example`."""
+    link, plain, stream = (server.post(EDITS, document(given), **KEY) for given in REQUESTS.values())
+    quote = server.post(EDITS + "?dryRun=true", document(REQUESTS["link"]), **KEY)
+    return {
+        "requests": REQUESTS,
+        "answers": {
+            "edit_image": {
+                "application/json": {"link": link.json(), "base64": plain.json(), "dry_run": quote.json()},
+                "text/event-stream": {"stream": stream.body.decode()},
+            },
+        },
+        "errors": errors(server),
+    }
+
+
+def serve(folder: Path, module: tuple[str, ...] = REAL) -> Server:
+    """Return a server that asks for the key `example` and takes small bodies only."""
+    settings = {"api_keys": "example", "max_upload_bytes": "5000", "public_url": ADDRESS}
+    return Server(folder, settings, module=module)
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder, serve(Path(folder) / "data") as running:
+        EXAMPLES.write_text(json.dumps(record(running), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
