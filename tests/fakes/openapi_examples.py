@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,12 @@ def errors(server: Server) -> dict[str, Any]:
     return {answer.json()["error"]["code"]: answer.json() for answer in answers}
 
 
+def events(text: str) -> dict[str, Any]:
+    """Return the events of a stream by their names."""
+    pairs = re.findall(r"^event: (.+)\ndata: (.+)$", text, re.MULTILINE)
+    return {name.rpartition(".")[2]: {"event": name, "data": data} for name, data in pairs}
+
+
 def record(server: Server) -> dict[str, Any]:
     """Return the requests and the answers of a server that asks for the key `example`."""
     link, plain, stream = (server.post(EDITS, document(given), **KEY) for given in REQUESTS.values())
@@ -51,7 +58,7 @@ def record(server: Server) -> dict[str, Any]:
         "answers": {
             "edit_image": {
                 "application/json": {"link": link.json(), "base64": plain.json(), "dry_run": quote.json()},
-                "text/event-stream": {"stream": stream.body.decode()},
+                "text/event-stream": events(stream.body.decode()),
             },
         },
         "errors": errors(server),

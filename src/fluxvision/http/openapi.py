@@ -21,7 +21,6 @@ from fluxvision.http.models import describe_all
 from fluxvision.http.openapi_errors import ALWAYS
 from fluxvision.http.openapi_operations import JSON, OPERATIONS, Operation
 from fluxvision.http.openapi_schemas import TEXT, ref
-from fluxvision.http.sse import COMPLETED, PARTIAL
 from fluxvision.rules import Model
 
 EXAMPLES = Path(__file__).with_name("openapi_examples.json")
@@ -31,7 +30,6 @@ DESCRIPTION = """Enlarges pictures 1-4x behind an OpenAI-compatible images API.
 Every answer to an edit lists in `normalization` what became of each parameter. Errors have OpenAI's body; a wrong
 address is a 404 `NOT_FOUND`, a wrong method a 405 `METHOD_NOT_ALLOWED`."""
 TAGS = {"Images": "Enlarging.", "Models": "The catalogue.", "Files": "Results.", "Operation": "Running the server."}
-EVENTS = {PARTIAL: ref("PartialImageEvent"), COMPLETED: ref("CompletedEvent"), "error": ref("Error")}
 HEADERS = (
     ("X-Request-ID", "The id of this request, also in the server's log.", True),
     ("X-Fluxvision-Request-ID", "The same id, kept by proxies that set their own X-Request-ID.", True),
@@ -127,8 +125,6 @@ def _content(kind: str, schema: Mapping[str, Any], row: Operation, answers: Mapp
     examples = answers.get(row.id, {}).get(kind)
     if examples is not None:
         found["examples"] = _named(examples)
-    if kind == "text/event-stream":
-        found["x-events"] = EVENTS
     return found
 
 

@@ -19,14 +19,14 @@ from fluxvision.errors import (
     UploadTooSlow,
     UpstreamError,
 )
-from fluxvision.http.openapi_schemas import ref
+from fluxvision.http.openapi_schemas import ref, shape
+from fluxvision.http.sse import COMPLETED, PARTIAL
 from fluxvision.store.media import MIMES
 
 JSON = "application/json"
 FILE = {"type": "string", "format": "binary"}
 MADE = ("X-Fluxvision-Model", "X-Fluxvision-Provider")
-STREAM = """With `stream=true`: server-sent events. Each is a line `event: NAME` and a line `data: JSON`; the schemas of
-the data are in `x-events`. Lines that begin with a colon are comments: progress, and signs of life."""
+EVENTS = {PARTIAL: ref("PartialImageEvent"), COMPLETED: ref("CompletedEvent"), "error": ref("Error")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +52,18 @@ def answer(name: str, text: str) -> dict[str, tuple[str, tuple[str, ...], Mappin
     return {"200": (text, (), {JSON: ref(name)})}
 
 
+def event(name: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the schema of a server-sent event."""
+    text = {"type": "string", "contentMediaType": JSON, "contentSchema": data}
+    return shape("A line `event` and a line `data`, which is JSON.", {"event": {"const": name}, "data": text})
+
+
 WORD, FLAG = {"type": "string"}, {"type": "boolean", "default": False}
 EDIT = {
-    "multipart/form-data": {"schema": ref("EditForm"), "encoding": {"image": {"contentType": "image/*, text/plain"}}},
+    "multipart/form-data": {
+        "schema": ref("EditForm"),
+        "encoding": {name: {"contentType": "image/*, text/plain"} for name in ("image", "image[]", "mask")},
+    },
     JSON: {"schema": ref("EditDocument")},
 }
 PICTURES = dict.fromkeys(MIMES.values(), FILE)
@@ -65,11 +74,11 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         "Enlarge a picture",
         {
             "200": (
-                "The pictures; with `dryRun=true` the price; with `stream=true` events.",
+                "The pictures; with `dryRun=true` the price; with `stream=true` events, and progress as comments.",
                 MADE,
                 {
                     JSON: {"anyOf": [ref("ImagesResponse"), ref("DryRun")]},
-                    "text/event-stream": {"type": "string", "description": STREAM},
+                    "text/event-stream": {"oneOf": [event(*pair) for pair in EVENTS.items()]},
                 },
             )
         },
