@@ -113,7 +113,9 @@ class Best:
 
 def ask(order: Order) -> dict[str, Any]:
     """Run one order in a process of its own."""
-    done = subprocess.run([sys.executable, str(LOOPS), json.dumps(order)], check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, str(LOOPS), json.dumps(order)], check=True, stdout=subprocess.PIPE, text=True
+    )
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 

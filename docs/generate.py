@@ -17,6 +17,7 @@ import click
 from fluxvision import errors
 from fluxvision.catalog import CATALOG
 from fluxvision.cli import upscale
+from fluxvision.cli.main import GROUP
 from fluxvision.config import SETTINGS, Setting
 from fluxvision.engine import BACKENDS
 from fluxvision.engine.pipeline import amount_of_detail
@@ -139,7 +140,10 @@ def codes() -> str:
 
 def help_of_upscale() -> str:
     """Return what `fluxvision upscale --help` prints."""
-    context = click.Context(upscale.COMMAND, info_name="fluxvision upscale", terminal_width=WIDTH)
+    names = GROUP.context_settings["help_option_names"]
+    context = click.Context(
+        upscale.COMMAND, info_name="fluxvision upscale", terminal_width=WIDTH, help_option_names=names
+    )
     return f"```text\n{upscale.COMMAND.get_help(context)}\n```"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Callable
 
 from fluxvision.cli import Gateway, Tools, run
 from fluxvision.config import Settings
@@ -31,10 +32,10 @@ def _check(settings: Settings) -> None:
     server.check_exposure(settings)
 
 
-def _serve(settings: Settings) -> None:
+def _serve(settings: Settings, announce: Callable[[int], None]) -> None:
     from fluxvision import server  # noqa: PLC0415, see above
 
-    server.serve(settings)
+    server.serve(settings, announce=announce)
 
 
 if __name__ == "__main__":

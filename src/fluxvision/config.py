@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ FALSE = frozenset({"0", "false", "no", "off"})
 LEVELS = ("debug", "info", "warning", "error")
 
 Kind = Literal["text", "integer", "number", "switch", "secrets", "path"]
+MASK = "***"
+HASHED = "sha256:"
+DIGEST = re.compile(HASHED + "[0-9A-Fa-f]{64}")
 NOUNS = {
     "integer": "a whole number",
     "number": "a number",
@@ -57,7 +61,10 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("port", "integer", 8000, "Port to listen on.", 0),
     Setting("public_url", "text", "", "Address that clients see, used in links; empty: taken from the request."),
     Setting(
-        "api_keys", "secrets", (), "Keys that may call the API, separated by commas; none: any key, loopback only."
+        "api_keys",
+        "secrets",
+        (),
+        "Keys that may call the API, or sha256:HEX of them, separated by commas; none: any key, loopback only.",
     ),
     Setting("allow_unauthenticated", "switch", False, "Listen beyond loopback although no key is configured."),
     Setting(
@@ -109,6 +116,11 @@ class Settings:
         except KeyError:
             raise AttributeError(name) from None
 
+    def covered(self) -> Settings:
+        """Return the same settings with a mask in place of each secret."""
+        masks = {row.name: (MASK,) * len(self._values[row.name]) for row in SETTINGS if row.kind == "secrets"}
+        return Settings({**self._values, **masks}, self.origin)
+
 
 def load(environment: Mapping[str, str] | None = None, flags: Mapping[str, Any] | None = None) -> Settings:
     """Read the settings: defaults, then the TOML file, then the environment, then command-line flags.
@@ -142,10 +154,19 @@ def _file(environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _environment(environment: Mapping[str, str]) -> dict[str, Any]:
-    found = {key: value for key, value in environment.items() if key.startswith(PREFIX) and key != PREFIX + "CONFIG"}
+    found = {
+        key: value
+        for key, value in environment.items()
+        if key.startswith(PREFIX) and key != PREFIX + "CONFIG" and not _is_of_kubernetes(key, value)
+    }
     by_variable = {row.variable: row.name for row in SETTINGS}
     _refuse_unknown(found, by_variable)
     return {by_variable[key]: value for key, value in found.items() if value != ""}
+
+
+def _is_of_kubernetes(key: str, value: str) -> bool:
+    """Return whether a variable describes a Kubernetes service that happens to be called fluxvision."""
+    return key.startswith((PREFIX + "SERVICE_", PREFIX + "PORT_")) or (key == PREFIX + "PORT" and "://" in value)
 
 
 def _refuse_unknown(found: Mapping[str, Any], known: Mapping[str, Any]) -> None:
@@ -163,6 +184,9 @@ def _convert(row: Setting, raw: Any) -> Any:
         given = "" if row.kind == "secrets" else f", not {raw!r}"
         message = f"{row.name} must be {NOUNS[row.kind]}{given}"
         raise ConfigError(message, param=row.name) from None
+    if row.kind == "secrets" and any(text.startswith(HASHED) and not DIGEST.fullmatch(text) for text in value):
+        message = f"{row.name}: {HASHED} must be followed by 64 hexadecimal digits, see `fluxvision config hash`"
+        raise ConfigError(message, param=row.name)
     if row.low is not None and value < row.low:
         message = f"{row.name} must be at least {row.low:g}"
         raise ConfigError(message, param=row.name)

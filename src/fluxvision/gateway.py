@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from fluxvision import catalog, imaging, pricing
-from fluxvision.errors import DeadlineExceeded, Error, InvalidRequest, UpstreamError
+from fluxvision.errors import DeadlineExceeded, Error, InvalidRequest
 from fluxvision.geometry import solve
 from fluxvision.normalize import normalize
 from fluxvision.params import BY_NAME, coerce
-from fluxvision.postprocess import finish
+from fluxvision.postprocess import Work, finish
 from fluxvision.providers import PROVIDERS, Provider
 from fluxvision.routing import route
 from fluxvision.rules import Model, Offer
@@ -37,6 +37,7 @@ from fluxvision.types import (
 from fluxvision.workers import Admission, in_thread
 
 PREVIEW_SIDE = 1024
+LAST_SEED = 2**32 - 1
 TITLES = {row.name: row.title for row in PROVIDERS}
 
 
@@ -53,7 +54,7 @@ class Gateway:
         deadline: float = 900.0,
         max_output_pixels: int = 400_000_000,
     ) -> None:
-        """Serve `models` by `providers`; `deadline` in seconds covers everything after a worker is free."""
+        """Serve `models` by `providers`; `deadline` is the seconds that a job may take, waiting included."""
         self.models = tuple(models)
         self.admission = Admission(workers, queue)
         self._providers = dict(providers)
@@ -74,7 +75,7 @@ class Gateway:
 
         Raises `ModelNotFound`, or `InvalidRequest` naming the parameter.
         """
-        found, pin, alias = self.find(model)
+        found, pin = catalog.find(model, self.models)
         values: dict[str, Scalar] = {}
         extras: dict[str, Any] = {}
         for name, raw in fields.items():
@@ -85,7 +86,13 @@ class Gateway:
             value = coerce(param, raw)
             if value is not None:
                 values[name] = value
-        return Job(request_id, found.id, image, values, mask, extras, pin, alias)
+        if mask is not None:
+            imaging.check_mask(mask, image.width, image.height)
+        seed, n = values.get("seed"), values.get("n")
+        if isinstance(seed, int) and isinstance(n, int) and seed + n - 1 > LAST_SEED:
+            message = f"seed: with n={n} the last seed would be over {LAST_SEED}."
+            raise InvalidRequest(message, param="seed")
+        return Job(request_id, found.id, image, values, mask, extras, pin, catalog.prefers_base64(model, found))
 
     def quote(self, job: Job) -> Quote:
         """Validate a job and return what it would cost, by the code that bills. Calls nobody."""
@@ -105,23 +112,12 @@ class Gateway:
         offers = self._offers(job)
         for offer in offers:
             self._translate(job, offer)  # a request that cannot be served does not wait in the queue
-        async with self.admission.slot():
-            try:
-                async with asyncio.timeout(self._deadline):
-                    return await self._attempt(job, offers[0], watch, folder)
-            except TimeoutError:
-                message = f"The work took longer than this server's limit of {self._deadline:g} seconds."
-                raise DeadlineExceeded(message) from None
-
-    def preview(self, job: Job, folder: Path) -> Path:
-        """Write a small, plainly resampled version of the result in the job's output format. Blocking, fast."""
-        _, plan, _ = normalize(job, self._offers(job)[0])
-        geometry = solve(job)
-        shrink = min(1.0, PREVIEW_SIDE / max(geometry.inner_width, geometry.inner_height))
-        width, height = (max(1, round(side * shrink)) for side in (geometry.inner_width, geometry.inner_height))
-        raster = imaging.preview(job.image, width, height, folder / f"{uuid4().hex}.raw")
-        plain = replace(plan, fit=None, strip_metadata=True)
-        return finish(raster, plain, replace(imaging.describe(job.image), exif=None, xmp=None, iptc=None), folder).path
+        try:
+            async with asyncio.timeout(self._deadline), self.admission.slot():
+                return await self._attempt(job, offers[0], watch, folder)
+        except TimeoutError:
+            message = f"The request took longer than this server's limit of {self._deadline:g} seconds."
+            raise DeadlineExceeded(message) from None
 
     async def ping(self) -> Mapping[str, bool]:
         """Return for each configured provider whether it could serve a call now."""
@@ -147,38 +143,42 @@ class Gateway:
             )
             raise InvalidRequest(message, param="size" if "size" in job.values else "scale_factor")
         imaging.check(plan.output_format, geometry.width, geometry.height)
+        self._providers[offer.provider].check(call)
         return call, plan, receipt
 
     async def _attempt(self, job: Job, offer: Offer, watch: Watch, folder: Path) -> Delivery:
         provider = self._providers[offer.provider]
-        call, plan, receipt = self._translate(job, offer)
-        started = time.monotonic()
-        calls = [replace(call, seed=(call.seed or 0) + index) if plan.n > 1 else call for index in range(plan.n)]
-        one_at_a_time = asyncio.Semaphore(provider.parallel)
-        shares = _shares(watch, plan.n)
-
-        async def make(one: Call, share: Watch) -> tuple[Outcome, Picture]:
-            async with one_at_a_time:
-                outcome = await provider.run(one, share, folder)
-                began = time.perf_counter()
-                picture = await in_thread(
-                    self._pool, watch, lambda: finish(outcome.picture, plan, imaging.describe(job.image), folder)
-                )
-            words = outcome.caption if outcome.caption is not None else str(job.values.get("prompt", "")) or None
-            outcome = replace(outcome, timings={**outcome.timings, "finish": time.perf_counter() - began})
-            return outcome, replace(picture, revised_prompt=words, seed=outcome.seed, fidelity=outcome.fidelity)
-
-        made = await _gather([make(one, share) for one, share in zip(calls, shares, strict=True)])
-        done = [pair for pair in made if not isinstance(pair, BaseException)]
-        failed = [pair for pair in made if isinstance(pair, BaseException)]
-        for error in failed:
-            if not done or not isinstance(error, Error):
-                raise error
-        if not done:
-            raise UpstreamError("The provider made no picture.")
+        _, plan, receipt = self._translate(job, offer)
+        if plan.stream and plan.partial_images and watch.preview is not None:
+            preview = await in_thread(self._pool, watch, lambda: _preview(job, plan, folder))
+            watch.preview(preview)
         geometry = solve(job, offer.max_factor)
-        lines = pricing.components(offer.price, geometry.made_width, geometry.made_height, len(done))
-        cost = pricing.total(lines)
+        price = pricing.total(pricing.components(offer.price, geometry.made_width, geometry.made_height, 1))
+        turn = asyncio.Semaphore(provider.parallel)
+
+        async def make(version: Job, share: Watch) -> _Made:
+            async with turn:
+                started = time.monotonic()
+                try:
+                    outcome = await provider.run(normalize(version, offer)[0], share, folder)
+                    began = time.monotonic()
+                    work = Work(outcome.picture, plan, job.image, folder, share, outcome.seam_ratio)
+                    picture = await in_thread(self._pool, share, lambda: finish(work))
+                except Error as error:
+                    return _Made(Attempt(offer.provider, error.code, time.monotonic() - started), error=error)
+            ended = time.monotonic()
+            words = outcome.caption if outcome.caption is not None else str(job.values.get("prompt", "")) or None
+            return _Made(
+                Attempt(offer.provider, "ok", ended - started, price, outcome.upstream_id),
+                replace(outcome, timings={**outcome.timings, "finish": ended - began}),
+                replace(picture, revised_prompt=words, seed=outcome.seed),
+            )
+
+        made = await _gather([make(*pair) for pair in zip(_versions(job, plan.n), _shares(watch, plan.n), strict=True)])
+        done = [(one.outcome, one.picture) for one in made if one.outcome is not None and one.picture is not None]
+        failed = [one.error for one in made if one.error is not None]
+        if not done:
+            raise failed[0]
         first = done[0][0]
         return Delivery(
             job=job,
@@ -188,12 +188,44 @@ class Gateway:
             pictures=[picture for _, picture in done],
             plan=plan,
             receipt=receipt,
-            attempts=[Attempt(offer.provider, "ok", time.monotonic() - started, cost, first.upstream_id)],
-            failures=[error.message for error in failed if isinstance(error, Error)],
-            cost=cost,
+            attempts=[one.attempt for one in made],
+            failures=[error.message for error in failed],
+            cost=sum(one.attempt.cost for one in made),
             details=first.details,
             timings=first.timings,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What became of one version: an attempt, and either a picture with what was said of it, or an error."""
+
+    attempt: Attempt
+    outcome: Outcome | None = None
+    picture: Picture | None = None
+    error: Error | None = None
+
+
+def _versions(job: Job, n: int) -> list[Job]:
+    """Return one job per picture, with the seeds seed, seed+1, … when there are several."""
+    if n == 1:
+        return [job]
+    first = int(job.values.get("seed", 0))
+    return [replace(job, values={**job.values, "seed": first + index}) for index in range(n)]
+
+
+def _preview(job: Job, plan: Plan, folder: Path) -> Path:
+    """Write a small, plainly resampled version of the result in the job's output format."""
+    geometry = solve(job)
+    shrink = min(1.0, PREVIEW_SIDE / max(geometry.inner_width, geometry.inner_height))
+    width, height = (max(1, round(side * shrink)) for side in (geometry.inner_width, geometry.inner_height))
+    raster = imaging.preview(job.image, width, height, folder / f"{uuid4().hex}.raw")
+    row = imaging.find(plan.output_format)
+    target = folder / f"{uuid4().hex}.{row.extension}"
+    metadata = imaging.describe(job.image)
+    imaging.encode(raster, target, row.name, quality=plan.output_compression, metadata=metadata, strip=True)
+    raster.path.unlink()
+    return target
 
 
 def _shares(watch: Watch, n: int) -> list[Watch]:
@@ -212,12 +244,12 @@ def _shares(watch: Watch, n: int) -> list[Watch]:
     ]
 
 
-async def _gather(work: list[Any]) -> list[Any]:
-    """Run all and return results and exceptions in order; a cancellation cancels all and waits for them."""
+async def _gather(work: list[Coroutine[Any, Any, _Made]]) -> list[_Made]:
+    """Run all; when one breaks or the task is cancelled, cancel the others and wait for them."""
     tasks = [asyncio.ensure_future(one) for one in work]
     try:
-        return await asyncio.gather(*tasks, return_exceptions=True)
-    except asyncio.CancelledError:
+        return await asyncio.gather(*tasks)
+    except BaseException:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -14,7 +14,6 @@ from fluxvision.errors import InvalidRequest
 from fluxvision.types import Job
 
 RESOLUTIONS = {"1K": 1024, "2K": 2048, "4K": 4096}
-MAX_SIDE = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)

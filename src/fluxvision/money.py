@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 
 CURRENCY = "USD"
 MICROS_PER_DOLLAR = 1_000_000
@@ -10,9 +10,12 @@ MICROS_PER_DOLLAR = 1_000_000
 
 def micros(dollars: str) -> int:
     """Return a price written in dollars ("0.10") as micro-dollars; raises ValueError for a finer or negative price."""
-    exact = Decimal(dollars) * MICROS_PER_DOLLAR
-    if exact != exact.to_integral_value() or exact < 0:
-        message = f"not a price in whole micro-dollars: {dollars}"
+    message = f"not a price in whole micro-dollars: {dollars}"
+    try:
+        exact = Decimal(dollars) * MICROS_PER_DOLLAR
+    except InvalidOperation:
+        raise ValueError(message) from None
+    if not exact.is_finite() or exact != exact.to_integral_value() or exact < 0:
         raise ValueError(message)
     return int(exact)
 

@@ -10,14 +10,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from fluxvision.catalog.common import SIZE_WORDS, out_of_range
 from fluxvision.errors import InvalidRequest
-from fluxvision.geometry import solve
 from fluxvision.params import PARAMS, Param
 from fluxvision.rules import Converted, Emulated, Offer, Passthrough, Renamed, Rule
 from fluxvision.types import Call, Job, Line, Plan, Source
 
 STRENGTH = ("passthrough", "renamed", "converted", "emulated")
+NEUTRAL = ("", "auto")
+"""Values that ask for nothing."""
 PLAN_FIELDS = frozenset(row.name for row in fields(Plan))
 
 
@@ -69,8 +69,7 @@ def normalize(job: Job, offer: Offer) -> tuple[Call, Plan, tuple[Line, ...]]:
     receipt = tuple(lines[name] for name in [row.name for row in PARAMS if row.name in lines] + list(job.extras))
     if job.values.get("strict"):
         _refuse_unhonoured(receipt)
-    seed = body.values.get("seed")
-    call = Call(offer.provider, offer.upstream, body.values, job.image, job.mask, seed)
+    call = Call(offer.provider, offer.upstream, body.values, job.image, job.mask)
     return call, Plan(**{k: v for k, v in plan.values.items() if k in PLAN_FIELDS}), receipt
 
 
@@ -110,18 +109,18 @@ def _apply(rule: Rule, param: Param, value: Any, job: Job, slots: tuple[_Slots, 
 
 def _line(param: Param, value: Any, rules: Sequence[Rule], became: Sequence[Any], job: Job, *, default: bool) -> Line:
     notes = [rule.note for rule in rules if not isinstance(rule, Renamed) and rule.note]
-    honoured = True
-    ignored = all(isinstance(rule, Passthrough) and not rule.sent for rule in rules)
-    if not default and ignored:
-        honoured = value in ("", "auto", None)
-    if param.name in SIZE_WORDS and not default:
-        beyond = out_of_range(solve(job))
-        if beyond and param.name != "fit":
-            notes, honoured = [beyond[0].upper() + beyond[1:] + "."], beyond.startswith("less")
+    reasons = [] if default else [reason for rule in rules if (reason := _unless(rule, value, job)) is not None]
     shown = [_shown(part) for part in became if part is not None]
     result = shown[0] if len(shown) == 1 else shown or None
     sent = None if default else ("picture" if isinstance(value, Source) else value)
-    return Line(param.name, badge(rules), sent, result, " ".join(notes), honoured)
+    return Line(param.name, badge(rules), sent, result, " ".join(reasons or notes), not reasons)
+
+
+def _unless(rule: Rule, value: Any, job: Job) -> str | None:
+    """Return why a rule does not do what the value asks for, None where it does."""
+    if isinstance(rule, Passthrough) and not rule.sent:
+        return None if value in NEUTRAL else rule.note
+    return None if isinstance(rule, Renamed) or rule.unless is None else rule.unless(value, job)
 
 
 def _shown(value: Any) -> Any:

@@ -219,7 +219,7 @@ PARAMS: tuple[Param, ...] = (
         "quality",
         "choice",
         "OpenAI's quality word.",
-        choices=("auto", "low", "medium", "high", "standard", "hd"),
+        choices=("auto", "low", "medium", "high", "xhigh", "max", "standard", "hd"),
         group="OpenAI",
     ),
     Param("style", "choice", "OpenAI's style word.", choices=("vivid", "natural"), group="OpenAI"),

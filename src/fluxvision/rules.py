@@ -8,6 +8,8 @@ from typing import Any
 
 from fluxvision.types import Job, Scalar
 
+Unless = Callable[[Any, Job], str | None]
+"""A pure function that says why a value, as given, has not the effect that was asked for; None where it has."""
 Using = Callable[[Any, Job], Any]
 """A pure function from the caller's value (None: absent) and the whole job to what is sent or planned."""
 
@@ -30,6 +32,7 @@ class Passthrough:
 
     note: str = ""
     sent: bool = True
+    unless: Unless | None = None
     mode = "passthrough"
 
 
@@ -49,6 +52,7 @@ class Converted:
     using: Using
     examples: tuple[Example, ...] = ()
     note: str = ""
+    unless: Unless | None = None
     mode = "converted"
 
 
@@ -60,6 +64,7 @@ class Emulated:
     using: Using | None = None
     examples: tuple[Example, ...] = ()
     note: str = ""
+    unless: Unless | None = None
     mode = "emulated"
 
 

@@ -31,14 +31,19 @@ def create_app(settings: Settings, gateway_factory: GatewayFactory = create_gate
     return build(gateway_factory(settings), settings)
 
 
-def serve(settings: Settings, gateway_factory: GatewayFactory = create_gateway) -> None:
+def serve(
+    settings: Settings,
+    gateway_factory: GatewayFactory = create_gateway,
+    announce: Callable[[int], None] = lambda _port: None,
+) -> None:
     """Listen until SIGTERM or SIGINT, let running requests finish, and return.
 
-    Raises `ConfigError` for an address that may not be listened on.
+    `announce` is told the port as soon as the server has it. Raises `ConfigError` for an address that may not be
+    listened on.
     """
     check_exposure(settings)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings, gateway_factory))
+        runner.run(_serve(settings, gateway_factory, announce))
 
 
 def check_exposure(settings: Settings) -> None:
@@ -52,7 +57,7 @@ def check_exposure(settings: Settings) -> None:
     raise ConfigError(message, param="host")
 
 
-async def _serve(settings: Settings, gateway_factory: GatewayFactory) -> None:
+async def _serve(settings: Settings, gateway_factory: GatewayFactory, announce: Callable[[int], None]) -> None:
     """Run the embedded server.
 
     Embedded, because granian's supervisor passes SIGTERM to its worker, which at once refuses connections: running
@@ -62,6 +67,7 @@ async def _serve(settings: Settings, gateway_factory: GatewayFactory) -> None:
     """
     address, port = _claim(settings.host, settings.port)
     app = create_app(settings, gateway_factory)
+    announce(port)
     log = logger(settings.log_level)
     server = Server(
         app,
@@ -117,6 +123,7 @@ def _claim(host: str, port: int) -> tuple[str, int]:
             claimed.listen(1)
             name = claimed.getsockname()
     except (OSError, OverflowError, UnicodeError) as error:
-        message = f"host and port: {host}:{port} cannot be listened on ({getattr(error, 'strerror', None) or error})"
+        reason = getattr(error, "strerror", None) or error
+        message = f"host and port: {host}:{port} cannot be listened on ({reason}); choose another"
         raise ConfigError(message, param="port") from None
     return str(name[0]), int(name[1])

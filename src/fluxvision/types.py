@@ -72,7 +72,7 @@ class Metadata:
 
 @dataclass(frozen=True, slots=True)
 class Fidelity:
-    """How well the result, reduced again, agrees with the input.
+    """How well the delivered picture, reduced again, agrees with the input.
 
     `lr_psnr_db` is over all samples (higher is closer, capped at 99), `delta_e` the mean CIEDE2000 colour difference,
     `seam_ratio` the mean gradient across tile borders over the mean gradient beside them (1.0: invisible), None where
@@ -89,7 +89,8 @@ class Job:
     """What the caller asked for, checked against the public parameters and nothing else.
 
     `model` is the catalogue's own id, `pin` the provider that the caller insisted on. `values` holds only parameters
-    that the caller gave, `extras` the names that no public parameter has.
+    that the caller gave, `extras` the names that no public parameter has. `prefers_base64` says that the model was
+    named as clients name it that read nothing but base64.
     """
 
     id: str
@@ -99,7 +100,7 @@ class Job:
     mask: Source | None = None
     extras: Mapping[str, Any] = field(default_factory=dict)
     pin: str | None = None
-    alias: str | None = None
+    prefers_base64: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +129,6 @@ class Call:
     body: Mapping[str, Any]
     image: Source
     mask: Source | None
-    seed: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,6 @@ class Plan:
     output_format: str = "png"
     output_compression: int | None = None
     strip_metadata: bool = False
-    mask: bool = False
     stream: bool = False
     partial_images: int = 0
 
@@ -160,11 +159,12 @@ class Watch:
     """How a caller follows work and stops it.
 
     `progress(done, total)` is called from any thread after each tile; setting `cancel` makes the work raise
-    `Cancelled` at the next tile.
+    `Cancelled` at the next tile. `preview(file)` gets small pictures of the result before it is there.
     """
 
     progress: Callable[[int, int], None] = lambda _done, _total: None
     cancel: threading.Event = field(default_factory=threading.Event)
+    preview: Callable[[Path], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,16 +174,18 @@ class Outcome:
     picture: Raster | Path
     seed: int | None = None
     caption: str | None = None
-    fidelity: Fidelity | None = None
+    seam_ratio: float | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
     timings: Mapping[str, float] = field(default_factory=dict)
-    cost: int = 0
     upstream_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try at one provider, told truthfully. Duration in seconds, cost in micro-dollars."""
+    """One try at one provider, told truthfully. Duration in seconds, cost in micro-dollars.
+
+    `outcome` is ok, or the code of the error.
+    """
 
     provider: str
     outcome: str

@@ -71,6 +71,7 @@ async def in_thread(pool: ThreadPoolExecutor, watch: Watch, work: Callable[[], T
         return await asyncio.shield(future)
     except asyncio.CancelledError:
         watch.cancel.set()
-        with contextlib.suppress(BaseException):
-            await future
+        while not future.done():  # whoever cancels again waits all the same
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await asyncio.shield(future)
         raise

@@ -129,7 +129,7 @@ def test_models_are_listed(client):
     assert client.models.retrieve("embedded/flux-vision-upscaler").id == "flux-vision-upscaler"
 
 
-def test_a_dry_run_costs_nothing_and_makes_nothing(server, photo, client):
+def test_a_dry_run_costs_nothing_and_makes_nothing(photo, client):
     """The quote has the receipt and the price, in micro-dollars."""
     quote = client.post(
         "/images/edits?dryRun=true",

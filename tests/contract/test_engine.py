@@ -1,6 +1,7 @@
 """What every engine row promises, run for each row whose weights are installed."""
 
 import dataclasses
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -40,6 +41,16 @@ def test_bytes_do_not_depend_on_threads(row):
     assert np.array_equal(outs[0], outs[2])
 
 
+def test_bytes_do_not_depend_on_other_jobs(row):
+    """A job beside another that begins and ends meanwhile gives the bytes that it gives alone."""
+    alone, _ = run(photo(), 216, 180, backend=row.name)
+    with ThreadPoolExecutor(3) as pool:
+        beside = pool.submit(run, photo(), 216, 180, backend=row.name)
+        for size in (8, 9, 10):
+            pool.submit(run, photo(size, size), size * 2, size * 2, backend=row.name)
+    assert np.array_equal(alone, beside.result()[0])
+
+
 @pytest.mark.parametrize(("width", "height"), [(72, 60), (73, 61), (101, 77), (144, 120), (288, 240), (288, 60)])
 def test_the_size_is_exactly_the_one_asked_for(row, width, height):
     """Whole, fractional and uneven factors give exactly the pixels asked for."""
@@ -77,8 +88,8 @@ def test_alpha_is_enlarged_beside_the_colour(row):
 
 def test_a_mask_limits_new_detail(row):
     """Where the mask says no, the result is the one without creativity."""
-    mask = np.zeros((60, 72), np.float32)
-    mask[:, 48:] = 1
+    mask = np.zeros((60, 72), np.uint8)
+    mask[:, 48:] = 255
     plain, _ = run(photo(), 288, 240, backend=row.name, creativity=0)
     masked, _ = run(photo(), 288, 240, backend=row.name, creativity=1, mask=mask)
     free, _ = run(photo(), 288, 240, backend=row.name, creativity=1)

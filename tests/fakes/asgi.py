@@ -6,18 +6,20 @@ import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 
 @dataclass(slots=True)
 class Client:
-    """One request; `gone` set means that the caller hung up."""
+    """One request; `gone` set means that the caller hung up, `takes` how many messages of the answer it reads."""
 
     method: str
     path: str
     headers: dict[str, str] = field(default_factory=dict)
     chunks: Sequence[bytes] = ()
     gone: asyncio.Event = field(default_factory=asyncio.Event)
+    takes: float = inf
     sent: list[dict[str, Any]] = field(default_factory=list)
 
     async def ask(self, app: Any) -> Client:
@@ -45,6 +47,8 @@ class Client:
             return {"type": "http.disconnect"}
 
         async def send(message: dict[str, Any]) -> None:
+            if len(self.sent) >= self.takes:
+                await asyncio.Event().wait()
             self.sent.append(message)
 
         await app(scope, receive, send)

@@ -9,7 +9,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -117,11 +117,17 @@ class Gateway:
 
 
 def tools(gateway: Gateway, *, served: list[Settings] | None = None) -> cli.Tools:
-    """Return tools that hand out this gateway and serve by remembering the settings."""
+    """Return tools that hand out this gateway and serve by remembering the settings; the port is 8123."""
+
+    def serve(settings: Settings, announce: Callable[[int], None]) -> None:
+        announce(8123)
+        if served is not None:
+            served.append(settings)
+
     return cli.Tools(
         create_gateway=lambda _settings: gateway,
         check=lambda _settings: None,
-        serve=(served if served is not None else []).append,
+        serve=serve,
     )
 
 

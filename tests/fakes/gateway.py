@@ -1,6 +1,7 @@
 """A gateway that makes real pictures, slowly or wrongly if asked: what the HTTP edge is tested against.
 
-A job's extras steer it: `tiles` (how many, 4), `tile_seconds` (0), `fail` (busy, upstream, crash, or refuse).
+A job's extras steer it: `tiles` (how many, 4), `tile_seconds` (0), `bulk` (bytes behind each result, 0), `fail` (busy,
+upstream, crash, or refuse).
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ class Gateway:
             mask=mask,
             extras={name: value for name, value in fields.items() if name not in BY_NAME},
             pin=pin,
-            alias=alias,
+            prefers_base64=alias.lower().startswith("gpt-image"),
         )
 
     def quote(self, job: Job) -> Quote:
@@ -141,12 +142,6 @@ class Gateway:
         finally:
             self.inside -= 1
 
-    def preview(self, job: Job, folder: Path) -> Path:
-        """Make a small picture."""
-        path = folder / "preview.png"
-        path.write_bytes(png(job.image.width, job.image.height))
-        return path
-
     async def ping(self) -> Mapping[str, bool]:
         """Have one provider that is ready and one that is not."""
         return {"embedded": True, "fal": False}
@@ -163,7 +158,15 @@ class Gateway:
             case "crash":
                 raise ZeroDivisionError("the prompt: " + str(job.values.get("prompt")))
         tiles = int(job.extras.get("tiles", 4))
+        previews = int(job.values.get("partial_images", 0)) if job.values.get("stream") else 0
         for number in range(tiles):
+            if watch.preview is not None and number < previews:
+                path = folder / f"preview-{number}.png"
+                path.write_bytes(png(job.image.width, job.image.height, (0, number, 0)))
+                if number == 0:
+                    watch.preview(path)
+                else:
+                    await asyncio.to_thread(watch.preview, path)
             await asyncio.sleep(float(job.extras.get("tile_seconds", 0)))
             if watch.cancel.is_set():
                 raise errors.Cancelled("stopped")
@@ -172,10 +175,10 @@ class Gateway:
         pictures = []
         for number in range(int(job.values.get("n", 1))):
             path = folder / f"{number}.png"
-            path.write_bytes(png(width, height, (number, 30, 60)))
+            path.write_bytes(png(width, height, (number, 30, 60)) + bytes(int(job.extras.get("bulk", 0))))
             fidelity = Fidelity(lr_psnr_db=48.5, seam_ratio=None, delta_e=0.4)
             pictures.append(Picture(path, "png", "image/png", width, height, "a red square", 7 + number, fidelity))
-        default = "b64_json" if job.alias in MODEL.b64_aliases else "url"
+        default = "b64_json" if job.prefers_base64 else "url"
         plan = Plan(response_format=str(job.values.get("response_format", default)), n=len(pictures))
         return Delivery(
             job=job,

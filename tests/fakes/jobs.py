@@ -22,17 +22,18 @@ def job(
     mask: bool = False,
     extras: dict[str, Any] | None = None,
     pin: str | None = None,
-    alias: str | None = None,
+    prefers_base64: bool = False,
+    transparent: bool = False,
     **values: Any,
 ) -> Job:
     """Return a job for a picture of this size with these parameters."""
     return Job(
         id="req_1",
         model="flux-vision-upscaler",
-        image=source(width, height),
+        image=source(width, height, alpha=transparent),
         values=values,
         mask=source(width, height, alpha=True) if mask else None,
         extras=extras or {},
         pin=pin,
-        alias=alias,
+        prefers_base64=prefers_base64,
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fakes.gateway import png
-from fakes.server import Server, document
+from fakes.server import Server, document, form
 from fluxvision.http.openapi import EXAMPLES
 
 EDITS = "/v1/images/edits"
@@ -38,7 +38,7 @@ def errors(server: Server) -> dict[str, Any]:
         server.get("/v1/models/flux-vision", KEY),
         server.get(EDITS, KEY),
         server.post(EDITS, ({"Content-Type": "text/plain"}, b"picture"), **KEY),
-        server.post(EDITS, document({**GIVEN, "prompt": "x" * 10_000}), **KEY),
+        server.post(EDITS, form(("prompt", "x" * 10_000)), **KEY),
     ]
     return {answer.json()["error"]["code"]: answer.json() for answer in answers}
 

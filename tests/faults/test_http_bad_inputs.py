@@ -166,9 +166,11 @@ def test_forms(server, request_, status, param):
 
 def test_a_field_over_a_megabyte_is_refused(tmp_path):
     """A text field is bounded apart from the body."""
-    with Server(tmp_path / "data") as wide:
+    with Server(tmp_path / "data", {"max_upload_bytes": "2000000"}) as wide:
         refused(wide.edit(MODEL, IMAGE, ("prompt", "x" * 1_000_001)), 413, "prompt")
-        refused(wide.post(EDITS, document({"model": "m", "prompt": "x" * 34_000_000})), 413)
+        with wide.connect() as connection:
+            connection.sendall(head(3_666_667, "application/json"))
+            assert "for JSON" in refused(read(connection), 413)["message"]
         assert wide.uploads == []
 
 
@@ -388,6 +390,19 @@ def test_a_caller_that_goes_away_frees_the_worker(server, stream):
         assert wait_until(lambda: b"fluxvision_jobs_running 1.0" in server.get("/metrics").body)
     assert wait_until(lambda: b"fluxvision_jobs_running 0.0" in server.get("/metrics").body)
     assert server.edit(MODEL, IMAGE).status == 200
+
+
+@pytest.mark.parametrize("stream", ["false", "true"])
+def test_a_caller_that_stops_reading(server, stream):
+    """An answer that nobody reads ends after the timeout, and leaves neither a folder nor a request behind."""
+    more = (("response_format", "b64_json"), ("bulk", "20000000"), ("stream", stream))
+    headers, body = form(MODEL, IMAGE, *more)
+    before = server.log.count('"route":"/v1/images/edits"')
+    with server.connect() as connection:
+        connection.sendall(head(len(body), headers["Content-Type"]) + body)
+        assert wait_until(lambda: server.uploads)
+        assert wait_until(lambda: not server.uploads)
+        assert wait_until(lambda: server.log.count('"route":"/v1/images/edits"') > before)
 
 
 def test_a_full_queue_answers_at_once(tmp_path):

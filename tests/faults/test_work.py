@@ -1,4 +1,4 @@
-"""What happens around the work itself: the server stays live, a caller who leaves frees the worker, the queue is short."""
+"""What happens around the work: the server stays live, a caller who leaves frees the worker, the queue is short."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import threading
 import time
 
 import pytest
-from fakes.server import Server, form
 from PIL import Image
 from skimage import data
+
+from fakes.server import Server, form
 
 
 @pytest.fixture(scope="module")

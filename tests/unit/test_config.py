@@ -136,3 +136,26 @@ def test_an_unknown_setting_is_an_attribute_error():
     """A misspelt name in the code does not read as nothing."""
     with pytest.raises(AttributeError):
         _ = load({}).no_such_setting
+
+
+def test_what_kubernetes_says_of_a_service_is_not_a_setting():
+    """Variables that a cluster sets for a service called fluxvision neither count nor break anything."""
+    found = load(
+        {"FLUXVISION_SERVICE_HOST": "10.0.0.1", "FLUXVISION_PORT": "tcp://10.0.0.1:80", "FLUXVISION_QUEUE": "3"}
+    )
+    assert (found.port, found.queue) == (8000, 3)
+
+
+@pytest.mark.parametrize("given", ["sha256:", "sha256:abc", "k,sha256:" + "g" * 64, "sha256:" + "0" * 65])
+def test_a_hash_that_is_none_is_refused(given):
+    """An entry that begins like a hash and is not one would let nobody in; the message holds nothing of it."""
+    with pytest.raises(ConfigError, match="64 hexadecimal digits") as caught:
+        load({"FLUXVISION_API_KEYS": given})
+    assert given.removeprefix("sha256:") not in caught.value.message or given == "sha256:"
+
+
+def test_covered_settings_hold_no_secret():
+    """Covered settings tell how many keys there are, and everything else."""
+    settings = load({"FLUXVISION_API_KEYS": "one,two", "FLUXVISION_PORT": "9"}).covered()
+    assert (settings.api_keys, settings.port) == (("***", "***"), 9)
+    assert settings.origin["api_keys"] == "environment"

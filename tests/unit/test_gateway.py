@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from fluxvision import imaging
 from fluxvision.errors import DeadlineExceeded, InvalidRequest, ModelNotFound, Unavailable, UpstreamError
 from fluxvision.gateway import Gateway
 from fluxvision.types import Outcome, Raster, Watch
-from PIL import Image
 
 MODEL = "flux-vision-upscaler"
 
@@ -23,11 +24,16 @@ class Painter:
     parallel = 2
 
     def __init__(self, faults=None, seconds=0.0) -> None:
+        """Take the exceptions to raise by call number, and the seconds that a call takes."""
         self.calls = []
         self.faults = faults or {}
         self.seconds = seconds
 
+    def check(self, call):
+        """Refuse nothing."""
+
     async def run(self, call, watch, folder):
+        """Write a flat picture of the size asked for."""
         number = len(self.calls)
         self.calls.append(call)
         await asyncio.sleep(self.seconds)
@@ -35,15 +41,16 @@ class Painter:
             raise self.faults[number]
         width, height = call.body["size"]
         path = folder / f"{number}.raw"
-        np.full((height, width, 3), 40 + (call.seed or 0), np.uint8).tofile(path)
+        np.full((height, width, 3), 40 + call.body.get("seed", 0), np.uint8).tofile(path)
         watch.progress(1, 1)
-        return Outcome(Raster(path, width, height, 3, 8), seed=call.seed, details={"engine": "flat"})
+        return Outcome(Raster(path, width, height, 3, 8), seed=call.body.get("seed"), details={"engine": "flat"})
 
     async def ping(self):
+        """Be ready."""
         return True
 
     async def aclose(self):
-        return None
+        """Hold nothing."""
 
 
 @pytest.fixture
@@ -100,13 +107,13 @@ async def test_the_delivered_pixels_are_those_quoted(source, tmp_path, fields, s
 
 
 async def test_versions_have_consecutive_seeds(source, tmp_path):
-    """n pictures are made with seed, seed+1, …; progress counts all of them."""
+    """N pictures are made with seed, seed+1, …; progress counts all of them."""
     seen = []
     gateway, painter = None, Painter()
     gateway = Gateway({"embedded": painter})
     job = admitted(gateway, source, n="3", seed="5")
     delivery = await gateway.run(job, Watch(lambda done, total: seen.append((done, total))), tmp_path)
-    assert [call.seed for call in painter.calls] == [5, 6, 7]
+    assert [call.body["seed"] for call in painter.calls] == [5, 6, 7]
     assert [picture.seed for picture in delivery.pictures] == [5, 6, 7]
     assert seen[-1] == (3, 3)
 
@@ -149,12 +156,11 @@ async def test_what_cannot_be_done_is_refused_before_work(source, tmp_path, fiel
     painter = Painter()
     gateway = Gateway({"embedded": painter}, max_output_pixels=1_000_000)
     job = admitted(gateway, source, **fields)
-    for ask in (lambda: gateway.quote(job), lambda: gateway.run(job, Watch(), tmp_path)):
-        with pytest.raises(InvalidRequest) as caught:
-            answer = ask()
-            if asyncio.iscoroutine(answer):
-                await answer
-        assert caught.value.param == param
+    with pytest.raises(InvalidRequest) as quoted:
+        gateway.quote(job)
+    with pytest.raises(InvalidRequest) as ran:
+        await gateway.run(job, Watch(), tmp_path)
+    assert quoted.value.param == ran.value.param == param
     assert painter.calls == []
 
 
@@ -179,8 +185,40 @@ async def test_providers_that_are_not_here_are_said_so(source, tmp_path):
     assert (await gateway.run(pinned, Watch(), tmp_path)).provider == "embedded"
 
 
-def test_a_preview_has_the_results_shape(source, tmp_path):
-    """The preview is at most 1024 pixels long and shaped like the enlarged picture."""
+@pytest.mark.parametrize(("fields", "size"), [({"scale_factor": 4}, (160, 120)), ({"resolution": "2K"}, (1024, 768))])
+async def test_a_stream_shows_a_preview_of_the_results_shape(source, tmp_path, fields, size):
+    """The preview comes before the result, at most 1024 pixels long; without a stream there is none."""
+    seen = []
     gateway = Gateway({"embedded": Painter()})
-    assert opened(gateway.preview(admitted(gateway, source, scale_factor=4), tmp_path)).size == (160, 120)
-    assert opened(gateway.preview(admitted(gateway, source, resolution="4K"), tmp_path)).size == (1024, 768)
+    watch = Watch(preview=lambda path: seen.append(opened(path).size))
+    await gateway.run(admitted(gateway, source, stream=True, partial_images=1, **fields), watch, tmp_path)
+    await gateway.run(admitted(gateway, source, **fields), watch, tmp_path)
+    assert seen == [size]
+
+
+async def test_fidelity_is_that_of_the_delivered_file(source, tmp_path):
+    """A flat picture is told apart from its source; strong compression is not hidden; a smaller one has no figure."""
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)).save(source.path)
+    gateway = Gateway({"embedded": Painter()})
+    flat = (await gateway.run(admitted(gateway, source), Watch(), tmp_path)).pictures[0]
+    assert flat.fidelity.lr_psnr_db < 15
+    small = (await gateway.run(admitted(gateway, source, size="20x15"), Watch(), tmp_path)).pictures[0]
+    assert small.fidelity is None
+
+
+async def test_every_try_is_told(source, tmp_path):
+    """Three versions are three attempts, the failed one with its code."""
+    gateway = Gateway({"embedded": Painter({1: UpstreamError("That one broke.")})})
+    delivery = await gateway.run(admitted(gateway, source, n=3), Watch(), tmp_path)
+    assert [attempt.outcome for attempt in delivery.attempts] == ["ok", "UPSTREAM_ERROR", "ok"]
+
+
+def test_a_mask_is_checked_when_the_job_is_admitted(source, tmp_path):
+    """A mask of another size, or without transparency, is refused before anything else, naming mask."""
+    gateway = Gateway({"embedded": Painter()})
+    for mode, size in (("RGBA", (9, 9)), ("RGB", (40, 30))):
+        path = tmp_path / "mask.png"
+        Image.new(mode, size).save(path)
+        with pytest.raises(InvalidRequest) as caught:
+            gateway.admit(MODEL, {}, source, imaging.probe(path, imaging.Limits()), "req_1")
+        assert caught.value.param == "mask"

@@ -10,7 +10,7 @@ import pytest
 SOURCE = Path(__file__).parents[2] / "src" / "fluxvision"
 LAYERS = (
     {"__init__", "errors", "types", "money"},
-    {"params", "rules", "config", "imaging", "geometry"},
+    {"params", "rules", "config", "imaging", "geometry", "machine"},
     {"catalog", "engine", "store", "accounts", "pricing"},
     {"routing", "normalize", "workers"},
     {"providers", "postprocess"},

@@ -26,7 +26,7 @@ def test_a_price_in_dollars_is_exact(text, amount):
     assert micros(text) == amount
 
 
-@pytest.mark.parametrize("text", ["0.0000001", "-0.10", "1e-7", "NaN"])
+@pytest.mark.parametrize("text", ["0.0000001", "-0.10", "1e-7", "NaN", "", "ten", "Infinity"])
 def test_what_is_no_price_is_refused(text):
     """A finer or negative price, and what is no number, raise ValueError."""
     with pytest.raises(ValueError, match="not a price"):

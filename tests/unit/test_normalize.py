@@ -179,6 +179,64 @@ def test_a_neutral_job_has_a_neutral_plan():
 
 def test_base64_for_the_names_of_other_models():
     """Clients of OpenAI's own models read base64 only; a format that was asked for wins."""
-    assert normalize(job(alias="GPT-Image-1"), EMBEDDED)[1].response_format == "b64_json"
-    assert normalize(job(alias="flux-vision-upscaler"), EMBEDDED)[1].response_format == "url"
-    assert normalize(job(alias="dall-e-2", response_format="url"), EMBEDDED)[1].response_format == "url"
+    assert normalize(job(prefers_base64=True), EMBEDDED)[1].response_format == "b64_json"
+    assert normalize(job(), EMBEDDED)[1].response_format == "url"
+    assert normalize(job(prefers_base64=True, response_format="url"), EMBEDDED)[1].response_format == "url"
+
+
+@pytest.mark.parametrize(
+    ("values", "parameter", "words"),
+    [
+        ({"prompt": "stars"}, "prompt", "guided nothing"),
+        ({"size": "6400x4270"}, "size", "More than x4"),
+        ({"size": "100x4000", "fit": "stretch"}, "size", "More than x4"),
+        ({"resolution": "4K"}, "resolution", "More than x4"),
+        ({"size": "1:1"}, "size", "keeps the picture's own shape"),
+        ({"aspect_ratio": "16:9"}, "aspect_ratio", "keeps the picture's own shape"),
+        ({"fit": "cover"}, "fit", "no box"),
+        ({"output_compression": 10}, "output_compression", "PNG is lossless"),
+        ({"output_compression": 10, "output_format": "tiff"}, "output_compression", "TIFF is lossless"),
+        ({"partial_images": 1}, "partial_images", "Only a stream"),
+        ({"partial_images": 3, "stream": True}, "partial_images", "One preview"),
+        ({"n": 2, "creativity": 0.0}, "n", "the same"),
+        ({"n": 9}, "n", "eight"),
+        ({"steps": 20}, "steps", "no steps"),
+    ],
+)
+def test_what_has_no_effect_is_said_and_refused_under_strict(values, parameter, words):
+    """The receipt says why; strict refuses, naming the parameter."""
+    small = job(320, 200, **values) if parameter == "resolution" else job(**values)
+    line = next(line for line in normalize(small, EMBEDDED)[2] if line.parameter == parameter)
+    assert not line.honoured
+    assert words in line.note
+    with pytest.raises(InvalidRequest) as caught:
+        normalize(replace(small, values={**small.values, "strict": True}), EMBEDDED)
+    assert caught.value.param == parameter
+
+
+def test_transparency_on_jpeg_is_said():
+    """A picture with alpha as JPEG loses it, which the receipt of output_format says."""
+    receipt = normalize(job(transparent=True, output_format="jpeg"), EMBEDDED)[2]
+    assert not next(line for line in receipt if line.parameter == "output_format").honoured
+    assert next(
+        line for line in normalize(job(output_format="jpeg"), EMBEDDED)[2] if line.parameter == "output_format"
+    ).honoured
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"size": "1280x854"},
+        {"size": "1000x1000"},
+        {"size": "1:1", "fit": "cover"},
+        {"size": "320x200"},
+        {"output_compression": 10, "output_format": "webp"},
+        {"partial_images": 1, "stream": True},
+        {"n": 8, "seed": 3},
+        {"prompt": "", "quality": "auto", "fit": "contain"},
+    ],
+)
+def test_what_has_its_effect_passes_strict(values):
+    """A request whose every word counts is not refused."""
+    _, _, receipt = normalize(job(strict=True, **values), EMBEDDED)
+    assert all(line.honoured for line in receipt)

@@ -8,6 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+
 from fluxvision.errors import Busy
 from fluxvision.types import Watch
 from fluxvision.workers import Admission, in_thread
@@ -24,14 +25,14 @@ async def test_a_job_over_both_limits_is_refused_at_once():
 
     jobs = [asyncio.create_task(job()) for _ in range(3)]
     await asyncio.sleep(0.01)
-    assert (2, 1) == (admission.running, admission.waiting)
+    assert (admission.running, admission.waiting) == (2, 1)
     assert admission.full() >= 1
     with pytest.raises(Busy) as caught:
         await job()
     assert caught.value.retry_after >= 1
     release.set()
     await asyncio.gather(*jobs)
-    assert (0, 0) == (admission.running, admission.waiting)
+    assert (admission.running, admission.waiting) == (0, 0)
     assert admission.full() is None
 
 
@@ -67,6 +68,27 @@ async def test_a_cancelled_task_stops_its_thread_and_waits_for_it():
         task = asyncio.create_task(in_thread(pool, watch, work))
         await asyncio.sleep(0.02)
         task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert ended.is_set()
+
+
+async def test_a_second_cancellation_waits_too():
+    """Whoever cancels again while the thread ends does not leave it behind."""
+    watch, ended = Watch(), threading.Event()
+
+    def work():
+        while not watch.cancel.is_set():
+            time.sleep(0.001)
+        time.sleep(0.1)
+        ended.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        task = asyncio.create_task(in_thread(pool, watch, work))
+        await asyncio.sleep(0.02)
+        for _ in range(3):
+            task.cancel()
+            await asyncio.sleep(0.01)
         with pytest.raises(asyncio.CancelledError):
             await task
         assert ended.is_set()

@@ -1,4 +1,4 @@
-"""API keys: kept as digests only, compared in constant time."""
+"""API keys: kept as digests only, compared in constant time. An entry is a key, or the SHA-256 of one."""
 
 from __future__ import annotations
 
@@ -6,19 +6,38 @@ import hashlib
 import hmac
 from collections.abc import Iterable
 
+from fluxvision.config import HASHED
 from fluxvision.errors import AuthenticationFailed
 
 SCHEME = b"bearer"
 MAX_KEY = 512
 
 
+def entry(key: str) -> str:
+    """Return what may stand for a key in the configuration, from which nobody can tell the key.
+
+    Raises `ValueError` for a text that no Authorization header can carry.
+    """
+    raw = key.encode()
+    if not raw or len(raw) > MAX_KEY or not key.isprintable() or any(character.isspace() for character in key):
+        raise ValueError(key)
+    return HASHED + hashlib.sha256(raw).hexdigest()
+
+
 class Keys:
     """The configured keys. The digests are keyed with `pepper`, so a memory image or a dump reveals no key."""
 
-    def __init__(self, keys: Iterable[str], pepper: bytes) -> None:
-        """Digest the keys and forget them."""
+    def __init__(self, entries: Iterable[str], pepper: bytes) -> None:
+        """Digest the entries and forget them."""
         self._pepper = pepper
-        self._digests = tuple(self._digest(key.encode()) for key in keys)
+        self._digests = tuple(
+            self._pepper_in(
+                bytes.fromhex(text.removeprefix(HASHED))
+                if text.startswith(HASHED)
+                else hashlib.sha256(text.encode()).digest()
+            )
+            for text in entries
+        )
 
     @property
     def required(self) -> bool:
@@ -42,4 +61,7 @@ class Keys:
         return digest.hex()[:16]
 
     def _digest(self, key: bytes) -> bytes:
-        return hmac.new(self._pepper, key, hashlib.sha256).digest()
+        return self._pepper_in(hashlib.sha256(key).digest())
+
+    def _pepper_in(self, digest: bytes) -> bytes:
+        return hmac.new(self._pepper, digest, hashlib.sha256).digest()

@@ -34,6 +34,11 @@ def check(models: Iterable[Model]) -> None:
 check(CATALOG)
 
 
+def prefers_base64(name: str, model: Model) -> bool:
+    """Return whether a model was called by a name whose clients read only base64, pinned or not."""
+    return name.strip().lower().rpartition("/")[2] in {alias.lower() for alias in model.b64_aliases}
+
+
 def find(name: str, models: Iterable[Model] = CATALOG) -> tuple[Model, str | None]:
     """Return the model of a name (id, alias or provider/id, any case) and the provider that the name pins.
 

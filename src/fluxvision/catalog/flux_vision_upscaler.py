@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fluxvision.catalog.common import DELIVERY, EXACT_SIZE, NO_PLACE
+from dataclasses import replace
+
+from fluxvision.catalog.common import DELIVERY, EXACT_SIZE, NO_PLACE, N, same
 from fluxvision.rules import Model, Offer, Passthrough, Price, Renamed
 
 EMBEDDED = Offer(
@@ -18,9 +20,10 @@ EMBEDDED = Offer(
         "creativity": (Passthrough(),),
         "guidance": (Passthrough("This engine has no guidance.", sent=False),),
         "steps": (Passthrough("This engine makes one pass and has no steps.", sent=False),),
-        "seed": (Passthrough("Chooses one of eight versions of the invented detail (seed modulo 8)."),),
+        "seed": (Passthrough("Chooses one of eight versions of the invented detail, by its remainder by 8."),),
         "engine": (Renamed("backend"),),
         **DELIVERY,
+        "n": (replace(N, unless=same),),
         **NO_PLACE,
     },
 )

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import secrets
+import sys
 from collections import Counter
 from typing import Any
 
 import click
 
 from fluxvision import config as configuration
+from fluxvision.accounts.keys import entry
 from fluxvision.cli.ports import Tools
 from fluxvision.cli.words import columns, plural
-from fluxvision.config import SETTINGS, Setting, Settings
+from fluxvision.config import MASK, SETTINGS, Setting, Settings
 
-MASK = "***"
+KEY_BYTES = 32
+READ = 4096
 
 
 def show(as_json: bool) -> int:
@@ -43,6 +47,23 @@ def check(tools: Tools) -> int:
     return 0
 
 
+def hashed(new: bool) -> int:
+    """Print what stands for a key in the configuration; with `new`, make the key too."""
+    key = secrets.token_urlsafe(KEY_BYTES) if new else _asked()
+    try:
+        line = entry(key)
+    except ValueError:
+        raise click.UsageError("A key is one word of printable characters, at most 512 bytes long.") from None
+    click.echo(columns([("key", key), ("entry", line)]) if new else line)
+    return 0
+
+
+def _asked() -> str:
+    if sys.stdin.isatty():
+        return str(click.prompt("Key", hide_input=True, err=True))
+    return sys.stdin.read(READ).rstrip("\r\n")
+
+
 def _covered(row: Setting, settings: Settings) -> Any:
     value = getattr(settings, row.name)
     if row.kind == "secrets":
@@ -69,5 +90,11 @@ COMMAND = click.Group(
             help="Show every setting with its value, where it comes from, and its environment variable.",
         ),
         click.Command("check", callback=check, help="Say whether `fluxvision serve` can use the settings."),
+        click.Command(
+            "hash",
+            callback=hashed,
+            params=[click.Option(["--new"], is_flag=True, help="Make a new key and print it too.")],
+            help="Read a key from standard input, or ask for it, and print the entry for FLUXVISION_API_KEYS.",
+        ),
     ],
 )

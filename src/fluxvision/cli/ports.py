@@ -41,9 +41,9 @@ class Tools:
     """The parts that only the composition root can build; each is loaded when it is first called.
 
     `create_gateway` is called where an event loop runs. `check` raises `ConfigError` for settings that must not be
-    served; `serve` does the same and then blocks until the server has ended.
+    served; `serve` does the same, tells its listener the port, and then blocks until the server has ended.
     """
 
     create_gateway: Callable[[Settings], Gateway]
     check: Callable[[Settings], None]
-    serve: Callable[[Settings], None]
+    serve: Callable[[Settings, Callable[[int], None]], None]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from typing import Any
 
 import click
@@ -19,36 +18,19 @@ EVERYWHERE = {"0.0.0.0": "localhost", "::": "localhost", "": "localhost"}  # noq
 
 @click.pass_context
 def serve(context: click.Context, /, **given: Any) -> int:
-    """Check the settings and the port, say where the API is, and serve until a signal ends it."""
+    """Check the settings, serve until a signal ends it, and say where the API is as soon as that is known."""
     flags = {name: value for name, value in given.items() if value is not None}
     loaded = config.load(flags=flags)
     context.obj.check(loaded)
-    if (port := free_port(loaded.host, loaded.port)) != loaded.port:
-        loaded = config.load(flags={**flags, "port": port})
-    click.echo(banner(loaded), err=True)
-    context.obj.serve(loaded)
+    context.obj.serve(loaded, lambda port: click.echo(banner(loaded, port), err=True))
     return 0
 
 
-def free_port(host: str, port: int) -> int:
-    """Return the port, or a free one where it is 0; raises `ConfigError` where nobody can listen there."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as trial:
-        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            trial.bind((host, port))
-        except (OSError, OverflowError) as error:
-            reason = (getattr(error, "strerror", None) or "no such port").lower()
-            message = f"host, port: nobody can listen on {host}:{port} ({reason}); choose another --port."
-            raise config.ConfigError(message, param="port") from None
-        return int(trial.getsockname()[1])
-
-
-def banner(settings: config.Settings) -> str:
+def banner(settings: config.Settings, port: int) -> str:
     """Return the address, the base URL for OpenAI's SDKs, and who may call."""
     shown = f"[{settings.host}]" if ":" in settings.host else settings.host
     name = EVERYWHERE.get(settings.host, shown)
-    public = settings.public_url.rstrip("/") or f"http://{name}:{settings.port}"
+    public = settings.public_url.rstrip("/") or f"http://{name}:{port}"
     keys = len(settings.api_keys)
     if keys:
         access = f"{keys} configured; a request needs one of them"
@@ -57,7 +39,7 @@ def banner(settings: config.Settings) -> str:
     else:
         access = "none; any key works, from this machine only"
     rows = (
-        ("address", f"http://{shown}:{settings.port}"),
+        ("address", f"http://{shown}:{port}"),
         ("base URL", f"{public}/openai/v1  (OPENAI_BASE_URL)"),
         ("keys", access),
     )

@@ -8,6 +8,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Protocol, cast
 
+from fluxvision.engine import weights
 from fluxvision.engine.resample import Array
 from fluxvision.errors import Unavailable
 
@@ -53,12 +54,21 @@ class Backend:
     repairs: bool = False
     package: str | None = None
     extra: str | None = None
-    deterministic: bool = True
 
     @property
     def installed(self) -> bool:
         """Whether the weights are on this machine."""
         return self.package is None or find_spec(self.package) is not None
+
+    @property
+    def present(self) -> bool:
+        """Whether the weight files can be found where they should be."""
+        try:
+            weights.files(self.base, self.package)
+            weights.files(self.detail, self.package)
+        except FileNotFoundError:
+            return False
+        return True
 
 
 NCNN = "fluxvision.engine.ncnn_backend:Networks"

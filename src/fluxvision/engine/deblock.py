@@ -13,10 +13,9 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from fluxvision.engine.grid import reflect
-from fluxvision.engine.resample import Array
+from fluxvision.engine.resample import Array, one_blas_thread
 
 Bytes = NDArray[np.uint8]
 
@@ -82,13 +81,13 @@ def deblock(color: Bytes, quality: int) -> Bytes:
         return color
     height = color.shape[0]
     result = np.empty_like(color)
-    with threadpool_limits(1, user_api="blas"):
-        for low, strip in _strips(color):
-            high = min(height, low + STRIP)
-            own = color[low:high].astype(np.float32)
-            own += share * _change(strip, quality, color.shape[1])[: high - low]
-            own += np.float32(0.5)
-            result[low:high] = np.clip(own, 0, 255, out=own)
+    one_blas_thread()
+    for low, strip in _strips(color):
+        high = min(height, low + STRIP)
+        own = color[low:high].astype(np.float32)
+        own += share * _change(strip, quality, color.shape[1])[: high - low]
+        own += np.float32(0.5)
+        result[low:high] = np.clip(own, 0, 255, out=own)
     return result
 
 

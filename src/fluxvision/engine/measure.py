@@ -7,72 +7,132 @@ CIEDE2000 (G. Sharma, W. Wu, E. Dalal, 2005) on a regular grid of pixels, taking
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from math import ceil, floor, log10, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
-from fluxvision.engine.pipeline import Result, Samples
-from fluxvision.engine.resample import Array, band
-from fluxvision.types import Fidelity, Raster
+from fluxvision.engine.pipeline import Samples
+from fluxvision.engine.resample import Array, Band, band, one_blas_thread
+from fluxvision.errors import Cancelled
+from fluxvision.types import Fidelity, Raster, Watch
 
 CAP = 99.0
 """LR-PSNR of an exact agreement, in dB."""
-CHUNK = 4_000_000
+CHUNK = 1_000_000
 """Result pixels looked at in one go."""
+EDGE = 2
+"""Source pixels beside a cut edge that do not count: their neighbours are gone."""
 GRID = 65_536
 """Most pixels on which the colour difference is computed."""
 
 
-def measure(raster: Raster, source: Samples, result: Result) -> Fidelity:
-    """Measure a finished raster against its source samples (rows, columns, 1 or 3)."""
-    height, width, channels = source.shape
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """How one axis of a raster shows the enlarged picture: pixel x shows its pixel x + offset.
+
+    `low` to `high` are the source pixels that are seen whole, `first` to `last` the raster pixels that show any.
+    """
+
+    source: int
+    inner: int
+    offset: int
+    size: int
+
+    @property
+    def ratio(self) -> float:
+        return self.inner / self.source
+
+    @property
+    def first(self) -> int:
+        return max(0, -self.offset)
+
+    @property
+    def last(self) -> int:
+        return min(self.size, self.inner - self.offset)
+
+    @property
+    def low(self) -> int:
+        return max(0, ceil(self.offset / self.ratio) + EDGE) if self.offset > 0 else 0
+
+    @property
+    def high(self) -> int:
+        end = self.last + self.offset
+        return self.source if end >= self.inner else floor(end / self.ratio) - EDGE
+
+    def band(self, low: int, high: int, first: int, length: int) -> Band:
+        """Return the reduction to source pixels low to high of `length` raster pixels that begin at `first`."""
+        return band(length, self.ratio, start=low * self.ratio - self.offset - first, count=high - low)
+
+
+def measure(
+    raster: Raster,
+    color: Samples,
+    *,
+    alpha: Samples | None = None,
+    inner: tuple[int, int] | None = None,
+    offset: tuple[int, int] = (0, 0),
+    seam_ratio: float | None = None,
+    watch: Watch | None = None,
+) -> Fidelity | None:
+    """Measure a finished raster against its source (rows, columns, 1 or 3); None where they cannot be compared.
+
+    `inner` is the (width, height) of the enlarged picture, the raster's where absent; `offset` (x, y) is where the
+    raster's first pixel lies in it, positive for a crop and negative for a border. Where `alpha` is given, only opaque
+    pixels count. A result that is smaller than its source is not compared.
+    """
+    inner = inner or (raster.width, raster.height)
+    rows = _Line(color.shape[0], inner[1], offset[1], raster.height)
+    columns = _Line(color.shape[1], inner[0], offset[0], raster.width)
+    if min(rows.ratio, columns.ratio) < 1 or rows.high <= rows.low or columns.high <= columns.low:
+        return None
+    one_blas_thread()
+    across = columns.band(columns.low, columns.high, columns.first, columns.last - columns.first)
+    seen = slice(columns.low, columns.high)
+    stride = max(1, round(sqrt(color.shape[0] * color.shape[1] / GRID)))
     error, count = 0.0, 0
     colours: list[tuple[Array, Array]] = []
-    stride = max(1, round(sqrt(height * width / GRID)))
-    with threadpool_limits(1, user_api="blas"):
-        for low, first, fine in _chunks(raster, height, channels):
-            fine_height = fine.shape[1]
-            ratio = raster.height / height
-            rows = min(height - low, _rows_per_chunk(raster))
-            down = band(fine_height, ratio, start=low * ratio - first, count=rows)
-            coarse = band(raster.width, raster.width / width, count=width).columns(down.rows(fine))
-            wanted = source[low : low + rows].transpose(2, 0, 1).astype(np.float32) / _peak(raster)
-            error += float(np.square(coarse - wanted, dtype=np.float32).sum(dtype=np.float64))
-            count += coarse.size
-            if channels > 1:
-                offset = -low % stride
-                colours.append((coarse[:, offset::stride, ::stride], wanted[:, offset::stride, ::stride]))
-    mean = error / count
+    for low, high, first, fine in _chunks(raster, rows, columns):
+        if watch is not None and watch.cancel.is_set():
+            raise Cancelled("The work was cancelled.")
+        coarse = across.columns(rows.band(low, high, first, fine.shape[1]).rows(fine))
+        wanted = _floats(color[low:high, seen])
+        if len(coarse) > len(wanted):  # grey, delivered in colour
+            coarse = coarse.mean(axis=0, keepdims=True)
+        count += wanted.size
+        if alpha is not None:
+            clear = alpha[low:high, seen] != np.iinfo(alpha.dtype).max
+            coarse = np.where(clear, wanted, coarse)
+            count -= int(clear.sum()) * len(wanted)
+        error += float(np.square(coarse - wanted, dtype=np.float32).sum(dtype=np.float64))
+        if len(wanted) > 1:
+            start = -low % stride
+            colours.append((coarse[:, start::stride, ::stride], wanted[:, start::stride, ::stride]))
+    mean = error / count if count else 0.0
     psnr = min(CAP, -10 * log10(mean)) if mean > 0 else CAP
-    seam_ratio = None if result.seam_ratio is None else round(result.seam_ratio, 4)
-    return Fidelity(round(psnr, 2), seam_ratio, round(_delta_e(colours), 3))
+    return Fidelity(round(psnr, 2), None if seam_ratio is None else round(seam_ratio, 4), round(_delta_e(colours), 3))
 
 
-def _peak(raster: Raster) -> np.float32:
-    return np.float32(2**raster.bits - 1)
+def _floats(samples: Samples) -> Array:
+    return samples.transpose(2, 0, 1).astype(np.float32) / np.float32(np.iinfo(samples.dtype).max)
 
 
-def _rows_per_chunk(raster: Raster) -> int:
-    return max(16, CHUNK // raster.width // 4)
-
-
-def _chunks(raster: Raster, height: int, channels: int) -> Iterator[tuple[int, int, Array]]:
-    """Yield (first source row, first fine row, fine samples with the kernel's reach on both sides)."""
-    ratio = raster.height / height
-    reach = ceil(6 * max(ratio, 1.0)) + 2
+def _chunks(raster: Raster, rows: _Line, columns: _Line) -> Iterator[tuple[int, int, int, Array]]:
+    """Yield (first and last source row, first raster row, raster colours with the kernel's reach on both sides)."""
+    reach = ceil(2 * rows.ratio) + 2
     dtype = np.dtype(f"u{raster.bits // 8}")
     line = raster.width * raster.bands
-    step = _rows_per_chunk(raster)
+    step = max(16, round(CHUNK / raster.width / rows.ratio))
+    bands = raster.bands - (raster.bands in {2, 4})
     with raster.path.open("rb") as file:
-        for low in range(0, height, step):
-            high = min(height, low + step)
-            first = max(0, floor(low * ratio) - reach)
-            last = min(raster.height, ceil(high * ratio) + reach)
+        for low in range(rows.low, rows.high, step):
+            high = min(rows.high, low + step)
+            first = max(rows.first, floor(low * rows.ratio) - rows.offset - reach)
+            last = min(rows.last, ceil(high * rows.ratio) - rows.offset + reach)
             file.seek(first * line * dtype.itemsize)
             samples = np.fromfile(file, dtype, (last - first) * line).reshape(last - first, raster.width, raster.bands)
-            yield low, first, samples[:, :, :channels].transpose(2, 0, 1).astype(np.float32) / _peak(raster)
+            yield low, high, first, _floats(samples[:, columns.first : columns.last, :bands])
 
 
 def _delta_e(colours: list[tuple[Array, Array]]) -> float:

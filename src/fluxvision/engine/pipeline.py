@@ -16,13 +16,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from fluxvision.engine import steps
 from fluxvision.engine.backends import BY_NAME, Backend, Detailer, load
 from fluxvision.engine.blend import Blender, Strip
 from fluxvision.engine.grid import Axis, Span, axis, reflect
-from fluxvision.engine.resample import Array, band
+from fluxvision.engine.resample import Array, band, one_blas_thread
 from fluxvision.errors import Cancelled
 from fluxvision.types import Watch
 
@@ -42,16 +41,16 @@ PAIR = 2
 class Request:
     """One enlargement.
 
-    `color` is (rows, columns, 1 or 3) and `alpha` (rows, columns) or None, both uint8 or both uint16. `mask` is float32
-    (rows, columns), 1 where detail may be invented, or None for everywhere. `width` and `height` are the result's,
-    1 to 4 times the source's on each axis. `creativity` is 0 to 1.
+    `color` is (rows, columns, 1 or 3) and `alpha` (rows, columns) or None, both uint8 or both uint16. `mask` is
+    (rows, columns) of uint8, 255 where detail may be invented, or None for everywhere. `width` and `height` are the
+    result's, 1 to 4 times the source's on each axis. `creativity` is 0 to 1. `threads` 0 uses every core.
     """
 
     color: Samples
     width: int
     height: int
     alpha: Samples | None = None
-    mask: Array | None = None
+    mask: NDArray[np.uint8] | None = None
     creativity: float = 0.3
     seed: int = 0
     backend: str = "span"
@@ -122,10 +121,11 @@ def enlarge(request: Request, emit: Callable[[Strip], None]) -> Result:
     backend = load(request.backend, max(1, threads // at_once))
     bands = request.color.shape[2] + (request.alpha is not None)
     blender = Blender(rows, columns, bands, request.color.dtype.itemsize * 8, emit)
-    with threadpool_limits(1, user_api="blas"):
-        for done, tile in enumerate(_tiles(request, row, backend, (rows, columns), at_once), 1):
-            blender.add(tile)
-            request.watch.progress(done, total)
+    one_blas_thread()
+    for done, tile in enumerate(_tiles(request, row, backend, (rows, columns), at_once), 1):
+        blender.add(tile)
+        request.watch.progress(done, total)
+    _stop_if_cancelled(request)
     return Result(rows, columns, blender.seam_ratio)
 
 
@@ -181,7 +181,7 @@ def _detail(request: Request, row: Backend, backend: Detailer, source: Array, in
     weight = row.consistency
     base = backend.base(source)
     amount = amount_of_detail(request.creativity)
-    allowed = None if request.mask is None else request.mask[index][None]
+    allowed = None if request.mask is None else _floats(request.mask[index][None])
     if amount == 0 or (allowed is not None and not allowed.any()):
         return steps.hold(base, source, row.factor, iterations=BASE_ITERATIONS, weight=weight)
     _stop_if_cancelled(request)
@@ -189,7 +189,7 @@ def _detail(request: Request, row: Backend, backend: Detailer, source: Array, in
     detail = _turned_back(backend.detail(_turned(source, orientation)), orientation)
     fine = steps.admit(base, detail, amount)
     fine = steps.hold(fine, source, row.factor, iterations=row.iterations, weight=weight)
-    if allowed is None or allowed.all():
+    if allowed is None or allowed.min() == 1:
         return fine
     base = steps.hold(base, source, row.factor, iterations=BASE_ITERATIONS, weight=weight)
     return steps.admit(base, fine, np.clip(steps.expand(allowed, row.factor), 0, 1))

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from math import ceil, floor
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 Array = NDArray[np.float32]
 
@@ -21,6 +22,16 @@ BLOCK = 32
 """Output pixels per block. A block reads only the inputs that it needs: the work follows the band, not the matrix."""
 
 LOBES = 3
+
+
+@cache
+def one_blas_thread() -> None:
+    """Limit numpy's matrix products to one thread each, for the rest of the process.
+
+    Tiles already use every core, and the sums keep one order. The limit is the process's own, so it is set once and
+    never taken back: two jobs at the same time would undo each other's.
+    """
+    threadpool_limits(1, user_api="blas")
 
 
 def _cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -34,7 +34,7 @@ def content_type(headers: Headers) -> str:
     return headers.get("content-type", "")
 
 
-def check_length(headers: Headers, limit: int) -> None:
+def check_length(headers: Headers, limit: int, hint: str = "") -> None:
     """Raise `PayloadTooLarge` for an announced length over the limit, before a byte is read."""
     text = headers.get("content-length")
     if text is None:
@@ -42,16 +42,16 @@ def check_length(headers: Headers, limit: int) -> None:
     if not (text.isascii() and text.isdigit()):
         raise InvalidRequest("The Content-Length header is not a number.")
     if len(text) > len(str(limit)) or int(text) > limit:
-        raise too_large(limit)
+        raise too_large(limit, hint)
 
 
-def too_large(limit: int) -> PayloadTooLarge:
-    """Return the error for a body over the limit."""
-    message = f"The request body is larger than the limit of {limit:,} bytes."
+def too_large(limit: int, hint: str = "") -> PayloadTooLarge:
+    """Return the error for a body over the limit; `hint` says what the limit is for and what to do."""
+    message = f"The request body is larger than the limit of {limit:,} bytes{hint}."
     return PayloadTooLarge(message)
 
 
-async def chunks(receive: Receive, limit: int, idle: float) -> AsyncIterator[bytes]:
+async def chunks(receive: Receive, limit: int, idle: float, hint: str = "") -> AsyncIterator[bytes]:
     """Yield the body as it arrives.
 
     Raises `PayloadTooLarge` as soon as more than `limit` bytes came, `UploadTooSlow` after `idle` seconds without a
@@ -73,6 +73,6 @@ async def chunks(receive: Receive, limit: int, idle: float) -> AsyncIterator[byt
         more = message.get("more_body", False)
         seen += len(chunk)
         if seen > limit:
-            raise too_large(limit)
+            raise too_large(limit, hint)
         if chunk:
             yield chunk

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, cast
 
 from starlette.types import Receive, Scope, Send
@@ -19,33 +19,47 @@ from fluxvision.http.metrics import Metrics
 from fluxvision.http.ports import Gateway, Probe
 from fluxvision.store.guard import Guard
 from fluxvision.store.media import MediaStore
+from fluxvision.store.workspace import Workspace
 
 RECORD = "fluxvision.record"
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""What a full disk raises: never the caller's fault."""
 
 
 @dataclass(slots=True)
 class Running:
-    """The jobs that run now, and whether new ones are still taken."""
+    """The jobs that run now, those that only send their answer, and whether new ones are still taken."""
 
     draining: bool = False
     jobs: set[asyncio.Task[Any]] = field(default_factory=set)
+    answering: set[asyncio.Task[Any]] = field(default_factory=set)
 
     @contextmanager
-    def job(self) -> Iterator[None]:
-        """Count the current task as a job that a drain waits for; raises `Unavailable` once draining."""
+    def job(self) -> Iterator[Callable[[], None]]:
+        """Count the current task as a job that a drain waits for; raises `Unavailable` once draining.
+
+        Yields what is to be called when only the answer is left to send: it gives the job's place to the next one.
+        """
         if self.draining:
             raise draining()
         task = cast("asyncio.Task[Any]", asyncio.current_task())
         self.jobs.add(task)
+
+        def leave() -> None:
+            if task in self.jobs:
+                self.jobs.discard(task)
+                self.answering.add(task)
+
         try:
-            yield
+            yield leave
         finally:
             self.jobs.discard(task)
+            self.answering.discard(task)
 
     async def drain(self, patience: float) -> int:
         """Take no more jobs, give the running ones `patience` seconds, then cancel; return how many were cancelled."""
         self.draining = True
-        jobs = set(self.jobs)
+        jobs = self.jobs | self.answering
         if not jobs:
             return 0
         _, late = await asyncio.wait(jobs, timeout=patience)
@@ -70,7 +84,7 @@ class Edge:
     probe: Probe
     keys: Keys
     media: MediaStore
-    uploads: Path
+    workspace: Workspace
     guard: Guard
     metrics: Metrics
     log: Any

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from fluxvision.params import FALSE, TRUE
 from fluxvision.types import Delivery, Job, Source, Watch
 
 DRY_RUN = frozenset({"dryrun", "dry_run"})
+FORM, DOCUMENT = "multipart/form-data", "application/json"
 WORK = "work"
 UPLOADS = 16
 """Requests that may be sending their bodies while every place is taken: they bound the disk that is used."""
@@ -33,35 +34,43 @@ async def edits(edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
     headers = Headers(scope=scope)
     dry = _dry_run(parameters(scope))
     media_type = body.content_type(headers)
-    limit = edge.settings.max_upload_bytes
-    body.check_length(headers, limit)
-    with edge.running.job():
+    limit, hint = edge.settings.max_upload_bytes, ""
+    if _kind(media_type) == DOCUMENT:
+        limit, hint = json_body.limit(limit)
+    body.check_length(headers, limit, hint)
+    with edge.running.job() as leave:
         _check_room(edge)
-        folder = edge.uploads / record(scope).request_id
-        folder.mkdir(mode=0o700)
+        folder = edge.workspace.folder(record(scope).request_id)
         try:
-            form = await _read(media_type, body.chunks(receive, limit, edge.settings.upload_timeout), folder)
-            await _until_gone(receive, _work(edge, scope, send, form, folder, dry=dry))
+            form = await _read(media_type, body.chunks(receive, limit, edge.settings.upload_timeout, hint), folder)
+            await _until_gone(receive, _work(edge, scope, send, form, folder, dry=dry, leave=leave))
         finally:
             # In the same turn, not in a thread: a cancelled task would not wait for the thread.
             shutil.rmtree(folder, ignore_errors=True)
 
 
-async def _work(edge: Edge, scope: Scope, send: Send, form: body.Form, folder: Path, *, dry: bool) -> None:
+async def _work(
+    edge: Edge, scope: Scope, send: Send, form: body.Form, folder: Path, *, dry: bool, leave: Callable[[], None]
+) -> None:
+    """Do what the form asks for and answer; `leave` is called when only sending is left."""
     job = await _admit(edge, form, folder, record(scope).request_id)
     record(scope).model = job.model
     if dry:
-        await _send_body(send, encode(respond.quote(edge.gateway.quote(job), job.id)))
+        quote = encode(respond.quote(edge.gateway.quote(job), job.id))
+        leave()
+        await _send_body(send, quote)
         return
     work = folder / WORK
     work.mkdir()
     if job.values.get("stream"):
         edge.gateway.quote(job)  # what can be refused is refused with a status of its own
         _check_room(edge)
-        await sse.answer(edge, scope, send, job, work)
+        await sse.answer(edge, scope, send, job, work, leave=leave)
         return
     delivery = await perform(edge, scope, job, Watch(), work)
-    await _send_body(send, _images(edge, scope, delivery))
+    images = _images(edge, scope, delivery)
+    leave()
+    await _send_body(send, images)
 
 
 def _images(edge: Edge, scope: Scope, delivery: Delivery) -> Body:
@@ -102,12 +111,17 @@ async def _admit(edge: Edge, form: body.Form, folder: Path, request_id: str) -> 
 
 
 async def _read(media_type: str, chunks: Any, folder: Path) -> body.Form:
-    match media_type.partition(";")[0].strip().lower():
-        case "multipart/form-data":
-            return await multipart_form.read(media_type, chunks, folder)
-        case "application/json":
-            return await json_body.read(chunks)
-    raise UnsupportedMediaType("The body must be multipart/form-data or application/json.")
+    kind = _kind(media_type)
+    if kind == FORM:
+        return await multipart_form.read(media_type, chunks, folder)
+    if kind == DOCUMENT:
+        return await json_body.read(chunks)
+    message = f"The body must be {FORM} or {DOCUMENT}."
+    raise UnsupportedMediaType(message)
+
+
+def _kind(media_type: str) -> str:
+    return media_type.partition(";")[0].strip().lower()
 
 
 async def _until_gone(receive: Receive, work: Coroutine[Any, Any, None]) -> None:

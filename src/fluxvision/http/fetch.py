@@ -13,6 +13,7 @@ import yarl
 
 from fluxvision import __version__
 from fluxvision.errors import InvalidRequest, PayloadTooLarge
+from fluxvision.http.edge import NO_SPACE
 from fluxvision.store.guard import Guard, Refused
 
 DATA_URI = re.compile(r"data:[^,]{0,256};base64,", re.IGNORECASE)
@@ -78,7 +79,9 @@ async def download(text: str, path: Path, param: str, *, guard: Guard, limit: in
         raise _refuse(param, "its host has no public address" if refused else "its host cannot be reached") from None
     except TimeoutError:
         raise _refuse(param, "it did not arrive in time") from None
-    except (aiohttp.ClientError, ValueError, OSError):
+    except (aiohttp.ClientError, ValueError, OSError) as error:
+        if isinstance(error, OSError) and error.errno in NO_SPACE:
+            raise
         raise _refuse(param, "its host did not answer as a web server") from None
     raise _refuse(param, f"it is redirected more than {MAX_REDIRECTS} times")
 

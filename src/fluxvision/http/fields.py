@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fluxvision.errors import InvalidRequest
+from fluxvision.params import BY_NAME
 
 PICTURE = re.compile(r"(image|mask)(?:\[\d{0,4}\])?")
 NAME = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")
@@ -18,6 +19,11 @@ def picture_name(name: str) -> str | None:
     """Return `image` for image, image[] and image[0], `mask` likewise, None for every other name."""
     match = PICTURE.fullmatch(name)
     return match[1] if match else None
+
+
+def known(name: str) -> bool:
+    """Tell whether a part belongs to a public parameter or names the model."""
+    return name.partition("[")[0] in {"model", *BY_NAME}
 
 
 def shown(name: str) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import secrets
 import time
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -14,13 +14,12 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fluxvision.errors import Cancelled, Error, InternalError, InvalidRequest, MethodNotAllowed, NotFound, Unavailable
-from fluxvision.http.edge import RECORD, draining
+from fluxvision.http.edge import NO_SPACE, RECORD, draining
 from fluxvision.http.logs import Record, trace
 from fluxvision.http.metrics import Metrics
 from fluxvision.http.respond import error_body, error_headers
 
 NO_ROUTE = "(none)"
-NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def request_id(milliseconds: int) -> str:
@@ -34,9 +33,10 @@ def request_id(milliseconds: int) -> str:
 class Frame:
     """Wraps the whole application; nothing below it has to know that a request can fail."""
 
-    def __init__(self, app: ASGIApp, log: Any, metrics: Metrics) -> None:
-        """Wrap `app`."""
+    def __init__(self, app: ASGIApp, log: Any, metrics: Metrics, patience: float) -> None:
+        """Wrap `app`; a caller who takes nothing of an answer for `patience` seconds is given up."""
         self._app = app
+        self._patience = patience
         self._log = log
         self._metrics = metrics
 
@@ -53,7 +53,11 @@ class Frame:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 _common_headers(MutableHeaders(scope=message), record, time.perf_counter() - started)
-            await send(message)
+            try:
+                async with asyncio.timeout(self._patience):
+                    await send(message)
+            except TimeoutError:
+                raise Cancelled("The caller stopped reading.") from None
 
         try:
             await self._app(scope, receive, framed)
@@ -115,6 +119,7 @@ async def _answer(send: Send, error: Error, allow: str) -> int:
     body = msgspec.json.encode(error_body(error))
     headers = {**error_headers(error, allow), "content-length": str(len(body))}
     raw = [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": error.status, "headers": raw})
-    await send({"type": "http.response.body", "body": body})
+    with suppress(Cancelled):  # nobody reads it
+        await send({"type": "http.response.start", "status": error.status, "headers": raw})
+        await send({"type": "http.response.body", "body": body})
     return error.status

@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
 
 from fluxvision.errors import InvalidRequest
-from fluxvision.http.body import Form, too_large
+from fluxvision.http.body import Form
 from fluxvision.http.fields import one_image, shown
 
-MAX_BODY = 32 * 1024 * 1024
+MAX_BODY = 64_000_000
+"""The most bytes of any JSON body: it is held in memory, twice while it is decoded. A form goes to the disk."""
+MARGIN = 1_000_000
 MAX_DEPTH = 16
 BOM = b"\xef\xbb\xbf"
 REFERENCE_HELP = "an http(s) URL, a data URI, or an object with image_url"
 
 
+def limit(upload: int) -> tuple[int, str]:
+    """Return the most bytes of a body in which a picture of `upload` bytes fits as base64, and words for the error."""
+    wanted = upload * 4 // 3 + MARGIN
+    advice = "; send a larger picture as multipart/form-data" if wanted > MAX_BODY else ""
+    return min(wanted, MAX_BODY), f" for JSON{advice}"
+
+
 async def read(chunks: AsyncIterator[bytes]) -> Form:
-    """Read the whole body. It is held in memory, hence a limit below that of uploads."""
+    """Read the whole body, which is bounded by whoever makes the chunks."""
     body = bytearray()
     async for chunk in chunks:
         body += chunk
-        if len(body) > MAX_BODY:
-            raise too_large(MAX_BODY)
-    return parse(bytes(body.removeprefix(BOM)))
+    if body.startswith(BOM):
+        del body[: len(BOM)]
+    return await asyncio.to_thread(parse, body)
 
 
-def parse(body: bytes) -> Form:
+def parse(body: bytes | bytearray) -> Form:
     """Return the form of a JSON text; raises `InvalidRequest` for everything that is not one flat object."""
     try:
         value = msgspec.json.decode(body)
@@ -36,8 +46,8 @@ def parse(body: bytes) -> Form:
     if not isinstance(value, dict):
         raise InvalidRequest("The request body must be a JSON object.")
     for name, field in value.items():
-        if not _plain(field, MAX_DEPTH):
-            message = f"{shown(name)} is nested too deeply or holds text that is not Unicode."
+        if not _shallow(field, MAX_DEPTH):
+            message = f"{shown(name)} is nested too deeply."
             raise InvalidRequest(message, param=shown(name))
     pictures: dict[str, Any] = {}
     image = _image(value.pop("image", None), value.pop("images", None))
@@ -80,13 +90,9 @@ def _reference(value: Any, param: str) -> str:
     return value
 
 
-def _plain(value: Any, depth: int) -> bool:
+def _shallow(value: Any, depth: int) -> bool:
     if depth == 0:
         return False
-    if isinstance(value, str):
-        return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
-    if isinstance(value, list):
-        return all(_plain(item, depth - 1) for item in value)
-    if isinstance(value, dict):
-        return all(_plain(key, depth) and _plain(item, depth - 1) for key, item in value.items())
+    if isinstance(value, list | dict):
+        return all(_shallow(item, depth - 1) for item in (value.values() if isinstance(value, dict) else value))
     return True

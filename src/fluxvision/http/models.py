@@ -12,10 +12,11 @@ from starlette.types import Receive, Scope, Send
 from fluxvision.http.edge import Edge
 from fluxvision.http.query import parameters
 from fluxvision.money import CURRENCY, dollars
+from fluxvision.normalize import STRENGTH as STRENGTH  # noqa: PLC0414, for the OpenAPI document
+from fluxvision.normalize import badge
 from fluxvision.params import PARAMS, TRUE, Param
 from fluxvision.rules import Model, Offer, Rule
 
-STRENGTH = ("passthrough", "renamed", "converted", "emulated")
 KINDS = {"integer": "integer", "number": "number", "boolean": "boolean"}
 MODALITIES = {"input": ["image", "text"], "output": ["image"]}
 
@@ -110,11 +111,10 @@ def _offer(offer: Offer) -> dict[str, Any]:
 
 def _badge(rules: tuple[Rule, ...]) -> dict[str, Any]:
     """Return the strongest mode of a parameter's rules, with all their words."""
-    mode = max((rule.mode for rule in rules), key=STRENGTH.index)
     names = [name for rule in rules if (name := getattr(rule, "to", None))]
     notes = [note for rule in rules if (note := getattr(rule, "note", ""))]
     sent = any(getattr(rule, "sent", rule.mode != "emulated") for rule in rules)
-    return {"mode": mode, "upstream_names": names, "sent": sent, "note": " ".join(notes)}
+    return {"mode": badge(rules), "upstream_names": names, "sent": sent, "note": " ".join(notes)}
 
 
 def _json(body: Any) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import BinaryIO, Self
@@ -16,7 +17,7 @@ from multipart import (  # type: ignore[import-untyped]
 
 from fluxvision.errors import InvalidRequest, PayloadTooLarge
 from fluxvision.http.body import Form
-from fluxvision.http.fields import collect, one_image, picture_name, shown
+from fluxvision.http.fields import collect, known, one_image, picture_name, shown
 
 MAX_BOUNDARY = 70
 MAX_PARTS = 200
@@ -27,6 +28,8 @@ MAX_FIELDS = 4_000_000
 MAX_REFERENCE = 8 * 1024
 WRITE_BUFFER = 1024 * 1024
 SCHEMES = (b"http://", b"https://", b"data:")
+FILE = "file"
+"""What stands for a file under a name that no parameter has; its bytes are dropped."""
 
 
 def boundary_of(content_type: str) -> str:
@@ -61,7 +64,7 @@ async def read(content_type: str, chunks: AsyncIterator[bytes], folder: Path) ->
         except MultipartError as error:
             message = f"The multipart body is malformed: {str(error.args[0]).lower()}."
             raise InvalidRequest(message) from None
-    return parts.form()
+    return await asyncio.to_thread(parts.form)  # a data URI in it is read whole
 
 
 class _Parts:
@@ -72,6 +75,7 @@ class _Parts:
         self._name = ""
         self._file: BinaryIO | None = None
         self._text = bytearray()
+        self._dropped = False
         self._pairs: list[tuple[str, str]] = []
         self._room = MAX_FIELDS
         self._pictures: dict[str, Path | str] = {}
@@ -92,7 +96,7 @@ class _Parts:
             self._end()
         elif self._file is not None:
             self._file.write(event)
-        else:
+        elif not self._dropped:
             self._text += event
             self._room -= len(event)
             if len(self._text) > MAX_FIELD or self._room < 0:
@@ -113,6 +117,7 @@ class _Parts:
         if not self._name or "\x00" in self._name:
             raise InvalidRequest("A part of the multipart body has no usable name.")
         picture = picture_name(self._name)
+        self._dropped = picture is None and segment.filename is not None and not known(self._name)
         if picture is None:
             return
         if picture in self._pictures:
@@ -129,7 +134,7 @@ class _Parts:
             self._file = None
             return
         try:
-            self._pairs.append((self._name, self._text.decode()))
+            self._pairs.append((self._name, FILE if self._dropped else self._text.decode()))
         except UnicodeDecodeError:
             message = f"{shown(self._name)} is not text in UTF-8."
             raise InvalidRequest(message, param=shown(self._name)) from None

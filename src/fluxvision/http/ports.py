@@ -30,10 +30,7 @@ class Gateway(Protocol):
         """Return what the job would cost; raises what `run` would raise before it starts."""
 
     async def run(self, job: Job, watch: Watch, folder: Path) -> Delivery:
-        """Do the job; result files lie in `folder`."""
-
-    def preview(self, job: Job, folder: Path) -> Path:
-        """Return a small picture that shows roughly what the result will be."""
+        """Do the job; result files lie in `folder`, and so do the previews that a watch of a stream is told of."""
 
     async def ping(self) -> Mapping[str, bool]:
         """Return which providers are ready."""

@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TextIO
@@ -73,15 +73,17 @@ def build(
 ) -> App:
     """Put the edge together. `pages` are further routes, tried last; log lines go to `stream` (standard error)."""
     workspace = open_workspace(settings.data_dir)
+    keys = Keys(settings.api_keys, secrets.token_bytes(32))
+    settings = settings.covered()
     rows = [*((method, prefix, path, run) for prefix in PREFIXES for method, path, run in API)]
     rows += [(method, "", path, run) for method, path, run in SITE]
     edge = Edge(
         gateway=gateway,
         settings=settings,
         probe=read or _probe(settings),
-        keys=Keys(settings.api_keys, secrets.token_bytes(32)),
+        keys=keys,
         media=MediaStore(workspace.media, settings.media_ttl, workspace.secret),
-        uploads=workspace.uploads,
+        workspace=workspace,
         guard=guard or (OPEN if settings.allow_private_urls else Guard()),
         metrics=Metrics(settings.workers),
         log=logs.logger(settings.log_level, stream),
@@ -92,19 +94,15 @@ def build(
 
     @asynccontextmanager
     async def lifespan(_app: object) -> AsyncIterator[None]:
-        sweeper = asyncio.create_task(_sweep(edge))
-        try:
+        async with AsyncExitStack() as ends:  # each is reached even where another one fails
+            ends.callback(workspace.close)
+            ends.push_async_callback(gateway.aclose)
+            ends.push_async_callback(_end, asyncio.create_task(_sweep(edge)))
             yield
-        finally:
-            sweeper.cancel()
-            with suppress(asyncio.CancelledError):
-                await sweeper
-            await gateway.aclose()
-            workspace.close()
 
     routes = [Route(prefix + path, _Endpoint(edge, run), methods=[method]) for method, prefix, path, run in rows]
     router = Router([*routes, *pages], redirect_slashes=False, lifespan=lifespan)
-    framed = Frame(Gate(router, edge.keys, settings), edge.log, edge.metrics)
+    framed = Frame(Gate(router, edge.keys, settings), edge.log, edge.metrics, settings.upload_timeout)
     return App(_Split(framed, router), edge.running)
 
 
@@ -140,6 +138,16 @@ def _probe(settings: Settings) -> Probe:
 
 
 async def _sweep(edge: Edge) -> None:
+    """Delete what expired, again and again; a sweep that fails is logged, and the next one may work."""
     while True:
-        await asyncio.to_thread(edge.media.sweep, edge.now())
+        try:
+            await asyncio.to_thread(edge.media.sweep, edge.now())
+        except Exception as error:  # noqa: BLE001 - results must not pile up because of one bad moment
+            edge.log.error("sweep", trace=logs.trace(error))  # noqa: TRY400 - its text may hold a path
         await asyncio.sleep(min(SWEEP_SECONDS, edge.settings.media_ttl))
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

@@ -13,7 +13,8 @@ from typing import Any
 
 import msgspec
 
-SLICE = 3 * 256 * 1024
+SLICE = 3 * 64 * 1024
+"""Bytes of a file in one chunk: few enough that a slow line takes one before its caller is given up."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import msgspec
 from starlette.types import Scope, Send
 
-from fluxvision.errors import Error, InternalError
+from fluxvision.errors import Cancelled, Error, InternalError
 from fluxvision.http import respond
 from fluxvision.http.edge import Edge, draining
 from fluxvision.http.logs import trace
@@ -21,6 +23,7 @@ from fluxvision.imaging import sniff
 from fluxvision.types import Delivery, Job, Watch
 
 KEEP_ALIVE = 10.0
+LAST_WORD = 0.5
 END = {"type": "http.response.body", "body": b""}
 PARTIAL = "image_edit.partial_image"
 COMPLETED = "image_edit.completed"
@@ -40,45 +43,74 @@ USAGE = {
 }
 
 
-class Progress:
-    """The newest `done/total`, set from any thread, waited for in the loop."""
+class News:
+    """The previews that are not sent yet and the newest `done/total`; set from any thread, waited for in the loop."""
 
     def __init__(self) -> None:
         """Belong to the running loop."""
         self._loop = asyncio.get_running_loop()
+        self._previews: deque[Path] = deque()
+        self._text = ""
+        self._told = ""
+        self._shown = 0
         self.changed = asyncio.Event()
-        self.text = ""
 
-    def __call__(self, done: int, total: int) -> None:
+    def progress(self, done: int, total: int) -> None:
         """Note how far the work is."""
-        self.text = f"progress {done}/{total}"
+        self._text = f"progress {done}/{total}"
+        self._tell()
+
+    def preview(self, path: Path) -> None:
+        """Note a preview, which stays where it is as long as the job's folder does."""
+        self._previews.append(path)
+        self._tell()
+
+    async def send(self, edge: Edge, send: Send) -> None:
+        """Send what is new, previews in their order."""
+        self.changed.clear()
+        while self._previews:
+            await _send(send, _partial(edge, self._previews.popleft(), self._shown))
+            self._shown += 1
+        text = self._text
+        if text != self._told:
+            self._told = text
+            await _comment(send, text)
+
+    def _tell(self) -> None:
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(self.changed.set)
 
 
-async def answer(edge: Edge, scope: Scope, send: Send, job: Job, work: Path) -> None:
-    """Run the job and tell it as it goes; an error after the first byte becomes an event."""
-    progress = Progress()
-    task = asyncio.ensure_future(perform(edge, scope, job, Watch(progress=progress), work))
+async def answer(edge: Edge, scope: Scope, send: Send, job: Job, work: Path, *, leave: Callable[[], None]) -> None:
+    """Run the job and tell it as it goes; an error after the first byte becomes an event.
+
+    `leave` is called when only the result is left to send.
+    """
+    news = News()
+    watch = Watch(progress=news.progress, preview=news.preview if job.values.get("partial_images") else None)
+    task = asyncio.ensure_future(perform(edge, scope, job, watch, work))
+    task.add_done_callback(lambda _task: leave())
     try:
         await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
         await _comment(send, "started")
-        if job.values.get("partial_images"):
-            await _send(send, await _preview(edge, job, work))
         while not task.done():
-            await _wait(task, progress.changed)
-            if progress.changed.is_set():
-                progress.changed.clear()
-                await _comment(send, progress.text)
+            await _wait(task, news.changed)
+            if news.changed.is_set():
+                await news.send(edge, send)
             elif not task.done():
                 await _comment(send, "keep-alive")
         delivery = task.result()
+        await news.send(edge, send)  # what came in the same turn as the end
         for number in range(len(delivery.pictures)):
             await _send(send, _completed(edge, scope, delivery, number))
     except asyncio.CancelledError:
         if edge.running.draining:
-            await _send(send, _failed(draining()))
-            await send(END)
+            with suppress(TimeoutError):  # a caller that does not read holds up no end
+                async with asyncio.timeout(LAST_WORD):
+                    await _send(send, _failed(draining()))
+                    await send(END)
+        raise
+    except Cancelled:  # nobody reads any more
         raise
     except Exception as error:  # noqa: BLE001 - the status line is sent, only an event can tell
         if not isinstance(error, Error):
@@ -101,8 +133,7 @@ async def _wait(task: asyncio.Future[Delivery], changed: asyncio.Event) -> None:
         news.cancel()
 
 
-async def _preview(edge: Edge, job: Job, work: Path) -> Body:
-    path = await asyncio.to_thread(edge.gateway.preview, job, work)
+def _partial(edge: Edge, path: Path, number: int) -> Body:
     with path.open("rb") as file:
         found = sniff(file.read(HEAD))
     event = {
@@ -112,7 +143,7 @@ async def _preview(edge: Edge, job: Job, work: Path) -> Body:
         "created_at": int(edge.now()),
         "size": "auto",
         "output_format": found.name if found else "png",
-        "partial_image_index": 0,
+        "partial_image_index": number,
     }
     return _event(PARTIAL, event)
 

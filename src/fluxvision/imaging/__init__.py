@@ -1,12 +1,13 @@
 """Pictures in and out: bytes to upright pixels and back, with everything a picture says of itself."""
 
-from fluxvision.imaging.decode import Pixels, decode, decode_mask
-from fluxvision.imaging.encode import check, encode, open_raster
-from fluxvision.imaging.fitting import fitted
+from fluxvision.imaging.decode import Pixels, check_mask, decode, decode_mask
+from fluxvision.imaging.encode import check, encode
+from fluxvision.imaging.fitting import fitted, inner_size
 from fluxvision.imaging.formats import FORMATS, Format, find, sniff
 from fluxvision.imaging.limits import Limits
 from fluxvision.imaging.preview import describe, preview
 from fluxvision.imaging.probe import probe
+from fluxvision.imaging.raster import open_raster, raster
 
 __all__ = [
     "FORMATS",
@@ -14,14 +15,17 @@ __all__ = [
     "Limits",
     "Pixels",
     "check",
+    "check_mask",
     "decode",
     "decode_mask",
     "describe",
     "encode",
     "find",
     "fitted",
+    "inner_size",
     "open_raster",
     "preview",
     "probe",
+    "raster",
     "sniff",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -9,32 +10,60 @@ from numpy.typing import NDArray
 
 Samples: TypeAlias = NDArray[np.unsignedinteger[Any]]
 """Pixels as files have them: uint8 or uint16."""
-Floats = NDArray[np.float32]
+Floats: TypeAlias = NDArray[np.float32]
+Flags: TypeAlias = NDArray[np.bool_]
 
-_STRIP = 64
+_DOWN, _ACROSS = 128, 1024
+"""Rows and columns that are worked on at once in floating point, both even."""
 
 
-def extended(colour: Samples, alpha: Samples) -> Samples:
-    """Return colour (H, W, C) with new values where alpha (H, W) is 0, taken from the nearest visible pixels.
+def extend(colour: Samples, alpha: Samples) -> None:
+    """Give colour (H, W, C), in place, new values where alpha (H, W) is 0, taken from the nearest visible pixels.
 
-    Visible pixels keep their values. A picture with nothing or everything visible is returned as it is.
+    Visible pixels keep their values, and so does a picture with nothing or everything visible. At its peak this needs
+    half as much memory as `colour` has.
     """
-    hidden = alpha == 0
-    if not hidden.any() or hidden.all():
-        return colour
-    coarse = _filled(*_halved(colour, alpha))
-    result = colour.copy()
-    for top in range(0, colour.shape[0], _STRIP):
-        rows = slice(top, min(top + _STRIP, colour.shape[0]))
-        if hidden[rows].any():
-            fresh = _enlarged(coarse, rows, colour.shape[1])
-            fresh += 0.5
-            np.copyto(result[rows], fresh.astype(colour.dtype), where=hidden[rows, :, None])
-    return result
+    if alpha.any() and not alpha.all():
+        _fill(colour, alpha)
 
 
-def _halved(colour: Samples | Floats, weight: Samples | Floats) -> tuple[Floats, Floats]:
-    """Return the weighted mean colour of 2 x 2 blocks and the sum of their weights."""
+def _fill(colour: Samples, weight: Samples | Flags) -> None:
+    """Give every pixel of weight 0 the colour of the next coarser level, which is filled before."""
+    if weight.all():
+        return
+    coarse, visible = _halved(colour, weight)
+    # Equal weights from here on: a coarser block is the mean of what is visible in it, however faint that is.
+    _fill(coarse, visible)
+    for rows, columns in _blocks(*weight.shape):
+        hidden = weight[rows, columns] == 0
+        if hidden.any():
+            fresh = _rounded(_enlarged(coarse, rows, columns), colour)
+            np.copyto(colour[rows, columns], fresh, where=hidden[..., None])
+
+
+def _blocks(height: int, width: int) -> Iterator[tuple[slice, slice]]:
+    """Yield rows and columns that together cover the picture; every block begins at an even place."""
+    for top in range(0, height, _DOWN):
+        for left in range(0, width, _ACROSS):
+            yield slice(top, min(top + _DOWN, height)), slice(left, min(left + _ACROSS, width))
+
+
+def _halved(colour: Samples, weight: Samples | Flags) -> tuple[Samples, Flags]:
+    """Return the weighted mean colour of 2 x 2 blocks and whether any weight is in them."""
+    height, width = weight.shape
+    size = ((height + 1) // 2, (width + 1) // 2)
+    means, visible = np.zeros((*size, colour.shape[2]), colour.dtype), np.zeros(size, np.bool_)
+    for rows, columns in _blocks(height, width):
+        total, mass = _sums(colour[rows, columns], weight[rows, columns])
+        half = slice(rows.start // 2, (rows.stop + 1) // 2), slice(columns.start // 2, (columns.stop + 1) // 2)
+        visible[half] = mass > 0
+        total /= np.maximum(mass, np.finfo(np.float32).tiny)[..., None]
+        means[half] = _rounded(total, colour)
+    return means, visible
+
+
+def _sums(colour: Samples, weight: Samples | Flags) -> tuple[Floats, Floats]:
+    """Return the weighted sum of colours and the sum of weights in every 2 x 2 block."""
     height, width = weight.shape
     size = ((height + 1) // 2, (width + 1) // 2)
     total, mass = np.zeros((*size, colour.shape[2]), np.float32), np.zeros(size, np.float32)
@@ -44,26 +73,23 @@ def _halved(colour: Samples | Floats, weight: Samples | Floats) -> tuple[Floats,
             rows, columns = part.shape
             mass[:rows, :columns] += part
             total[:rows, :columns] += colour[down::2, across::2] * part[..., None]
-    total /= np.maximum(mass, np.finfo(np.float32).tiny)[..., None]
     return total, mass
 
 
-def _filled(colour: Floats, weight: Floats) -> Floats:
-    """Return colour with every block of weight 0 taken from the next coarser level."""
-    hidden = weight == 0
-    if hidden.any():
-        # Equal weights: a coarser block is the mean of what is visible in it, however faint that is.
-        coarse = _filled(*_halved(colour, (~hidden).astype(np.float32)))
-        np.copyto(colour, _enlarged(coarse, slice(0, colour.shape[0]), colour.shape[1]), where=hidden[..., None])
-    return colour
+def _rounded(values: Floats, like: Samples) -> Samples:
+    """Return values from 0 up as the nearest samples of the other's type."""
+    values += 0.5
+    return values.astype(like.dtype)
 
 
-def _enlarged(coarse: Floats, rows: slice, width: int) -> Floats:
-    """Return the given rows of a coarse level at twice its size, between pixels by linear interpolation."""
+def _enlarged(coarse: Samples, rows: slice, columns: slice) -> Floats:
+    """Return a part of a coarse level at twice its size, between pixels by linear interpolation."""
     down, share_down = _neighbours(np.arange(rows.start, rows.stop), coarse.shape[0])
-    across, share_across = _neighbours(np.arange(width), coarse.shape[1])
-    tall = coarse[down[0]] * (1 - share_down)[:, None, None] + coarse[down[1]] * share_down[:, None, None]
-    mixed = tall[:, across[0]] * (1 - share_across)[:, None] + tall[:, across[1]] * share_across[:, None]
+    across, share_across = _neighbours(np.arange(columns.start, columns.stop), coarse.shape[1])
+    near = coarse[:, across[0][0] : across[1][-1] + 1]
+    first, second = across[0] - across[0][0], across[1] - across[0][0]
+    tall = near[down[0]] * (1 - share_down)[:, None, None] + near[down[1]] * share_down[:, None, None]
+    mixed = tall[:, first] * (1 - share_across)[:, None] + tall[:, second] * share_across[:, None]
     return mixed.astype(np.float32, copy=False)
 
 

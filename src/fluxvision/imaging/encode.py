@@ -11,14 +11,11 @@ from pyvips.enums import ForeignKeep
 from fluxvision.errors import InternalError, InvalidRequest
 from fluxvision.imaging import exif, formats, iptc, loading, profile, tiff
 from fluxvision.imaging.formats import Format
-from fluxvision.imaging.limits import Limits
-from fluxvision.imaging.probe import probe
+from fluxvision.imaging.raster import INTERPRETATION, finished, open_raster, upright
 from fluxvision.imaging.reading import readable
-from fluxvision.imaging.vips import translated
-from fluxvision.types import Metadata, Raster
+from fluxvision.imaging.writing import writing
+from fluxvision.types import Metadata, Raster, Watch
 
-_INTERPRETATION = {(1, 8): "b-w", (3, 8): "srgb", (1, 16): "grey16", (3, 16): "rgb16"}
-_FORMAT = {8: "uchar", 16: "ushort"}
 _DEEP = 16
 _WHITE = 65535
 _ICC = "icc-profile-data"
@@ -27,7 +24,6 @@ _BIG = 2_000_000_000  # bytes of pixels from which 32-bit offsets of a TIFF file
 _SAMPLED = 90  # JPEG qualities from here on keep colour at full resolution
 _OPTIMISED = 16_000_000  # the most pixels of a JPEG whose tables are optimised
 _MAX_SEGMENT = 65_000  # bytes that fit into one JPEG segment, with its header
-_DELIVERED = Limits(bytes=4_000_000_000, pixels=2_000_000_000, frames=1000)
 
 
 def check(format: str, width: int, height: int, param: str = "output_format") -> None:  # noqa: A002, the public word
@@ -50,21 +46,6 @@ def check(format: str, width: int, height: int, param: str = "output_format") ->
         raise InvalidRequest(message, param=param)
 
 
-def open_raster(raster: Raster) -> pyvips.Image:
-    """Open a raw file as an image whose rows are read once, top to bottom; raises InternalError."""
-    colours = raster.bands - (raster.bands in {2, 4})
-    with translated(InternalError("The finished pixels could not be read back.")):
-        return pyvips.Image.rawload(
-            str(raster.path),
-            raster.width,
-            raster.height,
-            raster.bands,
-            format=_FORMAT[raster.bits],
-            interpretation=_INTERPRETATION[colours, raster.bits],
-            access="sequential",
-        )
-
-
 def encode(
     picture: Raster | Path,
     target: Path,
@@ -73,46 +54,57 @@ def encode(
     quality: int | None,
     metadata: Metadata,
     strip: bool,
+    watch: Watch | None = None,
 ) -> None:
     """Write a picture to `target` in one pass; PNG, JPEG and TIFF need no more memory for a taller raster.
 
     `quality` is 0 to 100, None for the format's default; lossless formats have no use for it. `metadata` is what the
     file will say of itself, `strip` leaves only its profile and resolution. A file's own profile, if `picture` is a
-    file, goes before that of `metadata`; a profile that does not fit the pixels is left out. Raises InternalError, or
-    InvalidRequest where `picture` is a damaged file; `target` is gone after either.
+    file, goes before that of `metadata`; a profile that does not fit the pixels is left out.
+
+    Raises InternalError, InvalidRequest where `picture` is a damaged file, Unavailable where the disk is full, and
+    Cancelled when the watch says so before or after the work; `target` is gone after each.
     """
     row = formats.find(format)
-    image, own = (open_raster(picture), None) if isinstance(picture, Raster) else _opened(picture)
-    described = _fitted(_described(image, metadata, own), row)
-    labelled = _labelled(described, row, metadata, strip=strip)
     try:
-        save = getattr(labelled, str(row.saver))
-        save(str(target), keep=_keep(row, metadata, strip=strip), **_options(labelled, row, quality))
-        if row.name == "tiff" and not strip:
-            tiff.add(target, metadata.exif, metadata.iptc)
+        with writing(target, watch):
+            _write(picture, target, row, quality, metadata, strip=strip)
     except (pyvips.Error, OSError) as cause:
-        target.unlink(missing_ok=True)
         if isinstance(picture, Path):
             _read_through(picture)
         message = f"The result could not be written as {row.label}."
         raise InternalError(message) from cause
 
 
+def _write(
+    picture: Raster | Path,
+    target: Path,
+    row: Format,
+    quality: int | None,
+    metadata: Metadata,
+    *,
+    strip: bool,
+) -> None:
+    image, own = (open_raster(picture), None) if isinstance(picture, Raster) else _opened(picture)
+    described = _fitted(_described(image, metadata, own), row)
+    labelled = _labelled(described, row, metadata, strip=strip)
+    save = getattr(labelled, str(row.saver))
+    save(str(target), keep=_keep(row, metadata, strip=strip), **_options(labelled, row, quality))
+    if row.name == "tiff" and not strip:
+        tiff.add(target, metadata.exif, metadata.iptc)
+
+
 def _opened(path: Path) -> tuple[pyvips.Image, bytes | None]:
     """Return a file's upright pixels and its own profile."""
-    source = probe(path, _DELIVERED)
-    row = formats.find(source.format)
-    with readable(row, "image"):
-        image = loading.working(loading.opened(path, row), source)
-        own = image.get(_ICC) if image.get_typeof(_ICC) else None
-        if source.orientation != 1:
-            image = image.copy_memory().autorot()
-    return image, own
+    source = finished(path)
+    with readable(formats.find(source.format), "image"):
+        image = upright(source)
+        return image, image.get(_ICC) if image.get_typeof(_ICC) else None
 
 
 def _read_through(path: Path) -> None:
     """Raise InvalidRequest where a file's pixels cannot be read to the end."""
-    row = formats.find(probe(path, _DELIVERED).format)
+    row = formats.find(finished(path).format)
     with readable(row, "image"):
         loading.opened(path, row).avg()
 
@@ -136,7 +128,7 @@ def _fitted(image: pyvips.Image, row: Format) -> pyvips.Image:
     if not row.profile and image.get_typeof(_ICC):
         image = image.icc_transform("srgb", embedded=True, depth=16 if image.format == "ushort" else 8)
     if image.format == "ushort" and row.bits < _DEEP:
-        interpretation = _INTERPRETATION[image.bands - image.hasalpha(), 8]
+        interpretation = INTERPRETATION[image.bands - image.hasalpha(), 8]
         if row.bits == 8:  # noqa: PLR2004
             image = (image * (255 / _WHITE) + 0.5).cast("uchar").copy(interpretation=interpretation)
         else:

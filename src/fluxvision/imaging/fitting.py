@@ -8,18 +8,21 @@ from pathlib import Path
 import pyvips
 
 from fluxvision.errors import InternalError
-from fluxvision.imaging.encode import open_raster
+from fluxvision.imaging.raster import open_raster
 from fluxvision.imaging.vips import translated
-from fluxvision.types import Fit, Raster
+from fluxvision.imaging.writing import writing
+from fluxvision.types import Fit, Raster, Watch
 
 
-def fitted(raster: Raster, fit: Fit, target: Path) -> Raster:
+def fitted(raster: Raster, fit: Fit, target: Path, watch: Watch | None = None) -> Raster:
     """Write the raster, fitted, as another raw file. Reduction and enlargement are Lanczos, alpha-aware.
 
     `cover` crops around the centre; `pad` surrounds with transparency, which a format without alpha shows as white.
-    Raises `InternalError`.
+
+    Raises `InternalError`, `Unavailable` where the disk is full, and `Cancelled` when the watch says so before or
+    after the work; `target` is gone after each.
     """
-    with translated(InternalError("The finished pixels could not be fitted.")):
+    with translated(InternalError("The finished pixels could not be fitted.")), writing(target, watch):
         image = open_raster(raster)
         peak = 255 if raster.bits == 8 else 65535  # noqa: PLR2004
         inner_width, inner_height = inner_size(raster.width, raster.height, fit)

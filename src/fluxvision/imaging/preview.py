@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from fluxvision.imaging import formats, loading, metadata
+from fluxvision.imaging.raster import upright
 from fluxvision.imaging.reading import readable
+from fluxvision.imaging.writing import writing
 from fluxvision.types import Metadata, Raster, Source
 
 
@@ -17,17 +19,16 @@ def describe(source: Source, param: str = "image") -> Metadata:
 
 
 def preview(source: Source, width: int, height: int, target: Path, param: str = "image") -> Raster:
-    """Write a plainly resampled picture of about `width` × `height` as a raw file; raises InvalidRequest.
+    """Write a plainly resampled picture of about `width` × `height` as a raw file.
 
+    Raises InvalidRequest for a damaged file and Unavailable for missing room; `target` is gone after either.
     8 bits per sample; the result is in the picture's own colours.
     """
     row = formats.find(source.format)
-    with readable(row, param):
-        image = loading.working(loading.opened(source.path, row), source)
-        if source.orientation != 1:
-            image = image.copy_memory().autorot()
+    with readable(row, param), writing(target):
+        image = upright(source)
         image = image.thumbnail_image(width, height=height, size="force")
         if image.format == "ushort":
-            image = (image / 257 + 0.5).cast("uchar")  # noqa: PLR2004
+            image = (image / 257 + 0.5).cast("uchar")
         image.cast("uchar").rawsave(str(target))
     return Raster(target, width, height, image.bands, 8)

@@ -14,6 +14,10 @@ class Provider(Protocol):
 
     parallel: int
 
+    def check(self, call: Call) -> None:
+        """Refuse, before anything waits or is paid, what `run` would refuse; raises `InvalidRequest`."""
+        ...
+
     async def run(self, call: Call, watch: Watch, folder: Path) -> Outcome:
         """Make one picture; files are written into `folder` only. Raises a `fluxvision.errors.Error`."""
         ...

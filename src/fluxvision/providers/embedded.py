@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,8 +13,8 @@ from fluxvision import engine, imaging
 from fluxvision.config import Settings
 from fluxvision.engine import BACKENDS
 from fluxvision.engine.deblock import deblock
-from fluxvision.engine.measure import measure
-from fluxvision.errors import Cancelled, InvalidRequest, Unavailable
+from fluxvision.errors import InvalidRequest, Unavailable
+from fluxvision.machine import cores
 from fluxvision.types import Call, Outcome, Raster, Source, Watch
 from fluxvision.workers import in_thread
 
@@ -30,7 +29,7 @@ class Provider:
 
     def __init__(self, threads: int = 0, workers: int = 1) -> None:
         """Use `threads` per picture (0: the machine's cores divided among the workers)."""
-        self._threads = threads or max(1, (os.cpu_count() or 1) // workers)
+        self._threads = threads or max(1, cores() // workers)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="embedded")
 
     @classmethod
@@ -45,9 +44,13 @@ class Provider:
         """
         return await in_thread(self._pool, watch, lambda: self._run(call, watch, folder))
 
+    def check(self, call: Call) -> None:
+        """Refuse an engine that does not exist or whose weights are missing."""
+        choose(call.body.get("backend"), call.image)
+
     async def ping(self) -> bool:
-        """Return whether the networks can be loaded."""
-        return any(row.installed for row in BACKENDS)
+        """Return whether the default engine's weights are here."""
+        return BACKENDS[0].present
 
     async def aclose(self) -> None:
         """End the threads."""
@@ -71,7 +74,7 @@ class Provider:
             alpha=pixels.alpha,
             mask=mask,
             creativity=float(call.body["creativity"]),
-            seed=call.seed or 0,
+            seed=int(call.body.get("seed", 0)),
             backend=row.name,
             threads=self._threads,
             watch=watch,
@@ -81,10 +84,6 @@ class Provider:
         try:
             with raster.path.open("wb") as file:
                 result = engine.enlarge(request, lambda strip: strip.tofile(file))
-            enlarged = time.perf_counter()
-            fidelity = measure(raster, pixels.color, result)
-            if watch.cancel.is_set():
-                raise Cancelled("The work was cancelled.")
         except OSError as error:
             raster.path.unlink(missing_ok=True)
             if error.errno in {errno.ENOSPC, errno.EDQUOT}:
@@ -93,11 +92,7 @@ class Provider:
         except BaseException:
             raster.path.unlink(missing_ok=True)
             raise
-        timings = {
-            "decode": decoded - started,
-            "enlarge": enlarged - decoded,
-            "measure": time.perf_counter() - enlarged,
-        }
+        timings = {"decode": decoded - started, "enlarge": time.perf_counter() - decoded}
         details: dict[str, Any] = {
             "engine": row.name,
             "networks": row.title,
@@ -105,17 +100,17 @@ class Provider:
             "deblocked": color is not pixels.color,
             "tiles": len(result.rows.spans) * len(result.columns.spans),
         }
-        return Outcome(raster, seed=request.seed, fidelity=fidelity, details=details, timings=timings)
+        return Outcome(raster, request.seed, seam_ratio=result.seam_ratio, details=details, timings=timings)
 
 
 def choose(wanted: str | None, source: Source) -> engine.Backend:
     """Return the row of the engine asked for, else the one that fits the picture's measured compression.
 
-    Raises `Unavailable` naming the extra to install when the wanted engine's weights are missing.
+    Raises `InvalidRequest` naming the extra to install when the wanted engine's weights are missing.
     """
     rows = {row.name: row for row in BACKENDS}
     if wanted is None:
-        damaged = source.jpeg_quality is not None and source.jpeg_quality < RESTORE_BELOW
+        damaged = (source.jpeg_quality or 100) < RESTORE_BELOW
         return rows["restore"] if damaged and rows["restore"].installed else rows["span"]
     row = rows.get(wanted)
     if row is None:

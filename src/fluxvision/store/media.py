@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fluxvision.errors import NotFound
+from fluxvision.store.folders import make_private
 
 EXTENSIONS: Mapping[str, str] = {
     "image/png": "png",
@@ -31,7 +32,7 @@ class MediaStore:
 
     def __init__(self, folder: Path, ttl: float, secret: bytes) -> None:
         """Use `folder`, which is made where it does not exist and belongs to this store alone."""
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private(folder)
         self.folder = folder
         self.ttl = ttl
         self._secret = secret
@@ -40,6 +41,7 @@ class MediaStore:
         """Move a finished file into the store, in one step, and return its id."""
         name = f"{secrets.token_urlsafe(24)}.{EXTENSIONS[mime]}"
         os.utime(path, (now, now))
+        make_private(self.folder)  # it may have been cleaned away since
         path.replace(self.folder / name)
         return name
 
@@ -66,17 +68,10 @@ class MediaStore:
 
     def sweep(self, now: float) -> int:
         """Delete every file whose time is over; return how many there were."""
-        return self._delete(now - self.ttl)
-
-    def purge(self) -> int:
-        """Delete every file; return how many there were."""
-        return self._delete(float("inf"))
-
-    def _delete(self, until: float) -> int:
         count = 0
-        for path in self.folder.iterdir():
+        for path in self.folder.iterdir() if self.folder.is_dir() else ():
             try:
-                if path.stat().st_mtime <= until:
+                if path.stat().st_mtime <= now - self.ttl:
                     path.unlink()
                     count += 1
             except FileNotFoundError:  # another process swept it

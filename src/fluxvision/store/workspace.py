@@ -8,66 +8,113 @@ import secrets
 import shutil
 import stat
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from fluxvision.config import ConfigError
+from fluxvision.store.folders import make_private
 
 SECRET_BYTES = 32
+SOMEBODY_ELSE = "the temporary data folder belongs to somebody else; set data_dir"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Workspace:
-    """An opened data folder. `uploads` belongs to this process alone for as long as `lock` is open."""
+    """An opened data folder. `run` belongs to this process alone for as long as `lock` is open.
 
+    `media` lies inside `run` where no folder is configured: links end with such a server, and so do their files.
+    """
+
+    root: Path
+    temporary: bool
     media: Path
-    uploads: Path
+    run: Path
     secret: bytes
     lock: int
+    hold: int
+
+    def folder(self, name: str) -> Path:
+        """Make the folder of one request; whatever was cleaned away above it is made anew."""
+        path = self.run / name
+        try:
+            path.mkdir(mode=0o700)
+        except FileNotFoundError:
+            self._restore()
+            path.mkdir(mode=0o700)
+        return path
 
     def close(self) -> None:
-        """Remove the uploads folder and release it."""
-        shutil.rmtree(self.uploads, ignore_errors=True)
+        """Remove this process's own folder and release it."""
+        shutil.rmtree(self.run, ignore_errors=True)
         os.close(self.lock)
+        os.close(self.hold)
+
+    def _restore(self) -> None:
+        hold = _open_root(self.root, temporary=self.temporary)
+        os.close(self.hold)
+        self.hold = hold
+        with _door(self.run.parent):
+            self.run.mkdir(mode=0o700, exist_ok=True)
+            lock = _locked(self.run)
+        os.close(self.lock)
+        self.lock = lock
 
 
 def open_workspace(data_dir: str) -> Workspace:
     """Open the data folder, or a private folder under the system's temporary one where `data_dir` is empty.
 
-    Uploads that a crashed process left behind are removed; those of living processes stay. The secret lasts as long
-    as a configured folder does, so that links survive a restart. Raises `ConfigError` for a folder that cannot be used.
+    What crashed processes left behind is removed; what belongs to living ones stays. The secret lasts as long as a
+    configured folder does, so that links survive a restart. Raises `ConfigError` for a folder that cannot be used.
     """
     root = (
         Path(data_dir).expanduser().absolute() if data_dir else Path(tempfile.gettempdir(), f"fluxvision-{os.getuid()}")
     )
     try:
-        root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        facts = root.lstat()
-        if not data_dir and (facts.st_uid != os.getuid() or stat.S_IMODE(facts.st_mode) & 0o077 or root.is_symlink()):
-            raise ConfigError("the temporary data folder belongs to somebody else; set data_dir", param="data_dir")
-        runs = root / "uploads"
-        runs.mkdir(exist_ok=True, mode=0o700)
-        uploads, lock = _open_run(runs)
+        hold = _open_root(root, temporary=not data_dir)
+        with _door(root / "uploads") as runs:
+            for run in runs.glob("run-*"):
+                _remove_if_dead(run)
+            run = Path(tempfile.mkdtemp(prefix="run-", dir=runs))
+            lock = _locked(run)
         secret = _secret(root / "media.key") if data_dir else secrets.token_bytes(SECRET_BYTES)
     except OSError as error:
         message = f"data_dir: the folder cannot be used ({error.strerror})"
         raise ConfigError(message, param="data_dir") from None
-    return Workspace(media=root / "media", uploads=uploads, secret=secret, lock=lock)
+    media = root / "media" if data_dir else run / "media"
+    return Workspace(root, not data_dir, media, run, secret, lock, hold)
 
 
-def _open_run(runs: Path) -> tuple[Path, int]:
-    """Sweep, make a folder and lock it, while no other process does the same."""
+def _open_root(root: Path, *, temporary: bool) -> int:
+    """Make the root and hold it open, locked as shared: systemd-tmpfiles does not clean below a folder with a lock."""
+    make_private(root)
+    facts = root.lstat()
+    foreign = facts.st_uid != os.getuid() or stat.S_IMODE(facts.st_mode) & 0o077 or root.is_symlink()
+    if temporary and foreign:
+        raise ConfigError(SOMEBODY_ELSE, param="data_dir")
+    hold = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    if temporary:
+        fcntl.flock(hold, fcntl.LOCK_SH)
+    return hold
+
+
+@contextmanager
+def _door(runs: Path) -> Iterator[Path]:
+    """Yield the folder of all processes, while no other process looks for dead ones in it."""
+    make_private(runs)
     door = _lock_file(runs / "lock")
     try:
         fcntl.flock(door, fcntl.LOCK_EX)
-        for run in runs.glob("run-*"):
-            _remove_if_dead(run)
-        uploads = Path(tempfile.mkdtemp(prefix="run-", dir=runs))
-        lock = _lock_file(uploads / "lock")
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield runs
     finally:
         os.close(door)
-    return uploads, lock
+
+
+def _locked(run: Path) -> int:
+    lock = _lock_file(run / "lock")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
 
 
 def _remove_if_dead(run: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 
-from fluxvision.accounts.keys import Keys
+from fluxvision.accounts.keys import Keys, entry
 from fluxvision.errors import AuthenticationFailed
 
 PEPPER = b"p" * 32
@@ -47,3 +49,22 @@ def test_keys_are_not_kept():
     kept = repr(vars(KEYS))
     assert "sk-one" not in kept
     assert Keys(["sk-one"], b"q" * 32)._digests[0] != KEYS._digests[0]
+
+
+def test_an_entry_may_be_the_hash_of_a_key():
+    """An entry sha256:HEX lets the key in, in either case of its digits, and never the entry itself."""
+    written = entry("sk-one")
+    assert written == "sha256:" + hashlib.sha256(b"sk-one").hexdigest()
+    for given in (written, "sha256:" + written.removeprefix("sha256:").upper()):
+        keys = Keys([given, "sk-two"], PEPPER)
+        assert keys.check(b"Bearer sk-one") == KEYS.check(b"Bearer sk-one")
+        assert keys.check(b"Bearer sk-two")
+        with pytest.raises(AuthenticationFailed):
+            keys.check(b"Bearer " + given.encode())
+
+
+@pytest.mark.parametrize("key", ["", " ", "a b", "a\tb", "a\n", "\x00", "k" * 513])
+def test_what_no_header_can_carry_has_no_entry(key):
+    """A text with spaces or control characters, an empty and a huge one are no keys."""
+    with pytest.raises(ValueError, match=r"(?s).*"):
+        entry(key)

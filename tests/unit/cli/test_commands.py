@@ -1,8 +1,10 @@
 """The other commands, and what all commands share."""
 
+import hashlib
+import io
 import json
 import os
-import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -120,8 +122,7 @@ def test_serve(line):
     assert line("serve", "--port", "0", "--workers", "3", "--allow-unauthenticated", "--data-dir", "data") == 0
     [settings] = line.served
     assert (settings.workers, settings.allow_unauthenticated, settings.data_dir) == (3, True, "data")
-    assert settings.port > 0
-    assert f"http://127.0.0.1:{settings.port}/openai/v1" in line.err
+    assert "http://127.0.0.1:8123/openai/v1" in line.err
     assert "none; everybody who reaches this address may call" in line.err
 
 
@@ -129,21 +130,38 @@ def test_serve_tells_the_public_address_and_the_keys(folder, monkeypatch):
     """The base URL is the public one where it is known; keys are counted, never shown."""
     assert folder
     monkeypatch.setenv("FLUXVISION_API_KEYS", "secret")
-    text = serve.banner(load(flags={"host": "::1", "public_url": "https://pictures.example/"}))
+    text = serve.banner(load(flags={"host": "::1", "public_url": "https://pictures.example/"}), 8000)
     assert "http://[::1]:8000" in text
     assert "https://pictures.example/openai/v1" in text
     assert "1 configured" in text
     assert "secret" not in text
 
 
-def test_a_port_that_is_taken(line):
-    """A port that somebody listens on is told in a sentence before anything starts."""
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        other.listen()
-        assert line("serve", "--port", other.getsockname()[1]) == 2
-    assert "choose another --port" in line.err
-    assert not line.served
+def test_config_hash(line, monkeypatch):
+    """A key on standard input becomes the entry for the configuration, and nothing else is printed."""
+    monkeypatch.setattr(sys, "stdin", io.StringIO("sk-one\n"))
+    assert line("config", "hash") == 0
+    assert line.out == "sha256:" + hashlib.sha256(b"sk-one").hexdigest() + "\n"
+
+
+def test_config_hash_refuses_what_is_no_key(line, monkeypatch):
+    """An empty input and a text with spaces end with 2."""
+    for text in ("", "two words\n"):
+        monkeypatch.setattr(sys, "stdin", io.StringIO(text))
+        assert line("config", "hash") == 2
+        assert "one word" in line.err
+
+
+def test_config_hash_makes_keys(line):
+    """--new prints another key each time, with its entry."""
+    found = []
+    for _ in range(2):
+        assert line("config", "hash", "--new") == 0
+        found.append(dict(said.split() for said in line.out.splitlines()))
+    assert found[0]["key"] != found[1]["key"]
+    for made in found:
+        assert made["entry"] == "sha256:" + hashlib.sha256(made["key"].encode()).hexdigest()
+        assert len(made["key"]) >= 43
 
 
 def test_debug_shows_where(line, picture):

@@ -4,21 +4,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from skimage import color
+from PIL import Image
+from skimage import color, data
 
-from fluxvision.engine.grid import axis
 from fluxvision.engine.measure import CAP, ciede2000, lab, measure
-from fluxvision.engine.pipeline import Result
 from fluxvision.types import Raster
 
 
-def measured(tmp_path: Path, fine, source):
+def measured(tmp_path: Path, fine, source, **rest):
     path = tmp_path / "fine.raw"
     fine.tofile(path)
     height, width, bands = fine.shape
-    lines = [axis(a, b, tile=64, halo=4, overlap=1) for a, b in zip(source.shape, fine.shape, strict=False)][:2]
-    raster = Raster(path, width, height, bands, fine.dtype.itemsize * 8)
-    return measure(raster, source, Result(*lines, seam_ratio=1.0))
+    return measure(Raster(path, width, height, bands, fine.dtype.itemsize * 8), source, seam_ratio=1.0, **rest)
 
 
 def test_repeated_pixels_are_exactly_faithful_when_flat(tmp_path):
@@ -46,6 +43,46 @@ def test_chunks_do_not_change_the_figure(tmp_path, monkeypatch):
     whole = measured(tmp_path, fine, source)
     monkeypatch.setattr("fluxvision.engine.measure.CHUNK", 16_000)
     assert measured(tmp_path, fine, source).lr_psnr_db == pytest.approx(whole.lr_psnr_db, abs=0.01)
+
+
+@pytest.mark.parametrize("ratio", [2, 2.5, 4])
+def test_a_crop_is_compared_with_its_part_of_the_source(tmp_path, ratio):
+    """Cropping the enlarged picture changes the figure little; comparing it with the wrong place changes it much."""
+    source = np.ascontiguousarray(data.astronaut()[60:120, 180:260])
+    inner = (round(80 * ratio), round(60 * ratio))
+    fine = np.asarray(Image.fromarray(source).resize(inner, Image.Resampling.LANCZOS))
+    whole = measured(tmp_path, fine, source)
+    left, top = 21, 14
+    crop = np.ascontiguousarray(fine[top : top + 80, left : left + 100])
+    found = measured(tmp_path, crop, source, inner=inner, offset=(left, top))
+    assert found.lr_psnr_db == pytest.approx(whole.lr_psnr_db, abs=3)
+    assert measured(tmp_path, crop, source, inner=inner, offset=(left + 9, top)).lr_psnr_db < whole.lr_psnr_db - 6
+
+
+def test_a_border_does_not_count(tmp_path):
+    """Padding around the picture leaves the figure as it is."""
+    rng = np.random.default_rng(6)
+    source = rng.integers(0, 256, (30, 40, 3), np.uint8)
+    fine = np.repeat(np.repeat(source, 2, axis=0), 2, axis=1)
+    padded = np.zeros((100, 90, 4), np.uint8)
+    padded[20:80, 5:85, :3] = fine
+    plain = measured(tmp_path, fine, source)
+    assert measured(tmp_path, padded, source, inner=(80, 60), offset=(-5, -20)).lr_psnr_db == plain.lr_psnr_db
+
+
+def test_a_smaller_result_is_not_compared(tmp_path):
+    """There is no figure where the result has fewer pixels than the source."""
+    assert measured(tmp_path, np.zeros((9, 9, 3), np.uint8), np.zeros((18, 18, 3), np.uint8)) is None
+
+
+def test_transparent_pixels_do_not_count(tmp_path):
+    """Where the source is not opaque, nothing is compared."""
+    source = np.full((20, 20, 3), 50, np.uint8)
+    fine = np.full((40, 40, 3), 50, np.uint8)
+    fine[:, 20:] = 255
+    alpha = np.full((20, 20), 255, np.uint8)
+    alpha[:, 8:] = 0
+    assert measured(tmp_path, fine, source, alpha=alpha).lr_psnr_db == CAP
 
 
 def test_alpha_does_not_count(tmp_path):

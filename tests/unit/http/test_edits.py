@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import shutil
 
 import pytest
 
 from fakes.asgi import Client
 from fakes.gateway import Gateway, png
 from fakes.server import document, form
+from fluxvision.http import json_body
 
 MODEL = ("model", "flux-vision-upscaler")
+STALLS = [(0, ()), (1, ()), (1, (("stream", "true"),)), (3, (("stream", "true"),)), (0, (("fail", "upstream"),))]
 
 
 def left(edge):
@@ -99,7 +102,7 @@ async def test_what_reaches_the_gateway(edge, picture):
     headers, raw = document({**body, "model": "gpt-image-1"})
     await Client("POST", "/v1/images/edits", headers, [raw[:7], b"", raw[7:]]).ask(served.app)
     job = served.gateway.started[0]
-    assert (job.values, job.extras, job.alias) == ({"n": 2}, {"x": {"y": 1}}, "gpt-image-1")
+    assert (job.values, job.extras, job.prefers_base64) == ({"n": 2}, {"x": {"y": 1}}, True)
     assert (job.image.width, job.image.height, job.image.format) == (32, 24, "png")
 
 
@@ -138,3 +141,65 @@ async def test_links_use_the_public_address(edge, picture):
     served = edge(public_url="https://pictures.example/up/")
     answer = await served.edit(MODEL, ("image", picture, "a"), Host="pictures.example")
     assert answer.json()["data"][0]["url"].startswith("https://pictures.example/up/media/")
+
+
+@pytest.mark.parametrize(("takes", "more"), STALLS)
+async def test_a_caller_that_stops_reading_is_given_up(edge, picture, takes, more):
+    """After upload_timeout without a byte taken the request ends, with its folder, wherever in the answer that is."""
+    served = edge(upload_timeout=0.1)
+    headers, body = form(MODEL, ("image", picture, "a"), ("response_format", "b64_json"), *more)
+    client = Client("POST", "/v1/images/edits", headers, [body], takes=takes)
+    async with asyncio.timeout(5):
+        await client.ask(served.app)
+    assert (len(client.sent), served.gateway.running, left(served)) == (takes, 0, [])
+
+
+@pytest.mark.parametrize("stream", ["false", "true"])
+async def test_a_slow_reader_takes_nobodys_place(edge, picture, stream):
+    """Callers that only read their answers, however slowly, are not in the way of new jobs; a drain waits for them."""
+    served = edge(upload_timeout=60, queue=0)
+    parts = (MODEL, ("image", picture, "a"), ("response_format", "b64_json"), ("stream", stream))
+    slow = []
+    for _ in range(25):
+        headers, body = form(*parts)
+        client = Client("POST", "/v1/images/edits", headers, [body], takes=1 + 3 * (stream == "true"))
+        slow.append(asyncio.create_task(client.ask(served.app)))
+        await served.gateway.begun.wait()
+        served.gateway.begun.clear()
+        await asyncio.sleep(0.05)
+    assert (await served.edit(MODEL, ("image", picture, "a"))).status == 200
+    assert await served.app.drain(0.05) == 25
+    await asyncio.gather(*slow)
+    assert left(served) == []
+
+
+async def test_folders_that_were_cleaned_away_are_made_anew(edge, picture):
+    """A server whose data folder was deleted goes on with the next request."""
+    served = edge()
+    shutil.rmtree(served.folder)
+    assert (await served.edit(MODEL, ("image", picture, "a"))).status == 200
+
+
+async def test_a_file_that_no_parameter_takes_is_an_extra(edge, picture):
+    """A file under a name that nobody knows, like `markup`, is told in the receipt and not kept."""
+    served = edge()
+    answer = await served.edit(MODEL, ("image", picture, "a"), ("markup", b"\xff" * 2_000_000, "m.png"))
+    assert answer.status == 200
+    assert served.gateway.started[0].extras == {"markup": "file"}
+
+
+@pytest.mark.parametrize(("bound", "limit", "words"), [(10**7, 1_001_333, "for JSON."), (2000, 2000, "multipart")])
+async def test_json_has_a_limit_of_its_own(edge, monkeypatch, bound, limit, words):
+    """A JSON body may hold a picture of max_upload_bytes as base64, up to what fits into memory; the error says so."""
+    monkeypatch.setattr(json_body, "MAX_BODY", bound)
+    served = edge(max_upload_bytes=1000)
+    for headers in ({"content-length": str(limit + 1)}, {}):
+        body = b'{"image": "' + b"x" * limit
+        answer = await Client("POST", "/v1/images/edits", {"content-type": "application/json", **headers}, [body]).ask(
+            served.app
+        )
+        assert (answer.status, f"{limit:,}" in answer.json()["error"]["message"]) == (413, True)
+        assert words in answer.json()["error"]["message"]
+    exact = b'{"image": ""}'.ljust(limit)
+    answer = await Client("POST", "/v1/images/edits", {"content-type": "application/json"}, [exact]).ask(served.app)
+    assert answer.status == 400

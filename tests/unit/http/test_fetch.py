@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
 import socket
 from contextlib import asynccontextmanager
 
@@ -215,3 +216,17 @@ def test_other_data_uris_are_refused(tmp_path, text, error):
     """A data URI that is malformed or too large is refused."""
     with pytest.raises(error):
         fetch.decode(text, tmp_path / "a", "image", LIMIT)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+async def test_a_full_disk_is_not_the_callers_fault(tmp_path, monkeypatch, number):
+    """Without room for the picture the disk's error goes on, to be answered with 503."""
+
+    def full(*_arguments, **_options):
+        raise OSError(number, "full")
+
+    async with serving({"/": answer()}) as (url, _):
+        monkeypatch.setattr(fetch.Path, "open", full)
+        with pytest.raises(OSError, match="full") as caught:
+            await load(url + "/", tmp_path / "a")
+    assert caught.value.errno == number

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from hypothesis import given
@@ -63,3 +64,18 @@ def test_names_in_the_sdks_notation(pairs, fields):
 def test_picture_names(name, picture):
     """Pictures come under three spellings and no other."""
     assert picture_name(name) == picture
+
+
+@pytest.mark.parametrize("text", ['{"a": "\\ud800"}', '{"\\udc00": 1}', '{"a": {"b": ["\\udfff"]}}'])
+def test_half_a_character_is_no_json(text):
+    """A lone surrogate, which no text in UTF-8 can hold, is refused wherever it stands."""
+    with pytest.raises(ClientError, match="not valid JSON"):
+        parse(text.encode())
+
+
+def test_long_texts_are_not_walked_through():
+    """Ten million characters beyond ASCII take no longer than reading them does."""
+    body = b'{"image": "' + "é".encode() * 10_000_000 + b'"}'
+    began = time.process_time()
+    parse(body)
+    assert time.process_time() - began < 0.5

@@ -77,3 +77,11 @@ def test_bad_boundaries(given_):
     """A missing, long or unprintable boundary is refused."""
     with pytest.raises(InvalidRequest):
         multipart_form.boundary_of("multipart/form-data" + given_)
+
+
+@pytest.mark.parametrize(("name", "fields"), [("markup", {"markup": "file"}), ("k[]", {"k": ["file"]})])
+async def test_a_file_that_no_parameter_takes_is_only_named(tmp_path, name, fields):
+    """Its bytes are dropped, however many they are."""
+    headers, body = form((name, bytes(1_500_000), "a.bin"), ("prompt", "a", "prompt.txt"))
+    found = await parse(tmp_path, headers["Content-Type"], body, [100_000, 1_200_000])
+    assert (found.fields, found.pictures, list(tmp_path.iterdir())) == ({**fields, "prompt": "a"}, {}, [])

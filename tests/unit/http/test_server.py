@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import gc
 import json
 import re
 import socket
+import threading
 import uuid
 
 import pytest
 
 from fakes.asgi import Client
 from fakes.gateway import Gateway
-from fluxvision.server import check_exposure, serve
 from fluxvision.config import ConfigError, load
+from fluxvision.http import server as http_server
+from fluxvision.http.edge import Edge
 from fluxvision.http.frame import request_id
 from fluxvision.http.splice import encode
+from fluxvision.server import check_exposure, serve
+from fluxvision.store.media import MediaStore
 
 MODEL = ("model", "flux-vision-upscaler")
 
@@ -137,6 +143,54 @@ async def test_the_lifespan_closes_everything(edge):
     assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
     assert served.gateway.closed
     assert list((served.folder / "uploads").glob("run-*")) == []
+
+
+async def test_a_failing_sweep_and_a_failing_gateway_do_not_break_the_end(edge, monkeypatch):
+    """A sweep that fails is logged and tried again; what fails at the end keeps nothing else from ending."""
+
+    class Failing(Gateway):
+        async def aclose(self):
+            await super().aclose()
+            raise OSError("a secret path")
+
+    calls = []
+    twice = threading.Event()
+
+    def sweep(_store, _now):
+        calls.append(1)
+        if len(calls) > 1:
+            twice.set()
+        raise PermissionError("a secret path")
+
+    monkeypatch.setattr(MediaStore, "sweep", sweep)
+    monkeypatch.setattr(http_server, "SWEEP_SECONDS", 0.01)
+    served = edge(gateway=Failing())
+    messages = [{"type": "lifespan.startup"}]
+    sent = []
+
+    async def receive():
+        if messages:
+            return messages.pop(0)
+        await asyncio.to_thread(twice.wait, 5)
+        return {"type": "lifespan.shutdown"}
+
+    async def send(message):
+        sent.append(message["type"])
+
+    with pytest.raises(OSError, match="a secret path"):
+        await served.app({"type": "lifespan", "state": {}, "asgi": {}}, receive, send)
+    assert sent == ["lifespan.startup.complete", "lifespan.shutdown.failed"]
+    assert served.gateway.closed
+    assert list((served.folder / "uploads").glob("run-*")) == []
+    assert '"event":"sweep"' in served.log.getvalue()
+    assert "secret" not in served.log.getvalue()
+
+
+def test_the_edge_keeps_no_key(edge):
+    """What the application holds after it was built are digests; the settings in its hand are covered."""
+    served = edge(api_keys="sk-one,sk-two")
+    held = [one for one in gc.get_objects() if isinstance(one, Edge) and one.gateway is served.gateway]
+    assert [one.settings.api_keys for one in held] == [("***", "***")]
 
 
 @pytest.mark.parametrize(("number", "status"), [(errno.ENOSPC, 503), (errno.EDQUOT, 503), (errno.EACCES, 500)])

@@ -18,16 +18,19 @@ STREAM = ("stream", "true")
 
 
 async def test_a_stream_shows_a_preview_progress_and_the_result(edge, picture):
-    """The preview comes first, tiles are comments, and the result has OpenAI's fields and our receipt."""
+    """Previews come first and in order, tiles are comments, and the result has OpenAI's fields and our receipt."""
     served = edge()
     answer = await served.edit(
         MODEL, ("image", picture, "a"), STREAM, ("partial_images", "3"), ("tile_seconds", "0.02")
     )
     events = answer.events()
     assert answer.answered["content-type"] == "text/event-stream; charset=utf-8"
-    assert [name for name, _ in events if name != ":"] == [sse.PARTIAL, sse.COMPLETED]
+    assert [name for name, _ in events if name != ":"] == [sse.PARTIAL] * 3 + [sse.COMPLETED]
     assert (":", "progress 4/4") in events
-    partial = next(data for name, data in events if name == sse.PARTIAL)
+    partials = [data for name, data in events if name == sse.PARTIAL]
+    assert [data["partial_image_index"] for data in partials] == [0, 1, 2]
+    assert [base64.b64decode(data["b64_json"]) for data in partials] == [png(32, 24, (0, each, 0)) for each in range(3)]
+    partial = partials[0]
     completed = events[-1][1]
     assert REQUIRED | {"partial_image_index"} <= set(partial)
     assert REQUIRED | {"usage", "metadata", "url", "id"} <= set(completed)
@@ -41,6 +44,14 @@ async def test_without_partial_images_there_is_no_preview(edge, picture):
     completed = [data for name, data in events if name != ":"]
     assert [data["type"] for data in completed] == [sse.COMPLETED] * 2
     assert "url" not in completed[0]
+
+
+async def test_a_preview_that_comes_with_the_end_is_sent_before_the_result(edge, picture):
+    """However quick the work is, every preview is sent, and before the result."""
+    events = (
+        await edge().edit(MODEL, ("image", picture, "a"), STREAM, ("partial_images", "1"), ("tiles", "1"))
+    ).events()
+    assert [name for name, _ in events if name != ":"] == [sse.PARTIAL, sse.COMPLETED]
 
 
 async def test_silence_is_broken_by_keep_alives(edge, picture, monkeypatch):

@@ -1,14 +1,16 @@
 """Pixels come out upright, straight and with full range."""
 
 import io
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import pyvips
-from PIL import Image
+from PIL import Image, ImageOps
 
 from fluxvision.errors import InvalidRequest
-from fluxvision.imaging import decode, decode_mask
+from fluxvision.imaging import check_mask, decode, decode_mask
 from fluxvision.imaging.directories import Layout, Value, write
 
 
@@ -115,24 +117,60 @@ def test_corrupt_orientation_is_no_error(saved, decoded, gradient):
     assert decoded(saved(gradient, "JPEG", exif=b"Exif\0\0rubbish")).color.shape == gradient.shape
 
 
-def test_premultiplied_tiff(decoded):
-    """Colours of a TIFF that were multiplied by their alpha are divided again."""
+@pytest.mark.parametrize("bits", [8, 16])
+def test_premultiplied_tiff(bits, decoded):
+    """Colours of a TIFF that were multiplied by their alpha are divided again, and keep their depth."""
     layout, short = Layout("little"), lambda *values: Value(3, np.array(values, "<u2").tobytes())
-    tags = {0x0100: short(1), 0x0101: short(1), 0x0102: short(8, 8, 8, 8), 0x0103: short(1), 0x0106: short(2)}
-    tags |= {0x0111: short(8), 0x0115: short(4), 0x0116: short(1), 0x0117: short(4), 0x0152: short(1)}
-    pixels = decoded(b"II*\0\x0c\0\0\0" + bytes([100, 50, 25, 128]) + write(tags, layout, 12))
-    assert np.abs(pixels.color.astype(int) - (200, 100, 50)).max() <= 1
-    assert pixels.alpha.tolist() == [[128]]
+    scale, kind = (1, "u1") if bits == 8 else (257, "<u2")
+    samples = (np.array([100, 50, 25, 128]) * scale).astype(kind).tobytes()
+    tags = {0x0100: short(1), 0x0101: short(1), 0x0102: short(*[bits] * 4), 0x0103: short(1), 0x0106: short(2)}
+    tags |= {0x0111: short(8), 0x0115: short(4), 0x0116: short(1), 0x0117: short(len(samples)), 0x0152: short(1)}
+    end = 8 + len(samples)
+    pixels = decoded(b"II*\0" + end.to_bytes(4, "little") + samples + write(tags, layout, end))
+    assert pixels.color.dtype.itemsize * 8 == bits
+    assert np.abs(pixels.color / scale - (200, 100, 50)).max() <= 1
+    assert pixels.alpha.tolist() == [[128 * scale]]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_turned_with_alpha(orientation, saved, probed):
+    """Colour, alpha and mask of every EXIF orientation are what Pillow makes of it."""
+    samples = np.random.default_rng(0).integers(1, 256, (5, 7, 4), np.uint8)
+    made = Image.Exif()
+    made[0x0112] = orientation
+    source = probed(saved(samples, "PNG", exif=made))
+    with Image.open(source.path) as image:
+        wanted = np.asarray(ImageOps.exif_transpose(image))
+    pixels = decode(source)
+    assert pixels.color.flags.c_contiguous
+    assert pixels.alpha.flags.c_contiguous
+    assert (np.dstack([pixels.color, pixels.alpha]) == wanted).all()
+    assert (decode_mask(source, source.width, source.height) == 255 - wanted[..., 3]).all()
+
+
+def test_picture_of_many_strips(saved, probed):
+    """A picture that is read in several strips is whole."""
+    samples = np.random.default_rng(0).integers(1, 256, (250, 310, 4), np.uint8)
+    source = probed(saved(samples, "PNG"))
+    pixels = decode(source)
+    assert (np.dstack([pixels.color, pixels.alpha]) == samples).all()
+    assert (decode_mask(source, 310, 250) == 255 - samples[..., 3]).all()
 
 
 def test_mask_means_transparent(saved, probed):
-    """Transparent may change (1), opaque may not (0), between is between."""
+    """Transparent may change (255), opaque may not (0), between is between."""
     mask = np.zeros((2, 3, 4), np.uint8)
     mask[0, :, 3], mask[1, :, 3] = (0, 51, 255), 255
     found = decode_mask(probed(saved(mask, "PNG"), param="mask"), 3, 2)
-    assert found.dtype == np.float32
-    assert found.shape == (2, 3)
-    assert np.allclose(found, [[1, 0.8, 0], [0, 0, 0]], atol=1e-6)
+    assert found.dtype == np.uint8
+    assert found.tolist() == [[255, 204, 0], [0, 0, 0]]
+
+
+def test_deep_mask(probed):
+    """A 16-bit mask is rounded to the nearest of 256 steps."""
+    alpha = np.array([[[0, 128, 129, 32768, 65406, 65407, 65535]]], np.uint16).reshape(1, 7, 1)
+    image = pyvips.Image.new_from_array(np.repeat(alpha, 4, axis=2)).copy(interpretation="rgb16")
+    assert decode_mask(probed(image.pngsave_buffer()), 7, 1).tolist() == [[255, 255, 254, 127, 1, 0, 0]]
 
 
 def test_mask_of_another_size(saved, probed):
@@ -147,3 +185,43 @@ def test_mask_without_alpha(gradient, saved, probed):
     """A mask that is only a picture is refused."""
     with pytest.raises(InvalidRequest, match=r"^mask: the mask has no alpha channel"):
         decode_mask(probed(saved(gradient, "PNG")), 36, 24)
+
+
+def test_a_mask_is_checked_before_it_is_decoded(gradient, saved, probed):
+    """Size and alpha are judged by the headers alone."""
+    picture = probed(saved(gradient, "PNG"))
+    with pytest.raises(InvalidRequest, match="no alpha channel"):
+        check_mask(picture, 36, 24)
+    check_mask(probed(saved(np.zeros((24, 36, 4), np.uint8), "PNG")), 36, 24)
+
+
+SCRIPT = """
+import sys, threading, time
+from pathlib import Path
+from fluxvision.imaging import Limits, decode, decode_mask, probe
+def used():
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status["RssAnon"].split()[0]) * 1024
+source = probe(Path(sys.argv[1]), Limits())
+base = peak = used()
+def watch():
+    global peak
+    while True:
+        peak = max(peak, used())
+        time.sleep(0.003)
+threading.Thread(target=watch, daemon=True).start()
+result = decode(source) if sys.argv[2] == "picture" else decode_mask(source, source.width, source.height)
+print((peak - base) / (source.width * source.height))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize(("what", "most"), [("picture", 9), ("mask", 6)])
+def test_memory_of_transparent_pictures(what, most, tmp_path):
+    """Decoding 12 megapixels with alpha takes less than 9 bytes a pixel, its mask less than 6, of which 4 are fixed."""
+    samples = np.zeros((3000, 4000, 4), np.uint8)
+    samples[500:2500, 700:3200] = (10, 200, 30, 255)
+    image = pyvips.Image.new_from_array(samples).copy(interpretation="srgb")
+    image.pngsave(str(tmp_path / "large"), compression=1, filter="none")
+    command = [sys.executable, "-c", SCRIPT, tmp_path / "large", what]
+    assert float(subprocess.run(command, capture_output=True, check=True).stdout) < most

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from fluxvision.imaging.fitting import fitted
 from fluxvision.types import Fit, Raster
 
@@ -45,7 +46,7 @@ def test_cover_crops_around_the_centre(tmp_path):
     """The middle of the picture stays in the middle."""
     ramp = np.repeat(np.arange(200, dtype=np.uint8)[None, :, None], 50, axis=0)
     out = pixels(fitted(raster(tmp_path, ramp), Fit(50, 50, "cover"), tmp_path / "out.raw"))
-    assert (75, 124) == (out[0, 0, 0], out[0, -1, 0])
+    assert (out[0, 0, 0], out[0, -1, 0]) == (75, 124)
 
 
 def test_transparent_colour_does_not_bleed(tmp_path):

@@ -6,18 +6,19 @@ import asyncio
 
 import numpy as np
 import pytest
+from PIL import Image
+from skimage import data
+
 from fluxvision import imaging
 from fluxvision.engine import BACKENDS
 from fluxvision.errors import Cancelled, InvalidRequest
 from fluxvision.providers.embedded import Provider, choose
 from fluxvision.types import Call, Watch
-from PIL import Image
-from skimage import data
 
 
 def call(path, size, mask=None, **body):
     source = imaging.probe(path, imaging.Limits())
-    return Call("embedded", "span", {"size": size, "creativity": 0.3, **body}, source, mask, body.get("seed"))
+    return Call("embedded", "span", {"size": size, "creativity": 0.3, **body}, source, mask)
 
 
 @pytest.fixture
@@ -41,8 +42,6 @@ async def test_pixels_and_facts(photo, folder):
     assert (raster.width, raster.height, raster.bands, raster.bits) == (144, 120, 3, 8)
     assert raster.path.stat().st_size == 144 * 120 * 3
     assert outcome.details["engine"] == "span"
-    assert outcome.fidelity.lr_psnr_db > 45
-    assert outcome.fidelity.delta_e < 1
 
 
 async def test_depth_and_alpha_survive(tmp_path, folder):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import stat
 from urllib.parse import parse_qs
 
 import pytest
@@ -110,8 +111,11 @@ def test_the_sweep_deletes_what_expired(store, name, tmp_path):
         store.verify(name, **query(store, name), now=NOW)
 
 
-@pytest.mark.usefixtures("name")
-def test_a_purge_deletes_everything(store):
-    """After a purge no byte is left."""
-    assert store.purge() == 1
-    assert list(store.folder.iterdir()) == []
+def test_a_folder_that_was_cleaned_away_is_made_anew(store, tmp_path):
+    """Where the folder was deleted a sweep finds nothing, and the next file makes it again, for this user alone."""
+    store.folder.rmdir()
+    assert store.sweep(NOW) == 0
+    path = tmp_path / "result"
+    path.write_bytes(b"pixels")
+    assert store.path(store.put(path, "image/png", NOW)).read_bytes() == b"pixels"
+    assert stat.S_IMODE(store.folder.stat().st_mode) == 0o700

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
 import stat
 import tempfile
 
@@ -28,7 +30,7 @@ def test_without_a_folder_everything_is_private_and_temporary(tmp_path, monkeypa
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     first, second = open_workspace(""), open_workspace("")
     assert first.secret != second.secret
-    assert stat.S_IMODE(first.uploads.parents[1].stat().st_mode) == 0o700
+    assert stat.S_IMODE(first.root.stat().st_mode) == 0o700
     first.close()
     second.close()
 
@@ -51,13 +53,13 @@ def test_a_temporary_folder_of_somebody_else_is_refused(tmp_path, monkeypatch):
 def test_uploads_of_the_dead_are_swept_and_those_of_the_living_stay(tmp_path):
     """Opening removes the uploads of processes that are gone, and touches no other."""
     living = open_workspace(str(tmp_path))
-    (living.uploads / "picture").touch()
+    (living.run / "picture").touch()
     dead = tmp_path / "uploads" / "run-dead"
     dead.mkdir()
     (dead / "picture").touch()
     second = open_workspace(str(tmp_path))
     assert not dead.exists()
-    assert (living.uploads / "picture").exists()
+    assert (living.run / "picture").exists()
     living.close()
     second.close()
     assert [path.name for path in (tmp_path / "uploads").iterdir()] == ["lock"]
@@ -76,3 +78,56 @@ def test_a_damaged_secret_is_refused(tmp_path):
     (tmp_path / "media.key").write_bytes(b"short")
     with pytest.raises(ConfigError):
         open_workspace(str(tmp_path))
+
+
+def test_without_a_folder_results_end_with_their_server(tmp_path, monkeypatch):
+    """Each server has results of its own, which are gone when it ends, and when the next one starts after a crash."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    first, second = open_workspace(""), open_workspace("")
+    for each in (first, second):
+        each.media.mkdir()
+        (each.media / "picture").touch()
+    first.close()
+    assert not first.media.exists()
+    assert (second.media / "picture").exists()
+    os.close(second.lock)  # as the system does with a process that dies
+    third = open_workspace("")
+    assert not second.media.exists()
+    third.close()
+
+
+@pytest.mark.parametrize("lost", ["run", "root"])
+def test_folders_that_were_cleaned_away_are_made_anew(tmp_path, monkeypatch, lost):
+    """Whatever was deleted above a request's folder is made again, private and guarded against other servers."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    living = open_workspace("")
+    shutil.rmtree(getattr(living, lost))
+    assert stat.S_IMODE(living.folder("req_1").stat().st_mode) == 0o700
+    assert stat.S_IMODE(living.root.stat().st_mode) == 0o700
+    other = open_workspace("")
+    assert (living.run / "req_1").is_dir()
+    other.close()
+    living.close()
+
+
+def test_a_root_that_somebody_else_made_meanwhile_is_refused(tmp_path, monkeypatch):
+    """After the temporary folder was cleaned away, one of somebody else in its place is not used."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    living = open_workspace("")
+    shutil.rmtree(living.root)
+    living.root.mkdir()
+    living.root.chmod(0o777)
+    with pytest.raises(ConfigError):
+        living.folder("req_1")
+    living.close()
+
+
+def test_the_temporary_folder_has_a_lock(tmp_path, monkeypatch):
+    """While a server runs nobody can lock the temporary folder, which is what keeps systemd-tmpfiles away."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    living = open_workspace("")
+    handle = os.open(living.root, os.O_RDONLY)
+    with pytest.raises(BlockingIOError):
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(handle)
+    living.close()

@@ -1,0 +1,58 @@
+"""Guards the writing of a file: a cancelled one is not kept, a full disk is told as such, and no half stays behind."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyvips
+
+from fluxvision.errors import Cancelled, Unavailable
+from fluxvision.types import Watch
+
+_LITTLE = 4_000_000
+"""Free bytes below which a write that failed is taken to have failed for want of room."""
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextmanager
+def writing(target: Path, watch: Watch | None = None) -> Iterator[None]:
+    """Remove `target` when the block fails.
+
+    Raises Cancelled where the watch says so, and Unavailable in place of a libvips or system error on a full disk.
+    """
+    try:
+        _go_on(watch)
+        yield
+        _go_on(watch)
+    except BaseException as error:
+        full = isinstance(error, (pyvips.Error, OSError)) and _full(target, error)
+        target.unlink(missing_ok=True)
+        if watch is not None and watch.cancel.is_set() and isinstance(error, Exception):
+            raise _cancelled() from error
+        if full:
+            raise Unavailable("There is no room on this server's disk for the result.") from error
+        raise
+
+
+def _go_on(watch: Watch | None) -> None:
+    if watch is not None and watch.cancel.is_set():
+        raise _cancelled()
+
+
+def _cancelled() -> Cancelled:
+    return Cancelled("The work was cancelled.")
+
+
+def _full(target: Path, error: pyvips.Error | OSError) -> bool:
+    """Whether the error says so, or the file system shows it."""
+    if any(os.strerror(number) in str(error) for number in _FULL):
+        return True
+    try:
+        return shutil.disk_usage(target.parent).free < _LITTLE
+    except OSError:
+        return False
