@@ -90,11 +90,12 @@ def plan(request: Request, row: Backend) -> tuple[Axis, Axis]:
             continue
         if rows < row.tile / STRETCH and least is not None:
             break
-        across = ceil(width / max(1, min(longest, row.tile**2 // rows) - 2 * row.halo))
-        columns = _window(width, across, row)
-        work = rows * columns * (down * across + down * across % PAIR)
-        if least is None or work < least:
-            best, least = (rows, columns), work
+        fewest = ceil(width / max(1, min(longest, row.tile**2 // rows) - 2 * row.halo))
+        for across in range(fewest, fewest + PAIR):
+            columns = _window(width, across, row)
+            work = rows * columns * (down * across + -(down * across) % PAIR)
+            if least is None or work < least:
+                best, least = (rows, columns), work
     rows, columns = best
     return (
         axis(height, request.height, tile=rows, halo=row.halo, overlap=row.overlap),

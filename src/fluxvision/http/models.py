@@ -12,7 +12,6 @@ from starlette.types import Receive, Scope, Send
 from fluxvision.http.edge import Edge
 from fluxvision.http.query import parameters
 from fluxvision.money import CURRENCY, dollars
-from fluxvision.normalize import STRENGTH as STRENGTH  # noqa: PLC0414, for the OpenAPI document
 from fluxvision.normalize import badge
 from fluxvision.params import PARAMS, TRUE, Param
 from fluxvision.rules import Model, Offer, Rule

@@ -8,10 +8,11 @@ from typing import Any
 
 import msgspec
 
-from fluxvision.http.models import MODALITIES, STRENGTH, properties
+from fluxvision.http.models import MODALITIES, properties
 from fluxvision.http.respond import OPENAI_SIZES
 from fluxvision.http.sse import COMMON, COMPLETED, PARTIAL, USAGE
 from fluxvision.money import CURRENCY
+from fluxvision.normalize import STRENGTH
 from fluxvision.params import BY_NAME
 from fluxvision.rules import Model
 from fluxvision.types import Component, Fidelity

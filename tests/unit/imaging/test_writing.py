@@ -19,6 +19,8 @@ WRITABLE = [row.name for row in FORMATS if row.writable]
 
 
 class Usage(NamedTuple):
+    """What a file system says of itself."""
+
     total: int
     used: int
     free: int
