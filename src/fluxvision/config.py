@@ -49,6 +49,7 @@ class Setting:
     help: str
     low: float | None = None
     choices: tuple[str, ...] = ()
+    high: float | None = None
 
     @property
     def variable(self) -> str:
@@ -58,7 +59,7 @@ class Setting:
 
 SETTINGS: tuple[Setting, ...] = (
     Setting("host", "text", "127.0.0.1", "Address to listen on."),
-    Setting("port", "integer", 8000, "Port to listen on.", 0),
+    Setting("port", "integer", 8000, "Port to listen on.", 0, high=65535),
     Setting("public_url", "text", "", "Address that clients see, used in links; empty: taken from the request."),
     Setting(
         "api_keys",
@@ -189,6 +190,9 @@ def _convert(row: Setting, raw: Any) -> Any:
         raise ConfigError(message, param=row.name)
     if row.low is not None and value < row.low:
         message = f"{row.name} must be at least {row.low:g}"
+        raise ConfigError(message, param=row.name)
+    if row.high is not None and value > row.high:
+        message = f"{row.name} must be at most {row.high:g}"
         raise ConfigError(message, param=row.name)
     if row.choices and value not in row.choices:
         message = f"{row.name} must be one of {', '.join(row.choices)}"

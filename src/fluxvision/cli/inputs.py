@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fluxvision.cli.names import is_result
+from fluxvision.cli.names import original
 from fluxvision.cli.order import STREAM
 from fluxvision.imaging import FORMATS
 
@@ -48,7 +48,11 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What the arguments stand for. `results` counts files left alone because an earlier run made them."""
+    """What the arguments stand for.
+
+    `results` counts files left alone because an earlier run made them: their names say so, and their originals are
+    among the pictures too.
+    """
 
     pictures: Sequence[Input]
     problems: Sequence[Problem]
@@ -61,38 +65,49 @@ def find(arguments: Sequence[str]) -> Found:
     problems: list[Problem] = []
     results = 0
     folders = [Path(argument) for argument in arguments if os.path.isdir(argument)]  # noqa: PTH112, keeps "a/" as typed
+    candidates: list[tuple[Input, bool]] = []
     for argument in arguments:
-        candidates, problem = _meant(argument, several=len(folders) > 1)
-        if problem:
-            problems.append(Problem(argument, problem))
-        for picture, chosen in candidates:
-            if not chosen and is_result(picture.path.name):
-                results += 1
-                continue
-            pictures.setdefault(os.path.realpath(picture.path), picture)
+        meant, wrong = _meant(argument, several=len(folders) > 1)
+        candidates += meant
+        problems += [Problem(where, what) for where, what in wrong]
+    originals = {name for picture, _ in candidates for name in (picture.path.name, picture.path.stem)}
+    for picture, chosen in candidates:
+        if not chosen and original(picture.path.name) in originals:
+            results += 1
+            continue
+        pictures.setdefault(os.path.realpath(picture.path), picture)
     return Found(tuple(pictures.values()), tuple(problems), results)
 
 
-def _meant(argument: str, *, several: bool) -> tuple[list[tuple[Input, bool]], str]:
-    """Return the pictures of one argument, each with whether it was named itself; and what is wrong with it."""
+def _meant(argument: str, *, several: bool) -> tuple[list[tuple[Input, bool]], list[tuple[str, str]]]:
+    """Return the pictures of one argument, each with whether it was named itself; and what is wrong, and where."""
     path = Path(argument)
     if argument == STREAM:
-        return [(Input(Path("stdin"), title="standard input"), True)], ""
+        return [(Input(Path("stdin"), title="standard input"), True)], []
     if path.is_dir():
-        found = [(picture, False) for picture in _scan(path, several=several)]
-        return found, "" if found else "there are no pictures in this folder."
+        locked: list[tuple[str, str]] = []
+        found = [(picture, False) for picture in _scan(path, locked, several=several)]
+        return found, locked or ([] if found else [(argument, "there are no pictures in this folder.")])
     if os.path.lexists(argument) or not glob.has_magic(argument):
-        missing = "" if path.exists() else "there is no such file."
-        return ([] if missing else [(Input(path), True)]), missing
+        if not path.exists():
+            return [], [(argument, "there is no such file.")]
+        if not path.is_file():
+            return [], [(argument, "this is not a regular file; use - and standard input.")]
+        return [(Input(path), True)], []
     matches = map(Path, sorted(glob.glob(argument, recursive=True)))  # noqa: PTH207, takes absolute patterns too
     files = [match for match in matches if match.is_file() and match.suffix.lower() in EXTENSIONS]
-    return [(Input(match), False) for match in files], "" if files else "no picture matches this pattern."
+    return [(Input(match), False) for match in files], [] if files else [(argument, "no picture matches this pattern.")]
 
 
-def _scan(folder: Path, *, several: bool) -> Iterator[Input]:
-    """Yield the pictures below a folder; with several folders each keeps its own name in front."""
+def _scan(folder: Path, locked: list[tuple[str, str]], *, several: bool) -> Iterator[Input]:
+    """Yield the pictures below a folder; with several folders each keeps its own name in front.
+
+    Folders that cannot be read are added to `locked`.
+    """
     top = Path(folder.resolve().name) if several else Path()
-    for current, folders, files in os.walk(folder):
+    for current, folders, files in os.walk(
+        folder, onerror=lambda error: locked.append((str(error.filename), "this folder cannot be read."))
+    ):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         inside = top / Path(current).relative_to(folder)
         for name in sorted(files):

@@ -29,6 +29,7 @@ def numbered(stem: str, extension: str, count: int) -> list[str]:
     return [f"{stem}{number}.{extension}" for number in numbers]
 
 
-def is_result(name: str) -> bool:
-    """Tell whether a file name is one that `label` and `numbered` make."""
-    return _RESULT.search(name) is not None
+def original(name: str) -> str | None:
+    """Return what stands before the size in a result's name (a stem, or a whole file name); None for other names."""
+    found = _RESULT.search(name)
+    return name[: found.start()] if found else None

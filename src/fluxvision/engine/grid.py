@@ -70,8 +70,9 @@ def axis(source: int, target: int, *, tile: int, halo: int, overlap: int) -> Axi
         raise ValueError(message)
     count = ceil(source / core)
     ratio = Fraction(target, source)
-    fade = max(1, floor(overlap * ratio)) if overlap else 0
     borders = [round(Fraction(target * index, count)) for index in range(count + 1)]
+    # A tile's two fades do not meet, however small its core is.
+    fade = min(floor(overlap * ratio), min(high - low for low, high in pairwise(borders)) // 2)
     bounds = [(max(0, low - fade), min(target, high + fade)) for low, high in pairwise(borders)]
     firsts = [floor(start / ratio) - (halo - overlap) for start, _ in bounds]
     lasts = [ceil(stop / ratio) + (halo - overlap) for _, stop in bounds]

@@ -93,8 +93,10 @@ def plan(request: Request, row: Backend) -> tuple[Axis, Axis]:
         fewest = ceil(width / max(1, min(longest, row.tile**2 // rows) - 2 * row.halo))
         for across in range(fewest, fewest + PAIR):
             columns = _window(width, across, row)
-            work = rows * columns * (down * across + -(down * across) % PAIR)
-            if least is None or work < least:
+            count = down * across
+            work = rows * columns * (count + (-count % PAIR if count > 1 else 0))  # one alone gets all threads
+            roomy = across == 1 or width // across >= 2 * row.overlap
+            if roomy and (least is None or work < least):
                 best, least = (rows, columns), work
     rows, columns = best
     return (
@@ -193,7 +195,7 @@ def _detail(request: Request, row: Backend, backend: Detailer, source: Array, in
     if allowed is None or allowed.min() == 1:
         return fine
     base = steps.hold(base, source, row.factor, iterations=BASE_ITERATIONS, weight=weight)
-    return steps.admit(base, fine, np.clip(steps.expand(allowed, row.factor), 0, 1))
+    return steps.admit(base, fine, np.clip(steps.expand(steps.feather(allowed), row.factor), 0, 1))
 
 
 def _turned(image: Array, orientation: int) -> Array:

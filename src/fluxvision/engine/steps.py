@@ -9,6 +9,8 @@ import numpy as np
 
 from fluxvision.engine.resample import Array, Band, band
 
+FEATHER_LEVELS = 2
+"""À-trous levels of a mask's soft edge: three source pixels."""
 WAVELET_LEVELS = 4
 """À-trous levels of the colour lock at source resolution; the low band changes over 2**4 source pixels or more."""
 
@@ -42,6 +44,11 @@ def low_band(coarse: Array, levels: int) -> Array:
             left, right = np.clip(index - step, 0, size - 1), np.clip(index + step, 0, size - 1)
             coarse = 0.5 * coarse + 0.25 * (coarse.take(left, axis) + coarse.take(right, axis))
     return coarse
+
+
+def feather(mask: Array) -> Array:
+    """Return a mask that rises from 0 at its edge to 1 a few source pixels inside, so that no line shows."""
+    return np.clip(2 * low_band(mask, FEATHER_LEVELS) - 1, 0, 1)
 
 
 def hold(fine: Array, source: Array, factor: int, *, iterations: int, weight: float) -> Array:

@@ -53,6 +53,9 @@ async def _work(
     edge: Edge, scope: Scope, send: Send, form: body.Form, folder: Path, *, dry: bool, leave: Callable[[], None]
 ) -> None:
     """Do what the form asks for and answer; `leave` is called when only sending is left."""
+    # Said in the body it means the same: nobody who asks for a dry run shall pay for a wet one.
+    said = {name: str(form.fields.pop(name)) for name in list(form.fields) if name.lower() in DRY_RUN}
+    dry = dry or _dry_run(said)
     job = await _admit(edge, form, folder, record(scope).request_id)
     record(scope).model = job.model
     if dry:
@@ -166,7 +169,7 @@ def _check_room(edge: Edge) -> None:
 
 
 def _dry_run(query: Mapping[str, str]) -> bool:
-    """Tell whether the query asks for a dry run; `?dryRun` alone does."""
+    """Tell whether the query, or the same words in the body, asks for a dry run; `?dryRun` alone does."""
     word = next((value.strip().lower() for name, value in query.items() if name.lower() in DRY_RUN), "false")
     if word not in TRUE | FALSE | {""}:
         raise InvalidRequest("dryRun must be true or false.", param="dryRun")

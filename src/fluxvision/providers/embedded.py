@@ -18,7 +18,7 @@ from fluxvision.machine import cores
 from fluxvision.types import Call, Outcome, Raster, Source, Watch
 from fluxvision.workers import in_thread
 
-RESTORE_BELOW = 86
+RESTORE_BELOW = 60
 """JPEG quality under which compression damage is repaired rather than sharpened, where those weights are installed."""
 
 

@@ -1,5 +1,6 @@
 """Which pictures the arguments mean."""
 
+import os
 from pathlib import Path
 
 from fluxvision.cli.inputs import find
@@ -59,3 +60,19 @@ def test_what_gives_no_picture_is_told(folder):
         "empty": "there are no pictures in this folder.",
         "*.tiff": "no picture matches this pattern.",
     }
+
+
+def test_names_like_results_without_their_original_are_pictures(tmp_path):
+    """Retina assets and wallpapers are pictures; only beside their original are such names results."""
+    for name in ("icon@2x.png", "wall@1920x1080.png", "photo.png", "photo@2x.png"):
+        (tmp_path / name).write_bytes(b"")
+    found = find([str(tmp_path)])
+    assert sorted(picture.path.name for picture in found.pictures) == ["icon@2x.png", "photo.png", "wall@1920x1080.png"]
+    assert found.results == 1
+
+
+def test_what_is_no_regular_file_is_said_so(tmp_path):
+    """A pipe is not called empty."""
+    os.mkfifo(tmp_path / "pipe.png")
+    [problem] = find([str(tmp_path / "pipe.png")]).problems
+    assert "not a regular file" in problem.sentence

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fluxvision.cli.names import is_result, label, numbered
+from fluxvision.cli.names import label, numbered, original
 
 LABELS = [
     ({}, "2x"),
@@ -28,14 +28,14 @@ def test_label(values, expected):
 def test_own_results_are_recognised(values, count):
     """Every name that is made is recognised, and so is its comparison."""
     for name in numbered(f"a photo@{label(values)}", "png", count):
-        assert is_result(name)
-        assert is_result(name.replace(".png", "-compare.png"))
+        assert original(name) == "a photo"
+        assert original(name.replace(".png", "-compare.png")) == "a photo"
 
 
 @pytest.mark.parametrize("name", ["photo.jpg", "me@home.jpg", "a@2x", "2x.png", "x@.png", "mail@12x.example.png"])
 def test_other_names_are_no_results(name):
     """A name with an @ alone is no result."""
-    assert not is_result(name)
+    assert original(name) is None
 
 
 def test_one_version_has_no_number():

@@ -1,5 +1,7 @@
 """Windows of a plan have one shape, keep to the row's area and leave little to the halo."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -35,3 +37,11 @@ def test_tiles_come_in_pairs(size):
     """The few tiles of a small picture are of an even number: two cores end together."""
     rows, columns = planned(BY_NAME["span"], *size)
     assert len(rows.spans) * len(columns.spans) % 2 == 0
+
+
+@given(st.sampled_from(BACKENDS), st.booleans(), st.integers(1, 1500), st.integers(1, 1500), st.integers(1, 4))
+def test_fades_fit_into_their_tiles(row, small, width, height, factor):
+    """The cross-fades at both ends of a tile do not overlap each other, however small the picture."""
+    row = dataclasses.replace(row, tile=2 * row.halo + 28) if small else row
+    for line in planned(row, width, height, factor):
+        assert all(span.rise + span.fall <= span.length for span in line.spans)
