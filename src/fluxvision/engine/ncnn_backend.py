@@ -7,7 +7,8 @@ GIL.
 
 from __future__ import annotations
 
-import ctypes
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import ncnn
@@ -25,25 +26,6 @@ OVERSHOOT = 1.5
 """A tile that leaves 0..1 by more has broken out: photographs leave it by 0.2, broken tiles by 4 to 900."""
 
 
-_ADDRESS = ctypes.pythonapi.PyCapsule_GetPointer
-_ADDRESS.restype, _ADDRESS.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
-
-
-class _Weights(ncnn.DataReader):  # type: ignore[misc]
-    """Gives ncnn the weights from memory, front to back; it takes copies."""
-
-    def __init__(self, data: bytes) -> None:
-        super().__init__()
-        self._data, self._at = data, 0
-
-    def read(self, target: Any, size: int) -> int:
-        """Fill a buffer and return how many bytes were there."""
-        part = self._data[self._at : self._at + size]
-        ctypes.memmove(_ADDRESS(target, None), part, len(part))
-        self._at += len(part)
-        return len(part)
-
-
 class Network:
     """One ncnn network: (3, rows, columns) in 0..1 to (3, 4 * rows, 4 * columns)."""
 
@@ -58,10 +40,12 @@ class Network:
         option.use_bf16_storage = False
         option.blob_allocator = option.workspace_allocator = pool
         rewritten = partition.load(param, binary)
-        if rewritten is None:
+        with TemporaryDirectory() as folder:  # ncnn reads files only, and takes copies of what it reads
+            if rewritten is not None:
+                param, binary = Path(folder, "param"), Path(folder, "bin")
+                param.write_text(rewritten[0], encoding="ascii")
+                binary.write_bytes(rewritten[1])
             failed = self._net.load_param(str(param)) or self._net.load_model(str(binary))
-        else:
-            failed = self._net.load_param_mem(rewritten[0]) or self._net.load_model(_Weights(rewritten[1]))
         if failed:
             raise RuntimeError(name)
         self._input = self._net.input_names()[0]
