@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 
@@ -116,9 +117,9 @@ def engines() -> str:
     return f"{rows}\n\n{chosen}"
 
 
-def measured() -> str:
-    """Return the first table of the measured quality."""
-    lines = (ROOT / "bench" / "results" / "quality.md").read_text(encoding="utf-8").splitlines()
+def measured(results: str) -> str:
+    """Return the first table of a file of results."""
+    lines = (ROOT / "bench" / "results" / results).read_text(encoding="utf-8").splitlines()
     first = next(number for number, line in enumerate(lines) if line.startswith("|"))
     return "\n".join(takewhile(lambda line: line.startswith("|"), lines[first:]))
 
@@ -162,7 +163,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "formats": formats,
     "engines": engines,
     "codes": codes,
-    "measured": measured,
+    "measured": partial(measured, "quality.md"),
+    "speed": partial(measured, "engine.md"),
     "upscale-help": help_of_upscale,
     "creativity": creativity,
 }

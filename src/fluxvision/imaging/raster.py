@@ -11,6 +11,7 @@ from fluxvision.imaging import formats, loading
 from fluxvision.imaging.limits import Limits
 from fluxvision.imaging.probe import probe
 from fluxvision.imaging.reading import readable
+from fluxvision.imaging.streaming import streamed
 from fluxvision.imaging.vips import translated
 from fluxvision.imaging.writing import writing
 from fluxvision.types import Raster, Source
@@ -18,23 +19,17 @@ from fluxvision.types import Raster, Source
 INTERPRETATION = {(1, 8): "b-w", (3, 8): "srgb", (1, 16): "grey16", (3, 16): "rgb16"}
 """What libvips calls so many colours of so many bits."""
 
-_FORMAT = {8: "uchar", 16: "ushort"}
 _DELIVERED = Limits(bytes=64_000_000_000, pixels=10_000_000_000, frames=1000)
 
 
 def open_raster(raster: Raster) -> pyvips.Image:
     """Open a raw file as an image whose rows are read once, top to bottom; raises InternalError."""
-    colours = raster.bands - (raster.bands in {2, 4})
-    with translated(InternalError("The finished pixels could not be read back.")):
-        return pyvips.Image.rawload(
-            str(raster.path),
-            raster.width,
-            raster.height,
-            raster.bands,
-            format=_FORMAT[raster.bits],
-            interpretation=INTERPRETATION[colours, raster.bits],
-            access="sequential",
-        )
+    failure = InternalError("The finished pixels could not be read back.")
+    try:
+        with translated(failure):
+            return streamed(raster)
+    except OSError as cause:
+        raise failure from cause
 
 
 def finished(path: Path) -> Source:

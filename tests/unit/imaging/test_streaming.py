@@ -1,0 +1,40 @@
+"""A raw file is read as the picture that it is, in pieces, whatever its bands, bits and height."""
+
+import gc
+
+import numpy as np
+import pytest
+
+from fluxvision.errors import InternalError
+from fluxvision.imaging import open_raster
+from fluxvision.types import Raster
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize(
+    ("bands", "interpretations"),
+    [
+        (1, {8: "b-w", 16: "grey16"}),
+        (2, {8: "b-w", 16: "grey16"}),
+        (3, {8: "srgb", 16: "rgb16"}),
+        (4, {8: "srgb", 16: "rgb16"}),
+    ],
+)
+@pytest.mark.parametrize("height", [1, 16, 37])
+def test_every_sample_comes_back(tmp_path, bands, interpretations, bits, height):
+    """Samples are those of the file, with the right number of bands, type and colours, and nothing else is said."""
+    samples = np.random.default_rng(0).integers(0, 2**bits, (height, 53, bands)).astype(f"u{bits // 8}")
+    raster = Raster(tmp_path / "picture.raw", 53, height, bands, bits)
+    samples.tofile(raster.path)
+    image = open_raster(raster)
+    gc.collect()
+    assert image.interpretation == interpretations[bits]
+    assert image.hasalpha() == (bands in {2, 4})
+    assert not {"bits-per-sample", "resolution-unit", "orientation"}.intersection(image.get_fields())
+    assert np.array_equal(image.numpy().reshape(samples.shape), samples)
+
+
+def test_a_file_that_is_gone_is_an_error_of_ours(tmp_path):
+    """It raises `InternalError`, as everything does that goes wrong behind the port."""
+    with pytest.raises(InternalError):
+        open_raster(Raster(tmp_path / "gone.raw", 5, 5, 3, 8))
