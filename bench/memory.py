@@ -5,8 +5,7 @@
 
 Every job is a process of its own that goes through the gateway as the command line does. Prints one Markdown table and
 ends with an error where a job needed more memory than it may. "Own" is the peak of the process's own memory (RssAnon),
-"with files" that of everything resident (ru_maxrss): finished pixels lie in a raw file that the encoder maps, and the
-system keeps its pages resident only while nobody else wants the memory.
+"with files" that of everything resident (ru_maxrss), pages of files that are mapped included.
 """
 
 from __future__ import annotations
