@@ -108,7 +108,8 @@ def measure(
         error += float(np.square(coarse - wanted, dtype=np.float32).sum(dtype=np.float64))
         if len(wanted) > 1:
             start = -low % stride
-            colours.append((coarse[:, start::stride, ::stride], wanted[:, start::stride, ::stride]))
+            # Copies: a view would keep every chunk in memory.
+            colours.append((coarse[:, start::stride, ::stride].copy(), wanted[:, start::stride, ::stride].copy()))
     mean = error / count if count else 0.0
     psnr = min(CAP, -10 * log10(mean)) if mean > 0 else CAP
     return Fidelity(round(psnr, 2), None if seam_ratio is None else round(seam_ratio, 4), round(_delta_e(colours), 3))
