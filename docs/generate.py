@@ -15,7 +15,7 @@ from pathlib import Path
 
 import click
 
-from fluxvision import errors
+from fluxvision import card, catalog, errors
 from fluxvision.catalog import CATALOG
 from fluxvision.cli import upscale
 from fluxvision.cli.main import GROUP
@@ -24,6 +24,7 @@ from fluxvision.engine import BACKENDS
 from fluxvision.engine.pipeline import amount_of_detail
 from fluxvision.errors import Error
 from fluxvision.imaging import FORMATS
+from fluxvision.money import amount
 from fluxvision.normalize import badge
 from fluxvision.params import PARAMS, Param, describe
 from fluxvision.providers.embedded import RESTORE_BELOW
@@ -57,16 +58,55 @@ def parameters() -> str:
     )
 
 
+def offers() -> str:
+    """Return every offer with its price."""
+    return table(
+        ("Model", "Provider", "Upstream", "Enlarges", "Price", "One megapixel"),
+        (
+            (
+                f"`{model.id}`",
+                f"`{offer.provider}`",
+                f"`{offer.upstream}`",
+                card.factor_words(offer),
+                card.offered(offer),
+                _estimate(offer),
+            )
+            for model in CATALOG
+            for offer in model.offers
+        ),
+    )
+
+
+def names() -> str:
+    """Return what every model is called."""
+    return table(
+        ("Model", "Is", "Also called"),
+        (
+            (
+                f"`{model.id}`",
+                model.description,
+                ", ".join(f"`{name}`" for name in (*model.aliases, *model.b64_aliases)),
+            )
+            for model in CATALOG
+        ),
+    )
+
+
 def modes() -> str:
     """Return for every offer how each parameter reaches its provider."""
     parts = []
     for model in CATALOG:
         for offer in model.offers:
-            rows = ((f"`{row.name}`", badge(offer.rules[row.name]), *_rules(offer, row)) for row in PARAMS)
+            rows = ((f"`{row.name}`", badge(offer.rules[row.name]), *_rules(offer, row)) for row in catalog.rows(model))
             parts.append(
                 f"`{model.id}` at `{offer.provider}`:\n\n{table(('Parameter', 'Mode', 'Becomes', 'Note'), rows)}"
             )
     return "\n\n".join(parts)
+
+
+def _estimate(offer: Offer) -> str:
+    guess = card.guess(offer)
+    return "not known beforehand" if guess is None else amount(guess)
 
 
 def settings() -> str:
@@ -159,6 +199,8 @@ def creativity() -> str:
 BLOCKS: dict[str, Callable[[], str]] = {
     "parameters": parameters,
     "modes": modes,
+    "offers": offers,
+    "names": names,
     "settings": settings,
     "formats": formats,
     "engines": engines,

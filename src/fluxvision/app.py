@@ -4,23 +4,28 @@ from __future__ import annotations
 
 from importlib import import_module
 
+from fluxvision.catalog import CATALOG
 from fluxvision.config import Settings
 from fluxvision.gateway import Gateway
+from fluxvision.offers import configured
 from fluxvision.providers import PROVIDERS, Provider
 
 
 def create_gateway(settings: Settings) -> Gateway:
-    """Build the gateway with every provider that the settings configure."""
+    """Build the gateway with every provider that the settings configure; raises `ConfigError`."""
     providers: dict[str, Provider] = {}
     for row in PROVIDERS:
-        module, _, attribute = row.entry.partition(":")
-        provider = getattr(import_module(module), attribute).from_settings(settings)
-        if provider is not None:
-            providers[row.name] = provider
+        module, _, function = row.entry.partition(":")
+        providers |= getattr(import_module(module), function)(settings)
     return Gateway(
         providers,
+        models=configured(CATALOG, settings),
         workers=settings.workers,
+        threads=settings.threads,
         queue=settings.queue,
         deadline=settings.deadline,
+        attempt_timeout=settings.attempt_timeout,
         max_output_pixels=settings.max_output_pixels,
+        policy=settings.policy,
+        allow_degraded=settings.allow_degraded,
     )

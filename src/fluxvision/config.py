@@ -10,8 +10,12 @@ from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import msgspec
 
 from fluxvision.errors import Error
+from fluxvision.money import micros
 
 PREFIX = "FLUXVISION_"
 TRUE = frozenset({"1", "true", "yes", "on"})
@@ -19,7 +23,9 @@ FALSE = frozenset({"0", "false", "no", "off"})
 
 LEVELS = ("debug", "info", "warning", "error")
 
-Kind = Literal["text", "integer", "number", "switch", "secrets", "path"]
+Kind = Literal["text", "integer", "number", "switch", "secret", "secrets", "path", "upstreams"]
+RESERVED = frozenset({"embedded", "fal", "flux", "openai"})
+SECRET = frozenset({"secret", "secrets"})
 MASK = "***"
 HASHED = "sha256:"
 DIGEST = re.compile(HASHED + "[0-9A-Fa-f]{64}")
@@ -28,9 +34,39 @@ NOUNS = {
     "number": "a number",
     "switch": "true or false",
     "secrets": "a text or a list of texts",
+    "secret": "a text",
+    "upstreams": "a list of tables",
     "text": "a text",
     "path": "a text",
 }
+
+
+NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
+URL = re.compile(r"https?://[^\s/?#@]+[^\s?#@]*")
+HEADER = re.compile(r"[!-~]*")
+"""What a key may be made of: it travels in a header."""
+
+
+class Upstream(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Another server that speaks OpenAI's images API.
+
+    `name` is how it is called here. `models` maps models of this server to those of the other. The key is given as it
+    is, or by the name of the environment variable that holds it (`key_env`). `price` is in dollars `per` picture or per
+    megapixel of the result.
+    """
+
+    name: str
+    base_url: str
+    models: dict[str, str]
+    key: str = ""
+    key_env: str = ""
+    price: str = "0"
+    per: Literal["image", "output_megapixel"] = "image"
+    title: str = ""
+
+    def __repr__(self) -> str:
+        """Show no key."""
+        return f"Upstream({self.name!r})"
 
 
 class ConfigError(Error):
@@ -50,11 +86,12 @@ class Setting:
     low: float | None = None
     choices: tuple[str, ...] = ()
     high: float | None = None
+    env: str = ""
 
     @property
     def variable(self) -> str:
         """The environment variable's name."""
-        return PREFIX + self.name.upper()
+        return self.env or PREFIX + self.name.upper()
 
 
 SETTINGS: tuple[Setting, ...] = (
@@ -88,6 +125,32 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("fetch_timeout", "number", 15.0, "Seconds to fetch a picture given by URL.", 0.1),
     Setting("allow_private_urls", "switch", False, "Fetch picture URLs from private addresses too."),
+    Setting(
+        "policy",
+        "text",
+        "quality",
+        "Which offer of a model goes first: the best (quality), the cheapest (price) or the fastest (latency).",
+        choices=("quality", "price", "latency"),
+    ),
+    Setting("allow_degraded", "switch", True, "Let the CPU engine make a picture when the providers before it failed."),
+    Setting("attempt_timeout", "number", 300.0, "Seconds one remote provider may take before the next is tried.", 1),
+    Setting("remote_parallel", "integer", 64, "Calls to one remote provider at the same time.", 1),
+    Setting("fal_key", "secret", "", "Key of fal.ai; empty: fal.ai is not used.", env="FAL_KEY"),
+    Setting("fal_queue_url", "text", "https://queue.fal.run", "Address of fal.ai's queue."),
+    Setting("fal_storage_url", "text", "https://rest.fal.ai", "Address of fal.ai's storage."),
+    Setting(
+        "fal_megapixel",
+        "text",
+        "1000000",
+        "Pixels of a megapixel on fal.ai's bill, which it does not publish.",
+        choices=("1000000", "1048576"),
+    ),
+    Setting(
+        "openai",
+        "upstreams",
+        (),
+        "Other servers that speak OpenAI's images API: [[openai]] tables in the file, a JSON list in the environment.",
+    ),
     Setting("drain_timeout", "number", 30.0, "Seconds that running requests get to finish after SIGTERM.", 0),
     Setting(
         "log_level",
@@ -119,8 +182,22 @@ class Settings:
 
     def covered(self) -> Settings:
         """Return the same settings with a mask in place of each secret."""
-        masks = {row.name: (MASK,) * len(self._values[row.name]) for row in SETTINGS if row.kind == "secrets"}
+        masks: dict[str, Any] = {}
+        for row in SETTINGS:
+            value = self._values[row.name]
+            if row.kind == "secrets":
+                masks[row.name] = (MASK,) * len(value)
+            elif row.kind == "secret":
+                masks[row.name] = MASK if value else ""
+            elif row.kind == "upstreams":
+                masks[row.name] = tuple(_covered(one) for one in value)
         return Settings({**self._values, **masks}, self.origin)
+
+
+def _covered(upstream: Upstream) -> dict[str, Any]:
+    """Return an upstream as the file has it, without its key and without what is at its default."""
+    found = {**msgspec.to_builtins(upstream), "key": MASK if upstream.key and not upstream.key_env else ""}
+    return {name: value for name, value in found.items() if value}
 
 
 def load(environment: Mapping[str, str] | None = None, flags: Mapping[str, Any] | None = None) -> Settings:
@@ -137,6 +214,7 @@ def load(environment: Mapping[str, str] | None = None, flags: Mapping[str, Any] 
         for name, raw in found.items():
             values[name] = _convert(BY_NAME[name], raw)
             origin[name] = layer
+    values["openai"] = tuple(_with_key(one, environment) for one in values["openai"])
     return Settings(values, origin)
 
 
@@ -162,6 +240,7 @@ def _environment(environment: Mapping[str, str]) -> dict[str, Any]:
     }
     by_variable = {row.variable: row.name for row in SETTINGS}
     _refuse_unknown(found, by_variable)
+    found |= {row.env: environment[row.env] for row in SETTINGS if row.env in environment}
     return {by_variable[key]: value for key, value in found.items() if value != ""}
 
 
@@ -181,8 +260,9 @@ def _convert(row: Setting, raw: Any) -> Any:
     """Return the setting's value; raises `ConfigError`, which shows no secret."""
     try:
         value = _parse(row, raw)
-    except (ValueError, TypeError, OverflowError):
-        given = "" if row.kind == "secrets" else f", not {raw!r}"
+    except (ValueError, TypeError, OverflowError, RecursionError, msgspec.DecodeError) as error:
+        given = "" if row.kind in SECRET else f", not {raw!r}"
+        given = f": {error}" if row.kind == "upstreams" else given
         message = f"{row.name} must be {NOUNS[row.kind]}{given}"
         raise ConfigError(message, param=row.name) from None
     if row.kind == "secrets" and any(text.startswith(HASHED) and not DIGEST.fullmatch(text) for text in value):
@@ -218,9 +298,59 @@ def _parse(row: Setting, raw: Any) -> Any:
         case "secrets", str() | list() | tuple():
             parts = raw.split(",") if isinstance(raw, str) else raw
             return tuple(text for part in parts if (text := _text(part).strip()))
-        case "path" | "text", str():
-            return raw
+        case "upstreams", _:
+            return _upstreams(raw)
+        case "path" | "text" | "secret", str():
+            return raw.strip() if row.kind == "secret" else raw
     raise TypeError(raw)
+
+
+def _upstreams(raw: Any) -> tuple[Upstream, ...]:
+    """Return checked upstreams; raises ValueError with a reason that shows no key."""
+    if isinstance(raw, str):
+        raw = msgspec.json.decode(raw)
+    try:
+        found = msgspec.convert(raw, tuple[Upstream, ...])
+    except msgspec.ValidationError as error:
+        raise ValueError(str(error)) from None
+    names = [one.name for one in found]
+    for one in found:
+        if not NAME.fullmatch(one.name) or one.name in RESERVED or names.count(one.name) > 1:
+            message = f"the name {one.name!r} is taken, or is not made of small letters, digits and -"
+            raise ValueError(message)
+        if not _is_address(one.base_url):
+            message = f"base_url of {one.name} must be an address such as https://host/v1"
+            raise ValueError(message)
+        try:
+            micros(one.price)
+        except ValueError:
+            message = f"price of {one.name} must be a text of dollars such as '0.04'"
+            raise ValueError(message) from None
+    return found
+
+
+def _is_address(text: str) -> bool:
+    """Return whether a server can be asked at this address."""
+    try:
+        parts = urlsplit(text)
+        return bool(URL.fullmatch(text)) and text.isprintable() and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is none, or half an IPv6 address
+        return False
+
+
+def _with_key(upstream: Upstream, environment: Mapping[str, str]) -> Upstream:
+    """Return the upstream with its key, from the variable that holds it where one is named.
+
+    Raises `ConfigError` where there is none, and for a key that no header can carry.
+    """
+    if upstream.key_env and not environment.get(upstream.key_env):
+        message = f"openai: {upstream.name} takes its key from {upstream.key_env}, which is not set"
+        raise ConfigError(message, param="openai")
+    key = (environment[upstream.key_env] if upstream.key_env else upstream.key).strip()
+    if not HEADER.fullmatch(key):
+        message = f"openai: the key of {upstream.name} holds characters that no key may hold"
+        raise ConfigError(message, param="openai")
+    return msgspec.structs.replace(upstream, key=key)
 
 
 def _whole(raw: float | str) -> int:

@@ -5,6 +5,7 @@
     fluxvision.errors.Error
     ├── ClientError               400  the request is at fault; a retry is useless
     │   ├── InvalidRequest        400  INVALID_REQUEST, names the parameter
+    │   ├── PolicyRefused         400  CONTENT_POLICY_VIOLATION, a provider will not make this picture
     │   ├── AuthenticationFailed  401  AUTHENTICATION_FAILED
     │   ├── Forbidden             403  FORBIDDEN, another website or host name asks
     │   ├── NotFound              404  NOT_FOUND
@@ -16,7 +17,12 @@
     ├── Busy                      429  RATE_LIMITED, carries retry_after
     ├── Cancelled                 499  CANCELLED, the caller went away
     ├── InternalError             500  INTERNAL_ERROR, our own fault
+    │   └── Misconfigured         500  PROVIDER_MISCONFIGURED, a provider refuses this server's own key
     ├── UpstreamError             502  UPSTREAM_ERROR, a provider's fault
+    │   ├── UpstreamUnreachable   502  UPSTREAM_UNREACHABLE, the network between
+    │   ├── UpstreamBusy          429  RATE_LIMITED, a provider has no room
+    │   ├── UpstreamRefused       502  UPSTREAM_REFUSED, a provider is well and does not do this work
+    │   └── Exhausted             502  ALL_PROVIDERS_EXHAUSTED
     └── Unavailable               503  UNAVAILABLE, draining or not ready
 
 A message is one or two plain sentences for the caller. It never holds a path of this machine, a key, a prompt or
@@ -25,15 +31,24 @@ picture content.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+Blame = Literal["client", "policy", "provider", "network", "us", "nobody"]
+"""Whose doing a failure is. Only that of a provider or the network goes on to the next offer."""
 
 
 class Error(Exception):
-    """The root: knows its HTTP status, its OpenAI error type and code, and whether a retry could help."""
+    """The root: knows its HTTP status, its OpenAI error type and code, whose doing it is and whether a retry may help.
+
+    `counts` tells whether a provider's health suffers from it; that needs a provider or the network to blame.
+    """
 
     status: ClassVar[int] = 500
     type: ClassVar[str] = "api_error"
     code: ClassVar[str] = "INTERNAL_ERROR"
+    blame: ClassVar[Blame] = "us"
+    counts: ClassVar[bool] = False
     retryable: ClassVar[bool] = False
 
     def __init__(self, message: str, *, param: str | None = None, retry_after: float | None = None) -> None:
@@ -42,6 +57,13 @@ class Error(Exception):
         self.message = message
         self.param = param
         self.retry_after = retry_after
+        self.attempts: Sequence[Any] = ()
+        """The tries at providers (`types.Attempt`) that came before; they may have cost money."""
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether another provider may succeed."""
+        return self.blame in {"provider", "network"}
 
 
 class ClientError(Error):
@@ -50,10 +72,18 @@ class ClientError(Error):
     status = 400
     type = "invalid_request_error"
     code = "INVALID_REQUEST"
+    blame: ClassVar[Blame] = "client"
 
 
 class InvalidRequest(ClientError):
     """A parameter, a picture or their combination cannot be used."""
+
+
+class PolicyRefused(ClientError):
+    """A provider's content policy forbids this picture or these words."""
+
+    code = "CONTENT_POLICY_VIOLATION"
+    blame = "policy"
 
 
 class AuthenticationFailed(ClientError):
@@ -119,6 +149,7 @@ class Busy(Error):
     status = 429
     type = "rate_limit_error"
     code = "RATE_LIMITED"
+    blame = "nobody"
     retryable = True
 
 
@@ -128,17 +159,74 @@ class Cancelled(Error):
     status = 499
     type = "cancelled"
     code = "CANCELLED"
+    blame = "nobody"
 
 
 class InternalError(Error):
     """Our own fault."""
 
 
+class Misconfigured(InternalError):
+    """A provider refuses what this server's operator configured: a key, an address, a model's name."""
+
+    code = "PROVIDER_MISCONFIGURED"
+
+
 class UpstreamError(Error):
-    """A provider failed."""
+    """A provider failed.
+
+    `upstream_id` is the provider's name for the work; `billed` tells that it charges for it all the same.
+    """
 
     status = 502
     code = "UPSTREAM_ERROR"
+    blame: ClassVar[Blame] = "provider"
+    counts = True
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after: float | None = None,
+        upstream_id: str | None = None,
+        billed: bool = False,
+    ) -> None:
+        """Keep what the caller is told and what the bill needs."""
+        super().__init__(message, param=param, retry_after=retry_after)
+        self.upstream_id = upstream_id
+        self.billed = billed
+
+
+class UpstreamUnreachable(UpstreamError):
+    """The network between this server and a provider failed."""
+
+    code = "UPSTREAM_UNREACHABLE"
+    blame = "network"
+
+
+class UpstreamBusy(UpstreamError):
+    """A provider has no room for this work now; `retry_after` is what it said."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "RATE_LIMITED"
+    counts = False
+    retryable = True
+
+
+class UpstreamRefused(UpstreamError):
+    """A provider does not do this work, and is as healthy as before."""
+
+    code = "UPSTREAM_REFUSED"
+    counts = False
+
+
+class Exhausted(UpstreamError):
+    """Every provider that may serve the request has failed."""
+
+    code = "ALL_PROVIDERS_EXHAUSTED"
+    counts = False
 
 
 class Unavailable(Error):

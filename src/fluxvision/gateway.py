@@ -3,42 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Coroutine, Mapping, Sequence
+import secrets
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
-from fluxvision import catalog, imaging, pricing
-from fluxvision.errors import DeadlineExceeded, Error, InvalidRequest
-from fluxvision.geometry import solve
-from fluxvision.normalize import normalize
-from fluxvision.params import BY_NAME, coerce
-from fluxvision.postprocess import Work, finish
-from fluxvision.providers import PROVIDERS, Provider
-from fluxvision.routing import route
-from fluxvision.rules import Model, Offer
-from fluxvision.types import (
-    Attempt,
-    Call,
-    Delivery,
-    Job,
-    Line,
-    Outcome,
-    Picture,
-    Plan,
-    Quote,
-    Scalar,
-    Source,
-    Watch,
-)
+from fluxvision import catalog, imaging
+from fluxvision.attempt import Desk, Errand, Try
+from fluxvision.candidates import Candidate, translate
+from fluxvision.errors import Busy, DeadlineExceeded, Error, Exhausted, InvalidRequest, UpstreamBusy
+from fluxvision.health import Health, Standing
+from fluxvision.money import summed
+from fluxvision.params import Param, coerce
+from fluxvision.preview import preview
+from fluxvision.providers import Provider
+from fluxvision.routing import ordered, route, undegraded
+from fluxvision.rules import Model
+from fluxvision.types import Attempt, Delivery, Job, Quote, Scalar, Source, Watch
 from fluxvision.workers import Admission, in_thread
 
-PREVIEW_SIDE = 1024
 LAST_SEED = 2**32 - 1
-TITLES = {row.name: row.title for row in PROVIDERS}
 
 
 class Gateway:
@@ -50,36 +37,61 @@ class Gateway:
         *,
         models: Sequence[Model] = catalog.CATALOG,
         workers: int = 1,
+        threads: int = 0,
         queue: int = 16,
         deadline: float = 900.0,
+        attempt_timeout: float = 300.0,
         max_output_pixels: int = 400_000_000,
+        policy: str = "quality",
+        allow_degraded: bool = True,
+        health: Health | None = None,
+        draw: Callable[[int], int] = secrets.randbelow,
     ) -> None:
-        """Serve `models` by `providers`; `deadline` is the seconds that a job may take, waiting included."""
+        """Serve `models` by `providers`.
+
+        `workers` pictures are prepared and finished at once, with `threads` each (0: all cores); `queue` jobs may wait
+        for each provider. `deadline` is the seconds that a job may take in all, waiting included, `attempt_timeout`
+        those of one remote provider. `draw` gives a random number below its argument.
+        """
         self.models = tuple(models)
-        self.admission = Admission(workers, queue)
+        self.health = health or Health(providers)
+        self.admissions = {name: Admission(provider.workers, queue) for name, provider in providers.items()}
         self._providers = dict(providers)
+        self._rows: Mapping[str, Sequence[Param]] = {model.id: catalog.rows(model) for model in models}
         self._deadline = deadline
         self._max_output_pixels = max_output_pixels
+        self._policy = policy
+        self._allow_degraded = allow_degraded
+        self._draw = draw
         self._pool = ThreadPoolExecutor(workers + 2, thread_name_prefix="finish")
+        self._desk = Desk(self._pool, self.health, self._rows, attempt_timeout, threads)
+
+    @property
+    def providers(self) -> Collection[str]:
+        """The names of the providers that are configured."""
+        return self._providers.keys()
 
     def find(self, model: str) -> tuple[Model, str | None, str]:
         """Return the model of a name, the provider that it pins, and the name as written."""
         return *catalog.find(model, self.models), model
 
     def full(self) -> float | None:
-        """Return the seconds after which a refused job may try again, None when there is room."""
-        return self.admission.full()
+        """Return the seconds after which a refused job may try again, None when any provider has room."""
+        waits = [admission.full() for admission in self.admissions.values()]
+        known = [wait for wait in waits if wait is not None]
+        return min(known) if known and len(known) == len(waits) else None
 
     def admit(self, model: str, fields: Mapping[str, Any], image: Source, mask: Source | None, request_id: str) -> Job:
-        """Check a caller's words against the public parameters and return the job; unknown names become extras.
+        """Check a caller's words against the model's parameters and return the job; unknown names become extras.
 
         Raises `ModelNotFound`, or `InvalidRequest` naming the parameter.
         """
         found, pin = catalog.find(model, self.models)
+        rows = {row.name: row for row in self._rows[found.id]}
         values: dict[str, Scalar] = {}
         extras: dict[str, Any] = {}
         for name, raw in fields.items():
-            param = BY_NAME.get(name)
+            param = rows.get(name)
             if param is None:
                 extras[name] = raw
                 continue
@@ -92,32 +104,34 @@ class Gateway:
         if isinstance(seed, int) and isinstance(n, int) and seed + n - 1 > LAST_SEED:
             message = f"seed: with n={n} the last seed would be over {LAST_SEED}."
             raise InvalidRequest(message, param="seed")
-        return Job(request_id, found.id, image, values, mask, extras, pin, catalog.prefers_base64(model, found))
+        factor = float(rows["scale_factor"].default or 1.0)
+        plain = catalog.prefers_base64(model, found)
+        return Job(request_id, found.id, image, values, mask, extras, pin, plain, factor)
 
     def quote(self, job: Job) -> Quote:
         """Validate a job and return what it would cost, by the code that bills. Calls nobody."""
-        offer = self._offers(job)[0]
-        _, plan, receipt = self._translate(job, offer)
-        geometry = solve(job, offer.max_factor)
-        lines = pricing.components(offer.price, geometry.made_width, geometry.made_height, plan.n)
-        total = pricing.total(lines)
-        return Quote(job.model, offer.provider, total, lines, receipt, geometry.width, geometry.height)
+        first, *others = self._candidates(job)
+        return first.quote(job, [other.quote(job) for other in others])
 
     async def run(self, job: Job, watch: Watch, folder: Path) -> Delivery:
         """Do a job; the finished files lie in `folder`, which the caller owns.
 
-        Raises `Busy` at once when the queue is full, and whatever refuses or breaks the job. Cancelling the task stops
-        the work.
+        The first provider that works wins; only what is a provider's or the network's doing goes on to the next. Raises
+        `Busy` at once when all queues are full, `Exhausted` when every provider failed, and whatever refuses or breaks
+        the job, with the attempts made so far. Cancelling the task stops the work.
         """
-        offers = self._offers(job)
-        for offer in offers:
-            self._translate(job, offer)  # a request that cannot be served does not wait in the queue
+        attempts: list[Attempt] = []
         try:
-            async with asyncio.timeout(self._deadline), self.admission.slot():
-                return await self._attempt(job, offers[0], watch, folder)
+            async with asyncio.timeout(self._deadline):
+                return await self._first_that_works(job, watch, folder, attempts)
         except TimeoutError:
             message = f"The request took longer than this server's limit of {self._deadline:g} seconds."
-            raise DeadlineExceeded(message) from None
+            late = DeadlineExceeded(message)
+            late.attempts = attempts
+            raise late from None
+        except Error as error:
+            error.attempts = attempts
+            raise
 
     async def ping(self) -> Mapping[str, bool]:
         """Return for each configured provider whether it could serve a call now."""
@@ -129,128 +143,100 @@ class Gateway:
             await provider.aclose()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def _offers(self, job: Job) -> tuple[Offer, ...]:
-        return route(job, self.find(job.model)[0], self._providers)
+    def _candidates(self, job: Job) -> tuple[Candidate, ...]:
+        """Return the job for each offer that can do it, best first."""
+        offers = route(job, self.find(job.model)[0], self._providers)
+        found = translate(
+            job,
+            offers,
+            self._rows[job.model],
+            max_output_pixels=self._max_output_pixels,
+            checks={name: provider.check for name, provider in self._providers.items()},
+        )
+        by_offer = {one.offer.provider: one for one in found}
+        costs = {name: one.cost for name, one in by_offer.items()}
+        able = [one.offer for one in found]
+        standings = self.health.standings()
+        order = ordered(able, self._policy, costs, standings)
+        if job.values.get("strict") or not self._allow_degraded:
+            order = undegraded(self._wished(able, costs), order)
+        return tuple(by_offer[offer.provider] for offer in order)
 
-    def _translate(self, job: Job, offer: Offer) -> tuple[Call, Plan, tuple[Line, ...]]:
-        """Normalize, and refuse what no format or limit allows before any work begins."""
-        call, plan, receipt = normalize(job, offer)
-        geometry = solve(job, offer.max_factor)
-        largest = max(geometry.width * geometry.height, geometry.made_width * geometry.made_height)
-        if largest > self._max_output_pixels:
-            message = (
-                f"The result would have {largest:,} pixels; this server makes at most {self._max_output_pixels:,}."
-            )
-            raise InvalidRequest(message, param="size" if "size" in job.values else "scale_factor")
-        imaging.check(plan.output_format, geometry.width, geometry.height)
-        self._providers[offer.provider].check(call)
-        return call, plan, receipt
+    def _wished(self, able: Sequence[Any], costs: Mapping[str, int | None]) -> tuple[Any, ...]:
+        """Return the order that there would be if every provider were well; what is known of their speed counts."""
+        speeds = {name: Standing(seconds=one.seconds) for name, one in self.health.standings().items()}
+        return ordered(able, self._policy, costs, speeds)
 
-    async def _attempt(self, job: Job, offer: Offer, watch: Watch, folder: Path) -> Delivery:
-        provider = self._providers[offer.provider]
-        _, plan, receipt = self._translate(job, offer)
-        if plan.stream and plan.partial_images and watch.preview is not None:
-            preview = await in_thread(self._pool, watch, lambda: _preview(job, plan, folder))
-            watch.preview(preview)
-        geometry = solve(job, offer.max_factor)
-        price = pricing.total(pricing.components(offer.price, geometry.made_width, geometry.made_height, 1))
-        turn = asyncio.Semaphore(provider.parallel)
+    async def _first_that_works(self, job: Job, watch: Watch, folder: Path, attempts: list[Attempt]) -> Delivery:
+        pending = deque(self._candidates(job))
+        best = self._wished([one.offer for one in pending], {one.offer.provider: one.cost for one in pending})[0]
+        if job.values.get("n", 1) != 1 and "seed" not in job.values and best.generative:
+            job = replace(job, values={**job.values, "seed": self._draw(LAST_SEED - int(job.values["n"]) + 1)})
+        shown = False
+        failures: list[tuple[str, Error]] = []
+        postponed: set[str] = set()
+        while pending:
+            one = pending.popleft()
+            name = one.offer.provider
+            if pending and name not in postponed and self.health.standings()[name].out:
+                postponed.add(name)  # it went out while this job waited: the others go first
+                pending.append(one)
+                continue
+            try:
+                async with self.admissions[name].slot():
+                    if not shown and one.plan.stream and one.plan.partial_images and watch.preview is not None:
+                        shown = True
+                        plan = one.plan
+                        watch.preview(await in_thread(self._pool, watch, lambda: preview(job, plan, folder)))  # noqa: B023
+                    tries = await Errand(self._desk, self._providers[name], one, job, watch, folder).run()
+            except Busy as error:
+                attempts.append(Attempt(name, error.code, 0.0))
+                failures.append((self._providers[name].title, error))
+                continue
+            attempts.extend(each.attempt for each in tries)
+            if any(each.picture is not None for each in tries):
+                return self._delivery(job, one, tries, attempts, degraded=best.generative and not one.offer.generative)
+            worst = _worst([each.error for each in tries if each.error is not None])
+            failures.append((self._providers[name].title, worst))
+            if not worst.goes_on:
+                raise worst
+        raise _exhausted(failures, pinned=job.pin is not None)
 
-        async def make(version: Job, share: Watch) -> _Made:
-            async with turn:
-                started = time.monotonic()
-                try:
-                    outcome = await provider.run(normalize(version, offer)[0], share, folder)
-                    began = time.monotonic()
-                    work = Work(outcome.picture, plan, job.image, folder, share, outcome.seam_ratio)
-                    picture = await in_thread(self._pool, share, lambda: finish(work))
-                except Error as error:
-                    return _Made(Attempt(offer.provider, error.code, time.monotonic() - started), error=error)
-            ended = time.monotonic()
-            words = outcome.caption if outcome.caption is not None else str(job.values.get("prompt", "")) or None
-            return _Made(
-                Attempt(offer.provider, "ok", ended - started, price, outcome.upstream_id),
-                replace(outcome, timings={**outcome.timings, "finish": ended - began}),
-                replace(picture, revised_prompt=words, seed=outcome.seed),
-            )
-
-        made = await _gather([make(*pair) for pair in zip(_versions(job, plan.n), _shares(watch, plan.n), strict=True)])
-        done = [(one.outcome, one.picture) for one in made if one.outcome is not None and one.picture is not None]
-        failed = [one.error for one in made if one.error is not None]
-        if not done:
-            raise failed[0]
+    def _delivery(
+        self, job: Job, one: Candidate, tries: Sequence[Try], attempts: Sequence[Attempt], *, degraded: bool
+    ) -> Delivery:
+        done = [(each.outcome, each.picture) for each in tries if each.outcome is not None and each.picture is not None]
         first = done[0][0]
         return Delivery(
             job=job,
-            provider=offer.provider,
-            provider_name=TITLES.get(offer.provider, offer.provider),
-            upstream=str(first.details.get("engine", offer.upstream)),
+            provider=one.offer.provider,
+            provider_name=self._providers[one.offer.provider].title,
+            upstream=str(first.details.get("engine", one.offer.upstream)),
             pictures=[picture for _, picture in done],
-            plan=plan,
-            receipt=receipt,
-            attempts=[one.attempt for one in made],
-            failures=[error.message for error in failed],
-            cost=sum(one.attempt.cost for one in made),
+            plan=one.plan,
+            receipt=one.receipt,
+            attempts=attempts,
+            failures=[each.error.message for each in tries if each.error is not None],
+            cost=summed(each.cost for each in attempts),
             details=first.details,
             timings=first.timings,
+            degraded=degraded,
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Made:
-    """What became of one version: an attempt, and either a picture with what was said of it, or an error."""
-
-    attempt: Attempt
-    outcome: Outcome | None = None
-    picture: Picture | None = None
-    error: Error | None = None
+def _worst(errors: Sequence[Error]) -> Error:
+    """Return the error that decides what happens next: one that ends the job goes before one that goes on."""
+    return next((error for error in errors if not error.goes_on), errors[0])
 
 
-def _versions(job: Job, n: int) -> list[Job]:
-    """Return one job per picture, with the seeds seed, seed+1, … when there are several."""
-    if n == 1:
-        return [job]
-    first = int(job.values.get("seed", 0))
-    return [replace(job, values={**job.values, "seed": first + index}) for index in range(n)]
-
-
-def _preview(job: Job, plan: Plan, folder: Path) -> Path:
-    """Write a small, plainly resampled version of the result in the job's output format."""
-    geometry = solve(job)
-    shrink = min(1.0, PREVIEW_SIDE / max(geometry.inner_width, geometry.inner_height))
-    width, height = (max(1, round(side * shrink)) for side in (geometry.inner_width, geometry.inner_height))
-    raster = imaging.preview(job.image, width, height, folder / f"{uuid4().hex}.raw")
-    row = imaging.find(plan.output_format)
-    target = folder / f"{uuid4().hex}.{row.extension}"
-    metadata = imaging.describe(job.image)
-    imaging.encode(raster, target, row.name, quality=plan.output_compression, metadata=metadata, strip=True)
-    raster.path.unlink()
-    return target
-
-
-def _shares(watch: Watch, n: int) -> list[Watch]:
-    """Return one watch per picture that together report the progress of all of them."""
-    if n == 1:
-        return [watch]
-    done, total = [0] * n, [0] * n
-
-    def progress(index: int, now: int, of: int) -> None:
-        done[index], total[index] = now, of
-        watch.progress(sum(done), max(total) * n)
-
-    return [
-        Watch(lambda now, of, index=index: progress(index, now, of), watch.cancel)  # type: ignore[misc]
-        for index in range(n)
-    ]
-
-
-async def _gather(work: list[Coroutine[Any, Any, _Made]]) -> list[_Made]:
-    """Run all; when one breaks or the task is cancelled, cancel the others and wait for them."""
-    tasks = [asyncio.ensure_future(one) for one in work]
-    try:
-        return await asyncio.gather(*tasks)
-    except BaseException:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        raise
+def _exhausted(failures: Sequence[tuple[str, Error]], *, pinned: bool) -> Error:
+    """Return what the caller is told when nobody made the picture; a pinned provider's own error goes straight on."""
+    title, last = failures[-1]
+    if pinned:
+        return last
+    if all(isinstance(error, Busy | UpstreamBusy) for _, error in failures):
+        waits = [error.retry_after for _, error in failures if error.retry_after is not None]
+        message = "Every provider is busy. Nothing was charged; try again later." if len(failures) > 1 else last.message
+        return Busy(message, retry_after=min(waits, default=5.0))
+    message = f"No provider could make the picture. The last one, {title}, said: {last.message}"
+    return Exhausted(message)

@@ -6,13 +6,15 @@ that disagree are refused, naming both. Nothing that is absent ever shrinks the 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, floor
 
 from fluxvision.errors import InvalidRequest
-from fluxvision.types import Job
+from fluxvision.types import Factors, Job
 
+EXACT = Factors()
 RESOLUTIONS = {"1K": 1024, "2K": 2048, "4K": 4096}
 
 
@@ -22,8 +24,8 @@ class Geometry:
 
     `width` × `height` is delivered. The source is enlarged to `inner_width` × `inner_height` (for `stretch` with two
     factors), then cropped (`cover`) or padded (`pad`) to the result. `factor` is the larger of the two factors;
-    `made_width` × `made_height` is what an engine limited to 1 to `limit` times makes of it, and differs from the inner
-    size where the gateway has to finish by resampling.
+    `made_width` × `made_height` is what an engine of limited factors makes of it, and differs from the inner size where
+    the gateway has to finish by resampling.
     """
 
     width: int
@@ -46,16 +48,16 @@ class Geometry:
         return (self.made_width, self.made_height) != (self.inner_width, self.inner_height)
 
 
-def solve(job: Job, limit: float = 4.0, default_factor: float = 2.0) -> Geometry:
-    """Return the geometry of a job for an engine that enlarges 1 to `limit` times.
+def solve(job: Job, factors: Factors | None = EXACT) -> Geometry:
+    """Return the geometry of a job for an engine of these factors; None stands for one that knows no factor.
 
     Raises `InvalidRequest` when two parameters disagree or the result has no pixels.
     """
     source_width, source_height = job.image.width, job.image.height
     fit = str(job.values.get("fit", "contain"))
-    box = _box(job, default_factor)
+    box = _box(job)
     if box is None:
-        factor = _factor(job, default_factor)
+        factor = _factor(job)
         inner = _times(source_width, factor), _times(source_height, factor)
         width, height = inner
         fit = "contain"  # the result has the picture's own shape: there is nothing to fit
@@ -64,34 +66,63 @@ def solve(job: Job, limit: float = 4.0, default_factor: float = 2.0) -> Geometry
         inner = _inner(source_width, source_height, width, height, fit)
         if fit == "contain":
             width, height = inner
-    made = tuple(
-        min(max(wanted, own), floor(own * limit))
-        for wanted, own in zip(inner, (source_width, source_height), strict=True)
-    )
-    if fit != "stretch" and made != inner:
-        made = _made(source_width, source_height, inner, limit)
+    made = _made(source_width, source_height, inner, factors, fit)
     largest = max(inner[0] / source_width, inner[1] / source_height)
     return Geometry(width, height, *inner, made[0], made[1], largest, fit)
 
 
-def _factor(job: Job, default_factor: float) -> Fraction:
+def sized(job: Job) -> bool:
+    """Return whether the job tells its size in pixels, so that no default factor applies."""
+    return "resolution" in job.values or "x" in str(job.values.get("size", ""))
+
+
+def makes(width: int, height: int, inner: tuple[int, int], factor: Fraction) -> bool:
+    """Return whether a picture enlarged by this factor is at least as large as the inner size on both axes."""
+    return _times(width, factor) >= inner[0] and _times(height, factor) >= inner[1]
+
+
+def smallest(width: int, height: int, inner: tuple[int, int], factors: Iterable[float]) -> Fraction:
+    """Return the smallest of these factors that makes the inner size, or the largest when none does."""
+    known = sorted(Fraction(str(one)) for one in factors)
+    return next((one for one in known if makes(width, height, inner, one)), known[-1])
+
+
+def _factor(job: Job) -> Fraction:
     """Return the factor of a result that has the picture's own shape."""
     if "resolution" in job.values:
         return Fraction(RESOLUTIONS[str(job.values["resolution"])], max(job.image.width, job.image.height))
-    return Fraction(str(job.values.get("scale_factor", default_factor)))
+    return Fraction(str(job.values.get("scale_factor", job.factor)))
 
 
 def _times(pixels: int, factor: Fraction) -> int:
     return max(1, round(pixels * factor))
 
 
-def _made(width: int, height: int, inner: tuple[int, int], limit: float) -> tuple[int, int]:
-    """Keep the picture's own shape when the wanted factor is outside 1 to `limit`."""
-    factor = Fraction(str(limit)) if inner[0] > width * limit or inner[1] > height * limit else Fraction(1)
-    return _times(width, factor), _times(height, factor)
+def _made(width: int, height: int, inner: tuple[int, int], factors: Factors | None, fit: str) -> tuple[int, int]:
+    """Return what an engine of these factors makes on the way to the inner size, in the picture's own shape.
+
+    A range of factors reaches every size in it exactly, of another shape too (`stretch`) unless it is uniform; of a
+    closed set it is the smallest factor that is enough, or the largest.
+    """
+    if factors is None:
+        return inner
+    if factors.only:
+        factor = smallest(width, height, inner, factors.only)
+        return _times(width, factor), _times(height, factor)
+    low, high = Fraction(str(factors.low)), Fraction(str(factors.high))
+    made = tuple(
+        min(max(wanted, ceil(own * low)), floor(own * high)) for wanted, own in zip(inner, (width, height), strict=True)
+    )
+    if factors.uniform and fit == "stretch":
+        factor = min(max(Fraction(inner[0], width), Fraction(inner[1], height), low), high)
+        return _times(width, factor), _times(height, factor)
+    if fit != "stretch" and made != inner:
+        factor = high if inner[0] > width * high or inner[1] > height * high else low
+        return _times(width, factor), _times(height, factor)
+    return made[0], made[1]
 
 
-def _box(job: Job, default_factor: float) -> tuple[int, int] | None:
+def _box(job: Job) -> tuple[int, int] | None:
     """Return the box that the caller described, or None when only a factor counts."""
     values = job.values
     size = str(values.get("size", "auto"))
@@ -112,7 +143,7 @@ def _box(job: Job, default_factor: float) -> tuple[int, int] | None:
     if "resolution" in values:
         longer = RESOLUTIONS[str(values["resolution"])]
         return (longer, max(1, round(longer / shape))) if shape >= 1 else (max(1, round(longer * shape)), longer)
-    factor = Fraction(str(values.get("scale_factor", default_factor)))
+    factor = Fraction(str(values.get("scale_factor", job.factor)))
     width, height = _times(job.image.width, factor), _times(job.image.height, factor)
     if values.get("fit") == "cover":  # the largest box of this shape inside the enlarged picture
         return (

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""What a full disk raises: never the caller's fault."""
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import Decimal, InvalidOperation
 
 CURRENCY = "USD"
@@ -23,3 +24,17 @@ def micros(dollars: str) -> int:
 def dollars(amount: int) -> float:
     """Return micro-dollars as a JSON number of dollars."""
     return amount / MICROS_PER_DOLLAR
+
+
+def amount(micros: int) -> str:
+    """Return micro-dollars as dollars with as many digits as they need, at least cents unless it is nothing."""
+    if micros == 0:
+        return "$0"
+    whole, _, fraction = f"{dollars(micros):.6f}".rstrip("0").partition(".")
+    return f"${whole}.{fraction:0<2}"
+
+
+def summed(amounts: Iterable[int | None]) -> int | None:
+    """Return the sum of amounts, None where one of them is not known."""
+    known = list(amounts)
+    return None if None in known else sum(amount for amount in known if amount is not None)

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, NoReturn
 
 from fluxvision.errors import InvalidRequest
+from fluxvision.geometry import sized
 from fluxvision.params import PARAMS, Param
 from fluxvision.rules import Converted, Emulated, Offer, Passthrough, Renamed, Rule
 from fluxvision.types import Call, Job, Line, Plan, Source
 
 STRENGTH = ("passthrough", "renamed", "converted", "emulated")
+SIZES = "Size"
+"""The group of parameters that decide how large the result is."""
 NEUTRAL = ("", "auto")
 """Values that ask for nothing."""
 PLAN_FIELDS = frozenset(row.name for row in fields(Plan))
@@ -31,14 +34,15 @@ class _Slots:
 
     def write(self, slot: str, value: Any, parameter: str, *, default: bool) -> None:
         if slot in self.values:
-            if default:
-                return
-            if self.values[slot] != value:
-                first = self.writers[slot]
-                message = f"{first} and {parameter} ask for different things; send one of them."
-                raise InvalidRequest(message, param=parameter)
+            if not default and self.values[slot] != value:
+                self.disagree(slot, parameter, parameter)
+            return
         self.values[slot] = value
         self.writers[slot] = parameter
+
+    def disagree(self, slot: str, parameter: str, blamed: str) -> NoReturn:
+        message = f"{self.writers[slot]} and {parameter} ask for different things; send one of them."
+        raise InvalidRequest(message, param=blamed)
 
 
 def badge(rules: Sequence[Rule]) -> str:
@@ -46,42 +50,56 @@ def badge(rules: Sequence[Rule]) -> str:
     return max((rule.mode for rule in rules), key=STRENGTH.index)
 
 
-def normalize(job: Job, offer: Offer) -> tuple[Call, Plan, tuple[Line, ...]]:
-    """Translate a job for one offer.
+def normalize(job: Job, offer: Offer, rows: Sequence[Param] = PARAMS) -> tuple[Call, Plan, tuple[Line, ...]]:
+    """Translate a job for one offer; `rows` are the parameters as the model has them.
 
     Raises `InvalidRequest` when two parameters disagree, or under `strict` when one cannot be honoured exactly.
     """
     body, plan = _Slots("body"), _Slots("plan")
     lines: dict[str, Line] = {}
     for default in (False, True):
-        for param, value in _values(job, default=default):
+        for param, value in _values(job, rows, default=default):
             rules = offer.rules[param.name]
             became = [_apply(rule, param, value, job, (body, plan), default=default) for rule in rules]
             if default and all(part is None for part in became):
                 continue  # neither given nor decided by anyone
+            if default and param.group == SIZES:
+                _agree_with_extras(job, rules, became, body, param)
             lines[param.name] = _line(param, value, rules, became, job, default=default)
-    for name, extra in job.extras.items():
-        if offer.takes_extras:
-            body.write(name, extra, name, default=False)
-            lines[name] = Line(name, "passthrough", extra, extra, "Unknown here; sent on unchanged.")
-        else:
-            lines[name] = Line(name, "passthrough", extra, None, "Unknown here and to the provider: no effect.", False)
+        if not default:
+            lines |= {name: _passed(name, extra, offer, body) for name, extra in job.extras.items()}
     receipt = tuple(lines[name] for name in [row.name for row in PARAMS if row.name in lines] + list(job.extras))
     if job.values.get("strict"):
         _refuse_unhonoured(receipt)
-    call = Call(offer.provider, offer.upstream, body.values, job.image, job.mask)
-    return call, Plan(**{k: v for k, v in plan.values.items() if k in PLAN_FIELDS}), receipt
+    planned = Plan(**{k: v for k, v in plan.values.items() if k in PLAN_FIELDS}, measured=offer.measured)
+    mask = None if planned.masked else job.mask
+    return Call(offer.provider, offer.upstream, body.values, job.image, mask), planned, receipt
 
 
-def _values(job: Job, *, default: bool) -> Iterator[tuple[Param, Any]]:
+def _passed(name: str, extra: Any, offer: Offer, body: _Slots) -> Line:
+    """Send a name that no row has to a provider that may know it."""
+    if not offer.takes_extras:
+        return Line(name, "passthrough", extra, None, "Unknown here and to the provider: no effect.", False)
+    body.write(name, extra, name, default=False)
+    return Line(name, "passthrough", extra, extra, "Unknown here; sent on unchanged.")
+
+
+def _agree_with_extras(job: Job, rules: Sequence[Rule], became: Sequence[Any], body: _Slots, param: Param) -> None:
+    """Refuse a provider's own word for a size that contradicts ours: the price depends on it."""
+    for rule, made in zip(rules, became, strict=True):
+        slot = getattr(rule, "to", "")
+        if slot in job.extras and made is not None and body.values[slot] != made:
+            body.disagree(slot, param.name, slot)
+
+
+def _values(job: Job, rows: Sequence[Param], *, default: bool) -> Iterator[tuple[Param, Any]]:
     """Yield the rows that the caller gave, or those left to their defaults, in the table's order."""
     given: dict[str, Any] = {**job.values, "image": job.image}
     if job.mask is not None:
         given["mask"] = job.mask
-    sized = "resolution" in given or "x" in str(given.get("size", ""))
-    for param in PARAMS:
+    for param in rows:
         if default and param.name not in given:
-            if param.name == "scale_factor" and sized:
+            if param.name == "scale_factor" and sized(job):
                 continue  # the size is given: no factor applies
             yield param, param.default
         elif not default and param.name in given:
@@ -91,7 +109,7 @@ def _values(job: Job, *, default: bool) -> Iterator[tuple[Param, Any]]:
 def _apply(rule: Rule, param: Param, value: Any, job: Job, slots: tuple[_Slots, _Slots], *, default: bool) -> Any:
     """Let one rule write what it makes of a value; return that, None where nothing was written."""
     body, plan = slots
-    if isinstance(value, Source):
+    if isinstance(value, Source) and not isinstance(rule, Emulated):
         return "sent"  # pictures travel beside the body
     match rule:
         case Passthrough(sent=sent):

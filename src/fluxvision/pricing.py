@@ -2,23 +2,70 @@
 
 from __future__ import annotations
 
-from decimal import ROUND_HALF_UP, Decimal
+from collections.abc import Iterable
+from dataclasses import replace
+from fractions import Fraction
+from math import ceil
 
+from fluxvision.money import summed
 from fluxvision.rules import Price
 from fluxvision.types import Component
 
-MEGAPIXEL = 1_000_000
+MEGAPIXELS = {"input_megapixel": "input", "output_megapixel": "output"}
 
 
-def components(price: Price, width: int, height: int, n: int) -> tuple[Component, ...]:
-    """Return the lines of a bill for `n` results of `width` × `height` pixels made by a provider."""
+def picture(price: Price, source: tuple[int, int], made: tuple[int, int], seconds: float | None = None) -> Component:
+    """Return the line of a bill for one picture.
+
+    `source` is the width and height of the picture that is sent, `made` of the one that the provider makes; `seconds`
+    the compute time that it reported, None while it is not known. The total is the billable quantity times the unit
+    price, where a started block counts as one and so does a picture that a tier prices as a whole; it is rounded once,
+    half up, to whole micro-dollars.
+    """
+    kind = "compute" if price.metric == "second" else MEGAPIXELS.get(price.metric, "output")
+    if price.metric == "second" and seconds is None:
+        return Component(kind, price.metric, None, None, price.unit_price, None)
+    quantity = _quantity(price, source, made, seconds)
+    billable, unit_price = _billed(price, quantity)
+    return Component(kind, price.metric, float(quantity), float(billable), unit_price, _micros(billable * unit_price))
+
+
+def times(line: Component, n: int) -> Component:
+    """Return the line of a bill for `n` pictures that cost the same; each is rounded by itself."""
+    if line.total_cost is None or line.quantity is None or line.billable_quantity is None:
+        return line
+    return replace(
+        line,
+        quantity=line.quantity * n,
+        billable_quantity=line.billable_quantity * n,
+        total_cost=line.total_cost * n,
+    )
+
+
+def total(lines: Iterable[Component]) -> int | None:
+    """Return the sum of a bill, None while a line of it is not known."""
+    return summed(line.total_cost for line in lines)
+
+
+def _quantity(price: Price, source: tuple[int, int], made: tuple[int, int], seconds: float | None) -> Fraction:
     if price.metric == "image":
-        return (Component("output", "image", n, n, price.unit_price, price.unit_price * n),)
-    megapixels = Decimal(width * height * n) / MEGAPIXEL
-    total = int((megapixels * price.unit_price).to_integral_value(ROUND_HALF_UP))
-    return (Component("output", price.metric, float(megapixels), float(megapixels), price.unit_price, total),)
+        return Fraction(1)
+    if price.metric == "second":
+        return Fraction(str(seconds))
+    width, height = source if price.metric == "input_megapixel" else made
+    return Fraction(width * height, price.unit)
 
 
-def total(lines: tuple[Component, ...]) -> int:
-    """Return the sum of a bill."""
-    return sum(line.total_cost for line in lines)
+def _billed(price: Price, quantity: Fraction) -> tuple[Fraction, int]:
+    """Return how many units are paid, and the price of one."""
+    if price.tiers:
+        reached = (tier.unit_price for tier in price.tiers if tier.upto is None or quantity <= Fraction(str(tier.upto)))
+        return Fraction(1), next(reached)
+    if price.rounding != "none":
+        quantity = Fraction(max(ceil(quantity), 1 if price.rounding == "up_min_1" else 0))
+    return (Fraction(ceil(quantity / price.block)) if price.block > 1 else quantity), price.unit_price
+
+
+def _micros(exact: Fraction) -> int:
+    """Round half up."""
+    return (2 * exact.numerator + exact.denominator) // (2 * exact.denominator)

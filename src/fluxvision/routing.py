@@ -1,16 +1,20 @@
-"""Which offers of a model may serve a job, best first. Pure."""
+"""Which offers of a model may serve a job, and in which order. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
+from math import inf
 
 from fluxvision.errors import ModelNotFound, Unavailable
-from fluxvision.rules import Model, Offer
+from fluxvision.health import Standing
+from fluxvision.rules import Model, Offer, Passthrough
 from fluxvision.types import Job
 
 
 def route(job: Job, model: Model, configured: Collection[str]) -> tuple[Offer, ...]:
     """Return the offers of configured providers in the table's order; a pinned provider stands alone.
+
+    Where the job names an engine, providers that have no engines to choose from stand back for those that have.
 
     Raises `ModelNotFound` when the pinned provider is not configured here, `Unavailable` when no provider is.
     """
@@ -23,4 +27,44 @@ def route(job: Job, model: Model, configured: Collection[str]) -> tuple[Offer, .
     if not offers:
         message = f"No provider of {model.id} is configured on this server."
         raise Unavailable(message, param="model")
+    if "engine" in job.values:
+        return tuple(offer for offer in offers if _has_engines(offer)) or offers
     return offers
+
+
+def ordered(
+    offers: Sequence[Offer],
+    policy: str,
+    costs: Mapping[str, int | None],
+    standings: Mapping[str, Standing],
+) -> tuple[Offer, ...]:
+    """Return the offers, best first.
+
+    `policy` is quality (the table's order), price (the cost of this job in micro-dollars, unknown costs last) or
+    latency (seconds, unknown ones first). What an offer is worth is divided by its provider's reliability: a provider
+    that fails half of its calls counts as twice as dear. Providers that are out come last: a last resort.
+    """
+    places = {offer.provider: place for place, offer in enumerate(offers)}
+
+    def worth(offer: Offer) -> tuple[bool, float, int]:
+        standing = standings.get(offer.provider, Standing())
+        cost = costs.get(offer.provider)
+        value = {
+            "quality": places[offer.provider] + 1.0,
+            "price": inf if cost is None else float(cost),
+            "latency": standing.seconds or 0.0,
+        }[policy]
+        return standing.out, value / standing.reliability, places[offer.provider]
+
+    return tuple(sorted(offers, key=worth))
+
+
+def undegraded(wanted: Sequence[Offer], offers: Sequence[Offer]) -> tuple[Offer, ...]:
+    """Return the offers that are no step down from the first of `wanted`, which is the order without any failure."""
+    if not wanted or not wanted[0].generative:
+        return tuple(offers)
+    return tuple(offer for offer in offers if offer.generative)
+
+
+def _has_engines(offer: Offer) -> bool:
+    return not all(isinstance(rule, Passthrough) and not rule.sent for rule in offer.rules["engine"])

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from fluxvision.types import Job, Scalar
+from fluxvision.types import Factors, Job, Scalar
 
 Unless = Callable[[Any, Job], str | None]
 """A pure function that says why a value, as given, has not the effect that was asked for; None where it has."""
@@ -72,32 +72,72 @@ Rule = Passthrough | Renamed | Converted | Emulated
 
 
 @dataclass(frozen=True, slots=True)
+class Tier:
+    """A price for quantities up to `upto`, None for all above."""
+
+    upto: float | None
+    unit_price: int
+
+
+@dataclass(frozen=True, slots=True)
 class Price:
-    """What one picture costs. `unit_price` in micro-dollars; `metric` is image or output_megapixel."""
+    """What one picture costs. All prices in whole micro-dollars.
+
+    `metric` is image, output_megapixel, input_megapixel or second. A megapixel has `unit` pixels; `rounding` of the
+    quantity is none, up, or up_min_1 (at least one). `block` prices every started block of so many units. `tiers`, in
+    rising order, give one price for the whole picture by its quantity, and `unit_price` is then that of the first. A
+    price by the second is not known before the work is done.
+    """
 
     metric: str
     unit_price: int
+    unit: int = 1_000_000
+    rounding: str = "none"
+    block: int = 1
+    tiers: tuple[Tier, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Accepts:
+    """What a provider takes as its picture; anything else is turned into an 8-bit RGB PNG before it is sent.
+
+    `transparency` tells whether it keeps an alpha channel by itself.
+    """
+
+    formats: tuple[str, ...] = ("png", "jpeg", "webp")
+    transparency: bool = False
+
+
+ANY_FACTOR = Factors()
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
     """A model at a provider: its upstream id, its price, and for every public parameter the rules that carry it.
 
-    `max_factor` is the most that it enlarges; `takes_extras` whether unknown names mean anything to it.
+    `factors` is how far it enlarges, None where that is its own decision. `takes_extras` tells whether unknown names
+    mean anything to it, `generative` whether it invents detail by a large model. `accepts` is None for a provider that
+    reads every picture as it is. `measured` tells whether its pictures are compared with the source here.
     """
 
     provider: str
     upstream: str
     price: Price
     rules: Mapping[str, tuple[Rule, ...]]
-    max_factor: float = 4.0
+    factors: Factors | None = ANY_FACTOR
     takes_extras: bool = True
+    generative: bool = True
+    accepts: Accepts | None = None
+    measured: bool = True
     note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model of the catalogue: names, words and offers. `created` is a Unix time."""
+    """A model of the catalogue: names, words and offers, the preferred one first. `created` is a Unix time.
+
+    `narrows` has, by parameter, the facts of its row that differ for this model.
+    """
 
     id: str
     name: str
@@ -108,3 +148,5 @@ class Model:
     b64_aliases: tuple[str, ...]
     tags: tuple[str, ...]
     offers: tuple[Offer, ...]
+    narrows: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    capabilities: tuple[str, ...] = ("upscale",)

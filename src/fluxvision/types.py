@@ -20,6 +20,19 @@ Scalar = bool | int | float | str
 
 
 @dataclass(frozen=True, slots=True)
+class Factors:
+    """How far an engine enlarges: any factor from `low` to `high`, or, where `only` is given, just those.
+
+    `uniform` tells that it takes one factor for both sides; otherwise it makes any size in between, of any shape.
+    """
+
+    low: float = 1.0
+    high: float = 4.0
+    only: tuple[float, ...] = ()
+    uniform: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """A picture file on this machine whose header was read and found within the limits.
 
@@ -90,7 +103,7 @@ class Job:
 
     `model` is the catalogue's own id, `pin` the provider that the caller insisted on. `values` holds only parameters
     that the caller gave, `extras` the names that no public parameter has. `prefers_base64` says that the model was
-    named as clients name it that read nothing but base64.
+    named as clients name it that read nothing but base64. `factor` is how far the model enlarges when nothing is said.
     """
 
     id: str
@@ -101,6 +114,7 @@ class Job:
     extras: Mapping[str, Any] = field(default_factory=dict)
     pin: str | None = None
     prefers_base64: bool = False
+    factor: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,27 +136,40 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What one provider is asked to do once: its own parameter names, and the pictures."""
+    """What one provider is asked to do once: its own parameter names, and the pictures.
+
+    `key` names the work: the same work has the same key when it is asked for again.
+    """
 
     provider: str
     upstream: str
     body: Mapping[str, Any]
     image: Source
     mask: Source | None
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """How provider pixels become exactly `width` × `height`: by `contain`, `cover`, `pad` or `stretch`."""
+    """How provider pixels become exactly `width` × `height`: by `contain`, `cover`, `pad` or `stretch`.
+
+    `inner` is the size that the whole picture has before it is cropped or padded; None: as the provider's own shape has
+    it.
+    """
 
     width: int
     height: int
     mode: str
+    inner: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the gateway itself does around a provider; the defaults do nothing."""
+    """What the gateway itself does around a provider; the defaults do nothing.
+
+    `masked` limits new detail to the transparent part of the job's mask, over a faithful enlargement. `measured` tells
+    whether the result is compared with the source.
+    """
 
     fit: Fit | None = None
     n: int = 1
@@ -152,6 +179,8 @@ class Plan:
     strip_metadata: bool = False
     stream: bool = False
     partial_images: int = 0
+    masked: bool = False
+    measured: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +198,10 @@ class Watch:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a provider delivered for one call: pixels, or the file it sent; and what it said about them."""
+    """What a provider delivered for one call: pixels, or the file it sent; and what it said about them.
+
+    `seconds` is the compute time that it reported, where it bills by that; `fidelity` what it measured itself.
+    """
 
     picture: Raster | Path
     seed: int | None = None
@@ -178,11 +210,13 @@ class Outcome:
     details: Mapping[str, Any] = field(default_factory=dict)
     timings: Mapping[str, float] = field(default_factory=dict)
     upstream_id: str | None = None
+    seconds: float | None = None
+    fidelity: Fidelity | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try at one provider, told truthfully. Duration in seconds, cost in micro-dollars.
+    """One try at one provider, told truthfully. Duration in seconds; cost in micro-dollars, None where nobody told.
 
     `outcome` is ok, or the code of the error.
     """
@@ -190,7 +224,7 @@ class Attempt:
     provider: str
     outcome: str
     duration: float
-    cost: int = 0
+    cost: int | None = 0
     upstream_id: str | None = None
 
 
@@ -210,7 +244,10 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """Everything the caller gets back: the pictures, who made them, at what cost, and the receipt."""
+    """Everything the caller gets back: the pictures, who made them, at what cost, and the receipt.
+
+    `degraded` tells that a provider that invents detail had failed, and one that does not has made the pictures.
+    """
 
     job: Job
     provider: str
@@ -221,31 +258,37 @@ class Delivery:
     receipt: Sequence[Line]
     attempts: Sequence[Attempt]
     failures: Sequence[str]
-    cost: int
+    cost: int | None
     details: Mapping[str, Any]
     timings: Mapping[str, float]
+    degraded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """One line of a quote. Prices and totals in micro-dollars."""
+    """One line of a quote. Prices and totals in micro-dollars; None where only the work itself will tell."""
 
     type: str
     metric: str
-    quantity: float
-    billable_quantity: float
+    quantity: float | None
+    billable_quantity: float | None
     unit_price: int
-    total_cost: int
+    total_cost: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """What a job would cost, computed by the code that bills, with the receipt it would have."""
+    """What a job would cost, computed by the code that bills, with the receipt it would have.
+
+    `total` is None where the provider bills what only the work itself will tell. `others` are the quotes of the offers
+    that would be tried after this one.
+    """
 
     model: str
     provider: str
-    total: int
+    total: int | None
     components: Sequence[Component]
     receipt: Sequence[Line]
     width: int
     height: int
+    others: Sequence[Quote] = ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 
@@ -11,27 +11,33 @@ from fluxvision import catalog
 from fluxvision.catalog import CATALOG
 from fluxvision.errors import ModelNotFound
 from fluxvision.normalize import STRENGTH, badge, normalize
-from fluxvision.params import BY_NAME, PARAMS, coerce
+from fluxvision.params import PARAMS, coerce, describe
 from fluxvision.providers import PROVIDERS
-from fluxvision.rules import Converted, Emulated
+from fluxvision.rules import Converted, Emulated, Price, Tier
 from fluxvision.types import Plan
 
-OFFERS = [(model, offer) for model in CATALOG for offer in model.offers]
+OFFERS = [pytest.param(model, offer, id=f"{offer.provider}-{model.id}") for model in CATALOG for offer in model.offers]
 RULES = [
-    pytest.param(rule, id=f"{offer.provider}-{name}-{rule.mode}")
-    for _, offer in OFFERS
+    pytest.param(rule, id=f"{offer.provider}-{model.id}-{name}-{rule.mode}-{number}")
+    for model in CATALOG
+    for offer in model.offers
     for name, rules in offer.rules.items()
-    for rule in rules
+    for number, rule in enumerate(rules)
 ]
 EXAMPLES = [
-    (offer, name, rule, example)
-    for _, offer in OFFERS
+    pytest.param(model, offer, name, rule, example, id=f"{offer.provider}-{model.id}-{name}-{rule.mode}-{number}")
+    for model in CATALOG
+    for offer in model.offers
     for name, rules in offer.rules.items()
     for rule in rules
-    for example in getattr(rule, "examples", ())
+    for number, example in enumerate(getattr(rule, "examples", ()))
 ]
-GATEWAYS_OWN = {"strict"}
-"""What is emulated by the receipt itself and needs no field of the plan."""
+NARROWED = [pytest.param(model, row, id=f"{model.id}-{row.name}") for model in CATALOG for row in catalog.rows(model)]
+GATEWAYS_OWN = {"strict", "max_cost"}
+"""What is emulated by the routing or by the receipt itself and needs no field of the plan."""
+ON_PICTURES = {"masked"}
+"""What is planned for a picture, of which there is no example in a table of values."""
+FAL = CATALOG[0].offers[0]
 
 
 @pytest.mark.parametrize(("model", "offer"), OFFERS)
@@ -41,39 +47,41 @@ def test_every_parameter_has_a_rule(model, offer):
     assert all(badge(rules) in STRENGTH for rules in offer.rules.values())
 
 
-@pytest.mark.parametrize(("name", "rule", "example"), [example[1:] for example in EXAMPLES])
-def test_an_example_holds(name, rule, example):
-    """The rule's function gives exactly what its example says, for values that a caller may send."""
-    assert {word: coerce(BY_NAME[word], value) for word, value in example.given.items()} == dict(example.given)
-    given = job(*example.source, **example.given)
+@pytest.mark.parametrize(("model", "offer", "name", "rule", "example"), EXAMPLES)
+def test_an_example_holds(model, offer, name, rule, example):
+    """The rule's function gives exactly what its example says, for values that a caller of the model may send."""
+    rows = {row.name: row for row in catalog.rows(model)}
+    assert {word: coerce(rows[word], value) for word, value in example.given.items()} == dict(example.given)
+    given = job(*example.source, model=model.id, **example.given)
     value = example.given.get(name)
-    assert (value if rule.using is None else rule.using(value, given)) == example.gives
+    assert (value if rule.using is None else rule.using(value, given)) == example.gives, offer.provider
 
 
-@pytest.mark.parametrize(("offer", "rule", "example"), [(offer, *rest) for offer, _, *rest in EXAMPLES])
-def test_an_example_reaches_its_slot(offer, rule, example):
+@pytest.mark.parametrize(("model", "offer", "name", "rule", "example"), EXAMPLES)
+def test_an_example_reaches_its_slot(model, offer, name, rule, example):
     """What the example gives is what the call or the plan holds after the whole translation."""
-    call, plan, _ = normalize(job(*example.source, **example.given), offer)
+    given = job(*example.source, model=model.id, **example.given)
+    call, plan, _ = normalize(given, offer, catalog.rows(model))
     if isinstance(rule, Converted):
-        assert call.body[rule.to] == example.gives
+        assert call.body[rule.to] == example.gives, name
     elif rule.by not in GATEWAYS_OWN:
-        assert getattr(plan, rule.by) == example.gives
+        assert getattr(plan, rule.by) == example.gives, name
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_what_is_emulated_is_a_field_of_the_plan(rule):
-    """No rule plans something that nobody does, and each conversion has an example."""
+    """No rule plans something that nobody does, and each conversion of a value has an example."""
     if isinstance(rule, Emulated):
         assert rule.by in {field.name for field in fields(Plan)} | GATEWAYS_OWN
-    if isinstance(rule, Converted | Emulated):
+    if isinstance(rule, Converted | Emulated) and getattr(rule, "by", "") not in ON_PICTURES:
         assert rule.examples
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_what_is_not_sent_says_why(rule):
-    """A parameter without a place has a sentence for the receipt."""
-    if not getattr(rule, "sent", True):
-        assert rule.note.endswith(".")
+    """A parameter without a place has a sentence for the receipt, and every note is a sentence."""
+    note = getattr(rule, "note", "")
+    assert note.endswith(".") or (getattr(rule, "sent", True) and not note)
 
 
 @pytest.mark.parametrize(("model", "offer"), OFFERS)
@@ -82,29 +90,96 @@ def test_a_providers_row_exists(model, offer):
     assert offer.provider in {row.name for row in PROVIDERS}, model.id
 
 
+@pytest.mark.parametrize(("model", "offer"), OFFERS)
+def test_a_provider_that_invents_takes_a_seed(model, offer):
+    """Versions of invented detail differ by their seeds; without a seed, several versions are not honoured."""
+    takes_seed = any(getattr(rule, "sent", True) for rule in offer.rules["seed"])
+    assert takes_seed or not offer.generative
+    _, _, receipt = normalize(job(model=model.id, n=2), offer, catalog.rows(model))
+    line = next(line for line in receipt if line.parameter == "n")
+    assert line.honoured == takes_seed
+
+
+@pytest.mark.parametrize(("model", "offer"), OFFERS)
+def test_a_mask_is_kept_by_someone(model, offer):
+    """A mask goes to a provider that knows it, or is planned here; without one nothing is planned or told."""
+    rows = catalog.rows(model)
+    call, plan, receipt = normalize(job(model=model.id, mask=True), offer, rows)
+    assert plan.masked == (call.mask is None)
+    assert next(line for line in receipt if line.parameter == "mask").honoured
+    _, plan, receipt = normalize(job(model=model.id), offer, rows)
+    assert not plan.masked
+    assert "mask" not in {line.parameter for line in receipt}
+
+
+@pytest.mark.parametrize(("model", "row"), NARROWED)
+def test_a_row_is_complete_as_the_model_has_it(model, row):
+    """A model's rows have words, whole ranges, and defaults that they would themselves take."""
+    assert describe(row), model.id
+    assert (row.low is None) == (row.high is None)
+    assert bool(row.choices) == (row.kind == "choice")
+    if row.default is not None:
+        assert coerce(row, row.default) == row.default
+
+
+@pytest.mark.parametrize(("model", "offer"), OFFERS)
+def test_a_factor_is_within_a_providers_reach(model, offer):
+    """Of a model with one offer every factor that the caller may ask for is made by the provider."""
+    row = next(row for row in catalog.rows(model) if row.name == "scale_factor")
+    if offer.factors is not None:
+        assert row.high <= (max(offer.factors.only) if offer.factors.only else offer.factors.high)
+        assert catalog.factor(model) in offer.factors.only or not offer.factors.only
+
+
 def test_names_are_unique():
-    """No name, in any case, is given twice, within a model or among models."""
+    """No name, in any case, is given twice, within a model or among models, or looks like a pinned one."""
     names = [name.lower() for model in CATALOG for name in (model.id, *model.aliases, *model.b64_aliases)]
     assert len(set(names)) == len(names)
+    assert not {name.partition("/")[0] for name in names if "/" in name} & {row.name for row in PROVIDERS}
     catalog.check(CATALOG)
 
 
+@pytest.mark.parametrize("model", CATALOG, ids=lambda model: model.id)
+def test_every_name_finds_its_model(model):
+    """The id, every alias and the display name lead to the model, in any case, pinned or not."""
+    for name in (model.id, model.name, *model.aliases, *model.b64_aliases):
+        assert catalog.find(f" {name.upper()} ") == (model, None)
+        for offer in model.offers:
+            assert catalog.find(f"{offer.provider}/{name}") == (model, offer.provider)
+    for offer in model.offers:
+        if offer.provider == "fal":
+            assert catalog.find(offer.upstream) == (model, None)
+
+
+@pytest.mark.parametrize("model", CATALOG, ids=lambda model: model.id)
+def test_a_model_has_words(model):
+    """A model has a name, a maker, a sentence that describes it, and tags; its offers' notes are sentences."""
+    assert model.name
+    assert model.creator == model.creator.lower()
+    assert model.description.endswith(".")
+    assert "upscale" in model.tags
+    assert "upscale" in model.capabilities
+    assert all(offer.note.endswith(".") or not offer.note for offer in model.offers)
+
+
 @pytest.mark.parametrize(
-    ("name", "pin"),
+    ("name", "model", "pin"),
     [
-        ("flux-vision-upscaler", None),
-        (" FLUX-Vision-Upscaler ", None),
-        ("fal-ai/flux-vision-upscaler", None),
-        ("Flux Vision Upscaler", None),
-        ("gpt-image-1", None),
-        ("embedded/flux-vision-upscaler", "embedded"),
-        ("EMBEDDED/gpt-image-1", "embedded"),
+        ("flux-vision-upscaler", "flux-vision-upscaler", None),
+        ("Flux Vision Upscaler", "flux-vision-upscaler", None),
+        ("gpt-image-1", "flux-vision-upscaler", None),
+        ("embedded/flux-vision-upscaler", "flux-vision-upscaler", "embedded"),
+        ("EMBEDDED/gpt-image-1", "flux-vision-upscaler", "embedded"),
+        ("fal/fal-ai/seedvr/upscale/image", "seedvr", "fal"),
+        ("Real-ESRGAN", "esrgan", None),
+        ("topaz-image-upscale", "topaz-upscale", None),
+        ("fal-ai/recraft/upscale/crisp", "recraft-crisp-upscale", None),
     ],
 )
-def test_names_are_forgiving(name, pin):
+def test_names_are_forgiving(name, model, pin):
     """Case, other providers' ids and display names lead to the model; a provider's name in front pins it."""
-    model, found = catalog.find(name)
-    assert (model.id, found) == ("flux-vision-upscaler", pin)
+    found, pinned = catalog.find(name)
+    assert (found.id, pinned) == (model, pin)
 
 
 @pytest.mark.parametrize(
@@ -118,30 +193,51 @@ def test_a_wrong_name_is_not_found(name):
     assert caught.value.message.isprintable()
 
 
-def test_a_near_name_is_suggested():
+@pytest.mark.parametrize(
+    ("name", "near"), [("flux-vision-upscale", "flux-vision-upscaler"), ("clarity-upscale", "clarity-upscaler")]
+)
+def test_a_near_name_is_suggested(name, near):
     """A slip of the pen gets the right name."""
-    with pytest.raises(ModelNotFound, match="Did you mean flux-vision-upscaler"):
-        catalog.find("flux-vision-upscale")
+    with pytest.raises(ModelNotFound, match=f"Did you mean {near}"):
+        catalog.find(name)
 
 
-def test_a_table_with_a_gap_is_refused():
-    """A colliding name or a missing rule ends the import."""
-    model = CATALOG[0]
-    with pytest.raises(ValueError, match="no rule"):
-        catalog.check([_without(model, "size")])
-    with pytest.raises(ValueError, match="share the name"):
-        catalog.check([model, _renamed(model, "other", aliases=("FluxVision",))])
+def test_base64_is_for_the_names_of_other_apis():
+    """Only the names that OpenAI's clients know are answered in base64 by themselves."""
+    assert catalog.prefers_base64("fal/GPT-image-1", CATALOG[0])
+    assert not any(catalog.prefers_base64(model.id, model) for model in CATALOG)
 
 
-def _without(model, name):
-    offer = model.offers[0]
-    rules = {word: rules for word, rules in offer.rules.items() if word != name}
-    return _renamed(model, model.id, offers=(_replaced(offer, rules=rules),))
-
-
-def _renamed(model, name, **facts):
-    return _replaced(model, id=name, **{"aliases": (), "b64_aliases": (), **facts})
-
-
-def _replaced(row, **facts):
-    return type(row)(**{field.name: facts.get(field.name, getattr(row, field.name)) for field in fields(row)})
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        ({"narrows": {"zoom": {"high": 8}}}, "narrows what does not exist: .'zoom'"),
+        ({"narrows": {"seed": {"maximum": 8}}}, "narrows what does not exist: .'maximum'"),
+        ({"narrows": {"seed": {"name": "noise"}}}, "narrows what does not exist: .'name'"),
+        ({"narrows": {"scale_factor": {"default": 5.0}}}, "default out of range for scale_factor"),
+        ({"narrows": {"scale_factor": {"high": 1.5}}}, "default out of range for scale_factor"),
+        ({"narrows": {"steps": {"default": 18.5}}}, "default out of range for steps"),
+        ({"narrows": {"engine": {"kind": "choice", "choices": ("a",), "default": "A"}}}, "default out of range"),
+        ({"aliases": ("FluxVision",), "id": "other"}, "share the name"),
+        ({"aliases": ("",)}, "share the name"),
+        ({"offers": (replace(FAL, rules={**FAL.rules, "size": ()}),)}, "no rule"),
+        ({"offers": (replace(FAL, rules={**FAL.rules, "zoom": FAL.rules["size"]}),)}, "needless"),
+        ({"offers": (replace(FAL, rules={"size": FAL.rules["size"]}),)}, "no rule"),
+        ({"offers": (replace(FAL, price=Price("pixel", 1)),)}, "cannot be computed"),
+        ({"offers": (replace(FAL, price=Price("image", -1)),)}, "cannot be computed"),
+        ({"offers": (replace(FAL, price=Price("output_megapixel", 1, unit=0)),)}, "cannot be computed"),
+        ({"offers": (replace(FAL, price=Price("image", 1, block=0)),)}, "cannot be computed"),
+        ({"offers": (replace(FAL, price=Price("image", 1, rounding="down")),)}, "cannot be computed"),
+        ({"offers": (replace(FAL, price=Price("image", 1, tiers=(Tier(4, 1),))),)}, "cannot be computed"),
+        ({"offers": (replace(FAL, price=Price("image", 2, tiers=(Tier(None, 1),))),)}, "cannot be computed"),
+        (
+            {"offers": (replace(FAL, price=Price("image", 1, tiers=(Tier(8, 1), Tier(4, 2), Tier(None, 3)))),)},
+            "cannot be computed",
+        ),
+    ],
+)
+def test_a_table_that_contradicts_itself_is_refused(facts, words):
+    """A colliding name, a missing rule, a needless narrowing or a price without meaning ends the import."""
+    wrong = replace(CATALOG[0], **{"b64_aliases": (), **facts})
+    with pytest.raises(ValueError, match=words):
+        catalog.check([CATALOG[0], wrong])

@@ -17,7 +17,7 @@ from typing import Any
 
 from fluxvision import errors
 from fluxvision.config import Settings
-from fluxvision.params import BY_NAME, coerce
+from fluxvision.params import BY_NAME, PARAMS, coerce
 from fluxvision.rules import Converted, Emulated, Model, Offer, Passthrough, Price, Renamed, Rule
 from fluxvision.types import (
     Attempt,
@@ -35,6 +35,7 @@ from fluxvision.types import (
 
 PRICE = 100_000
 RULES: dict[str, tuple[Rule, ...]] = {
+    **{row.name: (Passthrough(),) for row in PARAMS},
     "image": (Renamed("picture"),),
     "prompt": (Passthrough("this provider takes no prompt", sent=False),),
     "scale_factor": (Renamed("factor"),),
@@ -73,6 +74,7 @@ class Gateway:
     """The flow, faked: `workers` jobs at once, `queue` more may wait."""
 
     models = (MODEL,)
+    providers = ("embedded", "fal")
 
     def __init__(self, workers: int = 1, queue: int = 2) -> None:
         """Begin with nothing to do."""

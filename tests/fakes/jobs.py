@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from fluxvision import catalog
 from fluxvision.types import Job, Source
 
 
@@ -19,6 +20,7 @@ def job(
     height: int = 427,
     /,
     *,
+    model: str = "flux-vision-upscaler",
     mask: bool = False,
     extras: dict[str, Any] | None = None,
     pin: str | None = None,
@@ -26,14 +28,15 @@ def job(
     transparent: bool = False,
     **values: Any,
 ) -> Job:
-    """Return a job for a picture of this size with these parameters."""
+    """Return a job of a model, with its default factor, for a picture of this size with these parameters."""
     return Job(
         id="req_1",
-        model="flux-vision-upscaler",
+        model=model,
         image=source(width, height, alpha=transparent),
         values=values,
         mask=source(width, height, alpha=True) if mask else None,
         extras=extras or {},
         pin=pin,
         prefers_base64=prefers_base64,
+        factor=catalog.factor(catalog.find(model)[0]),
     )

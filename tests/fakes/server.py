@@ -57,10 +57,11 @@ def document(value: Any) -> tuple[dict[str, str], bytes]:
 
 @dataclass(slots=True)
 class Server:
-    """A running server; `settings` are FLUXVISION_ variables without the prefix."""
+    """A running server; `settings` are FLUXVISION_ variables without the prefix, `environment` other ones."""
 
     folder: Path
     settings: dict[str, str] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
     module: tuple[str, ...] = ("fakes.gateway",)
@@ -91,9 +92,10 @@ class Server:
 
     def __enter__(self) -> Self:
         """Start the process and wait until it answers."""
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("FLUXVISION_")}
+        environment = {key: value for key, value in os.environ.items() if not key.startswith(("FLUXVISION_", "FAL_"))}
         given = {"PORT": str(self.port), "DATA_DIR": str(self.folder), "LOG_LEVEL": "info", **self.settings}
         environment |= {f"FLUXVISION_{name.upper()}": value for name, value in given.items()}
+        environment |= self.environment
         environment["PYTHONPATH"] = os.pathsep.join([str(TESTS), str(TESTS.parent / "src")])
         with (self.folder.parent / f"{self.folder.name}.log").open("wb") as log:
             self.process = subprocess.Popen(

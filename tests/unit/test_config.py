@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from fluxvision.config import BY_NAME, SETTINGS, ConfigError, load
@@ -159,3 +161,131 @@ def test_covered_settings_hold_no_secret():
     settings = load({"FLUXVISION_API_KEYS": "one,two", "FLUXVISION_PORT": "9"}).covered()
     assert (settings.api_keys, settings.port) == (("***", "***"), 9)
     assert settings.origin["api_keys"] == "environment"
+
+
+OTHER = {"name": "other", "base_url": "https://example.org/v1", "models": {"flux-vision-upscaler": "gpt-image-1"}}
+HIDDEN = "sk-very-secret"
+
+
+def upstreams(*rows, **environment):
+    """Load upstreams from the environment."""
+    return load({"FLUXVISION_OPENAI": json.dumps(rows), **environment})
+
+
+def test_other_servers_from_the_file(file):
+    """Tables of the file and a JSON list in the environment are the same servers; the environment wins."""
+    text = (
+        '[[openai]]\nname = "other"\nbase_url = "https://example.org/v1"\nprice = "0.04"\nper = "output_megapixel"\n'
+        'models = {flux-vision-upscaler = "gpt-image-1"}\n[[openai]]\nname = "two"\nbase_url = "http://10.0.0.2:8000"\n'
+        "models = {}\n"
+    )
+    found = load(file(text)).openai
+    assert [(one.name, one.base_url, one.price, one.per, one.key, one.title) for one in found] == [
+        ("other", "https://example.org/v1", "0.04", "output_megapixel", "", ""),
+        ("two", "http://10.0.0.2:8000", "0", "image", "", ""),
+    ]
+    assert found[0].models == {"flux-vision-upscaler": "gpt-image-1"}
+    settings = load(file(text) | {"FLUXVISION_OPENAI": json.dumps([OTHER])})
+    assert [one.name for one in settings.openai] == ["other"]
+    assert settings.origin["openai"] == "environment"
+
+
+@pytest.mark.parametrize(
+    ("row", "environment", "key"),
+    [
+        ({"key": HIDDEN}, {}, HIDDEN),
+        ({"key": f" {HIDDEN}\n"}, {}, HIDDEN),
+        ({"key_env": "OTHER_KEY"}, {"OTHER_KEY": f"{HIDDEN}\r\n"}, HIDDEN),
+        ({"key": "first", "key_env": "OTHER_KEY"}, {"OTHER_KEY": HIDDEN}, HIDDEN),
+        ({}, {"OTHER_KEY": HIDDEN}, ""),
+    ],
+)
+def test_a_servers_key(row, environment, key):
+    """It is given as it is or by the name of a variable, which goes first; white space around it does not count."""
+    (found,) = upstreams(OTHER | row, **environment).openai
+    assert found.key == key
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"key_env": "NOT_SET"},
+        {"key": "one\r\ntwo"},
+        {"key": "schlüssel"},
+        {"key": 5},
+        {"kye": HIDDEN},
+        {"key": HIDDEN, "name": "fal"},
+        {"key": HIDDEN, "name": "embedded"},
+        {"key": HIDDEN, "name": "Capital"},
+        {"key": HIDDEN, "name": ""},
+        {"key": HIDDEN, "name": "a\n"},
+        {"key": HIDDEN, "base_url": "ftp://example.org"},
+        {"key": HIDDEN, "base_url": "https://"},
+        {"key": HIDDEN, "base_url": "https://user:pw@example.org/v1"},
+        {"key": HIDDEN, "base_url": "https://example.org/v1?key=x"},
+        {"key": HIDDEN, "base_url": "https://example.org:99999/v1"},
+        {"key": HIDDEN, "base_url": "https://example.org:abc/v1"},
+        {"key": HIDDEN, "base_url": "https://[::1/v1"},
+        {"key": HIDDEN, "base_url": "https://example.org/\x01"},
+        {"key": HIDDEN, "price": 0.04},
+        {"key": HIDDEN, "price": "-1"},
+        {"key": HIDDEN, "price": "nan"},
+        {"key": HIDDEN, "price": "0.0000001"},
+        {"key": HIDDEN, "per": "second"},
+        {"key": HIDDEN, "models": ["gpt-image-1"]},
+    ],
+)
+def test_a_server_that_cannot_be_used_is_refused(row):
+    """The message names the setting and holds no key."""
+    with pytest.raises(ConfigError, match="openai") as caught:
+        upstreams(OTHER | row)
+    assert caught.value.param == "openai"
+    assert not {HIDDEN, "schlüssel", "one"} & set(caught.value.message.split())
+
+
+@pytest.mark.parametrize("text", ["{", "5", "[5]", "null", "[" * 100_000, '[{"name": "other"}]'])
+def test_what_is_no_list_of_servers_is_refused(text):
+    """Broken and hostile JSON is a wrong setting."""
+    with pytest.raises(ConfigError, match="openai must be a list of tables"):
+        load({"FLUXVISION_OPENAI": text})
+
+
+def test_two_servers_of_one_name_are_refused():
+    """A name stands for one server."""
+    with pytest.raises(ConfigError, match="'other' is taken"):
+        upstreams(OTHER, OTHER)
+
+
+def test_covered_servers_hold_no_key():
+    """Covered servers are told as the file has them: a key is a mask, the name of a variable is its name."""
+    rows = OTHER | {"key": HIDDEN}, OTHER | {"name": "two", "key_env": "OTHER_KEY"}, OTHER | {"name": "three"}
+    found = upstreams(*rows, OTHER_KEY=HIDDEN).covered().openai
+    assert [(one["name"], one.get("key"), one.get("key_env")) for one in found] == [
+        ("other", "***", None),
+        ("two", None, "OTHER_KEY"),
+        ("three", None, None),
+    ]
+    assert HIDDEN not in repr(found) + repr(upstreams(*rows, OTHER_KEY=HIDDEN).openai)
+
+
+def test_the_key_of_fal_has_the_name_that_everyone_knows(file):
+    """FAL_KEY goes before the file, counts as a secret, and is nothing when it is empty."""
+    environment = file('fal_key = "from-the-file"\n')
+    assert load(environment).fal_key == "from-the-file"
+    assert load(environment | {"FAL_KEY": ""}).fal_key == "from-the-file"
+    settings = load(environment | {"FAL_KEY": " id:secret\n"})
+    assert (settings.fal_key, settings.origin["fal_key"]) == ("id:secret", "environment")
+    assert settings.covered().fal_key == "***"
+    assert load({}).covered().fal_key == ""
+
+
+def test_other_variables_are_nobodys_business():
+    """A variable without the prefix that no setting is named after does not count."""
+    assert load({"OPENAI_API_KEY": HIDDEN, "PORT": "1"}).port == 8000
+
+
+def test_a_wrong_secret_is_said_without_it(file):
+    """A secret of another type is refused, and not shown."""
+    with pytest.raises(ConfigError, match="fal_key must be a text") as caught:
+        load(file("fal_key = 123456"))
+    assert "123456" not in caught.value.message

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, reject
 from hypothesis import strategies as some
 
 from fakes.jobs import job
+from fluxvision.catalog import CATALOG
 from fluxvision.errors import InvalidRequest
-from fluxvision.geometry import RESOLUTIONS, solve
+from fluxvision.geometry import RESOLUTIONS, makes, sized, smallest, solve
+from fluxvision.normalize import normalize
+from fluxvision.types import Factors
 
 CASES = [
     # source, values, delivered, made by the engine
@@ -49,6 +54,25 @@ DISAGREEMENTS = [
     ({"resolution": "1K", "scale_factor": 2.0, "aspect_ratio": "1:1"}, "resolution", "scale_factor"),
 ]
 
+REACH = [
+    # source, values, factors, made
+    ((400, 300), {}, Factors(1, 8), (800, 600)),
+    ((100, 100), {"size": "1000x1000"}, Factors(1, 8), (800, 800)),
+    ((100, 100), {"size": "1000x1000"}, Factors(1, 10), (1000, 1000)),
+    ((100, 100), {"size": "1000x500", "fit": "stretch"}, Factors(1, 8), (800, 500)),
+    ((100, 100), {"size": "50x1000", "fit": "stretch"}, Factors(1, 4), (100, 400)),
+    ((400, 300), {"size": "200x150"}, Factors(1, 8), (400, 300)),
+    ((400, 300), {}, Factors(only=(4.0,)), (1600, 1200)),
+    ((400, 300), {"size": "4000x3000"}, Factors(only=(4.0,)), (1600, 1200)),
+    ((400, 300), {"size": "100x75"}, Factors(only=(4.0,)), (1600, 1200)),
+    ((400, 300), {}, Factors(only=(4.0, 2.0)), (800, 600)),
+    ((400, 300), {"scale_factor": 2.1}, Factors(only=(2.0, 4.0)), (1600, 1200)),
+    ((400, 300), {"size": "801x600", "fit": "stretch"}, Factors(only=(2.0, 4.0)), (1600, 1200)),
+    ((3, 1000), {"resolution": "2K"}, Factors(only=(2.0, 4.0)), (12, 4000)),
+    ((401, 301), {"scale_factor": 1.5}, Factors(only=(1.5, 4.0)), (602, 452)),
+    ((400, 300), {"size": "9000x75", "fit": "stretch"}, None, (9000, 75)),
+    ((400, 300), {"scale_factor": 3}, None, (1200, 900)),
+]
 sides = some.integers(1, 3000)
 ratios = some.builds("{}:{}".format, some.integers(1, 40), some.integers(1, 40))
 fits = some.sampled_from(["contain", "cover", "pad", "stretch"])
@@ -152,3 +176,107 @@ def test_a_ratio_is_met(width, height, ratio):
         assert (
             abs(found.width * down - found.height * across) < max(across, down) or min(found.width, found.height) == 1
         )
+
+
+reaches = some.integers(1, 10).map(lambda high: Factors(1, high))
+sets = some.lists(some.sampled_from([1.0, 1.5, 2.0, 3.0, 4.0, 8.0]), min_size=1, unique=True).map(
+    lambda known: Factors(only=tuple(known))
+)
+
+
+def solved(width, height, values, factors):
+    """Return a geometry, or give the case up when the words contradict each other."""
+    try:
+        return solve(job(width, height, **values), factors)
+    except InvalidRequest:
+        return reject()
+
+
+@pytest.mark.parametrize(("source", "values", "factors", "made"), REACH)
+def test_an_engine_makes_what_its_factors_allow(source, values, factors, made):
+    """A range reaches exact sizes between its ends, a closed set its own multiples; an unknown reach makes anything."""
+    found = solve(job(*source, **values), factors)
+    assert (found.made_width, found.made_height) == made
+
+
+@given(sides, sides, words, reaches | sets | some.none())
+def test_the_result_does_not_depend_on_the_engine(width, height, values, factors):
+    """Whatever the engine can make, the result and the picture inside it have the same size."""
+    found, exact = (solved(width, height, values, reach) for reach in (factors, None))
+    assert (found.width, found.height, found.fit) == (exact.width, exact.height, exact.fit)
+    assert (found.inner_width, found.inner_height) == (exact.inner_width, exact.inner_height)
+    assert found.resampled == ((found.made_width, found.made_height) != (found.inner_width, found.inner_height))
+
+
+@given(sides, sides, words, reaches)
+def test_a_range_is_kept(width, height, values, factors):
+    """What is made is never below the source or beyond the range, and holds the inner size where the range does."""
+    found = solved(width, height, values, factors)
+    assert width <= found.made_width <= width * factors.high
+    assert height <= found.made_height <= height * factors.high
+    if found.inner_width <= width * factors.high and found.inner_height <= height * factors.high:
+        assert found.made_width >= found.inner_width
+        assert found.made_height >= found.inner_height
+
+
+@given(sides, sides, words, sets)
+def test_a_closed_set_is_kept(width, height, values, factors):
+    """What is made is the source times one of the factors: the smallest that holds the inner size, or the largest."""
+    found = solved(width, height, values, factors)
+    inner = found.inner_width, found.inner_height
+    factor = smallest(width, height, inner, factors.only)
+    assert (found.made_width, found.made_height) == (round(width * factor), round(height * factor))
+    enough = [one for one in factors.only if makes(width, height, inner, Fraction(str(one)))]
+    assert factor == (min(enough) if enough else max(factors.only))
+
+
+@given(sides, sides, words, some.sampled_from([offer for model in CATALOG for offer in model.offers]))
+def test_the_factor_sent_is_enough(width, height, values, offer):
+    """A provider is told a factor within its range that makes the inner size, unless the range ends before that."""
+    found = solved(width, height, values, None)
+    model = next(model for model in CATALOG if offer in model.offers)
+    body = normalize(job(width, height, model=model.id, **values), offer)[0].body
+    sent = body.get("upscale_factor", body.get("scale"))
+    if sent is None:
+        assert offer.provider != "fal" or offer.factors is None or offer.factors.only
+        return
+    assert offer.factors.low <= sent <= offer.factors.high
+    inner = found.inner_width, found.inner_height
+    assert sent == offer.factors.high or makes(width, height, inner, Fraction(str(sent)))
+    if "scale_factor" in values and "aspect_ratio" not in values and ":" not in values.get("size", ""):
+        assert sent == values["scale_factor"]
+
+
+@given(sides, sides, words, some.sampled_from([offer for model in CATALOG for offer in model.offers]))
+def test_a_quote_is_for_what_the_factor_makes(width, height, values, offer):
+    """What is priced is within a pixel, and a ten-thousandth, of what the factor sent makes of the source."""
+    model = next(model for model in CATALOG if offer in model.offers)
+    asked = job(width, height, model=model.id, **values)
+    found = solved(width, height, values, offer.factors)
+    sent = normalize(asked, offer)[0].body.get("upscale_factor")
+    if sent is not None and found.fit != "stretch":
+        assert abs(found.made_width - width * sent) <= 1 + width / 10_000 + width / (2 * height)
+        assert abs(found.made_height - height * sent) <= 1 + height / 10_000 + height / (2 * width)
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({}, False),
+        ({"size": "auto"}, False),
+        ({"size": "16:9"}, False),
+        ({"scale_factor": 2.0}, False),
+        ({"size": "10x10"}, True),
+        ({"resolution": "1K"}, True),
+    ],
+)
+def test_a_size_in_pixels_leaves_no_room_for_a_default_factor(values, told):
+    """Only a size in pixels, by its numbers or by its word, takes the default factor's place."""
+    assert sized(job(**values)) == told
+
+
+@pytest.mark.parametrize(("model", "width"), [("flux-vision-upscaler", 800), ("aura-sr", 1600)])
+def test_the_models_own_factor_applies_when_nothing_is_said(model, width):
+    """Without a word the result is as large as the model makes it; a shape is a box around that."""
+    assert solve(job(400, 300, model=model)).inner_width == width
+    assert solve(job(400, 300, model=model, aspect_ratio="1:1", fit="pad")).width == width

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from fluxvision import imaging
+from fluxvision.catalog import CATALOG, rows
 from fluxvision.engine import BACKENDS
 from fluxvision.errors import InvalidRequest
-from fluxvision.params import BY_NAME, FORMATS, PARAMS, coerce, describe
+from fluxvision.params import BY_NAME, FORMATS, PARAMS, coerce, describe, narrowed
 
 TAKEN = [
     ("scale_factor", "2", 2.0),
@@ -41,6 +42,14 @@ TAKEN = [
     ("output_format", "tif", "tiff"),
     ("output_format", "WebP", "webp"),
     ("fit", " Cover ", "cover"),
+    ("engine", " SPAN ", "span"),
+    ("engine", "4x-UltraSharp_v1.2", "4x-ultrasharp_v1.2"),
+    ("negative_prompt", "", ""),
+    ("resemblance", "0.6", 0.6),
+    ("guidance", "1", 1.0),
+    ("steps", "4", 4),
+    ("max_cost", "0.05", 0.05),
+    ("max_cost", 0, 0.0),
     ("prompt", "", ""),
     ("prompt", "null", "null"),
     ("prompt", "snow\n\u2744", "snow\n\u2744"),
@@ -55,6 +64,8 @@ ABSENT = [
     ("size", ""),
     ("aspect_ratio", " "),
     ("prompt", None),
+    ("engine", ""),
+    ("max_cost", "null"),
 ]
 REFUSED = [
     ("n", "abc"),
@@ -92,6 +103,13 @@ REFUSED = [
     ("aspect_ratio", "auto"),
     ("resolution", "8K"),
     ("output_format", "bmp"),
+    ("engine", "Standard V2"),
+    ("engine", "../weights"),
+    ("engine", "a" * 65),
+    ("resemblance", 3.1),
+    ("guidance", 0),
+    ("steps", 3),
+    ("max_cost", -1),
     ("output_compression", 101),
     ("output_compression", -1),
     ("prompt", "x" * 32_001),
@@ -134,10 +152,11 @@ def test_a_refusal_does_not_repeat_a_long_value(given):
     assert len(caught.value.message) < 120
 
 
-def test_a_refusal_does_not_repeat_the_prompt():
+@pytest.mark.parametrize("name", ["prompt", "negative_prompt"])
+def test_a_refusal_does_not_repeat_the_prompt(name):
     """A prompt appears in no message."""
     with pytest.raises(InvalidRequest) as caught:
-        coerce(BY_NAME["prompt"], "secret\x00")
+        coerce(BY_NAME[name], "secret\x00")
     assert "secret" not in caught.value.message
 
 
@@ -174,4 +193,25 @@ def test_names_and_flags_are_unique():
 def test_choices_are_those_of_the_parts():
     """The formats are those that can be written; the engines those that the engine has, without the stand-in."""
     assert {row.name for row in imaging.FORMATS if row.writable} == set(FORMATS)
-    assert BY_NAME["engine"].choices == tuple(row.name for row in BACKENDS if row.name != "mock")
+    own = next(row for row in rows(CATALOG[0]) if row.name == "engine")
+    assert own.choices == tuple(row.name for row in BACKENDS if row.name != "mock")
+
+
+def test_a_model_narrows_its_rows():
+    """A model's rows have other facts where it says so, in the table's order; all others stay the same."""
+    facts = {"scale_factor": {"high": 8}, "engine": {"kind": "choice", "choices": ("Standard V2",), "pattern": None}}
+    changed = narrowed(PARAMS, facts)
+    assert [row.name for row in changed] == [row.name for row in PARAMS]
+    assert [row for row in changed if row.name not in facts] == [row for row in PARAMS if row.name not in facts]
+    by_name = {row.name: row for row in changed}
+    assert coerce(by_name["scale_factor"], "8") == 8.0
+    assert coerce(by_name["engine"], " standard v2 ") == "Standard V2"
+    with pytest.raises(InvalidRequest, match="from 1 to 8"):
+        coerce(by_name["scale_factor"], 8.1)
+    with pytest.raises(InvalidRequest, match="one of Standard V2"):
+        coerce(by_name["engine"], "CGI")
+
+
+def test_no_facts_change_nothing():
+    """A model that narrows nothing has the table itself."""
+    assert narrowed(PARAMS, {}) == PARAMS

@@ -9,7 +9,8 @@ import pytest
 from fakes.jobs import job
 from fluxvision.catalog.flux_vision_upscaler import EMBEDDED, MODEL
 from fluxvision.errors import ModelNotFound, Unavailable
-from fluxvision.routing import route
+from fluxvision.health import Standing
+from fluxvision.routing import ordered, route, undegraded
 
 THREE = replace(MODEL, offers=tuple(replace(EMBEDDED, provider=name) for name in ("first", "second", "third")))
 
@@ -39,3 +40,53 @@ def test_without_any_provider_the_model_is_unavailable():
     with pytest.raises(Unavailable) as caught:
         route(job(), THREE, set())
     assert caught.value.retryable
+
+
+def test_a_job_that_names_an_engine_goes_where_engines_are():
+    """A provider without engines stands back, unless nobody has any."""
+    offers = [offer.provider for offer in route(job(engine="quality"), MODEL, {"fal", "embedded"})]
+    assert offers == ["embedded"]
+    assert [offer.provider for offer in route(job(engine="quality"), MODEL, {"fal"})] == ["fal"]
+
+
+OUT, HALF = Standing(out=True), Standing(reliability=0.5)
+
+
+def names(offers):
+    return [offer.provider for offer in offers]
+
+
+@pytest.mark.parametrize(
+    ("policy", "costs", "standings", "wanted"),
+    [
+        ("quality", {}, {}, ["first", "second", "third"]),
+        ("quality", {}, {"first": Standing(out=True)}, ["second", "third", "first"]),
+        ("quality", {}, dict.fromkeys(("first", "second", "third"), OUT), ["first", "second", "third"]),
+        ("quality", {}, {"first": Standing(reliability=0.4)}, ["second", "first", "third"]),
+        ("quality", {}, {"first": Standing(reliability=0.6)}, ["first", "second", "third"]),
+        ("price", {"first": 9, "second": 0, "third": 5}, {}, ["second", "third", "first"]),
+        ("price", {"first": None, "second": 7, "third": 7}, {}, ["second", "third", "first"]),
+        ("price", {"first": 8, "second": 7, "third": 5}, {"third": HALF}, ["second", "first", "third"]),
+        ("price", {"first": 8, "second": 7, "third": 0}, {"third": Standing(out=True)}, ["second", "first", "third"]),
+        ("latency", {}, {"first": Standing(seconds=9), "second": Standing(seconds=3), "third": Standing(seconds=5)},
+         ["second", "third", "first"]),
+        ("latency", {}, {"first": Standing(seconds=9), "third": Standing(seconds=5)}, ["second", "third", "first"]),
+    ],
+)  # fmt: skip
+def test_the_order_follows_the_policy_and_live_health(policy, costs, standings, wanted):
+    """Worth is divided by reliability; what is out comes last and is still there; ties keep the table's order."""
+    assert names(ordered(THREE.offers, policy, costs, standings)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("generative", "wanted"),
+    [
+        ((True, False, True), ["first", "third"]),
+        ((False, True, False), ["first", "second", "third"]),
+        ((True, True, True), ["first", "second", "third"]),
+    ],
+)
+def test_no_step_down_from_what_was_wished(generative, wanted):
+    """Where the first wish invents detail, offers that do not are left out; otherwise all stay."""
+    offers = [replace(offer, generative=one) for offer, one in zip(THREE.offers, generative, strict=True)]
+    assert names(undegraded(offers, offers)) == wanted

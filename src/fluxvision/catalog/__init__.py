@@ -3,32 +3,94 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import fields
 from difflib import get_close_matches
+from itertools import pairwise
 
+from fluxvision.catalog.aura_sr import MODEL as AURA_SR
+from fluxvision.catalog.clarity_upscaler import MODEL as CLARITY_UPSCALER
+from fluxvision.catalog.esrgan import MODEL as ESRGAN
 from fluxvision.catalog.flux_vision_upscaler import MODEL as FLUX_VISION_UPSCALER
-from fluxvision.errors import ModelNotFound
-from fluxvision.params import PARAMS
-from fluxvision.rules import Model
+from fluxvision.catalog.recraft_crisp_upscale import MODEL as RECRAFT_CRISP_UPSCALE
+from fluxvision.catalog.seedvr import MODEL as SEEDVR
+from fluxvision.catalog.topaz_upscale import MODEL as TOPAZ_UPSCALE
+from fluxvision.errors import InvalidRequest, ModelNotFound
+from fluxvision.params import PARAMS, Param, coerce, narrowed
+from fluxvision.rules import Model, Price
 
-CATALOG: tuple[Model, ...] = (FLUX_VISION_UPSCALER,)
+CATALOG: tuple[Model, ...] = (
+    FLUX_VISION_UPSCALER,
+    CLARITY_UPSCALER,
+    ESRGAN,
+    AURA_SR,
+    SEEDVR,
+    RECRAFT_CRISP_UPSCALE,
+    TOPAZ_UPSCALE,
+)
 
 LONGEST_SHOWN = 80
+KNOWN = frozenset(row.name for row in PARAMS)
+NARROWABLE = frozenset(row.name for row in fields(Param)) - {"name"}
+METRICS = frozenset({"image", "output_megapixel", "input_megapixel", "second"})
+ROUNDINGS = frozenset({"none", "up", "up_min_1"})
 
 
 def check(models: Iterable[Model]) -> None:
-    """Raise ValueError when two names collide, or an offer lacks a rule or has one for an unknown parameter."""
+    """Raise ValueError when the rows contradict each other or themselves.
+
+    Two names collide, an offer lacks a rule or has one for an unknown parameter, a narrowed row has an unknown field
+    or a default out of its range, or a price cannot be computed.
+    """
     seen: dict[str, str] = {}
-    known = {row.name for row in PARAMS}
     for model in models:
         for name in (model.id, *model.aliases, *model.b64_aliases):
             if seen.setdefault(name.lower(), model.id) != model.id or not name:
                 message = f"two models share the name {name}"
                 raise ValueError(message)
+        _check_narrowed(model)
         for offer in model.offers:
-            wrong = known.symmetric_difference(offer.rules)
-            if wrong or any(not rules for rules in offer.rules.values()):
+            wrong = KNOWN.symmetric_difference(offer.rules) | {name for name, rules in offer.rules.items() if not rules}
+            if wrong:
                 message = f"{offer.provider}/{model.id} has no rule, or a needless one, for {sorted(wrong)}"
                 raise ValueError(message)
+            if not _computable(offer.price):
+                message = f"{offer.provider}/{model.id} has a price that cannot be computed"
+                raise ValueError(message)
+
+
+def _check_narrowed(model: Model) -> None:
+    for name, facts in model.narrows.items():
+        wrong = {name} - KNOWN or set(facts) - NARROWABLE
+        if wrong:
+            message = f"{model.id} narrows what does not exist: {sorted(wrong)}"
+            raise ValueError(message)
+    for row in rows(model):
+        try:
+            kept = row.default is None or coerce(row, row.default) == row.default
+        except InvalidRequest:
+            kept = False
+        if not kept:
+            message = f"{model.id} has a default out of range for {row.name}"
+            raise ValueError(message)
+
+
+def _computable(price: Price) -> bool:
+    """Return whether the words are known, the numbers positive, and the tiers rise to an open end."""
+    limits = [float("inf") if tier.upto is None else tier.upto for tier in price.tiers]
+    rising = all(low < high for low, high in pairwise(limits))
+    open_ended = not limits or (limits[-1] == float("inf") and price.tiers[0].unit_price == price.unit_price)
+    positive = price.unit_price >= 0 and price.unit > 0 and price.block > 0
+    return price.metric in METRICS and price.rounding in ROUNDINGS and positive and rising and open_ended
+
+
+def rows(model: Model) -> tuple[Param, ...]:
+    """Return the public parameters as a model has them."""
+    return narrowed(PARAMS, model.narrows)
+
+
+def factor(model: Model) -> float:
+    """Return how far a model enlarges when nothing is said."""
+    return next(float(row.default) for row in rows(model) if row.name == "scale_factor" and row.default is not None)
 
 
 check(CATALOG)

@@ -4,22 +4,81 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fluxvision.catalog.common import DELIVERY, EXACT_SIZE, NO_PLACE, N, same
-from fluxvision.rules import Model, Offer, Passthrough, Price, Renamed
+from fluxvision.catalog.common import AT_FAL, CHECKED, DELIVERY, IMAGE, MASKED, NO_PLACE, SENT, N, nowhere, same
+from fluxvision.catalog.sizes import by_factor, by_size, exact_size
+from fluxvision.rules import Accepts, Model, Offer, Passthrough, Price, Renamed
+from fluxvision.types import Factors
+
+ONE_TO_FOUR = Factors(1, 4, uniform=True)
+
+FAL = Offer(
+    provider="fal",
+    upstream="fal-ai/flux-vision-upscaler",
+    price=Price("output_megapixel", 100_000),
+    factors=ONE_TO_FOUR,
+    accepts=Accepts(),
+    rules={
+        "image": (IMAGE,),
+        "mask": (MASKED,),
+        **nowhere(
+            prompt="The provider captions the picture itself and takes no words: the prompt guided nothing.",
+            negative_prompt="The provider takes no words.",
+            resemblance="The provider has no such control; use creativity.",
+            engine="The provider has one engine.",
+        ),
+        **by_factor("upscale_factor", ONE_TO_FOUR),
+        "creativity": (Passthrough(),),
+        "guidance": (Passthrough(),),
+        "steps": (Passthrough(),),
+        "seed": (Passthrough(),),
+        **DELIVERY,
+        **AT_FAL,
+        **CHECKED,
+    },
+)
+
+OPENAI = Offer(
+    provider="openai",
+    upstream="flux-vision-upscaler",
+    price=Price("image", 0),
+    accepts=Accepts(transparency=True),
+    measured=False,
+    note="Any server that speaks OpenAI's images API: another fluxvision, Lumenfall, a gateway.",
+    rules={
+        "image": (IMAGE,),
+        "mask": (MASKED,),
+        "prompt": (Passthrough(),),
+        "negative_prompt": (Passthrough(),),
+        **by_size(),
+        "creativity": (Passthrough(),),
+        "resemblance": (Passthrough(),),
+        "guidance": (Passthrough(),),
+        "steps": (Passthrough(),),
+        "seed": (Passthrough(),),
+        "engine": (Passthrough(),),
+        **DELIVERY,
+        **SENT,
+    },
+)
 
 EMBEDDED = Offer(
     provider="embedded",
     upstream="span",
     price=Price("image", 0),
     takes_extras=False,
+    generative=False,
     rules={
         "image": (Passthrough(),),
         "mask": (Passthrough("New detail appears only where the mask is transparent."),),
-        "prompt": (Passthrough("This engine cannot be guided by words: the prompt guided nothing.", sent=False),),
-        **EXACT_SIZE,
+        **exact_size(),
         "creativity": (Passthrough(),),
-        "guidance": (Passthrough("This engine has no guidance.", sent=False),),
-        "steps": (Passthrough("This engine makes one pass and has no steps.", sent=False),),
+        **nowhere(
+            prompt="This engine cannot be guided by words: the prompt guided nothing.",
+            negative_prompt="This engine cannot be guided by words.",
+            resemblance="This engine always keeps the original's structure; use creativity.",
+            guidance="This engine has no guidance.",
+            steps="This engine makes one pass and has no steps.",
+        ),
         "seed": (Passthrough("Chooses one of eight versions of the invented detail, by its remainder by 8."),),
         "engine": (Renamed("backend"),),
         **DELIVERY,
@@ -45,5 +104,6 @@ MODEL = Model(
         "dall-e-3",
     ),
     tags=("upscale", "image-to-image"),
-    offers=(EMBEDDED,),
+    offers=(FAL, OPENAI, EMBEDDED),
+    narrows={"engine": {"kind": "choice", "choices": ("span", "quality", "restore"), "pattern": None}},
 )

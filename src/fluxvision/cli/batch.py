@@ -183,3 +183,6 @@ def _check_name(order: Order, gateway: Gateway) -> None:
     if order.provider is not None and order.provider.lower() not in providers:
         message = f"--provider: {model.id} is not offered by {order.provider[:40]!r}; use {' or '.join(providers)}."
         raise InvalidRequest(in_flags(message), param="model")
+    if order.provider is not None and order.provider.lower() not in gateway.providers:
+        message = f"--provider: {order.provider} is not configured here; `fluxvision config show` has its settings."
+        raise InvalidRequest(message, param="model")

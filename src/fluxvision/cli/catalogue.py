@@ -9,15 +9,16 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from fluxvision import catalog, config
+from fluxvision import card, catalog, config
+from fluxvision.card import becomes, factor_words, note, offered
 from fluxvision.cli.ports import Gateway, Tools
-from fluxvision.cli.words import TIMES, columns, in_flags, price
-from fluxvision.money import CURRENCY, dollars
+from fluxvision.cli.words import TIMES, columns, in_flags
 from fluxvision.normalize import STRENGTH, badge
-from fluxvision.params import BY_NAME, PARAMS
-from fluxvision.rules import Model, Offer, Passthrough, Rule
+from fluxvision.params import describe
+from fluxvision.rules import Model, Offer
 
-METRICS = {"image": "picture", "output_megapixel": "output megapixel"}
+OPENAIS = frozenset({"object", "created", "owned_by", "title"})
+"""What a model says to OpenAI's clients alone."""
 LEGEND = (
     "Modes: passthrough is sent unchanged, renamed under the provider's word, converted by a formula, "
     "emulated by this program."
@@ -50,9 +51,8 @@ def _table(known: tuple[Model, ...], ready: Mapping[str, bool]) -> str:
             modes = Counter(badge(rules) for rules in offer.rules.values())
             counts = ", ".join(f"{modes[mode]} {mode}" for mode in STRENGTH if modes[mode])
             state = {True: "yes", False: "no", None: "not configured"}[ready.get(offer.provider)]
-            rows.append((model.id, offer.provider, _price(offer), f"1 to {offer.max_factor:g}{TIMES}", state, counts))
-    engines = ", ".join(BY_NAME["engine"].choices)
-    return f"{columns(rows)}\nEngines: {engines}.\n{LEGEND}\n`fluxvision models <model>` lists the parameters."
+            rows.append((model.id, offer.provider, offered(offer), _factors(offer), state, counts))
+    return f"{columns(rows)}\n{LEGEND}\n`fluxvision models <model>` lists its parameters and engines."
 
 
 def _page(model: Model, offers: list[Offer]) -> str:
@@ -64,61 +64,27 @@ def _page(model: Model, offers: list[Offer]) -> str:
         textwrap.fill(f"Also called {names}.", WIDTH),
     ]
     for offer in offers:
-        parts.append(f"\n{offer.provider} ({_price(offer)}, up to {offer.max_factor:g}{TIMES})")
-        rows = [("PARAMETER", "FLAG", "MODE", "BECOMES")]
+        parts.append(f"\n{offer.provider} ({offered(offer)}, {_factors(offer)})")
+        rows = [("PARAMETER", "FLAG", "VALUES", "MODE", "BECOMES")]
         notes = []
-        for param in PARAMS:
-            rules = offer.rules.get(param.name, ())
-            if not rules:
-                continue
-            rows.append((param.name, param.flag or "", badge(rules), _becomes(rules)))
-            notes += [f"  {param.name}: {in_flags(note)}" for rule in rules if (note := getattr(rule, "note", ""))]
+        for param in catalog.rows(model):
+            rules = offer.rules[param.name]
+            rows.append((param.name, param.flag or "", describe(param), badge(rules), becomes(rules)))
+            notes += [f"  {param.name}: {in_flags(words)}" for words in [note(rules)] if words]
         parts += [columns(rows), *(["Notes:", *notes] if notes else [])]
     return "\n".join([*parts, LEGEND])
 
 
-def _becomes(rules: tuple[Rule, ...]) -> str:
-    """Return where a parameter ends: the provider's names, the gateway itself, or nowhere."""
-    ends = []
-    for rule in rules:
-        if isinstance(rule, Passthrough):
-            ends.append("the same" if rule.sent else "not sent")
-        else:
-            ends.append(str(getattr(rule, "to", "done here")))
-    return ", ".join(dict.fromkeys(ends))
-
-
-def _price(offer: Offer) -> str:
-    amount = offer.price.unit_price
-    return f"{price(amount)} per {METRICS.get(offer.price.metric, offer.price.metric)}" if amount else "$0"
+def _factors(offer: Offer) -> str:
+    return factor_words(offer) + ("" if offer.factors is None else TIMES)
 
 
 def _model(model: Model, ready: Mapping[str, bool], offers: list[Offer] | tuple[Offer, ...]) -> dict[str, Any]:
-    return {
-        "id": model.id,
-        "name": model.name,
-        "description": model.description,
-        "aliases": [*model.aliases, *model.b64_aliases],
+    told = {
+        **card.model(model, ready),
         "offers": [
-            {
-                "provider": offer.provider,
-                "upstream": offer.upstream,
-                "ready": ready.get(offer.provider, False),
-                "max_factor": offer.max_factor,
-                "price": {
-                    "metric": offer.price.metric,
-                    "unit_price": dollars(offer.price.unit_price),
-                    "currency": CURRENCY,
-                },
-                "parameters": {
-                    name: {
-                        "mode": badge(rules),
-                        "becomes": _becomes(rules),
-                        "note": " ".join(note for rule in rules if (note := getattr(rule, "note", ""))),
-                    }
-                    for name, rules in offer.rules.items()
-                },
-            }
+            {**card.offer(offer, ready), "ready": ready.get(offer.provider, False), **card.modes(offer)}
             for offer in offers
         ],
     }
+    return {name: told[name] for name in told if name not in OPENAIS}

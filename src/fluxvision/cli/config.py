@@ -14,7 +14,7 @@ from fluxvision import config as configuration
 from fluxvision.accounts.keys import entry
 from fluxvision.cli.ports import Tools
 from fluxvision.cli.words import columns, plural
-from fluxvision.config import MASK, SETTINGS, Setting, Settings
+from fluxvision.config import SETTINGS, Setting, Settings
 
 KEY_BYTES = 32
 READ = 4096
@@ -65,9 +65,7 @@ def _asked() -> str:
 
 
 def _covered(row: Setting, settings: Settings) -> Any:
-    value = getattr(settings, row.name)
-    if row.kind == "secrets":
-        return [MASK] * len(value)
+    value = getattr(settings.covered(), row.name)
     return list(value) if isinstance(value, tuple) else value
 
 
@@ -75,6 +73,8 @@ def _text(row: Setting, settings: Settings) -> str:
     value = _covered(row, settings)
     if isinstance(value, bool):
         return str(value).lower()
+    if row.kind == "upstreams":
+        return ", ".join(one["name"] for one in value)
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 

@@ -14,6 +14,7 @@ from fluxvision.errors import InvalidRequest
 from fluxvision.params import PARAMS, Param, coerce, describe
 
 METAVARS = {"picture": "FILE", "string": "TEXT", "integer": "NUMBER", "number": "NUMBER", "choice": "WORD"}
+SETTING = {"integer": "NUMBER", "number": "NUMBER", "path": "FOLDER", "secrets": "KEYS", "secret": "KEY"}
 SHAPES = {"size": "WxH", "aspect_ratio": "W:H"}
 VISIBLE = " Other users of this machine can see it in the process list; the environment is a better place."
 
@@ -49,8 +50,8 @@ def parameters() -> list[click.Parameter]:
 
 
 def settings() -> list[click.Parameter]:
-    """Return a flag for every setting."""
-    return [_setting(row) for row in SETTINGS]
+    """Return a flag for every setting that is one word or number."""
+    return [_setting(row) for row in SETTINGS if row.kind != "upstreams"]
 
 
 def _parameter(row: Param, flag: str) -> click.Option:
@@ -93,10 +94,9 @@ def _words(row: Param) -> Callable[[click.Context, click.Parameter, str], list[C
 
 def _setting(row: Setting) -> click.Option:
     name = "--" + row.name.replace("_", "-")
-    hint = VISIBLE if row.kind == "secrets" else ""
+    hint = VISIBLE if row.kind in {"secret", "secrets"} else ""
     default = f"default {row.default}; " if row.default not in ("", ()) and row.kind != "switch" else ""
     words = f"{row.help}{hint} [{default}{row.variable}]"
     if row.kind == "switch":
         return Flag(f"{name}/--no-{name[2:]}", row.name, section="Settings", default=None, help=words)
-    metavar = {"integer": "NUMBER", "number": "NUMBER", "path": "FOLDER", "secrets": "KEYS"}.get(row.kind, "TEXT")
-    return Flag(name, row.name, section="Settings", type=str, metavar=metavar, help=words)
+    return Flag(name, row.name, section="Settings", type=str, metavar=SETTING.get(row.kind, "TEXT"), help=words)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,6 +19,10 @@ class Gateway(Protocol):
     @property
     def models(self) -> tuple[Model, ...]:
         """The catalogue."""
+
+    @property
+    def providers(self) -> Collection[str]:
+        """The names of the providers that are configured."""
 
     def admit(self, model: str, fields: Mapping[str, Any], image: Source, mask: Source | None, request_id: str) -> Job:
         """Return the checked job; raises `ModelNotFound`, or `InvalidRequest` naming the parameter."""

@@ -12,9 +12,11 @@ import click
 from fluxvision.cli.order import Order
 from fluxvision.cli.words import FLAGS, columns, in_flags, plural, price, shown, size
 from fluxvision.cli.work import Record
-from fluxvision.money import dollars
+from fluxvision.money import dollars, summed
 from fluxvision.params import BY_NAME
 from fluxvision.types import Line
+
+DEGRADED = "the providers that invent detail failed; the CPU engine made the picture."
 
 
 def facts(record: Record) -> str:
@@ -31,7 +33,7 @@ def facts(record: Record) -> str:
     ]
     if first.fidelity is not None:
         details.append(f"fidelity {first.fidelity.lr_psnr_db:.1f} dB")
-    if delivery.cost:
+    if delivery.cost != 0:
         details.append(price(delivery.cost))
     sizes = f"{size(record.source.width, record.source.height)} → {size(first.width, first.height)}"
     return "  ".join((shown(record.name), sizes, _places(record), f"{record.seconds:.1f} s", " · ".join(details)))
@@ -47,7 +49,9 @@ def _places(record: Record) -> str:
 def warnings(record: Record) -> list[str]:
     """Return a sentence for every parameter that could not be honoured."""
     receipt = record.delivery.receipt if record.delivery else record.quote.receipt if record.quote else ()
-    return [
+    degraded = record.delivery is not None and record.delivery.degraded
+    reasons = [DEGRADED] if degraded else []
+    return reasons + [
         f"{FLAGS.get(line.parameter, line.parameter)}: {in_flags(line.note)}" for line in receipt if not line.honoured
     ]
 
@@ -66,7 +70,7 @@ def as_json(record: Record) -> str:
         body["source"] = {"width": source.width, "height": source.height, "format": source.format, "bytes": source.size}
     if quote is not None:
         body |= {"model": quote.model, "provider": quote.provider, "width": quote.width, "height": quote.height}
-        body |= {"cost": dollars(quote.total), "receipt": [_line(line) for line in quote.receipt]}
+        body |= {"cost": _cost(quote.total), "receipt": [_line(line) for line in quote.receipt]}
     if delivery is not None:
         first = delivery.pictures[0]
         scores = first.fidelity
@@ -79,8 +83,12 @@ def as_json(record: Record) -> str:
             "seam_ratio": scores.seam_ratio,
             "delta_e": scores.delta_e,
         }
-        body |= {"cost": dollars(delivery.cost), "receipt": [_line(line) for line in delivery.receipt]}
+        body |= {"cost": _cost(delivery.cost), "receipt": [_line(line) for line in delivery.receipt]}
     return json.dumps(body, default=str)
+
+
+def _cost(micros: int | None) -> float | None:
+    return None if micros is None else dollars(micros)
 
 
 def _line(line: Line) -> dict[str, Any]:
@@ -111,7 +119,7 @@ def table(records: Sequence[Record]) -> str:
         )
         for record, quote in planned
     ]
-    total = price(sum(quote.total for _, quote in planned))
+    total = price(summed(quote.total for _, quote in planned))
     return f"{columns(rows)}\n{plural(len(planned), 'picture')} would be made for {total}. Nothing was written."
 
 
@@ -170,8 +178,9 @@ class Report:
         made = [record.delivery for record in self.records if record.delivery is not None]
         failed = sum(bool(record.error) for record in self.records)
         pixels = sum(picture.width * picture.height for delivery in made for picture in delivery.pictures)
-        cost = sum(delivery.cost for delivery in made)
+        cost = summed(delivery.cost for delivery in made)
         parts = [f"{self._count('done'):,} done"]
         parts += [f"{self._count('skipped'):,} skipped"] if self._count("skipped") else []
         parts += [f"{failed:,} failed"] if failed else []
-        return f"{', '.join(parts)} in {seconds:.1f} s · {pixels / 1e6:.1f} MP" + (f" · {price(cost)}" if cost else "")
+        spent = f" · {price(cost)}" if cost != 0 else ""
+        return f"{', '.join(parts)} in {seconds:.1f} s · {pixels / 1e6:.1f} MP{spent}"

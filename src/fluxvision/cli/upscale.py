@@ -33,7 +33,7 @@ OWN = (
     Flag("--model", section="Running", default="flux-vision-upscaler", metavar="ID",
          help="The model; `fluxvision models` lists them. [default flux-vision-upscaler]"),
     Flag("--provider", section="Running", metavar="NAME",
-         help="The provider that must do it. [default the best that is available]"),
+         help="The provider that must do it. [default the best that costs nothing, or at most --max-cost]"),
     Flag("--jobs", "-j", section="Running", type=int, default=1, metavar="NUMBER",
          help="Pictures at once; one already uses every core. [default 1]"),
     Flag("--dry-run", section="Running", is_flag=True, help="Show what would be made and what it costs; do nothing."),
@@ -48,7 +48,7 @@ def upscale(context: click.Context, /, inputs: tuple[str, ...], mask: str | None
     fields = {name: given.pop(name) for name in list(given) if name in BY_NAME}
     order = Order(
         inputs=inputs,
-        fields={name: value for name, value in fields.items() if value is not None},
+        fields={**_frugal(given), **{name: value for name, value in fields.items() if value is not None}},
         mask=mask,
         debug=bool(context.find_root().params.get("debug")),
         **given,
@@ -58,6 +58,11 @@ def upscale(context: click.Context, /, inputs: tuple[str, ...], mask: str | None
     from fluxvision.cli import batch  # noqa: PLC0415
 
     return batch.run(order, context.obj)
+
+
+def _frugal(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the limit that keeps a key found in the environment from being charged without a word."""
+    return {} if given["provider"] else {"max_cost": 0}
 
 
 COMMAND = Sectioned(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fluxvision.errors import Error
-from fluxvision.money import dollars
+from fluxvision.money import amount
 from fluxvision.params import PARAMS
 
 FLAGS = {row.name: row.flag for row in PARAMS if row.flag is not None}
@@ -55,13 +55,9 @@ def shown(path: str | Path) -> str:
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
-def price(amount: int) -> str:
-    """Return micro-dollars as dollars with as many digits as they need, at least cents unless it is nothing."""
-    if amount == 0:
-        return "$0"
-    exact = f"{dollars(amount):.6f}".rstrip("0")
-    whole, _, fraction = exact.partition(".")
-    return f"${whole}.{fraction:0<2}"
+def price(micros: int | None) -> str:
+    """Return micro-dollars as dollars, or that they are not known yet."""
+    return "known only afterwards" if micros is None else amount(micros)
 
 
 def plural(count: int, noun: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,16 +13,14 @@ from starlette.types import Receive, Scope, Send
 from fluxvision.accounts.keys import Keys
 from fluxvision.config import Settings
 from fluxvision.errors import Unavailable
+from fluxvision.guard import Guard
 from fluxvision.http.logs import Record
 from fluxvision.http.metrics import Metrics
 from fluxvision.http.ports import Gateway, Probe
-from fluxvision.store.guard import Guard
 from fluxvision.store.media import MediaStore
 from fluxvision.store.workspace import Workspace
 
 RECORD = "fluxvision.record"
-NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
-"""What a full disk raises: never the caller's fault."""
 
 
 @dataclass(slots=True)

@@ -12,8 +12,9 @@ from typing import Any
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
+from fluxvision import fetch
 from fluxvision.errors import Busy, Cancelled, InvalidRequest, UnsupportedMediaType
-from fluxvision.http import body, fetch, json_body, multipart_form, respond, sse
+from fluxvision.http import body, json_body, multipart_form, respond, sse
 from fluxvision.http.edge import Edge, record
 from fluxvision.http.media import link
 from fluxvision.http.perform import perform

@@ -14,10 +14,11 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fluxvision.errors import Cancelled, Error, InternalError, InvalidRequest, MethodNotAllowed, NotFound, Unavailable
-from fluxvision.http.edge import NO_SPACE, RECORD, draining
+from fluxvision.http.edge import RECORD, draining
 from fluxvision.http.logs import Record, trace
 from fluxvision.http.metrics import Metrics
 from fluxvision.http.respond import error_body, error_headers
+from fluxvision.machine import NO_SPACE
 
 NO_ROUTE = "(none)"
 

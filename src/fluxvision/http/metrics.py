@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from fluxvision.types import Delivery
+from fluxvision.types import Attempt, Delivery
 
 SECONDS = (0.005, 0.025, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1200)
 
@@ -28,6 +30,7 @@ class Metrics:
         queued = Gauge("fluxvision_jobs_queued", "Jobs that wait for a worker.", registry=self.registry)
         queued.set_function(lambda: max(0, self._jobs - self._workers))
         self._megapixels = Counter("fluxvision_output_megapixels", "Delivered megapixels.", registry=self.registry)
+        self._cost = Counter("fluxvision_cost_dollars", "Dollars spent.", ("provider",), registry=self.registry)
         self._attempts = Counter(
             "fluxvision_attempts", "Tries at a provider by outcome.", ("provider", "outcome"), registry=self.registry
         )
@@ -44,7 +47,12 @@ class Metrics:
     def delivery(self, delivery: Delivery) -> None:
         """Count what a job delivered and which attempts it took."""
         self._megapixels.inc(sum(picture.width * picture.height for picture in delivery.pictures) / 1e6)
-        for attempt in delivery.attempts:
+        self.attempts(delivery.attempts)
+
+    def attempts(self, made: Iterable[Attempt]) -> None:
+        """Count tries at providers, and what they cost."""
+        for attempt in made:
+            self._cost.labels(attempt.provider).inc((attempt.cost or 0) / 1e6)
             self._attempts.labels(attempt.provider, attempt.outcome).inc()
 
     def text(self) -> bytes:

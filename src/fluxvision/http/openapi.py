@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,21 +51,28 @@ async def send_document(edge: Edge, scope: Scope, receive: Receive, send: Send) 
     await Response(edge.openapi, headers=headers, media_type=JSON)(scope, receive, send)
 
 
-def encoded(routes: Sequence[tuple[str, str, str]], models: Sequence[Model], settings: Settings) -> bytes:
+def encoded(
+    routes: Sequence[tuple[str, str, str]], models: Sequence[Model], configured: Collection[str], settings: Settings
+) -> bytes:
     """Return the document as it is sent."""
     base = settings.public_url.rstrip("/")
-    return msgspec.json.encode(document(routes, models, base=base, keyed=bool(settings.api_keys)))
+    return msgspec.json.encode(document(routes, models, configured, base=base, keyed=bool(settings.api_keys)))
 
 
 def document(
-    routes: Sequence[tuple[str, str, str]], models: Sequence[Model], *, base: str = "", keyed: bool = True
+    routes: Sequence[tuple[str, str, str]],
+    models: Sequence[Model],
+    configured: Collection[str],
+    *,
+    base: str = "",
+    keyed: bool = True,
 ) -> dict[str, Any]:
     """Return the document for routes of method, prefix and path, at the address `base` (empty: where it was fetched).
 
-    `keyed` tells whether a key is needed, otherwise it is optional.
+    `configured` are the providers; `keyed` tells whether a key is needed, otherwise it is optional.
     """
     examples = msgspec.json.decode(EXAMPLES.read_bytes())
-    examples["answers"]["list_models"] = {JSON: {"catalogue": describe_all(models)}}
+    examples["answers"]["list_models"] = {JSON: {"catalogue": describe_all(models, configured)}}
     paths: dict[str, dict[str, Any]] = {}
     for method, prefix, path in routes:
         place = paths.setdefault(re.sub(r"{(\w+):\w+}", r"{\1}", prefix + path), {})
@@ -97,7 +104,7 @@ def _operation(row: Operation, prefix: str, path: str, examples: Mapping[str, An
     errors: list[type[Error]] = [*row.errors, InternalError]
     errors += [AuthenticationFailed] if guarded else []
     errors += [] if path in OPEN_PATHS else [Forbidden]
-    responses: dict[str, Any] = {str(kind.status): ref(kind.__name__, "responses") for kind in errors}
+    responses: dict[str, Any] = openapi_errors.answered(errors)
     for status, (text, headers, content) in row.answers.items():
         responses[status] = {
             "description": text,

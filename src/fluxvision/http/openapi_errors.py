@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from inspect import getdoc
 from typing import Any
 
 from fluxvision.errors import AuthenticationFailed, Busy, ClientError, Error, MethodNotAllowed, Unavailable
-from fluxvision.http.openapi_schemas import TEXT, ref, shape
+from fluxvision.http.openapi_schemas import MONEY, TEXT, ref, rows, shape
+from fluxvision.money import CURRENCY
 
+TRIED = shape(
+    "Where providers were tried: what each try came to, and what all of them cost.",
+    {"attempts": rows(ref("Attempt")), "cost": MONEY, "cost_currency": {"const": CURRENCY}},
+)
 ALWAYS = ("X-Request-ID", "X-Fluxvision-Request-ID", "OpenAI-Processing-Ms")
 """Headers of every response."""
 
@@ -27,13 +32,35 @@ def schemas() -> dict[str, Any]:
     error = {"message": TEXT, "type": TEXT, "param": {"type": ["string", "null"]}, "code": ref("ErrorCode")}
     return {
         "ErrorCode": {"enum": [kind.code for kind in kinds()], "description": "\n".join(lines)},
-        "Error": shape("OpenAI's error body.", {"error": shape("What is wrong.", error)}),
+        "Error": shape("OpenAI's error body.", {"error": shape("What is wrong.", error)}, {"metadata": TRIED}),
     }
 
 
 def responses(examples: Mapping[str, Any]) -> dict[str, Any]:
     """Return a response per error, named like its class."""
     return {kind.__name__: _response(kind, examples.get(kind.code)) for kind in kinds()}
+
+
+def answered(errors: Iterable[type[Error]]) -> dict[str, Any]:
+    """Return a response per status of these errors; one that several share is any of theirs."""
+    found: dict[str, list[type[Error]]] = {}
+    for kind in errors:
+        found.setdefault(str(kind.status), []).append(kind)
+    return {
+        status: ref(shared[0].__name__, "responses") if len(shared) == 1 else _any(shared)
+        for status, shared in found.items()
+    }
+
+
+def _any(shared: Sequence[type[Error]]) -> dict[str, Any]:
+    each = [_response(kind, None) for kind in shared]
+    everywhere = [name for name in each[0]["headers"] if all(name in row["headers"] for row in each)]
+    schemas = [row["content"]["application/json"]["schema"] for row in each]
+    return {
+        "description": " ".join(f"`{kind.code}`: {row['description']}" for kind, row in zip(shared, each, strict=True)),
+        "headers": {name: ref(name, "headers") for name in everywhere},
+        "content": {"application/json": {"schema": {"anyOf": schemas}}},
+    }
 
 
 def _response(kind: type[Error], example: Any) -> dict[str, Any]:

@@ -10,20 +10,26 @@ from fluxvision.errors import (
     Busy,
     DeadlineExceeded,
     Error,
+    Exhausted,
     InvalidRequest,
+    Misconfigured,
     ModelNotFound,
     NotFound,
     PayloadTooLarge,
+    PolicyRefused,
     Unavailable,
     UnsupportedMediaType,
     UploadTooSlow,
     UpstreamError,
+    UpstreamRefused,
+    UpstreamUnreachable,
 )
 from fluxvision.http.openapi_schemas import ref, shape
 from fluxvision.http.sse import COMPLETED, PARTIAL
 from fluxvision.store.media import MIMES
 
 JSON = "application/json"
+MARKDOWN = "text/markdown"
 FILE = {"type": "string", "format": "binary"}
 MADE = ("X-Fluxvision-Model", "X-Fluxvision-Provider")
 EVENTS = {PARTIAL: ref("PartialImageEvent"), COMPLETED: ref("CompletedEvent"), "error": ref("Error")}
@@ -85,12 +91,17 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         (argument("dryRun", "query", "Check and price the request, and start nothing.", FLAG),),
         (
             InvalidRequest,
+            PolicyRefused,
             ModelNotFound,
             UploadTooSlow,
             PayloadTooLarge,
             UnsupportedMediaType,
             Busy,
+            Misconfigured,
             UpstreamError,
+            UpstreamUnreachable,
+            UpstreamRefused,
+            Exhausted,
             Unavailable,
             DeadlineExceeded,
         ),
@@ -107,6 +118,17 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
             argument("schema", "query", "Add the JSON Schema of a request and the modes.", FLAG),
         ),
         (InvalidRequest, ModelNotFound),
+    ),
+    ("GET", "/models/{id:path}/llms.txt"): Operation(
+        "get_model_text",
+        "Models",
+        "Describe a model as Markdown",
+        {"200": ("The model.", (), {MARKDOWN: WORD})},
+        (argument("id", "path", "Its id, alias, or provider/id; slashes may stay as they are.", WORD),),
+        (InvalidRequest, ModelNotFound),
+    ),
+    ("GET", "/llms.txt"): Operation(
+        "get_text", "Models", "Describe the server as Markdown", {"200": ("The catalogue.", (), {MARKDOWN: WORD})}
     ),
     ("GET", "/media/{name}"): Operation(
         "get_media",

@@ -8,12 +8,12 @@ from typing import Any
 
 import msgspec
 
-from fluxvision.http.models import MODALITIES, properties
+from fluxvision.card import METRICS, MODALITIES, properties
 from fluxvision.http.respond import OPENAI_SIZES
 from fluxvision.http.sse import COMMON, COMPLETED, PARTIAL, USAGE
 from fluxvision.money import CURRENCY
 from fluxvision.normalize import STRENGTH
-from fluxvision.params import BY_NAME
+from fluxvision.params import BY_NAME, PARAMS
 from fluxvision.rules import Model
 from fluxvision.types import Component, Fidelity
 
@@ -21,6 +21,8 @@ TEXT = {"type": "string"}
 WHOLE = {"type": "integer"}
 NUMBER = {"type": "number"}
 TRUTH = {"type": "boolean"}
+MONEY = {"type": ["number", "null"]}
+MICROS = {"type": ["integer", "null"]}
 PIXELS = {"type": "string", "pattern": r"^\d+x\d+$", "description": "WIDTHxHEIGHT, in pixels."}
 BASE64 = {"type": "string", "contentEncoding": "base64", "description": "The picture file."}
 REFERENCE = r"^(?:https?://|data:[^,]{0,256};base64,)"
@@ -45,7 +47,7 @@ def rows(items: Mapping[str, Any]) -> dict[str, Any]:
 def requests(models: Sequence[Model]) -> dict[str, Any]:
     """Return the two bodies of an edit: a form and a JSON document, with every public parameter."""
     names = {"type": "string", "description": "A model's id, alias, or provider/id.", "examples": [models[0].id]}
-    known = {"model": names, **properties()}
+    known = {"model": names, **properties(PARAMS)}
     picture, mask = known["image"], known["mask"]
     reference = ref("PictureReference")
     listed = {"type": "array", "items": reference, "minItems": 1, "maxItems": 1}
@@ -86,34 +88,61 @@ def answers() -> dict[str, Any]:
         "note": TEXT,
         "honoured": {**TRUTH, "description": "Whether the value had the effect that was asked for."},
     }
-    attempt = {"provider": TEXT, "outcome": TEXT, "duration": NUMBER, "cost": NUMBER}
+    attempt = {"provider": TEXT, "outcome": TEXT, "duration": NUMBER, "cost": MONEY}
     metadata = {
         "model": TEXT,
         "executed_model": TEXT,
         "provider": TEXT,
         "provider_name": TEXT,
-        "cost": {**NUMBER, "description": "In dollars."},
+        "cost": {**MONEY, "description": "In dollars; null where a provider did not tell."},
         "cost_currency": {"const": CURRENCY},
+        "degraded": {**TRUTH, "description": "Whether a better provider had failed and the CPU engine did the work."},
         "size": PIXELS,
-        "attempts": rows(shape("One try at one provider.", attempt, {"upstream_id": TEXT})),
+        "attempts": rows(ref("Attempt")),
         "normalization": {**rows(ref("ReceiptLine")), "description": "What became of every parameter."},
         "failures": {**rows(TEXT), "description": "Why some of n pictures were not made."},
         "fidelity": {"anyOf": [ref("Fidelity"), {"type": "null"}]},
         "seed": {"type": ["integer", "null"]},
         "timings": {"type": "object", "additionalProperties": NUMBER, "description": "Seconds by stage."},
     }
-    price = shape("In dollars.", {"metric": TEXT, "unit_price": NUMBER, "currency": {"const": CURRENCY}})
-    offer = {"provider": TEXT, "upstream": TEXT, "max_factor": NUMBER, "price": price, "note": TEXT}
+    tier = shape("A price up to a quantity.", {"upto": {"type": ["number", "null"]}, "unit_price": NUMBER})
+    price = shape(
+        "In dollars.",
+        {
+            "metric": {"enum": [*METRICS]},
+            "unit_price": NUMBER,
+            "unit": {**WHOLE, "description": "Pixels of a megapixel."},
+            "rounding": {"enum": ["none", "up", "up_min_1"]},
+            "block": {**WHOLE, "description": "Every started block of so many units is charged."},
+            "tiers": rows(tier),
+            "currency": {"const": CURRENCY},
+            "text": TEXT,
+        },
+    )
+    factors = shape("How far it enlarges.", {"low": NUMBER, "high": NUMBER, "only": rows(NUMBER)})
+    offer = {
+        "provider": TEXT,
+        "upstream": TEXT,
+        "configured": TRUTH,
+        "generative": TRUTH,
+        "factors": {"anyOf": [factors, {"type": "null"}]},
+        "price": price,
+        "estimate_per_megapixel": {**MONEY, "description": "What a result of one megapixel costs, in dollars."},
+        "note": TEXT,
+    }
     model = {
         "id": TEXT,
         "object": {"const": "model"},
         "created": WHOLE,
         "owned_by": TEXT,
         "name": TEXT,
+        "title": TEXT,
         "description": TEXT,
         "tags": rows(TEXT),
         "aliases": rows(TEXT),
-        "providers": rows(shape("Who serves the model, and at what price.", offer)),
+        "capabilities": rows(TEXT),
+        "available": {**TRUTH, "description": "Whether a provider of this model is configured here."},
+        "offers": rows(shape("Who serves the model, and at what price.", offer)),
         "modalities": shape("What goes in and out.", {name: rows({"enum": kind}) for name, kind in MODALITIES.items()}),
     }
     badge = {"mode": line["mode"], "upstream_names": rows(TEXT), "sent": TRUTH, "note": TEXT}
@@ -123,11 +152,15 @@ def answers() -> dict[str, Any]:
         "estimated": {"const": True},
         "model": TEXT,
         "provider": TEXT,
-        "total_cost_micros": {**WHOLE, "description": "In micro-dollars."},
+        "total_cost_micros": {**MICROS, "description": "In micro-dollars; null where only the work itself will tell."},
         "currency": {"const": CURRENCY},
         "size": PIXELS,
         "components": rows(ref("Component")),
         "normalization": rows(ref("ReceiptLine")),
+        "alternatives": {
+            **rows(shape("Another provider.", {"provider": TEXT, "total_cost_micros": MICROS})),
+            "description": "Who would be tried next, in this order.",
+        },
     }
     where = {"url": {"type": "string", "description": "A link that expires."}, "b64_json": BASE64}
     item = shape("One picture: a link, or the file itself.", {}, {**where, "revised_prompt": TEXT})
@@ -142,6 +175,7 @@ def answers() -> dict[str, Any]:
     extra = {"seeds": rows({"type": ["integer", "null"]})}
     return {
         **made,
+        "Attempt": shape("One try at one provider.", attempt, {"upstream_id": TEXT}),
         "ReceiptLine": shape("What became of one parameter.", line),
         "Metadata": shape("Who made the pictures, at what cost, how well, and from what.", metadata, extra),
         "ImagesResponse": shape(

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from starlette.types import Scope
 
+from fluxvision.errors import Error
 from fluxvision.http.edge import Edge, record
+from fluxvision.money import summed
 from fluxvision.types import Delivery, Job, Watch
 
 
@@ -16,12 +18,16 @@ async def perform(edge: Edge, scope: Scope, job: Job, watch: Watch, work: Path) 
     However this ends, the work has been told to stop. The gateway keeps the deadline.
     """
     edge.metrics.job(1)
+    found = record(scope)
     try:
         delivery = await edge.gateway.run(job, watch, work)
+    except Error as error:
+        found.cost = summed(attempt.cost for attempt in error.attempts)
+        edge.metrics.attempts(error.attempts)
+        raise
     finally:
         watch.cancel.set()
         edge.metrics.job(-1)
-    found = record(scope)
     found.provider, found.cost = delivery.provider, delivery.cost
     edge.metrics.delivery(delivery)
     return delivery

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,6 +16,10 @@ class Gateway(Protocol):
     @property
     def models(self) -> tuple[Model, ...]:
         """The catalogue."""
+
+    @property
+    def providers(self) -> Collection[str]:
+        """The names of the providers that are configured."""
 
     def full(self) -> float | None:
         """Return the seconds after which a place may be free, None where there is one now."""

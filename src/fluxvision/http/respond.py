@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fluxvision.errors import AuthenticationFailed, Error, MethodNotAllowed
-from fluxvision.money import CURRENCY, dollars
-from fluxvision.types import Delivery, Line, Picture, Quote
+from fluxvision.money import CURRENCY, dollars, summed
+from fluxvision.types import Attempt, Delivery, Line, Picture, Quote
 
 # Clients that check the response strictly know no other values; the true size is always in the metadata.
 OPENAI_SIZES = frozenset({"1024x1024", "1024x1536", "1536x1024"})
@@ -42,19 +42,11 @@ def metadata(delivery: Delivery) -> dict[str, Any]:
         "executed_model": f"{delivery.provider}/{delivery.upstream}",
         "provider": delivery.provider,
         "provider_name": delivery.provider_name,
-        "cost": dollars(delivery.cost),
+        "cost": cost(delivery.cost),
         "cost_currency": CURRENCY,
+        "degraded": delivery.degraded,
         "size": size(first),
-        "attempts": [
-            {
-                "provider": attempt.provider,
-                "outcome": attempt.outcome,
-                "duration": round(attempt.duration, 3),
-                "cost": dollars(attempt.cost),
-                **({} if attempt.upstream_id is None else {"upstream_id": attempt.upstream_id}),
-            }
-            for attempt in delivery.attempts
-        ],
+        "attempts": tries(delivery.attempts),
         "normalization": receipt(delivery.receipt),
         "failures": list(delivery.failures),
         "fidelity": None if first.fidelity is None else dataclasses.asdict(first.fidelity),
@@ -64,6 +56,25 @@ def metadata(delivery: Delivery) -> dict[str, Any]:
     if len(delivery.pictures) > 1:
         ours["seeds"] = [picture.seed for picture in delivery.pictures]
     return {**delivery.details, **ours}
+
+
+def tries(attempts: Iterable[Attempt]) -> list[dict[str, Any]]:
+    """Return what each try at a provider came to; costs in dollars."""
+    return [
+        {
+            "provider": attempt.provider,
+            "outcome": attempt.outcome,
+            "duration": round(attempt.duration, 3),
+            "cost": cost(attempt.cost),
+            **({} if attempt.upstream_id is None else {"upstream_id": attempt.upstream_id}),
+        }
+        for attempt in attempts
+    ]
+
+
+def cost(micros: int | None) -> float | None:
+    """Return dollars, None where nobody told."""
+    return None if micros is None else dollars(micros)
 
 
 def receipt(lines: Iterable[Line]) -> list[dict[str, Any]]:
@@ -93,12 +104,19 @@ def quote(found: Quote, request_id: str) -> dict[str, Any]:
         "size": f"{found.width}x{found.height}",
         "components": [dataclasses.asdict(part) for part in found.components],
         "normalization": receipt(found.receipt),
+        "alternatives": [{"provider": one.provider, "total_cost_micros": one.total} for one in found.others],
     }
 
 
 def error_body(error: Error) -> dict[str, Any]:
-    """Return OpenAI's error body."""
-    return {"error": {"message": error.message, "type": error.type, "param": error.param, "code": error.code}}
+    """Return OpenAI's error body; where providers were tried, with what each try came to and cost beside it."""
+    body: dict[str, Any] = {
+        "error": {"message": error.message, "type": error.type, "param": error.param, "code": error.code}
+    }
+    if error.attempts:
+        total = summed(attempt.cost for attempt in error.attempts)
+        body["metadata"] = {"attempts": tries(error.attempts), "cost": cost(total), "cost_currency": CURRENCY}
+    return body
 
 
 def error_headers(error: Error, allow: str = "") -> dict[str, str]:

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fluxvision.accounts.keys import Keys
 from fluxvision.config import Settings
+from fluxvision.guard import OPEN, Guard
 from fluxvision.http import edits, health, logs, media, models, openapi
 from fluxvision.http.auth import Gate
 from fluxvision.http.edge import Edge, Handler, Running
@@ -23,7 +24,6 @@ from fluxvision.http.frame import Frame
 from fluxvision.http.metrics import Metrics
 from fluxvision.http.ports import Gateway, Probe
 from fluxvision.imaging import Limits, probe
-from fluxvision.store.guard import OPEN, Guard
 from fluxvision.store.media import MediaStore
 from fluxvision.store.workspace import open_workspace
 from fluxvision.types import Source
@@ -33,6 +33,7 @@ PREFIXES = ("/openai/v1", "/v1")
 API: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/images/edits", edits.edits),
     ("GET", "/models", models.listing),
+    ("GET", "/models/{id:path}/llms.txt", models.page),
     ("GET", "/models/{id:path}", models.one),
 )
 SITE: tuple[tuple[str, str, Handler], ...] = (
@@ -41,6 +42,7 @@ SITE: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/readyz", health.ready),
     ("GET", "/metrics", health.metrics),
     ("GET", "/openapi.json", openapi.send_document),
+    ("GET", "/llms.txt", models.index),
 )
 
 
@@ -89,7 +91,7 @@ def build(
         log=logs.logger(settings.log_level, stream),
         running=Running(),
         now=now,
-        openapi=openapi.encoded([row[:3] for row in rows], gateway.models, settings),
+        openapi=openapi.encoded([row[:3] for row in rows], gateway.models, gateway.providers, settings),
     )
 
     @asynccontextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +26,7 @@ _TABLES = np.clip((_STANDARD * _PERCENT[:, None] + 50) // 100, 1, 255)
 _MAX_SEGMENTS = 20_000
 # In coded data 0xFF is followed by 0 (stuffing), a restart marker or fill; anything else starts a new segment.
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
-_SOS, _EOI, _DQT, _TEM, _RST0, _SOI = 0xDA, 0xD9, 0xDB, 0x01, 0xD0, 0xD8
+_SOS, EOI, _DQT, _TEM, _RST0, _SOI = 0xDA, 0xD9, 0xDB, 0x01, 0xD0, 0xD8
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,22 +44,31 @@ def inspect(path: Path, *, max_scans: int) -> Report:
 
 
 def _walk(data: mmap.mmap, max_scans: int) -> Report:
-    scans, quality, at = 0, None, 2
+    scans, quality = 0, None
+    for marker, start, end in segments(data, 2):
+        if marker == EOI or scans > max_scans:
+            break
+        if marker == _DQT and quality is None:
+            quality = estimate(data[start + 4 : end])
+        scans += marker == _SOS
+    return Report(scans, quality)
+
+
+def segments(data: mmap.mmap, at: int) -> Iterator[tuple[int, int, int]]:
+    """Yield each segment from an offset on: its marker, where it begins and where it ends.
+
+    Between two of them lies what a scan holds. At most 20,000 are looked at.
+    """
     for _ in range(_MAX_SEGMENTS):
         found = _NEXT_MARKER.search(data, at)
-        if found is None or found.start() + 4 > len(data):
-            break
+        if found is None:
+            return
         marker, at = data[found.start() + 1], found.start() + 2
-        if marker == _EOI or scans > max_scans:
-            break
-        if marker in {_TEM, _SOI}:
-            continue
-        length = int.from_bytes(data[at : at + 2], "big")
-        if marker == _DQT and quality is None:
-            quality = estimate(data[at + 2 : at + length])
-        scans += marker == _SOS
-        at += max(length, 2)
-    return Report(scans, quality)
+        if marker not in {EOI, _TEM, _SOI}:
+            if at + 2 > len(data):
+                return
+            at += max(int.from_bytes(data[at : at + 2], "big"), 2)
+        yield marker, found.start(), at
 
 
 def estimate(tables: bytes) -> int | None:

@@ -10,16 +10,26 @@ from fluxvision.types import Call, Outcome, Watch
 
 
 class Provider(Protocol):
-    """What the gateway asks of a provider. `parallel` is how many calls it takes at once for one job."""
+    """What the gateway asks of a provider.
 
+    `title` is for people. `parallel` is how many calls it takes at once for one job, `workers` how many in all.
+    `remote` tells that the work is done elsewhere: it has a time limit of its own, and may cost money.
+    """
+
+    title: str
     parallel: int
+    workers: int
+    remote: bool
 
     def check(self, call: Call) -> None:
         """Refuse, before anything waits or is paid, what `run` would refuse; raises `InvalidRequest`."""
         ...
 
     async def run(self, call: Call, watch: Watch, folder: Path) -> Outcome:
-        """Make one picture; files are written into `folder` only. Raises a `fluxvision.errors.Error`."""
+        """Make one picture; files are written into `folder` only. Raises a `fluxvision.errors.Error`.
+
+        A cancelled task cancels the work, at a remote provider too.
+        """
         ...
 
     async def ping(self) -> bool:
@@ -33,11 +43,18 @@ class Provider(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A provider's name, its words, and where its class is: "module:Class"."""
+    """A kind of provider, and where the function is that makes its providers of the settings: "module:function".
+
+    The function takes `Settings` and returns providers by name; none when nothing is configured.
+    """
 
     name: str
     title: str
     entry: str
 
 
-PROVIDERS: tuple[Row, ...] = (Row("embedded", "This machine's CPU", "fluxvision.providers.embedded:Provider"),)
+PROVIDERS: tuple[Row, ...] = (
+    Row("fal", "fal.ai", "fluxvision.providers.fal:configured"),
+    Row("openai", "OpenAI-compatible server", "fluxvision.providers.openai:configured"),
+    Row("embedded", "This machine's CPU", "fluxvision.providers.embedded:configured"),
+)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +13,7 @@ from fluxvision.config import Settings
 from fluxvision.engine import BACKENDS
 from fluxvision.engine.deblock import deblock
 from fluxvision.errors import InvalidRequest, Unavailable
-from fluxvision.machine import cores
+from fluxvision.machine import NO_SPACE, cores
 from fluxvision.types import Call, Outcome, Raster, Source, Watch
 from fluxvision.workers import in_thread
 
@@ -25,17 +24,15 @@ RESTORE_BELOW = 60
 class Provider:
     """Runs the engine in a thread; the tiles of one picture use all its threads."""
 
+    title = "This machine's CPU"
     parallel = 1
+    remote = False
 
     def __init__(self, threads: int = 0, workers: int = 1) -> None:
         """Use `threads` per picture (0: the machine's cores divided among the workers)."""
+        self.workers = workers
         self._threads = threads or max(1, cores() // workers)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="embedded")
-
-    @classmethod
-    def from_settings(cls, settings: Settings) -> Provider:
-        """Build the provider; it needs no setting and is always there."""
-        return cls(settings.threads, settings.workers)
 
     async def run(self, call: Call, watch: Watch, folder: Path) -> Outcome:
         """Make one picture.
@@ -86,7 +83,7 @@ class Provider:
                 result = engine.enlarge(request, lambda strip: strip.tofile(file))
         except OSError as error:
             raster.path.unlink(missing_ok=True)
-            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            if error.errno in NO_SPACE:
                 raise Unavailable("There is no room on this server's disk for the result.") from error
             raise
         except BaseException:
@@ -101,6 +98,11 @@ class Provider:
             "tiles": len(result.rows.spans) * len(result.columns.spans),
         }
         return Outcome(raster, request.seed, seam_ratio=result.seam_ratio, details=details, timings=timings)
+
+
+def configured(settings: Settings) -> dict[str, Provider]:
+    """Return the provider; it needs no setting and is always there."""
+    return {"embedded": Provider(settings.threads, settings.workers)}
 
 
 def choose(wanted: str | None, source: Source) -> engine.Backend:

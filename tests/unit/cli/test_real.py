@@ -114,7 +114,7 @@ def test_ctrl_c(photo, names):
 def test_models_are_ready(folder, here):
     """The CPU provider is ready on a fresh machine and costs nothing."""
     assert folder
-    [model] = json.loads(here("models", "--json")[1])
+    model = json.loads(here("models", "--json")[1])[0]
     embedded = next(offer for offer in model["offers"] if offer["provider"] == "embedded")
     assert embedded["ready"] is True
     assert embedded["price"]["unit_price"] == 0

@@ -35,7 +35,7 @@ def test_values_reach_the_gateway_as_they_were_typed(line, picture):
     picture()
     code = line("upscale", "photo.jpg", "--creativity", "0.5", "--seed", "7", "--strip-metadata", "--format", "jpg")
     assert code == 0
-    expected = {"creativity": 0.5, "seed": 7, "strip_metadata": True, "output_format": "jpeg"}
+    expected = {"creativity": 0.5, "seed": 7, "strip_metadata": True, "output_format": "jpeg", "max_cost": 0}
     assert line.gateway.jobs[0].values == expected
     assert Path("photo@2x.jpg").is_file()
 
@@ -46,7 +46,11 @@ def test_provider_is_pinned(line, picture):
     assert line("upscale", "photo.jpg", "--provider", "embedded") == 0
     assert line.gateway.jobs[0].pin == "embedded"
     assert line("upscale", "photo.jpg", "--provider", "fax", "--overwrite") == 2
-    assert line.err == "Error: --provider: flux-vision-upscaler is not offered by 'fax'; use embedded.\n"
+    assert line.err == (
+        "Error: --provider: flux-vision-upscaler is not offered by 'fax'; use fal or openai or embedded.\n"
+    )
+    assert line("upscale", "photo.jpg", "--provider", "fal", "--overwrite") == 2
+    assert line.err.startswith("Error: --provider: fal is not configured here")
 
 
 @pytest.mark.parametrize(
@@ -151,7 +155,18 @@ def test_json(line, picture):
     assert [done[name] for name in facts] == ["done", 24, 16, "embedded", "span", [7, 8], 0.2, None]
     assert done["fidelity"]["lr_psnr_db"] == 52.34
     sent = {entry["parameter"]: entry["from"] for entry in done["receipt"] if entry["from"] is not None}
-    assert sent == {"image": "picture", "seed": 3, "n": 2}
+    assert sent == {"image": "picture", "seed": 3, "n": 2, "max_cost": 0}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "limit"),
+    [((), 0), (("--max-cost", "0.5"), 0.5), (("--provider", "embedded"), None)],
+)
+def test_nothing_is_spent_without_a_word(line, picture, arguments, limit):
+    """Only --max-cost or --provider let a key that lies in the environment be charged."""
+    picture()
+    assert line("upscale", "photo.jpg", *arguments) == 0
+    assert line.gateway.jobs[0].values.get("max_cost") == limit
 
 
 def test_quiet(line, picture):

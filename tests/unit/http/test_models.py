@@ -18,10 +18,13 @@ async def test_the_list_has_openais_shape(edge):
         "created",
         "owned_by",
         "name",
+        "title",
+        "available",
+        "capabilities",
         "description",
         "tags",
         "aliases",
-        "providers",
+        "offers",
         "modalities",
     } == set(found["data"][0])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 
@@ -137,7 +138,7 @@ def test_every_error(described):
     """Each error has its code, its words and a response; each status of a route is one of theirs or its own."""
     codes = described["components"]["schemas"]["ErrorCode"]
     assert set(codes["enum"]) == {kind.code for kind in kinds()}
-    assert all(f"`{kind.code}` ({kind.status}): {kind.__doc__}" in codes["description"] for kind in kinds())
+    assert all(f"`{kind.code}` ({kind.status}): {inspect.getdoc(kind)}" in codes["description"] for kind in kinds())
     assert set(described["components"]["responses"]) == {kind.__name__ for kind in kinds()}
     said = set(described["paths"][EDITS]["post"]["responses"])
     assert said == {"200", *map(str, (400, 401, 403, 404, 408, 413, 415, 429, 500, 502, 503, 504))}

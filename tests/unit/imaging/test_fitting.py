@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from fluxvision.engine.resample import band
 from fluxvision.imaging.fitting import fitted
 from fluxvision.types import Fit, Raster
 
@@ -56,3 +57,30 @@ def test_transparent_colour_does_not_bleed(tmp_path):
     out = pixels(fitted(raster(tmp_path, samples), Fit(32, 32, "stretch"), tmp_path / "out.raw"))
     seen = out[out[..., 3] > 10]
     assert np.abs(seen[:, :3].astype(int) - (200, 100, 50)).max() <= 6
+
+
+@pytest.mark.parametrize("size", [(120, 80), (240, 160), (150, 97), (61, 41), (33, 22), (120, 20), (30, 90)])
+def test_nothing_moves(tmp_path, size):
+    """Enlarged or reduced, the picture lies where a resampling from pixel centres puts it."""
+    samples = np.random.default_rng(0).integers(0, 256, (5, 8, 1), np.uint8).repeat(8, axis=0).repeat(8, axis=1)[:, :60]
+    width, height = size
+    out = pixels(fitted(raster(tmp_path, samples), Fit(width, height, "stretch"), tmp_path / "out.raw"))
+    kernels = ["cubic" if now >= was else "lanczos" for now, was in zip(size, (60, 40), strict=True)]
+    across = band(60, 60 / width, count=width, kernel=kernels[0])
+    down = band(40, 40 / height, count=height, kernel=kernels[1])
+    wanted = across.columns(down.rows(samples[..., 0].astype(np.float32)))
+    assert np.abs(out[..., 0] - np.clip(wanted, 0, 255)).max() <= 4
+
+
+def test_an_inner_size_comes_before_the_rasters_own_shape(tmp_path):
+    """A picture that was rounded on its way is straightened to the size that was promised, then cropped or padded."""
+    ramp = np.repeat(np.arange(0, 176, 2, dtype=np.uint8)[None, :, None], 40, axis=0)  # 88 wide for a promise of 90
+    fit = Fit(50, 30, "cover", (90, 41))
+    out = pixels(fitted(raster(tmp_path, ramp), fit, tmp_path / "out.raw"))
+    assert out.shape == (30, 50, 1)
+    assert abs(int(out[0, 0, 0]) - 39) <= 1
+    assert abs(int(out[0, -1, 0]) - 39 - 49 * 2 * 88 / 90) <= 1
+    out = pixels(fitted(raster(tmp_path, ramp), Fit(90, 61, "pad", (90, 41)), tmp_path / "out.raw"))
+    assert (out[:10, :, 1] == 0).all()
+    assert (out[10:51, :, 1] == 255).all()
+    assert (out[51:, :, 1] == 0).all()

@@ -11,9 +11,9 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp.abc import AbstractResolver
 
+from fluxvision import fetch
 from fluxvision.errors import InvalidRequest, PayloadTooLarge
-from fluxvision.http import fetch
-from fluxvision.store.guard import Guard
+from fluxvision.guard import Guard
 
 LIMIT = 100_000
 PUBLIC = "127.0.0.1"  # plays the public internet in these tests
@@ -193,11 +193,11 @@ async def test_nobody_listens(tmp_path):
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4_000, LIMIT])
-def test_data_uris_are_decoded(tmp_path, size):
+async def test_data_uris_are_decoded(tmp_path, size):
     """A base64 data URI of every length is written as it was."""
     data = bytes(number % 251 for number in range(size))
     text = "data:image/png;base64," + base64.b64encode(data).decode()
-    fetch.decode(text, tmp_path / "a", "image", LIMIT)
+    await load(text, tmp_path / "a")
     assert (tmp_path / "a").read_bytes() == data
 
 
@@ -212,10 +212,10 @@ def test_data_uris_are_decoded(tmp_path, size):
         ("data:;base64," + "A" * (LIMIT * 2), PayloadTooLarge),
     ],
 )
-def test_other_data_uris_are_refused(tmp_path, text, error):
+async def test_other_data_uris_are_refused(tmp_path, text, error):
     """A data URI that is malformed or too large is refused."""
     with pytest.raises(error):
-        fetch.decode(text, tmp_path / "a", "image", LIMIT)
+        await load(text, tmp_path / "a")
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
@@ -230,3 +230,15 @@ async def test_a_full_disk_is_not_the_callers_fault(tmp_path, monkeypatch, numbe
         with pytest.raises(OSError, match="full") as caught:
             await load(url + "/", tmp_path / "a")
     assert caught.value.errno == number
+
+
+async def test_an_origin_that_the_operator_configured_may_be_private(tmp_path):
+    """A trusted origin passes the guard; where it redirects to does not."""
+    async with serving({"/": answer()}, PRIVATE) as (inner, _):
+        away = answer("302 Found", b"", Location=inner + "/")
+        async with serving({"/": answer(), "/away": away}, PRIVATE) as (url, _):
+            guard = Guard(allowed=GUARD.allowed, ports=frozenset(), trusted=frozenset({url}))
+            await load(url + "/", tmp_path / "a", guard)
+            assert (tmp_path / "a").read_bytes() == PIXELS
+            with pytest.raises(InvalidRequest, match="ports"):
+                await load(url + "/away", tmp_path / "b", guard)

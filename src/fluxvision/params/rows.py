@@ -2,48 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Mapping
 
-from fluxvision.errors import InvalidRequest
-from fluxvision.types import Scalar
-
-Kind = Literal["string", "integer", "number", "boolean", "choice", "picture"]
+from fluxvision.params.row import Param
 
 SIZE = re.compile(r"(?:auto|[1-9]\d{0,5}[xX][1-9]\d{0,5}|[1-9]\d{0,4}:[1-9]\d{0,4})")
+ENGINE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 RATIO = re.compile(r"[1-9]\d{0,4}:[1-9]\d{0,4}")
-TRUE = frozenset({"true", "1", "yes", "on"})
-FALSE = frozenset({"false", "0", "no", "off"})
-UNSET_WORDS = frozenset({"", "null", "none", "undefined"})
-SHOWN = 40
-
-
-@dataclass(frozen=True, slots=True)
-class Param:
-    """A public parameter: its type, range, default, and the words that explain it.
-
-    `low` and `high` bound numbers (inclusive) and the length of strings. `choices` closes a set; `pattern` restricts a
-    string. `flag` is the CLI's spelling, None where the CLI has no such flag. `default` is what applies when the
-    parameter is absent, None where the provider or another parameter decides.
-    """
-
-    name: str
-    kind: Kind
-    help: str
-    default: Scalar | None = None
-    low: float | None = None
-    high: float | None = None
-    choices: tuple[str, ...] = ()
-    pattern: re.Pattern[str] | None = None
-    pattern_help: str = ""
-    flag: str | None = None
-    required: bool = False
-    group: str = "Detail"
-
-
 FORMATS = ("png", "jpeg", "webp", "avif", "gif", "tiff")
 
 PARAMS: tuple[Param, ...] = (
@@ -69,6 +35,15 @@ PARAMS: tuple[Param, ...] = (
         high=32_000,
         group="Detail",
         flag="--prompt",
+    ),
+    Param(
+        "negative_prompt",
+        "string",
+        "Words for what the detail shall not show, where the engine can be guided.",
+        low=0,
+        high=32_000,
+        group="Detail",
+        flag="--negative-prompt",
     ),
     Param(
         "scale_factor",
@@ -125,6 +100,14 @@ PARAMS: tuple[Param, ...] = (
         flag="--creativity",
     ),
     Param(
+        "resemblance",
+        "number",
+        "How strongly new detail is held to the original.",
+        low=0,
+        high=3,
+        flag="--resemblance",
+    ),
+    Param(
         "guidance",
         "number",
         "How closely new detail follows the caption and the prompt.",
@@ -143,9 +126,10 @@ PARAMS: tuple[Param, ...] = (
     ),
     Param(
         "engine",
-        "choice",
-        "Which network makes the picture; absent, the one that fits the picture is chosen.",
-        choices=("span", "quality", "restore"),
+        "string",
+        "Which of the model's networks makes the picture; absent, the one that fits is chosen.",
+        pattern=ENGINE,
+        pattern_help="span",
         flag="--engine",
     ),
     Param(
@@ -216,6 +200,15 @@ PARAMS: tuple[Param, ...] = (
         group="Request",
     ),
     Param(
+        "max_cost",
+        "number",
+        "The most that the request may cost, in dollars; offers whose price is higher or not known are left out.",
+        low=0,
+        high=10_000,
+        flag="--max-cost",
+        group="Request",
+    ),
+    Param(
         "quality",
         "choice",
         "OpenAI's quality word.",
@@ -232,130 +225,3 @@ PARAMS: tuple[Param, ...] = (
 )
 
 BY_NAME: Mapping[str, Param] = {row.name: row for row in PARAMS}
-
-
-def coerce(param: Param, value: Any) -> Scalar | None:
-    """Return a form string or JSON value as the row's type, or None where it means "not given".
-
-    Raises `InvalidRequest` naming the parameter when the value has the wrong type or is out of range.
-    """
-    free = param.kind == "string" and param.pattern is None
-    if value is None or (not free and isinstance(value, str) and value.strip().lower() in UNSET_WORDS):
-        return None
-    coerced: Scalar = _TYPES[param.kind](param, value)
-    _check_range(param, coerced)
-    return coerced
-
-
-def describe(param: Param) -> str:
-    """Say in a few words which values the row takes."""
-    if param.choices:
-        return "one of " + ", ".join(param.choices)
-    if param.pattern is not None:
-        return f"written like {param.pattern_help}"
-    noun = {
-        "integer": "a whole number",
-        "number": "a number",
-        "boolean": "true or false",
-        "string": "text",
-        "picture": "a picture",
-        "choice": "",
-    }[param.kind]
-    if param.low is None:
-        return noun
-    if param.kind == "string":
-        return f"text of at most {param.high:,.0f} characters"
-    return f"{noun} from {param.low:g} to {param.high:.10g}"
-
-
-def _refuse(param: Param, value: Any) -> InvalidRequest:
-    shown = "this value" if isinstance(value, list | dict) else repr(value)
-    if isinstance(value, str) and len(value) > SHOWN:
-        shown = f"a text of {len(value):,} characters"
-    elif len(shown) > SHOWN:
-        shown = "this value"
-    if param.name == "prompt":
-        shown = "the prompt"
-    return InvalidRequest(f"{param.name}: {shown} is not {describe(param)}.", param=param.name)
-
-
-def _string(param: Param, value: Any) -> str:
-    if not isinstance(value, str) or "\x00" in value or _has_surrogate(value):
-        raise _refuse(param, value)
-    if param.pattern is None:
-        return value
-    text = value.strip().lower()
-    if not param.pattern.fullmatch(text):
-        raise _refuse(param, value)
-    return text
-
-
-def _has_surrogate(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return True
-    return False
-
-
-def _number(param: Param, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise _refuse(param, value)
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        raise _refuse(param, value) from None
-    if not math.isfinite(number) or (isinstance(value, str) and "_" in value):
-        raise _refuse(param, value)
-    return number
-
-
-def _integer(param: Param, value: Any) -> int:
-    number = _number(param, value)
-    if number != int(number):
-        raise _refuse(param, value)
-    return int(number)
-
-
-def _boolean(param: Param, value: Any) -> bool:
-    if isinstance(value, bool):
-        return value
-    word = value.strip().lower() if isinstance(value, str) else str(value)
-    if word in TRUE:
-        return True
-    if word in FALSE:
-        return False
-    raise _refuse(param, value)
-
-
-def _choice(param: Param, value: Any) -> str:
-    if isinstance(value, str):
-        for choice in param.choices:
-            if choice.lower() == value.strip().lower():
-                return choice
-        if param.name == "output_format" and value.strip().lower() in {"jpg", "tif"}:
-            return {"jpg": "jpeg", "tif": "tiff"}[value.strip().lower()]
-    raise _refuse(param, value)
-
-
-def _picture(param: Param, _value: Any) -> Scalar:
-    message = f"{param.name} must be a picture file."
-    raise InvalidRequest(message, param=param.name)
-
-
-_TYPES: Mapping[Kind, Callable[[Param, Any], Scalar]] = {
-    "string": _string,
-    "number": _number,
-    "integer": _integer,
-    "boolean": _boolean,
-    "choice": _choice,
-    "picture": _picture,
-}
-
-
-def _check_range(param: Param, value: Scalar) -> None:
-    if param.low is None or param.high is None:
-        return
-    measure = len(value) if isinstance(value, str) else value
-    if not param.low <= measure <= param.high:
-        raise _refuse(param, value)

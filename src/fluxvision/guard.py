@@ -16,8 +16,6 @@ import aiohttp
 import yarl
 from aiohttp.abc import AbstractResolver
 
-from fluxvision.errors import InvalidRequest
-
 PORTS = frozenset({80, 443, 8080, 8443})
 MAX_URL = 8192
 GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
@@ -65,21 +63,18 @@ def is_public(text: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """Which addresses and ports a caller's URL may lead to. `ports` None allows every port."""
+    """Which addresses and ports a URL from outside may lead to. `ports` None allows every port.
+
+    `trusted` are origins ("http://host:port") that the operator configured: every address and port of theirs will do.
+    """
 
     allowed: Callable[[str], bool] = is_public
     ports: frozenset[int] | None = PORTS
     resolver: AbstractResolver | None = None
+    trusted: frozenset[str] = frozenset()
 
-    def check(self, text: str, param: str) -> yarl.URL:
-        """Return the parsed URL; raises `InvalidRequest` for a form that is never fetched."""
-        reason = self._refusal(text)
-        if reason:
-            message = f"{param}: the URL {reason}."
-            raise InvalidRequest(message, param=param)
-        return yarl.URL(text)
-
-    def _refusal(self, text: str) -> str:
+    def refusal(self, text: str) -> str:
+        """Return why a URL of this form is never fetched, as the end of a sentence; empty where it may be."""
         if len(text) > MAX_URL:
             return f"is longer than {MAX_URL:,} characters"
         if not text.isprintable() or any(character in text for character in ' \\<>"'):
@@ -89,7 +84,7 @@ class Guard:
             port = url.port
         except ValueError:
             return "cannot be read"
-        ports = self.ports
+        ports = None if self.trusts(url) else self.ports
         refusals = (
             (url.scheme not in {"http", "https"}, "must begin with http:// or https://"),
             (not url.host, "has no host"),
@@ -98,10 +93,15 @@ class Guard:
         )
         return next((reason for refused, reason in refusals if refused), "")
 
-    def connector(self) -> aiohttp.TCPConnector:
-        """Return a connector whose every connection passes the guard."""
+    def trusts(self, url: yarl.URL) -> bool:
+        """Tell whether the operator configured the URL's origin."""
+        return bool(url.host) and url.scheme in {"http", "https"} and str(url.origin()) in self.trusted
+
+    def connector(self, url: yarl.URL) -> aiohttp.TCPConnector:
+        """Return a connector for one URL whose every connection passes the guard."""
+        factory = None if self.trusts(url) else self._socket
         return aiohttp.TCPConnector(
-            socket_factory=self._socket, resolver=self.resolver, use_dns_cache=False, force_close=True
+            socket_factory=factory, resolver=self.resolver, use_dns_cache=False, force_close=True
         )
 
     def _socket(self, info: tuple[Any, Any, int, str, tuple[Any, ...]]) -> socket.socket:

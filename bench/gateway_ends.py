@@ -1,0 +1,159 @@
+"""The two servers of `gateway.py` that are made for it: `upstream PORT FOLDER` and `floor PORT UPSTREAM_PORT`.
+
+The upstream reads a request to its end and gives a prepared answer: that of the largest upload in FOLDER (files named
+by the upload's bytes, `4096.json`) which the request can hold. The floor is the least that a gateway on our stack has
+to do: granian, plain ASGI, the push parser, a file, and aiohttp to send the form on from there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import IO, Any
+
+import aiohttp
+import uvloop
+from granian.constants import HTTPModes, Interfaces
+from granian.log import LogLevels
+from granian.server.embed import Server
+from multipart import MultipartSegment, PushMultipartParser, parse_options_header  # type: ignore[import-untyped]
+
+from gateway_wire import HEAD, Message, form
+
+PIECE = 256 * 1024
+MODELS = b'{"object":"list","data":[]}'
+
+
+class Upstream(asyncio.Protocol):
+    """One connection to the fake provider."""
+
+    def __init__(self, answers: list[tuple[int, bytes]]) -> None:
+        """Give one of `answers`: least bytes of the body, and the whole response; the largest first."""
+        self._answers = answers
+        self._request = Message()
+        self._transport: asyncio.Transport
+
+    def connection_made(self, transport: Any) -> None:
+        """Keep the connection."""
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Count the body; at its end, answer."""
+        if not self._request.take(data):
+            return
+        self._transport.write(self._answer(self._request))
+        self._request = Message()
+
+    def _answer(self, request: Message) -> bytes:
+        if request.head.startswith(b"GET"):
+            return response(200, MODELS)
+        return next((answer for least, answer in self._answers if request.count >= least), response(400, b"{}"))
+
+
+def response(status: int, body: bytes) -> bytes:
+    """Return a whole response."""
+    return b"HTTP/1.1 %d OK\r\nContent-Type: application/json\r\nContent-Length: %d" % (status, len(body)) + HEAD + body
+
+
+def prepared(folder: Path) -> list[tuple[int, bytes]]:
+    """Return the answers of a folder, the largest upload first."""
+    paths = sorted(folder.glob("*.json"), key=lambda path: int(path.stem), reverse=True)
+    return [(int(path.stem), response(200, path.read_bytes())) for path in paths]
+
+
+async def upstream(port: int, answers: list[tuple[int, bytes]]) -> None:
+    """Serve until the end of the process."""
+    server = await asyncio.get_running_loop().create_server(lambda: Upstream(answers), "127.0.0.1", port)
+    await server.serve_forever()
+
+
+class Floor:
+    """The least gateway."""
+
+    def __init__(self, upstream_port: int) -> None:
+        """Send every edit to this port."""
+        self._url = f"http://127.0.0.1:{upstream_port}/v1/images/edits"
+        self._client: aiohttp.ClientSession | None = None
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        """Answer an edit as the upstream does, and everything else with a 200."""
+        if scope["type"] != "http":
+            return
+        if scope["method"] == "GET":
+            await self._reply(send, MODELS)
+            return
+        with tempfile.TemporaryFile(buffering=PIECE) as file:
+            fields = await self._parse(scope, receive, file)
+            await self._reply(send, await self._forward(fields, file))
+
+    @staticmethod
+    async def _parse(scope: dict[str, Any], receive: Any, file: IO[bytes]) -> dict[str, str]:
+        content_type = dict(scope["headers"])[b"content-type"].decode()
+        parser = PushMultipartParser(parse_options_header(content_type)[1]["boundary"])
+        fields: dict[str, str] = {}
+        name, is_file, more = "", False, True
+        while more:
+            message = await receive()
+            more = message.get("more_body", False)
+            for event in parser.parse(message["body"]):
+                if isinstance(event, MultipartSegment):
+                    name, is_file = event.name, event.filename is not None
+                elif event is not None and is_file:
+                    file.write(event)
+                elif event is not None:
+                    fields[name] = fields.get(name, "") + event.decode()
+        parser.close()
+        return fields
+
+    async def _forward(self, fields: dict[str, str], picture: IO[bytes]) -> bytes:
+        if self._client is None:
+            self._client = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+        boundary = secrets.token_hex(16)
+        before, behind = form(boundary, fields)
+        headers = {
+            "Content-Type": f"multipart/form-data; boundary={boundary}",
+            "Content-Length": str(len(before) + picture.tell() + len(behind)),
+        }
+
+        picture.seek(0)
+
+        async def body() -> AsyncIterator[bytes]:
+            yield before
+            while piece := picture.read(PIECE):
+                yield piece
+            yield behind
+
+        async with self._client.post(self._url, data=body(), headers=headers) as answer:
+            answer.raise_for_status()
+            return await answer.read()
+
+    @staticmethod
+    async def _reply(send: Any, body: bytes) -> None:
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+async def floor(port: int, upstream_port: int) -> None:
+    """Serve until the end of the process."""
+    server = Server(
+        Floor(upstream_port),
+        address="127.0.0.1",
+        port=port,
+        interface=Interfaces.ASGI,
+        http=HTTPModes.http1,
+        websockets=False,
+        log_level=LogLevels.error,
+    )
+    await server.serve()
+
+
+if __name__ == "__main__":
+    which, own, other = sys.argv[1:]
+    serving = upstream(int(own), prepared(Path(other))) if which == "upstream" else floor(int(own), int(other))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serving)

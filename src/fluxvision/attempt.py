@@ -1,0 +1,179 @@
+"""One try at one provider: its pictures are made, finished, billed, and its health noted."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from fluxvision.candidates import Candidate
+from fluxvision.errors import Error, UpstreamError
+from fluxvision.health import Health
+from fluxvision.normalize import normalize
+from fluxvision.params import Param
+from fluxvision.postprocess import Work, finish
+from fluxvision.preprocess import prepared
+from fluxvision.providers import Provider
+from fluxvision.types import Attempt, Call, Job, Outcome, Picture, Watch
+from fluxvision.workers import in_thread
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What all attempts share.
+
+    `pool` has the threads that prepare and finish pictures, `threads` is how many the engine may use there; `rows` are
+    the parameters by model, `timeout` the seconds of one remote try.
+    """
+
+    pool: ThreadPoolExecutor
+    health: Health
+    rows: Mapping[str, Sequence[Param]]
+    timeout: float
+    threads: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """What became of one picture: the attempt, and either the picture with what was said of it, or an error."""
+
+    attempt: Attempt
+    outcome: Outcome | None = None
+    picture: Picture | None = None
+    error: Error | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """A job at one provider. `folder` takes all files, and belongs to the job."""
+
+    desk: Desk
+    provider: Provider
+    candidate: Candidate
+    job: Job
+    watch: Watch
+    folder: Path
+
+    async def run(self) -> Sequence[Try]:
+        """Make all pictures of the job and return what became of each; only a cancelled task raises.
+
+        A remote provider has the desk's time for each of them.
+        """
+        offer, n = self.candidate.offer, self.candidate.plan.n
+        try:
+            image = await in_thread(
+                self.desk.pool,
+                self.watch,
+                lambda: prepared(self.job.image, offer.accepts, self.folder, self.watch),
+            )
+        except Error as error:
+            return [Try(Attempt(offer.provider, error.code, 0.0), error=error)]
+        turn = asyncio.Semaphore(self.provider.parallel)
+
+        async def make(number: int, version: Job, share: Watch) -> Try:
+            call = normalize(version, offer, self.desk.rows[self.job.model])[0]
+            call = replace(call, image=image, key=f"{self.job.id}-{offer.provider}-{number}")
+            async with turn:
+                return await self._try(call, share)
+
+        versions = zip(_versions(self.job, n), _shares(self.watch, n), strict=True)
+        return await _gather([make(number, *pair) for number, pair in enumerate(versions)])
+
+    async def _try(self, call: Call, watch: Watch) -> Try:
+        name, health, started = self.candidate.offer.provider, self.desk.health, time.monotonic()
+        health.begin(name)
+        outcome = None
+        try:
+            outcome = await self._ask(call, watch)
+            made = time.monotonic()
+            work = self._work(outcome, watch)
+            picture = await in_thread(self.desk.pool, watch, lambda: finish(work))
+        except Error as error:
+            health.failed(name, error)
+            return self._failed(error, outcome, time.monotonic() - started)
+        except BaseException:
+            health.released(name)
+            raise
+        ended = time.monotonic()
+        health.succeeded(name, made - started)
+        words = outcome.caption if outcome.caption is not None else str(self.job.values.get("prompt", "")) or None
+        cost = self.candidate.bill(self.job, outcome.seconds)
+        return Try(
+            Attempt(name, "ok", ended - started, cost, outcome.upstream_id),
+            replace(outcome, timings={**outcome.timings, "finish": ended - made}),
+            replace(picture, revised_prompt=words, seed=outcome.seed),
+        )
+
+    async def _ask(self, call: Call, watch: Watch) -> Outcome:
+        """Ask the provider; too long a wait for a remote one is its failure."""
+        try:
+            async with asyncio.timeout(self.desk.timeout) if self.provider.remote else nullcontext():
+                return await self.provider.run(call, watch, self.folder)
+        except TimeoutError:
+            message = f"{self.provider.title} did not deliver within {self.desk.timeout:g} seconds."
+            raise UpstreamError(message) from None
+
+    def _failed(self, error: Error, outcome: Outcome | None, seconds: float) -> Try:
+        """Return what became of a picture that is not there; one that was delivered is paid, whatever was wrong."""
+        upstream = error if isinstance(error, UpstreamError) else None
+        paid = outcome is not None or (upstream is not None and upstream.billed)
+        cost = self.candidate.bill(self.job, outcome.seconds if outcome else None) if paid else 0
+        found = outcome.upstream_id if outcome else upstream.upstream_id if upstream else None
+        return Try(Attempt(self.candidate.offer.provider, error.code, seconds, cost, found), error=error)
+
+    def _work(self, outcome: Outcome, watch: Watch) -> Work:
+        accepts = self.candidate.offer.accepts
+        return Work(
+            outcome.picture,
+            self.candidate.plan,
+            self.job.image,
+            self.folder,
+            watch,
+            outcome.seam_ratio,
+            mask=self.job.mask,
+            made=self.candidate.made,
+            transparent=accepts is not None and accepts.transparency,
+            threads=self.desk.threads,
+            fidelity=outcome.fidelity,
+        )
+
+
+def _versions(job: Job, n: int) -> list[Job]:
+    """Return one job per picture, with the seeds seed, seed+1, … when there are several."""
+    if n == 1:
+        return [job]
+    first = int(job.values.get("seed", 0))
+    return [replace(job, values={**job.values, "seed": first + index}) for index in range(n)]
+
+
+def _shares(watch: Watch, n: int) -> list[Watch]:
+    """Return one watch per picture that together report the progress of all of them."""
+    if n == 1:
+        return [watch]
+    done, total = [0] * n, [0] * n
+
+    def progress(index: int, now: int, of: int) -> None:
+        done[index], total[index] = now, of
+        watch.progress(sum(done), max(total) * n)
+
+    return [
+        Watch(lambda now, of, index=index: progress(index, now, of), watch.cancel)  # type: ignore[misc]
+        for index in range(n)
+    ]
+
+
+async def _gather(work: list[Coroutine[Any, Any, Try]]) -> list[Try]:
+    """Run all; when one breaks or the task is cancelled, cancel the others and wait for them."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        return await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise

@@ -1,0 +1,103 @@
+"""A job, translated for every offer that may serve it: what each would be asked, would make, and would cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from fluxvision import imaging, pricing
+from fluxvision.errors import InvalidRequest
+from fluxvision.geometry import Geometry, solve
+from fluxvision.money import MICROS_PER_DOLLAR, amount
+from fluxvision.normalize import normalize
+from fluxvision.params import Param
+from fluxvision.rules import Offer
+from fluxvision.types import Call, Component, Job, Line, Plan, Quote
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One offer for one job: the call, the plan around it, the receipt, the sizes, and a picture's line of the bill."""
+
+    offer: Offer
+    call: Call
+    plan: Plan
+    receipt: Sequence[Line]
+    geometry: Geometry
+    line: Component
+
+    @property
+    def cost(self) -> int | None:
+        """What all pictures cost, in micro-dollars; None where only the work itself will tell."""
+        return pricing.total([pricing.times(self.line, self.plan.n)])
+
+    @property
+    def made(self) -> tuple[int, int] | None:
+        """The size that the provider is asked to make, None where it decides by itself."""
+        return None if self.offer.factors is None else (self.geometry.made_width, self.geometry.made_height)
+
+    def bill(self, job: Job, seconds: float | None) -> int | None:
+        """Return what one picture costs once it is made: the quote, or what the reported seconds come to."""
+        return _line(job, self.offer, self.geometry, seconds).total_cost
+
+    def quote(self, job: Job, others: Sequence[Quote] = ()) -> Quote:
+        """Return what the job would cost here."""
+        lines = (pricing.times(self.line, self.plan.n),)
+        size = self.geometry.width, self.geometry.height
+        return Quote(job.model, self.offer.provider, self.cost, lines, self.receipt, *size, others)
+
+
+def translate(
+    job: Job,
+    offers: Iterable[Offer],
+    rows: Sequence[Param],
+    *,
+    max_output_pixels: int,
+    checks: Mapping[str, Callable[[Call], None]],
+) -> tuple[Candidate, ...]:
+    """Return the job for each offer that can do it, in the offers' order.
+
+    Whatever no format, limit, provider or `strict` allows is refused here, before any work begins. Raises the refusal
+    of the first offer when none can do it.
+    """
+    found, refusals = [], []
+    for offer in offers:
+        try:
+            candidate = _translated(job, offer, rows, max_output_pixels)
+            checks[offer.provider](candidate.call)
+            found.append(candidate)
+        except InvalidRequest as refusal:
+            refusals.append(refusal)
+    if not found:
+        raise refusals[0]
+    return _affordable(job, found)
+
+
+def _translated(job: Job, offer: Offer, rows: Sequence[Param], max_output_pixels: int) -> Candidate:
+    geometry = solve(job, offer.factors)
+    largest = max(geometry.width * geometry.height, geometry.made_width * geometry.made_height)
+    if largest > max_output_pixels:
+        message = f"The result would have {largest:,} pixels; this server makes at most {max_output_pixels:,}."
+        raise InvalidRequest(message, param="size" if "size" in job.values else "scale_factor")
+    call, plan, receipt = normalize(job, offer, rows)
+    imaging.check(plan.output_format, geometry.width, geometry.height)
+    return Candidate(offer, call, plan, receipt, geometry, _line(job, offer, geometry, None))
+
+
+def _line(job: Job, offer: Offer, geometry: Geometry, seconds: float | None) -> Component:
+    source = job.image.width, job.image.height
+    return pricing.picture(offer.price, source, (geometry.made_width, geometry.made_height), seconds)
+
+
+def _affordable(job: Job, found: Sequence[Candidate]) -> tuple[Candidate, ...]:
+    """Leave out what costs more than the caller wants to spend, or an unknown sum."""
+    if "max_cost" not in job.values:
+        return tuple(found)
+    limit = float(job.values["max_cost"]) * MICROS_PER_DOLLAR
+    within = tuple(one for one in found if one.cost is not None and one.cost <= limit)
+    if not within:
+        known = [one.cost for one in found if one.cost is not None]
+        least = f"the least is {amount(min(known))}" if known else "what it costs is known only afterwards"
+        message = f"max_cost: no provider makes this for {amount(round(limit))}; {least}."
+        raise InvalidRequest(message, param="max_cost")
+    return within

@@ -1,0 +1,124 @@
+"""One coercion for form strings and JSON values, by the row's type."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from fluxvision.errors import InvalidRequest
+from fluxvision.params.row import Kind, Param, describe
+from fluxvision.types import Scalar
+
+TRUE = frozenset({"true", "1", "yes", "on"})
+FALSE = frozenset({"false", "0", "no", "off"})
+UNSET_WORDS = frozenset({"", "null", "none", "undefined"})
+SHOWN = 40
+PRIVATE = frozenset({"prompt", "negative_prompt"})
+"""Parameters whose values no message repeats."""
+
+
+def coerce(param: Param, value: Any) -> Scalar | None:
+    """Return a form string or JSON value as the row's type, or None where it means "not given".
+
+    Raises `InvalidRequest` naming the parameter when the value has the wrong type or is out of range.
+    """
+    free = param.kind == "string" and param.pattern is None
+    if value is None or (not free and isinstance(value, str) and value.strip().lower() in UNSET_WORDS):
+        return None
+    coerced: Scalar = _TYPES[param.kind](param, value)
+    _check_range(param, coerced)
+    return coerced
+
+
+def _refuse(param: Param, value: Any) -> InvalidRequest:
+    shown = "this value" if isinstance(value, list | dict) else repr(value)
+    if isinstance(value, str) and len(value) > SHOWN:
+        shown = f"a text of {len(value):,} characters"
+    elif len(shown) > SHOWN:
+        shown = "this value"
+    if param.name in PRIVATE:
+        shown = "the " + param.name.replace("_", " ")
+    return InvalidRequest(f"{param.name}: {shown} is not {describe(param)}.", param=param.name)
+
+
+def _string(param: Param, value: Any) -> str:
+    if not isinstance(value, str) or "\x00" in value or _has_surrogate(value):
+        raise _refuse(param, value)
+    if param.pattern is None:
+        return value
+    text = value.strip().lower()
+    if not param.pattern.fullmatch(text):
+        raise _refuse(param, value)
+    return text
+
+
+def _has_surrogate(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def _number(param: Param, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise _refuse(param, value)
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        raise _refuse(param, value) from None
+    if not math.isfinite(number) or (isinstance(value, str) and "_" in value):
+        raise _refuse(param, value)
+    return number
+
+
+def _integer(param: Param, value: Any) -> int:
+    number = _number(param, value)
+    if number != int(number):
+        raise _refuse(param, value)
+    return int(number)
+
+
+def _boolean(param: Param, value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    word = value.strip().lower() if isinstance(value, str) else str(value)
+    if word in TRUE:
+        return True
+    if word in FALSE:
+        return False
+    raise _refuse(param, value)
+
+
+def _choice(param: Param, value: Any) -> str:
+    if isinstance(value, str):
+        for choice in param.choices:
+            if choice.lower() == value.strip().lower():
+                return choice
+        if param.name == "output_format" and value.strip().lower() in {"jpg", "tif"}:
+            return {"jpg": "jpeg", "tif": "tiff"}[value.strip().lower()]
+    raise _refuse(param, value)
+
+
+def _picture(param: Param, _value: Any) -> Scalar:
+    message = f"{param.name} must be a picture file."
+    raise InvalidRequest(message, param=param.name)
+
+
+_TYPES: Mapping[Kind, Callable[[Param, Any], Scalar]] = {
+    "string": _string,
+    "number": _number,
+    "integer": _integer,
+    "boolean": _boolean,
+    "choice": _choice,
+    "picture": _picture,
+}
+
+
+def _check_range(param: Param, value: Scalar) -> None:
+    if param.low is None or param.high is None:
+        return
+    measure = len(value) if isinstance(value, str) else value
+    if not param.low <= measure <= param.high:
+        raise _refuse(param, value)

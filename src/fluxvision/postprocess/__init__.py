@@ -1,0 +1,44 @@
+"""FINISH: what happens to a provider's picture before it is delivered. Each step is a no-op on a neutral plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from fluxvision import imaging
+from fluxvision.errors import Cancelled
+from fluxvision.imaging.raster import finished
+from fluxvision.postprocess.arrival import probed, untouched
+from fluxvision.postprocess.composite import composite
+from fluxvision.postprocess.steps import compare, encode, fit, receive
+from fluxvision.postprocess.work import Work
+from fluxvision.types import Picture, Source
+
+__all__ = ["FINISH", "Work", "finish"]
+
+FINISH: tuple[Callable[[Work], Work], ...] = (receive, composite, fit, encode, compare)
+
+
+def finish(work: Work) -> Picture:
+    """Run the steps and return the finished file; a provider's file that needs none of them is delivered as it is.
+
+    Raises `UpstreamError`, billed, where a provider's file is damaged or of a wrong size; `InternalError` when the
+    result cannot be written, `Unavailable` when there is no room for it, `Cancelled` when the watch says so.
+    """
+    if isinstance(work.picture, Path):
+        file = probed(work.picture, work)
+        if untouched(file, work):
+            return _picture(file, work)
+        work = replace(work, file=file)
+    for step in FINISH:
+        if work.watch.cancel.is_set():
+            raise Cancelled("The work was cancelled.")
+        work = step(work)
+    path = work.picture if isinstance(work.picture, Path) else work.picture.path
+    return _picture(finished(path), work)
+
+
+def _picture(made: Source, work: Work) -> Picture:
+    row = imaging.find(work.plan.output_format)
+    return Picture(made.path, row.name, row.mime, made.width, made.height, fidelity=work.fidelity)

@@ -1,0 +1,97 @@
+"""The other steps: take a provider's file in, fit it into the box, encode it, compare it with the source."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from fluxvision import imaging
+from fluxvision.engine.measure import measure
+from fluxvision.imaging.received import received
+from fluxvision.postprocess.arrival import billed
+from fluxvision.postprocess.work import Work
+from fluxvision.types import Raster
+
+
+def receive(work: Work) -> Work:
+    """Make pixels of a provider's file: of the inner size, with the source's channels and its alpha, upright.
+
+    Pixels that came as such are left alone.
+    """
+    if isinstance(work.picture, Raster) or work.file is None:
+        return work
+    inner = work.plan.fit.inner if work.plan.fit else None
+    own = work.source.alpha and work.transparent and not work.plan.masked
+    alpha = imaging.decode(work.source).alpha if work.source.alpha and not (own and work.file.alpha) else None
+    with billed():
+        raster = received(
+            work.file,
+            work.new("raw"),
+            size=inner or (work.file.width, work.file.height),
+            channels=work.source.channels,
+            alpha=alpha,
+            own=own,
+            watch=work.watch,
+        )
+    work.picture.unlink()
+    return replace(work, picture=raster)
+
+
+def fit(work: Work) -> Work:
+    """Bring the pixels to the exact box of the plan."""
+    box, raster = work.plan.fit, work.picture
+    if box is None or isinstance(raster, Path):
+        return work
+    inner = imaging.inner_size(raster.width, raster.height, box)
+    if inner == (raster.width, raster.height) == (box.width, box.height):
+        return work
+    fitted = imaging.fitted(raster, box, work.new("raw"), watch=work.watch)
+    raster.path.unlink()
+    # A crop begins inside the enlarged picture, a border before it.
+    left, top = (inner[0] - fitted.width) // 2, (inner[1] - fitted.height) // 2
+    if box.mode == "pad":
+        left, top = -((fitted.width - inner[0]) // 2), -((fitted.height - inner[1]) // 2)
+    return replace(work, picture=fitted, inner=inner, offset=(left, top))
+
+
+def encode(work: Work) -> Work:
+    """Write the file in the format asked for, with the source's profile, resolution and, unless stripped, metadata."""
+    row = imaging.find(work.plan.output_format)
+    if isinstance(work.picture, Path):
+        return work
+    target = work.new(row.extension)
+    imaging.encode(
+        work.picture,
+        target,
+        row.name,
+        quality=work.plan.output_compression,
+        metadata=imaging.describe(work.source),
+        strip=work.plan.strip_metadata,
+        watch=work.watch,
+    )
+    return replace(work, picture=target, raster=work.picture)
+
+
+def compare(work: Work) -> Work:
+    """Measure what is delivered against the source: the pixels as a reader of the finished file gets them."""
+    raster, target = work.raster, work.picture
+    if raster is None or isinstance(target, Raster):
+        return work
+    if not work.plan.measured:
+        raster.path.unlink()
+        return replace(work, raster=None)
+    if not imaging.find(work.plan.output_format).lossless:
+        raster.path.unlink()
+        raster = imaging.raster(target, work.new("raw"))
+    pixels = imaging.decode(work.source)
+    fidelity = measure(
+        raster,
+        pixels.color,
+        alpha=pixels.alpha,
+        inner=work.inner,
+        offset=work.offset,
+        seam_ratio=work.seam_ratio,
+        watch=work.watch,
+    )
+    raster.path.unlink()
+    return replace(work, raster=None, fidelity=fidelity)

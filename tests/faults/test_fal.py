@@ -1,0 +1,286 @@
+"""Everything that fal.ai can do wrong, as a table: what the caller is told, what is billed, and never a second job."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import pytest
+from PIL import Image
+from skimage import data
+
+from fakes.fal import FakeFal
+from fluxvision import imaging
+from fluxvision.errors import (
+    Cancelled,
+    InvalidRequest,
+    Misconfigured,
+    PolicyRefused,
+    UpstreamBusy,
+    UpstreamError,
+    UpstreamRefused,
+    UpstreamUnreachable,
+)
+from fluxvision.providers.fal import Provider
+from fluxvision.types import Call, Watch
+
+MODEL = "fal-ai/flux-vision-upscaler"
+PROMPT = "a very private wish"
+
+
+@pytest.fixture
+def photo(tmp_path):
+    path = tmp_path / "photo.png"
+    Image.fromarray(data.astronaut()[:40, 200:260]).save(path)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path):
+    made = tmp_path / "work"
+    made.mkdir()
+    return made
+
+
+async def run(fal, photo, folder, seconds=10.0, upstream=MODEL, **options):
+    """Ask the provider as the gateway does, which ends what takes too long."""
+    options = {"pace": 0.01, "patience": 0.2} | options
+    provider = Provider(fal.key, fal.queue_url, fal.storage_url, **options)
+    source = imaging.probe(photo, imaging.Limits())
+    call = Call("fal", upstream, {"upscale_factor": 2.0, "prompt": PROMPT}, source, None)
+    try:
+        async with asyncio.timeout(seconds):
+            return await provider.run(call, Watch(), folder)
+    finally:
+        await provider.aclose()
+
+
+PAID, FREE = True, False
+FATAL = [
+    # fault, error, billed, parameter
+    ("submit 400", InvalidRequest, FREE, None),
+    ("submit 401", Misconfigured, FREE, None),
+    ("submit 403", Misconfigured, FREE, None),
+    ("submit balance", UpstreamRefused, FREE, None),
+    ("submit locked", UpstreamRefused, FREE, None),
+    ("submit 404", Misconfigured, FREE, None),
+    ("submit 408", UpstreamError, FREE, None),
+    ("submit 413", InvalidRequest, FREE, "image"),
+    ("submit policy", PolicyRefused, FREE, None),
+    ("submit validation", InvalidRequest, FREE, "scale_factor"),
+    ("submit picture", InvalidRequest, FREE, "image"),
+    ("submit 429", UpstreamBusy, FREE, None),
+    ("submit 500", UpstreamError, FREE, None),
+    ("submit 502", UpstreamError, FREE, None),
+    ("submit 503", UpstreamError, FREE, None),
+    ("submit 504", UpstreamError, FREE, None),
+    ("submit 302 location=http://169.254.169.254/", UpstreamError, FREE, None),
+    ("submit html", UpstreamError, FREE, None),
+    ("submit garbage", UpstreamError, FREE, None),
+    ("submit ticketless", UpstreamError, FREE, None),
+    ("submit elsewhere", UpstreamError, FREE, None),
+    ("submit lost", UpstreamUnreachable, FREE, None),
+    ("submit cut", UpstreamUnreachable, FREE, None),
+    ("submit hang", UpstreamUnreachable, FREE, None),
+    ("submit stall", UpstreamUnreachable, FREE, None),
+    ("submit drip", UpstreamUnreachable, FREE, None),
+    ("status 401", Misconfigured, FREE, None),
+    ("status 404", UpstreamError, FREE, None),
+    ("status html", UpstreamError, FREE, None),
+    ("status garbage", UpstreamError, FREE, None),
+    ("status failed", UpstreamError, FREE, None),
+    ("status policy", PolicyRefused, FREE, None),
+    ("status unsaid", UpstreamError, FREE, None),
+    ("status unsaid, result 502", UpstreamError, FREE, None),
+    ("result 499", Cancelled, FREE, None),
+    ("result 404", UpstreamError, PAID, None),
+    ("result 500", UpstreamError, FREE, None),
+    ("result 503 x-fal-error-type=runner_connection_error", UpstreamError, FREE, None),
+    ("result 504 x-fal-request-timeout-type=user", UpstreamError, FREE, None),
+    ("result policy", PolicyRefused, FREE, None),
+    ("result validation", InvalidRequest, FREE, "scale_factor"),
+    ("result html", UpstreamError, PAID, None),
+    ("result garbage", UpstreamError, PAID, None),
+    ("result none", UpstreamError, PAID, None),
+    ("result nsfw", PolicyRefused, FREE, None),
+    ("result black", UpstreamRefused, PAID, None),
+    ("result text", UpstreamError, PAID, None),
+    ("result short", UpstreamError, PAID, None),
+    ("result ftp", UpstreamError, PAID, None),
+    ("file 500", UpstreamError, PAID, None),
+    ("file missing", UpstreamError, PAID, None),
+    ("file expired", UpstreamError, PAID, None),
+    ("file private", UpstreamError, PAID, None),
+    ("file html", UpstreamError, PAID, None),
+    ("file hang", UpstreamError, PAID, None),
+    ("file stall", UpstreamError, PAID, None),
+    ("file drip", UpstreamError, PAID, None),
+    ("file cut", UpstreamError, PAID, None),
+]
+
+
+@pytest.mark.parametrize("row", FATAL, ids=[row[0] for row in FATAL])
+async def test_what_ends_a_job(photo, folder, row):
+    """Each failure has its error and its bill; at most one job was handed over, and no file is left."""
+    fault, kind, billed, param = row
+    async with FakeFal(fault=fault) as fal:
+        with pytest.raises(kind) as caught:
+            await run(fal, photo, folder)
+        error = caught.value
+        assert type(error) is kind
+        assert getattr(error, "billed", False) is billed
+        assert error.param == param
+        for secret in (*fal.key.split(":"), PROMPT, "127.0.0.1", "169.254", "base64"):
+            assert secret not in error.message
+        assert len(fal.submissions) <= 1
+        if fal.submissions and isinstance(error, UpstreamError) and fault.split()[0] != "submit":
+            assert error.upstream_id == fal.submissions[0].id
+    assert list(folder.iterdir()) == []
+
+
+PASSING = [
+    "status 500 x3",
+    "status 502 x9",
+    "status 503 x2, status 429 x2 retry-after-ms=1",
+    "status 429 x2 retry-after=date:1",
+    "status 408 x1",
+    "status lost x3",
+    "status cut x2",
+    "status hang x1",
+    "status stall x1",
+    "status html x3",
+    "status garbage x2",
+    "status 404 x3",
+    "result lost x3",
+    "result cut x2",
+    "result 503 x3",
+    "result 429 x2 retry-after=0",
+    "result html x2",
+    "result hang x1",
+    "file 500 x2",
+    "file lost x2",
+    "file cut x1",
+    "file hang x1",
+    "file html x1",
+    "cancel 500",
+]
+
+
+@pytest.mark.parametrize("fault", PASSING)
+async def test_what_passes_is_waited_for(photo, folder, fault):
+    """Once a job is handed over, whatever passes costs nothing: the same job is asked for until its picture is here."""
+    async with FakeFal(fault=fault, work=0.02) as fal:
+        outcome = await run(fal, photo, folder)
+        made = imaging.probe(outcome.picture, imaging.Limits())
+        assert (made.width, made.height) == (120, 80)
+        assert (len(fal.submissions), fal.paid, fal.cancelled) == (1, 1, [])
+
+
+@pytest.mark.parametrize("stage", ["status", "result"])
+@pytest.mark.parametrize("kind", ["lost", "503 retry-after=3000", "429 retry-after=3000", "hang"])
+async def test_a_job_is_waited_for_until_the_deadline(photo, folder, stage, kind):
+    """Who cannot reach a job goes on asking for it, and when time is over cancels it where it is not done."""
+    async with FakeFal(fault=f"{stage} {kind}", work=30.0 if stage == "status" else 0.0) as fal:
+        with pytest.raises(TimeoutError):
+            await run(fal, photo, folder, seconds=0.25)
+        assert len(fal.submissions) == 1
+        assert len(fal.cancelled) == (stage == "status")
+
+
+async def test_a_job_outlives_the_connection(photo, folder):
+    """Fal is gone while the job works: after it returns the same job's picture is delivered, paid once."""
+    async with FakeFal(work=0.2) as fal:
+        task = asyncio.ensure_future(run(fal, photo, folder))
+        await asyncio.sleep(0.1)
+        await fal.stop()
+        await asyncio.sleep(0.3)
+        assert not task.done()
+        await fal.start()
+        outcome = await task
+        assert outcome.upstream_id == fal.submissions[0].id
+        assert (len(fal.submissions), fal.paid, fal.cancelled) == (1, 1, [])
+
+
+async def test_nobody_listens(photo, folder):
+    """A connection that is refused is the network's doing, and nothing was handed over."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        fal = FakeFal(port=probe.getsockname()[1])
+        with pytest.raises(UpstreamUnreachable, match="reached"):
+            await run(fal, photo, folder)
+
+
+async def test_a_listener_that_comes_back_gets_the_job(photo, folder):
+    """A refused connection is tried again: nothing can have been sent."""
+    async with FakeFal() as fal:
+        await fal.stop()
+        task = asyncio.ensure_future(run(fal, photo, folder, pace=0.5))
+        await asyncio.sleep(0.05)
+        await fal.start()
+        await task
+        assert len(fal.submissions) == 1
+
+
+@pytest.mark.parametrize(
+    ("form", "low", "high"),
+    [("retry-after=7", 7, 7), ("retry-after-ms=1500", 1.5, 1.5), ("retry-after=date:30", 25, 30),
+     ("retry-after=99999", 3600, 3600), ("retry-after=soon", None, None), ("retry-after=-3", None, None)],
+)  # fmt: skip
+async def test_when_fal_says_to_come_back(photo, folder, form, low, high):
+    """Each form of Retry-After reaches the gateway in seconds."""
+    async with FakeFal(fault=f"submit 429 {form}") as fal:
+        with pytest.raises(UpstreamBusy) as caught:
+            await run(fal, photo, folder)
+    found = caught.value.retry_after
+    assert found is None if low is None else low <= found <= high
+
+
+UPLOADS = [
+    ("token 401", Misconfigured),
+    ("token balance", None),
+    ("token 403", Misconfigured),
+    ("token 500 x1", None),
+    ("token 503", UpstreamError),
+    ("token html", UpstreamError),
+    ("token lost x2", None),
+    ("token lost", UpstreamUnreachable),
+    ("upload 500 x2", None),
+    ("upload 401 x1", None),
+    ("upload 500", UpstreamError),
+    ("upload lost x2", None),
+    ("upload lost", UpstreamUnreachable),
+    ("upload html", UpstreamError),
+    ("upload 302 location=http://169.254.169.254/", UpstreamError),
+]
+
+
+@pytest.mark.parametrize(("fault", "kind"), UPLOADS, ids=[row[0] for row in UPLOADS])
+async def test_uploads_that_fail(photo, folder, fault, kind):
+    """An upload is tried three times; one that fails is not billed, and no job is handed over."""
+    async with FakeFal(fault=fault) as fal:
+        if kind is None:
+            await run(fal, photo, folder, inline=0)
+            assert len(fal.submissions) == 1
+            return
+        with pytest.raises(kind) as caught:
+            await run(fal, photo, folder, inline=0)
+        assert type(caught.value) is kind
+        assert not getattr(caught.value, "billed", False)
+        assert fal.key not in caught.value.message
+        assert fal.submissions == []
+
+
+async def test_a_model_that_does_not_exist(photo, folder):
+    """A model that fal does not have is this server's misconfiguration."""
+    async with FakeFal() as fal:
+        with pytest.raises(Misconfigured):
+            await run(fal, photo, folder, upstream="nobody/knows")
+
+
+async def test_a_wrong_key(photo, folder):
+    """A key that fal does not know is this server's misconfiguration, and is not told."""
+    async with FakeFal() as fal:
+        wrong = FakeFal(key="11112222:wrong-key", port=fal.port)
+        with pytest.raises(Misconfigured) as caught:
+            await run(wrong, photo, folder)
+        assert "wrong-key" not in caught.value.message

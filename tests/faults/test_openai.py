@@ -1,0 +1,297 @@
+"""Whatever an OpenAI-compatible server does wrong is told by its kind, once, and without a secret."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from dataclasses import replace
+
+import pytest
+from PIL import Image
+
+from fakes.openai import FAULTS, FakeOpenAI
+from fluxvision import imaging
+from fluxvision.config import Upstream
+from fluxvision.errors import (
+    Cancelled,
+    InvalidRequest,
+    Misconfigured,
+    PolicyRefused,
+    Unavailable,
+    UpstreamBusy,
+    UpstreamError,
+    UpstreamRefused,
+    UpstreamUnreachable,
+)
+from fluxvision.imaging import Limits
+from fluxvision.providers import common
+from fluxvision.providers.openai import Provider
+from fluxvision.types import Call, Watch
+
+PROMPT = "a portrait of my neighbour"
+BODY = {"prompt": PROMPT, "scale_factor": 2.0, "user": "somebody@example.org"}
+
+# fault: error, whether it is billed, what else is known of it
+TABLE = {
+    "hang": (UpstreamUnreachable, False, {}),
+    "hang_after_headers": (UpstreamError, True, {}),
+    "hang_midway": (UpstreamError, True, {}),
+    "disconnect": (UpstreamUnreachable, False, {}),
+    "disconnect_midway": (UpstreamError, True, {}),
+    "busy_seconds": (UpstreamBusy, False, {"retry_after": 7.0}),
+    "busy_date": (UpstreamBusy, False, {"retry_after": 7.0}),
+    "busy_ms": (UpstreamBusy, False, {"retry_after": 7.0}),
+    "busy": (UpstreamBusy, False, {"retry_after": None}),
+    "quota": (UpstreamRefused, False, {}),
+    "billing": (UpstreamRefused, False, {}),
+    "billing_limit": (UpstreamRefused, False, {}),
+    "invalid": (InvalidRequest, None, {"param": "scale_factor"}),
+    "invalid_words": (InvalidRequest, None, {"param": None}),
+    "unprocessable": (InvalidRequest, None, {"param": None}),
+    "too_large": (InvalidRequest, None, {"param": "image"}),
+    "policy": (PolicyRefused, None, {"param": None}),
+    "moderation": (PolicyRefused, None, {}),
+    "unauthorized": (Misconfigured, None, {}),
+    "forbidden": (Misconfigured, None, {}),
+    "unknown_model": (Misconfigured, None, {}),
+    "unknown_route": (Misconfigured, None, {}),
+    "unknown_file": (InvalidRequest, None, {"param": "image"}),
+    "408": (UpstreamError, False, {}),
+    "409": (UpstreamError, False, {}),
+    "499": (Cancelled, None, {}),
+    "500": (UpstreamError, False, {}),
+    "500_html": (UpstreamError, False, {}),
+    "502": (UpstreamError, False, {}),
+    "503": (UpstreamError, False, {"retry_after": 7.0}),
+    "504": (UpstreamError, False, {}),
+    "524": (UpstreamError, False, {}),
+    "529": (UpstreamError, False, {}),
+    "redirect": (UpstreamError, False, {}),
+    "html": (UpstreamError, False, {}),
+    "empty": (UpstreamError, False, {}),
+    "garbage": (UpstreamError, False, {}),
+    "error_200": (UpstreamError, False, {}),
+    "no_image": (UpstreamError, True, {}),
+    "no_data": (UpstreamError, True, {}),
+    "bad_base64": (UpstreamError, True, {}),
+    "not_a_picture": (UpstreamError, True, {}),
+    "truncated": (UpstreamError, True, {}),
+    "url_404": (UpstreamError, True, {}),
+    "url_500": (UpstreamError, True, {}),
+    "url_private": (UpstreamError, True, {}),
+    "url_html": (UpstreamError, True, {}),
+    "url_truncated": (UpstreamError, True, {}),
+}
+# fault: size and format of the picture that comes all the same
+PICTURES = {
+    "drip": ((96, 80), "png"),
+    "url_data": ((96, 80), "png"),
+    "wrong_size": ((48, 40), "png"),
+    "wrong_format": ((96, 80), "jpeg"),
+    "black": ((96, 80), "png"),
+}
+
+
+@pytest.fixture
+async def upstream():
+    async with FakeOpenAI() as fake:
+        yield fake
+
+
+@pytest.fixture
+async def provider(upstream, monkeypatch):
+    monkeypatch.setitem(common.fetched.__kwdefaults__, "pause", 0.0)
+    made = Provider(Upstream("other", upstream.base_url, {}, key=upstream.key), patience=0.3)
+    yield made
+    await made.aclose()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    found = tmp_path / "work"
+    found.mkdir()
+    return found
+
+
+@pytest.fixture
+def call(tmp_path):
+    path = tmp_path / "photo.png"
+    Image.linear_gradient("L").resize((48, 40)).convert("RGB").save(path)
+    return Call("other", "gpt-image-1", BODY, imaging.probe(path, Limits()), None, key="work-1")
+
+
+def test_the_tables_are_whole():
+    """Every fault that the fake knows has its meaning here."""
+    assert {*TABLE, *PICTURES} == set(FAULTS)
+
+
+@pytest.mark.parametrize("fault", TABLE)
+async def test_a_fault_is_told_by_its_kind(upstream, provider, call, folder, fault):
+    """The class, the bill and the pause are right; one request was made, nothing is left, and no secret is told."""
+    error, billed, known = TABLE[fault]
+    upstream.behave(fault)
+    with pytest.raises(error) as caught:
+        await provider.run(call, Watch(), folder)
+    found = caught.value
+    assert type(found) is error
+    assert getattr(found, "billed", None) is billed
+    assert {name: pytest.approx(getattr(found, name), abs=1.5) for name in known} == known
+    assert len(upstream.requests) == 1
+    assert upstream.paid == bool(billed)
+    assert list(folder.iterdir()) == []
+    private = (upstream.key, upstream.base_url, "127.0.0.1", str(upstream.port), PROMPT, BODY["user"], str(folder))
+    assert [secret for secret in private if secret in found.message] == []
+    assert found.message.endswith(".")
+    assert "http" not in found.message
+
+
+@pytest.mark.parametrize("fault", PICTURES)
+async def test_an_odd_picture_is_a_picture(upstream, provider, call, folder, fault):
+    """What the server made is delivered as it is; the gateway brings it to size and format."""
+    upstream.behave(fault)
+    outcome = await provider.run(call, Watch(), folder)
+    found = imaging.probe(outcome.picture, Limits())
+    assert ((found.width, found.height), found.format) == PICTURES[fault]
+
+
+async def test_a_full_disk_is_ours(provider, call, folder, monkeypatch):
+    """No room for the result is this server's fault, and nothing is left of it."""
+
+    def full(path, **_limits):
+        assert path.exists()
+        raise OSError(errno.ENOSPC, "no space")
+
+    monkeypatch.setattr(common, "recognised", full)
+    with pytest.raises(Unavailable):
+        await provider.run(call, Watch(), folder)
+    assert list(folder.iterdir()) == []
+
+
+async def test_the_words_of_the_server_are_told_clean(upstream, provider, call, folder):
+    """A refusal keeps what the server said, but for keys, addresses and what the caller wrote."""
+    upstream.behave("invalid_words")
+    with pytest.raises(InvalidRequest) as caught:
+        await provider.run(call, Watch(), folder)
+    assert caught.value.message.startswith("other refused the request: Bad request to …")
+    assert "scale_factor" in caught.value.message
+
+
+async def test_a_prompt_of_one_letter_does_not_eat_the_words(upstream, provider, call, folder):
+    """What says nothing is not worth hiding."""
+    upstream.behave("invalid")
+    with pytest.raises(InvalidRequest, match="400 about the parameter scale_factor"):
+        await provider.run(replace(call, body={**BODY, "prompt": "a", "negative_prompt": " "}), Watch(), folder)
+
+
+async def test_the_servers_name_for_the_work_is_kept(upstream, provider, call, folder):
+    """An error knows the request's id at the server, from the header or the body."""
+    for fault in ("500", "busy", "no_image", "hang_after_headers"):
+        upstream.behave(fault)
+        with pytest.raises(UpstreamError) as caught:
+            await provider.run(call, Watch(), folder)
+        assert caught.value.upstream_id.startswith("req-")
+
+
+async def test_a_server_that_is_down_is_unreachable_and_may_come_back(upstream, provider, call, folder):
+    """Refused connections are the network's fault; the next call after its return works."""
+    await provider.run(call, Watch(), folder)
+    await upstream.stop()
+    with pytest.raises(UpstreamUnreachable) as caught:
+        await provider.run(call, Watch(), folder)
+    assert not caught.value.billed
+    await upstream.start()
+    assert (await provider.run(call, Watch(), folder)).picture.exists()
+
+
+@pytest.mark.parametrize(
+    ("address", "error"),
+    [
+        ("http://no-such-host.invalid/v1", UpstreamUnreachable),
+        ("https://127.0.0.1:{port}/v1", UpstreamUnreachable),
+        ("http://127.0.0.1:{closed}/v1", UpstreamUnreachable),
+    ],
+)
+async def test_no_connection_is_the_networks_fault(upstream, call, folder, address, error):
+    """A name that does not resolve, a server without TLS and a closed port."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        address = address.format(port=upstream.port, closed=closed.getsockname()[1])
+        provider = Provider(Upstream("other", address, {}), patience=2.0)
+        with pytest.raises(error) as caught:
+            await provider.run(call, Watch(), folder)
+        await provider.aclose()
+    assert type(caught.value) is error
+    assert caught.value.message == "other cannot be reached."
+    assert upstream.requests == []
+
+
+async def test_a_redirect_never_gets_the_key(upstream, provider, call, folder):
+    """The other address, which would answer, is not asked."""
+    upstream.behave("redirect")
+    with pytest.raises(UpstreamError, match="redirect"):
+        await provider.run(call, Watch(), folder)
+    assert (len(upstream.requests), upstream.paid) == (1, 0)
+
+
+async def test_a_private_redirect_of_a_picture_is_refused(upstream, provider, call, folder):
+    """A picture's link may lead to the server itself, and from there to no private address."""
+    upstream.behave("url_private")
+    with pytest.raises(UpstreamError, match="no public address") as caught:
+        await provider.run(call, Watch(), folder)
+    assert caught.value.billed
+    assert upstream.fetched == 1
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"not http at all\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + bytes(20_000) + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 5\r\n\r\nplain",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + b"[" * 100_000,
+        b"HTTP/1.1 204 No Content\r\n\r\n",
+        b"HTTP/1.1 400 Bad Request\r\nContent-Length: 100000\r\n\r\n" + b"[" * 100_000,
+        b"HTTP/1.1 404 Not Found\r\nContent-Length: 9\r\n\r\n\xff\xfe\xfd not",
+    ],
+)
+async def test_what_is_no_web_server_is_a_failure(call, folder, head):
+    """Broken headers, broken compression and hostile JSON are the server's failure, never ours."""
+
+    async def handle(reader, writer):
+        await reader.readuntil(b"work-1")
+        writer.write(head)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    provider = Provider(Upstream("other", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", {}), patience=1.0)
+    with pytest.raises((UpstreamError, InvalidRequest, Misconfigured)) as caught:
+        await provider.run(call, Watch(), folder)
+    assert caught.value.message.startswith(("other ", "The answer of other "))
+    await provider.aclose()
+    server.close()
+
+
+async def test_an_endless_answer_is_given_up(call, folder, monkeypatch):
+    """An answer over the limit is not read to its end."""
+    monkeypatch.setattr("fluxvision.providers.openai.LONGEST", 1_000_000)
+
+    async def handle(reader, writer):
+        await reader.readuntil(b"work-1")
+        writer.write(b'HTTP/1.1 200 OK\r\n\r\n{"data": "')
+        try:
+            while True:
+                writer.write(bytes(100_000).replace(b"\0", b"A"))
+                await writer.drain()
+        except ConnectionError:
+            writer.close()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    provider = Provider(Upstream("other", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", {}), patience=1.0)
+    with pytest.raises(UpstreamError, match="too long") as caught:
+        await provider.run(call, Watch(), folder)
+    assert caught.value.billed
+    await provider.aclose()
+    server.close()

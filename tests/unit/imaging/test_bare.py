@@ -1,0 +1,58 @@
+"""A file is taken apart by its segments; one that is not whole is left to the decoder."""
+
+import pytest
+from PIL import Image
+
+from fluxvision.imaging.bare import parts
+
+
+def joined(source):
+    data = source.path.read_bytes()
+    return b"".join(part if isinstance(part, bytes) else data[part] for part in parts(source))
+
+
+@pytest.mark.parametrize("form", ["png", "jpeg", "webp"])
+def test_a_file_without_anything_is_one_part(form, probed, saved, gradient):
+    """From its first to its last byte."""
+    source = probed(saved(gradient, form))
+    assert parts(source) == [slice(0, source.size)]
+
+
+@pytest.mark.parametrize("options", [{"lossless": True}, {"quality": 60}], ids=["lossless", "lossy"])
+@pytest.mark.parametrize("alpha", [False, True])
+def test_a_webp_file_stays_well_formed(alpha, options, probed, saved, gradient):
+    """Its size and its flags tell what is still there."""
+    picture = Image.fromarray(gradient)
+    if alpha:
+        picture.putalpha(120)
+    source = probed(saved(picture, "webp", exif=b"Exif\0\0II*\0", xmp=b"<x/>", icc_profile=b"x" * 131, **options))
+    data = joined(source)
+    assert int.from_bytes(data[4:8], "little") == len(data) - 8
+    assert data[20] == (0x10 if alpha else 0)
+    assert parts(probed(data)) == [slice(0, len(data))]
+
+
+@pytest.mark.parametrize("form", ["png", "jpeg", "webp"])
+def test_a_file_that_ends_early_is_not_taken_apart(form, probed, saved, gradient):
+    """Wherever it is cut."""
+    source = probed(saved(gradient, form, exif=b"Exif\0\0II*\0\x08\0\0\0\0\0\0\0\0\0"))
+    data = source.path.read_bytes()
+    for end in range(12, len(data) - 1, 7):
+        source.path.write_bytes(data[:end])
+        assert parts(source) is None
+
+
+def test_ink_and_other_formats_are_not_taken_apart(probed, saved, gradient):
+    """They have to be turned into RGB in any case."""
+    assert parts(probed(saved(Image.fromarray(gradient).convert("CMYK"), "jpeg"))) is None
+    assert parts(probed(saved(gradient, "tiff"))) is None
+
+
+def test_a_jpeg_keeps_what_its_colours_need(probed, saved, gradient):
+    """Adobe's segment tells how colours are coded: it stays where comments go."""
+    data = saved(gradient, "jpeg", comment=b"secret")
+    adobe = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\1"
+    data = data[:2] + adobe + data[2:]
+    bare = joined(probed(data))
+    assert adobe in bare
+    assert b"secret" not in bare
