@@ -16,11 +16,15 @@ from fluxvision.errors import Error, UpstreamError
 from fluxvision.health import Health
 from fluxvision.normalize import normalize
 from fluxvision.params import Param
-from fluxvision.postprocess import Work, finish
-from fluxvision.preprocess import prepared
+from fluxvision.postprocess import Work, finish, passed
+from fluxvision.preprocess import bare, prepared
 from fluxvision.providers import Provider
-from fluxvision.types import Attempt, Call, Job, Outcome, Picture, Watch
+from fluxvision.rules import Accepts
+from fluxvision.types import Attempt, Call, Job, Outcome, Picture, Source, Watch
 from fluxvision.workers import in_thread
+
+SMALL = 1_000_000
+"""Bytes of a picture that is looked through in less time than the way to a thread and back takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,23 +70,36 @@ class Errand:
         """
         offer, n = self.candidate.offer, self.candidate.plan.n
         try:
-            image = await in_thread(
-                self.desk.pool,
-                self.watch,
-                lambda: prepared(self.job.image, offer.accepts, self.folder, self.watch),
-            )
+            image = await self._image(offer.accepts)
         except Error as error:
             return [Try(Attempt(offer.provider, error.code, 0.0), error=error)]
         turn = asyncio.Semaphore(self.provider.parallel)
 
         async def make(number: int, version: Job, share: Watch) -> Try:
-            call = normalize(version, offer, self.desk.rows[self.job.model])[0]
+            alike = version is self.job
+            call = self.candidate.call if alike else normalize(version, offer, self.desk.rows[self.job.model])[0]
             call = replace(call, image=image, key=f"{self.job.id}-{offer.provider}-{number}")
             async with turn:
                 return await self._try(call, share)
 
         versions = zip(_versions(self.job, n), _shares(self.watch, n), strict=True)
+        if n == 1:
+            return [await make(0, *next(versions))]
         return await _gather([make(number, *pair) for number, pair in enumerate(versions)])
+
+    async def _image(self, accepts: Accepts | None) -> Source:
+        """Return the picture that is sent; a small one that needs nothing is not worth a thread."""
+        image = self.job.image
+        if accepts is None or (image.size <= SMALL and bare(image, accepts)):
+            return image
+        return await in_thread(self.desk.pool, self.watch, lambda: prepared(image, accepts, self.folder, self.watch))
+
+    async def _finish(self, work: Work, watch: Watch) -> Picture:
+        """Finish a picture; one that needs nothing is not worth a thread."""
+        picture = passed(work)
+        if picture is None:
+            picture = await in_thread(self.desk.pool, watch, lambda: finish(work))
+        return picture
 
     async def _try(self, call: Call, watch: Watch) -> Try:
         name, health, started = self.candidate.offer.provider, self.desk.health, time.monotonic()
@@ -91,8 +108,7 @@ class Errand:
         try:
             outcome = await self._ask(call, watch)
             made = time.monotonic()
-            work = self._work(outcome, watch)
-            picture = await in_thread(self.desk.pool, watch, lambda: finish(work))
+            picture = await self._finish(self._work(outcome, watch), watch)
         except Error as error:
             health.failed(name, error)
             return self._failed(error, outcome, time.monotonic() - started)
@@ -120,10 +136,9 @@ class Errand:
 
     def _failed(self, error: Error, outcome: Outcome | None, seconds: float) -> Try:
         """Return what became of a picture that is not there; one that was delivered is paid, whatever was wrong."""
-        upstream = error if isinstance(error, UpstreamError) else None
-        paid = outcome is not None or (upstream is not None and upstream.billed)
+        paid = outcome is not None or error.billed
         cost = self.candidate.bill(self.job, outcome.seconds if outcome else None) if paid else 0
-        found = outcome.upstream_id if outcome else upstream.upstream_id if upstream else None
+        found = outcome.upstream_id if outcome else error.upstream_id
         return Try(Attempt(self.candidate.offer.provider, error.code, seconds, cost, found), error=error)
 
     def _work(self, outcome: Outcome, watch: Watch) -> Work:
@@ -140,6 +155,7 @@ class Errand:
             transparent=accepts is not None and accepts.transparency,
             threads=self.desk.threads,
             fidelity=outcome.fidelity,
+            file=outcome.file,
         )
 
 

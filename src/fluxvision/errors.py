@@ -42,6 +42,7 @@ class Error(Exception):
     """The root: knows its HTTP status, its OpenAI error type and code, whose doing it is and whether a retry may help.
 
     `counts` tells whether a provider's health suffers from it; that needs a provider or the network to blame.
+    `upstream_id` is a provider's name for the work; `billed` tells that it charges for it all the same.
     """
 
     status: ClassVar[int] = 500
@@ -51,12 +52,22 @@ class Error(Exception):
     counts: ClassVar[bool] = False
     retryable: ClassVar[bool] = False
 
-    def __init__(self, message: str, *, param: str | None = None, retry_after: float | None = None) -> None:
-        """Keep the caller's message, the parameter it is about and the seconds after which a retry makes sense."""
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after: float | None = None,
+        upstream_id: str | None = None,
+        billed: bool = False,
+    ) -> None:
+        """Keep what the caller is told, the seconds after which a retry makes sense, and what the bill needs."""
         super().__init__(message)
         self.message = message
         self.param = param
         self.retry_after = retry_after
+        self.upstream_id = upstream_id
+        self.billed = billed
         self.attempts: Sequence[Any] = ()
         """The tries at providers (`types.Attempt`) that came before; they may have cost money."""
 
@@ -173,29 +184,12 @@ class Misconfigured(InternalError):
 
 
 class UpstreamError(Error):
-    """A provider failed.
-
-    `upstream_id` is the provider's name for the work; `billed` tells that it charges for it all the same.
-    """
+    """A provider failed."""
 
     status = 502
     code = "UPSTREAM_ERROR"
     blame: ClassVar[Blame] = "provider"
     counts = True
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        param: str | None = None,
-        retry_after: float | None = None,
-        upstream_id: str | None = None,
-        billed: bool = False,
-    ) -> None:
-        """Keep what the caller is told and what the bill needs."""
-        super().__init__(message, param=param, retry_after=retry_after)
-        self.upstream_id = upstream_id
-        self.billed = billed
 
 
 class UpstreamUnreachable(UpstreamError):

@@ -6,15 +6,17 @@ that disagree are refused, naming both. Nothing that is absent ever shrinks the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from math import ceil, floor
 
 from fluxvision.errors import InvalidRequest
-from fluxvision.types import Factors, Job
+from fluxvision.types import Factors, Job, Scalar
 
 EXACT = Factors()
+WORDS = ("scale_factor", "size", "aspect_ratio", "resolution", "fit")
 RESOLUTIONS = {"1K": 1024, "2K": 2048, "4K": 4096}
 
 
@@ -48,16 +50,40 @@ class Geometry:
         return (self.made_width, self.made_height) != (self.inner_width, self.inner_height)
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What of a job decides its size."""
+
+    width: int
+    height: int
+    values: Mapping[str, Scalar]
+    factor: float
+
+
 def solve(job: Job, factors: Factors | None = EXACT) -> Geometry:
     """Return the geometry of a job for an engine of these factors; None stands for one that knows no factor.
 
     Raises `InvalidRequest` when two parameters disagree or the result has no pixels.
     """
-    source_width, source_height = job.image.width, job.image.height
-    fit = str(job.values.get("fit", "contain"))
-    box = _box(job)
+    # The rules of all offers ask this of the same job; what the answer depends on is little.
+    words = tuple(job.values.get(word) for word in WORDS)
+    return _solve(job.image.width, job.image.height, words, job.factor, factors)
+
+
+@lru_cache(maxsize=1024)
+def _solve(
+    width: int, height: int, words: tuple[Scalar | None, ...], factor: float, factors: Factors | None
+) -> Geometry:
+    values = {word: value for word, value in zip(WORDS, words, strict=True) if value is not None}
+    return _solved(_Asked(width, height, values, factor), factors)
+
+
+def _solved(asked: _Asked, factors: Factors | None) -> Geometry:
+    source_width, source_height = asked.width, asked.height
+    fit = str(asked.values.get("fit", "contain"))
+    box = _box(asked)
     if box is None:
-        factor = _factor(job)
+        factor = _factor(asked)
         inner = _times(source_width, factor), _times(source_height, factor)
         width, height = inner
         fit = "contain"  # the result has the picture's own shape: there is nothing to fit
@@ -87,11 +113,11 @@ def smallest(width: int, height: int, inner: tuple[int, int], factors: Iterable[
     return next((one for one in known if makes(width, height, inner, one)), known[-1])
 
 
-def _factor(job: Job) -> Fraction:
+def _factor(asked: _Asked) -> Fraction:
     """Return the factor of a result that has the picture's own shape."""
-    if "resolution" in job.values:
-        return Fraction(RESOLUTIONS[str(job.values["resolution"])], max(job.image.width, job.image.height))
-    return Fraction(str(job.values.get("scale_factor", job.factor)))
+    if "resolution" in asked.values:
+        return Fraction(RESOLUTIONS[str(asked.values["resolution"])], max(asked.width, asked.height))
+    return Fraction(str(asked.values.get("scale_factor", asked.factor)))
 
 
 def _times(pixels: int, factor: Fraction) -> int:
@@ -122,9 +148,9 @@ def _made(width: int, height: int, inner: tuple[int, int], factors: Factors | No
     return made[0], made[1]
 
 
-def _box(job: Job) -> tuple[int, int] | None:
+def _box(asked: _Asked) -> tuple[int, int] | None:
     """Return the box that the caller described, or None when only a factor counts."""
-    values = job.values
+    values = asked.values
     size = str(values.get("size", "auto"))
     exact = tuple(int(part) for part in size.split("x")) if "x" in size else None
     ratio = str(values["aspect_ratio"]) if "aspect_ratio" in values else None
@@ -133,7 +159,7 @@ def _box(job: Job) -> tuple[int, int] | None:
             _disagree("size", "aspect_ratio")
         ratio = size
     if exact is not None:
-        _agree_with_exact(job, (exact[0], exact[1]), ratio)
+        _agree_with_exact(asked, (exact[0], exact[1]), ratio)
         return exact[0], exact[1]
     if "resolution" in values and "scale_factor" in values:
         _disagree("resolution", "scale_factor")
@@ -143,8 +169,8 @@ def _box(job: Job) -> tuple[int, int] | None:
     if "resolution" in values:
         longer = RESOLUTIONS[str(values["resolution"])]
         return (longer, max(1, round(longer / shape))) if shape >= 1 else (max(1, round(longer * shape)), longer)
-    factor = Fraction(str(values.get("scale_factor", job.factor)))
-    width, height = _times(job.image.width, factor), _times(job.image.height, factor)
+    factor = Fraction(str(values.get("scale_factor", asked.factor)))
+    width, height = _times(asked.width, factor), _times(asked.height, factor)
     if values.get("fit") == "cover":  # the largest box of this shape inside the enlarged picture
         return (
             (width, max(1, round(width / shape)))
@@ -154,14 +180,14 @@ def _box(job: Job) -> tuple[int, int] | None:
     return (width, max(1, ceil(width / shape))) if width / shape >= height else (max(1, ceil(height * shape)), height)
 
 
-def _agree_with_exact(job: Job, exact: tuple[int, int], ratio: str | None) -> None:
+def _agree_with_exact(asked: _Asked, exact: tuple[int, int], ratio: str | None) -> None:
     if ratio is not None and _ratio(ratio) != Fraction(*exact):
         _disagree("size", "aspect_ratio")
-    if "resolution" in job.values and RESOLUTIONS[str(job.values["resolution"])] != max(exact):
+    if "resolution" in asked.values and RESOLUTIONS[str(asked.values["resolution"])] != max(exact):
         _disagree("size", "resolution")
-    if "scale_factor" in job.values:
-        factor = Fraction(str(job.values["scale_factor"]))
-        if exact != (_times(job.image.width, factor), _times(job.image.height, factor)):
+    if "scale_factor" in asked.values:
+        factor = Fraction(str(asked.values["scale_factor"]))
+        if exact != (_times(asked.width, factor), _times(asked.height, factor)):
             _disagree("size", "scale_factor")
 
 

@@ -46,6 +46,11 @@ def prepared(source: Source, accepts: Accepts | None, folder: Path, watch: Watch
     return _converted(source, folder, watch, transparency=accepts.transparency)
 
 
+def bare(source: Source, accepts: Accepts | None) -> bool:
+    """Whether `prepared` would return the source itself. Reads the headers inside the file, never its pixels."""
+    return accepts is None or (_readable(source, accepts) and parts(source) == [slice(0, source.size)])
+
+
 def _readable(source: Source, accepts: Accepts) -> bool:
     """Whether the provider takes this kind of file."""
     plain = source.orientation == 1 and source.frames == 1 and source.bits == 8  # noqa: PLR2004

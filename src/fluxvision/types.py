@@ -200,7 +200,8 @@ class Watch:
 class Outcome:
     """What a provider delivered for one call: pixels, or the file it sent; and what it said about them.
 
-    `seconds` is the compute time that it reported, where it bills by that; `fidelity` what it measured itself.
+    `seconds` is the compute time that it reported, where it bills by that; `fidelity` what it measured itself. `file`
+    is what the header of the file says, where the provider has looked at it.
     """
 
     picture: Raster | Path
@@ -212,6 +213,7 @@ class Outcome:
     upstream_id: str | None = None
     seconds: float | None = None
     fidelity: Fidelity | None = None
+    file: Source | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,10 +62,27 @@ KEY = "5e1ec7ed-0000-4000-8000-00000000fa1a:0123456789abcdef0123456789abcdef"
 LEAVE = "leave-to-upload"
 RANGES = {"upscale_factor": (1, 4), "creativity": (0, 1), "guidance": (1, 4), "steps": (4, 50)}
 FACTORS = ("upscale_factor", "upscaling_factor", "scale")
+OWN_FACTOR = {"fal-ai/aura-sr": 4.0}
+"""How far the models enlarge that cannot be told."""
 PRIVATE = "http://169.254.169.254/latest/meta-data"
 ELSEWHERE = "http://127.0.0.1:9"
 FOREVER = 3600.0
 LATE = 0.4
+ANYWHERE = ("500", "hang", "stall", "drip", "cut", "late", "lost", "html", "garbage")
+FAULTS = {
+    "token": ANYWHERE,
+    "upload": ANYWHERE,
+    "submit": (*ANYWHERE, "policy", "validation", "picture", "balance", "locked", "elsewhere", "ticketless"),
+    "status": (*ANYWHERE, "failed", "policy", "unsaid"),
+    "result": (
+        *(*ANYWHERE, "none", "black", "nsfw", "small", "gif", "text", "short", "data", "images", "ftp"),
+        *("policy", "validation"),
+    ),
+    "cancel": ANYWHERE,
+    "file": (*ANYWHERE, "private", "missing", "expired"),
+}
+"""Every kind of fault by stage, as above; 500 stands for the statuses."""
+KNOWN = frozenset(kind for kinds in FAULTS.values() for kind in kinds)
 REFUSED = {
     "policy": ("content_policy_violation", "image_url", "The content could not be processed because it was flagged."),
     "validation": ("less_than_equal", "upscale_factor", "Input should be less than or equal to 4"),
@@ -119,6 +136,8 @@ def faults(text: str) -> list[Fault]:
     found = []
     for part in filter(None, (part.strip() for part in text.split(","))):
         stage, kind, *more = part.split()
+        if stage not in FAULTS or not (kind in KNOWN or kind.isdigit()):
+            raise KeyError(part)
         times = next((int(word[1:]) for word in more if word[0] == "x" and word[1:].isdigit()), float("inf"))
         pairs = dict(word.split("=", 1) for word in more if "=" in word)
         found.append(Fault(stage, kind, times, {name: _date(value) for name, value in pairs.items()}))
@@ -349,7 +368,7 @@ class FakeFal:
         job.status = "IN_PROGRESS"
         await asyncio.sleep(self.work)
         try:
-            job.picture = await asyncio.to_thread(_enlarged, await self._source(job), job.submission.body)
+            job.picture = await asyncio.to_thread(_enlarged, await self._source(job), job.submission)
             self.paid += 1
         except (ValueError, OSError, KeyError):
             job.error = "file_download_error"
@@ -474,10 +493,10 @@ def _checked(body: dict[str, Any]) -> web.Response | None:
     return web.json_response({"detail": items}, status=422) if items else None
 
 
-def _enlarged(source: bytes, body: dict[str, Any]) -> Image.Image:
+def _enlarged(source: bytes, asked: Submission) -> Image.Image:
     """Enlarge as fal does: even sizes, and neither alpha nor profile nor EXIF are kept (the picture lies as stored)."""
     picture = Image.open(io.BytesIO(source)).convert("RGB")
-    factor = next((float(body[name]) for name in FACTORS if name in body), 2.0)
+    factor = next((float(asked.body[name]) for name in FACTORS if name in asked.body), OWN_FACTOR.get(asked.app, 2.0))
     size = tuple(max(2, int(side * factor) // 2 * 2) for side in picture.size)
     return picture.resize(size, Image.Resampling.LANCZOS)
 

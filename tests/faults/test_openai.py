@@ -46,20 +46,20 @@ TABLE = {
     "quota": (UpstreamRefused, False, {}),
     "billing": (UpstreamRefused, False, {}),
     "billing_limit": (UpstreamRefused, False, {}),
-    "invalid": (InvalidRequest, None, {"param": "scale_factor"}),
-    "invalid_words": (InvalidRequest, None, {"param": None}),
-    "unprocessable": (InvalidRequest, None, {"param": None}),
-    "too_large": (InvalidRequest, None, {"param": "image"}),
-    "policy": (PolicyRefused, None, {"param": None}),
-    "moderation": (PolicyRefused, None, {}),
-    "unauthorized": (Misconfigured, None, {}),
-    "forbidden": (Misconfigured, None, {}),
-    "unknown_model": (Misconfigured, None, {}),
-    "unknown_route": (Misconfigured, None, {}),
-    "unknown_file": (InvalidRequest, None, {"param": "image"}),
+    "invalid": (InvalidRequest, False, {"param": "scale_factor"}),
+    "invalid_words": (InvalidRequest, False, {"param": None}),
+    "unprocessable": (InvalidRequest, False, {"param": None}),
+    "too_large": (InvalidRequest, False, {"param": "image"}),
+    "policy": (PolicyRefused, False, {"param": None}),
+    "moderation": (PolicyRefused, False, {}),
+    "unauthorized": (Misconfigured, False, {}),
+    "forbidden": (Misconfigured, False, {}),
+    "unknown_model": (Misconfigured, False, {}),
+    "unknown_route": (Misconfigured, False, {}),
+    "unknown_file": (InvalidRequest, False, {"param": "image"}),
     "408": (UpstreamError, False, {}),
     "409": (UpstreamError, False, {}),
-    "499": (Cancelled, None, {}),
+    "499": (Cancelled, False, {}),
     "500": (UpstreamError, False, {}),
     "500_html": (UpstreamError, False, {}),
     "502": (UpstreamError, False, {}),
@@ -135,10 +135,10 @@ async def test_a_fault_is_told_by_its_kind(upstream, provider, call, folder, fau
         await provider.run(call, Watch(), folder)
     found = caught.value
     assert type(found) is error
-    assert getattr(found, "billed", None) is billed
+    assert found.billed is billed
     assert {name: pytest.approx(getattr(found, name), abs=1.5) for name in known} == known
     assert len(upstream.requests) == 1
-    assert upstream.paid == bool(billed)
+    assert upstream.paid == billed
     assert list(folder.iterdir()) == []
     private = (upstream.key, upstream.base_url, "127.0.0.1", str(upstream.port), PROMPT, BODY["user"], str(folder))
     assert [secret for secret in private if secret in found.message] == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import fields
 from difflib import get_close_matches
+from functools import lru_cache
 from itertools import pairwise
 
 from fluxvision.catalog.aura_sr import MODEL as AURA_SR
@@ -101,20 +102,26 @@ def prefers_base64(name: str, model: Model) -> bool:
     return name.strip().lower().rpartition("/")[2] in {alias.lower() for alias in model.b64_aliases}
 
 
+@lru_cache(maxsize=1024)
+def _lowered(names: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(name.lower() for name in names)
+
+
 def find(name: str, models: Iterable[Model] = CATALOG) -> tuple[Model, str | None]:
     """Return the model of a name (id, alias or provider/id, any case) and the provider that the name pins.
 
     Raises `ModelNotFound`, with the nearest name.
     """
     wanted = name.strip().lower()
-    names: dict[str, tuple[Model, str | None]] = {}
+    pin, _, rest = wanted.partition("/")
     for model in models:
-        plain = (model.id, *model.aliases, *model.b64_aliases)
-        names |= {alias.lower(): (model, None) for alias in plain}
-        for offer in model.offers:
-            names |= {f"{offer.provider}/{alias}".lower(): (model, offer.provider) for alias in plain}
-    if wanted in names:
-        return names[wanted]
+        known = _lowered((model.id, *model.aliases, *model.b64_aliases))
+        if wanted in known:
+            return model, None
+        if rest in known:
+            for offer in model.offers:
+                if offer.provider.lower() == pin:
+                    return model, offer.provider
     shown = name if len(name) <= LONGEST_SHOWN and name.isprintable() else f"of {len(name):,} characters"
     near = get_close_matches(wanted[:LONGEST_SHOWN], [model.id for model in models], n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]}?" if near else " GET /models lists the models."

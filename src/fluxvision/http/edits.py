@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -21,11 +20,13 @@ from fluxvision.http.perform import perform
 from fluxvision.http.query import parameters
 from fluxvision.http.splice import Body, encode
 from fluxvision.params import FALSE, TRUE
+from fluxvision.store.folders import remove
 from fluxvision.types import Delivery, Job, Source, Watch
 
 DRY_RUN = frozenset({"dryrun", "dry_run"})
 FORM, DOCUMENT = "multipart/form-data", "application/json"
-WORK = "work"
+SMALL = 1_000_000
+"""Bytes of a picture whose header is read in less time than the way to a thread and back takes."""
 UPLOADS = 16
 """Requests that may be sending their bodies while every place is taken: they bound the disk that is used."""
 
@@ -47,7 +48,7 @@ async def edits(edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
             await _until_gone(receive, _work(edge, scope, send, form, folder, dry=dry, leave=leave))
         finally:
             # In the same turn, not in a thread: a cancelled task would not wait for the thread.
-            shutil.rmtree(folder, ignore_errors=True)
+            remove(folder)
 
 
 async def _work(
@@ -64,14 +65,12 @@ async def _work(
         leave()
         await _send_body(send, quote)
         return
-    work = folder / WORK
-    work.mkdir()
     if job.values.get("stream"):
         edge.gateway.quote(job)  # what can be refused is refused with a status of its own
         _check_room(edge)
-        await sse.answer(edge, scope, send, job, work, leave=leave)
+        await sse.answer(edge, scope, send, job, folder, leave=leave)
         return
-    delivery = await perform(edge, scope, job, Watch(), work)
+    delivery = await perform(edge, scope, job, Watch(), folder)
     images = _images(edge, scope, delivery)
     leave()
     await _send_body(send, images)
@@ -110,7 +109,8 @@ async def _admit(edge: Edge, form: body.Form, folder: Path, request_id: str) -> 
                 patience=settings.fetch_timeout,
             )
             path = reference
-        sources[name] = await asyncio.to_thread(edge.probe, path, name)
+        small = path.stat().st_size <= SMALL
+        sources[name] = edge.probe(path, name) if small else await asyncio.to_thread(edge.probe, path, name)
     return edge.gateway.admit(model, form.fields, sources["image"], sources.get("mask"), request_id)
 
 
@@ -156,9 +156,10 @@ async def _send_body(send: Send, content: Body) -> None:
         (b"cache-control", b"no-store"),
     ]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    async for chunk in content.chunks():
-        await send({"type": "http.response.body", "body": chunk, "more_body": True})
-    await send({"type": "http.response.body", "body": b""})
+    left = content.length
+    for chunk in content.chunks():
+        left -= len(chunk)
+        await send({"type": "http.response.body", "body": chunk, "more_body": left > 0})
 
 
 def _check_room(edge: Edge) -> None:

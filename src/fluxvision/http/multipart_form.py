@@ -64,7 +64,8 @@ async def read(content_type: str, chunks: AsyncIterator[bytes], folder: Path) ->
         except MultipartError as error:
             message = f"The multipart body is malformed: {str(error.args[0]).lower()}."
             raise InvalidRequest(message) from None
-    return await asyncio.to_thread(parts.form)  # a data URI in it is read whole
+    # A reference is read whole, and may be a data URI of many megabytes.
+    return await asyncio.to_thread(parts.form) if parts.long else parts.form()
 
 
 class _Parts:
@@ -102,6 +103,11 @@ class _Parts:
             if len(self._text) > MAX_FIELD or self._room < 0:
                 message = f"{shown(self._name)}: a field may have at most {MAX_FIELD:,} bytes."
                 raise PayloadTooLarge(message, param=shown(self._name))
+
+    @property
+    def long(self) -> bool:
+        """Whether there is much text to be read or looked through."""
+        return MAX_FIELDS - self._room > WRITE_BUFFER // 16 or set(self._pictures) != self._named
 
     def form(self) -> Form:
         """Return what was read."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +26,28 @@ class Body:
         """The length in bytes of the whole body as it is sent."""
         return sum(len(part) if isinstance(part, bytes) else (part.stat().st_size + 2) // 3 * 4 for part in self.parts)
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the body in order."""
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the body in order, in few pieces: what is small travels together.
+
+        A file was written a moment ago and is in memory: a slice of it takes less time than a thread would.
+        """
+        waiting: list[bytes] = []
+        for piece in self._pieces():
+            waiting.append(piece)
+            if sum(map(len, waiting)) >= SLICE:
+                yield b"".join(waiting)
+                waiting.clear()
+        if waiting:
+            yield b"".join(waiting)
+
+    def _pieces(self) -> Iterator[bytes]:
         for part in self.parts:
             if isinstance(part, bytes):
                 yield part
                 continue
             with part.open("rb") as file:
-                while chunk := await asyncio.to_thread(_encode, file):
-                    yield chunk
+                while chunk := file.read(SLICE):
+                    yield base64.b64encode(chunk)
 
 
 def encode(value: Any, before: bytes = b"", after: bytes = b"") -> Body:
@@ -57,7 +68,3 @@ def encode(value: Any, before: bytes = b"", after: bytes = b"") -> Body:
     for file, text in zip(files, texts[1:], strict=True):
         parts += [file, text]
     return Body(tuple(parts))
-
-
-def _encode(file: BufferedReader) -> bytes:
-    return base64.b64encode(file.read(SLICE))

@@ -181,5 +181,5 @@ async def _comment(send: Send, text: str) -> None:
 
 
 async def _send(send: Send, event: Body) -> None:
-    async for chunk in event.chunks():
+    for chunk in event.chunks():
         await send({"type": "http.response.body", "body": chunk, "more_body": True})

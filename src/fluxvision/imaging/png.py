@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from os import SEEK_CUR
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,6 +15,11 @@ _CHUNK_HEAD = 8  # length and type
 _CHECKSUM = 4
 _IHDR = 13
 _COMPRESSED_TEXT = b"\x01"
+_PLAIN = {0: (1, False), 2: (3, False), 4: (1, True), 6: (3, True)}
+"""Colour types without a palette: how many colours, and whether alpha follows."""
+_TELLING = frozenset({b"PLTE", b"tRNS", b"eXIf", b"sBIT"})
+"""Chunks that change what the samples are, or which way is up."""
+_LONGEST = 2**31 - 1
 
 
 class Bomb(Exception):
@@ -26,13 +30,17 @@ class Bomb(Exception):
 class Header:
     """Width and height in pixels as IHDR has them, and the frames of an animation (1 for a still picture).
 
-    `whole` is False where the file stops before IEND.
+    `whole` is False where the file stops before IEND. `plain` tells that the samples are 8-bit grey or RGB, perhaps
+    with alpha, and that no chunk says more about them or how to turn them; `colours` and `alpha` hold then.
     """
 
     width: int
     height: int
     frames: int
     whole: bool
+    plain: bool
+    colours: int
+    alpha: bool
 
 
 def inspect(path: Path) -> Header | None:
@@ -44,19 +52,27 @@ def inspect(path: Path) -> Header | None:
         head = file.read(_SIGNATURE + _CHUNK_HEAD + _IHDR)
         if len(head) < _SIGNATURE + _CHUNK_HEAD + _IHDR or head[12:16] != b"IHDR":
             return None
-        file.seek(_CHECKSUM, SEEK_CUR)
-        frames, whole = _walk(file)
-    return Header(int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big"), frames, whole)
+        checksum = int.from_bytes(file.read(_CHECKSUM), "big")
+        frames, whole, kinds = _walk(file)
+    width, height = int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
+    kind = _PLAIN.get(head[25], (0, False))
+    sound = zlib.crc32(head[12:]) == checksum and 0 < width <= _LONGEST and 0 < height <= _LONGEST
+    plain = sound and kind[0] > 0 and head[24] == 8 and head[26:28] == b"\0\0" and head[28] <= 1  # noqa: PLR2004
+    plain = plain and b"IDAT" in kinds and not kinds & _TELLING
+    return Header(width, height, frames, whole, plain, *kind)
 
 
-def _walk(file: BinaryIO) -> tuple[int, bool]:
+def _walk(file: BinaryIO) -> tuple[int, bool, set[bytes]]:
+    """Return the frames, whether the file is whole, and the kinds of its chunks."""
     frames, budget = 1, MAX_INFLATED
+    kinds: set[bytes] = set()
     for _ in range(MAX_CHUNKS):
         head = file.read(_CHUNK_HEAD)
         if len(head) < _CHUNK_HEAD or head[4:] == b"IEND":
-            return frames, len(file.read(_CHECKSUM)) == _CHECKSUM
+            return frames, len(file.read(_CHECKSUM)) == _CHECKSUM, kinds
         length, kind = int.from_bytes(head[:4], "big"), head[4:]
         end = file.tell() + length + _CHECKSUM
+        kinds.add(kind)
         if kind == b"acTL":
             frames = max(1, int.from_bytes(file.read(4), "big"))
         elif kind in {b"tEXt", b"eXIf"}:

@@ -45,7 +45,10 @@ def probe(path: Path, limits: Limits, param: str = "image") -> Source:
     if row.name == "bmp":
         return _bmp(path, row, size, limits, param)
     if row.name == "png":
-        _png(path, row, limits, param)
+        header = _png(path, row, limits, param)
+        if header.plain:  # what libvips would tell, in a tenth of its time
+            size_of = header.width, header.height
+            return Source(path, row.name, *size_of, header.colours, header.alpha, 8, size, frames=header.frames)
     if row.name == "webp":
         _within("frames", webp.frames(path, limits.frames), limits.frames, param)
     return _vips(path, row, size, limits, param)
@@ -64,7 +67,7 @@ def _unknown(head: bytes, param: str) -> str:
     )
 
 
-def _png(path: Path, row: Format, limits: Limits, param: str) -> None:
+def _png(path: Path, row: Format, limits: Limits, param: str) -> png.Header:
     try:
         header = png.inspect(path)
     except png.Bomb as cause:
@@ -75,6 +78,7 @@ def _png(path: Path, row: Format, limits: Limits, param: str) -> None:
         _within("frames", header.frames, limits.frames, param)
     if header is None or not header.whole:
         raise damaged(row, param)
+    return header
 
 
 def _bmp(path: Path, row: Format, size: int, limits: Limits, param: str) -> Source:

@@ -15,7 +15,7 @@ from fluxvision.postprocess.steps import compare, encode, fit, receive
 from fluxvision.postprocess.work import Work
 from fluxvision.types import Picture, Source
 
-__all__ = ["FINISH", "Work", "finish"]
+__all__ = ["FINISH", "Work", "finish", "passed"]
 
 FINISH: tuple[Callable[[Work], Work], ...] = (receive, composite, fit, encode, compare)
 
@@ -27,16 +27,27 @@ def finish(work: Work) -> Picture:
     result cannot be written, `Unavailable` when there is no room for it, `Cancelled` when the watch says so.
     """
     if isinstance(work.picture, Path):
-        file = probed(work.picture, work)
-        if untouched(file, work):
-            return _picture(file, work)
-        work = replace(work, file=file)
+        work = replace(work, file=probed(work.picture, work))
+        whole = passed(work)
+        if whole is not None:
+            return whole
     for step in FINISH:
         if work.watch.cancel.is_set():
             raise Cancelled("The work was cancelled.")
         work = step(work)
     path = work.picture if isinstance(work.picture, Path) else work.picture.path
     return _picture(finished(path), work)
+
+
+def passed(work: Work) -> Picture | None:
+    """Return a provider's file as it is, where no step has anything to do; None where nobody has looked at it yet.
+
+    Raises `UpstreamError`, billed, where it is of a wrong size.
+    """
+    if work.file is None or not isinstance(work.picture, Path):
+        return None
+    probed(work.picture, work)
+    return _picture(work.file, work) if untouched(work.file, work) else None
 
 
 def _picture(made: Source, work: Work) -> Picture:

@@ -17,10 +17,10 @@ class Work:
     the caller's. `made` is the size that the provider was asked for, None where that was its own decision;
     `transparent` tells that it was given the alpha channel and gives it back; `fidelity` is what it measured itself.
     `threads` are those of a faithful enlargement, 0 for all cores.
+    `file` is what the header of a provider's file says, None where nobody has looked.
 
-    The rest belongs to the steps: `file` is what a provider's file says of itself; `raster` the pixels behind a
-    finished file, while they are needed; `inner` and `offset` tell where the enlarged picture lies in the result when
-    `fit` has cropped or padded it.
+    The rest belongs to the steps: `raster` are the pixels behind a finished file, while they are needed; `inner` and
+    `offset` tell where the enlarged picture lies in the result when `fit` has cropped or padded it.
     """
 
     picture: Raster | Path

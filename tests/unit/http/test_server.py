@@ -223,6 +223,6 @@ async def test_spliced_files_have_the_announced_length(tmp_path, size):
     path = tmp_path / "file"
     path.write_bytes(b"x" * size)
     body = encode({"a": path, "b": [path]}, before=b"<", after=b">")
-    text = b"".join([chunk async for chunk in body.chunks()])
+    text = b"".join(body.chunks())
     assert len(text) == body.length
     assert len(json.loads(text[1:-1])["a"]) == (size + 2) // 3 * 4

@@ -5,9 +5,13 @@ import struct
 import zlib
 
 import pytest
+from PIL import Image
 
 from fluxvision.errors import InvalidRequest
-from fluxvision.imaging import png
+from fluxvision.imaging import Limits, formats, png
+from fluxvision.imaging.probe import _vips, probe
+
+EXIF = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
 
 
 def chunk(kind, data):
@@ -31,7 +35,33 @@ def build(gradient, saved):
 def test_header(build, store):
     """Width, height and frames are those of IHDR and acTL."""
     data = build(chunk(b"acTL", struct.pack(">II", 7, 0)))
-    assert png.Header(36, 24, 7, whole=True) == png.inspect(store(data))
+    assert png.Header(36, 24, 7, whole=True, plain=True, colours=3, alpha=False) == png.inspect(store(data))
+
+
+MODES = {"L": True, "LA": True, "RGB": True, "RGBA": True, "P": False, "1": False, "I;16": False}
+
+
+@pytest.mark.parametrize("chunks", [(), (b"tRNS",), (b"eXIf",), (b"sBIT",), (b"pHYs",), (b"tEXt",)])
+@pytest.mark.parametrize("mode", MODES)
+def test_a_plain_picture_is_told_as_libvips_tells_it(mode, chunks, saved, store):
+    """What is read without libvips is what libvips reads; whatever is not plain is left to it."""
+    data = saved(Image.new(mode, (5, 3)), "PNG")
+    contents = {b"tRNS": bytes(6 if mode == "RGB" else 2), b"eXIf": EXIF, b"sBIT": b"\x05\x05\x05", b"pHYs": bytes(9)}
+    if b"tRNS" in chunks and mode in {"LA", "RGBA", "P", "1"}:
+        pytest.skip("a palette has one of its own, alpha excludes it")
+    data = data[:33] + b"".join(chunk(kind, contents.get(kind, b"a\0b")) for kind in chunks) + data[33:]
+    path = store(data)
+    header = png.inspect(path)
+    assert header.plain == (MODES[mode] and not set(chunks) & {b"tRNS", b"eXIf", b"sBIT"})
+    assert probe(path, Limits()) == _vips(path, formats.find("png"), len(data), Limits(), "image")
+
+
+@pytest.mark.parametrize("at", [16, 24, 25, 26, 27, 28, 30])
+def test_a_damaged_header_is_not_plain(at, gradient, saved, store):
+    """One wrong byte in IHDR is left to libvips to judge."""
+    data = bytearray(saved(gradient, "PNG"))
+    data[at] ^= 0x41
+    assert not png.inspect(store(bytes(data))).plain
 
 
 @pytest.mark.parametrize("data", [b"\x89PNG\r\n\x1a\n", b"\x89PNG\r\n\x1a\n" + bytes(40)])

@@ -1,0 +1,117 @@
+"""The provider `fal`: models at fal.ai by its queue, so that a job that was handed over once is never lost or doubled.
+
+::
+
+    picture ──data URI or upload──▶ submit ──▶ ticket ──poll──▶ completed ──▶ result ──▶ picture
+              storage               handover            queue                 result
+                                      any way out before "completed" cancels the job
+
+`wire` makes the requests, `answer` reads what comes back, `refusal` tells what it means when that is a failure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from fluxvision.config import Settings
+from fluxvision.errors import Error, InvalidRequest
+from fluxvision.guard import Guard
+from fluxvision.providers import common
+from fluxvision.providers.fal.handover import document
+from fluxvision.providers.fal.queue import Queue
+from fluxvision.providers.fal.result import Results
+from fluxvision.providers.fal.storage import Storage
+from fluxvision.providers.fal.wire import Wire
+from fluxvision.types import Call, Outcome, Watch
+
+QUEUE, STORAGE = "https://queue.fal.run", "https://rest.fal.ai"
+INLINE = 4_000_000
+"""Bytes up to which a picture is sent inside the request."""
+LARGEST = 2_000_000_000
+FETCH_PATIENCE = 60.0
+
+
+class Provider:
+    """Speaks fal.ai's queue protocol. A job is submitted once; whatever happens then, the same job is asked for."""
+
+    title = "fal.ai"
+    parallel = 10
+    remote = True
+
+    def __init__(
+        self,
+        key: str,
+        queue_url: str = QUEUE,
+        storage_url: str = STORAGE,
+        *,
+        workers: int = 64,
+        guard: Guard | None = None,
+        pixels: int = common.PIXELS,
+        patience: float = FETCH_PATIENCE,
+        inline: int = INLINE,
+        pace: float = 1.0,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        """Use `key`; pictures have at most `pixels` and `patience` seconds to arrive.
+
+        Files of up to `inline` bytes travel inside the request. `pace` scales all pauses and the patience with an
+        answer, `chance` gives numbers below 1 for their jitter.
+        """
+        self.workers = workers
+        self._inline = inline
+        guard = guard or common.guarded(False, queue_url, storage_url)
+        self._wire = Wire(key, queue_url, pace, chance)
+        self._queue = Queue(self._wire, queue_url)
+        self._storage = Storage(self._wire, guard, storage_url)
+        self._results = Results(guard, pixels, patience, common.PAUSE * pace)
+
+    def check(self, call: Call) -> None:
+        """Refuse a file that is too large to hand over."""
+        if call.image.size > LARGEST:
+            message = f"image: the picture file is larger than the {LARGEST:,} bytes that are handed to fal.ai."
+            raise InvalidRequest(message, param="image")
+
+    async def run(self, call: Call, watch: Watch, folder: Path) -> Outcome:  # noqa: ARG002, cancelling is by the task
+        """Make one picture; a cancelled task cancels the job. Raises an `Error`, which has the name of the job."""
+        self.check(call)
+        inside = call.image.size <= self._inline
+        address = "" if inside else await self._storage.upload(call.image)
+        ticket = await self._queue.submit(call, await asyncio.to_thread(document, call, address))
+        name = self._wire.shown(ticket.request_id)
+        try:
+            status, answer = await self._queue.finished(call, ticket)
+            outcome = await self._results.outcome(call.image, status, answer, folder)
+        except Error as error:
+            error.upstream_id = error.upstream_id or name
+            self._storage.forget(call.image)  # perhaps it was the upload that could not be used
+            raise
+        return replace(outcome, upstream_id=name)
+
+    async def ping(self) -> bool:
+        """Return True: there is a key, and only work tells more."""
+        return True
+
+    async def aclose(self) -> None:
+        """Wait for cancellations under way and close the connections."""
+        await self._queue.aclose()
+        await self._wire.aclose()
+
+
+def configured(settings: Settings) -> dict[str, Provider]:
+    """Return the provider where there is a key."""
+    if not settings.fal_key:
+        return {}
+    addresses = (settings.fal_queue_url, settings.fal_storage_url)
+    made = Provider(
+        settings.fal_key,
+        *addresses,
+        workers=settings.remote_parallel,
+        guard=common.guarded(settings.allow_private_urls, *addresses),
+        pixels=settings.max_output_pixels,
+        patience=max(FETCH_PATIENCE, settings.fetch_timeout),
+    )
+    return {"fal": made}

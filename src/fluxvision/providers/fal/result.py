@@ -1,0 +1,115 @@
+"""What a job's result becomes: a file, and what was said of it. It is paid, whatever is wrong with it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fluxvision.errors import Error, InvalidRequest, PolicyRefused, UpstreamError, UpstreamRefused
+from fluxvision.guard import Guard
+from fluxvision.imaging import formats, loading
+from fluxvision.imaging.reading import readable
+from fluxvision.providers import common
+from fluxvision.types import Outcome, Source
+
+DARK, SEEN = 1, 16
+"""The brightest sample, of 255, of a black picture; and of one that is surely not."""
+FLAT, HEADERS = 0.1, 4096
+"""Bytes per pixel, and beside them, up to which a file may be all black."""
+WIDEST = 4
+"""Bytes of a file per pixel that is allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """Fetches pictures of at most `pixels` from addresses that `guard` allows, `patience` seconds at a time."""
+
+    guard: Guard
+    pixels: int
+    patience: float
+    pause: float
+
+    async def outcome(
+        self, source: Source, status: Mapping[str, Any], answer: Mapping[str, Any], folder: Path
+    ) -> Outcome:
+        """Return what a result holds, its picture as a new file in `folder`; an error is billed, and leaves no file."""
+        try:
+            path = await self._picture(source, answer, folder)
+        except Error as error:
+            error.billed = True
+            raise
+        seed, caption = answer.get("seed"), answer.get("caption")
+        return Outcome(
+            path,
+            seed=seed if isinstance(seed, int) and not isinstance(seed, bool) else None,
+            caption=caption if isinstance(caption, str) else None,
+            timings=_numbers(answer.get("timings")),
+            seconds=_numbers(status.get("metrics")).get("inference_time"),
+        )
+
+    async def _picture(self, source: Source, answer: Mapping[str, Any], folder: Path) -> Path:
+        flags = answer.get("has_nsfw_concepts")
+        if flags is True or (isinstance(flags, list) and any(flag is True for flag in flags)):
+            raise PolicyRefused("fal.ai's content policy forbids this picture.")
+        reference = _reference(answer)
+        if reference is None:
+            raise UpstreamError("fal.ai says that it is done, and sent no picture.")
+        limit = WIDEST * self.pixels
+        path = await common.fetched(
+            reference,
+            folder,
+            guard=self.guard,
+            limit=limit,
+            patience=self.patience,
+            pixels=self.pixels,
+            pause=self.pause,
+        )
+        try:
+            await asyncio.to_thread(_refuse_black, path, source, limit, self.pixels)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        return path
+
+
+def _reference(answer: Mapping[str, Any]) -> str | None:
+    """Return the URL or data URI of the first picture of a result, None where there is none."""
+    images = answer.get("images")
+    for found in (answer.get("image"), *(images[:1] if isinstance(images, list) else ())):
+        url = found.get("url") if isinstance(found, dict) else found
+        if isinstance(url, str) and url:
+            return url
+    return None
+
+
+def _numbers(found: Any) -> dict[str, float]:
+    """Return what is a number in an object."""
+    pairs = found.items() if isinstance(found, dict) else ()
+    return {name: float(number) for name, number in pairs if isinstance(number, int | float) and number is not True}
+
+
+def _refuse_black(path: Path, source: Source, limit: int, pixels: int) -> None:
+    """Raise `UpstreamRefused` for a picture that is all black although its source is not."""
+    made = common.recognised(path, limit=limit, pixels=pixels)
+    if made.size > FLAT * made.width * made.height + HEADERS:
+        return  # black needs less
+    brightest = _brightest(made)
+    if brightest is None:
+        raise UpstreamError("The provider's picture is damaged.")
+    if brightest <= DARK and (_brightest(source) or 0.0) > SEEN:
+        raise UpstreamRefused("fal.ai sent a black picture, as it does for what it will not show.")
+
+
+def _brightest(source: Source) -> float | None:
+    """Return the largest colour sample of a picture, of 255; None where it is damaged."""
+    row = formats.find(source.format)
+    try:
+        with readable(row, "image"):
+            image = loading.working(loading.opened(source.path, row), source)
+            top = float(image.extract_band(0, n=source.channels).max())
+    except InvalidRequest:
+        return None
+    return top / 257 if source.bits == 16 else top  # noqa: PLR2004

@@ -1,0 +1,136 @@
+"""The providers of the setting `openai`: other servers that speak OpenAI's images API, another fluxvision for one."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from uuid import uuid4
+
+import aiohttp
+import yarl
+
+from fluxvision.config import Settings, Upstream
+from fluxvision.errors import Cancelled, UpstreamError
+from fluxvision.providers import common
+from fluxvision.providers.openai.answer import LARGEST, LONGEST, Answer, decoded, named, outcome, saved
+from fluxvision.providers.openai.body import read
+from fluxvision.providers.openai.form import form, upload
+from fluxvision.providers.openai.refusal import Server, refused
+from fluxvision.types import Call, Outcome, Source, Watch
+from fluxvision.workers import in_thread
+
+SMALL = 1_000_000
+"""Bytes up to which an answer is read without a thread."""
+
+
+class Provider:
+    """Sends a call to one server, once: what may have been paid is never sent again."""
+
+    parallel = 10
+    remote = True
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        *,
+        workers: int = 64,
+        patience: float = 300.0,
+        pixels: int = common.PIXELS,
+        private: bool = False,
+    ) -> None:
+        """Wait at most `patience` seconds for a byte; `private` lets links in answers lead to private addresses."""
+        self.title = upstream.title or upstream.name
+        self.workers = workers
+        self._patience = patience
+        self._pixels = pixels
+        address = upstream.base_url.rstrip("/")
+        self._target = yarl.URL(f"{address}/images/edits")
+        self._guard = common.guarded(private, address)
+        self._server = Server(self.title, (upstream.key, address, str(self._target.host)))
+        self._headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
+        if upstream.key:
+            self._headers["Authorization"] = f"Bearer {upstream.key}"
+        self._session: aiohttp.ClientSession | None = None
+        self._pool = ThreadPoolExecutor(2, thread_name_prefix=upstream.name)
+
+    def check(self, call: Call) -> None:
+        """Refuse a value that no form can carry."""
+        form(call)
+
+    async def run(self, call: Call, watch: Watch, folder: Path) -> Outcome:
+        """Make one picture; a cancelled task closes the connection, and so tells the server to stop."""
+        if watch.cancel.is_set():
+            raise Cancelled("The work was stopped.")
+        if self._session is None:
+            self._session = common.client(self._patience)
+        boundary, pieces = form(call)
+        headers = {**self._headers, "Content-Type": f"multipart/form-data; boundary={boundary}"}
+        if call.key:
+            headers["Idempotency-Key"] = call.key
+        identity, success = None, False
+        try:
+            async with self._session.post(
+                self._target, data=upload(pieces), headers=headers, allow_redirects=False
+            ) as response:
+                identity = named(response.headers.get("x-request-id"))
+                success = response.status // 100 == 2  # noqa: PLR2004, every 2xx
+                if not success:
+                    raise self._server.refusal(await refused(response), call)
+                content = await read(response, LONGEST)
+            return await self._outcome(content, identity, watch, folder, call)
+        except UpstreamError as error:
+            error.upstream_id = error.upstream_id or identity
+            raise
+        except (aiohttp.ClientError, TimeoutError) as error:
+            if success:
+                message = f"The answer of {self.title} broke off."
+                raise UpstreamError(message, upstream_id=identity, billed=True) from None
+            raise self._server.unanswered(error) from None
+
+    async def ping(self) -> bool:
+        """Return True: whether the server is up shows when it is called."""
+        return True
+
+    async def aclose(self) -> None:
+        """Close all connections and end the threads."""
+        if self._session is not None:
+            await self._session.close()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    async def _outcome(
+        self, content: bytearray, identity: str | None, watch: Watch, folder: Path, call: Call
+    ) -> Outcome:
+        """Return what an answer holds; its picture is a new file in `folder`."""
+        path = folder / uuid4().hex
+
+        def unpack() -> tuple[Answer, Source | None]:
+            answer = decoded(content, self._server, call)
+            return answer, saved(answer, path, self._server, self._pixels)
+
+        answer, file = unpack() if len(content) <= SMALL else await in_thread(self._pool, watch, unpack)
+        return outcome(answer, file.path if file else await self._fetched(answer, folder), file, identity)
+
+    async def _fetched(self, answer: Answer, folder: Path) -> Path:
+        """Return a new file with the picture that the answer links to; a link without a host is the server's own."""
+        link = answer.data[0].url
+        if not isinstance(link, str) or not link:
+            raise self._server.pictureless()
+        if link.startswith("/") and not link.startswith("//"):
+            link = f"{self._target.origin()}{link}"
+        return await common.fetched(
+            link, folder, guard=self._guard, limit=LARGEST, patience=self._patience, pixels=self._pixels
+        )
+
+
+def configured(settings: Settings) -> dict[str, Provider]:
+    """Return one provider per configured server, by its name."""
+    return {
+        upstream.name: Provider(
+            upstream,
+            workers=settings.remote_parallel,
+            patience=settings.attempt_timeout,
+            pixels=settings.max_output_pixels,
+            private=settings.allow_private_urls,
+        )
+        for upstream in settings.openai
+    }

@@ -1,0 +1,145 @@
+"""What it means that a server made no picture, as tables, and how that is told without anything private."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from fluxvision.errors import (
+    Cancelled,
+    Error,
+    InvalidRequest,
+    Misconfigured,
+    PolicyRefused,
+    UpstreamBusy,
+    UpstreamError,
+    UpstreamRefused,
+    UpstreamUnreachable,
+)
+from fluxvision.providers import common
+from fluxvision.providers.openai.body import read
+from fluxvision.types import Call
+
+LONGEST = 65_536
+"""Bytes of an answer without a picture."""
+
+POLICY = frozenset({"content_policy_violation", "moderation_blocked", "content_filter", "responsibleaipolicyviolation"})
+MONEY = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_error", "insufficient_balance"})
+MODEL = frozenset({"model_not_found", "model_disabled", "deploymentnotfound"})
+KEY = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
+ASKED_WRONGLY = frozenset({400, 404, 413, 415, 422})
+CLIENT_CLOSED = 499
+EMPTY = "does no work for this server now: its balance is used up"
+PRIVATE, TELLING = ("prompt", "negative_prompt", "user"), 3
+"""What of a request is never repeated in a message, from so many characters on."""
+
+FOREIGN: tuple[tuple[type[Exception], type[UpstreamError], str], ...] = (
+    (aiohttp.ClientConnectorError, UpstreamUnreachable, "cannot be reached"),
+    (aiohttp.ConnectionTimeoutError, UpstreamUnreachable, "cannot be reached"),
+    (TimeoutError, UpstreamUnreachable, "did not answer in time"),
+    (aiohttp.ClientConnectionError, UpstreamUnreachable, "closed the connection before it answered"),
+    (Exception, UpstreamError, "did not answer as a web server"),
+)
+"""What the HTTP client raises before there is an answer, the particular first, and how it is told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """An answer that is no success: its status, its words, and the seconds that it asks to wait."""
+
+    status: int
+    message: str
+    param: str
+    codes: frozenset[str]
+    wait: float | None
+
+    @property
+    def asked_wrongly(self) -> bool:
+        """Whether the server blames the request."""
+        return HTTPStatus.BAD_REQUEST <= self.status < HTTPStatus.INTERNAL_SERVER_ERROR
+
+    @property
+    def nowhere(self) -> bool:
+        """Whether there is no such address or model."""
+        route = self.status == HTTPStatus.NOT_FOUND and not self.param
+        model = self.asked_wrongly and (self.param == "model" or bool(self.codes & MODEL))
+        return route or model or self.status == HTTPStatus.METHOD_NOT_ALLOWED
+
+
+REFUSALS: tuple[tuple[Callable[[Said], bool], type[Error], str], ...] = (
+    (lambda said: said.asked_wrongly and bool(said.codes & POLICY), PolicyRefused, "will not make this by its policy"),
+    (lambda said: said.status == HTTPStatus.PAYMENT_REQUIRED, UpstreamRefused, EMPTY),
+    (lambda said: said.asked_wrongly and bool(said.codes & MONEY), UpstreamRefused, EMPTY),
+    (lambda said: said.status == HTTPStatus.TOO_MANY_REQUESTS, UpstreamBusy, "has no room for this work now"),
+    (lambda said: said.status == CLIENT_CLOSED, Cancelled, "was told to stop"),
+    (lambda said: said.status in KEY, Misconfigured, "refuses this server's key"),
+    (lambda said: said.nowhere, Misconfigured, "does not know the address or the model that is configured for it"),
+    (lambda said: said.status in ASKED_WRONGLY, InvalidRequest, "refused the request"),
+    (lambda said: 300 <= said.status < 400, UpstreamError, "answered with a redirect, which is not followed"),  # noqa: PLR2004
+    (lambda _said: True, UpstreamError, "answered {}"),
+)
+"""What an answer that is no success means; the first that holds counts."""
+
+
+async def refused(response: aiohttp.ClientResponse) -> Said:
+    """Return what an answer says that is no success, as far as it can be read."""
+    wait = common.retry_after(response.headers, time.time())
+    try:
+        return heard(msgspec.json.decode(await read(response, LONGEST)), response.status, wait)
+    except (aiohttp.ClientError, TimeoutError, UpstreamError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return heard(None, response.status, wait)
+
+
+def heard(found: Any, status: int = 0, wait: float | None = None) -> Said:
+    """Return what an error body says; texts are empty where it says nothing."""
+    if isinstance(found, dict):
+        found = found.get("error") or found
+    if not isinstance(found, dict):
+        found = {"message": found}
+    found = {"message": found.get("detail"), **found}
+    texts = {name: found.get(name) for name in ("message", "type", "param", "code")}
+    said = {name: text if isinstance(text, str) else "" for name, text in texts.items()}
+    codes = frozenset({said["code"].lower(), said["type"].lower()})
+    return Said(status, said["message"], said["param"].partition("[")[0], codes, wait)
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server as callers hear of it: by its title, and never by its `secrets`."""
+
+    title: str
+    secrets: tuple[str, ...] = field(repr=False)
+
+    def refusal(self, said: Said, call: Call) -> Error:
+        """Return what an answer that is no success means."""
+        kind, sentence = next((kind, sentence) for holds, kind, sentence in REFUSALS if holds(said))
+        words = self._words(said, call) if kind in {InvalidRequest, PolicyRefused} else "."
+        message = f"{self.title} {sentence.format(said.status)}{words}"
+        ours = kind is InvalidRequest and said.param in {"image", "mask", *call.body}
+        return kind(message, param=said.param if ours else None, retry_after=said.wait)
+
+    def unanswered(self, error: Exception) -> UpstreamError:
+        """Return what it means that there was no answer."""
+        ours, reason = next((ours, reason) for kind, ours, reason in FOREIGN if isinstance(error, kind))
+        return ours(f"{self.title} {reason}.")
+
+    def failed(self, error: Any, call: Call) -> UpstreamError:
+        """Return what an error inside a success means."""
+        return UpstreamError(f"{self.title} failed{self._words(heard(error), call)}")
+
+    def pictureless(self) -> UpstreamError:
+        """Return what a success without a picture means."""
+        return UpstreamError(f"{self.title} answered without a picture.", billed=True)
+
+    def _words(self, said: Said, call: Call) -> str:
+        """Return the end of a sentence: the server's own words, without anything that is nobody's business."""
+        private = (str(call.body.get(name, "")).strip() for name in PRIVATE)
+        hidden = [text for text in private if len(text) >= TELLING]
+        words = common.scrubbed(said.message, *self.secrets, *hidden).rstrip(".")
+        return f": {words}." if words else "."
