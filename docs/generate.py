@@ -207,6 +207,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "codes": codes,
     "measured": partial(measured, "quality.md"),
     "speed": partial(measured, "engine.md"),
+    "gateway": partial(measured, "gateway.md"),
     "upscale-help": help_of_upscale,
     "creativity": creativity,
 }
