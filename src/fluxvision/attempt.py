@@ -14,6 +14,7 @@ from typing import Any
 from fluxvision.candidates import Candidate
 from fluxvision.errors import Error, UpstreamError
 from fluxvision.health import Health
+from fluxvision.imaging import decode_mask
 from fluxvision.normalize import normalize
 from fluxvision.params import Param
 from fluxvision.postprocess import Work, finish, passed
@@ -88,8 +89,13 @@ class Errand:
         return await _gather([make(number, *pair) for number, pair in enumerate(versions)])
 
     async def _image(self, accepts: Accepts | None) -> Source:
-        """Return the picture that is sent; a small one that needs nothing is not worth a thread."""
-        image = self.job.image
+        """Return the picture that is sent; a small one that needs nothing is not worth a thread.
+
+        A mask that is applied here is looked at first: a damaged one must not show when the picture is paid.
+        """
+        image, mask = self.job.image, self.job.mask
+        if mask is not None and self.candidate.plan.masked:
+            await in_thread(self.desk.pool, self.watch, lambda: decode_mask(mask, image.width, image.height))
         if accepts is None or (image.size <= SMALL and bare(image, accepts)):
             return image
         return await in_thread(self.desk.pool, self.watch, lambda: prepared(image, accepts, self.folder, self.watch))
@@ -126,13 +132,15 @@ class Errand:
         )
 
     async def _ask(self, call: Call, watch: Watch) -> Outcome:
-        """Ask the provider; too long a wait for a remote one is its failure."""
+        """Ask the provider; too long a wait for a remote one is its failure, and told with its name for the work."""
+        names: list[str] = []
+        watch = replace(watch, taken=names.append)
         try:
             async with asyncio.timeout(self.desk.timeout) if self.provider.remote else nullcontext():
                 return await self.provider.run(call, watch, self.folder)
         except TimeoutError:
             message = f"{self.provider.title} did not deliver within {self.desk.timeout:g} seconds."
-            raise UpstreamError(message) from None
+            raise UpstreamError(message, upstream_id=names[-1] if names else None) from None
 
     def _failed(self, error: Error, outcome: Outcome | None, seconds: float) -> Try:
         """Return what became of a picture that is not there; one that was delivered is paid, whatever was wrong."""

@@ -21,7 +21,7 @@ from fluxvision.params import Param, coerce
 from fluxvision.preview import preview
 from fluxvision.providers import Provider
 from fluxvision.routing import ordered, route, undegraded
-from fluxvision.rules import Model
+from fluxvision.rules import Model, Offer
 from fluxvision.types import Attempt, Delivery, Job, Quote, Scalar, Source, Watch
 from fluxvision.workers import Admission, in_thread
 
@@ -162,14 +162,21 @@ class Gateway:
             order = undegraded(self._wished(able, costs), order)
         return tuple(by_offer[offer.provider] for offer in order)
 
-    def _wished(self, able: Sequence[Any], costs: Mapping[str, int | None]) -> tuple[Any, ...]:
+    def _best(self, job: Job, candidates: Collection[Candidate]) -> Offer:
+        """Return the offer that would be the first if every provider were well."""
+        by_name = {one.offer.provider: one for one in candidates}
+        table = self.find(job.model)[0].offers
+        able = [offer for offer in table if offer.provider in by_name]
+        return self._wished(able, {name: one.cost for name, one in by_name.items()})[0]
+
+    def _wished(self, able: Sequence[Offer], costs: Mapping[str, int | None]) -> tuple[Offer, ...]:
         """Return the order that there would be if every provider were well; what is known of their speed counts."""
         speeds = {name: Standing(seconds=one.seconds) for name, one in self.health.standings().items()}
         return ordered(able, self._policy, costs, speeds)
 
     async def _first_that_works(self, job: Job, watch: Watch, folder: Path, attempts: list[Attempt]) -> Delivery:
         pending = deque(self._candidates(job))
-        best = self._wished([one.offer for one in pending], {one.offer.provider: one.cost for one in pending})[0]
+        best = self._best(job, pending)
         if job.values.get("n", 1) != 1 and "seed" not in job.values and best.generative:
             job = replace(job, values={**job.values, "seed": self._draw(LAST_SEED - int(job.values["n"]) + 1)})
         shown = False

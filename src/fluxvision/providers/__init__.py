@@ -1,4 +1,4 @@
-"""PROVIDERS: one row per provider; each is one file that turns a Call into an Outcome."""
+"""PROVIDERS: one row per provider; each is a file or package that turns a Call into an Outcome."""
 
 from __future__ import annotations
 

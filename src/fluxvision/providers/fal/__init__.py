@@ -75,13 +75,14 @@ class Provider:
             message = f"image: the picture file is larger than the {LARGEST:,} bytes that are handed to fal.ai."
             raise InvalidRequest(message, param="image")
 
-    async def run(self, call: Call, watch: Watch, folder: Path) -> Outcome:  # noqa: ARG002, cancelling is by the task
+    async def run(self, call: Call, watch: Watch, folder: Path) -> Outcome:
         """Make one picture; a cancelled task cancels the job. Raises an `Error`, which has the name of the job."""
         self.check(call)
         inside = call.image.size <= self._inline
         address = "" if inside else await self._storage.upload(call.image)
         ticket = await self._queue.submit(call, await asyncio.to_thread(document, call, address))
         name = self._wire.shown(ticket.request_id)
+        watch.taken(name)
         try:
             status, answer = await self._queue.finished(call, ticket)
             outcome = await self._results.outcome(call.image, status, answer, folder)
