@@ -114,7 +114,7 @@ class Errand:
         try:
             outcome = await self._ask(call, watch)
             made = time.monotonic()
-            picture = await self._finish(self._work(outcome, watch), watch)
+            picture = await self._finish(self._work(outcome, call, watch), watch)
         except Error as error:
             health.failed(name, error)
             return self._failed(error, outcome, time.monotonic() - started)
@@ -132,15 +132,20 @@ class Errand:
         )
 
     async def _ask(self, call: Call, watch: Watch) -> Outcome:
-        """Ask the provider; too long a wait for a remote one is its failure, and told with its name for the work."""
-        names: list[str] = []
-        watch = replace(watch, taken=names.append)
+        """Ask the provider; too long a wait for a remote one is its failure, with what is known of the work."""
+        known: tuple[str | None, bool] = (None, False)
+
+        def taken(name: str | None, paid: bool) -> None:
+            nonlocal known
+            known = name, paid
+
+        watch = replace(watch, taken=taken)
         try:
             async with asyncio.timeout(self.desk.timeout) if self.provider.remote else nullcontext():
                 return await self.provider.run(call, watch, self.folder)
         except TimeoutError:
             message = f"{self.provider.title} did not deliver within {self.desk.timeout:g} seconds."
-            raise UpstreamError(message, upstream_id=names[-1] if names else None) from None
+            raise UpstreamError(message, upstream_id=known[0], billed=known[1]) from None
 
     def _failed(self, error: Error, outcome: Outcome | None, seconds: float) -> Try:
         """Return what became of a picture that is not there; one that was delivered is paid, whatever was wrong."""
@@ -149,7 +154,7 @@ class Errand:
         found = outcome.upstream_id if outcome else error.upstream_id
         return Try(Attempt(self.candidate.offer.provider, error.code, seconds, cost, found), error=error)
 
-    def _work(self, outcome: Outcome, watch: Watch) -> Work:
+    def _work(self, outcome: Outcome, call: Call, watch: Watch) -> Work:
         accepts = self.candidate.offer.accepts
         return Work(
             outcome.picture,
@@ -163,6 +168,7 @@ class Errand:
             transparent=accepts is not None and accepts.transparency,
             threads=self.desk.threads,
             fidelity=outcome.fidelity,
+            silent=accepts is not None and call.image is self.job.image,  # nothing had to be taken off it
             file=outcome.file,
         )
 

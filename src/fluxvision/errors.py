@@ -15,7 +15,8 @@
     │   ├── PayloadTooLarge       413  PAYLOAD_TOO_LARGE
     │   └── UnsupportedMediaType  415  UNSUPPORTED_MEDIA_TYPE
     ├── Busy                      429  RATE_LIMITED, carries retry_after
-    ├── Cancelled                 499  CANCELLED, the caller went away
+    ├── Cancelled                 499  CANCELLED, someone asked to stop
+    │   └── CallerGone            499  CANCELLED, there is nobody to answer
     ├── InternalError             500  INTERNAL_ERROR, our own fault
     │   └── Misconfigured         500  PROVIDER_MISCONFIGURED, a provider refuses this server's own key
     ├── UpstreamError             502  UPSTREAM_ERROR, a provider's fault
@@ -171,6 +172,10 @@ class Cancelled(Error):
     type = "cancelled"
     code = "CANCELLED"
     blame = "nobody"
+
+
+class CallerGone(Cancelled):
+    """The caller does not listen any more: there is nobody to answer."""
 
 
 class InternalError(Error):

@@ -188,14 +188,14 @@ class Watch:
     """How a caller follows work and stops it.
 
     `progress(done, total)` is called from any thread after each tile; setting `cancel` makes the work raise
-    `Cancelled` at the next tile. `preview(file)` gets small pictures of the result before it is there. `taken(name)`
-    is called when a remote provider has taken the work, by its own name for it.
+    `Cancelled` at the next tile. `preview(file)` gets small pictures of the result before it is there. `taken(name,
+    paid)` is called when a remote provider has taken the work, by its own name for it, and once it is to be paid.
     """
 
     progress: Callable[[int, int], None] = lambda _done, _total: None
     cancel: threading.Event = field(default_factory=threading.Event)
     preview: Callable[[Path], None] | None = None
-    taken: Callable[[str], None] = lambda _name: None
+    taken: Callable[[str | None, bool], None] = lambda _name, _paid: None
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,8 +49,6 @@ FAL_PRICE, OTHER_PRICE = 960, 50_000
 
 PAID, FREE = True, False
 WELL, HURT, RESTED = "well", "hurt", "rested"
-UNTOLD = pytest.mark.xfail(reason="a try that its time limit ends forgets that it was paid", strict=True)
-NAMELESS = pytest.mark.xfail(reason="refusals and tries that ran out of time forget the job's id", strict=True)
 
 # fault: the error, None where the picture comes all the same; whether the try is paid; what it does to the breaker
 FAL: Mapping[str, tuple[type[Error] | None, bool, str]] = {
@@ -133,7 +131,7 @@ FAL: Mapping[str, tuple[type[Error] | None, bool, str]] = {
     "result garbage": (UpstreamError, PAID, HURT),
     "result none": (UpstreamError, PAID, HURT),
     "result black": (UpstreamRefused, PAID, WELL),
-    "result nsfw": (PolicyRefused, FREE, WELL),
+    "result nsfw": (PolicyRefused, PAID, WELL),
     "result small": (UpstreamError, PAID, HURT),
     "result gif": (None, PAID, WELL),
     "result text": (UpstreamError, PAID, HURT),
@@ -220,16 +218,16 @@ OTHER: Mapping[str, tuple[type[Error] | None, bool, str]] = {
     "wrong_format": (None, PAID, WELL),
     "black": (None, PAID, WELL),
 }
-# Paid and ended by the attempt's time limit.
-LATE = {
-    *(f"result {kind}" for kind in ("hang", "stall", "drip", "cut", "lost")),
-    *(f"file {kind}" for kind in ("hang", "stall", "drip")),
-    *("hang_after_headers", "hang_midway"),
+ENDLESS = {
+    *(fault for fault in FAL if fault.split()[1] in {"hang", "stall", "drip"} or fault.startswith("cancel")),
+    *("status 500", "status cut", "status lost", "result cut", "result lost"),
+    *("hang", "hang_after_headers", "hang_midway"),
 }
+"""What only the attempt's time limit ends; all others have time."""
 
 
 def rows(table):
-    return [pytest.param(fault, row, id=fault, marks=[UNTOLD] if fault in LATE else []) for fault, row in table.items()]
+    return [pytest.param(fault, row, id=fault) for fault, row in table.items()]
 
 
 @pytest.fixture
@@ -329,19 +327,19 @@ def test_the_tables_are_whole():
     known = {f"{stage} {kind}" for stage, kinds in fake_fal.FAULTS.items() for kind in kinds}
     assert known <= {" ".join(fault.split()[:2]) for fault in FAL}
     assert set(OTHER) == set(fake_openai.FAULTS)
-    assert set(FAL) | set(OTHER) >= LATE
+    assert set(FAL) | set(OTHER) >= ENDLESS
 
 
 @pytest.mark.parametrize(("fault", "row"), rows(FAL))
 async def test_what_fal_does_wrong(source, tmp_path, fault, row):
     """The next provider or the right error; the truth about outcome and cost; the right blame; one job, no secret."""
     stage, (kind, _, health) = fault.split()[0], row
-    facts = {} if kind else CALM
+    facts = {} if fault in ENDLESS else CALM
 
     async def one(folder: str, name: str) -> Delivery | Error:
         async with FakeFal(fault=fault, work=30.0 if stage == "cancel" else 0.0) as upstream:
             provider = at_fal(upstream, inline=0 if stage in {"token", "upload"} else 10**6, **facts)
-            limit = PATIENCE if kind else CALM["patience"]
+            limit = PATIENCE if fault in ENDLESS else CALM["patience"]
             async with opened({"fal": provider, "embedded": Painter()}, attempt_timeout=limit) as gateway:
                 found = await ask(gateway, source, tmp_path / folder, name)
                 assert mood(gateway, "fal") == health
@@ -361,8 +359,8 @@ async def test_what_fal_does_wrong(source, tmp_path, fault, row):
 @pytest.mark.parametrize(("fault", "row"), rows(OTHER))
 async def test_what_another_server_does_wrong(source, tmp_path, fault, row):
     """The same of any server that speaks OpenAI's API; it is asked once, and its bill is told."""
-    kind, paid, health = row
-    limit = PATIENCE if kind else CALM["patience"]
+    _, paid, health = row
+    limit = PATIENCE if fault in ENDLESS else CALM["patience"]
 
     async def one(folder: str, name: str) -> Delivery | Error:
         async with FakeOpenAI() as upstream:
@@ -466,11 +464,8 @@ async def test_a_gateway_goes_on_after_every_fault(source, tmp_path):
     "fault",
     [
         *("status failed", "status html", "result none", "result black", "result small", "file missing", "result gif"),
-        *(
-            pytest.param(fault, marks=NAMELESS)
-            for fault in ("result nsfw", "result policy", "result validation", "status policy", "result 499")
-        ),
-        *(pytest.param(fault, marks=NAMELESS) for fault in ("status hang", "result lost", "file hang")),
+        *("result nsfw", "result policy", "result validation", "status policy", "result 499"),
+        *("status hang", "result lost", "file hang"),
     ],
 )
 async def test_a_job_that_was_taken_has_its_name_in_the_attempt(source, tmp_path, fault):

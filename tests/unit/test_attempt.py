@@ -1,28 +1,211 @@
-"""What one try at one provider costs when it makes no picture."""
+"""One try at one provider: what it is sent and told, what its pictures cost, and what its failures leave."""
 
 from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import replace
 
 import pytest
 from PIL import Image
 
 from fakes.painter import Painter, model, offer
 from fluxvision import imaging
-from fluxvision.errors import Cancelled, InvalidRequest, Misconfigured, PolicyRefused, Unavailable, UpstreamError
+from fluxvision.errors import (
+    Cancelled,
+    InvalidRequest,
+    Misconfigured,
+    PolicyRefused,
+    Unavailable,
+    UpstreamError,
+)
 from fluxvision.gateway import Gateway
-from fluxvision.types import Watch
+from fluxvision.rules import Accepts, Price
+from fluxvision.types import Outcome, Watch
+
+MODEL = "flux-vision-upscaler"
+PRICE = 100
+
+
+@pytest.fixture
+def source(tmp_path):
+    path = tmp_path / "in.png"
+    exif = Image.Exif()
+    exif[0x010E] = "a meadow"
+    Image.new("RGBA", (40, 30), (1, 2, 3, 100)).save(path, exif=exif)
+    return imaging.probe(path, imaging.Limits())
+
+
+@pytest.fixture
+def folder(tmp_path):
+    path = tmp_path / "work"
+    path.mkdir()
+    return path
+
+
+@contextlib.asynccontextmanager
+async def opened(painter, **facts):
+    gateway = Gateway({"first": painter}, models=(model(offer("first", **{"price": PRICE, **facts})),))
+    try:
+        yield gateway
+    finally:
+        await gateway.aclose()
+
+
+async def run(gateway, source, folder, watch=None, **fields):
+    job = gateway.admit(f"first/{MODEL}", fields, source, None, "req_1")
+    return await gateway.run(job, watch or Watch(), folder)
 
 
 @pytest.mark.parametrize("kind", [PolicyRefused, UpstreamError, Unavailable, InvalidRequest, Misconfigured, Cancelled])
 @pytest.mark.parametrize("billed", [True, False])
-async def test_what_a_provider_charges_for_is_told_whatever_the_error(tmp_path, kind, billed):
+async def test_what_a_provider_charges_for_is_told_whatever_the_error(source, folder, kind, billed):
     """A refusal that was paid has its cost and its name at the provider, as a failure has."""
-    path = tmp_path / "in.png"
-    Image.new("RGB", (40, 30), (1, 2, 3)).save(path)
     painter = Painter("First")
     painter.fault = kind("It did not work.", upstream_id="job-1", billed=billed)
-    gateway = Gateway({"first": painter}, models=(model(offer("first", price=100)),))
-    asked = gateway.admit("first/flux-vision-upscaler", {}, imaging.probe(path, imaging.Limits()), None, "req_1")
-    with pytest.raises(kind) as caught:
-        await gateway.run(asked, Watch(), tmp_path)
+    async with opened(painter) as gateway:
+        with pytest.raises(kind) as caught:
+            await run(gateway, source, folder)
     [attempt] = caught.value.attempts
-    assert (attempt.outcome, attempt.cost, attempt.upstream_id) == (kind.code, 100 if billed else 0, "job-1")
+    assert (attempt.outcome, attempt.cost, attempt.upstream_id) == (kind.code, PRICE if billed else 0, "job-1")
+
+
+async def test_the_prepared_picture_is_the_one_that_is_sent(source, folder):
+    """All versions get one file in the job's folder without alpha and metadata; the caller's own stays as it is."""
+    painter, before = Painter("First"), source.path.read_bytes()
+    async with opened(painter, accepts=Accepts()) as gateway:
+        await run(gateway, source, folder, n=3, seed=1)
+    sent = {call.image for call in painter.calls}
+    assert len(sent) == 1
+    image = sent.pop()
+    assert (image.path.parent, image.alpha, image.width, image.height) == (folder, False, 40, 30)
+    assert imaging.describe(image).exif is None
+    assert source.path.read_bytes() == before
+
+
+async def test_who_reads_everything_gets_the_picture_itself(source, folder):
+    """Without `accepts` nothing is copied."""
+    painter = Painter("First")
+    async with opened(painter, accepts=None) as gateway:
+        await run(gateway, source, folder)
+    assert painter.calls[0].image is source
+
+
+@pytest.mark.parametrize("n", [1, 3])
+async def test_each_version_has_a_key_of_its_own(source, folder, n):
+    """The key names request, provider and version, so that the same work asked for again is known."""
+    painter = Painter("First")
+    async with opened(painter) as gateway:
+        await run(gateway, source, folder, n=n)
+    assert sorted(call.key for call in painter.calls) == [f"req_1-first-{number}" for number in range(n)]
+
+
+async def test_a_damaged_picture_is_the_callers_and_nobody_is_asked(source, folder):
+    """What cannot be read for sending is refused before the provider hears of it, and moves no breaker."""
+    painter = Painter("First")
+    content = source.path.read_bytes()
+    source.path.write_bytes(content[: len(content) // 3])
+    async with opened(painter, accepts=Accepts()) as gateway:
+        with pytest.raises(InvalidRequest) as caught:
+            await run(gateway, source, folder)
+        assert gateway.health.standings()["first"].reliability == 1.0
+    assert (caught.value.param, painter.calls) == ("image", [])
+    assert [(one.outcome, one.cost) for one in caught.value.attempts] == [("INVALID_REQUEST", 0)]
+
+
+async def test_no_more_at_once_than_the_provider_takes(source, folder):
+    """Of five versions two are asked for at a time, as `parallel` says."""
+    painter, most, inside = Painter("First", seconds=0.02), 0, 0
+    original = painter.run
+
+    async def counted(*arguments):
+        nonlocal most, inside
+        inside += 1
+        most = max(most, inside)
+        try:
+            return await original(*arguments)
+        finally:
+            inside -= 1
+
+    painter.run = counted
+    async with opened(painter) as gateway:
+        await run(gateway, source, folder, n=5)
+    assert (most, painter.parallel) == (2, 2)
+
+
+async def test_versions_report_one_progress(source, folder):
+    """Three versions of one step each are three steps in all, told in order."""
+    seen = []
+    async with opened(Painter("First")) as gateway:
+        await run(gateway, source, folder, Watch(lambda done, total: seen.append((done, total))), n=3)
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+@pytest.mark.parametrize(
+    ("caption", "prompt", "words"),
+    [("a red square", "wish", "a red square"), (None, "wish", "wish"), (None, "", None), ("", "wish", "")],
+)
+async def test_the_revised_prompt_is_what_was_used(source, folder, caption, prompt, words):
+    """The provider's caption where it has one, else the caller's own prompt, else nothing."""
+    painter = Painter("First")
+    painter.said = {"caption": caption}
+    async with opened(painter) as gateway:
+        delivery = await run(gateway, source, folder, prompt=prompt)
+    assert delivery.pictures[0].revised_prompt == words
+
+
+@pytest.mark.parametrize(("seconds", "cost"), [(2.0, 2220), (0.5, 555), (1.0005, 1111), (0.0, 0), (None, None)])
+async def test_compute_time_is_billed_as_reported(source, folder, seconds, cost):
+    """A price by the second is that of the seconds told, rounded half up; untold, the cost is not known."""
+    painter = Painter("First")
+    painter.said = {"seconds": seconds}
+    by_second = replace(offer("first"), price=Price("second", 1_110))
+    gateway = Gateway({"first": painter}, models=(model(by_second),))
+    assert gateway.quote(gateway.admit(MODEL, {}, source, None, "req_1")).total is None
+    delivery = await run(gateway, source, folder)
+    await gateway.aclose()
+    assert delivery.cost == delivery.attempts[0].cost == cost
+
+
+async def test_a_picture_that_cannot_be_used_is_paid_and_marks_its_provider(source, folder, tmp_path):
+    """A file that is no picture is the provider's failure, with its bill and its name for the work."""
+
+    class Writer(Painter):
+        async def run(self, call, _watch, _folder):
+            self.calls.append(call)
+            path = tmp_path / "made.png"
+            path.write_bytes(b"I am sorry")
+            return Outcome(path, upstream_id="job-1")
+
+    async with opened(Writer("First")) as gateway:
+        with pytest.raises(UpstreamError) as caught:
+            await run(gateway, source, folder)
+        assert gateway.health.standings()["first"].reliability < 1.0
+    [attempt] = caught.value.attempts
+    assert (attempt.outcome, attempt.cost, attempt.upstream_id) == ("UPSTREAM_ERROR", PRICE, "job-1")
+
+
+async def test_a_cancelled_job_cancels_all_versions(source, folder):
+    """Every call under way is told, those that wait for their turn are never made, and no breaker has moved."""
+    painter = Painter("First", seconds=30.0)
+    async with opened(painter) as gateway:
+        task = asyncio.ensure_future(run(gateway, source, folder, n=5))
+        async with asyncio.timeout(5):
+            while len(painter.calls) < 2:  # noqa: ASYNC110, of the painter
+                await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert (len(painter.calls), painter.cancelled) == (2, 2)
+        assert gateway.health.standings()["first"].reliability == 1.0
+
+
+async def test_a_mistake_of_ours_is_no_providers(source, folder):
+    """An exception that is no error of ours goes straight up, ends the versions beside it and blames nobody."""
+    painter = Painter("First")
+    painter.faults = {0: ZeroDivisionError("oops")}
+    async with opened(painter) as gateway:
+        with pytest.raises(ZeroDivisionError):
+            await run(gateway, source, folder, n=4)
+        assert gateway.health.standings()["first"].reliability == 1.0
+        assert gateway.admissions["first"].inside == 0

@@ -28,8 +28,8 @@ FORBIDDEN = {
     "providers": {"catalog", "params", "accounts", "store"},
 }
 ROWS = {"catalog", "providers"}
-"""Packages whose files are rows of one table: only their `__init__`, `common` and `sizes` may be seen by the others."""
-SHARED = {"__init__", "common", "sizes"}
+"""Packages whose files are rows of one table: the others see only those in `SHARED`."""
+SHARED = {"__init__", "common", "local", "sizes"}
 MODULES = sorted(path.relative_to(SOURCE).with_suffix("").parts for path in SOURCE.rglob("*.py"))
 
 

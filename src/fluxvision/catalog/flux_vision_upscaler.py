@@ -37,6 +37,30 @@ FAL = Offer(
     },
 )
 
+FLUX = Offer(
+    provider="flux",
+    upstream="flux2-klein-4b",
+    price=Price("image", 0),
+    takes_extras=False,
+    rules={
+        "image": (Passthrough(),),
+        "mask": (Passthrough("New detail appears only where the mask is transparent."),),
+        "prompt": (Passthrough("Joined with what the captioner sees; revised_prompt has both."),),
+        **exact_size(),
+        "creativity": (Passthrough(),),
+        "resemblance": (Passthrough(),),
+        "guidance": (Passthrough("Only networks that are guided use it."),),
+        "steps": (Passthrough("Of a full trajectory; creativity decides how many of them are made."),),
+        "seed": (Passthrough(),),
+        **nowhere(
+            negative_prompt="Networks without guidance take no such words.",
+            engine="The network is the server's setting flux_engine.",
+        ),
+        **DELIVERY,
+        **NO_PLACE,
+    },
+)
+
 OPENAI = Offer(
     provider="openai",
     upstream="flux-vision-upscaler",

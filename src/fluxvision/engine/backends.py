@@ -13,6 +13,14 @@ from fluxvision.engine.resample import Array
 from fluxvision.errors import Unavailable
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a tile lies: the enlarged pixel of the whole picture at which it begins. May be negative: reflection."""
+
+    top: int
+    left: int
+
+
 class Detailer(Protocol):
     """What the pipeline asks of a backend; safe for many threads. Arrays are float32 (3, rows, columns), RGB, 0..1."""
 
@@ -20,8 +28,8 @@ class Detailer(Protocol):
         """Enlarge a tile faithfully by the row's factor."""
         ...
 
-    def detail(self, tile: Array) -> Array:
-        """Enlarge a tile by the row's factor with all the detail that the backend can invent."""
+    def detail(self, tile: Array, base: Array, place: Place) -> Array:
+        """Enlarge a tile by the row's factor with all the detail that the backend can invent; `base` is at hand."""
         ...
 
 
@@ -33,7 +41,8 @@ class Backend:
     `overlap` how far neighbours are cross-faded, `factor` the networks' own enlargement. `at_once` bounds how many
     tiles are at work at the same time, because each takes `memory` megabytes; further threads share a tile.
     `iterations` and `consistency` are the number and the weight of back-projections. `repairs` says that the detail
-    network takes compression damage away itself and wants it as it is. `package` carries the weights,
+    network takes compression damage away itself and wants it as it is, `graded` that creativity and seed are its own
+    business: all of what it makes is taken. `package` carries the weights,
     None for those in this one, and `extra` is the name under which it is installed.
     """
 
@@ -52,6 +61,7 @@ class Backend:
     iterations: int
     consistency: float
     repairs: bool = False
+    graded: bool = False
     package: str | None = None
     extra: str | None = None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fluxvision.engine.backends import Backend
+from fluxvision.engine.backends import Backend, Place
 from fluxvision.engine.resample import Array, band
 
 
@@ -22,7 +22,7 @@ class Mock:
         across = band(columns, 1 / self._factor, count=columns * self._factor, kernel="lanczos")
         return down.rows(across.columns(tile))
 
-    def detail(self, tile: Array) -> Array:
+    def detail(self, tile: Array, _base: Array, _place: Place) -> Array:
         """Enlarge by Lanczos and add a fine texture that depends on the values only, so that any tiling agrees."""
         enlarged = self.base(tile)
         texture: Array = np.float32(0.05) * np.sin(enlarged * np.float32(90.0))

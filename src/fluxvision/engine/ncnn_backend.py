@@ -15,7 +15,7 @@ import ncnn
 import numpy as np
 
 from fluxvision.engine import partition, weights
-from fluxvision.engine.backends import Backend
+from fluxvision.engine.backends import Backend, Place
 from fluxvision.engine.resample import Array
 
 REUSE = 0.9
@@ -87,6 +87,6 @@ class Networks:
                 break
         return fine
 
-    def detail(self, tile: Array) -> Array:
+    def detail(self, tile: Array, _base: Array, _place: Place) -> Array:
         """Enlarge with invented detail."""
         return self._detail.run(tile)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fluxvision.engine import steps
-from fluxvision.engine.backends import BY_NAME, Backend, Detailer, load
+from fluxvision.engine.backends import BY_NAME, Backend, Detailer, Place, load
 from fluxvision.engine.blend import Blender, Strip
 from fluxvision.engine.grid import Axis, Span, axis, reflect
 from fluxvision.engine.resample import Array, band, one_blas_thread
@@ -43,7 +43,8 @@ class Request:
 
     `color` is (rows, columns, 1 or 3) and `alpha` (rows, columns) or None, both uint8 or both uint16. `mask` is
     (rows, columns) of uint8, 255 where detail may be invented, or None for everywhere. `width` and `height` are the
-    result's, 1 to 4 times the source's on each axis. `creativity` is 0 to 1. `threads` 0 uses every core.
+    result's, 1 to 4 times the source's on each axis. `creativity` is 0 to 1. `threads` 0 uses every core. `engine` is a
+    running backend with its row, None for that of the name `backend`.
     """
 
     color: Samples
@@ -56,6 +57,7 @@ class Request:
     backend: str = "span"
     threads: int = 0
     watch: Watch = field(default_factory=Watch)
+    engine: tuple[Backend, Detailer] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +118,12 @@ def enlarge(request: Request, emit: Callable[[Strip], None]) -> Result:
     Bands are the colour channels followed by alpha where there is one. Raises `Cancelled` when the watch says so,
     `Unavailable` when the backend's weights are missing; an error of `emit` ends the work.
     """
-    row = BY_NAME[request.backend]
+    row = request.engine[0] if request.engine else BY_NAME[request.backend]
     threads = request.threads or os.cpu_count() or 1
     rows, columns = plan(request, row)
     total = len(rows.spans) * len(columns.spans)
     at_once = min(threads, row.at_once, total)
-    backend = load(request.backend, max(1, threads // at_once))
+    backend = request.engine[1] if request.engine else load(request.backend, max(1, threads // at_once))
     bands = request.color.shape[2] + (request.alpha is not None)
     blender = Blender(rows, columns, bands, request.color.dtype.itemsize * 8, emit)
     one_blas_thread()
@@ -161,7 +163,8 @@ def _tile(
     )
     source = _floats(request.color[index].transpose(2, 0, 1))
     grey = source.shape[0] == 1
-    fine = _detail(request, row, backend, np.repeat(source, 3, axis=0) if grey else source, index)
+    place = Place(down.source * row.factor, across.source * row.factor)
+    fine = _detail(request, row, backend, np.repeat(source, 3, axis=0) if grey else source, (index, place))
     parts = [fine.mean(axis=0, keepdims=True) if grey else fine]
     if request.alpha is not None:
         # A plain cubic: its overshoot is clipped away, where a network leaves ripples inside an edge.
@@ -179,17 +182,19 @@ def _floats(samples: NDArray[Any]) -> Array:
     return np.ascontiguousarray(samples, np.float32) / np.float32(np.iinfo(samples.dtype).max)
 
 
-def _detail(request: Request, row: Backend, backend: Detailer, source: Array, index: tuple[Any, ...]) -> Array:
+def _detail(
+    request: Request, row: Backend, backend: Detailer, source: Array, where: tuple[tuple[Any, ...], Place]
+) -> Array:
     """Enlarge a window by the row's factor, with detail where it is allowed."""
-    weight = row.consistency
+    (index, place), weight = where, row.consistency
     base = backend.base(source)
-    amount = amount_of_detail(request.creativity)
+    amount = float(request.creativity > 0) if row.graded else amount_of_detail(request.creativity)
     allowed = None if request.mask is None else _floats(request.mask[index][None])
     if amount == 0 or (allowed is not None and not allowed.any()):
         return steps.hold(base, source, row.factor, iterations=BASE_ITERATIONS, weight=weight)
     _stop_if_cancelled(request)
-    orientation = request.seed % ORIENTATIONS
-    detail = _turned_back(backend.detail(_turned(source, orientation)), orientation)
+    orientation = 0 if row.graded else request.seed % ORIENTATIONS
+    detail = _turned_back(backend.detail(_turned(source, orientation), base, place), orientation)
     fine = steps.admit(base, detail, amount)
     fine = steps.hold(fine, source, row.factor, iterations=row.iterations, weight=weight)
     if allowed is None or allowed.min() == 1:

@@ -12,7 +12,7 @@ from typing import Any
 from starlette.datastructures import Headers
 from starlette.types import Receive
 
-from fluxvision.errors import Cancelled, InvalidRequest, PayloadTooLarge, UnsupportedMediaType, UploadTooSlow
+from fluxvision.errors import CallerGone, InvalidRequest, PayloadTooLarge, UnsupportedMediaType, UploadTooSlow
 
 BYTES_PER_SECOND = 8 * 1024
 """The slowest upload that is waited for, after a first grace of `idle` seconds."""
@@ -55,7 +55,7 @@ async def chunks(receive: Receive, limit: int, idle: float, hint: str = "") -> A
     """Yield the body as it arrives.
 
     Raises `PayloadTooLarge` as soon as more than `limit` bytes came, `UploadTooSlow` after `idle` seconds without a
-    byte or where the body is slower than the slowest allowed, and `Cancelled` where the caller goes away.
+    byte or where the body is slower than the slowest allowed, and `CallerGone` where the caller goes away.
     """
     seen, waited, more = 0, 0.0, True
     while more:
@@ -68,7 +68,7 @@ async def chunks(receive: Receive, limit: int, idle: float, hint: str = "") -> A
             raise UploadTooSlow("The request body did not arrive in time.") from None
         waited += time.monotonic() - started
         if message["type"] == "http.disconnect":
-            raise Cancelled("The caller went away.")
+            raise CallerGone("The caller went away.")
         chunk = message.get("body", b"")
         more = message.get("more_body", False)
         seen += len(chunk)

@@ -12,7 +12,7 @@ from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from fluxvision import fetch
-from fluxvision.errors import Busy, Cancelled, InvalidRequest, UnsupportedMediaType
+from fluxvision.errors import Busy, CallerGone, InvalidRequest, UnsupportedMediaType
 from fluxvision.http import body, json_body, multipart_form, respond, sse
 from fluxvision.http.edge import Edge, record
 from fluxvision.http.media import link
@@ -129,13 +129,13 @@ def _kind(media_type: str) -> str:
 
 
 async def _until_gone(receive: Receive, work: Coroutine[Any, Any, None]) -> None:
-    """Do the work; when the caller goes away, stop it and raise `Cancelled`."""
+    """Do the work; when the caller goes away, stop it and raise `CallerGone`."""
     task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_gone(receive))
     try:
         await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
-            raise Cancelled("The caller went away.")
+            raise CallerGone("The caller went away.")
         task.result()
     finally:
         for each in (task, gone):

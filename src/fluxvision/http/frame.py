@@ -13,7 +13,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fluxvision.errors import Cancelled, Error, InternalError, InvalidRequest, MethodNotAllowed, NotFound, Unavailable
+from fluxvision.errors import CallerGone, Error, InternalError, InvalidRequest, MethodNotAllowed, NotFound, Unavailable
 from fluxvision.http.edge import RECORD, draining
 from fluxvision.http.logs import Record, trace
 from fluxvision.http.metrics import Metrics
@@ -58,14 +58,14 @@ class Frame:
                 async with asyncio.timeout(self._patience):
                     await send(message)
             except TimeoutError:
-                raise Cancelled("The caller stopped reading.") from None
+                raise CallerGone("The caller stopped reading.") from None
 
         try:
             await self._app(scope, receive, framed)
         except asyncio.CancelledError:
             # The drain's patience is over. The task ends here, so the cancellation has served its purpose.
             status = status or await _answer(framed, draining(), "")
-        except Cancelled as error:
+        except CallerGone as error:
             status = status or error.status
         except Exception as error:  # noqa: BLE001 - the last line of defence
             failure, allow = _translate(error)
@@ -120,7 +120,7 @@ async def _answer(send: Send, error: Error, allow: str) -> int:
     body = msgspec.json.encode(error_body(error))
     headers = {**error_headers(error, allow), "content-length": str(len(body))}
     raw = [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers.items()]
-    with suppress(Cancelled):  # nobody reads it
+    with suppress(CallerGone):  # nobody reads it
         await send({"type": "http.response.start", "status": error.status, "headers": raw})
         await send({"type": "http.response.body", "body": body})
     return error.status

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from starlette.types import Scope, Send
 
-from fluxvision.errors import Cancelled, Error, InternalError
+from fluxvision.errors import CallerGone, Error, InternalError
 from fluxvision.http import respond
 from fluxvision.http.edge import Edge, draining
 from fluxvision.http.logs import trace
@@ -110,7 +110,7 @@ async def answer(edge: Edge, scope: Scope, send: Send, job: Job, work: Path, *, 
                     await _send(send, _failed(draining()))
                     await send(END)
         raise
-    except Cancelled:  # nobody reads any more
+    except CallerGone:  # nobody reads any more
         raise
     except Exception as error:  # noqa: BLE001 - the status line is sent, only an event can tell
         if not isinstance(error, Error):

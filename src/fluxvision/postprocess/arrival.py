@@ -45,8 +45,10 @@ def probed(path: Path, work: Work) -> Source:
     Raises `UpstreamError`, billed, where it is no picture, or is not about what was asked for: the size that was asked
     for, or where that is not known the shape of the picture.
     """
-    with billed():
-        file = finished(path)
+    file = work.file
+    if file is None:
+        with billed():
+            file = finished(path)
     inner = work.plan.fit.inner if work.plan.fit else None
     if inner is not None:
         _check((file.width, file.height), (work.source.width, work.source.height), work.made, inner)
@@ -105,7 +107,7 @@ def untouched(file: Source, work: Work) -> bool:
         return False
     if file.alpha != source.alpha or (file.alpha and not work.transparent) or file.channels != source.channels:
         return False
-    return _whole(file) and _silent(source)
+    return _whole(file) and (work.silent or _silent(source))
 
 
 def _silent(source: Source) -> bool:

@@ -16,7 +16,8 @@ class Work:
     `picture` is what there is so far: the provider's file or raster, then the finished file. `source` and `mask` are
     the caller's. `made` is the size that the provider was asked for, None where that was its own decision;
     `transparent` tells that it was given the alpha channel and gives it back; `fidelity` is what it measured itself.
-    `threads` are those of a faithful enlargement, 0 for all cores.
+    `threads` are those of a faithful enlargement, 0 for all cores. `silent` tells that the source is known to say
+    nothing of itself.
     `file` is what the header of a provider's file says, None where nobody has looked.
 
     The rest belongs to the steps: `raster` are the pixels behind a finished file, while they are needed; `inner` and
@@ -34,6 +35,7 @@ class Work:
     transparent: bool = False
     threads: int = 0
     fidelity: Fidelity | None = None
+    silent: bool = False
     file: Source | None = None
     raster: Raster | None = None
     inner: tuple[int, int] | None = None

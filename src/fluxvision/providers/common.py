@@ -183,13 +183,13 @@ def recognised(path: Path, *, limit: int, pixels: int = PIXELS) -> Source:
 
 def _ends(path: Path, found: Source) -> bool:
     """Return False where a JPEG or WebP file stops too early; `probe` has looked at the end of a PNG file."""
+    if found.format not in {"webp", "jpeg"}:
+        return True
     with path.open("rb") as file:
         if found.format == "webp":
             return found.size >= int.from_bytes(file.read(RIFF_HEAD)[4:], "little") + RIFF_HEAD
-        if found.format == "jpeg":
-            file.seek(max(0, found.size - TAIL))
-            return b"\xff\xd9" in file.read()
-    return True
+        file.seek(max(0, found.size - TAIL))
+        return b"\xff\xd9" in file.read()
 
 
 def _number(text: str) -> float | None:

@@ -6,15 +6,15 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from fluxvision import engine, imaging
 from fluxvision.config import Settings
 from fluxvision.engine import BACKENDS
 from fluxvision.engine.deblock import deblock
-from fluxvision.errors import InvalidRequest, Unavailable
-from fluxvision.machine import NO_SPACE, cores
-from fluxvision.types import Call, Outcome, Raster, Source, Watch
+from fluxvision.errors import InvalidRequest
+from fluxvision.machine import cores
+from fluxvision.providers.local import enlarged
+from fluxvision.types import Call, Outcome, Source, Watch
 from fluxvision.workers import in_thread
 
 RESTORE_BELOW = 60
@@ -76,19 +76,7 @@ class Provider:
             threads=self._threads,
             watch=watch,
         )
-        bands = color.shape[2] + (pixels.alpha is not None)
-        raster = Raster(folder / f"{uuid4().hex}.raw", width, height, bands, color.dtype.itemsize * 8)
-        try:
-            with raster.path.open("wb") as file:
-                result = engine.enlarge(request, lambda strip: strip.tofile(file))
-        except OSError as error:
-            raster.path.unlink(missing_ok=True)
-            if error.errno in NO_SPACE:
-                raise Unavailable("There is no room on this server's disk for the result.") from error
-            raise
-        except BaseException:
-            raster.path.unlink(missing_ok=True)
-            raise
+        raster, result = enlarged(request, folder)
         timings = {"decode": decoded - started, "enlarge": time.perf_counter() - decoded}
         details: dict[str, Any] = {
             "engine": row.name,

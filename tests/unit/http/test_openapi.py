@@ -15,7 +15,7 @@ from fakes.asgi import Client
 from fakes.gateway import MODEL, Gateway, png
 from fakes.server import Answer, Server, form
 from fakes.server import document as body
-from fluxvision.errors import Cancelled
+from fluxvision.errors import CallerGone
 from fluxvision.http.openapi import EXAMPLES
 from fluxvision.http.openapi_errors import kinds
 from fluxvision.http.server import API, PREFIXES, SITE
@@ -260,7 +260,7 @@ def test_refusals_before_the_body(server, described, tmp_path):
         conforms(described, described["components"]["responses"][name], answer)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in kinds() if kind is not Cancelled], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", [kind for kind in kinds() if kind is not CallerGone], ids=lambda kind: kind.__name__)
 async def test_every_error_as_it_is_sent(edge, described, kind):
     """Whatever a handler raises, the answer is the response that has the error's name."""
 

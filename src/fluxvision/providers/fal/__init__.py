@@ -82,9 +82,9 @@ class Provider:
         address = "" if inside else await self._storage.upload(call.image)
         ticket = await self._queue.submit(call, await asyncio.to_thread(document, call, address))
         name = self._wire.shown(ticket.request_id)
-        watch.taken(name)
+        watch.taken(name, False)
         try:
-            status, answer = await self._queue.finished(call, ticket)
+            status, answer = await self._queue.finished(call, ticket, lambda: watch.taken(name, True))
             outcome = await self._results.outcome(call.image, status, answer, folder)
         except Error as error:
             error.upstream_id = error.upstream_id or name

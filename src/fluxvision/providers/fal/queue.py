@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from fluxvision.errors import Error
@@ -49,8 +49,13 @@ class Queue:
             await self._part(self._withdraw(submitting))
             raise
 
-    async def finished(self, call: Call, ticket: Ticket) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-        """Wait for the job and return its last status and its result; a job that is given up is cancelled."""
+    async def finished(
+        self, call: Call, ticket: Ticket, paid: Callable[[], None]
+    ) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        """Wait for the job and return its last status and its result; a job that is given up is cancelled.
+
+        `paid` is called as soon as the job was done.
+        """
         secrets = self._wire.secrets(call)
         try:
             status = await self._completed(ticket, secrets)
@@ -58,6 +63,8 @@ class Queue:
             await self._part(self._cancel(ticket))
             raise
         failed = broken(status)
+        if not failed:
+            paid()
         answer = await self._persist(ticket.response_url, PICTURE_INSIDE, most=0 if failed else ODD)
         if failed and (answer.fine or answer.said is None):
             raise failure(failed, secrets)

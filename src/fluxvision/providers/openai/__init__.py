@@ -76,6 +76,7 @@ class Provider:
                 success = response.status // 100 == 2  # noqa: PLR2004, every 2xx
                 if not success:
                     raise self._server.refusal(await refused(response), call)
+                watch.taken(identity, True)
                 content = await read(response, LONGEST)
             return await self._outcome(content, identity, watch, folder, call)
         except UpstreamError as error:

@@ -1,0 +1,155 @@
+"""FLUX as a backend of the pipeline: a tile's faithful enlargement is re-imagined, at its place in one field of noise.
+
+Every tile is cut at the same grid of latent cells and sees the noise of its own coordinates, so neighbours agree where
+they overlap, and the order in which tiles are made does not matter.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import ceil, floor
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fluxvision.engine import backends, steps
+from fluxvision.engine.backends import Backend, Place
+from fluxvision.engine.flux import noise, schedule
+from fluxvision.engine.flux.loop import denoise
+from fluxvision.engine.flux.networks import Networks
+from fluxvision.engine.flux.rows import FluxRow
+from fluxvision.engine.grid import reflect
+from fluxvision.engine.resample import Array, band
+
+HALO, OVERLAP = 64, 32
+"""Enlarged pixels on each side that a tile sees, and over which it is cross-faded."""
+ITERATIONS = 2
+FEWEST = 2
+"""Forward passes, however little is imagined: a single one is a blurred guess."""
+BASE = "span"
+BASE_FACTOR = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What a job asks of the network. `steps` counts a full trajectory; None: the row's own."""
+
+    prompt: str = ""
+    creativity: float = 0.3
+    guidance: float | None = None
+    steps: int | None = None
+    resemblance: float = 0.0
+    seed: int = 0
+
+
+class Stop(Protocol):
+    """What is called before each forward pass; raises to end the work."""
+
+    def __call__(self) -> None:
+        """Raise or return."""
+
+
+def backend_row(row: FluxRow, factor: int) -> Backend:
+    """Return the pipeline's facts for a network that re-imagines tiles of one shape, `factor` times the source's."""
+    tile = (row.tile - row.cell) // factor
+    return Backend(
+        name=row.name,
+        title=row.title,
+        entry="",
+        base=BASE,
+        detail=row.name,
+        licence=row.licence,
+        factor=factor,
+        tile=tile,
+        halo=max(1, min(HALO // factor, tile // 4)),
+        overlap=max(1, min(OVERLAP // factor, tile // 8)),
+        memory=0,
+        at_once=1,
+        iterations=ITERATIONS,
+        consistency=1.0,
+        graded=True,
+    )
+
+
+class FluxDetailer:
+    """A loaded network with the wishes of one job. One forward at a time: the device is one."""
+
+    def __init__(self, networks: Networks, factor: int, wishes: Wishes, stop: Stop, threads: int = 0) -> None:
+        """Enlarge by `factor`, 1 to 4; the faithful part by the embedded network on `threads` threads."""
+        self._networks, self._factor, self._wishes, self._stop = networks, factor, wishes, stop
+        self._embedded = backends.load(BASE, threads or 1)
+        self._lock = threading.Lock()
+        self._prompt = None if wishes.creativity == 0 else networks.embed(wishes.prompt)
+
+    def base(self, tile: Array) -> Array:
+        """Enlarge a tile faithfully: by the embedded network, reduced to the factor."""
+        if self._factor == 1:
+            return tile.copy()
+        made = self._embedded.base(tile)
+        if self._factor == BASE_FACTOR:
+            return made
+        _, rows, columns = tile.shape
+        ratio = BASE_FACTOR / self._factor
+        down = band(made.shape[1], ratio, count=rows * self._factor)
+        across = band(made.shape[2], ratio, count=columns * self._factor)
+        return across.columns(down.rows(made))
+
+    def detail(self, _tile: Array, base: Array, place: Place) -> Array:
+        """Re-imagine a tile, with its colours locked to the faithful one."""
+        cell = self._networks.row.cell
+        # All tiles of a job have one shape on the grid of cells, wherever they begin.
+        top, left = floor(place.top / cell), floor(place.left / cell)
+        rows, columns = (ceil((side + cell - 1) / cell) for side in base.shape[1:])
+        index = np.ix_(
+            reflect(top * cell - place.top, rows * cell, base.shape[1]),
+            reflect(left * cell - place.left, columns * cell, base.shape[2]),
+        )
+        padded = np.ascontiguousarray(base.transpose(1, 2, 0)[index].transpose(2, 0, 1))
+        with self._lock, torch.inference_mode():
+            made = self._imagined(padded, top, left)
+        down, across = place.top - top * cell, place.left - left * cell
+        fine = made[:, down : down + base.shape[1], across : across + base.shape[2]]
+        return self._locked(np.ascontiguousarray(fine), base)
+
+    def _imagined(self, pixels: Array, top: int, left: int) -> Array:
+        networks, wishes = self._networks, self._wishes
+        source = networks.encode(torch.from_numpy(pixels)[None])
+        _, channels, rows, columns = source.shape
+        fresh = noise.field(wishes.seed, top, left, rows, columns, channels)
+        steps_in_all = wishes.steps or networks.row.steps
+        path = schedule.sigmas(
+            schedule.SHIFTS[networks.row.shift],
+            rows * columns,
+            steps_in_all,
+            schedule.start_sigma(wishes.creativity),
+            least=max(FEWEST, ceil(steps_in_all * wishes.creativity)),
+        )
+        made = denoise(
+            self._velocity(),
+            source,
+            torch.from_numpy(fresh)[None].to(source.device),
+            path,
+            resemblance=wishes.resemblance,
+            stop=self._stop,
+        )
+        found: Array = networks.decode(made)[0].float().cpu().numpy()
+        return found
+
+    def _velocity(self) -> Callable[[Tensor, float], Tensor]:
+        networks, prompt = self._networks, self._prompt
+        guidance = self._wishes.guidance if self._wishes.guidance is not None else networks.row.guidance_scale
+        assert prompt is not None  # noqa: S101, there is one wherever anything is imagined
+
+        def velocity(latents: Tensor, sigma: float) -> Tensor:
+            return networks.velocity(latents, sigma, prompt, guidance)
+
+        return velocity
+
+    def _locked(self, fine: Array, base: Array) -> Array:
+        """Return the picture with the low wavelet band of the faithful one: no tile has a colour of its own."""
+        levels = steps.WAVELET_LEVELS
+        return fine - steps.low_band(fine, levels) + steps.low_band(base, levels)

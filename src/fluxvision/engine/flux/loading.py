@@ -1,0 +1,63 @@
+"""From a folder known to be whole to models on the CPU, and the device and number format that settings mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fluxvision.engine.flux.folder import PARTS
+from fluxvision.engine.flux.rows import FluxRow
+
+
+def pick_device(wish: str) -> torch.device:
+    """Return the device that is meant. Raises ValueError when there is no such kind."""
+    if wish == "auto":
+        wish = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        return torch.device(wish)
+    except RuntimeError as reason:
+        message = f"There is no device {wish}."
+        raise ValueError(message) from reason
+
+
+def pick_dtype(wish: str, device: torch.device) -> torch.dtype:
+    """Return the number format that is meant. Raises ValueError when there is no such format."""
+    if wish == "auto":
+        return torch.float32 if device.type == "cpu" else torch.bfloat16
+    found = getattr(torch, wish, None)
+    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+        message = f"There is no number format {wish}."
+        raise ValueError(message)
+    return found
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers from drawing bars on the terminal while it reads weights."""
+    logging: Any = import_module("transformers.utils.logging")
+    drawn = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if drawn:
+            logging.enable_progress_bar()
+
+
+def read_parts(row: FluxRow, folder: Path, dtype: torch.dtype) -> dict[str, Any]:
+    """Read every part from its sub-folder, onto the CPU: safetensors only, no code from the folder."""
+    parts: dict[str, Any] = {}
+    for name, (package, kind) in PARTS[row.architecture].items():
+        wanted: dict[str, Any] = {"local_files_only": True}
+        if package == "diffusers":
+            wanted |= {"torch_dtype": dtype, "use_safetensors": True}
+        elif not name.startswith("tokenizer"):
+            wanted |= {"dtype": dtype, "use_safetensors": True}
+        made = getattr(import_module(package), kind).from_pretrained(str(folder / name), **wanted)
+        parts[name] = made.eval().requires_grad_(False) if hasattr(made, "eval") else made
+    return parts

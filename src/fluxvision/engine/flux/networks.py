@@ -1,0 +1,111 @@
+"""Loaded FLUX networks: what they do, whatever their architecture, and how they come from a folder of weights.
+
+The folder has the layout of diffusers: model_index.json and one sub-folder per part. Only diffusers' and transformers'
+models are used, no pipeline. Importable without torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from fluxvision.engine.flux import folder
+from fluxvision.engine.flux.rows import FluxRow
+
+if TYPE_CHECKING:
+    from torch import Tensor, device
+    from torch import dtype as Dtype  # noqa: N812, a class, whatever its name
+
+    from fluxvision.engine.flux.prompts import Prompt
+
+FETCH = folder.FETCH
+
+ENTRIES = {
+    "flux1": "fluxvision.engine.flux.flux1:Flux1",
+    "flux2": "fluxvision.engine.flux.flux2:Flux2",
+}
+"""Architecture → "module:Class"."""
+
+
+class Networks(Protocol):
+    """An autoencoder, a text encoder and a transformer, on one device. One thread at a time.
+
+    Latents are float32 (B, C, rows, columns): C packed channels, one cell per 16 × 16 pixels, close to mean 0 and
+    deviation 1. Nothing keeps a gradient.
+    """
+
+    row: FluxRow
+
+    @property
+    def device(self) -> device:
+        """Where the transformer is, and where latents come back."""
+        ...
+
+    @property
+    def dtype(self) -> Dtype:
+        """The numbers that the transformer computes with."""
+        ...
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Return the latents of pixels (B, 3, H, W) in 0..1: the mean of what the encoder says, never a sample.
+
+        Raises ValueError when H or W is not a multiple of 16.
+        """
+        ...
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Return the pixels of latents: float32 (B, 3, 16 * rows, 16 * columns), clamped to 0..1."""
+        ...
+
+    def embed(self, prompt: str) -> Prompt:
+        """Return a prompt as the transformer takes it. The latest ones are kept."""
+        ...
+
+    def velocity(
+        self, latents: Tensor, sigma: float, prompt: Prompt, guidance: float, *, top: int = 0, left: int = 0
+    ) -> Tensor:
+        """Return where noise leads from noised latents: noise minus picture, float32, in the latents' shape.
+
+        `sigma` is the share of noise, 0..1: latents = (1 - sigma) * picture + sigma * noise. `guidance` means what the
+        row's kind of guidance makes of it. `top` and `left` are the cell at which the positions begin; networks are
+        trained with 0.
+        """
+        ...
+
+    def to(self, device: str, *, text: str | None = None) -> None:
+        """Move everything to a device, the text encoders to `text` where that is another. Forgets kept prompts."""
+        ...
+
+    def close(self) -> None:
+        """Give the memory back. Nothing can be asked afterwards."""
+        ...
+
+
+def load(
+    row: FluxRow,
+    source: str | Path,
+    *,
+    revision: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+) -> Networks:
+    """Load a row's networks from a folder or the hub's cache.
+
+    Args:
+        row: which network; its `repo` may be the source.
+        source: a folder in diffusers' layout, or a repository's name on the hub; nothing is downloaded.
+        revision: branch, tag or commit of the repository; None: the row's.
+        device: a torch device; "auto": the first GPU (CUDA, then Apple's), else the CPU.
+        dtype: a torch number format by name; "auto": bfloat16 on a GPU, float32 on the CPU.
+
+    Raises:
+        Unavailable: the extra is not installed, the weights are not there, not whole or another network's.
+        ValueError: there is no such device or number format.
+    """
+    folder.need_extra()
+    found = folder.find(row, source, revision)
+    folder.check(row, found)
+    module, _, attribute = ENTRIES[row.architecture].partition(":")
+    made: Any = getattr(import_module(module), attribute)
+    return cast("Networks", made(row, found, device, dtype))

@@ -1,0 +1,59 @@
+"""Prompts as the transformers take them, and the few that are kept."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+KEPT = 16
+"""Prompts that are kept: one of FLUX.2 is 8 MB at 16 bits per number."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prompt:
+    """One prompt, or as many as there are tiles in the batch.
+
+    `text` is (1 or B, tokens, features). `pooled` is (1 or B, features), the whole in one vector, for FLUX.1 only.
+    `without` is the empty prompt, where guidance compares with it.
+    """
+
+    text: Tensor
+    pooled: Tensor | None = None
+    without: Prompt | None = None
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> Prompt:
+        """Return the prompt on a device, itself where nothing changes."""
+        if self.text.device == device and self.text.dtype == dtype:
+            return self
+        return Prompt(
+            self.text.to(device, dtype),
+            None if self.pooled is None else self.pooled.to(device, dtype),
+            None if self.without is None else self.without.to(device, dtype),
+        )
+
+
+class Kept:
+    """The prompts last used, by their text."""
+
+    def __init__(self, make: Callable[[str], Prompt]) -> None:
+        """Keep what `make` returns."""
+        self._make = make
+        self._found: OrderedDict[str, Prompt] = OrderedDict()
+
+    def __call__(self, words: str) -> Prompt:
+        """Return the prompt of a text, made at most once while it is kept."""
+        found = self._found.get(words)
+        if found is None:
+            found = self._found[words] = self._make(words)
+            if len(self._found) > KEPT:
+                self._found.popitem(last=False)
+        self._found.move_to_end(words)
+        return found
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._found.clear()

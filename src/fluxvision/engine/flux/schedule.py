@@ -1,0 +1,135 @@
+"""From creativity to sigmas: how much noise a picture gets, and over which levels of noise it is taken away again.
+
+In a rectified flow a picture x has at level sigma the latent (1 - sigma) x + sigma noise. Networks were trained with
+more of the higher levels the larger the picture: a trajectory is evenly spaced in a time t from 1 to 0, and `Shift`
+bends time into sigma (Esser et al., "Scaling rectified flow transformers", 2024, section 5.3.2).
+
+People know "strength" from Stable Diffusion, where it counts steps. The same share of steps is quite another amount of
+noise on every other network, so creativity names the noise: as much, relative to the picture, as Stable Diffusion adds
+at that strength. All here is plain arithmetic of floats.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from math import exp, floor, sqrt
+
+TRAINED = 1000
+BETAS = (0.00085, 0.012)
+"""Stable Diffusion's 1000 variances of noise, evenly spaced between these in their square roots."""
+FEW, MANY = 10, 200
+"""The numbers of steps at which FLUX.2's two lines of mu hold."""
+NEARLY = 1e-9
+"""What floats may be short of a whole number of forwards."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A straight line over the number of tokens."""
+
+    slope: float
+    intercept: float
+
+    def at(self, tokens: int) -> float:
+        """Return its value."""
+        return self.slope * tokens + self.intercept
+
+
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """How a family of networks bends time into sigma: sigma = e t / (1 + (e - 1) t) with e = exp(mu).
+
+    `many` is mu at 200 steps or at any; `few` is mu at 10 steps where their number counts, which it does up to `limit`
+    tokens. Tokens are places of the picture that the transformer sees, without the text.
+    """
+
+    name: str
+    many: Line
+    few: Line | None = None
+    limit: int = 0
+
+    def mu(self, tokens: int, steps: int) -> float:
+        """Return the logarithm of the shift for a picture of `tokens` on a full trajectory of `steps` forwards."""
+        many = self.many.at(tokens)
+        if self.few is None or tokens > self.limit:
+            return many
+        return many + (self.few.at(tokens) - many) * (MANY - steps) / (MANY - FEW)
+
+
+_SLOPE = (1.15 - 0.5) / (4096 - 256)
+
+UNSHIFTED = Shift("none", many=Line(0.0, 0.0))
+"""FLUX.1 [schnell]: sigma is time."""
+FLUX1 = Shift("flux1", many=Line(_SLOPE, 0.5 - _SLOPE * 256))
+"""0.5 at 256 tokens, 1.15 at 4096, as FLUX.1 [dev] was published."""
+FLUX2 = Shift("flux2", many=Line(0.00016927, 0.45666666), few=Line(8.73809524e-05, 1.89833333), limit=4300)
+"""The fit published with FLUX.2. It jumps at 4300 tokens: a 1024² tile has 4096, and 1280² is sampled differently."""
+
+SHIFTS: dict[str, Shift] = {row.name: row for row in (UNSHIFTED, FLUX1, FLUX2)}
+"""By the names that the networks' rows use."""
+
+
+def start_sigma(creativity: float) -> float:
+    """Return the level of noise at which a picture enters, 0.0 for creativity 0 to 0.936 for 1; it rises strictly.
+
+    Stable Diffusion keeps sqrt(a) of the picture and adds sqrt(1 - a) of noise, a = Π (1 - beta) over 1000 creativity
+    steps; s / (1 + s) is the sigma with the same ratio s of noise to picture. Between whole steps it is a straight
+    line. 0.3 gives 0.454 and 0.5 gives 0.617.
+
+    Raises:
+        ValueError: when creativity is not within 0 to 1.
+    """
+    if not 0 <= creativity <= 1:
+        message = f"creativity is 0 to 1, not {creativity}"
+        raise ValueError(message)
+    levels = _levels()
+    step = creativity * TRAINED
+    low = min(floor(step), TRAINED - 1)
+    return levels[low] + (step - low) * (levels[low + 1] - levels[low])
+
+
+@cache
+def _levels() -> tuple[float, ...]:
+    """Return sigma after 0 to 1000 of Stable Diffusion's steps."""
+    low, high = (sqrt(beta) for beta in BETAS)
+    kept, levels = 1.0, [0.0]
+    for step in range(TRAINED):
+        kept *= 1 - (low + (high - low) * step / (TRAINED - 1)) ** 2
+        ratio = sqrt((1 - kept) / kept)
+        levels.append(ratio / (1 + ratio))
+    return tuple(levels)
+
+
+def bend(time: float, mu: float) -> float:
+    """Return sigma (0 to 1) at a time (0 to 1). `bend(sigma, -mu)` is the way back."""
+    shift = exp(mu)
+    return shift * time / (1 + (shift - 1) * time)
+
+
+def sigmas(shift: Shift, tokens: int, steps: int, start: float, *, least: int = 1) -> tuple[float, ...]:
+    """Return the levels of noise of a trajectory: falling from `start` to 0.0, one more than there are forwards.
+
+    There are as many forwards as the full trajectory has from the time of `start` on, evenly spaced in time. Without
+    any noise there is nothing to do: (0.0,).
+
+    Args:
+        shift: the network's.
+        tokens: places of the tile that the transformer sees, text not counted; at least 1.
+        steps: forwards of a full trajectory, from pure noise; at least 1.
+        start: the first level, 0.0 to 1.0.
+        least: forwards that there are in any case, at least 1. High shifts leave few: FLUX.2 passes below sigma 0.5 in
+            the last tenth of its time.
+
+    Raises:
+        ValueError: when a number is out of its range.
+    """
+    if tokens < 1 or steps < 1 or least < 1 or not 0 <= start <= 1:
+        message = f"no trajectory for {tokens} tokens, {steps} steps, at least {least}, from {start}"
+        raise ValueError(message)
+    if start == 0:
+        return (0.0,)
+    mu = shift.mu(tokens, steps)
+    first = bend(start, -mu)
+    forwards = max(least, floor(steps * first + NEARLY))
+    return (start, *(bend(first * (forwards - done) / forwards, mu) for done in range(1, forwards)), 0.0)
