@@ -5,16 +5,18 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from fluxvision.cli import Gateway, Tools, run
 from fluxvision.config import Settings
+from fluxvision.errors import InvalidRequest
 
 
 def main() -> None:
     """Run the command line and end the process with its exit code."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that lacks a character gets another one
         sys.stdout.reconfigure(errors="replace")
-    sys.exit(run(sys.argv[1:], Tools(create_gateway=_create_gateway, check=_check, serve=_serve)))
+    sys.exit(run(sys.argv[1:], Tools(create_gateway=_create_gateway, check=_check, serve=_serve, fetch=_fetch)))
 
 
 # Each part is imported when it is used: help and the configuration commands do not wait for the engine or the server.
@@ -36,6 +38,18 @@ def _serve(settings: Settings, announce: Callable[[int], None]) -> None:
     from fluxvision import server  # noqa: PLC0415, see above
 
     server.serve(settings, announce=announce)
+
+
+def _fetch(name: str) -> Path:
+    from fluxvision.engine.flux import folder, rows  # noqa: PLC0415, see above
+
+    every: tuple[rows.FluxRow | rows.CaptionerRow, ...] = (*rows.FLUX, *rows.CAPTIONERS)
+    known = {row.name: row for row in every if row.repo is not None}
+    row = known.get(name)
+    if row is None:
+        message = f"There is no network {name[:40]!r} whose weights could be fetched; there are {', '.join(known)}."
+        raise InvalidRequest(message, param="name")
+    return folder.fetch(row)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ GATEWAYS_OWN = {"strict", "max_cost"}
 """What is emulated by the routing or by the receipt itself and needs no field of the plan."""
 ON_PICTURES = {"masked"}
 """What is planned for a picture, of which there is no example in a table of values."""
-FAL = CATALOG[0].offers[0]
+FAL = next(offer for offer in CATALOG[0].offers if offer.provider == "fal")
 
 
 @pytest.mark.parametrize(("model", "offer"), OFFERS)

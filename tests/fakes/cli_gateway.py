@@ -129,6 +129,7 @@ def tools(gateway: Gateway, *, served: list[Settings] | None = None) -> cli.Tool
         create_gateway=lambda _settings: gateway,
         check=lambda _settings: None,
         serve=serve,
+        fetch=lambda name: Path("/weights") / name,
     )
 
 

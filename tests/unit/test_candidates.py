@@ -18,6 +18,11 @@ ROWS = catalog.rows(MODEL)
 LARGEST = 400_000_000
 
 
+def fal(model):
+    """Return a model's offer at fal."""
+    return next(offer for offer in model.offers if offer.provider == "fal")
+
+
 def at(name: str, micros: int | None = 0, **facts) -> Offer:
     """Return an offer of exact sizes, priced per picture; without a price by the second."""
     price = Price("second", 800) if micros is None else Price("image", micros)
@@ -135,11 +140,11 @@ def test_a_limit_of_pixels_counts_what_is_made(model, asked, most, param):
     found = catalog.find(model)[0]
     wanted = job(model=model, **asked)
     if param is None:
-        [one] = translated(wanted, found.offers[0], most=most, model=found)
+        [one] = translated(wanted, fal(found), most=most, model=found)
         assert one.geometry.made_width * one.geometry.made_height == most
         return
     with pytest.raises(InvalidRequest, match="this server makes at most") as caught:
-        translated(wanted, found.offers[0], most=most, model=found)
+        translated(wanted, fal(found), most=most, model=found)
     assert caught.value.param == param
 
 
@@ -180,5 +185,5 @@ def test_a_quote_carries_the_others():
 def test_what_a_provider_is_asked_to_make(model, made):
     """Its own factor's pixels, or nothing known where it decides by itself."""
     found = catalog.find(model)[0]
-    [one] = translated(job(model=model), found.offers[0], model=found)
+    [one] = translated(job(model=model), fal(found), model=found)
     assert one.made == made

@@ -23,7 +23,7 @@ def test_every_configured_server_has_its_own_offer():
     """Name, upstream's model, price and title are those of the configuration; each can be pinned."""
     models = catalogue(NODE, {**NODE, "name": "other", "per": "output_megapixel", "title": "The other one"})
     offers = {offer.provider: offer for offer in models[0].offers}
-    assert list(offers) == ["fal", "node", "other", "embedded"]
+    assert list(offers) == ["flux", "fal", "node", "other", "embedded"]
     assert (offers["node"].upstream, offers["node"].price) == ("theirs", Price("image", 40_000))
     assert (offers["other"].price, offers["other"].note) == (Price("output_megapixel", 40_000), "The other one")
     assert find(f"NODE/{MODEL}", models)[1] == "node"
@@ -31,7 +31,7 @@ def test_every_configured_server_has_its_own_offer():
 
 def test_without_a_server_the_offer_stands_for_all():
     """The catalogue shows that other servers can be used, and how."""
-    assert [offer.provider for offer in catalogue()[0].offers] == ["fal", "openai", "embedded"]
+    assert [offer.provider for offer in catalogue()[0].offers] == ["flux", "fal", "openai", "embedded"]
 
 
 @pytest.mark.parametrize("models", [{"nonsense": "x"}, {}, {MODEL: "x", "aura-sr": "y"}])

@@ -128,6 +128,6 @@ MODEL = Model(
         "dall-e-3",
     ),
     tags=("upscale", "image-to-image"),
-    offers=(FAL, OPENAI, EMBEDDED),
+    offers=(FLUX, FAL, OPENAI, EMBEDDED),
     narrows={"engine": {"kind": "choice", "choices": ("span", "quality", "restore"), "pattern": None}},
 )

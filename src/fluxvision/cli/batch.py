@@ -162,8 +162,14 @@ class _Run:
 def _settings(order: Order) -> config.Settings:
     """Return the settings without those limits that protect a server from its callers."""
     pixels = config.load().max_input_pixels * LARGEST_FACTOR
-    unlimited = {"workers": order.jobs, "queue": order.jobs, "deadline": WEEK, "max_output_pixels": pixels}
-    return config.load(flags=unlimited)
+    limits: dict[str, object] = {
+        "workers": order.jobs,
+        "queue": order.jobs,
+        "deadline": WEEK,
+        "max_output_pixels": pixels,
+    }
+    flux = {} if order.model_path is None else {"flux_model": order.model_path}
+    return config.load(flags={**limits, **flux})
 
 
 def _mask(order: Order, limits: Limits) -> Source | None:

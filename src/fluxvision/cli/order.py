@@ -25,6 +25,7 @@ class Order:
     out: str | None = None
     model: str = "flux-vision-upscaler"
     provider: str | None = None
+    model_path: str | None = None
     overwrite: bool = False
     resume: bool = False
     compare: bool = False

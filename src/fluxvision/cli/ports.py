@@ -45,9 +45,11 @@ class Tools:
     """The parts that only the composition root can build; each is loaded when it is first called.
 
     `create_gateway` is called where an event loop runs. `check` raises `ConfigError` for settings that must not be
-    served; `serve` does the same, tells its listener the port, and then blocks until the server has ended.
+    served; `serve` does the same, tells its listener the port, and then blocks until the server has ended. `fetch`
+    downloads a network's weights and returns their folder.
     """
 
     create_gateway: Callable[[Settings], Gateway]
     check: Callable[[Settings], None]
     serve: Callable[[Settings, Callable[[int], None]], None]
+    fetch: Callable[[str], Path]

@@ -34,6 +34,8 @@ OWN = (
          help="The model; `fluxvision models` lists them. [default flux-vision-upscaler]"),
     Flag("--provider", section="Running", metavar="NAME",
          help="The provider that must do it. [default the best that costs nothing, or at most --max-cost]"),
+    Flag("--model-path", section="Running", metavar="PATH",
+         help="Folder or hub id of FLUX's weights, for --provider flux. [default FLUXVISION_FLUX_MODEL]"),
     Flag("--jobs", "-j", section="Running", type=int, default=1, metavar="NUMBER",
          help="Pictures at once; one already uses every core. [default 1]"),
     Flag("--dry-run", section="Running", is_flag=True, help="Show what would be made and what it costs; do nothing."),

@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # PyTorch is an extra, and takes seconds to import
 REST = 60.0
 """Seconds after which it is tried again to load what could not be loaded."""
 MOST = 4
+NOT_LOADED = "FLUX could not be loaded: flux_device does not exist here, or it has no room for the weights."
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,8 @@ class Provider:
         """Free the models and end the thread."""
         self._pool.shutdown(wait=True, cancel_futures=True)
         if self._loaded is not None:
-            self._loaded[0].close()
+            for model in self._loaded:
+                model.close()
             self._loaded = None
 
     def _run(self, call: Call, watch: Watch, folder: Path) -> Outcome:
@@ -130,6 +132,7 @@ class Provider:
             "engine": self._row.name,
             "model": self._source.model,
             "revision": self._source.revision,
+            "licence": self._row.licence,
             "creativity": creativity,
             "tiles": len(result.rows.spans) * len(result.columns.spans),
         }
@@ -145,9 +148,10 @@ class Provider:
                 try:
                     self._loaded = self._load()
                     self._failed = None
-                except Unavailable as missing:
-                    self._failed = time.monotonic() + REST, missing.message
-                    raise UpstreamRefused(missing.message, retry_after=REST) from None
+                except (Unavailable, ValueError, RuntimeError) as reason:
+                    message = reason.message if isinstance(reason, Unavailable) else NOT_LOADED
+                    self._failed = time.monotonic() + REST, message
+                    raise UpstreamRefused(message, retry_after=REST) from reason
             return self._loaded
 
     def _load(self) -> tuple[Networks, Captioner]:

@@ -29,7 +29,9 @@ def here(capsys):
     """Run a command in this process; return its exit code and what it said."""
 
     def run_here(*arguments):
-        tools = cli.Tools(create_gateway=app.create_gateway, check=server.check_exposure, serve=server.serve)
+        tools = cli.Tools(
+            create_gateway=app.create_gateway, check=server.check_exposure, serve=server.serve, fetch=Path
+        )
         return cli.run(arguments, tools), *capsys.readouterr()
 
     return run_here

@@ -27,7 +27,8 @@ from fluxvision.engine.resample import Array, band
 
 HALO, OVERLAP = 64, 32
 """Enlarged pixels on each side that a tile sees, and over which it is cross-faded."""
-ITERATIONS = 2
+ITERATIONS = 4
+"""Back-projections: what a network imagines is further from the source than what one reconstructs."""
 FEWEST = 2
 """Forward passes, however little is imagined: a single one is a blurred guess."""
 BASE = "span"
