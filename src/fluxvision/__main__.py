@@ -29,9 +29,11 @@ def _create_gateway(settings: Settings) -> Gateway:
 
 
 def _check(settings: Settings) -> None:
-    from fluxvision import server  # noqa: PLC0415, see above
+    from fluxvision import offers, server  # noqa: PLC0415, see above
+    from fluxvision.catalog import CATALOG  # noqa: PLC0415, see above
 
     server.check_exposure(settings)
+    offers.configured(CATALOG, settings)
 
 
 def _serve(settings: Settings, announce: Callable[[int], None]) -> None:

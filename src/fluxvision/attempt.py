@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fluxvision.candidates import Candidate
-from fluxvision.errors import Error, UpstreamError
+from fluxvision.errors import Cancelled, Error, UpstreamError
 from fluxvision.health import Health
 from fluxvision.imaging import decode_mask
 from fluxvision.normalize import normalize
@@ -26,6 +26,9 @@ from fluxvision.workers import in_thread
 
 SMALL = 1_000_000
 """Bytes of a picture that is looked through in less time than the way to a thread and back takes."""
+
+MARGIN, MARGIN_SHARE = 1.0, 0.05
+"""Seconds, and at most the share of the time that is left, for finishing what was made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +56,31 @@ class Try:
     error: Error | None = None
 
 
+def worst(tries: Sequence[Try]) -> Error:
+    """Return the error that decides what happens next: one that ends the job goes before one that goes on."""
+    errors = [each.error for each in tries if each.error is not None]
+    return next((error for error in errors if not error.goes_on), errors[0])
+
+
+@dataclass(slots=True)
+class _Known:
+    """What is known of work that a remote provider has taken."""
+
+    name: str | None = None
+    paid: bool = False
+
+    def take(self, name: str | None, paid: bool) -> None:
+        """Note the provider's name for it, and whether it is to be paid."""
+        self.name, self.paid = name, paid
+
+
 @dataclass(frozen=True, slots=True)
 class Errand:
-    """A job at one provider. `folder` takes all files, and belongs to the job."""
+    """A job at one provider. `folder` takes all files, and belongs to the job.
+
+    Each try is added to `attempts` as it ends, one that is cancelled too: it may have cost money. `ends` is when the
+    whole job has to be done, on the clock of `time.monotonic`.
+    """
 
     desk: Desk
     provider: Provider
@@ -63,17 +88,35 @@ class Errand:
     job: Job
     watch: Watch
     folder: Path
+    attempts: list[Attempt]
+    ends: float
 
     async def run(self) -> Sequence[Try]:
         """Make all pictures of the job and return what became of each; only a cancelled task raises.
 
-        A remote provider has the desk's time for each of them.
+        A remote provider has the desk's time for each of them. For its health all of them are one call.
         """
+        name, health = self.candidate.offer.provider, self.desk.health
+        health.begin(name)
+        try:
+            tries = await self._tries()
+        except BaseException:
+            health.released(name)
+            raise
+        made = [each.attempt.duration for each in tries if each.picture is not None]
+        if made:
+            health.succeeded(name, sum(made) / len(made))
+        else:
+            health.failed(name, worst(tries))
+        return tries
+
+    async def _tries(self) -> Sequence[Try]:
         offer, n = self.candidate.offer, self.candidate.plan.n
         try:
             image = await self._image(offer.accepts)
         except Error as error:
-            return [Try(Attempt(offer.provider, error.code, 0.0), error=error)]
+            self.attempts.append(Attempt(offer.provider, error.code, 0.0))
+            return [Try(self.attempts[-1], error=error)]
         turn = asyncio.Semaphore(self.provider.parallel)
 
         async def make(number: int, version: Job, share: Watch) -> Try:
@@ -108,44 +151,44 @@ class Errand:
         return picture
 
     async def _try(self, call: Call, watch: Watch) -> Try:
-        name, health, started = self.candidate.offer.provider, self.desk.health, time.monotonic()
-        health.begin(name)
-        outcome = None
+        started = time.monotonic()
+        outcome, known = None, _Known()
         try:
-            outcome = await self._ask(call, watch)
+            outcome = await self._ask(call, watch, known)
             made = time.monotonic()
             picture = await self._finish(self._work(outcome, call, watch), watch)
         except Error as error:
-            health.failed(name, error)
-            return self._failed(error, outcome, time.monotonic() - started)
+            found = self._failed(error, outcome, time.monotonic() - started)
+            self.attempts.append(found.attempt)
+            return found
         except BaseException:
-            health.released(name)
+            given_up = Cancelled("Given up.", billed=known.paid, upstream_id=known.name)
+            self.attempts.append(self._failed(given_up, outcome, time.monotonic() - started).attempt)
             raise
         ended = time.monotonic()
-        health.succeeded(name, made - started)
         words = outcome.caption if outcome.caption is not None else str(self.job.values.get("prompt", "")) or None
         cost = self.candidate.bill(self.job, outcome.seconds)
+        self.attempts.append(Attempt(self.candidate.offer.provider, "ok", ended - started, cost, outcome.upstream_id))
         return Try(
-            Attempt(name, "ok", ended - started, cost, outcome.upstream_id),
+            self.attempts[-1],
             replace(outcome, timings={**outcome.timings, "finish": ended - made}),
             replace(picture, revised_prompt=words, seed=outcome.seed),
         )
 
-    async def _ask(self, call: Call, watch: Watch) -> Outcome:
-        """Ask the provider; too long a wait for a remote one is its failure, with what is known of the work."""
-        known: tuple[str | None, bool] = (None, False)
+    async def _ask(self, call: Call, watch: Watch, known: _Known) -> Outcome:
+        """Ask the provider; too long a wait for a remote one is its failure, with what is known of the work.
 
-        def taken(name: str | None, paid: bool) -> None:
-            nonlocal known
-            known = name, paid
-
-        watch = replace(watch, taken=taken)
+        It ends a little before the job has to, so that pictures made meanwhile are delivered.
+        """
+        left = self.ends - time.monotonic()
+        patience = min(self.desk.timeout, left - min(MARGIN, left * MARGIN_SHARE))
+        watch = replace(watch, taken=known.take)
         try:
-            async with asyncio.timeout(self.desk.timeout) if self.provider.remote else nullcontext():
+            async with asyncio.timeout(patience) if self.provider.remote else nullcontext():
                 return await self.provider.run(call, watch, self.folder)
         except TimeoutError:
-            message = f"{self.provider.title} did not deliver within {self.desk.timeout:g} seconds."
-            raise UpstreamError(message, upstream_id=known[0], billed=known[1]) from None
+            message = f"{self.provider.title} did not deliver within {patience:.3g} seconds."
+            raise UpstreamError(message, upstream_id=known.name, billed=known.paid) from None
 
     def _failed(self, error: Error, outcome: Outcome | None, seconds: float) -> Try:
         """Return what became of a picture that is not there; one that was delivered is paid, whatever was wrong."""

@@ -280,6 +280,12 @@ def _convert(row: Setting, raw: Any) -> Any:
     if row.kind == "secrets" and any(text.startswith(HASHED) and not DIGEST.fullmatch(text) for text in value):
         message = f"{row.name}: {HASHED} must be followed by 64 hexadecimal digits, see `fluxvision config hash`"
         raise ConfigError(message, param=row.name)
+    if row.kind == "secret" and not HEADER.fullmatch(value):
+        message = f"{row.name}: the key holds a character that no HTTP header can carry"
+        raise ConfigError(message, param=row.name)
+    if row.name.endswith("_url") and value and not _is_address(value):
+        message = f"{row.name} must be an address such as https://host, without user name, query or fragment"
+        raise ConfigError(message, param=row.name)
     if row.low is not None and value < row.low:
         message = f"{row.name} must be at least {row.low:g}"
         raise ConfigError(message, param=row.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from fluxvision import catalog, imaging
-from fluxvision.attempt import Desk, Errand, Try
+from fluxvision.attempt import Desk, Errand, Try, worst
 from fluxvision.candidates import Candidate, translate
 from fluxvision.errors import Busy, DeadlineExceeded, Error, Exhausted, InvalidRequest, UpstreamBusy
 from fluxvision.health import Health, Standing
-from fluxvision.money import summed
-from fluxvision.params import Param, coerce
+from fluxvision.money import MICROS_PER_DOLLAR, summed
+from fluxvision.params import ALIASES, Param, coerce
 from fluxvision.preview import preview
 from fluxvision.providers import Provider
 from fluxvision.routing import ordered, route, undegraded
@@ -91,13 +92,14 @@ class Gateway:
         values: dict[str, Scalar] = {}
         extras: dict[str, Any] = {}
         for name, raw in fields.items():
-            param = rows.get(name)
+            param = rows.get(ALIASES.get(name, name))
             if param is None:
                 extras[name] = raw
                 continue
             value = coerce(param, raw)
-            if value is not None:
-                values[name] = value
+            if value is not None and values.setdefault(param.name, value) != value:
+                message = f"{param.name} and {name} mean the same and have different values; send one of them."
+                raise InvalidRequest(message, param=param.name)
         if mask is not None:
             imaging.check_mask(mask, image.width, image.height)
         seed, n = values.get("seed"), values.get("n")
@@ -113,14 +115,15 @@ class Gateway:
         first, *others = self._candidates(job)
         return first.quote(job, [other.quote(job) for other in others])
 
-    async def run(self, job: Job, watch: Watch, folder: Path) -> Delivery:
+    async def run(self, job: Job, watch: Watch, folder: Path, attempts: list[Attempt] | None = None) -> Delivery:
         """Do a job; the finished files lie in `folder`, which the caller owns.
 
         The first provider that works wins; only what is a provider's or the network's doing goes on to the next. Raises
         `Busy` at once when all queues are full, `Exhausted` when every provider failed, and whatever refuses or breaks
-        the job, with the attempts made so far. Cancelling the task stops the work.
+        the job, with the attempts made so far. Cancelling the task stops the work; `attempts` is filled meanwhile and
+        tells even then what was spent.
         """
-        attempts: list[Attempt] = []
+        attempts = [] if attempts is None else attempts
         try:
             async with asyncio.timeout(self._deadline):
                 return await self._first_that_works(job, watch, folder, attempts)
@@ -175,6 +178,7 @@ class Gateway:
         return ordered(able, self._policy, costs, speeds)
 
     async def _first_that_works(self, job: Job, watch: Watch, folder: Path, attempts: list[Attempt]) -> Delivery:
+        ends = time.monotonic() + self._deadline
         pending = deque(self._candidates(job))
         best = self._best(job, pending)
         if job.values.get("n", 1) != 1 and "seed" not in job.values and best.generative:
@@ -185,6 +189,8 @@ class Gateway:
         while pending:
             one = pending.popleft()
             name = one.offer.provider
+            if failures and not _affordable(job, one, attempts):
+                continue  # what failed has cost something
             if pending and name not in postponed and self.health.standings()[name].out:
                 postponed.add(name)  # it went out while this job waited: the others go first
                 pending.append(one)
@@ -195,18 +201,19 @@ class Gateway:
                         shown = True
                         plan = one.plan
                         watch.preview(await in_thread(self._pool, watch, lambda: preview(job, plan, folder)))  # noqa: B023
-                    tries = await Errand(self._desk, self._providers[name], one, job, watch, folder).run()
+                    tries = await Errand(
+                        self._desk, self._providers[name], one, job, watch, folder, attempts, ends
+                    ).run()
             except Busy as error:
                 attempts.append(Attempt(name, error.code, 0.0))
                 failures.append((self._providers[name].title, error))
                 continue
-            attempts.extend(each.attempt for each in tries)
             if any(each.picture is not None for each in tries):
                 return self._delivery(job, one, tries, attempts, degraded=best.generative and not one.offer.generative)
-            worst = _worst([each.error for each in tries if each.error is not None])
-            failures.append((self._providers[name].title, worst))
-            if not worst.goes_on:
-                raise worst
+            failure = worst(tries)
+            failures.append((self._providers[name].title, failure))
+            if not failure.goes_on:
+                raise failure
         raise _exhausted(failures, pinned=job.pin is not None)
 
     def _delivery(
@@ -231,9 +238,12 @@ class Gateway:
         )
 
 
-def _worst(errors: Sequence[Error]) -> Error:
-    """Return the error that decides what happens next: one that ends the job goes before one that goes on."""
-    return next((error for error in errors if not error.goes_on), errors[0])
+def _affordable(job: Job, one: Candidate, attempts: Sequence[Attempt]) -> bool:
+    """Whether what was spent and what this would cost are within what the caller wants to spend, and known."""
+    if "max_cost" not in job.values:
+        return True
+    total = summed([one.cost, *(attempt.cost for attempt in attempts)])
+    return one.cost == 0 or (total is not None and total <= float(job.values["max_cost"]) * MICROS_PER_DOLLAR)
 
 
 def _exhausted(failures: Sequence[tuple[str, Error]], *, pinned: bool) -> Error:

@@ -22,7 +22,8 @@ def configured(models: Sequence[Model], settings: Settings) -> tuple[Model, ...]
     for upstream in settings.openai:
         unknown = sorted(set(upstream.models) - takes)
         if unknown or not upstream.models:
-            message = f"openai: models of {upstream.name} must be among {', '.join(sorted(takes))}, not {unknown}"
+            given = ", ".join(unknown) or "none"
+            message = f"openai: only {', '.join(sorted(takes))} can be had from {upstream.name}; its models has {given}"
             raise ConfigError(message, param="openai")
     return tuple(replace(model, offers=_offers(model, settings)) for model in models)
 

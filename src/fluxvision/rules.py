@@ -117,7 +117,8 @@ class Offer:
 
     `factors` is how far it enlarges, None where that is its own decision. `takes_extras` tells whether unknown names
     mean anything to it, `generative` whether it invents detail by a large model. `accepts` is None for a provider that
-    reads every picture as it is. `measured` tells whether its pictures are compared with the source here.
+    reads every picture as it is. `measured` tells whether its pictures are compared with the source here. `reserved`
+    are names of its own that only this server writes.
     """
 
     provider: str
@@ -129,6 +130,7 @@ class Offer:
     generative: bool = True
     accepts: Accepts | None = None
     measured: bool = True
+    reserved: tuple[str, ...] = ()
     note: str = ""
 
 

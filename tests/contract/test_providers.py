@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import gc
 import json
 import math
+import shutil
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -124,8 +127,81 @@ async def embedded_house() -> AsyncIterator[House]:
         )
 
 
-HOUSES = {"fal": fal_house, "openai": openai_house, "embedded": embedded_house}
+@cache
+def flux_weights() -> Path:
+    """Make the tiny FLUX of all these tests, with the captioner beside it."""
+    pytest.importorskip("torch", reason="needs the extra flux")
+    from fakes.flux_models import make_captioner, make_flux2  # noqa: PLC0415, takes seconds
+
+    root = Path(tempfile.mkdtemp(prefix="flux-contract-"))
+    atexit.register(shutil.rmtree, root, ignore_errors=True)
+    make_flux2(root / "flux")
+    make_captioner(root / "captioner")
+    return root
+
+
+@asynccontextmanager
+async def flux_house() -> AsyncIterator[House]:
+    """Have weights of FLUX on this machine, which each test may break."""
+    made = flux_weights()
+    detailer = import_module("fluxvision.engine.flux.detailer")
+    plain = detailer.backend_row
+    with tempfile.TemporaryDirectory() as own, pytest.MonkeyPatch.context() as patch:
+        root = Path(own, "weights")
+        shutil.copytree(made, root)
+
+        def fail(fault: str, call: Call) -> None:
+            if fault in {"cut off", "no picture"}:
+                content = call.image.path.read_bytes()
+                call.image.path.write_bytes(
+                    {"cut off": content[: len(content) // 2], "no picture": b"text" * 99}[fault]
+                )
+                return
+            break_weights(root, fault)
+
+        def slow() -> None:
+            """Have small tiles, and so many of them."""
+            patch.setattr(detailer, "backend_row", lambda row, factor: plain(replace(row, tile=128), factor))
+
+        yield House(
+            "flux",
+            {
+                "FLUXVISION_FLUX_MODEL": str(root / "flux"),
+                "FLUXVISION_FLUX_DEVICE": "cpu",
+                "FLUXVISION_CAPTION_MODEL": str(root / "captioner"),
+                "FLUXVISION_THREADS": "2",
+            },
+            spoil=lambda call: replace(call, body={**call.body, "creativity": math.nan}),
+            fail=fail,
+            secrets=(str(root), own),
+            slow=slow,
+            remote=False,
+        )
+
+
+def break_weights(root: Path, fault: str) -> None:
+    """Take a file away, cut one short, or have another network's."""
+    if fault == "no index":
+        (root / "flux" / "model_index.json").unlink()
+    elif fault == "no captioner":
+        shutil.rmtree(root / "captioner")
+    elif fault == "other weights":
+        config = root / "flux" / "transformer" / "config.json"
+        config.write_text(json.dumps({**json.loads(config.read_text()), "in_channels": 64}), encoding="utf-8")
+    else:
+        [file] = (root / "flux" / "vae").glob("*.safetensors")
+        if fault == "half the weights":
+            file.unlink()
+        else:
+            file.write_bytes({"short weights": file.read_bytes()[:9999], "empty weights": b""}[fault])
+
+
+HOUSES = {"flux": flux_house, "fal": fal_house, "openai": openai_house, "embedded": embedded_house}
 FAILURES = {
+    "flux": (
+        *("cut off", "no picture", "no index", "half the weights", "short weights", "empty weights", "other weights"),
+        "no captioner",
+    ),
     "fal": (
         *("submit 400", "submit 401", "submit 422", "submit 429", "submit 500", "submit html", "submit lost"),
         *("submit policy", "submit balance", "submit elsewhere", "status failed", "status policy", "result 499"),

@@ -124,8 +124,9 @@ class Gateway:
         part = Component("output", "output_megapixel", width * height / 1e6, 1.0, PRICE, PRICE)
         return Quote(job.model, job.pin or "embedded", PRICE, (part,), self._receipt(job), width, height)
 
-    async def run(self, job: Job, watch: Watch, folder: Path) -> Delivery:
+    async def run(self, job: Job, watch: Watch, folder: Path, attempts: list[Attempt]) -> Delivery:
         """Wait for a place, count through the tiles, write the pictures."""
+        assert attempts == []
         if self.full() is not None or job.extras.get("fail") == "busy":
             raise errors.Busy("The queue is full.", retry_after=2.0)
         self.inside += 1

@@ -160,7 +160,7 @@ async def test_one_deadline_for_all_attempts(house, source, tmp_path):
     house["second"].seconds = 30.0
     with pytest.raises(DeadlineExceeded) as caught:
         await run(opened(house, deadline=0.2), source, tmp_path)
-    assert told(caught.value) == [("first", "UPSTREAM_ERROR", 100)]
+    assert told(caught.value) == [("first", "UPSTREAM_ERROR", 100), ("second", "CANCELLED", 0)]
     assert house["second"].cancelled == 1
 
 
@@ -255,3 +255,36 @@ def _folder(tmp_path, number):
     path = tmp_path / str(number)
     path.mkdir()
     return path
+
+
+async def test_what_a_failed_try_cost_counts_against_the_limit(house, source, tmp_path):
+    """A paid failure leaves less to spend: a dearer substitute is passed over, a free one is not."""
+    house["first"].fault = UpstreamError("Broken.", billed=True)
+    delivery = await run(opened(house), source, tmp_path, max_cost=0.00012)
+    assert told(delivery) == [("first", "UPSTREAM_ERROR", 100), ("own", "ok", 0)]
+
+
+async def test_a_cancelled_request_tells_what_it_cost(house, source, tmp_path):
+    """Whoever goes away while work is paid leaves that in the attempts."""
+    house["second"].hold = asyncio.Event()
+    house["first"].fault = UpstreamError("Broken.", billed=True)
+    gateway, attempts = opened(house), []
+    job = gateway.admit(MODEL, {}, source, None, "req_1")
+    task = asyncio.ensure_future(gateway.run(job, Watch(), tmp_path, attempts))
+    await asyncio.sleep(0.05)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert [(one.provider, one.outcome, one.cost) for one in attempts] == [
+        ("first", "UPSTREAM_ERROR", 100),
+        ("second", "CANCELLED", 0),
+    ]
+
+
+async def test_all_pictures_of_a_job_are_one_call_for_health(house, source, tmp_path):
+    """A burst of failures in one request is one failure."""
+    house["first"].fault = UpstreamError("Broken.")
+    gateway = opened(house)
+    await run(gateway, source, tmp_path, n=10)
+    assert not gateway.health.standings()["first"].out
+    assert len(house["first"].calls) == 10

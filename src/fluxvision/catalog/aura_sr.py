@@ -13,6 +13,7 @@ FOUR = Factors(only=(4.0,))
 
 FAL = Offer(
     provider="fal",
+    reserved=("image_url", "sync_mode"),
     upstream="fal-ai/aura-sr",
     price=Price("second", 800),
     factors=FOUR,

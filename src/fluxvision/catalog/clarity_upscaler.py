@@ -11,6 +11,7 @@ ONE_TO_FOUR = Factors(1, 4, uniform=True)
 
 FAL = Offer(
     provider="fal",
+    reserved=("image_url", "sync_mode"),
     upstream="fal-ai/clarity-upscaler",
     price=Price("output_megapixel", 30_000),
     factors=ONE_TO_FOUR,

@@ -22,6 +22,7 @@ EIGHT = Factors(1, 8, uniform=True)
 
 FAL = Offer(
     provider="fal",
+    reserved=("image_url", "sync_mode"),
     upstream="fal-ai/esrgan",
     price=Price("second", 1_110),
     factors=EIGHT,

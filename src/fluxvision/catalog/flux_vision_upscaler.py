@@ -13,6 +13,7 @@ ONE_TO_FOUR = Factors(1, 4, uniform=True)
 
 FAL = Offer(
     provider="fal",
+    reserved=("image_url", "sync_mode"),
     upstream="fal-ai/flux-vision-upscaler",
     price=Price("output_megapixel", 100_000),
     factors=ONE_TO_FOUR,

@@ -10,6 +10,7 @@ from fluxvision.rules import Accepts, Model, Offer, Price
 
 FAL = Offer(
     provider="fal",
+    reserved=("image_url", "sync_mode"),
     upstream="fal-ai/recraft/upscale/crisp",
     price=Price("image", 4_000),
     factors=None,

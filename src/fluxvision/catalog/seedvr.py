@@ -11,6 +11,7 @@ TEN = Factors(1, 10, uniform=True)
 
 FAL = Offer(
     provider="fal",
+    reserved=("image_url", "sync_mode"),
     upstream="fal-ai/seedvr/upscale/image",
     price=Price("output_megapixel", 1_000),
     factors=TEN,

@@ -16,6 +16,7 @@ ONE_TO_FOUR = Factors(1, 4, uniform=True)
 
 FAL = Offer(
     provider="fal",
+    reserved=("image_url", "sync_mode"),
     upstream="fal-ai/topaz/upscale/image",
     price=Price("output_megapixel", 80_000, rounding="up", block=24),
     factors=ONE_TO_FOUR,

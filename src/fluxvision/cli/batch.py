@@ -186,8 +186,10 @@ def _check_name(order: Order, gateway: Gateway) -> None:
     """Refuse a model or a provider that does not exist before any picture is read."""
     model, _ = catalog.find(order.model, gateway.models)
     providers = [offer.provider for offer in model.offers]
+    ready = [name for name in providers if name in gateway.providers]
     if order.provider is not None and order.provider.lower() not in providers:
-        message = f"--provider: {model.id} is not offered by {order.provider[:40]!r}; use {' or '.join(providers)}."
+        instead = f"use {' or '.join(ready)}" if ready else "and no provider of it is configured"
+        message = f"--provider: {model.id} is not offered by {order.provider[:40]!r}; {instead}."
         raise InvalidRequest(in_flags(message), param="model")
     if order.provider is not None and order.provider.lower() not in gateway.providers:
         message = f"--provider: {order.provider} is not configured here; `fluxvision config show` has its settings."

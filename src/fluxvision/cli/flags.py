@@ -8,10 +8,8 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from fluxvision.cli.words import in_flags
 from fluxvision.config import SETTINGS, Setting
-from fluxvision.errors import InvalidRequest
-from fluxvision.params import PARAMS, Param, coerce, describe
+from fluxvision.params import PARAMS, Param, describe
 
 METAVARS = {"picture": "FILE", "string": "TEXT", "integer": "NUMBER", "number": "NUMBER", "choice": "WORD"}
 SETTING = {"integer": "NUMBER", "number": "NUMBER", "path": "FOLDER", "secrets": "KEYS", "secret": "KEY"}
@@ -67,22 +65,8 @@ def _parameter(row: Param, flag: str) -> click.Option:
         type=click.Path() if row.kind == "picture" else str,
         metavar=SHAPES.get(row.name, METAVARS[row.kind]),
         help=f"{row.help} [{facts}]" if facts else row.help,
-        callback=None if row.kind == "picture" else _checked(row),
         shell_complete=_words(row) if row.choices else None,
     )
-
-
-def _checked(row: Param) -> Callable[[click.Context, click.Parameter, str | None], str | None]:
-    """Refuse a wrong value at once, before any file is looked at, and hand on what was typed."""
-
-    def check(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-        try:
-            coerce(row, value)
-        except InvalidRequest as error:
-            raise InvalidRequest(in_flags(error.message), param=row.name) from None
-        return value
-
-    return check
 
 
 def _words(row: Param) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:

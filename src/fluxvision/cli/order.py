@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import click
 
-from fluxvision.params import BY_NAME, coerce
+from fluxvision.cli.words import in_flags
+from fluxvision.errors import InvalidRequest
+from fluxvision.params import BY_NAME, Param, coerce
 from fluxvision.types import Scalar
 
 STREAM = "-"
@@ -17,7 +19,10 @@ STREAM = "-"
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One call of `upscale`. `fields` holds the public parameters as they were typed, and only those."""
+    """One call of `upscale`. `fields` holds the public parameters as they were typed, and only those.
+
+    `rows` are the parameters as the model has them.
+    """
 
     inputs: tuple[str, ...]
     fields: Mapping[str, Any]
@@ -34,11 +39,15 @@ class Order:
     json: bool = False
     quiet: bool = False
     debug: bool = False
+    rows: Mapping[str, Param] = field(default_factory=lambda: BY_NAME)
 
     @property
     def values(self) -> dict[str, Scalar]:
-        """The public parameters in their own types."""
-        pairs = {name: coerce(BY_NAME[name], value) for name, value in self.fields.items()}
+        """The public parameters in their own types; raises `InvalidRequest` in terms of flags."""
+        try:
+            pairs = {name: coerce(self.rows[name], value) for name, value in self.fields.items()}
+        except InvalidRequest as error:
+            raise InvalidRequest(in_flags(error.message), param=error.param) from None
         return {name: value for name, value in pairs.items() if value is not None}
 
     @property
@@ -58,7 +67,8 @@ class Order:
 
 
 def check(order: Order) -> None:
-    """Raise `UsageError` where two flags contradict each other."""
+    """Raise `UsageError` where two flags contradict each other, `InvalidRequest` for a value that is not one."""
+    pictures = order.pictures  # every value is looked at
     contradictions = (
         (order.jobs < 1, f"--jobs: {order.jobs} is not a whole number from 1."),
         (order.overwrite and order.resume, "--overwrite and --resume contradict each other; give one of them."),
@@ -66,7 +76,7 @@ def check(order: Order) -> None:
         (order.to_stream and len(order.inputs) > 1, "Standard output (-) takes one picture; name a folder with --out."),
         (order.to_stream and order.json, "--json writes to standard output too; name a file with --out."),
         (order.to_stream and order.compare, "--compare needs a file beside which it can lie; name one with --out."),
-        (order.to_stream and order.pictures > 1, "Standard output (-) takes one picture; leave --n out or name --out."),
+        (order.to_stream and pictures > 1, "Standard output (-) takes one picture; leave --n out or name --out."),
     )
     for wrong, message in contradictions:
         if wrong:

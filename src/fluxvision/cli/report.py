@@ -13,7 +13,6 @@ from fluxvision.cli.order import Order
 from fluxvision.cli.words import FLAGS, columns, in_flags, plural, price, shown, size
 from fluxvision.cli.work import Record
 from fluxvision.money import dollars, summed
-from fluxvision.params import BY_NAME
 from fluxvision.types import Line
 
 DEGRADED = "the providers that invent detail failed; the CPU engine made the picture."
@@ -25,11 +24,13 @@ def facts(record: Record) -> str:
         return shown(record.name)
     delivery, first = record.delivery, record.delivery.pictures[0]
     megapixels = sum(picture.width * picture.height for picture in delivery.pictures) / 1e6
-    creativity = delivery.job.values.get("creativity", BY_NAME["creativity"].default)
+    creativity = [
+        line.became for line in delivery.receipt if line.parameter == "creativity" and line.became is not None
+    ]
     details = [
         f"{megapixels / max(record.seconds, 1e-6):.2g} MP/s",
         str(delivery.details.get("engine", delivery.upstream)),
-        f"creativity {creativity:g}",
+        *(f"creativity {each:g}" for each in creativity),
     ]
     if first.fidelity is not None:
         details.append(f"fidelity {first.fidelity.lr_psnr_db:.1f} dB")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import click
 
+from fluxvision import catalog
 from fluxvision.cli.flags import Flag, Sectioned, parameters
 from fluxvision.cli.order import Order, check
-from fluxvision.params import BY_NAME
+from fluxvision.errors import ModelNotFound
+from fluxvision.params import BY_NAME, Param
 
 HELP = """Enlarge pictures: files, folders, patterns like '*.jpg', or - for standard input.
 
@@ -53,6 +56,7 @@ def upscale(context: click.Context, /, inputs: tuple[str, ...], mask: str | None
         fields={**_frugal(given), **{name: value for name, value in fields.items() if value is not None}},
         mask=mask,
         debug=bool(context.find_root().params.get("debug")),
+        rows=_rows(given["model"]),
         **given,
     )
     check(order)
@@ -62,9 +66,19 @@ def upscale(context: click.Context, /, inputs: tuple[str, ...], mask: str | None
     return batch.run(order, context.obj)
 
 
+def _rows(name: str) -> Mapping[str, Param]:
+    """Return the parameters as a model has them; a model that does not exist is told later, with all the others."""
+    try:
+        model, _ = catalog.find(name)
+    except ModelNotFound:
+        return BY_NAME
+    return {row.name: row for row in catalog.rows(model)}
+
+
 def _frugal(given: dict[str, Any]) -> dict[str, Any]:
     """Return the limit that keeps a key found in the environment from being charged without a word."""
-    return {} if given["provider"] else {"max_cost": 0}
+    pinned = given["provider"] or "/" in given["model"].removeprefix("fal-ai/")
+    return {} if pinned else {"max_cost": 0}
 
 
 COMMAND = Sectioned(

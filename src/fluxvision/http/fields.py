@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from fluxvision.errors import InvalidRequest
-from fluxvision.params import BY_NAME
+from fluxvision.params import ALIASES, BY_NAME
 
 PICTURE = re.compile(r"(image|mask)(?:\[\d{0,4}\])?")
 NAME = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")
+NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,14})(?:\.\d{1,15})?")
 MAX_DEPTH = 8
 SHOWN = 64
 
@@ -23,7 +24,7 @@ def picture_name(name: str) -> str | None:
 
 def known(name: str) -> bool:
     """Tell whether a part belongs to a public parameter or names the model."""
-    return name.partition("[")[0] in {"model", *BY_NAME}
+    return name.partition("[")[0] in {"model", *BY_NAME, *ALIASES}
 
 
 def shown(name: str) -> str:
@@ -49,11 +50,20 @@ def collect(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
         keys = [match[1], *re.findall(r"\[([^\[\]]*)\]", match[2])]
         if len(keys) > MAX_DEPTH:
             raise _refuse(name, "is nested too deeply")
-        _place(fields, keys, value, name)
+        _place(fields, keys, value if known(name) else _typed(value), name)
     return fields
 
 
-def _place(fields: dict[str, Any], keys: list[str], value: str, name: str) -> None:
+def _typed(text: str) -> Any:
+    """Return a provider's own parameter as the number or the truth that its text plainly is, else the text."""
+    if text in {"true", "false"}:
+        return text == "true"
+    if NUMBER.fullmatch(text):
+        return float(text) if "." in text else int(text)
+    return text
+
+
+def _place(fields: dict[str, Any], keys: list[str], value: Any, name: str) -> None:
     target: Any = fields
     for key, following in zip(keys, [*keys[1:], None], strict=True):
         if isinstance(target, list):

@@ -6,10 +6,9 @@ from pathlib import Path
 
 from starlette.types import Scope
 
-from fluxvision.errors import Error
 from fluxvision.http.edge import Edge, record
 from fluxvision.money import summed
-from fluxvision.types import Delivery, Job, Watch
+from fluxvision.types import Attempt, Delivery, Job, Watch
 
 
 async def perform(edge: Edge, scope: Scope, job: Job, watch: Watch, work: Path) -> Delivery:
@@ -19,11 +18,12 @@ async def perform(edge: Edge, scope: Scope, job: Job, watch: Watch, work: Path) 
     """
     edge.metrics.job(1)
     found = record(scope)
+    attempts: list[Attempt] = []
     try:
-        delivery = await edge.gateway.run(job, watch, work)
-    except Error as error:
-        found.cost = summed(attempt.cost for attempt in error.attempts)
-        edge.metrics.attempts(error.attempts)
+        delivery = await edge.gateway.run(job, watch, work, attempts)
+    except BaseException:  # a caller that went away may have cost money, too
+        found.cost = summed(attempt.cost for attempt in attempts)
+        edge.metrics.attempts(attempts)
         raise
     finally:
         watch.cancel.set()

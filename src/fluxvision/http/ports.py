@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fluxvision.rules import Model
-from fluxvision.types import Delivery, Job, Quote, Source, Watch
+from fluxvision.types import Attempt, Delivery, Job, Quote, Source, Watch
 
 
 class Gateway(Protocol):
@@ -33,8 +33,11 @@ class Gateway(Protocol):
     def quote(self, job: Job) -> Quote:
         """Return what the job would cost; raises what `run` would raise before it starts."""
 
-    async def run(self, job: Job, watch: Watch, folder: Path) -> Delivery:
-        """Do the job; result files lie in `folder`, and so do the previews that a watch of a stream is told of."""
+    async def run(self, job: Job, watch: Watch, folder: Path, attempts: list[Attempt]) -> Delivery:
+        """Do the job; result files lie in `folder`, and so do the previews that a watch of a stream is told of.
+
+        Each try at a provider is added to `attempts` as it ends.
+        """
 
     async def ping(self) -> Mapping[str, bool]:
         """Return which providers are ready."""

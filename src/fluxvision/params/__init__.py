@@ -2,9 +2,10 @@
 
 from fluxvision.params.coercion import FALSE, TRUE, coerce
 from fluxvision.params.row import Kind, Param, describe, narrowed
-from fluxvision.params.rows import BY_NAME, FORMATS, PARAMS, RATIO, SIZE
+from fluxvision.params.rows import ALIASES, BY_NAME, FORMATS, PARAMS, RATIO, SIZE
 
 __all__ = [
+    "ALIASES",
     "BY_NAME",
     "FALSE",
     "FORMATS",

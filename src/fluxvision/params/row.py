@@ -18,7 +18,8 @@ class Param:
 
     `low` and `high` bound numbers (inclusive) and the length of strings. `choices` closes a set; `pattern` restricts a
     string. `flag` is the CLI's spelling, None where the CLI has no such flag. `default` is what applies when the
-    parameter is absent, None where the provider or another parameter decides.
+    parameter is absent, None where the provider or another parameter decides. `aliases` are what upstream services call
+    the same thing.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Param:
     flag: str | None = None
     required: bool = False
     group: str = "Detail"
+    aliases: tuple[str, ...] = ()
 
 
 def describe(param: Param) -> str:

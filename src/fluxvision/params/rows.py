@@ -54,6 +54,7 @@ PARAMS: tuple[Param, ...] = (
         high=4,
         flag="--scale",
         group="Size",
+        aliases=("upscale_factor", "scale"),
     ),
     Param(
         "size",
@@ -114,8 +115,17 @@ PARAMS: tuple[Param, ...] = (
         low=1,
         high=4,
         flag="--guidance",
+        aliases=("guidance_scale",),
     ),
-    Param("steps", "integer", "How many denoising steps a full trajectory has.", low=4, high=50, flag="--steps"),
+    Param(
+        "steps",
+        "integer",
+        "How many denoising steps a full trajectory has.",
+        low=4,
+        high=50,
+        flag="--steps",
+        aliases=("num_inference_steps",),
+    ),
     Param(
         "seed",
         "integer",
@@ -141,6 +151,7 @@ PARAMS: tuple[Param, ...] = (
         high=10,
         group="Output",
         flag="--n",
+        aliases=("num_images",),
     ),
     Param(
         "response_format",
@@ -225,3 +236,5 @@ PARAMS: tuple[Param, ...] = (
 )
 
 BY_NAME: Mapping[str, Param] = {row.name: row for row in PARAMS}
+ALIASES: Mapping[str, str] = {alias: row.name for row in PARAMS for alias in row.aliases}
+"""What upstream services call a parameter → its name here."""

@@ -46,9 +46,7 @@ def test_provider_is_pinned(line, picture):
     assert line("upscale", "photo.jpg", "--provider", "embedded") == 0
     assert line.gateway.jobs[0].pin == "embedded"
     assert line("upscale", "photo.jpg", "--provider", "fax", "--overwrite") == 2
-    assert line.err == (
-        "Error: --provider: flux-vision-upscaler is not offered by 'fax'; use flux or fal or openai or embedded.\n"
-    )
+    assert line.err == ("Error: --provider: flux-vision-upscaler is not offered by 'fax'; use embedded.\n")
     assert line("upscale", "photo.jpg", "--provider", "fal", "--overwrite") == 2
     assert line.err.startswith("Error: --provider: fal is not configured here")
 

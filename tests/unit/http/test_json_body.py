@@ -45,15 +45,26 @@ def test_no_form_name_is_our_fault(pairs):
 @pytest.mark.parametrize(
     ("pairs", "fields"),
     [
-        ([("a", "1"), ("a", "1")], {"a": "1"}),
-        ([("k[]", "1"), ("k[]", "1")], {"k": ["1", "1"]}),
-        ([("a[b]", "1"), ("a[c][d]", "2")], {"a": {"b": "1", "c": {"d": "2"}}}),
-        ([("a[b][]", "1"), ("a[b][]", "2")], {"a": {"b": ["1", "2"]}}),
+        ([("a", "x"), ("a", "x")], {"a": "x"}),
+        ([("k[]", "x"), ("k[]", "x")], {"k": ["x", "x"]}),
+        ([("a[b]", "x"), ("a[c][d]", "y")], {"a": {"b": "x", "c": {"d": "y"}}}),
+        ([("a[b][]", "x"), ("a[b][]", "y")], {"a": {"b": ["x", "y"]}}),
     ],
 )
 def test_names_in_the_sdks_notation(pairs, fields):
     """Lists keep their order and their doubles; objects nest."""
     assert collect(pairs) == fields
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("0.5", 0.5), ("-2", -2), ("0", 0), ("true", True), ("false", False), ("True", "True"), ("007", "007"), ("", ""),
+     ("1e3", "1e3"), ("9" * 16, "9" * 16), ("2.", "2."), ("x", "x")],
+)  # fmt: skip
+def test_a_providers_own_words_are_typed_where_that_is_plain(text, value):
+    """A number or a truth under a name that is nobody's here becomes one; our own parameters stay text."""
+    assert collect([("noise_scale", text), ("seed", text)]) == {"noise_scale": value, "seed": text}
+    assert type(collect([("noise_scale", text)])["noise_scale"]) is type(value)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from torch import Tensor
 from fluxvision.engine import backends, steps
 from fluxvision.engine.backends import Backend, Place
 from fluxvision.engine.flux import noise, schedule
-from fluxvision.engine.flux.loop import denoise
+from fluxvision.engine.flux.loop import denoise, low_band
 from fluxvision.engine.flux.networks import Networks
 from fluxvision.engine.flux.rows import FluxRow
 from fluxvision.engine.grid import reflect
@@ -31,6 +31,8 @@ ITERATIONS = 4
 """Back-projections: what a network imagines is further from the source than what one reconstructs."""
 FEWEST = 2
 """Forward passes, however little is imagined: a single one is a blurred guess."""
+LOCKS = 2
+"""How often the colours of what was imagined are locked."""
 BASE = "span"
 BASE_FACTOR = 4
 
@@ -71,7 +73,7 @@ def backend_row(row: FluxRow, factor: int) -> Backend:
         memory=0,
         at_once=1,
         iterations=ITERATIONS,
-        consistency=1.0,
+        consistency=1.0 if factor > 1 else 0.0,  # unenlarged, all detail would be held back: only the colour is
         graded=True,
     )
 
@@ -102,6 +104,7 @@ class FluxDetailer:
     def detail(self, _tile: Array, base: Array, place: Place) -> Array:
         """Re-imagine a tile, with its colours locked to the faithful one."""
         cell = self._networks.row.cell
+        base = np.clip(base, 0, 1)  # an enlargement overshoots, and no picture that a network was trained with does
         # All tiles of a job have one shape on the grid of cells, wherever they begin.
         top, left = floor(place.top / cell), floor(place.left / cell)
         rows, columns = (ceil((side + cell - 1) / cell) for side in base.shape[1:])
@@ -110,13 +113,14 @@ class FluxDetailer:
             reflect(left * cell - place.left, columns * cell, base.shape[2]),
         )
         padded = np.ascontiguousarray(base.transpose(1, 2, 0)[index].transpose(2, 0, 1))
+        down, across = place.top - top * cell, place.left - left * cell
         with self._lock, torch.inference_mode():
             made = self._imagined(padded, top, left)
-        down, across = place.top - top * cell, place.left - left * cell
-        fine = made[:, down : down + base.shape[1], across : across + base.shape[2]]
-        return self._locked(np.ascontiguousarray(fine), base)
+            fine = made[..., down : down + base.shape[1], across : across + base.shape[2]]
+            found: Array = _locked(fine, torch.from_numpy(base)[None].to(fine.device))[0].cpu().numpy()
+        return found
 
-    def _imagined(self, pixels: Array, top: int, left: int) -> Array:
+    def _imagined(self, pixels: Array, top: int, left: int) -> Tensor:
         networks, wishes = self._networks, self._wishes
         source = networks.encode(torch.from_numpy(pixels)[None])
         _, channels, rows, columns = source.shape
@@ -137,8 +141,7 @@ class FluxDetailer:
             resemblance=wishes.resemblance,
             stop=self._stop,
         )
-        found: Array = networks.decode(made)[0].float().cpu().numpy()
-        return found
+        return networks.decode(made).float()
 
     def _velocity(self) -> Callable[[Tensor, float], Tensor]:
         networks, prompt = self._networks, self._prompt
@@ -150,7 +153,13 @@ class FluxDetailer:
 
         return velocity
 
-    def _locked(self, fine: Array, base: Array) -> Array:
-        """Return the picture with the low wavelet band of the faithful one: no tile has a colour of its own."""
-        levels = steps.WAVELET_LEVELS
-        return fine - steps.low_band(fine, levels) + steps.low_band(base, levels)
+
+def _locked(fine: Tensor, base: Tensor) -> Tensor:
+    """Return a picture with the low wavelet band of the faithful one: no tile has a colour of its own.
+
+    Detail that leaves 0..1 is cut off, which brightens the dark and darkens the bright: that is locked once more.
+    """
+    wanted = low_band(base, steps.WAVELET_LEVELS)
+    for _ in range(LOCKS):
+        fine = (fine - low_band(fine, steps.WAVELET_LEVELS) + wanted).clamp(0, 1)
+    return fine
