@@ -346,7 +346,7 @@ async def test_what_fal_does_wrong(source, tmp_path, fault, row):
                 assert gateway.admissions["fal"].inside == 0
             assert len(upstream.submissions) <= 1
             assert upstream.paid <= 1
-            untold(found, *upstream.key.split(":"), str(upstream.port), str(tmp_path))
+            untold(found, *upstream.key.split(":"), f":{upstream.port}", str(tmp_path))
             if stage in {"cancel", "status"} and kind is not None and upstream.submissions:
                 asked = [where for where, _ in upstream.asked if where == "cancel"]
                 assert bool(asked) is (health is HURT and fault not in {"status failed", "status unsaid"})
@@ -373,7 +373,7 @@ async def test_what_another_server_does_wrong(source, tmp_path, fault, row):
                 assert gateway.admissions["other"].inside == 0
             assert len(upstream.requests) == 1
             assert upstream.paid == paid
-            untold(found, upstream.key, str(upstream.port), str(tmp_path))
+            untold(found, upstream.key, f":{upstream.port}", str(tmp_path))
             return found
 
     found = await asyncio.gather(one("open", MODEL), one("pin", f"other/{MODEL}"))
@@ -408,7 +408,7 @@ async def test_one_after_the_other(source, tmp_path, row):
         assert [one.provider for one in found.attempts] == ["fal", "other"]
         assert sum(one.cost for one in found.attempts) == cost
         assert (len(first.submissions) <= 1, len(second.requests)) == (True, 1)
-        untold(found, *first.key.split(":"), second.key, str(first.port), str(second.port))
+        untold(found, *first.key.split(":"), second.key, f":{first.port}", f":{second.port}")
     assert type(found) is (kind or Delivery)
     if isinstance(found, Error):
         assert found.retryable is (kind is Busy)

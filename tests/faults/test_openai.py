@@ -140,7 +140,7 @@ async def test_a_fault_is_told_by_its_kind(upstream, provider, call, folder, fau
     assert len(upstream.requests) == 1
     assert upstream.paid == billed
     assert list(folder.iterdir()) == []
-    private = (upstream.key, upstream.base_url, "127.0.0.1", str(upstream.port), PROMPT, BODY["user"], str(folder))
+    private = (upstream.key, upstream.base_url, "127.0.0.1", f":{upstream.port}", PROMPT, BODY["user"], str(folder))
     assert [secret for secret in private if secret in found.message] == []
     assert found.message.endswith(".")
     assert "http" not in found.message

@@ -306,3 +306,13 @@ def test_resemblance_holds_what_is_imagined_to_the_source():
         FluxDetailer(stub, 1, wishes, lambda: None).detail(base, base, Place(0, 0))
         far.append(float((stub.decoded[0] - stub.encoded[0]).square().mean()))
     assert far[0] > 1.2 * far[1] > 1.2**2 * far[2]
+
+
+@pytest.mark.parametrize("denoiser", [constant, texture])
+def test_a_tile_comes_with_its_colours_locked(denoiser):
+    """Before any back-projection the low band of an imagined tile is the faithful one's but for what 0..1 cuts off."""
+    base = np.ascontiguousarray(PHOTO.transpose(2, 0, 1), np.float32) / 255
+    detailer = FluxDetailer(Stub(denoiser, ROW), 4, Wishes("words", 0.5), lambda: None)
+    made = detailer.detail(base, base, Place(5, 9))
+    wanted, found = (steps.low_band(one, steps.WAVELET_LEVELS) for one in (base, made))
+    assert np.abs(found - wanted).mean() < (0.02 if denoiser is constant else 0.001)
