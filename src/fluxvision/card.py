@@ -16,6 +16,7 @@ KINDS = {"integer": "integer", "number": "number", "boolean": "boolean"}
 MODALITIES = {"input": ["image", "text"], "output": ["image"]}
 MEGAPIXEL = (1000, 1000)
 """The picture of the estimate: one million pixels, sent and made."""
+NOWHERE = "not sent"
 METRICS = {
     "image": "picture",
     "output_megapixel": "output megapixel",
@@ -142,7 +143,7 @@ def becomes(rules: Sequence[Rule]) -> str:
     ends = []
     for rule in rules:
         if isinstance(rule, Passthrough):
-            ends.append("the same" if rule.sent else "not sent")
+            ends.append("the same" if rule.sent else NOWHERE)
         else:
             ends.append(str(getattr(rule, "to", "done here")))
     return ", ".join(dict.fromkeys(ends))

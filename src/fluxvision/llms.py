@@ -8,7 +8,7 @@ from fluxvision import card
 from fluxvision.money import amount
 from fluxvision.normalize import badge
 from fluxvision.params import Param, describe
-from fluxvision.rules import Model
+from fluxvision.rules import Model, Rule
 
 MODES = (
     ("passthrough", "sent unchanged, or not at all where the provider has no place for it; the receipt says which"),
@@ -67,11 +67,22 @@ def page(model: Model, rows: Sequence[Param], base: str) -> str:
     lines += ["", "## Call", "", "```bash", *_curl(model, base), "```", "", "## Parameters", ""]
     for param in rows:
         default = "" if param.default is None else f", default {param.default}"
-        by = "; ".join(f"{offer.provider}: {badge(offer.rules[param.name])}" for offer in model.offers)
+        by = "; ".join(f"{offer.provider}: {_mode(offer.rules[param.name])}" for offer in model.offers)
         lines.append(f"- `{param.name}` ({describe(param)}{default}): {param.help} [{by}]")
-    lines += ["", "Unknown parameters go to the provider unchanged.", "", "## Modes", ""]
+    lines += [
+        "",
+        "Unknown parameters go unchanged to providers that have some of their own; the receipt tells.",
+        "",
+        "## Modes",
+        "",
+    ]
     lines += [f"- {name}: {text}." for name, text in MODES]
     return "\n".join(lines) + "\n"
+
+
+def _mode(rules: Sequence[Rule]) -> str:
+    """Return a parameter's mode, and that it goes nowhere where it does."""
+    return badge(rules) + (" (not sent)" if card.becomes(rules) == card.NOWHERE else "")
 
 
 def _curl(model: Model, base: str) -> list[str]:

@@ -26,3 +26,10 @@ def test_a_page_has_all_rows(model):
     assert all(card.offered(offer) in text for offer in model.offers)
     assert all(f"- `{row.name}` (" in text for row in catalog.rows(model))
     assert f'-F "model={model.id}"' in text
+
+
+def test_what_goes_nowhere_is_said():
+    """A word that a provider has no place for is not promised to reach it."""
+    seedvr, _ = catalog.find("seedvr")
+    line = next(line for line in llms.page(seedvr, catalog.rows(seedvr), BASE).splitlines() if "`prompt`" in line)
+    assert "fal: passthrough (not sent)" in line

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from fluxvision.catalog.common import AT_FAL, CHECKED, DELIVERY, IMAGE, MASKED, nowhere
-from fluxvision.catalog.sizes import by_factor
+from fluxvision.catalog.sizes import ONE_TO_FOUR, by_factor
 from fluxvision.rules import Accepts, Model, Offer, Passthrough, Price, Renamed
-from fluxvision.types import Factors
-
-ONE_TO_FOUR = Factors(1, 4, uniform=True)
 
 FAL = Offer(
     provider="fal",

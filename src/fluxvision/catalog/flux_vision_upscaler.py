@@ -5,11 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fluxvision.catalog.common import AT_FAL, CHECKED, DELIVERY, IMAGE, MASKED, NO_PLACE, SENT, N, nowhere, same
-from fluxvision.catalog.sizes import by_factor, by_size, exact_size
+from fluxvision.catalog.sizes import ONE_TO_FOUR, by_factor, by_size, exact_size
 from fluxvision.rules import Accepts, Model, Offer, Passthrough, Price, Renamed
-from fluxvision.types import Factors
-
-ONE_TO_FOUR = Factors(1, 4, uniform=True)
 
 FAL = Offer(
     provider="fal",

@@ -16,6 +16,7 @@ from fluxvision.geometry import EXACT, makes, sized, smallest, solve
 from fluxvision.rules import Converted, Emulated, Example, Rule, Unless, Using
 from fluxvision.types import Factors, Fit, Job
 
+ONE_TO_FOUR = Factors(1, 4, uniform=True)
 FINE = 10_000
 """A factor is sent with four decimals, rounded up."""
 SHAPE = (400, 300)

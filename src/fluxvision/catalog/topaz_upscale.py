@@ -5,14 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fluxvision.catalog.common import AT_FAL, DELIVERY, IMAGE, MASKED, N, lossless_png, nowhere, seedless
-from fluxvision.catalog.sizes import by_factor
+from fluxvision.catalog.sizes import ONE_TO_FOUR, by_factor
 from fluxvision.rules import Accepts, Model, Offer, Price, Renamed
-from fluxvision.types import Factors
 
 ENGINES = ("Standard V2", "High Fidelity V2", "Low Resolution V2", "CGI", "Text Refine")
 """The engines that the price below is published for."""
-
-ONE_TO_FOUR = Factors(1, 4, uniform=True)
 
 FAL = Offer(
     provider="fal",

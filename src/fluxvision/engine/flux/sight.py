@@ -7,6 +7,7 @@ greedy, so that the same picture gets the same caption. Only safetensors are rea
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from importlib import import_module
 from math import ceil
 from pathlib import Path
@@ -25,7 +26,7 @@ TOKENS_PER_WORD = 1.5
 """English takes 1.3 tokens a word; an answer is stopped here."""
 
 
-class Model:
+class Model(ABC):
     """A tokenizer and a model. The classes below know how the model is shown a picture and asked."""
 
     kind: ClassVar[str] = ""
@@ -75,8 +76,9 @@ class Model:
             made = made[asked["input_ids"].shape[1] :]
         return str(self.tokenizer.decode(made, skip_special_tokens=True))
 
+    @abstractmethod
     def _asked(self, picture: Array, words: int) -> dict[str, Tensor]:
-        raise NotImplementedError
+        """Return what the model is given: the question's tokens and the picture."""
 
     def _normalised(self, picture: Array) -> Tensor:
         return (torch.from_numpy(picture) - self._mean) / self._deviation

@@ -1,0 +1,115 @@
+"""SETTINGS: one row per setting."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+PREFIX = "FLUXVISION_"
+
+LEVELS = ("debug", "info", "warning", "error")
+
+Kind = Literal["text", "integer", "number", "switch", "secret", "secrets", "path", "upstreams"]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting. Environment name: FLUXVISION_ and the name in capitals; TOML name: the name."""
+
+    name: str
+    kind: Kind
+    default: Any
+    help: str
+    low: float | None = None
+    choices: tuple[str, ...] = ()
+    high: float | None = None
+    env: str = ""
+
+    @property
+    def variable(self) -> str:
+        """The environment variable's name."""
+        return self.env or PREFIX + self.name.upper()
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting("host", "text", "127.0.0.1", "Address to listen on."),
+    Setting("port", "integer", 8000, "Port to listen on.", 0, high=65535),
+    Setting("public_url", "text", "", "Address that clients see, used in links; empty: taken from the request."),
+    Setting(
+        "api_keys",
+        "secrets",
+        (),
+        "Keys that may call the API, or sha256:HEX of them, separated by commas; none: any key, loopback only.",
+    ),
+    Setting("allow_unauthenticated", "switch", False, "Listen beyond loopback although no key is configured."),
+    Setting(
+        "data_dir",
+        "path",
+        "",
+        "Folder for results and uploads; empty: a private folder under the system's temporary one.",
+    ),
+    Setting("media_ttl", "number", 3600.0, "Seconds that a result link works.", 1),
+    Setting("max_upload_bytes", "integer", 100_000_000, "Largest request body in bytes.", 1),
+    Setting("max_input_pixels", "integer", 100_000_000, "Largest input picture in pixels.", 1),
+    Setting("max_output_pixels", "integer", 400_000_000, "Largest result over HTTP in pixels.", 1),
+    Setting("max_frames", "integer", 1_000, "Most frames an animated input may have (only the first is used).", 1),
+    Setting("workers", "integer", 1, "Pictures that are worked on at the same time.", 1),
+    Setting("queue", "integer", 16, "Requests that may wait for a worker before new ones get 429.", 0),
+    Setting("threads", "integer", 0, "Threads of one picture; 0: one per processor core.", 0),
+    Setting("deadline", "number", 900.0, "Seconds one request may take in all.", 1),
+    Setting(
+        "upload_timeout", "number", 30.0, "Seconds without a byte of the body before the request ends with 408.", 0.1
+    ),
+    Setting("fetch_timeout", "number", 15.0, "Seconds to fetch a picture given by URL.", 0.1),
+    Setting("allow_private_urls", "switch", False, "Fetch picture URLs from private addresses too."),
+    Setting(
+        "policy",
+        "text",
+        "quality",
+        "Which offer of a model goes first: the best (quality), the cheapest (price) or the fastest (latency).",
+        choices=("quality", "price", "latency"),
+    ),
+    Setting("allow_degraded", "switch", True, "Let the CPU engine make a picture when the providers before it failed."),
+    Setting("attempt_timeout", "number", 300.0, "Seconds one remote provider may take before the next is tried.", 1),
+    Setting("remote_parallel", "integer", 64, "Calls to one remote provider at the same time.", 1),
+    Setting("flux_model", "text", "", "Folder or hub id of FLUX's weights; empty: the provider flux is not used."),
+    Setting(
+        "flux_engine",
+        "text",
+        "flux2-klein-4b",
+        "Which FLUX it is: flux2-klein-4b, flux2-klein-base-4b, flux1-schnell or flux1-dev.",
+        choices=("flux2-klein-4b", "flux2-klein-base-4b", "flux1-schnell", "flux1-dev"),
+    ),
+    Setting("flux_revision", "text", "", "Revision of the weights at the hub; empty: the newest."),
+    Setting("flux_device", "text", "auto", "Where FLUX runs: auto, cuda, cuda:1, mps or cpu."),
+    Setting("captioner", "text", "qwen3-vl-2b", "What looks at the picture before FLUX; none: nothing does."),
+    Setting("caption_model", "text", "", "Folder or hub id of the captioner's weights; empty: its own at the hub."),
+    Setting("fal_key", "secret", "", "Key of fal.ai; empty: fal.ai is not used.", env="FAL_KEY"),
+    Setting("fal_queue_url", "text", "https://queue.fal.run", "Address of fal.ai's queue."),
+    Setting("fal_storage_url", "text", "https://rest.fal.ai", "Address of fal.ai's storage."),
+    Setting(
+        "fal_megapixel",
+        "text",
+        "1000000",
+        "Pixels of a megapixel on fal.ai's bill, which it does not publish.",
+        choices=("1000000", "1048576"),
+    ),
+    Setting(
+        "openai",
+        "upstreams",
+        (),
+        "Other servers that speak OpenAI's images API: [[openai]] tables in the file, a JSON list in the environment.",
+    ),
+    Setting("drain_timeout", "number", 30.0, "Seconds that running requests get to finish after SIGTERM.", 0),
+    Setting(
+        "log_level",
+        "text",
+        "info",
+        "The least important log lines that are written: debug, info, warning or error.",
+        None,
+        LEVELS,
+    ),
+)
+
+BY_NAME: Mapping[str, Setting] = {row.name: row for row in SETTINGS}
