@@ -21,7 +21,7 @@ from fluxvision.cli import upscale
 from fluxvision.cli.main import GROUP
 from fluxvision.config import SETTINGS, Setting
 from fluxvision.engine import BACKENDS
-from fluxvision.engine.pipeline import amount_of_detail
+from fluxvision.engine.tiles import amount_of_detail
 from fluxvision.errors import Error
 from fluxvision.imaging import FORMATS
 from fluxvision.money import amount

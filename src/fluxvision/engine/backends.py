@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -21,6 +22,19 @@ class Place:
     left: int
 
 
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A tile that wants detail: the source, its faithful enlargement, where it lies, and where detail is allowed.
+
+    `allowed` is (1, rows, columns) of the source, 0 to 1; None: everywhere.
+    """
+
+    source: Array
+    base: Array
+    place: Place
+    allowed: Array | None = None
+
+
 class Detailer(Protocol):
     """What the pipeline asks of a backend; safe for many threads. Arrays are float32 (3, rows, columns), RGB, 0..1."""
 
@@ -28,8 +42,11 @@ class Detailer(Protocol):
         """Enlarge a tile faithfully by the row's factor."""
         ...
 
-    def detail(self, tile: Array, base: Array, place: Place) -> Array:
-        """Enlarge a tile by the row's factor with all the detail that the backend can invent; `base` is at hand."""
+    def detail(self, windows: Sequence[Window]) -> list[Array]:
+        """Enlarge tiles of one shape by the row's factor with all the detail that the backend can invent.
+
+        There are `batch` of them, or fewer at the end of a picture. The pipeline may write into what is returned.
+        """
         ...
 
 
@@ -42,7 +59,8 @@ class Backend:
     tiles are at work at the same time, because each takes `memory` megabytes; further threads share a tile.
     `iterations` and `consistency` are the number and the weight of back-projections. `repairs` says that the detail
     network takes compression damage away itself and wants it as it is, `graded` that creativity and seed are its own
-    business: all of what it makes is taken. `package` carries the weights,
+    business: all of what it makes is taken. `batch` tiles
+    go through it together. `package` carries the weights,
     None for those in this one, and `extra` is the name under which it is installed.
     """
 
@@ -62,6 +80,7 @@ class Backend:
     consistency: float
     repairs: bool = False
     graded: bool = False
+    batch: int = 1
     package: str | None = None
     extra: str | None = None
 

@@ -13,8 +13,8 @@ from math import ceil, floor, log10, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from fluxvision.engine.pipeline import Samples
 from fluxvision.engine.resample import Array, Band, band, one_blas_thread
+from fluxvision.engine.tiles import Samples
 from fluxvision.errors import Cancelled
 from fluxvision.types import Fidelity, Raster, Watch
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from fluxvision.engine.backends import Backend, Place
+from fluxvision.engine.backends import Backend, Window
 from fluxvision.engine.resample import Array, band
 
 
@@ -22,8 +24,11 @@ class Mock:
         across = band(columns, 1 / self._factor, count=columns * self._factor, kernel="lanczos")
         return down.rows(across.columns(tile))
 
-    def detail(self, tile: Array, _base: Array, _place: Place) -> Array:
+    def detail(self, windows: Sequence[Window]) -> list[Array]:
         """Enlarge by Lanczos and add a fine texture that depends on the values only, so that any tiling agrees."""
-        enlarged = self.base(tile)
-        texture: Array = np.float32(0.05) * np.sin(enlarged * np.float32(90.0))
-        return enlarged + texture
+        return [_textured(self.base(window.source)) for window in windows]
+
+
+def _textured(enlarged: Array) -> Array:
+    texture: Array = np.float32(0.05) * np.sin(enlarged * np.float32(90.0))
+    return enlarged + texture

@@ -7,6 +7,7 @@ GIL.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,7 +16,7 @@ import ncnn
 import numpy as np
 
 from fluxvision.engine import partition, weights
-from fluxvision.engine.backends import Backend, Place
+from fluxvision.engine.backends import Backend, Window
 from fluxvision.engine.resample import Array
 
 REUSE = 0.9
@@ -87,6 +88,6 @@ class Networks:
                 break
         return fine
 
-    def detail(self, tile: Array, _base: Array, _place: Place) -> Array:
+    def detail(self, windows: Sequence[Window]) -> list[Array]:
         """Enlarge with invented detail."""
-        return self._detail.run(tile)
+        return [self._detail.run(window.source) for window in windows]

@@ -8,7 +8,7 @@ import pytest
 from skimage import data
 
 from fluxvision.engine import partition, weights
-from fluxvision.engine.backends import BACKENDS, BY_NAME, Place
+from fluxvision.engine.backends import BACKENDS, BY_NAME, Place, Window
 from fluxvision.engine.ncnn_backend import Networks
 
 SPAN = BY_NAME["span"]
@@ -31,8 +31,8 @@ def test_the_rewritten_network_computes_the_same(method):
     """Both networks of the default row are rewritten, and their samples differ by less than 1e-5."""
     name = getattr(SPAN, method)
     assert partition.load(*weights.files(name, None)) is not None
-    extra = () if method == "base" else (TILE, Place(0, 0))
-    made = getattr(Networks(SPAN), method)(TILE, *extra)
+    networks = Networks(SPAN)
+    made = networks.base(TILE) if method == "base" else networks.detail([Window(TILE, TILE, Place(0, 0))])[0]
     assert np.abs(made - as_shipped(name, TILE)).max() < 1e-5
 
 

@@ -7,7 +7,7 @@ they overlap, and the order in which tiles are made does not matter.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil, floor
 from typing import Protocol
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from fluxvision.engine import backends, steps
-from fluxvision.engine.backends import Backend, Place
+from fluxvision.engine.backends import Backend, Place, Window
 from fluxvision.engine.flux import noise, schedule
 from fluxvision.engine.flux.loop import denoise, low_band
 from fluxvision.engine.flux.networks import Networks
@@ -101,8 +101,11 @@ class FluxDetailer:
         across = band(made.shape[2], ratio, count=columns * self._factor)
         return across.columns(down.rows(made))
 
-    def detail(self, _tile: Array, base: Array, place: Place) -> Array:
-        """Re-imagine a tile, with its colours locked to the faithful one."""
+    def detail(self, windows: Sequence[Window]) -> list[Array]:
+        """Re-imagine tiles, with their colours locked to the faithful ones."""
+        return [self._detail(window.base, window.place) for window in windows]
+
+    def _detail(self, base: Array, place: Place) -> Array:
         cell = self._networks.row.cell
         base = np.clip(base, 0, 1)  # an enlargement overshoots, and no picture that a network was trained with does
         # All tiles of a job have one shape on the grid of cells, wherever they begin.

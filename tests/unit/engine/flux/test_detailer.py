@@ -16,7 +16,7 @@ from skimage.registration import phase_cross_correlation
 
 from fakes.flux_stub import CHANNELS, DENOISERS, Stub, constant, identity, latents_of, texture
 from fluxvision.engine import Request, enlarge, steps
-from fluxvision.engine.backends import Place
+from fluxvision.engine.backends import Place, Window
 from fluxvision.engine.flux import noise, schedule
 from fluxvision.engine.flux.detailer import FEWEST, FluxDetailer, Wishes, backend_row
 from fluxvision.engine.flux.rows import BY_NAME, FLUX
@@ -43,9 +43,9 @@ SCALES = (1, 1.5, 2, 3, 4)
 class Faithful(FluxDetailer):
     """Imagines nothing, where the pipeline asks for it."""
 
-    def detail(self, _tile, base, _place):
+    def detail(self, windows):
         """Return the faithful enlargement, as far as a picture can hold it."""
-        return np.clip(base, 0, 1)
+        return [np.clip(window.base, 0, 1) for window in windows]
 
 
 def run(color, scale, stub=None, *, wishes=None, kind=FluxDetailer, at_once=1, watch=None, threads=2, **rest):
@@ -146,7 +146,7 @@ def test_every_tile_sees_its_crop_of_the_field(place, shape, seed):
     (top, left), stub = place, Stub(row=ROW)
     base = np.random.default_rng(0).random((3, *shape), np.float32)
     detailer = FluxDetailer(stub, 4, Wishes("words", 0.7, seed=seed), lambda: None)
-    made = detailer.detail(base, base, Place(top, left))
+    made = detailer.detail([Window(base, base, Place(top, left))])[0]
     assert np.allclose(made, base, atol=2e-5)
     first = stub.forwards[0]
     _, _, rows, columns = first.latents.shape
@@ -289,7 +289,7 @@ def test_creativity_and_steps_decide_the_forwards(creativity, wanted, least, mos
     stub = Stub(row=ROW)
     base = np.full((3, 32, 32), 0.5, np.float32)
     detailer = FluxDetailer(stub, 2, Wishes("words", creativity, steps=wanted), lambda: None)
-    detailer.detail(base, base, Place(0, 0))
+    detailer.detail([Window(base, base, Place(0, 0))])
     levels = [one.sigma for one in stub.forwards]
     assert least <= len(levels) <= most
     assert levels[0] == schedule.start_sigma(creativity)
@@ -303,7 +303,7 @@ def test_resemblance_holds_what_is_imagined_to_the_source():
     for resemblance in (0.0, 0.5, 1.0):
         stub = Stub(constant, ROW)
         wishes = Wishes("words", 0.6, resemblance=resemblance)
-        FluxDetailer(stub, 1, wishes, lambda: None).detail(base, base, Place(0, 0))
+        FluxDetailer(stub, 1, wishes, lambda: None).detail([Window(base, base, Place(0, 0))])
         far.append(float((stub.decoded[0] - stub.encoded[0]).square().mean()))
     assert far[0] > 1.2 * far[1] > 1.2**2 * far[2]
 
@@ -313,6 +313,6 @@ def test_a_tile_comes_with_its_colours_locked(denoiser):
     """Before any back-projection the low band of an imagined tile is the faithful one's but for what 0..1 cuts off."""
     base = np.ascontiguousarray(PHOTO.transpose(2, 0, 1), np.float32) / 255
     detailer = FluxDetailer(Stub(denoiser, ROW), 4, Wishes("words", 0.5), lambda: None)
-    made = detailer.detail(base, base, Place(5, 9))
+    made = detailer.detail([Window(base, base, Place(5, 9))])[0]
     wanted, found = (steps.low_band(one, steps.WAVELET_LEVELS) for one in (base, made))
     assert np.abs(found - wanted).mean() < (0.02 if denoiser is constant else 0.001)
