@@ -1,12 +1,18 @@
 PYTHON := $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
 NODE := tests/clients/node
+BUILT := src/fluxvision/http/page
 ARGS ?=
 
-.PHONY: setup clients ready check lint types docs-check test serve bench docs format
+.PHONY: setup clients ready check lint types docs-check node page page-check test serve bench docs site gallery format
 
 setup:
 	$(PYTHON) -m pip install -c constraints.txt -e '.[dev]'
-	@if command -v npm >/dev/null; then npm install --prefix $(NODE) --no-package-lock --no-audit --no-fund; fi
+	@if command -v npm >/dev/null; then $(MAKE) node; fi
+
+# The clients that tests run, and what the page is built with.
+node:
+	npm install --prefix $(NODE) --no-package-lock --no-audit --no-fund
+	npm ci --prefix web --no-audit --no-fund
 
 # Installs the proxy that stands in front of us in a test; it would change the versions of everything in .venv.
 clients:
@@ -15,11 +21,10 @@ clients:
 
 # Installs the development tools where they are missing.
 ready:
-	@$(PYTHON) -c 'import fal_client, hypothesis, mypy, openai, pytest, ruff, skimage' 2>/dev/null || $(MAKE) setup
-	@test -d $(NODE)/node_modules/ai || ! command -v npm >/dev/null \
-		|| npm install --prefix $(NODE) --no-package-lock --no-audit --no-fund
+	@$(PYTHON) -c 'import fal_client, hypothesis, markdown_it, mypy, openai, playwright, pytest, ruff, skimage' 2>/dev/null || $(MAKE) setup
+	@test -d $(NODE)/node_modules/ai -a -d web/node_modules/svelte || ! command -v npm >/dev/null || $(MAKE) node
 
-check: ready lint types docs-check test
+check: ready lint types docs-check page-check test
 
 lint:
 	$(PYTHON) -m ruff check .
@@ -30,6 +35,19 @@ types:
 
 docs-check:
 	$(PYTHON) docs/generate.py --check
+	$(PYTHON) docs/website.py --check
+
+# The page as it ships; users need no node.
+page:
+	npm run --prefix web build
+
+# Types and tests of the page, and that the built files are those of its source.
+page-check:
+	@if command -v npm >/dev/null; then set -e; built=$$(mktemp -d); \
+		npm run --prefix web check; npm test --prefix web; \
+		(cd web && npx vite build --logLevel warn --emptyOutDir --outDir $$built); \
+		diff -r $$built $(BUILT) || { echo 'The built page is stale: make page.'; exit 1; }; rm -r $$built; \
+	else echo 'Without npm the page is not checked.'; fi
 
 test:
 	$(PYTHON) -m pytest $(ARGS)
@@ -43,6 +61,15 @@ bench:
 
 docs:
 	$(PYTHON) docs/generate.py --write
+	$(PYTHON) docs/website.py --write
+
+# The pages at /docs/ alone; `docs` makes the tables in them anew as well.
+site:
+	$(PYTHON) docs/website.py --write
+
+# The pictures that come with the page.
+gallery:
+	$(PYTHON) docs/gallery.py
 
 format:
 	$(PYTHON) -m ruff check --select I --fix .

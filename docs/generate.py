@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 import click
 
-from fluxvision import card, catalog, errors
+from fluxvision import card, catalog, errors, pricing
 from fluxvision.catalog import CATALOG
 from fluxvision.cli import upscale
 from fluxvision.cli.main import GROUP
@@ -26,9 +27,11 @@ from fluxvision.errors import Error
 from fluxvision.imaging import FORMATS
 from fluxvision.money import amount
 from fluxvision.normalize import badge
+from fluxvision.offers import ELSEWHERE
 from fluxvision.params import PARAMS, Param, describe
 from fluxvision.providers.embedded import RESTORE_BELOW
 from fluxvision.rules import Offer, Passthrough, Rule
+from fluxvision.types import Fit
 
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
@@ -38,6 +41,8 @@ STAND_IN = "mock"
 WIDTH = 100
 SEPARATED = 100_000
 """Whole numbers from here on are shown with separators, as TOML and the environment take them."""
+PRICED = ((512, 512), (1000, 1000), (4000, 3000))
+"""Pictures whose prices are shown."""
 SHOWN_CREATIVITY = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 
 
@@ -102,6 +107,59 @@ def modes() -> str:
                 f"`{model.id}` at `{offer.provider}`:\n\n{table(('Parameter', 'Mode', 'Becomes', 'Note'), rows)}"
             )
     return "\n\n".join(parts)
+
+
+def badges() -> str:
+    """Return the mode of each parameter at each provider of the first model."""
+    model = CATALOG[0]
+    head = ("Parameter", *(f"`{offer.provider}`" for offer in model.offers))
+    rows = catalog.rows(model)
+    return table(head, ((f"`{row.name}`", *(badge(offer.rules[row.name]) for offer in model.offers)) for row in rows))
+
+
+def worked() -> str:
+    """Return the worked examples of the first model's rules, which are executed as tests; each once."""
+    rows: dict[tuple[str, ...], list[str]] = {}
+    for row in catalog.rows(CATALOG[0]):
+        for offer in CATALOG[0].offers:
+            for rule in offer.rules[row.name]:
+                for example in getattr(rule, "examples", ()):
+                    given = ", ".join(f"{name}={value}" for name, value in example.given.items()) or "nothing"
+                    size = "×".join(str(side) for side in example.source)
+                    to = getattr(rule, "to", "") or "by the gateway"
+                    line = (f"`{row.name}`", rule.mode, size, f"`{given}`", to, _worth(example.gives))
+                    rows.setdefault(line, []).append(f"`{offer.provider}`")
+    every = len(CATALOG[0].offers)
+    head = ("Parameter", "Mode", "Picture", "Given", "Becomes", "Value", "At")
+    return table(
+        head,
+        (
+            (*line, "every provider" if len({*at}) == every else ", ".join(dict.fromkeys(at)))
+            for line, at in rows.items()
+        ),
+    )
+
+
+def price_sizes() -> str:
+    """Return what some pictures cost at every offer, computed by the code that bills."""
+
+    def cost(offer: Offer, source: tuple[int, int]) -> str:
+        factor = offer.factors.only[0] if offer.factors and offer.factors.only else 2
+        made = round(source[0] * factor), round(source[1] * factor)
+        if offer.provider == ELSEWHERE:
+            return card.offered(offer)
+        total = pricing.picture(offer.price, source, made).total_cost
+        return "not known beforehand" if total is None else amount(total)
+
+    head = ("Model", "Provider", "Price", *(f"{width:,}×{height:,}, ×2" for width, height in PRICED))
+    rows = ((model, offer) for model in CATALOG for offer in model.offers)
+    return table(
+        head,
+        (
+            (f"`{model.id}`", f"`{offer.provider}`", card.offered(offer), *(cost(offer, size) for size in PRICED))
+            for model, offer in rows
+        ),
+    )
 
 
 def _estimate(offer: Offer) -> str:
@@ -201,6 +259,9 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "modes": modes,
     "offers": offers,
     "names": names,
+    "badges": badges,
+    "worked": worked,
+    "price-sizes": price_sizes,
     "settings": settings,
     "formats": formats,
     "engines": engines,
@@ -273,6 +334,18 @@ def _end(rule: Rule) -> str:
     if isinstance(rule, Passthrough):
         return "the same" if rule.sent else "not sent"
     return f"`{to}`" if (to := getattr(rule, "to", "")) else "done by the gateway"
+
+
+def _worth(value: Any) -> str:
+    """Return what a rule gives, as people write it."""
+    if value is None:
+        return "nothing to do"
+    if isinstance(value, Fit):
+        inner = "" if value.inner is None else f" of {value.inner[0]}×{value.inner[1]}"
+        return f"`{value.width}×{value.height}` by `{value.mode}`{inner}"
+    if isinstance(value, tuple):
+        return "`" + "×".join(str(part) for part in value) + "`"
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
 def _yes(fact: bool) -> str:

@@ -43,7 +43,7 @@ def _serve(settings: Settings, announce: Callable[[int], None]) -> None:
 
 
 def _fetch(name: str) -> Path:
-    from fluxvision.engine.flux import folder, rows  # noqa: PLC0415, see above
+    from fluxvision.engine.flux import folder, licences, rows  # noqa: PLC0415, see above
 
     every: tuple[rows.FluxRow | rows.CaptionerRow, ...] = (*rows.FLUX, *rows.CAPTIONERS)
     known = {row.name: row for row in every if row.repo is not None}
@@ -51,6 +51,9 @@ def _fetch(name: str) -> Path:
     if row is None:
         message = f"There is no network {name[:40]!r} whose weights could be fetched; there are {', '.join(known)}."
         raise InvalidRequest(message, param="name")
+    notice = licences.licence_notice(row) if isinstance(row, rows.FluxRow) else None
+    if notice is not None:
+        print(notice, file=sys.stderr)  # noqa: T201, before the download, which takes long
     return folder.fetch(row)
 
 

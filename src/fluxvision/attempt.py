@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fluxvision.candidates import Candidate
-from fluxvision.errors import Cancelled, Error, UpstreamError
+from fluxvision.errors import Cancelled, Error, InvalidRequest, UpstreamError
 from fluxvision.health import Health
 from fluxvision.imaging import decode_mask
 from fluxvision.normalize import normalize
@@ -67,9 +67,9 @@ class _Known:
     """What is known of work that a remote provider has taken."""
 
     name: str | None = None
-    paid: bool = False
+    paid: bool | None = False
 
-    def take(self, name: str | None, paid: bool) -> None:
+    def take(self, name: str | None, paid: bool | None) -> None:
         """Note the provider's name for it, and whether it is to be paid."""
         self.name, self.paid = name, paid
 
@@ -115,7 +115,7 @@ class Errand:
         try:
             image = await self._image(offer.accepts)
         except Error as error:
-            self.attempts.append(Attempt(offer.provider, error.code, 0.0))
+            self.attempts.append(Attempt(offer.provider, error.code, 0.0, message=error.message))
             return [Try(self.attempts[-1], error=error)]
         turn = asyncio.Semaphore(self.provider.parallel)
 
@@ -129,7 +129,12 @@ class Errand:
         versions = zip(_versions(self.job, n), _shares(self.watch, n), strict=True)
         if n == 1:
             return [await make(0, *next(versions))]
-        return await _gather([make(number, *pair) for number, pair in enumerate(versions)])
+        probe = []
+        if self.desk.health.probing(offer.provider):  # one picture shows whether it is back; the others wait for that
+            probe = [await make(0, *next(versions))]
+            if probe[0].picture is None:
+                return probe
+        return probe + await _gather([make(number, *pair) for number, pair in enumerate(versions, len(probe))])
 
     async def _image(self, accepts: Accepts | None) -> Source:
         """Return the picture that is sent; a small one that needs nothing is not worth a thread.
@@ -138,7 +143,10 @@ class Errand:
         """
         image, mask = self.job.image, self.job.mask
         if mask is not None and self.candidate.plan.masked:
-            await in_thread(self.desk.pool, self.watch, lambda: decode_mask(mask, image.width, image.height))
+            allowed = await in_thread(self.desk.pool, self.watch, lambda: decode_mask(mask, image.width, image.height))
+            if not allowed.any():
+                message = "mask: nothing of it is transparent, so nothing may change. Leave it out, or pin embedded."
+                raise InvalidRequest(message, param="mask")
         if accepts is None or (image.size <= SMALL and bare(image, accepts)):
             return image
         return await in_thread(self.desk.pool, self.watch, lambda: prepared(image, accepts, self.folder, self.watch))
@@ -192,10 +200,12 @@ class Errand:
 
     def _failed(self, error: Error, outcome: Outcome | None, seconds: float) -> Try:
         """Return what became of a picture that is not there; one that was delivered is paid, whatever was wrong."""
-        paid = outcome is not None or error.billed
-        cost = self.candidate.bill(self.job, outcome.seconds if outcome else None) if paid else 0
+        paid = True if outcome is not None else error.billed
+        cost = self.candidate.bill(self.job, outcome.seconds if outcome else None) if paid is not False else 0
+        if paid is None and cost:
+            cost = None
         found = outcome.upstream_id if outcome else error.upstream_id
-        return Try(Attempt(self.candidate.offer.provider, error.code, seconds, cost, found), error=error)
+        return Try(Attempt(self.candidate.offer.provider, error.code, seconds, cost, found, error.message), error=error)
 
     def _work(self, outcome: Outcome, call: Call, watch: Watch) -> Work:
         accepts = self.candidate.offer.accepts

@@ -12,7 +12,7 @@ from fluxvision.money import MICROS_PER_DOLLAR, amount
 from fluxvision.normalize import normalize
 from fluxvision.params import Param
 from fluxvision.rules import Offer
-from fluxvision.types import Call, Component, Job, Line, Plan, Quote
+from fluxvision.types import Call, Component, Excluded, Job, Line, Plan, Quote
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +40,11 @@ class Candidate:
         """Return what one picture costs once it is made: the quote, or what the reported seconds come to."""
         return _line(job, self.offer, self.geometry, seconds).total_cost
 
-    def quote(self, job: Job, others: Sequence[Quote] = ()) -> Quote:
+    def quote(self, job: Job, others: Sequence[Quote] = (), excluded: Sequence[Excluded] = ()) -> Quote:
         """Return what the job would cost here."""
         lines = (pricing.times(self.line, self.plan.n),)
         size = self.geometry.width, self.geometry.height
-        return Quote(job.model, self.offer.provider, self.cost, lines, self.receipt, *size, others)
+        return Quote(job.model, self.offer.provider, self.cost, lines, self.receipt, *size, others, excluded)
 
 
 def translate(
@@ -54,13 +54,15 @@ def translate(
     *,
     max_output_pixels: int,
     checks: Mapping[str, Callable[[Call], None]],
-) -> tuple[Candidate, ...]:
-    """Return the job for each offer that can do it, in the offers' order.
+) -> tuple[tuple[Candidate, ...], tuple[Excluded, ...]]:
+    """Return the job for each offer that can do it, in the offers' order, and who cannot.
 
     Whatever no format, limit, provider or `strict` allows is refused here, before any work begins. Raises the refusal
     of the first offer when none can do it.
     """
-    found, refusals = [], []
+    found: list[Candidate] = []
+    refusals: list[InvalidRequest] = []
+    excluded: list[Excluded] = []
     for offer in offers:
         try:
             candidate = _translated(job, offer, rows, max_output_pixels)
@@ -68,9 +70,12 @@ def translate(
             found.append(candidate)
         except InvalidRequest as refusal:
             refusals.append(refusal)
+            excluded.append(Excluded(offer.provider, refusal.message))
     if not found:
         raise refusals[0]
-    return _affordable(job, found)
+    within = _affordable(job, found)
+    excluded += [Excluded(one.offer.provider, _dear(one)) for one in found if one not in within]
+    return within, tuple(excluded)
 
 
 def _translated(job: Job, offer: Offer, rows: Sequence[Param], max_output_pixels: int) -> Candidate:
@@ -87,6 +92,11 @@ def _translated(job: Job, offer: Offer, rows: Sequence[Param], max_output_pixels
 def _line(job: Job, offer: Offer, geometry: Geometry, seconds: float | None) -> Component:
     source = job.image.width, job.image.height
     return pricing.picture(offer.price, source, (geometry.made_width, geometry.made_height), seconds)
+
+
+def _dear(one: Candidate) -> str:
+    known = "What it costs is known only afterwards" if one.cost is None else f"It costs {amount(one.cost)}"
+    return f"{known}, and max_cost allows less."
 
 
 def _affordable(job: Job, found: Sequence[Candidate]) -> tuple[Candidate, ...]:

@@ -162,6 +162,8 @@ def _mode(rules: Sequence[Rule]) -> dict[str, Any]:
 
 def _property(param: Param) -> dict[str, Any]:
     found: dict[str, Any] = {"type": KINDS.get(param.kind, "string"), "description": param.help, "x-group": param.group}
+    if param.flag is not None:
+        found["x-flag"] = param.flag
     if param.kind == "picture":
         found["format"] = "binary"
     if param.default is not None:

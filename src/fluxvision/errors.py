@@ -15,6 +15,7 @@
     │   ├── PayloadTooLarge       413  PAYLOAD_TOO_LARGE
     │   └── UnsupportedMediaType  415  UNSUPPORTED_MEDIA_TYPE
     ├── Busy                      429  RATE_LIMITED, carries retry_after
+    │   └── TooMany               429  RATE_LIMIT_EXCEEDED, one address asks too often
     ├── Cancelled                 499  CANCELLED, someone asked to stop
     │   └── CallerGone            499  CANCELLED, there is nobody to answer
     ├── InternalError             500  INTERNAL_ERROR, our own fault
@@ -43,7 +44,8 @@ class Error(Exception):
     """The root: knows its HTTP status, its OpenAI error type and code, whose doing it is and whether a retry may help.
 
     `counts` tells whether a provider's health suffers from it; that needs a provider or the network to blame.
-    `upstream_id` is a provider's name for the work; `billed` tells that it charges for it all the same.
+    `upstream_id` is a provider's name for the work; `billed` tells whether it charges for it all
+    the same, None that nobody knows: the work was handed over, and no answer came.
     """
 
     status: ClassVar[int] = 500
@@ -60,7 +62,7 @@ class Error(Exception):
         param: str | None = None,
         retry_after: float | None = None,
         upstream_id: str | None = None,
-        billed: bool = False,
+        billed: bool | None = False,
     ) -> None:
         """Keep what the caller is told, the seconds after which a retry makes sense, and what the bill needs."""
         super().__init__(message)
@@ -163,6 +165,12 @@ class Busy(Error):
     code = "RATE_LIMITED"
     blame = "nobody"
     retryable = True
+
+
+class TooMany(Busy):
+    """Too many requests without a key came from one address; nothing was started and nothing was charged."""
+
+    code = "RATE_LIMIT_EXCEEDED"
 
 
 class Cancelled(Error):

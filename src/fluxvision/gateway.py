@@ -23,10 +23,11 @@ from fluxvision.preview import preview
 from fluxvision.providers import Provider
 from fluxvision.routing import ordered, route, undegraded
 from fluxvision.rules import Model, Offer
-from fluxvision.types import Attempt, Delivery, Job, Quote, Scalar, Source, Watch
+from fluxvision.types import Attempt, Delivery, Excluded, Failure, Job, Quote, Scalar, Source, Watch
 from fluxvision.workers import Admission, in_thread
 
 LAST_SEED = 2**32 - 1
+DEGRADES = "It does not invent detail, and this request may not be degraded."
 
 
 class Gateway:
@@ -112,8 +113,8 @@ class Gateway:
 
     def quote(self, job: Job) -> Quote:
         """Validate a job and return what it would cost, by the code that bills. Calls nobody."""
-        first, *others = self._candidates(job)
-        return first.quote(job, [other.quote(job) for other in others])
+        (first, *others), excluded = self._candidates(job)
+        return first.quote(job, [other.quote(job) for other in others], excluded)
 
     async def run(self, job: Job, watch: Watch, folder: Path, attempts: list[Attempt] | None = None) -> Delivery:
         """Do a job; the finished files lie in `folder`, which the caller owns.
@@ -146,10 +147,10 @@ class Gateway:
             await provider.aclose()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def _candidates(self, job: Job) -> tuple[Candidate, ...]:
-        """Return the job for each offer that can do it, best first."""
+    def _candidates(self, job: Job) -> tuple[tuple[Candidate, ...], tuple[Excluded, ...]]:
+        """Return the job for each offer that can do it, best first, and who cannot."""
         offers = route(job, self.find(job.model)[0], self._providers)
-        found = translate(
+        found, excluded = translate(
             job,
             offers,
             self._rows[job.model],
@@ -163,7 +164,9 @@ class Gateway:
         order = ordered(able, self._policy, costs, standings)
         if job.values.get("strict") or not self._allow_degraded:
             order = undegraded(self._wished(able, costs), order)
-        return tuple(by_offer[offer.provider] for offer in order)
+            kept = {offer.provider for offer in order}
+            excluded += tuple(Excluded(one.provider, DEGRADES) for one in able if one.provider not in kept)
+        return tuple(by_offer[offer.provider] for offer in order), excluded
 
     def _best(self, job: Job, candidates: Collection[Candidate]) -> Offer:
         """Return the offer that would be the first if every provider were well."""
@@ -179,7 +182,7 @@ class Gateway:
 
     async def _first_that_works(self, job: Job, watch: Watch, folder: Path, attempts: list[Attempt]) -> Delivery:
         ends = time.monotonic() + self._deadline
-        pending = deque(self._candidates(job))
+        pending = deque(self._candidates(job)[0])
         best = self._best(job, pending)
         if job.values.get("n", 1) != 1 and "seed" not in job.values and best.generative:
             job = replace(job, values={**job.values, "seed": self._draw(LAST_SEED - int(job.values["n"]) + 1)})
@@ -205,7 +208,7 @@ class Gateway:
                         self._desk, self._providers[name], one, job, watch, folder, attempts, ends
                     ).run()
             except Busy as error:
-                attempts.append(Attempt(name, error.code, 0.0))
+                attempts.append(Attempt(name, error.code, 0.0, message=error.message))
                 failures.append((self._providers[name].title, error))
                 continue
             if any(each.picture is not None for each in tries):
@@ -230,12 +233,21 @@ class Gateway:
             plan=one.plan,
             receipt=one.receipt,
             attempts=attempts,
-            failures=[each.error.message for each in tries if each.error is not None],
+            failures=[
+                Failure(number, _seed(job, number), each.error.code, each.error.message)
+                for number, each in enumerate(tries)
+                if each.error is not None
+            ],
             cost=summed(each.cost for each in attempts),
             details=first.details,
             timings=first.timings,
             degraded=degraded,
         )
+
+
+def _seed(job: Job, number: int) -> int | None:
+    """Return the seed of one of several pictures, None where nobody has drawn one."""
+    return int(job.values["seed"]) + number if "seed" in job.values else None
 
 
 def _affordable(job: Job, one: Candidate, attempts: Sequence[Attempt]) -> bool:

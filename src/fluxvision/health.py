@@ -84,6 +84,10 @@ class Health:
         record.probing = record.failures >= THRESHOLD
         return True
 
+    def probing(self, name: str) -> bool:
+        """Return whether a call is under way that shows whether the provider is back."""
+        return self._records[name].probing
+
     def succeeded(self, name: str, seconds: float) -> None:
         """Close the breaker; `seconds` is what the call took."""
         record = self._records[name]

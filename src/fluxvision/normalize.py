@@ -130,10 +130,15 @@ def _apply(rule: Rule, param: Param, value: Any, job: Job, slots: tuple[_Slots, 
 def _line(param: Param, value: Any, rules: Sequence[Rule], became: Sequence[Any], job: Job, *, default: bool) -> Line:
     notes = [rule.note for rule in rules if not isinstance(rule, Renamed) and rule.note]
     reasons = [] if default else [reason for rule in rules if (reason := _unless(rule, value, job)) is not None]
-    shown = [_shown(part) for part in became if part is not None]
-    result = shown[0] if len(shown) == 1 else shown or None
+    shown = {_slot(rule, param): _shown(part) for rule, part in zip(rules, became, strict=True) if part is not None}
+    result = next(iter(shown.values())) if len(shown) == 1 else shown or None
     sent = None if default else ("picture" if isinstance(value, Source) else value)
     return Line(param.name, badge(rules), sent, result, " ".join(reasons or notes), not reasons)
+
+
+def _slot(rule: Rule, param: Param) -> str:
+    """Return where a rule writes: the provider's name, or the gateway's own."""
+    return rule.by if isinstance(rule, Emulated) else str(getattr(rule, "to", param.name))
 
 
 def _unless(rule: Rule, value: Any, job: Job) -> str | None:

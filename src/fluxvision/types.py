@@ -189,13 +189,14 @@ class Watch:
 
     `progress(done, total)` is called from any thread after each tile; setting `cancel` makes the work raise
     `Cancelled` at the next tile. `preview(file)` gets small pictures of the result before it is there. `taken(name,
-    paid)` is called when a remote provider has taken the work, by its own name for it, and once it is to be paid.
+    paid)` is called when a remote provider is given the work (None for paid while nobody knows), when it has taken it,
+    by its own name for it, and once it is to be paid.
     """
 
     progress: Callable[[int, int], None] = lambda _done, _total: None
     cancel: threading.Event = field(default_factory=threading.Event)
     preview: Callable[[Path], None] | None = None
-    taken: Callable[[str | None, bool], None] = lambda _name, _paid: None
+    taken: Callable[[str | None, bool | None], None] = lambda _name, _paid: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +223,7 @@ class Outcome:
 class Attempt:
     """One try at one provider, told truthfully. Duration in seconds; cost in micro-dollars, None where nobody told.
 
-    `outcome` is ok, or the code of the error.
+    `outcome` is ok, or the code of the error, and `message` what it says.
     """
 
     provider: str
@@ -230,6 +231,25 @@ class Attempt:
     duration: float
     cost: int | None = 0
     upstream_id: str | None = None
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One of `n` pictures that could not be made: its number from 0 on, its seed where one was drawn, and why."""
+
+    index: int
+    seed: int | None
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Excluded:
+    """A provider that could not serve a job, and why."""
+
+    provider: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +281,7 @@ class Delivery:
     plan: Plan
     receipt: Sequence[Line]
     attempts: Sequence[Attempt]
-    failures: Sequence[str]
+    failures: Sequence[Failure]
     cost: int | None
     details: Mapping[str, Any]
     timings: Mapping[str, float]
@@ -285,7 +305,7 @@ class Quote:
     """What a job would cost, computed by the code that bills, with the receipt it would have.
 
     `total` is None where the provider bills what only the work itself will tell. `others` are the quotes of the offers
-    that would be tried after this one.
+    that would be tried after this one, `excluded` the configured providers that cannot do the job.
     """
 
     model: str
@@ -296,3 +316,4 @@ class Quote:
     width: int
     height: int
     others: Sequence[Quote] = ()
+    excluded: Sequence[Excluded] = ()

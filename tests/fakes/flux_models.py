@@ -6,10 +6,17 @@ Each is made from a seed in about a second and takes a megabyte or less.
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, AutoencoderKLFlux2, Flux2Transformer2DModel, FluxTransformer2DModel
+from diffusers import (
+    AutoencoderKL,
+    AutoencoderKLFlux2,
+    Flux2Transformer2DModel,
+    FluxControlNetModel,
+    FluxTransformer2DModel,
+)
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import (
     CLIPTextConfig,
@@ -175,6 +182,27 @@ def make_flux1(folder, *, dev=False, seed=0):
             tokenizer=tokenizer,
             tokenizer_2=tokenizer_2,
         )
+
+
+def make_control(folder, *, seed=1, **facts):
+    """Make a tile ControlNet for the tiny FLUX.1 in a folder; return the folder."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        shape = {
+            "num_layers": 1,
+            "num_single_layers": 0,
+            "attention_head_dim": 16,
+            "num_attention_heads": 2,
+            "joint_attention_dim": WIDTH,
+            "pooled_projection_dim": WIDTH,
+            "axes_dims_rope": (4, 6, 6),
+            "guidance_embeds": True,
+        }
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of what diffusers itself calls
+            model = FluxControlNetModel(**shape | facts)
+        stir(model).save_pretrained(folder)
+    return Path(folder)
 
 
 def make_captioner(folder, *, kind="qwen3-vl-2b", seed=0):

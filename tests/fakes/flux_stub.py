@@ -94,14 +94,14 @@ class Stub:
         self.embedded.append(prompt)
         return prompt
 
-    def velocity(self, latents, sigma, prompt, guidance, *, top=0, left=0):
+    def velocity(self, latents, sigma, prompt, guidance, *, source=None, top=0, left=0):
         """Lead from the noised latents to the denoiser's in a straight line."""
         assert (top, left) == (0, 0), "networks are trained with positions from 0 on"
         if self.before is not None:
             self.before()
         if not self.forwards:
             time.sleep(self.pause)
-        source = self.encoded[-1]
+        assert source is self.encoded[-1]
         self.forwards.append(Forward(latents.clone(), sigma, prompt, guidance, source))
         first = next(one for one in self.forwards if one.source is source)
         noise = (first.latents - (1 - first.sigma) * source) / first.sigma

@@ -73,10 +73,9 @@ class Server:
 
     @property
     def uploads(self) -> list[Path]:
-        """Return what lies in the upload folders beside their locks."""
-        runs = [(Path(root), folders, files) for root, folders, files in os.walk(self.folder / "uploads")]
-        found = [root / name for root, folders, files in runs for name in [*folders, *files]]
-        return [path for path in found if path.name != "lock" and not path.name.startswith("run-")]
+        """Return the files in the upload folders beside their locks; empty folders wait for the next request."""
+        found = [Path(root) / name for root, _, files in os.walk(self.folder / "uploads") for name in files]
+        return [path for path in found if path.name != "lock"]
 
     def nothing_left(self, patience: float = 3.0) -> bool:
         """Return whether the upload folders become empty; a folder goes a moment after its answer."""

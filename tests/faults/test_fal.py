@@ -55,7 +55,7 @@ async def run(fal, photo, folder, seconds=10.0, upstream=MODEL, **options):
         await provider.aclose()
 
 
-PAID, FREE = True, False
+PAID, FREE, UNKNOWN = True, False, None
 FATAL = [
     # fault, error, billed, parameter
     ("submit 400", InvalidRequest, FREE, None),
@@ -77,13 +77,13 @@ FATAL = [
     ("submit 302 location=http://169.254.169.254/", UpstreamError, FREE, None),
     ("submit html", UpstreamError, FREE, None),
     ("submit garbage", UpstreamError, FREE, None),
-    ("submit ticketless", UpstreamError, FREE, None),
-    ("submit elsewhere", UpstreamError, FREE, None),
-    ("submit lost", UpstreamUnreachable, FREE, None),
-    ("submit cut", UpstreamUnreachable, FREE, None),
-    ("submit hang", UpstreamUnreachable, FREE, None),
-    ("submit stall", UpstreamUnreachable, FREE, None),
-    ("submit drip", UpstreamUnreachable, FREE, None),
+    ("submit ticketless", UpstreamError, UNKNOWN, None),
+    ("submit elsewhere", UpstreamError, UNKNOWN, None),
+    ("submit lost", UpstreamUnreachable, UNKNOWN, None),
+    ("submit cut", UpstreamUnreachable, UNKNOWN, None),
+    ("submit hang", UpstreamUnreachable, UNKNOWN, None),
+    ("submit stall", UpstreamUnreachable, UNKNOWN, None),
+    ("submit drip", UpstreamUnreachable, UNKNOWN, None),
     ("status 401", Misconfigured, FREE, None),
     ("status 404", UpstreamError, FREE, None),
     ("status html", UpstreamError, FREE, None),

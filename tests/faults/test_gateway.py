@@ -47,11 +47,11 @@ CALM = {"pace": 0.05, "patience": 20.0}
 FAL_PRICE, OTHER_PRICE = 960, 50_000
 """Of 120 by 80 pixels at $0.10 per megapixel; and per picture."""
 
-PAID, FREE = True, False
+PAID, FREE, UNKNOWN = True, False, None
 WELL, HURT, RESTED = "well", "hurt", "rested"
 
 # fault: the error, None where the picture comes all the same; whether the try is paid; what it does to the breaker
-FAL: Mapping[str, tuple[type[Error] | None, bool, str]] = {
+FAL: Mapping[str, tuple[type[Error] | None, bool | None, str]] = {
     "token 500": (UpstreamError, FREE, HURT),
     "token 401": (Misconfigured, FREE, WELL),
     "token 429 retry-after=7": (UpstreamBusy, FREE, RESTED),
@@ -89,12 +89,12 @@ FAL: Mapping[str, tuple[type[Error] | None, bool, str]] = {
     "submit 502": (UpstreamError, FREE, HURT),
     "submit 503 retry-after=7": (UpstreamError, FREE, HURT),
     "submit 504": (UpstreamError, FREE, HURT),
-    "submit hang": (UpstreamError, FREE, HURT),
-    "submit stall": (UpstreamError, FREE, HURT),
-    "submit drip": (UpstreamError, FREE, HURT),
-    "submit cut": (UpstreamUnreachable, FREE, HURT),
+    "submit hang": (UpstreamError, UNKNOWN, HURT),
+    "submit stall": (UpstreamError, UNKNOWN, HURT),
+    "submit drip": (UpstreamError, UNKNOWN, HURT),
+    "submit cut": (UpstreamUnreachable, UNKNOWN, HURT),
     "submit late": (None, PAID, WELL),
-    "submit lost": (UpstreamUnreachable, FREE, HURT),
+    "submit lost": (UpstreamUnreachable, UNKNOWN, HURT),
     "submit html": (UpstreamError, FREE, HURT),
     "submit garbage": (UpstreamError, FREE, HURT),
     "submit policy": (PolicyRefused, FREE, WELL),
@@ -102,8 +102,8 @@ FAL: Mapping[str, tuple[type[Error] | None, bool, str]] = {
     "submit picture": (InvalidRequest, FREE, WELL),
     "submit balance": (UpstreamRefused, FREE, WELL),
     "submit locked": (UpstreamRefused, FREE, WELL),
-    "submit elsewhere": (UpstreamError, FREE, HURT),
-    "submit ticketless": (UpstreamError, FREE, HURT),
+    "submit elsewhere": (UpstreamError, UNKNOWN, HURT),
+    "submit ticketless": (UpstreamError, UNKNOWN, HURT),
     "status 500": (UpstreamError, FREE, HURT),
     "status 500 x3": (None, PAID, WELL),
     "status hang": (UpstreamError, FREE, HURT),
@@ -163,12 +163,12 @@ FAL: Mapping[str, tuple[type[Error] | None, bool, str]] = {
     "file missing": (UpstreamError, PAID, HURT),
     "file expired": (UpstreamError, PAID, HURT),
 }
-OTHER: Mapping[str, tuple[type[Error] | None, bool, str]] = {
-    "hang": (UpstreamError, FREE, HURT),
+OTHER: Mapping[str, tuple[type[Error] | None, bool | None, str]] = {
+    "hang": (UpstreamError, UNKNOWN, HURT),
     "hang_after_headers": (UpstreamError, PAID, HURT),
     "hang_midway": (UpstreamError, PAID, HURT),
     "drip": (None, PAID, WELL),
-    "disconnect": (UpstreamUnreachable, FREE, HURT),
+    "disconnect": (UpstreamUnreachable, UNKNOWN, HURT),
     "disconnect_midway": (UpstreamError, PAID, HURT),
     "busy_seconds": (UpstreamBusy, FREE, RESTED),
     "busy_date": (UpstreamBusy, FREE, RESTED),
@@ -289,9 +289,10 @@ def mood(gateway: Gateway, name: str) -> str:
 def judge(name: str, price: int, expected: Any, open_house: Delivery | Error, alone: Delivery | Error) -> None:
     """Compare what came of a request that others may serve, and of one that insists on the provider."""
     kind, paid, _ = expected
+    bill = {PAID: price, FREE: 0, UNKNOWN: None}[paid]
     outcome = "ok" if kind is None else kind.code
     for found in (open_house, alone):
-        assert [(one.outcome, one.cost) for one in tries(found, name)] == [(outcome, price if paid else 0)]
+        assert [(one.outcome, one.cost) for one in tries(found, name)] == [(outcome, bill)]
     if kind is None:
         for found in (open_house, alone):
             assert isinstance(found, Delivery)
@@ -303,7 +304,7 @@ def judge(name: str, price: int, expected: Any, open_house: Delivery | Error, al
     if kind.blame in {"provider", "network"}:
         assert isinstance(open_house, Delivery)
         assert (open_house.provider, open_house.degraded) == ("embedded", True)
-        assert open_house.cost == (price if paid else 0)
+        assert open_house.cost == bill
         assert [one.provider for one in open_house.attempts] == [name, "embedded"]
     else:
         assert type(open_house) is kind

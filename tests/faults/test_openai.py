@@ -32,12 +32,12 @@ from fluxvision.types import Call, Watch
 PROMPT = "a portrait of my neighbour"
 BODY = {"prompt": PROMPT, "scale_factor": 2.0, "user": "somebody@example.org"}
 
-# fault: error, whether it is billed, what else is known of it
+# fault: error, whether it is billed (None: nobody knows), what else is known of it
 TABLE = {
-    "hang": (UpstreamUnreachable, False, {}),
+    "hang": (UpstreamUnreachable, None, {}),
     "hang_after_headers": (UpstreamError, True, {}),
     "hang_midway": (UpstreamError, True, {}),
-    "disconnect": (UpstreamUnreachable, False, {}),
+    "disconnect": (UpstreamUnreachable, None, {}),
     "disconnect_midway": (UpstreamError, True, {}),
     "busy_seconds": (UpstreamBusy, False, {"retry_after": 7.0}),
     "busy_date": (UpstreamBusy, False, {"retry_after": 7.0}),
@@ -138,7 +138,7 @@ async def test_a_fault_is_told_by_its_kind(upstream, provider, call, folder, fau
     assert found.billed is billed
     assert {name: pytest.approx(getattr(found, name), abs=1.5) for name in known} == known
     assert len(upstream.requests) == 1
-    assert upstream.paid == billed
+    assert upstream.paid == bool(billed)
     assert list(folder.iterdir()) == []
     private = (upstream.key, upstream.base_url, "127.0.0.1", f":{upstream.port}", PROMPT, BODY["user"], str(folder))
     assert [secret for secret in private if secret in found.message] == []

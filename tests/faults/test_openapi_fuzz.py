@@ -16,6 +16,7 @@ from fakes.gateway import MODEL, png
 from fakes.openapi_examples import PICTURE
 from fakes.server import Server
 from fluxvision.http.openapi import document
+from fluxvision.http.openapi_operations import ZOOM
 from fluxvision.http.server import API, PREFIXES, SITE
 
 KEY = {"Authorization": "Bearer one"}
@@ -32,6 +33,7 @@ OPERATIONS = [(path, method) for path, place in SCHEMA.raw_schema["paths"].items
 EXAMPLES = {"/v1/images/edits": 150, "/media/{name}": 60, "/v1/models/{id}": 30}
 FEW = 5
 SEEN = {"/v1/images/edits": {200, 400}, "/media/{name}": {200, 404}, "/v1/models/{id}": {200, 404}}
+SEEN |= {path: {404} for path in (f"{ZOOM}.dzi", f"{ZOOM}_files/{{level}}/{{tile}}")}  # nobody guesses a signature
 """What a run comes to see at least: it must get past the first check, and also not."""
 RANGES = st.none() | st.from_regex(r"\Abytes=[0-9]{0,4}-[0-9]{0,4}(,[0-9]{0,2}-[0-9]{0,2})?\Z")
 

@@ -38,6 +38,12 @@ def translated(asked, *offers, refused=(), most=LARGEST, model=MODEL):
             raise InvalidRequest(message, param="engine")
 
     checks = dict.fromkeys([offer.provider for offer in offers], check)
+    return every(asked, *offers, checks=checks, most=most, model=model)[0]
+
+
+def every(asked, *offers, checks=None, most=LARGEST, model=MODEL):
+    """Return the candidates, and who is none."""
+    checks = checks or dict.fromkeys([offer.provider for offer in offers], lambda _call: None)
     return translate(asked, offers, catalog.rows(model), max_output_pixels=most, checks=checks)
 
 
@@ -105,6 +111,23 @@ def test_the_first_offers_refusal_is_told():
 def test_who_refuses_is_passed_over(fields, wanted):
     """One offer that cannot do the job is no obstacle for the rest."""
     assert names(translated(job(**fields), at("best"), at("other", 10), refused={"best"})) == wanted
+
+
+def test_who_cannot_is_named_with_the_reason():
+    """A refusal in its own words, and a price that is over the limit or not known, are told with the provider."""
+
+    def check(_call):
+        raise InvalidRequest("engine: there is none.", param="engine")
+
+    checks = {"best": check, **dict.fromkeys(["dear", "unknown", "free"], lambda _call: None)}
+    offers = at("best"), at("dear", 7_000), at("unknown", None), at("free")
+    found, excluded = every(job(max_cost=0.001), *offers, checks=checks)
+    assert names(found) == ["free"]
+    assert [(one.provider, one.reason) for one in excluded] == [
+        ("best", "engine: there is none."),
+        ("dear", "It costs $0.007, and max_cost allows less."),
+        ("unknown", "What it costs is known only afterwards, and max_cost allows less."),
+    ]
 
 
 def test_a_refusal_comes_before_the_price():

@@ -140,6 +140,11 @@ def test_an_unknown_setting_is_an_attribute_error():
         _ = load({}).no_such_setting
 
 
+def test_a_callers_own_key_is_not_a_setting():
+    """The name that the examples give a caller's key does not stop a command in the same shell, nor guard a server."""
+    assert load({"FLUXVISION_API_KEY": "sk-mine"}).api_keys == ()
+
+
 def test_what_kubernetes_says_of_a_service_is_not_a_setting():
     """Variables that a cluster sets for a service called fluxvision neither count nor break anything."""
     found = load(

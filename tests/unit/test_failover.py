@@ -23,6 +23,7 @@ from fluxvision.errors import (
 )
 from fluxvision.gateway import Gateway
 from fluxvision.health import FIRST_PAUSE, THRESHOLD, Health
+from fluxvision.rules import Emulated
 from fluxvision.types import Watch
 
 MODEL = "flux-vision-upscaler"
@@ -201,7 +202,48 @@ async def test_some_of_n_fail_and_the_rest_is_delivered_and_paid(house, source, 
     house["first"].faults = {1: UpstreamError("Broken.", billed=True), 2: UpstreamError("Lost.")}
     delivery = await run(opened(house), source, tmp_path, n=4, seed=5)
     assert sorted(cost for _, _, cost in told(delivery)) == [0, 100, 100, 100]
-    assert (len(delivery.pictures), delivery.cost, sorted(delivery.failures)) == (2, 300, ["Broken.", "Lost."])
+    assert (len(delivery.pictures), delivery.cost) == (2, 300)
+    assert [(one.index, one.seed, one.message) for one in delivery.failures] == [(1, 6, "Broken."), (2, 7, "Lost.")]
+    assert [one.message for one in delivery.attempts if one.outcome != "ok"] == ["Broken.", "Lost."]
+
+
+async def test_a_bill_that_nobody_knows_is_told_so(house, source, tmp_path):
+    """Work that was handed over without an answer has no known cost, and no limit is risked on it."""
+    house["first"].fault = UpstreamUnreachable("Lost.", billed=None)
+    house["own"].fault = UpstreamUnreachable("Lost.", billed=None)  # it asks nothing, so it costs nothing
+    delivery = await run(opened(house), source, tmp_path)
+    assert told(delivery) == [("first", "UPSTREAM_UNREACHABLE", None), ("second", "ok", 30)]
+    assert delivery.cost is None
+    with pytest.raises(Exhausted) as caught:
+        await run(opened(house), source, tmp_path, max_cost=1)
+    assert told(caught.value) == [("first", "UPSTREAM_UNREACHABLE", None), ("own", "UPSTREAM_UNREACHABLE", 0)]
+
+
+async def test_one_picture_probes_for_all(house, source, tmp_path):
+    """A provider that may be back gets one of several pictures; the others wait for what becomes of it."""
+    now = 0.0
+    gateway = opened(house, health=Health(house, clock=lambda: now, draw=lambda: 0.5))
+    house["first"].fault = UpstreamUnreachable("Down.")
+    for _ in range(THRESHOLD):
+        await run(gateway, source, tmp_path)
+    now, asked = FIRST_PAUSE + 0.1, len(house["first"].calls)
+    assert (await run(gateway, source, tmp_path, n=3)).provider == "second"
+    assert len(house["first"].calls) == asked + 1
+    house["first"].fault, now = None, now + 3 * FIRST_PAUSE
+    assert len((await run(gateway, source, tmp_path, n=3)).pictures) == 3
+    assert len(house["first"].calls) == asked + 4
+
+
+async def test_a_mask_without_a_hole_buys_nothing(house, source, tmp_path):
+    """Where nothing may change, no picture is ordered that would be thrown away."""
+    path = tmp_path / "mask.png"
+    Image.new("RGBA", (40, 30), (0, 0, 0, 255)).save(path)
+    masked = offer("first", price=100, rules={**offer("first").rules, "mask": (Emulated("masked"),)})
+    gateway = Gateway(house, models=(model(masked),))
+    job = gateway.admit(MODEL, {}, source, imaging.probe(path, imaging.Limits()), "req_1")
+    with pytest.raises(InvalidRequest, match="nothing may change") as caught:
+        await gateway.run(job, Watch(), tmp_path)
+    assert (caught.value.param, house["first"].calls) == ("mask", [])
 
 
 async def test_none_of_n_goes_on_to_the_next(house, source, tmp_path):

@@ -88,7 +88,8 @@ async def test_what_succeeded_is_delivered_and_the_rest_listed(source, tmp_path)
     gateway = Gateway({"embedded": Painter(faults={1: UpstreamError("That one broke.")})})
     delivery = await gateway.run(admitted(gateway, source, n=3), Watch(), tmp_path)
     assert len(delivery.pictures) == 2
-    assert delivery.failures == ["That one broke."]
+    [failure] = delivery.failures
+    assert (failure.index, failure.code, failure.message) == (1, "UPSTREAM_ERROR", "That one broke.")
 
 
 async def test_nothing_made_is_an_error(source, tmp_path):

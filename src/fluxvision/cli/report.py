@@ -85,6 +85,7 @@ def as_json(record: Record) -> str:
             "delta_e": scores.delta_e,
         }
         body |= {"cost": _cost(delivery.cost), "receipt": [_line(line) for line in delivery.receipt]}
+        body |= {"details": dict(delivery.details), "timings": dict(delivery.timings)}
     return json.dumps(body, default=str)
 
 

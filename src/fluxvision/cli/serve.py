@@ -40,6 +40,7 @@ def banner(settings: config.Settings, port: int) -> str:
         access = "none; any key works, from this machine only"
     rows = (
         ("address", f"http://{shown}:{port}"),
+        ("page", f"{public}/"),
         ("base URL", f"{public}/openai/v1  (OPENAI_BASE_URL)"),
         ("keys", access),
     )

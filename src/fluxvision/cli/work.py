@@ -85,7 +85,7 @@ class Bench:
             compared = await _settled(partial(_compare, job, made, folder)) if self.order.compare else []
             outputs = [_move(path, end) for path, end in zip(made, target.outputs, strict=False)]
             beside = [_move(path, end.with_name(f"{end.stem}{COMPARED}.png")) for path, end in zip(compared, outputs)]  # noqa: B905, as many as were asked for
-        errors = " ".join(delivery.failures)
+        errors = " ".join(failure.message for failure in delivery.failures)
         return Record(target.picture.name, "done", outputs, beside, job.image, delivery, None, seconds, errors)
 
     @contextmanager

@@ -114,11 +114,15 @@ def _file(environment: Mapping[str, str]) -> dict[str, Any]:
     return found
 
 
+NO_SETTINGS = frozenset({PREFIX + "CONFIG", PREFIX + "API_KEY"})
+"""The file's place, and what the examples call a caller's own key."""
+
+
 def _environment(environment: Mapping[str, str]) -> dict[str, Any]:
     found = {
         key: value
         for key, value in environment.items()
-        if key.startswith(PREFIX) and key != PREFIX + "CONFIG" and not _is_of_kubernetes(key, value)
+        if key.startswith(PREFIX) and key not in NO_SETTINGS and not _is_of_kubernetes(key, value)
     }
     by_variable = {row.variable: row.name for row in SETTINGS}
     _refuse_unknown(found, by_variable)

@@ -26,13 +26,15 @@ class Place:
 class Window:
     """A tile that wants detail: the source, its faithful enlargement, where it lies, and where detail is allowed.
 
-    `allowed` is (1, rows, columns) of the source, 0 to 1; None: everywhere.
+    `allowed` is (1, rows, columns) of the source, 0 to 1; None: everywhere. `canvas` is what an earlier pass made of
+    the tile, at a whole multiple of the source's size; None: there was none.
     """
 
     source: Array
     base: Array
     place: Place
     allowed: Array | None = None
+    canvas: Array | None = None
 
 
 class Detailer(Protocol):

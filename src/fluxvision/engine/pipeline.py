@@ -36,9 +36,11 @@ class Request:
 
     `color` is (rows, columns, 1 or 3) and `alpha` (rows, columns) or None, both uint8 or both uint16. `mask` is
     (rows, columns) of uint8, 255 where detail may be invented, or None for everywhere. `width` and `height` are the
-    result's, 1 to 4 times the source's on each axis. `creativity` is 0 to 1. `threads` 0 uses every core. `engine` is a
-    running backend with its row, None for that of the name `backend`; `crew` says where the tiles are made, None for
-    threads of this process.
+    result's, 1 to 4 times the source's on each axis. `creativity` is 0 to 1. `threads` 0 uses every core. `engine`
+    is a running backend with its row, None for that of the name `backend`, or a row alone where a crew knows the
+    rest; `crew` says where the tiles are made, None for threads of this process. `canvas` is what an earlier pass
+    made of the same picture, as `color` and at a whole multiple of its size, for a backend to go on with; None:
+    there was none.
     """
 
     color: Samples
@@ -51,8 +53,9 @@ class Request:
     backend: str = "span"
     threads: int = 0
     watch: Watch = field(default_factory=Watch)
-    engine: tuple[Backend, Detailer] | None = None
+    engine: tuple[Backend, Detailer | None] | None = None
     crew: Crew | None = None
+    canvas: Samples | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,7 @@ def enlarge(request: Request, emit: Callable[[Strip], None]) -> Result:
     row = request.engine[0] if request.engine else BY_NAME[request.backend]
     rows, columns = plan(request, row)
     color, alpha = request.color, request.alpha
-    work = Work(color, alpha, request.mask, request.creativity, request.seed, row, rows, columns)
+    work = Work(color, alpha, request.mask, request.creativity, request.seed, row, rows, columns, request.canvas)
     bands = color.shape[2] + (alpha is not None)
     blender = Blender(rows, columns, bands, color.dtype.itemsize * 8, emit)
     one_blas_thread()
@@ -131,5 +134,5 @@ def enlarge(request: Request, emit: Callable[[Strip], None]) -> Result:
 def _threads(request: Request, work: Work) -> Threads:
     threads = request.threads or os.cpu_count() or 1
     at_once = min(threads, work.row.at_once, len(work.batches))
-    backend = request.engine[1] if request.engine else load(work.row.name, max(1, threads // at_once))
+    backend = (request.engine and request.engine[1]) or load(work.row.name, max(1, threads // at_once))
     return Threads(backend, at_once)

@@ -31,7 +31,7 @@ ORIENTATIONS = 8
 class Work:
     """All of a job that its tiles depend on; it can be sent to another process.
 
-    `color` is (rows, columns, 1 or 3), `alpha` and `mask` (rows, columns) or None, as in the pipeline's request.
+    `color` is (rows, columns, 1 or 3), `alpha`, `mask` and `canvas` are None or arrays, as in the pipeline's request.
     """
 
     color: Samples
@@ -42,6 +42,7 @@ class Work:
     row: Backend
     rows: Axis
     columns: Axis
+    canvas: Samples | None = None
 
     @property
     def total(self) -> int:
@@ -59,6 +60,16 @@ class Work:
         down, across = divmod(number, len(self.columns.spans))
         return self.rows.spans[down], self.columns.spans[across]
 
+    def window(self, number: int, *, of_canvas: bool = False) -> tuple[Any, ...]:
+        """Return the index of a tile's window, mirrored beyond the edges: of the source, or of the canvas."""
+        times = 1 if self.canvas is None or not of_canvas else self.canvas.shape[0] // self.rows.source
+        return np.ix_(
+            *(
+                reflect(span.source * times, line.window * times, line.source * times)
+                for span, line in zip(self.spans(number), (self.rows, self.columns), strict=True)
+            )
+        )
+
 
 @dataclass(slots=True)
 class _Tile:
@@ -70,6 +81,7 @@ class _Tile:
     source: Array
     base: Array
     allowed: Array | None
+    canvas: Array | None
     fine: Array | None = None
 
 
@@ -85,15 +97,11 @@ def make(work: Work, backend: Detailer, numbers: Sequence[int], stop: Stop) -> l
 
 def _begun(work: Work, backend: Detailer, number: int) -> _Tile:
     down, across = work.spans(number)
-    index = np.ix_(
-        reflect(down.source, work.rows.window, work.rows.source),
-        reflect(across.source, work.columns.window, work.columns.source),
-    )
-    source = _floats(work.color[index].transpose(2, 0, 1))
-    if source.shape[0] == 1:
-        source = np.repeat(source, 3, axis=0)
+    index = work.window(number)
+    source = _coloured(work.color[index])
+    canvas = None if work.canvas is None else _coloured(work.canvas[work.window(number, of_canvas=True)])
     allowed = None if work.mask is None else _floats(work.mask[index][None])
-    return _Tile(down, across, index, source, backend.base(source), allowed)
+    return _Tile(down, across, index, source, backend.base(source), allowed, canvas)
 
 
 def _amount(work: Work) -> float:
@@ -125,6 +133,7 @@ def _imagine(work: Work, backend: Detailer, tiles: Sequence[_Tile], stop: Stop) 
             tile.base,
             Place(tile.down.source * row.factor, tile.across.source * row.factor),
             tile.allowed,
+            tile.canvas,
         )
         for tile in tiles
     ]
@@ -149,6 +158,11 @@ def _finished(work: Work, tile: _Tile) -> Array:
         # A plain cubic: its overshoot is clipped away, where a network leaves ripples inside an edge.
         fine = np.concatenate([fine, steps.expand(_floats(work.alpha[tile.index][None]), row.factor)])
     return _onto(fine, row.factor, (work.rows, tile.down), (work.columns, tile.across))
+
+
+def _coloured(samples: Samples) -> Array:
+    found = _floats(samples.transpose(2, 0, 1))
+    return found if found.shape[0] > 1 else np.repeat(found, 3, axis=0)
 
 
 def _floats(samples: NDArray[Any]) -> Array:

@@ -10,9 +10,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fluxvision.accounts.keys import Keys
 from fluxvision.config import Settings
-from fluxvision.errors import Forbidden
+from fluxvision.errors import AuthenticationFailed, Forbidden
+from fluxvision.http.playground import VISITOR, asks
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
+FACTS = "/v1/page"
+"""What the page asks before it knows whether there is a key."""
+VISITED = frozenset({("POST", "/v1/images/edits"), ("GET", "/v1/models"), ("HEAD", "/v1/models")})
+VISITED_BELOW = "/v1/models/"
 KEYED = ("/v1/", "/openai/v1/", "/metrics")
 DEFAULT_PORTS = {"http": 80, "https": 443}
 LOCAL_NAMES = frozenset({"localhost", "ip6-localhost", "host.docker.internal"})
@@ -26,6 +31,7 @@ class Gate:
         """Wrap `app`."""
         self._app = app
         self._keys = keys
+        self._open: bool = settings.playground
         self._wide = not is_loopback(settings.host)
         self._public = urlsplit(settings.public_url).netloc.lower()
 
@@ -35,18 +41,32 @@ class Gate:
         path = scope["path"]
         if not self._keys.required and path not in OPEN_PATHS:
             self._check_names(headers)
-        if path.startswith(KEYED):
+        if path != FACTS and path.startswith(KEYED) and not self._visits(scope, headers):
             raw = next((value for name, value in scope["headers"] if name == b"authorization"), None)
             self._keys.check(raw)
         await self._app(scope, receive, send)
+
+    def _visits(self, scope: Scope, headers: Headers) -> bool:
+        """Let the page in without a key, to what it needs; raises what is wrong with how it comes."""
+        path, method = scope["path"], scope["method"]
+        below = method in {"GET", "HEAD"} and path.startswith(VISITED_BELOW)
+        if not asks(headers) or (self._keys.required and not below and (method, path) not in VISITED):
+            return False
+        if not self._open:
+            raise AuthenticationFailed("On this server the page needs a key.")
+        self._check_names(headers)
+        if headers.get("sec-fetch-site", "same-origin") != "same-origin":
+            raise Forbidden("Without a key this server does not answer requests that other websites make.")
+        scope[VISITOR] = True
+        return True
 
     def _check_names(self, headers: Headers) -> None:
         host = headers.get("host", "").lower()
         origin = headers.get("origin")
         if not (host and (host == self._public or _is_local(host, wide=self._wide))):
-            raise Forbidden("This server has no keys and answers local host names only; set public_url to its address.")
+            raise Forbidden("Without a key this server answers local host names only; set public_url to its address.")
         if origin is not None and not _same(origin.lower(), host) and not _same(origin.lower(), self._public):
-            raise Forbidden("This server has no keys and does not answer requests that other websites make.")
+            raise Forbidden("Without a key this server does not answer requests that other websites make.")
 
 
 def is_loopback(host: str) -> bool:

@@ -16,7 +16,9 @@ from fluxvision.errors import Unavailable
 from fluxvision.guard import Guard
 from fluxvision.http.logs import Record
 from fluxvision.http.metrics import Metrics
+from fluxvision.http.playground import Playground
 from fluxvision.http.ports import Gateway, Probe
+from fluxvision.http.pyramids import Pyramids
 from fluxvision.store.media import MediaStore
 from fluxvision.store.workspace import Workspace
 
@@ -86,6 +88,8 @@ class Edge:
     metrics: Metrics
     log: Any
     running: Running
+    playground: Playground
+    pyramids: Pyramids
     now: Callable[[], float]
     openapi: bytes
 

@@ -13,14 +13,14 @@ from starlette.types import Receive, Scope, Send
 
 from fluxvision import fetch
 from fluxvision.errors import Busy, CallerGone, InvalidRequest, UnsupportedMediaType
-from fluxvision.http import body, json_body, multipart_form, respond, sse
+from fluxvision.http import body, json_body, multipart_form, respond, sse, zoom
 from fluxvision.http.edge import Edge, record
 from fluxvision.http.media import link
 from fluxvision.http.perform import perform
+from fluxvision.http.playground import visits
 from fluxvision.http.query import parameters
 from fluxvision.http.splice import Body, encode
 from fluxvision.params import FALSE, TRUE
-from fluxvision.store.folders import remove
 from fluxvision.types import Delivery, Job, Source, Watch
 
 DRY_RUN = frozenset({"dryrun", "dry_run"})
@@ -32,9 +32,11 @@ UPLOADS = 16
 
 
 async def edits(edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
-    """Read the request, do the job, answer; whatever happens, its folder is gone afterwards."""
+    """Read the request, do the job, answer; whatever happens, its files are gone afterwards."""
     headers = Headers(scope=scope)
     dry = _dry_run(parameters(scope))
+    if visits(scope):
+        edge.playground.count(scope, edge.now(), dry=dry)
     media_type = body.content_type(headers)
     limit, hint = edge.settings.max_upload_bytes, ""
     if _kind(media_type) == DOCUMENT:
@@ -42,13 +44,13 @@ async def edits(edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
     body.check_length(headers, limit, hint)
     with edge.running.job() as leave:
         _check_room(edge)
-        folder = edge.workspace.folder(record(scope).request_id)
+        folder = edge.workspace.folder()
         try:
             form = await _read(media_type, body.chunks(receive, limit, edge.settings.upload_timeout, hint), folder)
             await _until_gone(receive, _work(edge, scope, send, form, folder, dry=dry, leave=leave))
         finally:
             # In the same turn, not in a thread: a cancelled task would not wait for the thread.
-            remove(folder)
+            edge.workspace.release(folder)
 
 
 async def _work(
@@ -61,10 +63,20 @@ async def _work(
     job = await _admit(edge, form, folder, record(scope).request_id)
     record(scope).model = job.model
     if dry:
-        quote = encode(respond.quote(edge.gateway.quote(job), job.id))
+        quote = encode(_quoted(edge, scope, job))
         leave()
         await _send_body(send, quote)
         return
+    if visits(scope):
+        job = edge.playground.reserve(job, edge.gateway, edge.now())
+    try:
+        await _deliver(edge, scope, send, job, folder, leave=leave)
+    finally:
+        edge.playground.ended(job)
+
+
+async def _deliver(edge: Edge, scope: Scope, send: Send, job: Job, folder: Path, *, leave: Callable[[], None]) -> None:
+    """Do the job and send what came of it."""
     if job.values.get("stream"):
         edge.gateway.quote(job)  # what can be refused is refused with a status of its own
         _check_room(edge)
@@ -76,16 +88,28 @@ async def _work(
     await _send_body(send, images)
 
 
+def _quoted(edge: Edge, scope: Scope, job: Job) -> dict[str, Any]:
+    """Return the body of a dry run; without a key, with the offers that a key would open."""
+    if not visits(scope):
+        return respond.quote(edge.gateway.quote(job), job.id)
+    found, keyed = edge.playground.quote(job, edge.gateway, edge.now())
+    return {**respond.quote(found, job.id), "with_key": respond.totals(keyed)}
+
+
 def _images(edge: Edge, scope: Scope, delivery: Delivery) -> Body:
     now = edge.now()
     data: list[dict[str, Any]] = []
+    zooms: list[str | None] = []
     for picture in delivery.pictures:
         if delivery.plan.response_format == "b64_json":
             data.append(respond.item(picture, b64_json=picture.path))
         else:
             name = edge.media.put(picture.path, picture.mime, now)
             data.append(respond.item(picture, url=link(edge, scope, name, now)))
-    return encode(respond.images(delivery, data, int(now)))
+            zooms.append(zoom.told(edge, scope, picture, name, now))
+    found = respond.images(delivery, data, int(now))
+    found["metadata"] |= zoom.noted(zooms)
+    return encode(found)
 
 
 async def _admit(edge: Edge, form: body.Form, folder: Path, request_id: str) -> Job:

@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fluxvision.errors import CallerGone, Error, InternalError, InvalidRequest, MethodNotAllowed, NotFound, Unavailable
+from fluxvision.http import site
 from fluxvision.http.edge import RECORD, draining
 from fluxvision.http.logs import Record, trace
 from fluxvision.http.metrics import Metrics
@@ -71,6 +72,8 @@ class Frame:
             failure, allow = _translate(error)
             if not isinstance(error, Error | HTTPException):
                 self._log.error("unexpected", request_id=record.request_id, trace=trace(error))
+            if not status and isinstance(failure, NotFound) and site.for_people(scope):
+                status = await site.nowhere(scope, receive, framed)
             status = status or await _answer(framed, failure, allow)
         seconds = time.perf_counter() - started
         route = getattr(scope.get("route"), "path", NO_ROUTE)

@@ -15,7 +15,7 @@ from fluxvision import __version__
 from fluxvision.config import Settings
 from fluxvision.errors import AuthenticationFailed, Error, Forbidden, InternalError
 from fluxvision.http import openapi_errors, openapi_schemas
-from fluxvision.http.auth import KEYED, OPEN_PATHS
+from fluxvision.http.auth import FACTS, KEYED, OPEN_PATHS
 from fluxvision.http.edge import Edge
 from fluxvision.http.models import describe_all
 from fluxvision.http.openapi_errors import ALWAYS
@@ -100,7 +100,7 @@ def document(
 
 
 def _operation(row: Operation, prefix: str, path: str, examples: Mapping[str, Any], *, keyed: bool) -> dict[str, Any]:
-    guarded = (prefix + path).startswith(KEYED)
+    guarded = (prefix + path).startswith(KEYED) and path != FACTS
     errors: list[type[Error]] = [*row.errors, InternalError]
     errors += [AuthenticationFailed] if guarded else []
     errors += [] if path in OPEN_PATHS else [Forbidden]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from inspect import getdoc
 from typing import Any
 
-from fluxvision.errors import AuthenticationFailed, Busy, ClientError, Error, MethodNotAllowed, Unavailable
+from fluxvision.errors import AuthenticationFailed, Busy, ClientError, Error, MethodNotAllowed, TooMany, Unavailable
 from fluxvision.http.openapi_schemas import MONEY, TEXT, ref, rows, shape
 from fluxvision.money import CURRENCY
 
@@ -66,7 +66,7 @@ def _any(shared: Sequence[type[Error]]) -> dict[str, Any]:
 def _response(kind: type[Error], example: Any) -> dict[str, Any]:
     names = [*ALWAYS]
     names += [] if kind.retryable else ["X-Should-Retry"]
-    names += ["Retry-After", "Retry-After-Ms"] if kind in {Busy, Unavailable} else []
+    names += ["Retry-After", "Retry-After-Ms"] if kind in {Busy, TooMany, Unavailable} else []
     names += ["WWW-Authenticate"] if kind is AuthenticationFailed else []
     names += ["Allow"] if kind is MethodNotAllowed else []
     facts = {"code": {"const": kind.code}, "type": {"const": kind.type}}

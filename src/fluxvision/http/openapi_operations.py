@@ -17,6 +17,7 @@ from fluxvision.errors import (
     NotFound,
     PayloadTooLarge,
     PolicyRefused,
+    TooMany,
     Unavailable,
     UnsupportedMediaType,
     UploadTooSlow,
@@ -26,6 +27,7 @@ from fluxvision.errors import (
 )
 from fluxvision.http.openapi_schemas import ref, shape
 from fluxvision.http.sse import COMPLETED, PARTIAL
+from fluxvision.imaging.pyramid import STEM
 from fluxvision.store.media import MIMES
 
 JSON = "application/json"
@@ -73,6 +75,12 @@ EDIT = {
     JSON: {"schema": ref("EditDocument")},
 }
 PICTURES = dict.fromkeys(MIMES.values(), FILE)
+ZOOM = f"/media/{{name}}/{{expires}}/{{signature}}/{STEM}"
+SIGNED = (
+    argument("name", "path", "As in the link.", WORD),
+    argument("expires", "path", "As in the link.", {**WORD, "pattern": r"^[0-9]{1,12}$"}),
+    argument("signature", "path", "As in the link.", {**WORD, "pattern": r"^[0-9a-f]{64}$"}),
+)
 OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("POST", "/images/edits"): Operation(
         "edit_image",
@@ -97,6 +105,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
             PayloadTooLarge,
             UnsupportedMediaType,
             Busy,
+            TooMany,
             Misconfigured,
             UpstreamError,
             UpstreamUnreachable,
@@ -147,6 +156,26 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         ),
         (InvalidRequest, NotFound),
     ),
+    ("GET", f"{ZOOM}.dzi"): Operation(
+        "get_deep_zoom",
+        "Files",
+        "Fetch the Deep Zoom document of a large result",
+        {"200": ("The document; its tiles are made when it is first asked for.", (), {"application/xml": WORD})},
+        SIGNED,
+        (NotFound,),
+    ),
+    ("GET", f"{ZOOM}_files/{{level}}/{{tile}}"): Operation(
+        "get_deep_zoom_tile",
+        "Files",
+        "Fetch a tile of a large result",
+        {"200": ("The tile.", (), {"image/jpeg": FILE, "image/webp": FILE})},
+        (
+            *SIGNED,
+            argument("level", "path", "The level, 0 the smallest.", WORD),
+            argument("tile", "path", "Column, row and format: 0_0.jpeg.", WORD),
+        ),
+        (NotFound,),
+    ),
     ("GET", "/healthz"): Operation(
         "is_alive", "Operation", "Tell whether the process answers", answer("Alive", "It does.")
     ),
@@ -158,6 +187,9 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ),
     ("GET", "/metrics"): Operation(
         "get_metrics", "Operation", "Fetch the numbers", {"200": ("Prometheus' text format.", (), {"text/plain": WORD})}
+    ),
+    ("GET", "/v1/page"): Operation(
+        "get_page_facts", "Operation", "Tell the page its limits", answer("PageFacts", "They hold without a key.")
     ),
     ("GET", "/openapi.json"): Operation(
         "get_openapi", "Operation", "Fetch this document", {"200": ("It.", (), {JSON: {"type": "object"}})}

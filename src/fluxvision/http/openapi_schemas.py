@@ -15,7 +15,7 @@ from fluxvision.money import CURRENCY
 from fluxvision.normalize import STRENGTH
 from fluxvision.params import BY_NAME, PARAMS
 from fluxvision.rules import Model
-from fluxvision.types import Component, Fidelity
+from fluxvision.types import Component, Excluded, Failure, Fidelity
 
 TEXT = {"type": "string"}
 WHOLE = {"type": "integer"}
@@ -25,6 +25,7 @@ MONEY = {"type": ["number", "null"]}
 MICROS = {"type": ["integer", "null"]}
 PIXELS = {"type": "string", "pattern": r"^\d+x\d+$", "description": "WIDTHxHEIGHT, in pixels."}
 BASE64 = {"type": "string", "contentEncoding": "base64", "description": "The picture file."}
+LIMITS = ("max_upload_bytes", "max_input_pixels", "max_output_pixels", "requests_per_minute")
 REFERENCE = r"^(?:https?://|data:[^,]{0,256};base64,)"
 
 
@@ -78,7 +79,9 @@ def requests(models: Sequence[Model]) -> dict[str, Any]:
 
 def answers() -> dict[str, Any]:
     """Return the bodies that go out."""
-    _, made = msgspec.json.schema_components([Component, Fidelity], ref_template="#/components/schemas/{name}")
+    _, made = msgspec.json.schema_components(
+        [Component, Excluded, Failure, Fidelity], ref_template="#/components/schemas/{name}"
+    )
     made = {name: {**found, "description": cleandoc(found["description"])} for name, found in made.items()}
     line = {
         "parameter": TEXT,
@@ -100,7 +103,7 @@ def answers() -> dict[str, Any]:
         "size": PIXELS,
         "attempts": rows(ref("Attempt")),
         "normalization": {**rows(ref("ReceiptLine")), "description": "What became of every parameter."},
-        "failures": {**rows(TEXT), "description": "Why some of n pictures were not made."},
+        "failures": {**rows(ref("Failure")), "description": "Why some of n pictures were not made."},
         "fidelity": {"anyOf": [ref("Fidelity"), {"type": "null"}]},
         "seed": {"type": ["integer", "null"]},
         "timings": {"type": "object", "additionalProperties": NUMBER, "description": "Seconds by stage."},
@@ -147,7 +150,7 @@ def answers() -> dict[str, Any]:
     }
     badge = {"mode": line["mode"], "upstream_names": rows(TEXT), "sent": TRUTH, "note": TEXT}
     modes = {"type": "object", "additionalProperties": shape("How a parameter reaches the provider.", badge)}
-    quote = {
+    quote: dict[str, Any] = {
         "id": TEXT,
         "estimated": {"const": True},
         "model": TEXT,
@@ -161,8 +164,9 @@ def answers() -> dict[str, Any]:
             **rows(shape("Another provider.", {"provider": TEXT, "total_cost_micros": MICROS})),
             "description": "Who would be tried next, in this order.",
         },
+        "excluded": {**rows(ref("Excluded")), "description": "Configured providers that cannot serve this request."},
     }
-    where = {"url": {"type": "string", "description": "A link that expires."}, "b64_json": BASE64}
+    where: dict[str, Any] = {"url": {"type": "string", "description": "A link that expires."}, "b64_json": BASE64}
     item = shape("One picture: a link, or the file itself.", {}, {**where, "revised_prompt": TEXT})
     formats = {"enum": [*BY_NAME["output_format"].choices]}
     sizes = {"enum": sorted(OPENAI_SIZES), "description": "Only where OpenAI knows it; metadata.size always is."}
@@ -172,10 +176,14 @@ def answers() -> dict[str, Any]:
         **{word: {"const": value} for word, value in COMMON.items()},
     }
     event |= {"b64_json": BASE64, "size": {"enum": ["auto", *sorted(OPENAI_SIZES)]}}
-    extra = {"seeds": rows({"type": ["integer", "null"]})}
+    extra = {
+        "seeds": rows({"type": ["integer", "null"]}),
+        "deep_zoom": {"type": "string", "description": "A Deep Zoom document of a large result behind a link."},
+        "deep_zooms": {**rows({"type": ["string", "null"]}), "description": "One per picture, where n is over 1."},
+    }
     return {
         **made,
-        "Attempt": shape("One try at one provider.", attempt, {"upstream_id": TEXT}),
+        "Attempt": shape("One try at one provider.", attempt, {"upstream_id": TEXT, "message": TEXT}),
         "ReceiptLine": shape("What became of one parameter.", line),
         "Metadata": shape("Who made the pictures, at what cost, how well, and from what.", metadata, extra),
         "ImagesResponse": shape(
@@ -189,14 +197,21 @@ def answers() -> dict[str, Any]:
             },
             {"size": sizes},
         ),
-        "DryRun": shape("What the request would cost and what would become of its parameters.", quote),
+        "DryRun": shape(
+            "What the request would cost and what would become of its parameters.",
+            quote,
+            {"with_key": {**quote["alternatives"], "description": "Who else would make it for the page with a key."}},
+        ),
         "PartialImageEvent": shape(
             "A preview.", {**event, "type": {"const": PARTIAL}, "partial_image_index": {**WHOLE, "minimum": 0}}
         ),
         "CompletedEvent": shape(
             "One finished picture.",
             {**event, "type": {"const": COMPLETED}, "id": TEXT, "usage": {"const": USAGE}, "metadata": ref("Metadata")},
-            {"url": where["url"], "revised_prompt": TEXT},
+            {
+                "url": {**where["url"], "description": "A link that expires; asked for by name, b64_json is empty."},
+                "revised_prompt": TEXT,
+            },
         ),
         "Model": shape("A model in OpenAI's shape, with what a person wants to know.", model),
         "ModelList": shape("Every model.", {"object": {"const": "list"}, "data": rows(ref("Model"))}),
@@ -210,9 +225,39 @@ def answers() -> dict[str, Any]:
                 },
             ),
         },
+        "PageFacts": _page_facts(),
         "Alive": shape("The process answers.", {"status": {"const": "ok"}}),
         "Readiness": shape(
             "Whether work is taken.",
             {"status": TEXT, "providers": {"type": "object", "additionalProperties": TRUTH}},
         ),
     }
+
+
+def _page_facts() -> dict[str, Any]:
+    example = {"name": TEXT, "title": TEXT, "url": TEXT, "width": WHOLE, "height": WHOLE}
+    shown: dict[str, Any] = dict.fromkeys(("title", "before", "after", "command"), TEXT)
+    shown |= {"width": WHOLE, "height": WHOLE, "settings": {"type": "object"}, "fidelity": NUMBER}
+    pictures = rows(shape("A part of a picture, plainly enlarged and by the engine.", shown))
+    return shape(
+        "What the page has to know.",
+        {
+            "version": TEXT,
+            "playground": {**TRUTH, "description": "Whether the page works without a key."},
+            "keys": {**TRUTH, "description": "Whether other callers need a key."},
+            "budget": shape(
+                "What all requests without a key may spend, in dollars.",
+                {
+                    "spends": TRUTH,
+                    "per_request": {**NUMBER, "description": "What is left today."},
+                    "per_day": NUMBER,
+                },
+            ),
+            "limits": shape(
+                "The largest that is taken and made.",
+                dict.fromkeys(LIMITS, WHOLE),
+            ),
+            "examples": rows(shape("A picture to begin with.", example)),
+            "gallery": {"type": "object", "additionalProperties": pictures, "description": "By model."},
+        },
+    )

@@ -21,8 +21,9 @@ async def perform(edge: Edge, scope: Scope, job: Job, watch: Watch, work: Path) 
     attempts: list[Attempt] = []
     try:
         delivery = await edge.gateway.run(job, watch, work, attempts)
-    except BaseException:  # a caller that went away may have cost money, too
+    except BaseException as error:  # a caller that went away may have cost money, too
         found.cost = summed(attempt.cost for attempt in attempts)
+        edge.playground.failed(job, error, found.cost)
         edge.metrics.attempts(attempts)
         raise
     finally:
@@ -30,4 +31,4 @@ async def perform(edge: Edge, scope: Scope, job: Job, watch: Watch, work: Path) 
         edge.metrics.job(-1)
     found.provider, found.cost = delivery.provider, delivery.cost
     edge.metrics.delivery(delivery)
-    return delivery
+    return edge.playground.delivered(delivery)

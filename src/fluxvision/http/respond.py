@@ -48,7 +48,7 @@ def metadata(delivery: Delivery) -> dict[str, Any]:
         "size": size(first),
         "attempts": tries(delivery.attempts),
         "normalization": receipt(delivery.receipt),
-        "failures": list(delivery.failures),
+        "failures": [dataclasses.asdict(failure) for failure in delivery.failures],
         "fidelity": None if first.fidelity is None else dataclasses.asdict(first.fidelity),
         "seed": first.seed,
         "timings": {name: round(seconds, 4) for name, seconds in delivery.timings.items()},
@@ -67,6 +67,7 @@ def tries(attempts: Iterable[Attempt]) -> list[dict[str, Any]]:
             "duration": round(attempt.duration, 3),
             "cost": cost(attempt.cost),
             **({} if attempt.upstream_id is None else {"upstream_id": attempt.upstream_id}),
+            **({} if attempt.message is None else {"message": attempt.message}),
         }
         for attempt in attempts
     ]
@@ -104,8 +105,14 @@ def quote(found: Quote, request_id: str) -> dict[str, Any]:
         "size": f"{found.width}x{found.height}",
         "components": [dataclasses.asdict(part) for part in found.components],
         "normalization": receipt(found.receipt),
-        "alternatives": [{"provider": one.provider, "total_cost_micros": one.total} for one in found.others],
+        "alternatives": totals(found.others),
+        "excluded": [dataclasses.asdict(one) for one in found.excluded],
     }
+
+
+def totals(quotes: Iterable[Quote]) -> list[dict[str, Any]]:
+    """Return what each of several offers would cost; money in micro-dollars."""
+    return [{"provider": one.provider, "total_cost_micros": one.total} for one in quotes]
 
 
 def error_body(error: Error) -> dict[str, Any]:

@@ -17,13 +17,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from fluxvision.accounts.keys import Keys
 from fluxvision.config import Settings
 from fluxvision.guard import OPEN, Guard
-from fluxvision.http import edits, health, logs, media, models, openapi
-from fluxvision.http.auth import Gate
+from fluxvision.http import edits, facts, health, logs, media, models, openapi, site, zoom
+from fluxvision.http.auth import FACTS, Gate
 from fluxvision.http.edge import Edge, Handler, Running
 from fluxvision.http.frame import Frame
 from fluxvision.http.metrics import Metrics
+from fluxvision.http.playground import Playground
 from fluxvision.http.ports import Gateway, Probe
+from fluxvision.http.pyramids import Pyramids
 from fluxvision.imaging import Limits, probe
+from fluxvision.imaging.pyramid import STEM
 from fluxvision.store.media import MediaStore
 from fluxvision.store.workspace import open_workspace
 from fluxvision.types import Source
@@ -38,12 +41,26 @@ API: tuple[tuple[str, str, Handler], ...] = (
 )
 SITE: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/media/{name}", media.media),
+    ("GET", f"{zoom.PLACE}/{STEM}.dzi", zoom.document),
+    ("GET", f"{zoom.PLACE}/{STEM}_files/{{level}}/{{tile}}", zoom.tile),
     ("GET", "/healthz", health.alive),
     ("GET", "/readyz", health.ready),
     ("GET", "/metrics", health.metrics),
     ("GET", "/openapi.json", openapi.send_document),
     ("GET", "/llms.txt", models.index),
+    ("GET", FACTS, facts.facts),
 )
+PAGES: tuple[tuple[str, Handler], ...] = (
+    ("/", site.index),
+    ("/models", site.index),
+    ("/models/{id:path}/llms.txt", models.page),
+    ("/models/{id:path}", site.model),
+    ("/assets/{name}", site.asset),
+    ("/examples/{name}", site.example),
+    ("/docs", site.docs),
+    ("/docs/{name:path}", site.docs),
+)
+"""For people with a browser; the OpenAPI document leaves them out."""
 
 
 class App:
@@ -77,6 +94,7 @@ def build(
     workspace = open_workspace(settings.data_dir)
     keys = Keys(settings.api_keys, secrets.token_bytes(32))
     settings = settings.covered()
+    store = MediaStore(workspace.media, settings.media_ttl, workspace.secret)
     rows = [*((method, prefix, path, run) for prefix in PREFIXES for method, path, run in API)]
     rows += [(method, "", path, run) for method, path, run in SITE]
     edge = Edge(
@@ -84,12 +102,14 @@ def build(
         settings=settings,
         probe=read or _probe(settings),
         keys=keys,
-        media=MediaStore(workspace.media, settings.media_ttl, workspace.secret),
+        media=store,
+        pyramids=Pyramids(store),
         workspace=workspace,
         guard=guard or (OPEN if settings.allow_private_urls else Guard()),
         metrics=Metrics(settings.workers),
         log=logs.logger(settings.log_level, stream),
         running=Running(),
+        playground=Playground(settings),
         now=now,
         openapi=openapi.encoded([row[:3] for row in rows], gateway.models, gateway.providers, settings),
     )
@@ -102,7 +122,8 @@ def build(
             ends.push_async_callback(_end, asyncio.create_task(_sweep(edge)))
             yield
 
-    routes = [Route(prefix + path, _Endpoint(edge, run), methods=[method]) for method, prefix, path, run in rows]
+    routes = [Route(path, _Endpoint(edge, run), methods=["GET"]) for path, run in PAGES]
+    routes += [Route(prefix + path, _Endpoint(edge, run), methods=[method]) for method, prefix, path, run in rows]
     router = Router([*routes, *pages], redirect_slashes=False, lifespan=lifespan)
     framed = Frame(Gate(router, edge.keys, settings), edge.log, edge.metrics, settings.upload_timeout)
     return App(_Split(framed, router), edge.running)

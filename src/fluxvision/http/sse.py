@@ -13,7 +13,7 @@ import msgspec
 from starlette.types import Scope, Send
 
 from fluxvision.errors import CallerGone, Error, InternalError
-from fluxvision.http import respond
+from fluxvision.http import respond, zoom
 from fluxvision.http.edge import Edge, draining
 from fluxvision.http.logs import trace
 from fluxvision.http.media import link
@@ -164,7 +164,10 @@ def _completed(edge: Edge, scope: Scope, delivery: Delivery, number: int) -> Bod
     }
     if delivery.plan.response_format == "url":
         name = edge.media.put(picture.path, picture.mime, now)
-        event |= {"b64_json": edge.media.path(name), "url": link(edge, scope, name, now)}
+        # Only a caller who asked for a link is sure to read it; the others get the bytes as well.
+        twice = edge.media.path(name) if "response_format" not in delivery.job.values else ""
+        event |= {"b64_json": twice, "url": link(edge, scope, name, now)}
+        event["metadata"] |= zoom.noted([zoom.told(edge, scope, picture, name, now)])
     return _event(COMPLETED, event)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,33 +12,40 @@ from fluxvision import engine, imaging
 from fluxvision.config import Settings
 from fluxvision.engine import BACKENDS
 from fluxvision.engine.deblock import deblock
+from fluxvision.engine.teams import Recipe, Team, Terms, assemble
 from fluxvision.errors import InvalidRequest
 from fluxvision.machine import cores
 from fluxvision.providers.local import enlarged
 from fluxvision.types import Call, Outcome, Source, Watch
 from fluxvision.workers import in_thread
 
+LOAD = "fluxvision.engine.backends:load"
 RESTORE_BELOW = 60
 """JPEG quality under which compression damage is repaired rather than sharpened, where those weights are installed."""
 
 
 class Provider:
-    """Runs the engine in a thread; the tiles of one picture use all its threads."""
+    """Runs the engine in a thread; the tiles of one picture use all its threads, or the workers of a team."""
 
     title = "This machine's CPU"
     parallel = 1
     remote = False
 
-    def __init__(self, threads: int = 0, workers: int = 1) -> None:
-        """Use `threads` per picture (0: the machine's cores divided among the workers)."""
+    def __init__(self, threads: int = 0, workers: int = 1, team: Team | None = None, share: int = 1) -> None:
+        """Use `threads` per picture (0: the machine's cores divided among the workers).
+
+        `team` makes the tiles where there is one; each of its workers uses `share` threads.
+        """
         self.workers = workers
         self._threads = threads or max(1, cores() // workers)
+        self._team, self._share = team, share
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="embedded")
 
     async def run(self, call: Call, watch: Watch, folder: Path) -> Outcome:
         """Make one picture.
 
-        Raises `InvalidRequest` for a damaged picture or missing weights, `Unavailable` for missing room.
+        Raises `InvalidRequest` for a damaged picture or missing weights, `Unavailable` for missing room,
+        `UpstreamRefused` where a team cannot be had.
         """
         return await in_thread(self._pool, watch, lambda: self._run(call, watch, folder))
 
@@ -50,8 +58,10 @@ class Provider:
         return BACKENDS[0].present
 
     async def aclose(self) -> None:
-        """End the threads."""
+        """End the threads and the workers."""
         self._pool.shutdown(wait=True, cancel_futures=True)
+        if self._team is not None:
+            await asyncio.to_thread(self._team.close)
 
     def _run(self, call: Call, watch: Watch, folder: Path) -> Outcome:
         started = time.perf_counter()
@@ -75,6 +85,7 @@ class Provider:
             backend=row.name,
             threads=self._threads,
             watch=watch,
+            crew=None if self._team is None else self._team.crew(Recipe(LOAD, (row.name, self._share))),
         )
         raster, result = enlarged(request, folder)
         timings = {"decode": decoded - started, "enlarge": time.perf_counter() - decoded}
@@ -90,7 +101,10 @@ class Provider:
 
 def configured(settings: Settings) -> dict[str, Provider]:
     """Return the provider; it needs no setting and is always there."""
-    return {"embedded": Provider(settings.threads, settings.workers)}
+    team = assemble(Terms(settings.worker_processes, cluster=settings.cluster))
+    # On a cluster each worker has a core of its own.
+    share = 1 if settings.cluster else max(1, (settings.threads or cores()) // max(1, settings.worker_processes))
+    return {"embedded": Provider(settings.threads, settings.workers, team, share)}
 
 
 def choose(wanted: str | None, source: Source) -> engine.Backend:

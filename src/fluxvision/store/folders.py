@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 
@@ -18,11 +17,11 @@ def make_private(folder: Path) -> None:
             raise
 
 
-def remove(folder: Path) -> None:
-    """Remove a folder with everything in it, as far as that is possible. One of plain files goes at a stroke."""
+def emptied(folder: Path) -> bool:
+    """Remove the files of a folder; False where something is left, as a folder or what nobody may remove."""
     try:
         for path in folder.iterdir():
             path.unlink()
-        folder.rmdir()
     except OSError:
-        shutil.rmtree(folder, ignore_errors=True)
+        return False
+    return True

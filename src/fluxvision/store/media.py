@@ -7,7 +7,9 @@ import hmac
 import os
 import re
 import secrets
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from fluxvision.errors import NotFound
@@ -24,6 +26,7 @@ EXTENSIONS: Mapping[str, str] = {
 MIMES: Mapping[str, str] = {extension: mime for mime, extension in EXTENSIONS.items()}
 NAME = re.compile(r"[A-Za-z0-9_-]{32}\.(?:" + "|".join(MIMES) + ")")
 EXPIRES = re.compile(r"[0-9]{1,12}")
+TILES = ".tiles"
 GONE = "There is no such file, or its link has expired."
 
 
@@ -49,10 +52,37 @@ class MediaStore:
         """Return where a file of the store lies."""
         return self.folder / name
 
+    def tiles(self, name: str) -> Path:
+        """Return where the tiles of a file lie, once they are made."""
+        return self.folder / f"{name}{TILES}"
+
+    def add_tiles(self, name: str, make: Callable[[Path, Path], None]) -> None:
+        """Have `make(file, folder)` make a file's tiles, and put them in their place in one step.
+
+        They go with their file. Raises `NotFound` where the file is gone.
+        """
+        draft = self.folder / f"{name}{TILES}-{secrets.token_hex(8)}"
+        try:
+            make_private(draft)
+            make(self.folder / name, draft)
+            with suppress(OSError):  # another process was faster
+                draft.rename(self.tiles(name))
+        except Exception:
+            if not (self.folder / name).is_file():
+                raise NotFound(GONE) from None
+            raise
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
     def sign(self, name: str, now: float) -> str:
         """Return the query that opens the file until `ttl` seconds after `now`."""
-        expires = int(now + self.ttl)
-        return f"expires={expires}&signature={self._signature(name, str(expires))}"
+        expires, signature = self.signed(name, now)
+        return f"expires={expires}&signature={signature}"
+
+    def signed(self, name: str, now: float) -> tuple[str, str]:
+        """Return the expiry and the signature that open the file until `ttl` seconds after `now`."""
+        expires = str(int(now + self.ttl))
+        return expires, self._signature(name, expires)
 
     def verify(self, name: str, expires: str, signature: str, now: float) -> tuple[Path, float]:
         """Return the file and the seconds that its link still works; raises `NotFound` for every other link."""
@@ -67,11 +97,16 @@ class MediaStore:
         return path, left
 
     def sweep(self, now: float) -> int:
-        """Delete every file whose time is over; return how many there were."""
+        """Delete every file whose time is over, and tiles whose file is gone; return how many files there were."""
         count = 0
-        for path in self.folder.iterdir() if self.folder.is_dir() else ():
+        found = sorted(self.folder.iterdir()) if self.folder.is_dir() else []  # a file comes before its tiles
+        for path in found:
+            name, tiled, _ = path.name.partition(TILES)
             try:
-                if path.stat().st_mtime <= now - self.ttl:
+                if tiled:
+                    if not (self.folder / name).is_file():
+                        shutil.rmtree(path, ignore_errors=True)
+                elif path.stat().st_mtime <= now - self.ttl:
                     path.unlink()
                     count += 1
             except FileNotFoundError:  # another process swept it

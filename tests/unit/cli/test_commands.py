@@ -137,6 +137,7 @@ def test_serve_tells_the_public_address_and_the_keys(folder, monkeypatch):
     text = serve.banner(load(flags={"host": "::1", "public_url": "https://pictures.example/"}), 8000)
     assert "http://[::1]:8000" in text
     assert "https://pictures.example/openai/v1" in text
+    assert "page      https://pictures.example/\n" in text
     assert "1 configured" in text
     assert "secret" not in text
 

@@ -20,7 +20,7 @@ STALLS = [(0, ()), (1, ()), (1, (("stream", "true"),)), (3, (("stream", "true"),
 
 def left(edge):
     """Return what lies in the upload folder beside its lock."""
-    return [path for path in (edge.folder / "uploads").glob("run-*/*") if path.name != "lock"]
+    return [path for path in (edge.folder / "uploads").glob("run-*/**/*") if path.is_file() and path.name != "lock"]
 
 
 @pytest.mark.parametrize("prefix", ["/v1", "/openai/v1"])

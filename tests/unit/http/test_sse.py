@@ -38,6 +38,17 @@ async def test_a_stream_shows_a_preview_progress_and_the_result(edge, picture):
     assert answer.sent[-1] == sse.END
 
 
+async def test_a_link_that_was_asked_for_comes_without_the_bytes(edge, picture):
+    """With response_format=url the result's event has the link and an empty b64_json; previews have their bytes."""
+    answer = await edge().edit(
+        MODEL, ("image", picture, "a"), STREAM, ("partial_images", "1"), ("response_format", "url")
+    )
+    partial, completed = (data for name, data in answer.events() if name != ":")
+    assert partial["b64_json"]
+    assert completed["b64_json"] == ""
+    assert completed["url"].startswith("http://localhost:8000/media/")
+
+
 async def test_without_partial_images_there_is_no_preview(edge, picture):
     """partial_images=0 and absent: the result alone; two pictures are two events."""
     events = (await edge().edit(("model", "gpt-image-1"), ("image", picture, "a"), STREAM, ("n", "2"))).events()

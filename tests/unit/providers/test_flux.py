@@ -16,29 +16,16 @@ from PIL import Image
 from skimage import data
 
 from fakes import server as served
+from fakes.flux_calls import call, opened, samples
 from fluxvision import app, cli, config, imaging
-from fluxvision.engine.flux.rows import BY_NAME
 from fluxvision.errors import Cancelled, InvalidRequest, UpstreamError, UpstreamRefused
 from fluxvision.gateway import Gateway
 from fluxvision.providers import embedded, flux
-from fluxvision.types import Call, Watch
+from fluxvision.types import Watch
 
 PROMPT = "crisp feathers"
 PATIENCE = 120.0
 """Seconds for a new process to import PyTorch and load the models, however slow the machine."""
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    """A folder of tiny networks: flux1, flux2 and captioner."""
-    pytest.importorskip("torch", reason="needs the extra flux")
-    from fakes.flux_models import make_captioner, make_flux1, make_flux2  # noqa: PLC0415, takes seconds
-
-    root = tmp_path_factory.mktemp("weights")
-    make_flux1(root / "flux1")
-    make_flux2(root / "flux2")
-    make_captioner(root / "captioner")
-    return root
 
 
 @pytest.fixture(scope="module")
@@ -49,34 +36,10 @@ def shared(weights):
 
 
 @pytest.fixture
-def folder(tmp_path):
-    made = tmp_path / "work"
-    made.mkdir()
-    return made
-
-
-@pytest.fixture
 def photo(tmp_path):
     path = tmp_path / "photo.png"
     Image.fromarray(data.astronaut()[60:84, 180:212]).save(path)
     return path
-
-
-def opened(weights, name="flux2-klein-4b", *, model="flux2", captioner="captioner", **rest):
-    facts = {"revision": None, "device": "cpu", "captioner": "qwen3-vl-2b", **rest}
-    source = flux.Source(str(weights / model), caption_model=str(weights / captioner), **facts)
-    return flux.Provider(BY_NAME[name], source, threads=2)
-
-
-def call(path, size=(64, 48), mask=None, **body):
-    source = imaging.probe(path, imaging.Limits())
-    if mask is not None:
-        mask = imaging.probe(mask, imaging.Limits())
-    return Call("flux", "flux2-klein-4b", {"size": size, "creativity": 0.3, **body}, source, mask)
-
-
-def samples(outcome):
-    return outcome.picture.path.read_bytes()
 
 
 @pytest.mark.parametrize("name", ["flux2-klein-4b", "flux1-schnell"])
@@ -160,7 +123,7 @@ async def test_numbers_out_of_range(weights, photo, folder, name, value):
     with pytest.raises(InvalidRequest, match=f"^{name}: "):
         await provider.run(call(photo, **{name: value}), Watch(), folder)
     assert early.value.param == name
-    assert provider._loaded is None
+    assert provider.models.loaded is None
     await provider.aclose()
 
 
@@ -170,7 +133,7 @@ async def test_a_cancelled_call_loads_nothing(weights, photo, folder):
     watch.cancel.set()
     with pytest.raises(Cancelled):
         await provider.run(call(photo), watch, folder)
-    assert provider._loaded is None
+    assert provider.models.loaded is None
     await provider.aclose()
 
 
@@ -192,8 +155,8 @@ async def test_what_is_missing(weights, photo, folder, fault, monkeypatch):
     provider = opened(weights, **facts)
     assert await provider.ping() is True
     tries = []
-    load = provider._load
-    monkeypatch.setattr(provider, "_load", lambda: (tries.append(1), load())[1])
+    load = provider.models.load
+    monkeypatch.setattr(provider.models, "load", lambda: (tries.append(1), load())[1])
     with monkeypatch.context() as patch:
         if fault == "extra":
             patch.setitem(sys.modules, "torch", None)
@@ -205,8 +168,8 @@ async def test_what_is_missing(weights, photo, folder, fault, monkeypatch):
             assert str(weights) not in caught.value.message
             assert 0 < caught.value.retry_after <= flux.REST
     assert (len(tries), await provider.ping(), list(folder.iterdir())) == (1, False, [])
-    provider._failed = 0.0, provider._failed[1]  # the rest is over
-    monkeypatch.setattr(provider, "_source", opened(weights)._source)
+    provider.models.failed = 0.0, provider.models.failed[1]  # the rest is over
+    monkeypatch.setattr(provider.models, "source", opened(weights).models.source)
     await provider.run(call(photo, (32, 24), creativity=0), Watch(), folder)
     assert (len(tries), await provider.ping()) == (2, True)
     await provider.aclose()
@@ -224,7 +187,7 @@ async def test_a_device_that_fails(weights, photo, folder, monkeypatch):
         raise RuntimeError(message)
 
     with monkeypatch.context() as patch:
-        patch.setattr(provider._loaded.networks, "velocity", full)
+        patch.setattr(provider.models.loaded.networks, "velocity", full)
         with pytest.raises(UpstreamError, match="ran out of memory") as caught:
             await provider.run(call(photo), Watch(), folder)
     assert (caught.value.goes_on, caught.value.counts, list(folder.iterdir())) == (True, True, [])
@@ -235,8 +198,8 @@ async def test_a_device_that_fails(weights, photo, folder, monkeypatch):
 async def test_the_models_are_loaded_once(weights, photo, folder, monkeypatch):
     """Calls at the same time share them."""
     provider, tries = opened(weights), []
-    load = provider._load
-    monkeypatch.setattr(provider, "_load", lambda: (tries.append(1), load())[1])
+    load = provider.models.load
+    monkeypatch.setattr(provider.models, "load", lambda: (tries.append(1), load())[1])
     await asyncio.gather(*(provider.run(call(photo, seed=seed), Watch(), folder) for seed in range(3)))
     assert tries == [1]
     await provider.aclose()
@@ -252,7 +215,7 @@ async def test_the_revision_is_that_of_the_weights(weights, photo, folder, tmp_p
     shutil.copytree(weights / "flux2", repo / "snapshots" / commit)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     provider = opened(weights)
-    provider._source = flux.Source("someone/flux", None, "cpu", "none", "")
+    provider.models.source = flux.Source("someone/flux", None, "cpu", "none", "")
     details = (await provider.run(call(photo, creativity=0), Watch(), folder)).details
     assert (details["weights"], details["revision"]) == ("someone/flux", commit)
     await provider.aclose()
@@ -282,7 +245,7 @@ def test_the_provider_is_there_where_weights_are_named():
     [(name, provider)] = flux.configured(
         config.load({"FLUXVISION_FLUX_MODEL": "/weights", "FLUXVISION_FLUX_ENGINE": "flux1-dev"})
     ).items()
-    assert (name, provider._row.name, provider._source.model) == ("flux", "flux1-dev", "/weights")
+    assert (name, provider._ways.row.name, provider.models.source.model) == ("flux", "flux1-dev", "/weights")
 
 
 def test_over_http(weights, photo, tmp_path, monkeypatch):
@@ -292,6 +255,7 @@ def test_over_http(weights, photo, tmp_path, monkeypatch):
         "flux_model": str(weights / "flux2"),
         "caption_model": str(weights / "captioner"),
         "flux_device": "cpu",
+        "flux_resume": str(tmp_path / "jobs"),
         "threads": "2",
     }
     with served.Server(tmp_path / "data", settings, module=("fluxvision", "serve")) as server:
@@ -314,6 +278,8 @@ def test_over_http(weights, photo, tmp_path, monkeypatch):
     assert metadata["fidelity"]["lr_psnr_db"] > 20
     assert {"load", "caption", "enlarge", "finish"} <= set(metadata["timings"])
     assert "caption" in metadata
+    assert (metadata["passes"], metadata["memory"], metadata["resumed_tiles"]) == (1, [], 0)
+    assert (metadata["backend"], metadata["revision"]) == ("flux2-klein-4b", None)
     assert str(weights) not in answer.body.decode()
 
 
@@ -322,6 +288,7 @@ def test_on_the_command_line(weights, photo, monkeypatch, capsys):
     monkeypatch.chdir(photo.parent)
     monkeypatch.setenv("FLUXVISION_CAPTIONER", "none")
     monkeypatch.setenv("FLUXVISION_FLUX_DEVICE", "cpu")
+    monkeypatch.setenv("FLUXVISION_FLUX_RESUME", "none")
 
     def unused(*_args):
         raise AssertionError

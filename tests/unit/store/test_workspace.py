@@ -96,16 +96,37 @@ def test_without_a_folder_results_end_with_their_server(tmp_path, monkeypatch):
     third.close()
 
 
+def test_a_request_gets_an_empty_private_folder_of_its_own(tmp_path):
+    """No two at once share one; one that is released is emptied and serves again, one that vanished does not."""
+    living = open_workspace(str(tmp_path))
+    first, second = living.folder(), living.folder()
+    assert first != second
+    (first / "picture").write_bytes(b"x")
+    (second / "inner").mkdir()
+    living.release(first)
+    living.release(second)
+    assert list(first.iterdir()) == []
+    assert not second.exists()
+    assert living.folder() == first
+    living.release(first)
+    first.rmdir()
+    third = living.folder()
+    assert list(third.iterdir()) == []
+    assert stat.S_IMODE(third.stat().st_mode) == 0o700
+    living.close()
+    assert not third.exists()
+
+
 @pytest.mark.parametrize("lost", ["run", "root"])
 def test_folders_that_were_cleaned_away_are_made_anew(tmp_path, monkeypatch, lost):
     """Whatever was deleted above a request's folder is made again, private and guarded against other servers."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     living = open_workspace("")
     shutil.rmtree(getattr(living, lost))
-    assert stat.S_IMODE(living.folder("req_1").stat().st_mode) == 0o700
+    assert stat.S_IMODE((made := living.folder()).stat().st_mode) == 0o700
     assert stat.S_IMODE(living.root.stat().st_mode) == 0o700
     other = open_workspace("")
-    assert (living.run / "req_1").is_dir()
+    assert made.is_dir()
     other.close()
     living.close()
 
@@ -118,7 +139,7 @@ def test_a_root_that_somebody_else_made_meanwhile_is_refused(tmp_path, monkeypat
     living.root.mkdir()
     living.root.chmod(0o777)
     with pytest.raises(ConfigError):
-        living.folder("req_1")
+        living.folder()
     living.close()
 
 

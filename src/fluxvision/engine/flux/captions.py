@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -23,11 +24,13 @@ from fluxvision.errors import Unavailable
 
 __all__ = ["Captioner", "described", "load"]
 
-KEPT = 256
-"""Captions that are kept."""
+KEPT = 1024
+"""Captions that are kept: those of the tiles of a large picture among them."""
 LEAST_SIDE = 32
 """A picture is shown with at least so many pixels per side."""
 COLOURS = 3
+TILE_WORDS, TILE_SIDE = 40, 448
+"""How much is said of a tile, and the longest side at which it is shown: there are many of them."""
 
 Picture = NDArray[np.uint8]
 
@@ -39,10 +42,10 @@ class Sight(Protocol):
         """Return the rows and columns at which a picture of this size is shown."""
         ...
 
-    def describe(self, picture: Array, words: int) -> str:
-        """Return what the model says of a picture, float32 (3, rows, columns) in 0..1, in about so many words.
+    def describe(self, pictures: Sequence[Array], words: int) -> list[str]:
+        """Return what the model says of each picture, in about so many words.
 
-        The same picture always gets the same answer.
+        Pictures are float32 (3, rows, columns) in 0..1, of one size. The same ones always get the same answers.
         """
         ...
 
@@ -58,7 +61,7 @@ class Captioner:
         """Describe with a loaded model; None: say nothing."""
         self.row = row
         self._sight = sight
-        self._kept: OrderedDict[tuple[str, int], str] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, int, int | None], str] = OrderedDict()
         self._lock = threading.Lock()
 
     def caption(self, picture: Picture, words: int = 80) -> str:
@@ -66,21 +69,36 @@ class Captioner:
 
         Empty when there is no model or it had nothing to say. Raises ValueError for other shapes and numbers.
         """
-        if picture.ndim != COLOURS or picture.shape[2] != COLOURS or picture.dtype != np.uint8 or not picture.size:
-            message = f"A picture is uint8 (rows, columns, 3), not {picture.dtype} {picture.shape}."
-            raise ValueError(message)
+        return self.captions([picture], words)[0]
+
+    def captions(self, pictures: Sequence[Picture], words: int = TILE_WORDS, side: int | None = None) -> list[str]:
+        """Return a line about each picture of one size, as `caption` does; those not seen before are asked together.
+
+        They are shown with sides up to `side`, None: as large as the model likes.
+        """
+        for picture in pictures:
+            _check(picture)
         if self._sight is None or words < 1:
-            return ""
-        key = fingerprint(picture), words
+            return [""] * len(pictures)
+        keys = [(fingerprint(picture), words, side) for picture in pictures]
         with self._lock:
-            found = self._kept.get(key)
-            if found is None:
-                small = reduced(picture, *self._sight.shown(*picture.shape[:2]))
-                found = self._kept[key] = clean(self._sight.describe(small, words), words)
-                if len(self._kept) > KEPT:
-                    self._kept.popitem(last=False)
-            self._kept.move_to_end(key)
-        return found
+            unseen = {key: picture for key, picture in zip(keys, pictures, strict=True) if key not in self._kept}
+            found = {key: self._kept[key] for key in keys if key in self._kept}
+            found |= zip(unseen, self._said(list(unseen.values()), words, side), strict=True)
+            for key in keys:
+                self._kept[key] = found[key]
+                self._kept.move_to_end(key)
+            while len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+        return [found[key] for key in keys]
+
+    def _said(self, pictures: Sequence[Picture], words: int, side: int | None) -> list[str]:
+        if self._sight is None or not pictures:
+            return [""] * len(pictures)
+        rows, columns = pictures[0].shape[:2]
+        size = self._sight.shown(*((rows, columns) if side is None else fitted(rows, columns, side)))
+        small = [reduced(picture, *size) for picture in pictures]
+        return [clean(said, words) for said in self._sight.describe(small, words)]
 
     def to(self, device: str) -> None:
         """Move the model to a device, to make room on another."""
@@ -121,6 +139,12 @@ def load(
     module, _, attribute = row.entry.partition(":")
     made: Any = getattr(import_module(module), attribute)
     return Captioner(row, cast("Sight", made(row, found, device, dtype)))
+
+
+def _check(picture: Picture) -> None:
+    if picture.ndim != COLOURS or picture.shape[2] != COLOURS or picture.dtype != np.uint8 or not picture.size:
+        message = f"A picture is uint8 (rows, columns, 3), not {picture.dtype} {picture.shape}."
+        raise ValueError(message)
 
 
 def fingerprint(picture: Picture) -> str:

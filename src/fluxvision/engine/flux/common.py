@@ -7,17 +7,19 @@ Tokens are the cells row by row.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
-from fluxvision.engine.flux.loading import pick_device, pick_dtype, quiet, read_parts
-from fluxvision.engine.flux.prompts import Kept, Prompt
+from fluxvision.engine.flux import fp8, levers
+from fluxvision.engine.flux.graphs import Graphs, Inputs
+from fluxvision.engine.flux.loading import pick_device
+from fluxvision.engine.flux.prompts import Kept, Prompt, stacked
 from fluxvision.engine.flux.rows import FluxRow
+from fluxvision.engine.flux.speed import Speed
 
 SIDE = 2
 """Latent pixels per side of a cell."""
@@ -29,18 +31,27 @@ PIXEL_DIMENSIONS = 4
 class Flux(ABC):
     """A row's networks. See `networks.Networks` for what the methods promise."""
 
-    def __init__(self, row: FluxRow, folder: Path, device: str, dtype: str) -> None:
-        """Read the parts from a folder known to be whole, and move them to the device."""
+    def __init__(
+        self, row: FluxRow, parts: Mapping[str, Any], device: torch.device, dtype: torch.dtype, speed: Speed
+    ) -> None:
+        """Take over the parts, whose numbers are of this `dtype`, and move them to the device.
+
+        Without text encoders among the parts there is no `embed`.
+        """
         self.row = row
-        self._device = pick_device(device)
-        self._dtype = pick_dtype(dtype, self._device)
-        with quiet():
-            parts = read_parts(row, folder, self._dtype)
+        self._device, self._dtype = device, dtype
         self.transformer: Any = parts["transformer"]
+        self.control: Any = parts.get("control")
         self.vae: Any = parts["vae"]
-        self.tokenizers, self.texts = self._text_parts(parts)
+        self.tokenizers, self.texts = self._text_parts(parts) if "text_encoder" in parts else ((), ())
+        self._text_device = device
         self._kept = Kept(self._embed)
+        self._graphs: Graphs | None = None
+        self._pulled: dict[str, str] = {}
+        if speed.fp8:
+            self.quantize()  # before the device has to hold it all
         self.to(str(self._device))
+        self.hasten(speed)
 
     @property
     def device(self) -> torch.device:
@@ -52,23 +63,72 @@ class Flux(ABC):
         """The transformer's numbers."""
         return self._dtype
 
+    @property
+    def pulled(self) -> Mapping[str, str]:
+        """The levers of speed that are in force, each with what came of it."""
+        return dict(self._pulled)
+
+    def hasten(self, speed: Speed) -> None:
+        """Pull the levers that are wished for, that the device has and that are not pulled yet."""
+        wanted, pulled = self._networks(), self._pulled
+        if speed.fp8:
+            self.quantize()
+        if not levers.on_gpu(self._device):
+            return
+        if speed.attention and "attention" not in pulled:
+            kernel = levers.attention(wanted, self._device)
+            pulled["attention"] = (kernel or "native").strip("_")
+        if speed.channels_last and "channels_last" not in pulled:
+            levers.channels_last(self.vae)
+            pulled["channels_last"] = "autoencoder"
+        if speed.compile and "compile" not in pulled and levers.can_compile(self._device):
+            levers.compiled(wanted)
+            pulled["compile"] = "blocks"
+        if speed.graphs and "graphs" not in pulled and "compile" in pulled:
+            self._graphs = Graphs(self._run)
+            pulled["graphs"] = "forward"
+
+    def quantize(self) -> bool:
+        """Bring the blocks' matrices to 8 bits; return whether anything changed."""
+        if "fp8" in self._pulled:
+            return False
+        fast = fp8.can_multiply(self._device)
+        for network in self._networks():
+            fp8.narrow(network, fast=fast)
+        self._pulled["fp8"] = "weights and products" if fast else "weights"
+        if "compile" in self._pulled:
+            torch.compiler.reset()
+        self._forget()
+        return True
+
+    def offload_text(self) -> bool:
+        """Move the text encoders to the CPU; return whether they were elsewhere. Kept prompts stay."""
+        if not self.texts or self._text_device.type == "cpu":
+            return False
+        self._text_device = torch.device("cpu")
+        for encoder in self.texts:
+            encoder.to(self._text_device)
+        self._forget()
+        return True
+
     def to(self, device: str, *, text: str | None = None) -> None:
         """Move everything, the text encoders elsewhere if so wished."""
         self._device = pick_device(device)
-        self.transformer.to(self._device)
+        for network in self._networks():
+            network.to(self._device)
         self.vae.to(self._device)
         self._text_device = pick_device(text) if text else self._device
         for encoder in self.texts:
             encoder.to(self._text_device)
         self._kept.clear()
+        self._forget()
 
     def close(self) -> None:
         """Drop everything that holds memory."""
         self._kept.clear()
-        self.transformer = self.vae = None
+        self.transformer = self.control = self.vae = None
         self.texts = ()
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()
+        self._forget()
 
     @torch.inference_mode()
     def encode(self, pixels: Tensor) -> Tensor:
@@ -94,46 +154,89 @@ class Flux(ABC):
             made = self.vae.decode(plain, return_dict=False)[0]
         return (made / 2 + 0.5).clamp(0, 1)
 
-    def embed(self, prompt: str) -> Prompt:
-        """Return the prompt, and what guidance compares it with."""
-        found = self._kept(prompt)
+    def embed(self, prompt: str | Sequence[str]) -> Prompt:
+        """Return the prompt, one for each picture where there are several, and what guidance compares it with."""
+        found = self._kept(prompt) if isinstance(prompt, str) else stacked([self._kept(words) for words in prompt])
         if self.row.guidance != "cfg":
             return found
         return Prompt(found.text, found.pooled, self._kept(""))
 
     @torch.inference_mode()
     def velocity(
-        self, latents: Tensor, sigma: float, prompt: Prompt, guidance: float, *, top: int = 0, left: int = 0
+        self,
+        latents: Tensor,
+        sigma: float,
+        prompt: Prompt,
+        guidance: float,
+        *,
+        source: Tensor | None = None,
+        top: int = 0,
+        left: int = 0,
     ) -> Tensor:
         """Return the direction from picture to noise."""
         many, _, rows, columns = latents.shape
-        tokens = latents.to(self._device, self._dtype).flatten(2).transpose(1, 2)
+        prompt.check(many)
+        tokens = self._tokens_of(latents)
+        held = None
+        if self.row.control is not None:
+            if source is None or source.shape != latents.shape:
+                message = f"{self.row.name} is held to its source: that has the latents' shape."
+                raise ValueError(message)
+            held = self._tokens_of(source)
         # The networks know the level as a number of 0..1000, rounded as their own samplers round it.
         level = torch.full((many,), sigma * LEVELS, device=self._device).to(self._dtype) / LEVELS
         where = self._positions(rows, columns, top, left)
         prompt = prompt.to(self._device, self._dtype)
-        made = self._forward(tokens, level, where, prompt, guidance)
+        made = self._forward(tokens, level, where, prompt, guidance, held)
         if self.row.guidance == "cfg" and guidance > 1:
             without = prompt.without
             if without is None:
                 message = "This network's prompts are made by its own `embed`."
                 raise ValueError(message)
-            base = self._forward(tokens, level, where, without, guidance)
+            base = self._forward(tokens, level, where, without, guidance, held)
             made = base + guidance * (made - base)
         return made.transpose(1, 2).reshape(latents.shape)
 
-    def _forward(self, tokens: Tensor, level: Tensor, where: Tensor, prompt: Prompt, guidance: float) -> Tensor:
+    def _tokens_of(self, latents: Tensor) -> Tensor:
+        return latents.to(self._device, self._dtype).flatten(2).transpose(1, 2)
+
+    def _forward(  # noqa: PLR0917, what a pass takes
+        self, tokens: Tensor, level: Tensor, where: Tensor, prompt: Prompt, guidance: float, held: Tensor | None
+    ) -> Tensor:
         """Run the transformer once: float32 (B, tokens, channels)."""
         many = len(tokens)
-        made: Tensor = self.transformer(
-            hidden_states=tokens,
-            timestep=level,
-            img_ids=where,
-            encoder_hidden_states=prompt.text.expand(many, -1, -1),
-            return_dict=False,
+        inputs = {
+            "hidden_states": tokens,
+            "timestep": level,
+            "img_ids": where,
+            "encoder_hidden_states": prompt.text.expand(many, -1, -1),
+            "held": held,
             **self._more(prompt, guidance, many),
-        )[0]
+        }
+        return self._run(inputs) if self._graphs is None else self._graphs(inputs)
+
+    def _run(self, inputs: Inputs) -> Tensor:
+        """Do what `_forward` promises."""
+        inputs = dict(inputs)
+        held = inputs.pop("held")
+        more = {} if held is None else self._held(inputs, held)
+        made: Tensor = self.transformer(**inputs, **more, return_dict=False)[0]
         return made.float()
+
+    def _held(self, inputs: Inputs, _held: Tensor) -> dict[str, Any]:
+        """Return what the network that holds a picture to its source adds to the transformer's inputs."""
+        message = f"{len(inputs)} inputs and a source: nothing holds this architecture to one."
+        raise NotImplementedError(message)
+
+    def _networks(self) -> list[Any]:
+        return [self.transformer] if self.control is None else [self.transformer, self.control]
+
+    def _forget(self) -> None:
+        """Drop recorded passes, and give memory that is not in use back to the device."""
+        if self._graphs is not None:
+            self._graphs.clear()
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
 
     @torch.inference_mode()
     def _embed(self, words: str) -> Prompt:

@@ -9,44 +9,33 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import ceil, floor
-from typing import Protocol
+from math import ceil
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from fluxvision.engine import backends, steps
-from fluxvision.engine.backends import Backend, Place, Window
-from fluxvision.engine.flux import noise, schedule
+from fluxvision.engine.backends import Window
+from fluxvision.engine.flux import cells, noise, schedule
 from fluxvision.engine.flux.loop import denoise, low_band
 from fluxvision.engine.flux.networks import Networks
-from fluxvision.engine.flux.rows import FluxRow
-from fluxvision.engine.grid import reflect
+from fluxvision.engine.flux.room import Narrower, Room, is_short
+from fluxvision.engine.flux.wishes import BASE, Wishes, backend_row
 from fluxvision.engine.resample import Array, band
 
-HALO, OVERLAP = 64, 32
-"""Enlarged pixels on each side that a tile sees, and over which it is cross-faded."""
-ITERATIONS = 4
-"""Back-projections: what a network imagines is further from the source than what one reconstructs."""
+__all__ = ["FEWEST", "FluxDetailer", "Prompts", "Wishes", "backend_row", "emptied"]
+
 FEWEST = 2
 """Forward passes, however little is imagined: a single one is a blurred guess."""
 LOCKS = 2
 """How often the colours of what was imagined are locked."""
-BASE = "span"
-BASE_FACTOR = 4
 
-
-@dataclass(frozen=True, slots=True)
-class Wishes:
-    """What a job asks of the network. `steps` counts a full trajectory; None: the row's own."""
-
-    prompt: str = ""
-    creativity: float = 0.3
-    guidance: float | None = None
-    steps: int | None = None
-    resemblance: float = 0.0
-    seed: int = 0
+T = TypeVar("T")
+U = TypeVar("U")
+Prompts = Callable[[Sequence[Array]], list[str]]
+"""Says what guides the network in each of some windows of the source, float32 (3, rows, columns)."""
 
 
 class Stop(Protocol):
@@ -56,78 +45,117 @@ class Stop(Protocol):
         """Raise or return."""
 
 
-def backend_row(row: FluxRow, factor: int) -> Backend:
-    """Return the pipeline's facts for a network that re-imagines tiles of one shape, `factor` times the source's."""
-    tile = (row.tile - row.cell) // factor
-    return Backend(
-        name=row.name,
-        title=row.title,
-        entry="",
-        base=BASE,
-        detail=row.name,
-        licence=row.licence,
-        factor=factor,
-        tile=tile,
-        halo=max(1, min(HALO // factor, tile // 4)),
-        overlap=max(1, min(OVERLAP // factor, tile // 8)),
-        memory=0,
-        at_once=1,
-        iterations=ITERATIONS,
-        consistency=1.0 if factor > 1 else 0.0,  # unenlarged, all detail would be held back: only the colour is
-        graded=True,
-    )
+@dataclass(frozen=True, slots=True, eq=False)
+class _Tile:
+    """A tile on the grid of cells: where it lies, what it starts from, and where noise is allowed in it."""
+
+    window: Window
+    cut: cells.Cut
+    pixels: Array
+    allowed: Tensor | None
+    prompt: str | None
 
 
 class FluxDetailer:
-    """A loaded network with the wishes of one job. One forward at a time: the device is one."""
+    """A loaded network with the wishes of one job. One batch at a time: the device is one."""
 
-    def __init__(self, networks: Networks, factor: int, wishes: Wishes, stop: Stop, threads: int = 0) -> None:
-        """Enlarge by `factor`, 1 to 4; the faithful part by the embedded network on `threads` threads."""
+    def __init__(
+        self,
+        networks: Networks,
+        factor: int,
+        wishes: Wishes,
+        stop: Stop,
+        threads: int = 0,
+        *,
+        room: Room | None = None,
+        prompts: Prompts | None = None,
+    ) -> None:
+        """Enlarge by `factor`, 1 to 4; the faithful part by the embedded network on `threads` threads.
+
+        `room` is what is given up when memory runs out, None: only the tiles that go together. `prompts` tells what
+        guides each tile, None: the prompt of the wishes guides all.
+        """
         self._networks, self._factor, self._wishes, self._stop = networks, factor, wishes, stop
         self._embedded = backends.load(BASE, threads or 1)
+        self._room, self._tile = room or Room(0), room.tile if room else 0
+        self._prompts = prompts
         self._lock = threading.Lock()
-        self._prompt = None if wishes.creativity == 0 else networks.embed(wishes.prompt)
+        self._prompt = networks.embed(wishes.prompt) if wishes.creativity > 0 and prompts is None else None
 
     def base(self, tile: Array) -> Array:
         """Enlarge a tile faithfully: by the embedded network, reduced to the factor."""
-        if self._factor == 1:
-            return tile.copy()
-        made = self._embedded.base(tile)
-        if self._factor == BASE_FACTOR:
-            return made
         _, rows, columns = tile.shape
-        ratio = BASE_FACTOR / self._factor
-        down = band(made.shape[1], ratio, count=rows * self._factor)
-        across = band(made.shape[2], ratio, count=columns * self._factor)
-        return across.columns(down.rows(made))
+        return self._faithful(tile, rows * self._factor, columns * self._factor)
 
     def detail(self, windows: Sequence[Window]) -> list[Array]:
-        """Re-imagine tiles, with their colours locked to the faithful ones."""
-        return [self._detail(window.base, window.place) for window in windows]
+        """Re-imagine tiles, with their colours locked to the faithful ones.
 
-    def _detail(self, base: Array, place: Place) -> Array:
-        cell = self._networks.row.cell
-        base = np.clip(base, 0, 1)  # an enlargement overshoots, and no picture that a network was trained with does
-        # All tiles of a job have one shape on the grid of cells, wherever they begin.
-        top, left = floor(place.top / cell), floor(place.left / cell)
-        rows, columns = (ceil((side + cell - 1) / cell) for side in base.shape[1:])
-        index = np.ix_(
-            reflect(top * cell - place.top, rows * cell, base.shape[1]),
-            reflect(left * cell - place.left, columns * cell, base.shape[2]),
-        )
-        padded = np.ascontiguousarray(base.transpose(1, 2, 0)[index].transpose(2, 0, 1))
-        down, across = place.top - top * cell, place.left - left * cell
-        with self._lock, torch.inference_mode():
-            made = self._imagined(padded, top, left)
-            fine = made[..., down : down + base.shape[1], across : across + base.shape[2]]
-            found: Array = _locked(fine, torch.from_numpy(base)[None].to(fine.device))[0].cpu().numpy()
-        return found
+        Raises `Narrower` when not even one tile fits and smaller ones may, MemoryError when those would not either.
+        """
+        with self._lock:
+            prompts = self._words(windows)
+        tiles = [self._placed(window, prompt) for window, prompt in zip(windows, prompts, strict=True)]
+        with self._lock:
+            return self._made(tiles, self._together)
 
-    def _imagined(self, pixels: Array, top: int, left: int) -> Tensor:
+    def _made(self, items: Sequence[T], make: Callable[[Sequence[T]], list[U]]) -> list[U]:
+        """Return what is made of items, as many at once as there is room for; give something up where there is none."""
+        made: list[U] = []
+        while len(made) < len(items):
+            if self._room.tile != self._tile:
+                raise Narrower
+            try:
+                made += make(items[len(made) : len(made) + self._room.batch])
+                continue
+            except (RuntimeError, MemoryError) as reason:
+                if not is_short(reason):
+                    raise
+            emptied()  # only here: the error held on to what had been computed
+            if not self._room.less():
+                message = "There is no room for a single tile."
+                raise MemoryError(message)
+        return made
+
+    def _words(self, windows: Sequence[Window]) -> Sequence[str | None]:
+        if self._prompts is None:
+            return [None] * len(windows)
+        return self._made([window.source for window in windows], self._prompts)
+
+    def _placed(self, window: Window, prompt: str | None) -> _Tile:
+        base = window.base
+        found = cells.cut(window.place, (base.shape[1], base.shape[2]), self._networks.row.cell)
+        start = base if window.canvas is None else self._faithful(window.canvas, *base.shape[1:])
+        # An enlargement overshoots, and no picture that a network was trained with does.
+        pixels = found.spread(np.clip(start, 0, 1))
+        allowed = None
+        if window.allowed is not None and window.allowed.min() <= 0:
+            allowed = cells.allowance(found, window.allowed, self._factor)
+        return _Tile(window, found, pixels, allowed, prompt)
+
+    def _faithful(self, image: Array, rows: int, columns: int) -> Array:
+        """Return an image at a size of 1 to 4 times its own."""
+        if image.shape[1:] == (rows, columns):
+            return image.copy()
+        made = self._embedded.base(image)
+        if made.shape[1:] == (rows, columns):
+            return made
+        down = band(made.shape[1], made.shape[1] / rows, count=rows)
+        across = band(made.shape[2], made.shape[2] / columns, count=columns)
+        return across.columns(down.rows(made))
+
+    def _together(self, tiles: Sequence[_Tile]) -> list[Array]:
+        with torch.inference_mode():
+            fine = self._imagined(tiles)
+            return [self._locked(tile, image) for tile, image in zip(tiles, fine, strict=True)]
+
+    def _imagined(self, tiles: Sequence[_Tile]) -> Tensor:
         networks, wishes = self._networks, self._wishes
-        source = networks.encode(torch.from_numpy(pixels)[None])
-        _, channels, rows, columns = source.shape
-        fresh = noise.field(wishes.seed, top, left, rows, columns, channels)
+        source = networks.encode(torch.from_numpy(np.stack([tile.pixels for tile in tiles])))
+        many, channels, rows, columns = source.shape
+        fresh = [
+            noise.field(wishes.seed, tile.cut.top, tile.cut.left, rows, columns, channels, stream=wishes.stream)
+            for tile in tiles
+        ]
         steps_in_all = wishes.steps or networks.row.steps
         path = schedule.sigmas(
             schedule.SHIFTS[networks.row.shift],
@@ -137,24 +165,49 @@ class FluxDetailer:
             least=max(FEWEST, ceil(steps_in_all * wishes.creativity)),
         )
         made = denoise(
-            self._velocity(),
+            self._velocity(tiles, source),
             source,
-            torch.from_numpy(fresh)[None].to(source.device),
+            torch.from_numpy(np.stack(fresh)).to(source.device),
             path,
             resemblance=wishes.resemblance,
+            mask=_allowed(tiles, (many, 1, rows, columns)),
             stop=self._stop,
         )
         return networks.decode(made).float()
 
-    def _velocity(self) -> Callable[[Tensor, float], Tensor]:
-        networks, prompt = self._networks, self._prompt
+    def _velocity(self, tiles: Sequence[_Tile], source: Tensor) -> Callable[[Tensor, float], Tensor]:
+        networks = self._networks
         guidance = self._wishes.guidance if self._wishes.guidance is not None else networks.row.guidance_scale
-        assert prompt is not None  # noqa: S101, there is one wherever anything is imagined
+        prompt = self._prompt
+        if prompt is None:
+            prompt = networks.embed([tile.prompt or "" for tile in tiles])
 
         def velocity(latents: Tensor, sigma: float) -> Tensor:
-            return networks.velocity(latents, sigma, prompt, guidance)
+            return networks.velocity(latents, sigma, prompt, guidance, source=source)
 
         return velocity
+
+    @staticmethod
+    def _locked(tile: _Tile, image: Tensor) -> Array:
+        """Return a tile's own pixels with the low wavelet band of its faithful enlargement."""
+        base = torch.from_numpy(np.clip(tile.window.base, 0, 1))[None]
+        fine = tile.cut.shrunk(image[None], tile.window.base)
+        found: Array = _locked(fine, base.to(fine.device))[0].cpu().numpy()
+        return found
+
+
+def emptied() -> None:
+    """Give back to the device what PyTorch keeps of it."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _allowed(tiles: Sequence[_Tile], shape: tuple[int, int, int, int]) -> Tensor | None:
+    """Return where noise is allowed in each of some tiles, None where it is everywhere."""
+    if all(tile.allowed is None for tile in tiles):
+        return None
+    everywhere = torch.ones(shape[1:])
+    return torch.stack([everywhere if tile.allowed is None else tile.allowed for tile in tiles])
 
 
 def _locked(fine: Tensor, base: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fluxvision.engine.flux.common import Flux, grid, pack, unpack
+from fluxvision.engine.flux.graphs import Inputs
 from fluxvision.engine.flux.prompts import Prompt
 
 
@@ -42,6 +43,15 @@ class Flux1(Flux):
     def _positions(self, rows: int, columns: int, top: int, left: int) -> Tensor:
         down, across = grid(rows, columns, top, left, self._device)
         return torch.stack([torch.zeros_like(down), down, across], dim=-1).float()
+
+    def _held(self, inputs: Inputs, held: Tensor) -> dict[str, Any]:
+        control = self.row.control
+        assert control is not None  # noqa: S101, only then there is something to be held to
+        own = dict(inputs)
+        if not self.control.config.guidance_embeds:
+            own["guidance"] = None
+        double, single = self.control(controlnet_cond=held, conditioning_scale=control.scale, **own, return_dict=False)
+        return {"controlnet_block_samples": double, "controlnet_single_block_samples": single}
 
     def _more(self, prompt: Prompt, guidance: float, many: int) -> dict[str, Tensor | None]:
         if prompt.pooled is None:

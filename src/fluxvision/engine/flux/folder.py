@@ -42,6 +42,9 @@ PARTS: Mapping[str, Mapping[str, Part]] = {
     },
 }
 """Architecture → sub-folder → what is loaded from it. Other sub-folders and single-file checkpoints are not used."""
+CONTROL: Part = ("diffusers", "FluxControlNetModel")
+CONTROL_FOLDER = "controlnet"
+"""Where a row's ControlNet may lie within the network's folder; if it does not, it has a repository of its own."""
 
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "spiece.model", "tokenizer.model")
 
@@ -69,7 +72,12 @@ def fetch(row: Row, *, revision: str | None = None) -> Path:
     need_extra()
     hub, web = import_module("huggingface_hub"), import_module("httpx2")
     wanted = {"repo_id": row.repo, "revision": revision or row.revision, "allow_patterns": patterns(row)}
+    control = row.control if isinstance(row, FluxRow) else None
     try:
+        if control is not None:
+            hub.snapshot_download(
+                repo_id=control.repo, revision=control.revision, allow_patterns=["*.json", "*.safetensors"]
+            )
         return Path(hub.snapshot_download(**wanted))
     except (OSError, ValueError, web.HTTPError) as reason:
         message = (
@@ -84,10 +92,23 @@ def find(row: Row, source: str | Path, revision: str | None = None) -> Path:
     folder = Path(source).expanduser()
     if folder.is_dir():
         return folder
+    return _cached(row, str(source), revision or (row.revision if str(source) == row.repo else None))
+
+
+def control_folder(row: FluxRow, folder: Path) -> Path:
+    """Return where the ControlNet of a row that has one lies: within the folder, else in the hub's cache.
+
+    Raises `Unavailable` when it is in neither.
+    """
+    assert row.control is not None  # noqa: S101, asked of such rows only
+    within = folder / CONTROL_FOLDER
+    return within if within.is_dir() else _cached(row, row.control.repo, row.control.revision)
+
+
+def _cached(row: Row, repo: str, revision: str | None) -> Path:
     hub = import_module("huggingface_hub")
-    revision = revision or (row.revision if str(source) == row.repo else None)
     try:
-        return Path(hub.snapshot_download(str(source), revision=revision, local_files_only=True))
+        return Path(hub.snapshot_download(repo, revision=revision, local_files_only=True))
     except (OSError, ValueError) as reason:
         command = FETCH.format(name=row.name)
         message = f"The weights of {row.name} are not on this machine: fetch them with `{command}`."
@@ -110,6 +131,23 @@ def check(row: FluxRow, folder: Path) -> None:
             raise _incomplete(row, name)
         if name == "transformer":
             _compare(row, kind, config, index)
+    if row.control is not None:
+        _check_control(row, control_folder(row, folder))
+
+
+def _check_control(row: FluxRow, folder: Path) -> None:
+    """Raise `Unavailable` where the folder of a row's ControlNet is not whole, or the network is of another kind."""
+    config = _read(folder / "config.json")
+    if config is None or not weights_whole(folder):
+        raise _incomplete(row, CONTROL_FOLDER)
+    facts = {
+        "_class_name": CONTROL[1],
+        "in_channels": row.packed_channels,
+        "num_mode": None,
+        "conditioning_embedding_channels": None,
+    }
+    if any(config.get(name, fact) != fact for name, fact in facts.items()):
+        raise _foreign(row)
 
 
 def _compare(row: FluxRow, kind: str, config: dict[str, Any], index: dict[str, Any]) -> None:
@@ -123,8 +161,7 @@ def _compare(row: FluxRow, kind: str, config: dict[str, Any], index: dict[str, A
     if row.architecture == "flux2" and index.get("is_distilled", row.guidance == "none") != (row.guidance == "none"):
         foreign = True
     if foreign:
-        message = f"The weights are not those of {row.name}, but another network's."
-        raise Unavailable(message, param="engine")
+        raise _foreign(row)
 
 
 def check_captioner(row: CaptionerRow, folder: Path) -> None:
@@ -160,6 +197,10 @@ def _read(file: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None
+
+
+def _foreign(row: FluxRow) -> Unavailable:
+    return Unavailable(f"The weights are not those of {row.name}, but another network's.", param="engine")
 
 
 def _incomplete(row: Row, missing: str) -> Unavailable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -10,7 +11,7 @@ from typing import Any
 
 import torch
 
-from fluxvision.engine.flux.folder import PARTS
+from fluxvision.engine.flux.folder import CONTROL, PARTS, Part, control_folder
 from fluxvision.engine.flux.rows import FluxRow
 
 
@@ -38,12 +39,14 @@ def pick_dtype(wish: str, device: torch.device) -> torch.dtype:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep transformers from drawing bars on the terminal while it reads weights."""
+    """Keep transformers from drawing bars while it reads, and diffusers from warning of what it calls itself."""
     logging: Any = import_module("transformers.utils.logging")
     drawn = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
     finally:
         if drawn:
             logging.enable_progress_bar()
@@ -51,13 +54,19 @@ def quiet() -> Iterator[None]:
 
 def read_parts(row: FluxRow, folder: Path, dtype: torch.dtype) -> dict[str, Any]:
     """Read every part from its sub-folder, onto the CPU: safetensors only, no code from the folder."""
-    parts: dict[str, Any] = {}
-    for name, (package, kind) in PARTS[row.architecture].items():
-        wanted: dict[str, Any] = {"local_files_only": True}
-        if package == "diffusers":
-            wanted |= {"torch_dtype": dtype, "use_safetensors": True}
-        elif not name.startswith("tokenizer"):
-            wanted |= {"dtype": dtype, "use_safetensors": True}
-        made = getattr(import_module(package), kind).from_pretrained(str(folder / name), **wanted)
-        parts[name] = made.eval().requires_grad_(False) if hasattr(made, "eval") else made
-    return parts
+    places = {name: (folder / name, part) for name, part in PARTS[row.architecture].items()}
+    if row.control is not None:
+        places["control"] = control_folder(row, folder), CONTROL
+    with quiet():
+        return {name: _read(name, place, part, dtype) for name, (place, part) in places.items()}
+
+
+def _read(name: str, place: Path, part: Part, dtype: torch.dtype) -> Any:
+    package, kind = part
+    wanted: dict[str, Any] = {"local_files_only": True}
+    if package == "diffusers":
+        wanted |= {"torch_dtype": dtype, "use_safetensors": True}
+    elif not name.startswith("tokenizer"):
+        wanted |= {"dtype": dtype, "use_safetensors": True}
+    made = getattr(import_module(package), kind).from_pretrained(str(place), **wanted)
+    return made.eval().requires_grad_(False) if hasattr(made, "eval") else made

@@ -6,12 +6,15 @@ models are used, no pipeline. Importable without torch.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from fluxvision.engine.flux import folder
+from fluxvision.engine.flux.licences import need_consent
 from fluxvision.engine.flux.rows import FluxRow
+from fluxvision.engine.flux.speed import Speed
 
 if TYPE_CHECKING:
     from torch import Tensor, device
@@ -31,6 +34,8 @@ ENTRIES = {
 class Networks(Protocol):
     """An autoencoder, a text encoder and a transformer, on one device. One thread at a time.
 
+    Everything takes batches, B pictures of one size; what is made of a picture does not depend on the others.
+
     Latents are float32 (B, C, rows, columns): C packed channels, one cell per 16 × 16 pixels, close to mean 0 and
     deviation 1. Nothing keeps a gradient.
     """
@@ -47,6 +52,11 @@ class Networks(Protocol):
         """The numbers that the transformer computes with."""
         ...
 
+    @property
+    def pulled(self) -> Mapping[str, str]:
+        """The levers of speed in force, by their names in `Speed`, each with what came of it in a word or two."""
+        ...
+
     def encode(self, pixels: Tensor) -> Tensor:
         """Return the latents of pixels (B, 3, H, W) in 0..1: the mean of what the encoder says, never a sample.
 
@@ -58,19 +68,41 @@ class Networks(Protocol):
         """Return the pixels of latents: float32 (B, 3, 16 * rows, 16 * columns), clamped to 0..1."""
         ...
 
-    def embed(self, prompt: str) -> Prompt:
-        """Return a prompt as the transformer takes it. The latest ones are kept."""
+    def embed(self, prompt: str | Sequence[str]) -> Prompt:
+        """Return a prompt as the transformer takes it: one for all pictures, or of a sequence one for each.
+
+        The latest ones are kept. Raises ValueError when the sequence is empty.
+        """
         ...
 
     def velocity(
-        self, latents: Tensor, sigma: float, prompt: Prompt, guidance: float, *, top: int = 0, left: int = 0
+        self,
+        latents: Tensor,
+        sigma: float,
+        prompt: Prompt,
+        guidance: float,
+        *,
+        source: Tensor | None = None,
+        top: int = 0,
+        left: int = 0,
     ) -> Tensor:
         """Return where noise leads from noised latents: noise minus picture, float32, in the latents' shape.
 
         `sigma` is the share of noise, 0..1: latents = (1 - sigma) * picture + sigma * noise. `guidance` means what the
-        row's kind of guidance makes of it. `top` and `left` are the cell at which the positions begin; networks are
-        trained with 0.
+        row's kind of guidance makes of it. `source` are the latents of the faithful picture, for rows with `control`
+        to be held to; others do not look at it. `top` and `left` are the cell at which the positions begin; networks
+        are trained with 0.
+
+        Raises ValueError when prompts or sources are not as many as pictures, or the source is missing.
         """
+        ...
+
+    def offload_text(self) -> bool:
+        """Make room: move the text encoders to the CPU, where they go on. Return whether anything changed."""
+        ...
+
+    def quantize(self) -> bool:
+        """Make room: bring the transformer's matrices to 8 bits, for good. Return whether anything changed."""
         ...
 
     def to(self, device: str, *, text: str | None = None) -> None:
@@ -89,6 +121,8 @@ def load(
     revision: str | None = None,
     device: str = "auto",
     dtype: str = "auto",
+    speed: Speed | None = None,
+    agreed: bool = False,
 ) -> Networks:
     """Load a row's networks from a folder or the hub's cache.
 
@@ -98,14 +132,22 @@ def load(
         revision: branch, tag or commit of the repository; None: the row's.
         device: a torch device; "auto": the first GPU (CUDA, then Apple's), else the CPU.
         dtype: a torch number format by name; "auto": bfloat16 on a GPU, float32 on the CPU.
+        speed: the levers to pull where the device has them; None: those that `Speed` has by default.
+        agreed: whether a licence that does not let everyone use the weights was agreed to; see `licence_notice`.
 
     Raises:
-        Unavailable: the extra is not installed, the weights are not there, not whole or another network's.
+        Unavailable: the extra is not installed, the weights are not there, not whole or another network's, or their
+            licence was not agreed to.
         ValueError: there is no such device or number format.
     """
+    need_consent(row, agreed)
     folder.need_extra()
     found = folder.find(row, source, revision)
     folder.check(row, found)
     module, _, attribute = ENTRIES[row.architecture].partition(":")
     made: Any = getattr(import_module(module), attribute)
-    return cast("Networks", made(row, found, device, dtype))
+    loading: Any = import_module("fluxvision.engine.flux.loading")
+    place = loading.pick_device(device)
+    numbers = loading.pick_dtype(dtype, place)
+    parts = loading.read_parts(row, found, numbers)
+    return cast("Networks", made(row, parts, place, numbers, speed or Speed()))

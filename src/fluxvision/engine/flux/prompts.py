@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,6 +25,12 @@ class Prompt:
     pooled: Tensor | None = None
     without: Prompt | None = None
 
+    def check(self, pictures: int) -> None:
+        """Raise ValueError where this is neither one prompt nor one for each picture."""
+        if len(self.text) not in {1, pictures}:
+            message = f"{len(self.text)} prompts and {pictures} pictures: it is one for all or one for each."
+            raise ValueError(message)
+
     def to(self, device: torch.device, dtype: torch.dtype) -> Prompt:
         """Return the prompt on a device, itself where nothing changes."""
         if self.text.device == device and self.text.dtype == dtype:
@@ -34,6 +40,18 @@ class Prompt:
             None if self.pooled is None else self.pooled.to(device, dtype),
             None if self.without is None else self.without.to(device, dtype),
         )
+
+
+def stacked(prompts: Sequence[Prompt]) -> Prompt:
+    """Return one prompt for each picture, without what guidance compares them with.
+
+    Raises ValueError where there is none.
+    """
+    if not prompts:
+        message = "There is at least one prompt."
+        raise ValueError(message)
+    pooled = [prompt.pooled for prompt in prompts if prompt.pooled is not None]
+    return Prompt(torch.cat([prompt.text for prompt in prompts]), torch.cat(pooled) if pooled else None)
 
 
 class Kept:

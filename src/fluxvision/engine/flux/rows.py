@@ -5,7 +5,7 @@ Importable without torch. `load` in `networks` and in `captions` turns a row int
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Architecture = Literal["flux1", "flux2"]
@@ -20,16 +20,37 @@ PACKED = 4
 """Latent pixels that are packed into one cell."""
 
 
+APACHE = "Apache-2.0"
+NON_COMMERCIAL = "FLUX.1 [dev] Non-Commercial License"
+
+
+@dataclass(frozen=True, slots=True)
+class ControlRow:
+    """The facts of a network beside the transformer that holds it to a picture: a ControlNet for tiles.
+
+    It is shown the latents of the tile's faithful enlargement; what it answers is added to the transformer's blocks,
+    `scale` times. `weight_bytes` is its size at 16 bits per number.
+    """
+
+    repo: str
+    licence: str
+    scale: float
+    weight_bytes: int
+    revision: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class FluxRow:
     """The facts of one FLUX network.
 
     `repo` and `revision` name the weights on the Hugging Face hub (revision None: the newest), `weight_bytes` is their
-    size at 16 bits per number: transformer, text encoders and autoencoder. `commercial` says whether the licence
-    lets a service be run with them. `channels` are the autoencoder's latent channels. `tile` is the best side of a
-    tile in pixels, `tokens` the most cells that one pass can be given before results degrade, `text_tokens` the length
-    that every prompt is cut or padded to. `guidance_scale` is used where a job does not say, 1 where it means nothing.
-    `steps` are the forward passes of a whole trajectory, from pure noise, that the network was made for.
+    size at 16 bits per number: transformer, text encoders and autoencoder. `commercial` says whether the licences
+    let a service be run with them; where they do not, the weights are loaded only after that was agreed to.
+    `channels` are the autoencoder's latent channels. `tile` is the best side of a tile in pixels, `tokens` the most
+    cells that one pass can be given before results degrade, `text_tokens` the length that every prompt is cut or
+    padded to. `guidance_scale` is used where a job does not say, 1 where it means nothing. `steps` are the forward
+    passes of a whole trajectory, from pure noise, that the network was made for. `control` is the network that holds
+    tiles to their source, where there is one.
     """
 
     name: str
@@ -47,6 +68,7 @@ class FluxRow:
     shift: Shift
     weight_bytes: int
     revision: str | None = None
+    control: ControlRow | None = None
     cell: int = CELL
     tile: int = 1024
 
@@ -61,8 +83,22 @@ class FluxRow:
         return self.cell
 
 
-APACHE = "Apache-2.0"
-NON_COMMERCIAL = "FLUX.1 [dev] Non-Commercial License"
+DEV = FluxRow(
+    name="flux1-dev",
+    title="FLUX.1 [dev]",
+    repo="black-forest-labs/FLUX.1-dev",
+    licence=NON_COMMERCIAL,
+    commercial=False,
+    architecture="flux1",
+    channels=16,
+    tokens=6400,
+    text_tokens=512,
+    guidance="embedded",
+    guidance_scale=3.5,
+    steps=28,
+    shift="flux1",
+    weight_bytes=33_740_000_000,
+)
 
 FLUX: tuple[FluxRow, ...] = (
     FluxRow(
@@ -113,21 +149,17 @@ FLUX: tuple[FluxRow, ...] = (
         shift="none",
         weight_bytes=33_740_000_000,
     ),
-    FluxRow(
-        name="flux1-dev",
-        title="FLUX.1 [dev]",
-        repo="black-forest-labs/FLUX.1-dev",
-        licence=NON_COMMERCIAL,
-        commercial=False,
-        architecture="flux1",
-        channels=16,
-        tokens=6400,
-        text_tokens=512,
-        guidance="embedded",
-        guidance_scale=3.5,
-        steps=28,
-        shift="flux1",
-        weight_bytes=33_740_000_000,
+    DEV,
+    replace(
+        DEV,
+        name="flux1-dev-tile",
+        title="FLUX.1 [dev] with a tile ControlNet",
+        control=ControlRow(
+            repo="jasperai/Flux.1-dev-Controlnet-Upscaler",
+            licence=NON_COMMERCIAL,
+            scale=0.6,
+            weight_bytes=3_580_000_000,
+        ),
     ),
 )
 """The first is the default."""

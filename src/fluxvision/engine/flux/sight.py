@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from importlib import import_module
 from math import ceil
 from pathlib import Path
@@ -64,21 +65,22 @@ class Model(ABC):
         return fitted(rows, columns, self.row.side)
 
     @torch.inference_mode()
-    def describe(self, picture: Array, words: int) -> str:
-        """Return the model's answer, as it came."""
-        asked = {name: value.to(self._device) for name, value in self._asked(picture, words).items()}
+    def describe(self, pictures: Sequence[Array], words: int) -> list[str]:
+        """Return the model's answers, as they came. Pictures of one size are asked about in equal words."""
+        each = [self._asked(picture, words) for picture in pictures]
+        asked = {name: torch.cat([one[name] for one in each]).to(self._device) for name in each[0]}
         asked["pixel_values"] = asked["pixel_values"].to(self.model.dtype)
         settings = import_module("transformers").GenerationConfig(
             **self._greedy, max_new_tokens=ceil(words * TOKENS_PER_WORD)
         )
-        made = self.model.generate(**asked, generation_config=settings)[0]
+        made = self.model.generate(**asked, generation_config=settings)
         if not self.model.config.is_encoder_decoder:
-            made = made[asked["input_ids"].shape[1] :]
-        return str(self.tokenizer.decode(made, skip_special_tokens=True))
+            made = made[:, asked["input_ids"].shape[1] :]
+        return [str(self.tokenizer.decode(one, skip_special_tokens=True)) for one in made]
 
     @abstractmethod
     def _asked(self, picture: Array, words: int) -> dict[str, Tensor]:
-        """Return what the model is given: the question's tokens and the picture."""
+        """Return what the model is given: the question's tokens and the picture, joined along the first axis."""
 
     def _normalised(self, picture: Array) -> Tensor:
         return (torch.from_numpy(picture) - self._mean) / self._deviation

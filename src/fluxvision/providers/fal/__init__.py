@@ -80,7 +80,9 @@ class Provider:
         self.check(call)
         inside = call.image.size <= self._inline
         address = "" if inside else await self._storage.upload(call.image)
-        ticket = await self._queue.submit(call, await asyncio.to_thread(document, call, address))
+        content = await asyncio.to_thread(document, call, address)
+        watch.taken(None, None)
+        ticket = await self._queue.submit(call, content)
         name = self._wire.shown(ticket.request_id)
         watch.taken(name, False)
         try:

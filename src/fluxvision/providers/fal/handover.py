@@ -55,14 +55,15 @@ async def handed_over(wire: Wire, url: str, call: Call, content: bytes) -> Ticke
             await wire.pause(SHORTEST * 2 ** (TRIES - left))
         except LOST:
             message = "The connection to fal.ai was lost while the job was handed over."
-            raise UpstreamUnreachable(message) from None
+            raise UpstreamUnreachable(message, billed=None) from None
     if not answer.fine:
         raise failure(answer, wire.secrets(call))
     try:
         ticket = msgspec.convert(answer.said, Ticket)
     except msgspec.ValidationError:
-        raise UpstreamError("fal.ai took the job and did not say where to ask for it.") from None
+        message = "fal.ai took the job and did not say where to ask for it."
+        raise UpstreamError(message, billed=None) from None
     if not all(wire.owns(url) for url in (ticket.status_url, ticket.response_url, ticket.cancel_url)):
         message = "fal.ai's answer leads to another server, which does not get this server's key."
-        raise UpstreamError(message, upstream_id=wire.shown(ticket.request_id))
+        raise UpstreamError(message, upstream_id=wire.shown(ticket.request_id), billed=None)
     return ticket

@@ -68,6 +68,7 @@ class Provider:
         if call.key:
             headers["Idempotency-Key"] = call.key
         identity, success = None, False
+        watch.taken(None, None)
         try:
             async with self._session.post(
                 self._target, data=upload(pieces), headers=headers, allow_redirects=False

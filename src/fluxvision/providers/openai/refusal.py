@@ -39,9 +39,11 @@ EMPTY = "does no work for this server now: its balance is used up"
 PRIVATE, TELLING = ("prompt", "negative_prompt", "user"), 3
 """What of a request is never repeated in a message, from so many characters on."""
 
+AWAY = "cannot be reached"
+"""Nothing was sent, so nothing can have been charged."""
 FOREIGN: tuple[tuple[type[Exception], type[UpstreamError], str], ...] = (
-    (aiohttp.ClientConnectorError, UpstreamUnreachable, "cannot be reached"),
-    (aiohttp.ConnectionTimeoutError, UpstreamUnreachable, "cannot be reached"),
+    (aiohttp.ClientConnectorError, UpstreamUnreachable, AWAY),
+    (aiohttp.ConnectionTimeoutError, UpstreamUnreachable, AWAY),
     (TimeoutError, UpstreamUnreachable, "did not answer in time"),
     (aiohttp.ClientConnectionError, UpstreamUnreachable, "closed the connection before it answered"),
     (Exception, UpstreamError, "did not answer as a web server"),
@@ -127,7 +129,7 @@ class Server:
     def unanswered(self, error: Exception) -> UpstreamError:
         """Return what it means that there was no answer."""
         ours, reason = next((ours, reason) for kind, ours, reason in FOREIGN if isinstance(error, kind))
-        return ours(f"{self.title} {reason}.")
+        return ours(f"{self.title} {reason}.", billed=False if reason == AWAY else None)
 
     def failed(self, error: Any, call: Call) -> UpstreamError:
         """Return what an error inside a success means."""

@@ -34,16 +34,17 @@ class Saying:
 
     def __init__(self, said="A cat on a mat.") -> None:
         """Say this."""
-        self.said, self.seen = said, []
+        self.said, self.seen, self.asked = said, [], []
 
     def shown(self, rows, columns):
         """Return a size for the picture."""
         return fitted(rows, columns, 64)
 
     def describe(self, shown, words):
-        """Return the words."""
-        self.seen.append((shown.shape, words))
-        return self.said
+        """Return the words, once for each picture."""
+        self.asked.append(len(shown))
+        self.seen += [(one.shape, words) for one in shown]
+        return [self.said] * len(shown)
 
     def to(self, device):
         """Move nowhere."""
@@ -120,6 +121,26 @@ def test_a_picture_seen_before_is_not_looked_at_again():
     captioner.caption(picture(seed=1))
     captioner.caption(first.transpose(1, 0, 2))
     assert len(model.seen) == 4
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_pictures_asked_about_together_are_answered_as_alone(name, folders):
+    """A batch of tiles is one call of the model, and each gets the caption that it gets by itself."""
+    together, alone = (captions.load(name, folders[name]) for _ in range(2))
+    pictures = [picture(seed=seed) for seed in range(3)]
+    found = together.captions(pictures, 5, 128)
+    assert found == [alone.captions([one], 5, 128)[0] for one in pictures]
+
+
+def test_only_unseen_tiles_are_asked_about():
+    """What was seen before, or twice in a batch, is asked about once; tiles are shown small."""
+    model = Saying()
+    captioner = Captioner(CAPTIONERS[0], model)
+    captioner.captions([picture(seed=0)])
+    assert captioner.captions([picture(seed=seed) for seed in (0, 1, 1, 2)], side=32) == ["A cat on a mat."] * 4
+    captioner.captions([picture(seed=seed) for seed in (2, 3)], side=32)
+    assert model.asked == [1, 3, 1], "another size is another question"
+    assert max(model.seen[-1][0][1:]) == 32
 
 
 def test_few_captions_are_kept(monkeypatch):

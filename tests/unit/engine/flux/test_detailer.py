@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 from skimage import data
 from skimage.registration import phase_cross_correlation
 
+from fakes.flux_runs import COLUMNS, PHOTO, PICTURES, ROW, ROWS, WHOLE, Faithful, apart, run, without
 from fakes.flux_stub import CHANNELS, DENOISERS, Stub, constant, identity, latents_of, texture
 from fluxvision.engine import Request, enlarge, steps
 from fluxvision.engine.backends import Place, Window
@@ -25,71 +25,13 @@ from fluxvision.engine.measure import ciede2000, lab, measure
 from fluxvision.errors import Cancelled
 from fluxvision.types import Raster, Watch
 
-WHOLE = BY_NAME["flux2-klein-4b"]
-ROW = replace(WHOLE, tile=128)
-"""Small tiles, so that a small picture has several."""
-ROWS, COLUMNS = 52, 68
-Y, X = np.mgrid[0:ROWS, 0:COLUMNS]
-PICTURES = {
-    "flat": np.full((ROWS, COLUMNS, 3), 128, np.uint8),
-    "gradient": np.stack([X * 3, Y * 4, X + Y], axis=-1).astype(np.uint8),
-    "noise": np.random.default_rng(0).integers(96, 160, (ROWS, COLUMNS, 3), np.uint8),
-    "photo": np.ascontiguousarray(data.astronaut()[60 : 60 + ROWS, 190 : 190 + COLUMNS]),
-}
-PHOTO = PICTURES["photo"]
 SCALES = (1, 1.5, 2, 3, 4)
-
-
-class Faithful(FluxDetailer):
-    """Imagines nothing, where the pipeline asks for it."""
-
-    def detail(self, windows):
-        """Return the faithful enlargement, as far as a picture can hold it."""
-        return [np.clip(window.base, 0, 1) for window in windows]
-
-
-def run(color, scale, stub=None, *, wishes=None, kind=FluxDetailer, at_once=1, watch=None, threads=2, **rest):
-    """Enlarge a picture by way of the pipeline."""
-    stub = stub or Stub(row=ROW)
-    wishes = wishes or Wishes("words", 0.5, seed=1)
-    watch = watch or Watch()
-
-    def stop():
-        if watch.cancel.is_set():
-            raise Cancelled("stopped")
-
-    factor = int(np.ceil(scale))
-    row = replace(backend_row(stub.row, factor), at_once=at_once)
-    size = round(color.shape[1] * scale), round(color.shape[0] * scale)
-    request = Request(
-        color,
-        *size,
-        creativity=wishes.creativity,
-        seed=wishes.seed,
-        threads=threads,
-        watch=watch,
-        engine=(row, kind(stub, factor, wishes, stop, threads)),
-        **rest,
-    )
-    strips = []
-    result = enlarge(request, strips.append)
-    return np.concatenate(strips), result
-
-
-@cache
-def without(picture, scale, row=ROW):
-    """Return the enlargement with creativity 0."""
-    return run(PICTURES[picture], scale, Stub(row=row), wishes=Wishes("words", 0.0))[0]
 
 
 def measured(out, color, folder):
     path = Path(folder, "out.raw")
     out.tofile(path)
     return measure(Raster(path, out.shape[1], out.shape[0], 3, 8), color)
-
-
-def apart(one, other):
-    return np.abs(one.astype(int) - other)
 
 
 def colours(samples):
@@ -163,8 +105,8 @@ def test_all_tiles_of_a_job_have_one_shape():
     """Wherever a tile begins on the grid, the network sees as many cells: at most the row's tile."""
     stub = Stub(row=ROW)
     _, result = run(PHOTO, 3, stub)
-    assert len(stub.encoded) == len(result.rows.spans) * len(result.columns.spans) > 6
-    assert len({one.shape for one in stub.encoded}) == 1
+    assert sum(map(len, stub.encoded)) == len(result.rows.spans) * len(result.columns.spans) > 6
+    assert len({one.shape[1:] for one in stub.encoded}) == 1
 
 
 @pytest.mark.parametrize("row", FLUX, ids=lambda row: row.name)
@@ -221,6 +163,15 @@ def test_unenlarged_there_is_new_detail_in_the_old_colours(picture, denoiser):
     if picture != "flat" or denoiser is texture:
         assert apart(out, PICTURES[picture]).mean() > 0.2
     assert ciede2000(colours(out), colours(PICTURES[picture])).mean() < 1
+
+
+def test_unenlarged_full_consistency_would_return_the_source():
+    """Why there is none at factor 1: whatever is imagined, back-projection brings every pixel back."""
+    source = np.ascontiguousarray(PHOTO.transpose(2, 0, 1), np.float32) / 255
+    imagined = np.random.default_rng(0).random(source.shape, np.float32)
+    held = steps.hold(imagined, source, 1, iterations=1, weight=1.0)
+    assert np.abs(held - source).max() < 1e-6
+    assert [backend_row(WHOLE, factor).consistency for factor in (1, 2, 3, 4)] == [0, 1, 1, 1]
 
 
 @pytest.mark.parametrize("denoiser", DENOISERS)

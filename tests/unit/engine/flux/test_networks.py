@@ -33,7 +33,7 @@ def folders(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def loaded(folders):
-    return {name: networks.load(BY_NAME[name], folders[name]) for name in NAMES}
+    return {name: networks.load(BY_NAME[name], folders[name], agreed=True) for name in NAMES}
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -173,6 +173,37 @@ def test_the_same_answer_twice_and_in_a_batch(name, loaded):
     torch.testing.assert_close(both[1:], alone, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_batch_is_its_pictures_one_by_one(name, loaded):
+    """Encoder, transformer and decoder make of two pictures, each with its own prompt, what they make of each alone."""
+    ours = loaded[name]
+    picture, texts, guidance = pixels(2, seed=5), ("a red kite", "wet cobblestones, at night"), 3.0
+    latents = ours.encode(picture)
+    velocity = ours.velocity(latents, 0.4, ours.embed(texts), guidance)
+    decoded = ours.decode(latents)
+    for index, text in enumerate(texts):
+        one = slice(index, index + 1)
+        torch.testing.assert_close(ours.encode(picture[one]), latents[one], atol=1e-5, rtol=1e-5)
+        alone = ours.velocity(latents[one], 0.4, ours.embed(text), guidance)
+        torch.testing.assert_close(alone, velocity[one], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(ours.decode(latents[one]), decoded[one], atol=1e-5, rtol=1e-5)
+    swapped = ours.velocity(latents, 0.4, ours.embed(texts[::-1]), guidance)
+    assert not torch.allclose(swapped, velocity, atol=1e-4), "each picture has its own prompt"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_prompt_serves_all_pictures_or_each_has_its_own(name, loaded):
+    """Other numbers of prompts are refused, none at all as well."""
+    ours = loaded[name]
+    latents = ours.encode(pixels(3))
+    once, thrice = (ours.velocity(latents, 0.4, ours.embed(texts), 2.0) for texts in ("x", ["x", "x", "x"]))
+    torch.testing.assert_close(once, thrice)
+    with pytest.raises(ValueError, match="2 prompts and 3 pictures"):
+        ours.velocity(latents, 0.4, ours.embed(["x", "y"]), 2.0)
+    with pytest.raises(ValueError, match="at least one"):
+        ours.embed([])
+
+
 @pytest.mark.parametrize("size", [(15, 16), (16, 24), (0, 16)])
 def test_sides_that_are_no_multiple_of_a_cell_are_refused(size, loaded):
     """The networks know whole cells only."""
@@ -218,7 +249,7 @@ def test_decoding_that_overflows_is_done_again_in_float32(folders):
 def test_half_precision_stays_near(folders, loaded):
     """bfloat16, the default on a GPU, gives the same velocity to its own precision."""
     name = "flux1-dev"
-    half = networks.load(BY_NAME[name], folders[name], dtype="bfloat16")
+    half = networks.load(BY_NAME[name], folders[name], dtype="bfloat16", agreed=True)
     assert half.dtype == torch.bfloat16
     full = loaded[name]
     latents = noise(full)
@@ -240,9 +271,23 @@ def test_moving_and_closing(folders):
     assert ours.transformer is None
 
 
+def test_text_encoders_go_to_the_cpu_once(folders):
+    """They make room, say so only where they were elsewhere, and go on; kept prompts need not be made again."""
+    name = "flux2-klein-4b"
+    ours = networks.load(BY_NAME[name], folders[name])
+    kept = ours.embed("x")
+    assert not ours.offload_text(), "they are there already"
+    ours._text_device = torch.device("cuda")
+    assert ours.offload_text()
+    assert not ours.offload_text()
+    assert ours.embed("x") is kept
+    ours._kept.clear()
+    torch.testing.assert_close(ours.embed("x").text, kept.text)
+
+
 def refused(name, source, **facts):
     with pytest.raises(Unavailable) as caught:
-        networks.load(BY_NAME[name], source, **facts)
+        networks.load(BY_NAME[name], source, **{"agreed": True} | facts)
     assert caught.value.param == "engine"
     return caught.value.message
 

@@ -33,7 +33,8 @@ def test_the_facts_of_a_row_agree(row):
     assert row.multiple == row.cell == 16
     assert (row.tile // row.cell) ** 2 <= row.tokens
     assert (row.guidance_scale > 1) == (row.guidance != "none")
-    assert row.commercial == (row.licence == "Apache-2.0")
+    licences = {row.licence} if row.control is None else {row.licence, row.control.licence}
+    assert row.commercial == (licences == {"Apache-2.0"})
     assert row.weight_bytes > 10**10
 
 

@@ -1,0 +1,30 @@
+"""How often one caller may ask: a bucket per caller that fills again by and by."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+MINUTE = 60.0
+MOST = 10_000
+"""Callers that are remembered; beyond that the one that has been silent longest is forgotten."""
+
+
+class Rate:
+    """Lets each caller ask `per_minute` times at once, and as often again in the course of a minute."""
+
+    def __init__(self, per_minute: int) -> None:
+        """Begin with full buckets."""
+        self._full = float(per_minute)
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def take(self, who: str, weight: float, now: float) -> float:
+        """Count a request that weighs as `weight` ordinary ones; return the seconds to wait, 0 where it may go on."""
+        left, since = self._buckets.get(who, (self._full, now))
+        left = min(self._full, left + max(0.0, now - since) * self._full / MINUTE)
+        missing = weight - left
+        granted = missing <= 1e-9  # noqa: PLR2004, what adding fractions up may leave
+        self._buckets[who] = (max(0.0, left - weight) if granted else left, now)
+        self._buckets.move_to_end(who)
+        if len(self._buckets) > MOST:
+            self._buckets.popitem(last=False)
+        return 0.0 if granted else missing * MINUTE / self._full

@@ -1,0 +1,78 @@
+"""The levers of `speed.Speed`, each a function that says whether the device has it and it was pulled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
+from shutil import which
+from typing import Any
+
+import torch
+
+from fluxvision.engine.flux.fp8 import BLOCKS
+
+ATTENTION = ("_flash_3", "_native_cudnn", "flash")
+"""Attention kernels by diffusers' names, the fastest first. Where none of them runs, PyTorch chooses."""
+COMPILERS = ("cc", "gcc", "clang")
+SHAPES = 64
+"""Shapes that a block is compiled for before that is called a mistake: batches and sizes of tiles."""
+
+
+def on_gpu(device: torch.device) -> bool:
+    """Whether a device is a CUDA one."""
+    return bool(device.type == "cuda")
+
+
+def can_compile(device: torch.device) -> bool:
+    """Whether code for a device can be generated on this machine."""
+    return on_gpu(device) and find_spec("triton") is not None and any(which(name) for name in COMPILERS)
+
+
+def attention(networks: Sequence[Any], device: torch.device, kernels: Sequence[str] = ATTENTION) -> str | None:
+    """Give the networks the first kernel that runs here; return its name, None where none does."""
+    found = next((name for name in kernels if _runs(name, device)), None)
+    if found is not None:
+        with _quiet():
+            for network in networks:
+                network.set_attention_backend(found)
+    return found
+
+
+def channels_last(autoencoder: Any) -> None:
+    """Lay the autoencoder's weights out as its convolutions read them."""
+    autoencoder.to(memory_format=torch.channels_last)
+
+
+def compiled(networks: Sequence[Any], backend: str = "inductor") -> None:
+    """Let the repeated blocks be compiled when they first meet a shape."""
+    config: Any = import_module("torch._dynamo.config")
+    config.recompile_limit = max(config.recompile_limit, SHAPES)
+    for network in networks:
+        for name in BLOCKS:
+            for block in getattr(network, name):
+                block.compile(fullgraph=True, dynamic=False, backend=backend)
+
+
+def _runs(kernel: str, device: torch.device) -> bool:
+    dispatch: Any = import_module("diffusers.models.attention_dispatch")
+    sample = torch.zeros(1, 128, 2, 128, device=device, dtype=torch.bfloat16)
+    try:
+        with dispatch.attention_backend(kernel):
+            dispatch.dispatch_attention_fn(sample, sample, sample)
+    except (RuntimeError, ValueError, ImportError, TypeError):  # not installed, or not for this device
+        return False
+    return True
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep diffusers from warning that it may rename what is used here."""
+    logging: Any = import_module("diffusers.utils.logging")
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)

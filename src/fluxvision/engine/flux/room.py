@@ -1,0 +1,77 @@
+"""Room on a device: what is given up, rung by rung, when its memory runs out.
+
+Fewer tiles at once, then what lies beside the transformer, then its precision, at last the size of the tiles. A rung
+that was taken stays taken: what did not fit once will not fit the next time. Importable without torch.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+BATCH = 4
+"""Tiles that go through the network together where they fit: from here on a large card is busy with each."""
+SHARES = (0.75, 0.5)
+"""The sides of smaller tiles, of the row's own: 768 and 512 of 1024 pixels."""
+CELL = 16
+"""Sides of tiles are multiples of it."""
+SIGNS = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory", "alloc_failed")
+"""How PyTorch, its allocators and the libraries beneath it say that memory ran out."""
+
+
+class Narrower(Exception):
+    """Tiles of this size do not fit: the picture is to be divided anew, by the room's new tile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """Something to give up: what is told of it, and how it is done. False returned: there was nothing to give."""
+
+    name: str
+    give: Callable[[], bool | None]
+
+
+class Room:
+    """What a device has room for: `batch` tiles of `tile` pixels per side, after `taken` was given up."""
+
+    def __init__(self, tile: int, rungs: Sequence[Rung] = (), batch: int = BATCH) -> None:
+        """Begin with everything; `rungs` are given up when one tile alone does not fit, before it becomes smaller."""
+        self.tile, self.batch = tile, batch
+        self.taken: list[str] = []
+        self._rungs = deque(rungs)
+        sizes = {int(tile * share) // CELL * CELL for share in SHARES}
+        self._tiles = deque(sorted(sizes - {0}, reverse=True))
+
+    def less(self) -> bool:
+        """Give up the next thing; False when there is nothing left. The caller has let go of what it held there."""
+        if self.batch > 1:
+            self.batch //= 2
+            self.taken.append(f"batch {self.batch}")
+            return True
+        while self._rungs:
+            rung = self._rungs.popleft()
+            if _given(rung):
+                self.taken.append(rung.name)
+                return True
+        if not self._tiles:
+            return False
+        self.tile = self._tiles.popleft()
+        self.taken.append(f"tile {self.tile}")
+        return True
+
+
+def is_short(reason: BaseException) -> bool:
+    """Tell whether an error says that memory ran out."""
+    if isinstance(reason, MemoryError):
+        return True
+    return isinstance(reason, RuntimeError) and any(sign in str(reason).lower() for sign in SIGNS)
+
+
+def _given(rung: Rung) -> bool:
+    try:
+        return rung.give() is not False
+    except (RuntimeError, MemoryError) as reason:
+        if is_short(reason):  # there was no room to make room
+            return False
+        raise

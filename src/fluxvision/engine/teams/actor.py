@@ -1,0 +1,36 @@
+"""What runs on the nodes of a cluster: an actor that makes batches. It knows nothing of Ray itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fluxvision.engine.resample import Array
+from fluxvision.engine.teams.recipe import Maker, Recipe
+from fluxvision.engine.tiles import Work
+from fluxvision.errors import Cancelled
+
+
+class Actor:
+    """Makes one batch after the other; `stop` is answered meanwhile."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self._at = self._stopped = 0
+        self._maker = Maker(self._check)
+
+    def ready(self) -> bool:
+        """Say that it runs."""
+        return True
+
+    def make(self, number: int, recipe: Recipe, work: Work, numbers: Sequence[int]) -> list[Array]:
+        """Make the tiles of these numbers. `number` counts the orders; only the latest is wanted."""
+        self._at = max(self._at, number)
+        return self._maker.make(recipe, work, numbers)
+
+    def stop(self, number: int) -> None:
+        """Give up the order of this number: nobody wants it any more."""
+        self._stopped = max(self._stopped, number)
+
+    def _check(self) -> None:
+        if self._at <= self._stopped:
+            raise Cancelled("The work was cancelled.")

@@ -1,0 +1,145 @@
+"""The page without a key: who it is, how often it may ask, and what it may spend."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from starlette.datastructures import Headers
+from starlette.types import Scope
+
+from fluxvision.accounts.budget import Budget
+from fluxvision.accounts.rate import Rate
+from fluxvision.config import Settings
+from fluxvision.errors import DeadlineExceeded, Error, InvalidRequest, TooMany
+from fluxvision.http.ports import Gateway
+from fluxvision.money import MICROS_PER_DOLLAR, amount
+from fluxvision.types import Delivery, Job, Line, Quote, Scalar
+
+CLIENT = "x-fluxvision-client"
+PAGE = "page"
+VISITOR = "fluxvision.visitor"
+DRY_WEIGHT = 1 / 6
+PREFIX = 64
+"""Bits of an IPv6 address that one household shares."""
+TOLD = "max_cost"
+
+
+def asks(headers: Headers) -> bool:
+    """Tell whether a request is one of the page that comes without a key."""
+    return headers.get(CLIENT, "").strip().lower() == PAGE and "authorization" not in headers
+
+
+def visits(scope: Scope) -> bool:
+    """Tell whether the gate let a request in as one of the page without a key."""
+    return bool(scope.get(VISITOR))
+
+
+class Playground:
+    """Bounds what the page does without a key. `max_cost` of each job is the means: the gateway keeps to it."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Begin with nothing asked and nothing spent."""
+        self.open: bool = settings.playground
+        self.rate: int = settings.playground_rate
+        self.budget = Budget(math.floor(settings.playground_budget * MICROS_PER_DOLLAR + 1e-6))
+        self._rate = Rate(settings.playground_rate)
+        self._said: dict[str, Scalar | None] = {}
+
+    def count(self, scope: Scope, now: float, *, dry: bool) -> None:
+        """Count a request; raises `TooMany` for an address that asks too often."""
+        wait = self._rate.take(_address(scope), DRY_WEIGHT if dry else 1.0, now)
+        if wait > 0:
+            message = f"This address asked for more than {self.rate} pictures in a minute; try again in a moment."
+            raise TooMany(message, retry_after=wait)
+
+    def capped(self, job: Job, now: float) -> Job:
+        """Return a job that costs no more than its caller said and than is left for today.
+
+        Names that no public parameter has go on to providers as they are and may change the bill; with such names only
+        what is free will do.
+        """
+        left = 0 if job.extras else self.budget.left(now)
+        said = job.values.get(TOLD)
+        limit = dollars(left) if said is None else min(float(said), dollars(left))
+        return replace(job, values={**job.values, TOLD: limit})
+
+    def quote(self, job: Job, gateway: Gateway, now: float) -> tuple[Quote, Sequence[Quote]]:
+        """Return the quote for a job within the bounds, and those of offers that a key would open."""
+        every = gateway.quote(job)
+        found = _quote(self.capped(job, now), gateway, self.budget.per_day)
+        near = {one.provider for one in (found, *found.others)}
+        found = replace(found, receipt=_truthful(found.receipt, job.values.get(TOLD)))
+        return found, [one for one in (every, *every.others) if one.provider not in near]
+
+    def reserve(self, job: Job, gateway: Gateway, now: float) -> Job:
+        """Reserve the most that a job can cost with all its attempts, and return it bound to that.
+
+        Raises `InvalidRequest` where nobody makes it for what is left.
+        """
+        said = job.values.get(TOLD)
+        job = self.capped(job, now)
+        found = _quote(job, gateway, self.budget.per_day)
+        self._said[job.id] = said
+        worst = sum(one.total or 0 for one in (found, *found.others))
+        held = min(worst, math.floor(float(job.values[TOLD]) * MICROS_PER_DOLLAR + 1e-6), self.budget.left(now))
+        self.budget.reserve(job.id, held, now)
+        return replace(job, values={**job.values, TOLD: dollars(held)})
+
+    def delivered(self, delivery: Delivery) -> Delivery:
+        """Settle a job that was done, and return it with what its caller said of the cost in the receipt."""
+        job = delivery.job
+        self.budget.settle(job.id, delivery.cost)
+        if job.id not in self._said:
+            return delivery
+        return replace(delivery, receipt=_truthful(delivery.receipt, self._said[job.id]))
+
+    def ended(self, job: Job) -> None:
+        """Forget a job; what is still reserved for one that never began is free again."""
+        self.budget.settle(job.id, 0)
+        self._said.pop(job.id, None)
+
+    def failed(self, job: Job, error: BaseException, cost: int | None) -> None:
+        """Settle a job that ended without a picture.
+
+        One that was broken off may have been taken by a provider a moment before; all that was reserved counts.
+        """
+        told = isinstance(error, Error) and not isinstance(error, DeadlineExceeded)
+        self.budget.settle(job.id, cost if told else None)
+
+
+def dollars(micros: int) -> float:
+    """Return micro-dollars as dollars, of which the same micro-dollars can be bought in floating-point arithmetic."""
+    found = micros / MICROS_PER_DOLLAR
+    return found if found * MICROS_PER_DOLLAR >= micros else math.nextafter(found, math.inf)
+
+
+def _truthful(receipt: Sequence[Line], said: Scalar | None) -> Sequence[Line]:
+    """Return a receipt in which the page's bound is not taken for the caller's word."""
+    note = "Without a key the page's own bound holds as well."
+    return [replace(line, sent=said, note=note) if line.parameter == TOLD else line for line in receipt]
+
+
+def _quote(job: Job, gateway: Gateway, per_day: int) -> Quote:
+    try:
+        return gateway.quote(job)
+    except InvalidRequest as error:
+        if error.param != TOLD:
+            raise
+        rule = f"spends at most {amount(per_day)} a day" if per_day else "uses what is free"
+        message = f"Without a key the page {rule}, and nobody makes this within that; enter a key."
+        raise InvalidRequest(message, param=TOLD) from None
+
+
+def _address(scope: Scope) -> str:
+    """Return whose requests are counted together: an address, or the network of an IPv6 one."""
+    host = (scope.get("client") or ("",))[0]
+    try:
+        found = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return str(host)
+    if isinstance(found, ipaddress.IPv6Address):
+        return str(found.ipv4_mapped or ipaddress.ip_network((found, PREFIX), strict=False))
+    return str(found)

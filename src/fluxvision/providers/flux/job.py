@@ -1,0 +1,221 @@
+"""One picture's way through FLUX: caption, one or two passes of tiles, and what is told of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from fluxvision import __version__, engine, imaging
+from fluxvision.engine.crew import Crew, Threads
+from fluxvision.engine.deblock import deblock
+from fluxvision.engine.flux.recipe import recipe
+from fluxvision.engine.flux.rows import FluxRow
+from fluxvision.engine.flux.wishes import Wishes, backend_row
+from fluxvision.engine.flux.words import described
+from fluxvision.engine.pipeline import plan
+from fluxvision.engine.resume import Resumed
+from fluxvision.engine.teams import Team
+from fluxvision.providers.flux.kept import Store
+from fluxvision.providers.flux.models import Loaded
+from fluxvision.providers.flux.passes import Pass, Passes, planned
+from fluxvision.providers.local import enlarged
+from fluxvision.types import Call, Outcome, Raster, Watch
+
+if TYPE_CHECKING:
+    from fluxvision.engine.flux.detailer import Prompts
+    from fluxvision.engine.flux.networks import Networks
+
+COLOURS = 3
+RESEMBLANCE = 3.0
+"""The parameter's highest value, which is all of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """How jobs are done here: the network's row, threads of the faithful part, a caption for every tile, passes.
+
+    `kept` is where finished tiles wait for a job that was killed, None: nowhere. `team` makes the tiles where there is
+    one.
+    """
+
+    row: FluxRow
+    threads: int
+    tile_captions: bool = False
+    passes: Passes = "auto"
+    kept: Path | None = None
+    team: Team | None = None
+
+
+@dataclass(slots=True)
+class Job:
+    """A call whose picture is decoded. `make` may be called again when the device had no room: it begins anew."""
+
+    ways: Ways
+    loaded: Loaded
+    call: Call
+    watch: Watch
+    stop: Callable[[], None]
+    folder: Path
+    color: engine.Samples
+    alpha: engine.Samples | None
+    mask: Any
+    resumed: list[Resumed] = field(default_factory=list)
+
+    def make(self, began: float, ready: float) -> Outcome:
+        """Return the picture; `began` and `ready` are when the call came and when the models were there.
+
+        Raises `Narrower` where smaller tiles may fit, what foreign code raises where memory runs out elsewhere.
+        """
+        self.resumed.clear()
+        body, loaded = self.call.body, self.loaded
+        creativity = float(body["creativity"])
+        self.stop()
+        caption = loaded.captioner.caption(_shown(self.color)) if creativity else ""
+        captioned = time.perf_counter()
+        self.stop()
+        wishes = Wishes(
+            prompt=described(caption, str(body.get("prompt", ""))),
+            guidance=body.get("guidance"),
+            steps=body.get("steps"),
+            resemblance=float(body.get("resemblance") or 0) / RESEMBLANCE,
+            seed=int(body.get("seed", 0)),
+        )
+        source = (self.call.image.width, self.call.image.height)
+        passes = planned(source, self.call.body["size"], creativity, self.ways.passes)
+        raster, results = self._run(passes, wishes)
+        for one in self.resumed:
+            one.forget()
+        timings = {
+            "load": ready - began,
+            "caption": captioned - ready,
+            "enlarge": time.perf_counter() - captioned,
+        }
+        details: dict[str, Any] = {
+            "engine": self.ways.row.name,
+            "backend": self.ways.row.name,
+            "weights": loaded.weights,
+            "revision": loaded.revision,
+            "licence": self.ways.row.licence,
+            "caption": caption,
+            "creativity": creativity,
+            "passes": len(results),
+            "tiles": sum(len(result.rows.spans) * len(result.columns.spans) for result in results),
+            "resumed_tiles": sum(one.resumed for one in self.resumed),
+            "memory": list(loaded.room.taken),
+        }
+        return Outcome(raster, wishes.seed, wishes.prompt or None, results[-1].seam_ratio, details, timings)
+
+    def _run(self, passes: Sequence[Pass], wishes: Wishes) -> tuple[Raster, list[engine.Result]]:
+        """Make the passes, each on what the one before it has made."""
+        totals = [self._total(one) for one in passes]
+        results: list[engine.Result] = []
+        raster: Raster | None = None
+        for number, one in enumerate(passes):
+            before = raster
+            try:
+                watch = _counted(self.watch, sum(totals[:number]), sum(totals))
+                request = self._request(one, replace(wishes, creativity=one.creativity, stream=one.stream), watch)
+                last = number == len(passes) - 1
+                request = replace(
+                    request,
+                    alpha=self.alpha if last else None,
+                    canvas=None if before is None else _pixels(before),
+                )
+                raster, result = enlarged(request, self.folder)
+                results.append(result)
+            finally:
+                if before is not None:
+                    before.path.unlink(missing_ok=True)
+        assert raster is not None  # noqa: S101, there is a pass at least
+        return raster, results
+
+    def _total(self, one: Pass) -> int:
+        """Return how many tiles a pass has."""
+        request = engine.Request(self.color, one.width, one.height)
+        return int(np.prod([len(axis.spans) for axis in plan(request, self._row(one))]))
+
+    def _row(self, one: Pass) -> engine.Backend:
+        return backend_row(replace(self.ways.row, tile=self.loaded.room.tile), one.factor)
+
+    def _request(self, one: Pass, wishes: Wishes, watch: Watch) -> engine.Request:
+        from fluxvision.engine.flux.detailer import FluxDetailer  # noqa: PLC0415, importing PyTorch takes seconds
+
+        ways, loaded = self.ways, self.loaded
+        crew: Crew
+        prompts = self._prompts if ways.tile_captions and wishes.creativity else None
+        row, detailer = self._row(one), None
+        if ways.team is not None:
+            crew = ways.team.crew(recipe(loaded.elsewhere, one.factor, wishes, 1))
+        else:
+            networks = cast("Networks", loaded.networks)
+            detailer = FluxDetailer(
+                networks, one.factor, wishes, self.stop, ways.threads, room=loaded.room, prompts=prompts
+            )
+            crew = Threads(detailer, row.at_once)
+        if ways.kept is not None:
+            crew = Resumed(crew, self._kept(ways.kept), self._key(wishes, prompts))
+            self.resumed.append(crew)
+        return engine.Request(
+            color=self.color,
+            width=one.width,
+            height=one.height,
+            mask=self.mask,
+            creativity=one.creativity,
+            seed=wishes.seed,
+            threads=ways.threads,
+            watch=watch,
+            engine=(row, detailer),
+            crew=crew,
+        )
+
+    def _key(self, wishes: Wishes, prompts: Prompts | None) -> str:
+        """Return all that tiles depend on beside the picture and the row."""
+        loaded = self.loaded
+        own = None if prompts is None else str(self.call.body.get("prompt", ""))
+        levers = sorted(loaded.networks.pulled.items())
+        return repr((__version__, loaded.identity, levers, wishes, own))
+
+    @staticmethod
+    def _kept(root: Path) -> Callable[[str], Store]:
+        return lambda job: Store(root, job)
+
+    def _prompts(self, windows: Sequence[Any]) -> list[str]:
+        """Return what guides each of some windows: the user's words and what is seen in it."""
+        from fluxvision.engine.flux.captions import TILE_SIDE, TILE_WORDS  # noqa: PLC0415
+
+        pictures = [np.round(np.clip(window, 0, 1) * 255).astype(np.uint8).transpose(1, 2, 0) for window in windows]
+        captions = self.loaded.captioner.captions(pictures, TILE_WORDS, TILE_SIDE)
+        return [described(caption, str(self.call.body.get("prompt", ""))) for caption in captions]
+
+
+def decoded(  # noqa: PLR0917, the parts of a job
+    ways: Ways, loaded: Loaded, call: Call, watch: Watch, stop: Callable[[], None], folder: Path
+) -> Job:
+    """Decode a call's picture and mask; raises `InvalidRequest` for a damaged one."""
+    pixels = imaging.decode(call.image)
+    quality = call.image.jpeg_quality
+    color = pixels.color if quality is None else deblock(pixels.color, quality)
+    mask = None if call.mask is None else imaging.decode_mask(call.mask, call.image.width, call.image.height)
+    return Job(ways, loaded, call, watch, stop, folder, color, pixels.alpha, mask)
+
+
+def _counted(watch: Watch, before: int, total: int) -> Watch:
+    """Return a watch for one of several passes, whose caller sees the tiles of all."""
+    return replace(watch, progress=lambda done, _total: watch.progress(before + done, total))
+
+
+def _pixels(raster: Raster) -> engine.Samples:
+    """Return a raster's pixels, read from its file as they are used."""
+    kind = np.uint8 if raster.bits == 8 else np.uint16  # noqa: PLR2004, bits
+    return np.memmap(raster.path, kind, "r", shape=(raster.height, raster.width, raster.bands))
+
+
+def _shown(color: engine.Samples) -> Any:
+    """Return a picture as captioners are shown it: 8 bits per sample, three channels."""
+    small = color if color.dtype.itemsize == 1 else (color >> 8).astype("uint8")
+    return small if small.shape[2] == COLOURS else small.repeat(COLOURS, axis=2)

@@ -1,0 +1,44 @@
+"""In how many passes a picture is enlarged, and what each of them is asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+from typing import Literal
+
+Passes = Literal["auto", "1", "2"]
+
+MOST = 4
+BETWEEN = 2
+"""How far a first pass enlarges."""
+CALMER = 0.7
+"""The second pass's creativity over the first's: what was imagined is refined, not imagined anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """One way of a picture through the network: the result's size, the tiles' factor, and how much is imagined.
+
+    `stream` is its own field of noise.
+    """
+
+    width: int
+    height: int
+    factor: int
+    creativity: float
+    stream: int = 0
+
+
+def planned(source: tuple[int, int], target: tuple[int, int], creativity: float, wish: Passes) -> tuple[Pass, ...]:
+    """Return the passes from a picture of (width, height) to another of 1 to 4 times its size.
+
+    "auto" makes two where the factor is 4, "2" where it is above 2. With nothing to imagine there is one.
+    """
+    (width, height), (wide, high) = source, target
+    factor = min(MOST, ceil(max(wide / width, high / height)))
+    last = Pass(wide, high, factor, creativity)
+    least = {"auto": MOST, "1": MOST + 1, "2": BETWEEN + 1}[wish]
+    if not creativity or factor < least:
+        return (last,)
+    first = Pass(width * BETWEEN, height * BETWEEN, BETWEEN, creativity)
+    return first, Pass(wide, high, factor, creativity * CALMER, stream=1)

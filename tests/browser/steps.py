@@ -1,0 +1,58 @@
+"""What a person does on the playground, as functions."""
+
+from __future__ import annotations
+
+import base64
+
+ARRIVES = """([bytes, name, kind]) => {
+  const raw = Uint8Array.from(atob(bytes), (letter) => letter.charCodeAt(0));
+  const carried = new DataTransfer();
+  carried.items.add(new File([raw], name, { type: 'image/png' }));
+  const event = kind === 'paste'
+    ? new ClipboardEvent('paste', { clipboardData: carried, bubbles: true, cancelable: true })
+    : new DragEvent(kind, { dataTransfer: carried, bubbles: true, cancelable: true });
+  document.body.dispatchEvent(event);
+}"""
+
+
+def arrive(page, path, kind):
+    """Let a file come from the clipboard (paste) or from another window (dragenter, drop)."""
+    page.evaluate(ARRIVES, [base64.b64encode(path.read_bytes()).decode(), path.name, kind])
+
+
+def choose(page, path):
+    """Choose a file and wait for its price."""
+    page.get_by_label("Model", exact=True).wait_for()
+    page.locator("input[type=file]").first.set_input_files(path)
+    price(page).wait_for()
+
+
+def price(page):
+    """Return where the price stands."""
+    return page.locator(".cost")
+
+
+def upscale(page):
+    """Ask for the result and wait until it shows."""
+    page.get_by_role("button", name="Upscale", exact=True).click()
+    divider(page).wait_for()
+
+
+def divider(page):
+    """Return the slider between before and after."""
+    return page.get_by_role("slider", name="Divider between before and after")
+
+
+def tab(page, name):
+    """Open a tab."""
+    page.get_by_role("tab", name=name).click()
+
+
+def advanced(page):
+    """Open the section of rarely used settings."""
+    page.get_by_text("Advanced", exact=True).click()
+
+
+def sideways(page) -> int:
+    """Return by how many pixels the page is wider than its window."""
+    return page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")

@@ -1,0 +1,86 @@
+"""axe-core finds nothing to complain of, on any view, in either theme."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from browser.steps import advanced, choose, tab, upscale
+
+AXE = Path(__file__).parents[2] / "web/node_modules/axe-core/axe.min.js"
+THEMES = ("light", "dark")
+
+pytestmark = pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed: npm install in web/")
+
+
+def complaints(page) -> list[str]:
+    """Return axe-core's findings, each with the places."""
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    found = page.evaluate("axe.run()")["violations"]
+    return [f"{one['id']}: {[node['html'][:160] for node in one['nodes'][:4]]}" for one in found]
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_the_empty_playground(open_page, theme):
+    """Before anything is chosen."""
+    page = open_page(color_scheme=theme)
+    page.get_by_label("Model", exact=True).wait_for()
+    page.wait_for_load_state("networkidle")
+    assert complaints(page) == []
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_settings_and_an_error(open_page, photo, theme):
+    """With all settings open, one of them refused, and a popover above."""
+    page = open_page(color_scheme=theme)
+    choose(page, photo)
+    advanced(page)
+    page.get_by_label("Size", exact=True).fill("huge")
+    page.locator("[data-param=size] .error").wait_for()
+    page.get_by_role("button", name="Upscale", exact=True).click()
+    page.get_by_role("alert").wait_for()
+    page.get_by_role("button", name=re.compile("^Creativity: passthrough")).click()
+    assert complaints(page) == []
+
+
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("width", [360, 1280])
+def test_a_result(open_page, photo, theme, width):
+    """With a result: the comparison, the receipt, the code, the history, and the menu of formats."""
+    page = open_page(color_scheme=theme, viewport={"width": width, "height": 800})
+    choose(page, photo)
+    upscale(page)
+    found = complaints(page)
+    tab(page, "Code")
+    found += complaints(page)
+    tab(page, "History")
+    page.locator("li .open").wait_for()
+    found += complaints(page)
+    page.get_by_role("button", name="Download").click()
+    found += complaints(page)
+    assert found == []
+
+
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("path", ["/models", "/models/flux-vision-upscaler", "/models/seedvr", "/models/none-such"])
+def test_model_pages(open_page, theme, path):
+    """The list, a page with a gallery, one without, and one of a model that does not exist."""
+    page = open_page(path, color_scheme=theme)
+    page.get_by_role("heading", level=1).wait_for()
+    page.wait_for_load_state("networkidle")
+    assert complaints(page) == []
+
+
+def test_a_running_picture(open_page, photo):
+    """While the work goes on."""
+    page = open_page()
+    choose(page, photo)
+    versions = page.get_by_label("Versions (n), exact")
+    versions.fill("10")
+    versions.blur()
+    page.get_by_role("button", name="Upscale", exact=True).click()
+    page.get_by_role("progressbar").wait_for()
+    assert complaints(page) == []
+    page.get_by_role("button", name="Cancel").click()

@@ -1,0 +1,179 @@
+"""When memory runs out FLUX goes on with less, rung by rung, and remembers it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from fakes.flux_runs import PHOTO, ROW
+from fakes.flux_stub import Stub, texture
+from fluxvision.engine.backends import Place, Window
+from fluxvision.engine.flux.detailer import FluxDetailer, Wishes
+from fluxvision.engine.flux.room import Narrower, Room, Rung, is_short
+
+WISHES = Wishes("words", 0.5, seed=2)
+CUDA = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+FAULTS = {
+    "cuda": CUDA,
+    "mps": RuntimeError("MPS backend out of memory (MPS allocated: 17 GB)"),
+    "cpu": RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
+    "python": MemoryError(),
+}
+
+
+class Tight(Stub):
+    """Networks on a device with room for `most` tiles at once, or for none before as many things were given up."""
+
+    def __init__(self, most=1, given=0, fault=CUDA, where="velocity", **rest) -> None:
+        """Fail with `fault` at the step `where`."""
+        super().__init__(texture, ROW, **rest)
+        self.most, self.needed, self.fault, self.where = most, given, fault, where
+        self.given, self.tries = [], []
+
+    def offload_text(self):
+        """Make room."""
+        self.given.append("text")
+        return True
+
+    def quantize(self):
+        """Make room."""
+        self.given.append("fp8")
+        return True
+
+    def _hold(self, where, many):
+        if where == self.where:
+            self.tries.append(many)
+            if many > self.most or len(self.given) < self.needed:
+                raise self.fault
+
+    def encode(self, pixels):
+        """Encode, if there is room."""
+        self._hold("encode", len(pixels))
+        return super().encode(pixels)
+
+    def velocity(self, latents, *args, **rest):
+        """Go a step, if there is room."""
+        self._hold("velocity", len(latents))
+        return super().velocity(latents, *args, **rest)
+
+    def decode(self, latents):
+        """Decode, if there is room."""
+        self._hold("decode", len(latents))
+        return super().decode(latents)
+
+
+def go_on():
+    """Never stops."""
+
+
+def windows(many):
+    base = np.ascontiguousarray(PHOTO[:32, :48].transpose(2, 0, 1), np.float32) / 255
+    return [Window(base[:, ::2, ::2], base, Place(16 * at, 24 * at)) for at in range(many)]
+
+
+def detailer(stub, room):
+    return FluxDetailer(stub, 2, WISHES, go_on, room=room)
+
+
+def room_of(stub, tile=1024):
+    return Room(tile, (Rung("text", stub.offload_text), Rung("fp8", stub.quantize)))
+
+
+@pytest.mark.parametrize("where", ["encode", "velocity", "decode"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_fewer_tiles_at_once_are_the_same_tiles(fault, where):
+    """Wherever and however memory runs out: half as many go together, none is lost, and every byte is the same."""
+    plenty = Stub(texture, ROW)
+    wanted = detailer(plenty, Room(1024)).detail(windows(7))
+    tight = Tight(most=2, fault=FAULTS[fault], where=where)
+    room = room_of(tight)
+    made = detailer(tight, room).detail(windows(7))
+    assert [one.tobytes() for one in made] == [one.tobytes() for one in wanted]
+    assert (room.taken, room.batch, tight.given) == (["batch 2"], 2, [])
+    again = detailer(tight, room)
+    tight.tries.clear()
+    again.detail(windows(4))
+    assert set(tight.tries) == {2}, "what did not fit once is not tried again"
+
+
+@pytest.mark.parametrize(
+    ("needed", "taken", "given"),
+    [
+        (0, ["batch 2", "batch 1"], []),
+        (1, ["batch 2", "batch 1", "text"], ["text"]),
+        (2, ["batch 2", "batch 1", "text", "fp8"], ["text", "fp8"]),
+    ],
+)
+def test_the_rungs_come_in_their_order(needed, taken, given):
+    """Tiles at once, then the text encoder, then precision; the batch goes on where it was."""
+    tight = Tight(given=needed)
+    room = room_of(tight)
+    made = detailer(tight, room).detail(windows(5))
+    assert len(made) == 5
+    assert (room.taken, tight.given) == (taken, given)
+
+
+def test_smaller_tiles_are_another_plan():
+    """Where one tile does not fit, the job is told to begin anew, twice; then there is no room, and that is said."""
+    tight = Tight(most=0)
+    room = room_of(tight)
+    for size in (768, 512):
+        with pytest.raises(Narrower):
+            detailer(tight, room).detail(windows(2))
+        assert room.tile == size
+    with pytest.raises(MemoryError, match="no room for a single tile"):
+        detailer(tight, room).detail(windows(2))
+    assert room.taken == ["batch 2", "batch 1", "text", "fp8", "tile 768", "tile 512"]
+
+
+def test_a_batch_that_waited_is_not_tried_with_the_old_tiles():
+    """Once tiles are smaller, what was cut before is not given to the network any more."""
+    tight = Tight(most=0)
+    room = room_of(tight)
+    two = detailer(tight, room)
+    with pytest.raises(Narrower):
+        two.detail(windows(1))
+    tries = len(tight.tries)
+    with pytest.raises(Narrower):
+        two.detail(windows(1))
+    assert len(tight.tries) == tries
+
+
+def test_what_gives_nothing_is_passed_over():
+    """A rung that changes nothing, or for which there is no room itself, is neither told nor the last."""
+
+    def full():
+        raise CUDA
+
+    room = Room(512, (Rung("nothing", lambda: False), Rung("full", full), Rung("some", lambda: None)), batch=1)
+    assert [room.less() for _ in range(4)] == [True, True, True, False]
+    assert room.taken == ["some", "tile 384", "tile 256"]
+
+
+def test_words_of_tiles_that_do_not_fit():
+    """The captioner's memory is a rung's like the network's."""
+    stub = Tight(most=9)
+    room, tries = room_of(stub), []
+
+    def prompts(sources):
+        tries.append(len(sources))
+        if len(stub.given) < 1:
+            raise CUDA
+        return ["words"] * len(sources)
+
+    made = FluxDetailer(stub, 2, WISHES, go_on, room=room, prompts=prompts).detail(windows(3))
+    assert (len(made), tries, room.taken) == (3, [3, 2, 1, 1, 1, 1], ["batch 2", "batch 1", "text"])
+
+
+@pytest.mark.parametrize(
+    "fault", [RuntimeError("CUDA error: device-side assert triggered"), ValueError("out of memory")]
+)
+def test_other_faults_are_none_of_memory(fault):
+    """They come out as they are, and nothing is given up."""
+    assert not is_short(fault)
+    tight = Tight(most=0, fault=fault)
+    room = room_of(tight)
+    with pytest.raises(type(fault)):
+        detailer(tight, room).detail(windows(2))
+    assert room.taken == []

@@ -1,0 +1,148 @@
+"""Levers of speed change how fast an answer comes, and only fp8 changes what it is."""
+
+import pytest
+import torch
+from diffusers.models.attention_dispatch import _AttentionBackendRegistry
+
+from fakes.flux_models import make_control, make_flux1, make_flux2
+from fluxvision.engine.flux import levers, networks
+from fluxvision.engine.flux.fp8 import Linear8
+from fluxvision.engine.flux.graphs import Graphs
+from fluxvision.engine.flux.rows import BY_NAME
+from fluxvision.engine.flux.speed import PLAIN, Speed
+
+CPU = torch.device("cpu")
+NAMES = ("flux2-klein-4b", "flux1-dev-tile")
+ALL = Speed(attention=True, channels_last=True, compile=True, graphs=True, fp8=True)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    klein = make_flux2(tmp_path_factory.mktemp("klein"))
+    dev = make_flux1(tmp_path_factory.mktemp("dev"), dev=True)
+    make_control(dev / "controlnet", num_single_layers=1)
+    return {"flux2-klein-4b": klein, "flux1-dev-tile": dev}
+
+
+@pytest.fixture(params=NAMES)
+def ours(request, folders):
+    return networks.load(BY_NAME[request.param], folders[request.param], agreed=True)
+
+
+def velocity(ours, rows=3, many=2):
+    generator = torch.Generator().manual_seed(rows)
+    latents, source = (torch.randn(many, ours.row.packed_channels, rows, 2, generator=generator) for _ in range(2))
+    return ours.velocity(latents, 0.5, ours.embed("x"), 2.0, source=source)
+
+
+def test_on_the_cpu_only_what_is_asked_for_by_name_changes_anything(ours):
+    """No lever but fp8 belongs there, and of that only the memory."""
+    before = velocity(ours)
+    ours.hasten(Speed())
+    assert ours.pulled == {}
+    assert torch.equal(velocity(ours), before)
+    ours.hasten(ALL)
+    assert ours.pulled == {"fp8": "weights"}
+
+
+def test_8_bits_stay_near_and_come_once(ours):
+    """Every repeated block of every network is narrowed, once, and the answer moves by a few per cent."""
+    before = velocity(ours)
+    assert ours.quantize()
+    assert not ours.quantize()
+    for network in ours._networks():
+        assert any(isinstance(module, Linear8) for module in network.modules())
+    after = velocity(ours)
+    assert 0 < (after - before).abs().mean() < 0.05 * before.abs().mean()
+
+
+def test_8_bits_can_be_had_from_the_start(folders):
+    """A network that is too large otherwise is narrowed before the device gets it."""
+    name = "flux2-klein-4b"
+    small = networks.load(BY_NAME[name], folders[name], speed=Speed(fp8=True))
+    assert small.pulled == {"fp8": "weights"}
+    assert not small.quantize()
+
+
+def test_compiled_blocks_are_one_graph_each_and_answer_the_same(ours):
+    """Nothing in a block breaks the graph, and neither many shapes nor narrowed layers are refused afterwards."""
+    shapes = [(2, 1), (3, 1), (4, 1), (3, 2), (4, 2)]  # more for two kinds of block than PyTorch allows by itself
+    expected = [velocity(ours, *shape) for shape in shapes]
+    levers.compiled(ours._networks(), backend="eager")
+    made = [velocity(ours, *shape) for shape in shapes]
+    for one, other in zip(made, expected, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-5)
+    ours._pulled["compile"] = "blocks"
+    assert ours.quantize()
+    assert velocity(ours).isfinite().all()
+    torch.compiler.reset()
+
+
+def test_recorded_passes_answer_the_same(ours):
+    """All that changes from pass to pass is among the recorded inputs."""
+
+    def record(run):
+        made = run()
+        return lambda: made.copy_(run()), made
+
+    expected = [velocity(ours, rows) for rows in (2, 3, 2)]
+    ours._graphs = Graphs(ours._run, record)
+    for one, other in zip([velocity(ours, rows) for rows in (2, 3, 2)], expected, strict=True):
+        torch.testing.assert_close(one, other)
+    ours.to("cpu")
+    assert not ours._graphs._shapes, "what was recorded elsewhere is forgotten"
+
+
+def test_the_first_attention_that_runs_here_is_taken(ours, monkeypatch):
+    """Kernels that are not installed or not for the device are passed over."""
+    monkeypatch.setattr(_AttentionBackendRegistry, "_active_backend", _AttentionBackendRegistry._active_backend)
+    before = velocity(ours)
+    assert levers.attention(ours._networks(), CPU) is None
+    assert torch.equal(velocity(ours), before)
+    assert levers.attention(ours._networks(), CPU, (*levers.ATTENTION, "_native_math", "native")) == "_native_math"
+    torch.testing.assert_close(velocity(ours), before, atol=1e-5, rtol=1e-4)
+
+
+def test_an_autoencoder_with_channels_last_answers_the_same(ours):
+    """The order of its memory is its own affair."""
+    picture = torch.rand(2, 3, 48, 32, generator=torch.Generator().manual_seed(0))
+    latents = ours.encode(picture)
+    decoded = ours.decode(latents)
+    levers.channels_last(ours.vae)
+    assert ours.vae.encoder.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(ours.encode(picture), latents, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(ours.decode(latents), decoded, atol=1e-5, rtol=1e-5)
+
+
+def test_code_is_generated_only_where_its_tools_are(monkeypatch):
+    """CUDA, Triton and a C compiler: without one of them nothing is compiled."""
+    gpu = torch.device("cuda")
+    monkeypatch.setattr(levers, "find_spec", lambda _name: object())
+    monkeypatch.setattr(levers, "which", lambda _name: "/usr/bin/cc")
+    assert levers.can_compile(gpu)
+    assert not levers.can_compile(CPU)
+    monkeypatch.setattr(levers, "which", lambda _name: None)
+    assert not levers.can_compile(gpu)
+    monkeypatch.setattr(levers, "which", lambda _name: "/usr/bin/cc")
+    monkeypatch.setattr(levers, "find_spec", lambda _name: None)
+    assert not levers.can_compile(gpu)
+
+
+def test_on_a_gpu_each_lever_is_pulled_once_and_graphs_only_with_compilation(ours, monkeypatch):
+    """What a device has is pulled, in whatever portions it is wished for; what was pulled is told."""
+    pulled = []
+    monkeypatch.setattr(levers, "on_gpu", lambda _device: True)
+    monkeypatch.setattr(levers, "can_compile", lambda _device: True)
+    monkeypatch.setattr(levers, "attention", lambda *_rest: pulled.append("attention") or "_native_cudnn")
+    monkeypatch.setattr(levers, "channels_last", lambda _vae: pulled.append("channels_last"))
+    monkeypatch.setattr(levers, "compiled", lambda _networks: pulled.append("compile"))
+    ours.hasten(PLAIN)
+    ours.hasten(Speed(attention=False, channels_last=False, compile=False, graphs=True))
+    assert pulled == []
+    assert ours._graphs is None
+    ours.hasten(Speed())
+    ours.hasten(Speed(graphs=True))
+    assert pulled == ["attention", "channels_last", "compile"]
+    assert ours._graphs is not None
+    assert ours.pulled["attention"] == "native_cudnn"
+    assert set(ours.pulled) == {"attention", "channels_last", "compile", "graphs"}

@@ -1,0 +1,143 @@
+// The server's API as functions. No key is sent: the header says that this is the page, which spends nothing by itself.
+
+import { messages, progress } from './sse';
+import type { Attempt, Card, Metadata, Model, Page, Quote, Values } from './types';
+
+const HEADERS = { 'X-Fluxvision-Client': 'page' };
+
+/** What went wrong, in the server's words; `param` names the parameter to mark. */
+export class Failure extends Error {
+  constructor(
+    message: string,
+    readonly code: string = 'UNKNOWN',
+    readonly param: string | null = null,
+    readonly retryAfter: number | null = null,
+    readonly attempts: Attempt[] = [],
+  ) {
+    super(message);
+  }
+}
+
+export interface Order {
+  model: string;
+  image: Blob;
+  name: string;
+  mask: Blob | null;
+  values: Values;
+}
+
+export interface Made {
+  url: string | null;
+  blob: Blob | null;
+  format: string;
+  caption: string | null;
+  metadata: Metadata;
+}
+
+export interface Watch {
+  preview(picture: Blob): void;
+  progress(done: number, total: number): void;
+}
+
+export async function models(): Promise<Model[]> {
+  return (await json<{ data: Model[] }>('/v1/models')).data;
+}
+
+export function card(id: string): Promise<Card> {
+  return json<Card>(`/v1/models/${encodeURIComponent(id)}?schema=true`);
+}
+
+/** Return what the server says of itself; nothing where it does not. */
+export async function page(): Promise<Page> {
+  return json<Page>('/v1/page').catch(() => ({}));
+}
+
+export function quote(order: Order, signal: AbortSignal): Promise<Quote> {
+  return json<Quote>('/v1/images/edits?dryRun=true', { method: 'POST', body: body(order, {}), signal });
+}
+
+/** Ask for the pictures and tell of them as they come; returns when the last one is there. */
+export async function edit(order: Order, watch: Watch, signal: AbortSignal): Promise<Made[]> {
+  const stream = { stream: 'true', partial_images: '1', response_format: 'url' };
+  const response = await send('/v1/images/edits', { method: 'POST', body: body(order, stream), signal });
+  if (!response.body) throw new Failure('The server sent no answer.');
+  const made: Made[] = [];
+  for await (const message of messages(response.body)) {
+    if (message.kind === 'comment') {
+      const far = progress(message.text);
+      if (far) watch.progress(far.done, far.total);
+      continue;
+    }
+    const data = JSON.parse(message.data);
+    if (message.name === 'error' || data.error) throw failure(data);
+    if (message.name.endsWith('partial_image')) watch.preview(picture(data.b64_json, data.output_format));
+    if (message.name.endsWith('completed')) made.push(finished(data));
+  }
+  if (!made.length) throw new Failure('The connection ended before the picture was there.', 'INTERRUPTED');
+  return made;
+}
+
+/** Fetch a result or an example of this server. */
+export async function file(url: string): Promise<Blob> {
+  return (await send(local(url))).blob();
+}
+
+/** Return the address of a result on this origin, whatever name the server has for itself. */
+export function local(url: string): string {
+  const found = new URL(url, location.origin);
+  return found.pathname + found.search;
+}
+
+function finished(data: Record<string, unknown>): Made {
+  const format = String(data['output_format'] ?? 'png');
+  const inline = data['b64_json'];
+  const metadata = (data['metadata'] ?? {}) as Metadata;
+  const deep = data['deep_zoom'];
+  return {
+    url: typeof data['url'] === 'string' ? local(data['url']) : null,
+    blob: typeof inline === 'string' && inline !== '' ? picture(inline, format) : null,
+    format,
+    caption: typeof data['revised_prompt'] === 'string' ? data['revised_prompt'] : null,
+    metadata: typeof deep === 'string' ? { ...metadata, deep_zoom: deep } : metadata,
+  };
+}
+
+function picture(b64: string, format: string): Blob {
+  const text = atob(b64);
+  const bytes = new Uint8Array(text.length);
+  for (let at = 0; at < text.length; at++) bytes[at] = text.charCodeAt(at);
+  return new Blob([bytes], { type: `image/${format}` });
+}
+
+function body(order: Order, more: Record<string, string>): FormData {
+  const data = new FormData();
+  data.set('model', order.model);
+  for (const [name, value] of Object.entries({ ...order.values, ...more })) data.set(name, String(value));
+  data.set('image', order.image, order.name);
+  if (order.mask) data.set('mask', order.mask, 'mask.png');
+  return data;
+}
+
+async function json<T>(path: string, init: RequestInit = {}): Promise<T> {
+  return (await send(path, init)).json() as Promise<T>;
+}
+
+async function send(path: string, init: RequestInit = {}): Promise<Response> {
+  let response: Response;
+  try {
+    response = await fetch(path, { ...init, headers: HEADERS });
+  } catch (error) {
+    if (init.signal?.aborted) throw error;
+    throw new Failure('The server cannot be reached.', 'UNREACHABLE');
+  }
+  if (response.ok) return response;
+  const told = await response.json().catch(() => ({}));
+  throw failure(told, Number(response.headers.get('retry-after')) || null, response.status);
+}
+
+function failure(data: Record<string, unknown>, retryAfter: number | null = null, status = 0): Failure {
+  const error = (data['error'] ?? {}) as { message?: string; code?: string; param?: string | null };
+  const attempts = ((data['metadata'] ?? {}) as Metadata).attempts ?? [];
+  const message = error.message ?? `The server answered with status ${status}.`;
+  return new Failure(message, error.code, error.param ?? null, retryAfter, attempts);
+}
