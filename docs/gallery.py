@@ -54,11 +54,13 @@ EXAMPLES = (
     Example("rocket", "A rocket", "rocket.jpg", (180, 60, 560, 427), "SpaceX, public domain"),
 )
 GALLERY = (
-    Shown("Fur and whiskers", "chelsea", (620, 300, 1260, 780), {"scale_factor": 4}),
-    Shown("The same, held to the source", "chelsea", (620, 300, 1260, 780), {"scale_factor": 4, "creativity": 0}),
-    Shown("The same, with more detail", "chelsea", (620, 300, 1260, 780), {"scale_factor": 4, "creativity": 0.8}),
-    Shown("Glass and metal", "coffee", (640, 480, 1280, 960), {"scale_factor": 4}),
+    Shown("Fur and whiskers", "chelsea", (560, 640, 1200, 1120), {"scale_factor": 4}),
+    Shown("An eye, true to the source", "chelsea", (340, 220, 980, 700), {"scale_factor": 4, "creativity": 0}),
+    Shown("An eye, with detail of its own", "chelsea", (340, 220, 980, 700), {"scale_factor": 4, "creativity": 0.8}),
+    Shown("A spoon that shines", "coffee", (840, 820, 1480, 1300), {"scale_factor": 4}),
     Shown("A face", "astronaut", (460, 200, 1100, 680), {"scale_factor": 4}),
+    Shown("A space suit", "astronaut", (380, 800, 1020, 1280), {"scale_factor": 4}),
+    Shown("Lights at dusk", "rocket", (260, 860, 900, 1340), {"scale_factor": 4}),
 )
 FLAGS = {"scale_factor": "--scale", "creativity": "--creativity"}
 

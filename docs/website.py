@@ -97,12 +97,16 @@ def built() -> dict[str, bytes]:
     """Return every file of the site by its name, but for those of others."""
     every = pages()
     names = {page.source: page.place for page in every} | {ROOT / "docs" / "README.md": "index"}
-    files = {name: (HERE / "templates" / name).read_bytes() for name in ("style.css", "reference.js")}
+    files = {name: (HERE / "templates" / name).read_bytes() for name in ("style.css", "reference.js", "theme.js")}
+    files["icon.svg"] = (ROOT / "web" / "src" / "icon.svg").read_bytes()
     for page in every:
         body, contents, pictures = Writer(page, names).written()
         files[f"{page.place}.html"] = _framed(page.place, page.label, body, contents, every)
         files |= pictures
-    heading = '<h1>API reference</h1><p>Made from this server’s own <a href="../openapi.json">OpenAPI document</a>.</p>'
+    heading = (
+        '<section aria-label="About"><h1>API reference</h1><p>Made from this server’s own '
+        '<a href="../openapi.json">OpenAPI document</a>.</p><h2>Operations</h2></section>'
+    )
     files[f"{REFERENCE}.html"] = _framed(
         REFERENCE, "API reference", f'{heading}<div id="reference"></div>', "", every, scripts=True
     )
@@ -226,10 +230,13 @@ def _framed(
     parts = {
         "title": html.escape(label),
         "style": at("style.css"),
+        "theme": at("theme.js"),
+        "icon": at("icon.svg"),
         "home": home,
         "start": at("index"),
         "nav": "".join(groups),
         "body": body,
+        "main": "div" if scripts else "main",
         "aside": f'<aside aria-label="On this page"><h2>On this page</h2>{contents}</aside>' if contents else "",
         "wide": " wide" if scripts else "",
         "head": f'<link rel="stylesheet" href="{at("vendor/swagger-ui.css")}">' if scripts else "",

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 from hypothesis import HealthCheck, settings
 
 # Continuous integration shares its processors: how long a value takes to make says nothing of the code.
 settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared")
+
+# Tiny networks gain nothing by threads, which wait for each other on a busy machine. Read when PyTorch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")

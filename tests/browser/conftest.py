@@ -40,26 +40,26 @@ def browser():
 
 @pytest.fixture
 def open_page(browser, server):
-    """Open pages of the server by path and window; none of them may reach beyond it or break its own policy."""
+    """Open pages of a server by path and window; none of them may reach beyond it or break its own policy."""
     contexts, foreign, broken = [], [], []
 
-    def watch(page):
+    def watch(page, url):
         page.on(
             "request",
-            lambda one: None if one.url.startswith((server.url, "blob:", "data:")) else foreign.append(one.url),
+            lambda one: None if one.url.startswith((url, "blob:", "data:")) else foreign.append(one.url),
         )
         page.on("console", lambda one: broken.append(one.text) if FORBIDDEN.search(one.text) else None)
         page.on("pageerror", lambda error: broken.append(str(error)))
 
-    def opened(path="/", **window):
+    def opened(path="/", at=server, **window):
         context = browser.new_context(
             **{"viewport": {"width": 1280, "height": 800}, "reduced_motion": "reduce", **window}
         )
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(PATIENCE)
-        watch(page)
-        page.goto(server.url + path)
+        watch(page, at.url)
+        page.goto(at.url + path)
         return page
 
     yield opened

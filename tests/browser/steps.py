@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import re
 
+LABELS = {"n": "Versions (n)"}
 ARRIVES = """([bytes, name, kind]) => {
   const raw = Uint8Array.from(atob(bytes), (letter) => letter.charCodeAt(0));
   const carried = new DataTransfer();
@@ -41,6 +43,29 @@ def upscale(page):
 def divider(page):
     """Return the slider between before and after."""
     return page.get_by_role("slider", name="Divider between before and after")
+
+
+def change(page, **values):
+    """Type numbers into the fields beside sliders, by the fields' names with spaces as underscores."""
+    for name, value in values.items():
+        exact = page.get_by_label(f"{LABELS.get(name, name.capitalize().replace('_', ' '))}, exact")
+        exact.fill(str(value))
+        exact.blur()
+
+
+def key_form(page):
+    """Open the form of the key and return it."""
+    page.get_by_role("button", name=re.compile("^Key")).click()
+    form = page.get_by_role("dialog", name="Key")
+    form.wait_for()
+    return form
+
+
+def enter_key(page, key, *, opened=False):
+    """Enter a key in the form of the header."""
+    form = page.get_by_role("dialog", name="Key") if opened else key_form(page)
+    form.get_by_label("Key", exact=True).fill(key)
+    form.get_by_role("button", name="Use it").click()
 
 
 def tab(page, name):

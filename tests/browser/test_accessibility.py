@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from browser.steps import advanced, choose, tab, upscale
+from browser.steps import advanced, choose, key_form, tab, upscale
+from fakes.server import Server
 
 AXE = Path(__file__).parents[2] / "web/node_modules/axe-core/axe.min.js"
 THEMES = ("light", "dark")
@@ -45,8 +46,7 @@ def test_settings_and_an_error(open_page, photo, theme):
     assert complaints(page) == []
 
 
-@pytest.mark.parametrize("theme", THEMES)
-@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize(("theme", "width"), [("dark", 360), ("light", 1280)])
 def test_a_result(open_page, photo, theme, width):
     """With a result: the comparison, the receipt, the code, the history, and the menu of formats."""
     page = open_page(color_scheme=theme, viewport={"width": width, "height": 800})
@@ -70,6 +70,36 @@ def test_model_pages(open_page, theme, path):
     page = open_page(path, color_scheme=theme)
     page.get_by_role("heading", level=1).wait_for()
     page.wait_for_load_state("networkidle")
+    assert complaints(page) == []
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_the_key(open_page, theme):
+    """The form of the key."""
+    page = open_page(color_scheme=theme)
+    page.get_by_label("Model", exact=True).wait_for()
+    key_form(page)
+    assert complaints(page) == []
+
+
+def test_a_locked_page(open_page, tmp_path):
+    """The page that asks for a key, in both themes."""
+    settings = {"api_keys": "k", "playground": "false"}
+    with Server(tmp_path / "data", settings, module=("fluxvision", "serve")) as locked:
+        for theme in THEMES:
+            page = open_page(at=locked, color_scheme=theme)
+            page.get_by_role("heading", name="Enter a key to begin").wait_for()
+            assert complaints(page) == []
+
+
+def test_painting_a_mask(open_page, photo):
+    """While a mask is painted over a result."""
+    page = open_page()
+    choose(page, photo)
+    upscale(page)
+    page.get_by_role("button", name="Paint").click()
+    page.get_by_role("toolbar", name="Mask").wait_for()
+    assert page.get_by_role("slider", name="Divider between before and after").count() == 0
     assert complaints(page) == []
 
 

@@ -11,6 +11,12 @@ PAGES = ("", "api", "models", "normalization", "prices", "architecture", "decisi
 LIST = "#operations-Models-list_models"
 EDIT = "#operations-Images-edit_image"
 
+HEADER = """() => [...document.querySelectorAll('header svg rect, header nav a, header > a span')].map((one) => {
+  const { x, y, width, height } = one.getBoundingClientRect();
+  const { fill, fontSize, fontWeight } = getComputedStyle(one);
+  return [one.textContent, ...[x, y, width, height].map(Math.round), fill, fontSize, fontWeight];
+})"""
+
 
 @pytest.mark.parametrize("width", [360, 1280, 2560])
 def test_they_fit_the_window(open_page, server, width):
@@ -23,8 +29,7 @@ def test_they_fit_the_window(open_page, server, width):
 
 
 @pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed: npm install in web/")
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize(("theme", "width"), [("light", 360), ("dark", 1280)])
 def test_everybody_can_read_them(open_page, server, theme, width):
     """axe-core finds nothing in the pages."""
     page = open_page("/docs/", color_scheme=theme, viewport={"width": width, "height": 800})
@@ -63,3 +68,35 @@ def test_the_reference_asks_the_server(open_page, server, photo):
         page.click(f"{EDIT} .execute")
     assert asked.value.url.endswith("?dryRun=true")
     assert page.locator(f"{EDIT} .live-responses-table").is_visible()
+
+
+@pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed: npm install in web/")
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_everybody_can_read_the_reference(open_page, theme):
+    """axe-core finds nothing in the reference, with all operations closed and with one open."""
+    page = open_page("/docs/reference", color_scheme=theme)
+    page.click(f"{EDIT} .opblock-summary-control")
+    page.locator(f"{EDIT} .responses-table").first.wait_for()
+    assert complaints(page) == []
+
+
+def test_the_theme_is_that_of_the_page(open_page, server):
+    """What is chosen on the page holds in the documents, and the other way round, without a reload of the choice."""
+    page = open_page(color_scheme="light")
+    page.get_by_role("button", name="Use the dark theme").click()
+    page.goto(f"{server.url}/docs/api")
+    page.get_by_role("button", name="Use the light theme").click()
+    page.get_by_role("button", name="Use the dark theme").wait_for()
+    assert page.evaluate("getComputedStyle(document.documentElement).colorScheme") == "light"
+    page.goto(server.url)
+    page.get_by_role("button", name="Use the dark theme").wait_for()
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_the_header_is_that_of_the_page(open_page, server, width):
+    """Mark, name and links stand in the same places with the same looks, so that nothing jumps on the way."""
+    page = open_page(viewport={"width": width, "height": 800})
+    page.get_by_role("link", name="Docs").wait_for()
+    of_the_page = page.evaluate(HEADER)
+    page.goto(f"{server.url}/docs/")
+    assert page.evaluate(HEADER) == of_the_page

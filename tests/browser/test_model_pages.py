@@ -106,3 +106,16 @@ def test_a_phone_needs_no_sideways_scroll(open_page, path):
     page.locator("h2").first.wait_for()
     page.wait_for_load_state("networkidle")
     assert sideways(page) == 0
+
+
+def test_tables_stack_on_a_phone(open_page):
+    """At 360 pixels no table scrolls sideways: each row is a block with the provider before what it does."""
+    page = open_page(f"/models/{MODEL}", viewport={"width": 360, "height": 740}, is_mobile=True, has_touch=True)
+    for name in ("Parameters", "Prices"):
+        table = page.get_by_role("region", name=name)
+        table.wait_for()
+        assert table.evaluate("one => one.scrollWidth - one.clientWidth") == 0
+    assert sideways(page) == 0
+    assert page.evaluate("visualViewport.width") == 360
+    row = page.get_by_role("region", name="Parameters").locator("tr", has_text="negative_prompt")
+    assert row.locator(".heads:visible").count() > 1

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import gzip
-import io
-import json
 import re
-import subprocess
 
 import pytest
 from PIL import Image
@@ -15,11 +12,6 @@ from browser.steps import advanced, arrive, choose, divider, price, sideways, ta
 
 PHONE = {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "has_touch": True}
 FIRST_LOAD = 100_000
-DZI = (
-    '<Image xmlns="http://schemas.microsoft.com/deepzoom/2008" TileSize="512" Overlap="0" Format="jpeg">'
-    '<Size Width="8000" Height="5000"/></Image>'
-)
-TILE = re.compile(r"_files/(\d+)/(\d+)_(\d+)\.jpeg")
 
 
 @pytest.mark.parametrize("kind", ["drop", "paste"])
@@ -228,39 +220,6 @@ def test_the_history_survives_a_reload(open_page, photo):
     page.get_by_text("What you make is kept here").wait_for()
 
 
-def test_the_shown_curl_runs(open_page, server, photo):
-    """The command as shown, run where the file lies, returns the link of a picture of the size asked for."""
-    page = open_page()
-    choose(page, photo)
-    exact = page.get_by_label("Scale factor, exact")
-    exact.fill("3")
-    exact.blur()
-    tab(page, "Code")
-    shown = page.get_by_role("region", name="curl code").inner_text()
-    ran = subprocess.run(
-        ["bash", "-c", shown], cwd=photo.parent, env={"PATH": "/usr/bin:/bin", "FLUXVISION_API_KEY": "any"},
-        capture_output=True, check=True, timeout=60,
-    )  # fmt: skip
-    link = json.loads(ran.stdout)["data"][0]["url"]
-    assert link.startswith(server.url)
-    assert Image.open(io.BytesIO(server.get(link.removeprefix(server.url)).body)).size == (288, 192)
-
-
-def test_code_follows_the_settings(open_page, photo):
-    """All four languages name the file and what differs from the defaults; the command has its own flags."""
-    page = open_page()
-    choose(page, photo)
-    exact = page.get_by_label("Scale factor, exact")
-    exact.fill("3")
-    exact.blur()
-    tab(page, "Code")
-    for name, words in (("Python", '"scale_factor": 3'), ("JavaScript", "scale_factor: 3"), ("CLI", "--scale 3")):
-        tab(page, name)
-        shown = page.get_by_role("region", name=f"{name} code").inner_text()
-        assert words in shown
-        assert "a photo.png" in shown
-
-
 @pytest.mark.parametrize("name", ["seedvr", "clarity-upscaler"])
 def test_the_form_is_the_schema(open_page, server, name):
     """Each model's form has exactly the parameters of its schema that the page does not set itself."""
@@ -292,43 +251,6 @@ def test_the_keyboard_is_enough(open_page, photo):
         page.keyboard.press("Tab")
     page.keyboard.press("End")
     assert divider(page).get_attribute("aria-valuenow") == "100"
-
-
-def test_large_results_come_in_tiles(open_page, photo):
-    """A result with a deep-zoom document is never fetched whole; its tiles are drawn below the same divider."""
-    page = open_page()
-    asked = []
-
-    def tiled(route):
-        asked.append(route.request.url)
-        if route.request.url.endswith(".dzi"):
-            text = DZI
-            return route.fulfill(body=text, content_type="application/xml")
-        tile = io.BytesIO()
-        Image.new("RGB", (512, 512), (0, 160, 0)).save(tile, "JPEG")
-        return route.fulfill(body=tile.getvalue(), content_type="image/jpeg")
-
-    event = {
-        "type": "image_edit.completed", "b64_json": "", "url": "/media/large.png", "output_format": "png",
-        "metadata": {"size": "8000x5000", "deep_zoom": "/media/large/1/2/image.dzi", "normalization": []},
-    }  # fmt: skip
-    page.route("**/media/large**", tiled)
-    page.route(
-        re.compile(r"/v1/images/edits$"),
-        lambda route: route.fulfill(
-            body=f": started\n\nevent: image_edit.completed\ndata: {json.dumps(event)}\n\n",
-            content_type="text/event-stream",
-        ),
-    )
-    choose(page, photo)
-    upscale(page)
-    page.wait_for_function("() => document.querySelector('.after canvas')")
-    page.wait_for_timeout(500)
-    shot = Image.open(io.BytesIO(page.get_by_role("group", name="Picture view").screenshot())).convert("RGB")
-    red, green, _ = shot.getpixel((shot.width * 3 // 4, shot.height // 2))
-    assert green > 120 > red
-    assert any(TILE.search(url) for url in asked)
-    assert not any(url.endswith("large.png") for url in asked)
 
 
 def test_a_phone_needs_no_sideways_scroll(open_page, photo):

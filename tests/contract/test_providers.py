@@ -144,8 +144,8 @@ def flux_weights() -> Path:
 async def flux_house() -> AsyncIterator[House]:
     """Have weights of FLUX on this machine, which each test may break."""
     made = flux_weights()
-    detailer = import_module("fluxvision.engine.flux.detailer")
-    plain = detailer.backend_row
+    job = import_module("fluxvision.providers.flux.job")
+    plain = job.backend_row
     with tempfile.TemporaryDirectory() as own, pytest.MonkeyPatch.context() as patch:
         root = Path(own, "weights")
         shutil.copytree(made, root)
@@ -161,7 +161,7 @@ async def flux_house() -> AsyncIterator[House]:
 
         def slow() -> None:
             """Have small tiles, and so many of them."""
-            patch.setattr(detailer, "backend_row", lambda row, factor: plain(replace(row, tile=128), factor))
+            patch.setattr(job, "backend_row", lambda row, factor: plain(replace(row, tile=128), factor))
 
         yield House(
             "flux",
@@ -169,6 +169,7 @@ async def flux_house() -> AsyncIterator[House]:
                 "FLUXVISION_FLUX_MODEL": str(root / "flux"),
                 "FLUXVISION_FLUX_DEVICE": "cpu",
                 "FLUXVISION_CAPTION_MODEL": str(root / "captioner"),
+                "FLUXVISION_FLUX_RESUME": "none",
                 "FLUXVISION_THREADS": "2",
             },
             spoil=lambda call: replace(call, body={**call.body, "creativity": math.nan}),

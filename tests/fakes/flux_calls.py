@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fluxvision import imaging
 from fluxvision.engine.flux.rows import BY_NAME
 from fluxvision.providers import flux
 from fluxvision.types import Call
 
 
-def opened(weights, name="flux2-klein-4b", *, model="flux2", captioner="captioner", ways=None, **rest):
-    """Return a provider of the networks in a folder."""
+def opened(weights, name="flux2-klein-4b", *, model="flux2", captioner="captioner", tile=None, ways=None, **rest):
+    """Return a provider of the networks in a folder, whose tiles have `tile` pixels per side, None: the row's own."""
+    row = BY_NAME[name] if tile is None else replace(BY_NAME[name], tile=tile)
     facts = {"revision": None, "device": "cpu", "captioner": "qwen3-vl-2b", **rest}
     source = flux.Source(str(weights / model), caption_model=str(weights / captioner), **facts)
-    return flux.Provider(BY_NAME[name], source, threads=2, **(ways or {}))
+    return flux.Provider(row, source, threads=2, **(ways or {}))
 
 
 def call(path, size=(64, 48), mask=None, **body):

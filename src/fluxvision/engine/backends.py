@@ -27,7 +27,8 @@ class Window:
     """A tile that wants detail: the source, its faithful enlargement, where it lies, and where detail is allowed.
 
     `allowed` is (1, rows, columns) of the source, 0 to 1; None: everywhere. `canvas` is what an earlier pass made of
-    the tile, at a whole multiple of the source's size; None: there was none.
+    the tile, at a whole multiple of the source's size; None: there was none. `words` say what guides the detail, None:
+    the backend's own.
     """
 
     source: Array
@@ -35,6 +36,7 @@ class Window:
     place: Place
     allowed: Array | None = None
     canvas: Array | None = None
+    words: str | None = None
 
 
 class Detailer(Protocol):

@@ -47,10 +47,11 @@ class Store(Protocol):
 class Resumed:
     """Keeps the batches that another crew makes, and reads those that are kept. `resumed` tiles were read."""
 
-    def __init__(self, crew: Crew, kept: Callable[[str], Store], key: str) -> None:
+    def __init__(self, crew: Crew, kept: Callable[[str], Store], key: Callable[[], str]) -> None:
         """Keep batches in the store that `kept` returns for a job's digest.
 
-        `key` names all that tiles depend on and that is not in the work: networks, their numbers, words, code.
+        `key` tells all that tiles depend on and that is not in the work: networks, their numbers, words, code. Where
+        it tells something else in the middle of the job, what is made from then on is not kept.
         """
         self._crew, self._kept, self._key = crew, kept, key
         self._store: Store | None = None
@@ -60,7 +61,8 @@ class Resumed:
         self, work: Work, stop: Stop, batches: Sequence[range] | None = None
     ) -> Generator[list[Array], None, None]:
         """Yield batches in their order, each read or made."""
-        facts = _facts(work, self._key)
+        key = self._key()
+        facts = _facts(work, key)
         store = self._store = self._kept(_of_job(work, facts))
         wanted = work.batches if batches is None else batches
         names = {batch: _of_batch(work, facts, batch) for batch in wanted}
@@ -78,7 +80,8 @@ class Resumed:
                         tiles = next(again)
                 else:
                     tiles = next(fresh)
-                store.put(names[batch], tiles)
+                if self._key() == key:
+                    store.put(names[batch], tiles)
                 yield tiles
 
     def forget(self) -> None:
@@ -90,7 +93,16 @@ class Resumed:
 def _facts(work: Work, key: str) -> bytes:
     """Return all that every batch of a job depends on, but for the pictures."""
     shapes = [None if image is None else (image.dtype.str, image.shape) for image in _images(work)]
-    facts = (FORMAT, key, work.creativity, work.seed, astuple(work.row), astuple(work.rows), astuple(work.columns))
+    facts = (
+        FORMAT,
+        key,
+        work.creativity,
+        work.seed,
+        astuple(work.row),
+        astuple(work.rows),
+        astuple(work.columns),
+        work.words,
+    )
     return repr((*facts, shapes)).encode()
 
 

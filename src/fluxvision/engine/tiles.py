@@ -32,6 +32,7 @@ class Work:
     """All of a job that its tiles depend on; it can be sent to another process.
 
     `color` is (rows, columns, 1 or 3), `alpha`, `mask` and `canvas` are None or arrays, as in the pipeline's request.
+    `words` guide the tiles, one after the other, each its own; None: the backend has words for all.
     """
 
     color: Samples
@@ -43,6 +44,7 @@ class Work:
     rows: Axis
     columns: Axis
     canvas: Samples | None = None
+    words: tuple[str, ...] | None = None
 
     @property
     def total(self) -> int:
@@ -60,6 +62,14 @@ class Work:
         down, across = divmod(number, len(self.columns.spans))
         return self.rows.spans[down], self.columns.spans[across]
 
+    def source(self, number: int) -> Array:
+        """Return a tile's window of the source as backends see it: float32 (3, rows, columns), 0..1."""
+        return _coloured(self.color[self.window(number)])
+
+    def is_protected(self, number: int) -> bool:
+        """Tell whether no detail may be invented anywhere in a tile."""
+        return self.mask is not None and not self.mask[self.window(number)].any()
+
     def window(self, number: int, *, of_canvas: bool = False) -> tuple[Any, ...]:
         """Return the index of a tile's window, mirrored beyond the edges: of the source, or of the canvas."""
         times = 1 if self.canvas is None or not of_canvas else self.canvas.shape[0] // self.rows.source
@@ -75,6 +85,7 @@ class Work:
 class _Tile:
     """A tile at work: its place, its window of the source, and what was made of it so far."""
 
+    words: str | None
     down: Span
     across: Span
     index: tuple[Any, ...]
@@ -99,9 +110,10 @@ def _begun(work: Work, backend: Detailer, number: int) -> _Tile:
     down, across = work.spans(number)
     index = work.window(number)
     source = _coloured(work.color[index])
+    words = None if work.words is None else work.words[number]
     canvas = None if work.canvas is None else _coloured(work.canvas[work.window(number, of_canvas=True)])
     allowed = None if work.mask is None else _floats(work.mask[index][None])
-    return _Tile(down, across, index, source, backend.base(source), allowed, canvas)
+    return _Tile(words, down, across, index, source, backend.base(source), allowed, canvas)
 
 
 def _amount(work: Work) -> float:
@@ -134,6 +146,7 @@ def _imagine(work: Work, backend: Detailer, tiles: Sequence[_Tile], stop: Stop) 
             Place(tile.down.source * row.factor, tile.across.source * row.factor),
             tile.allowed,
             tile.canvas,
+            tile.words,
         )
         for tile in tiles
     ]

@@ -93,7 +93,7 @@ def work(color=COLOR, row=MOCK, seed=3, creativity=0.6, **rest):
 
 
 def run(memory, made, job, key="key", most=None):
-    crew = Resumed(Counting(made), memory, key)
+    crew = Resumed(Counting(made), memory, key if callable(key) else lambda: key)
     batches = [[tile.tobytes() for tile in tiles] for tiles in islice(crew.make(job, go_on), most)]
     return batches, crew
 
@@ -138,6 +138,7 @@ OTHERS = {
     "mask": work(mask=MASK),
     "canvas": work(canvas=np.repeat(np.repeat(COLOR, 2, axis=0), 2, axis=1)),
     "depth": work(COLOR.astype(np.uint16)),
+    "words": work(words=("words",) * 100),
 }
 
 
@@ -150,6 +151,15 @@ def test_other_work_is_another_job(other):
     _, crew = run(memory, made, job, "other" if other == "key" else "key")
     assert (crew.resumed, len(memory.jobs)) == (0, 2)
     assert sorted(one.start for one in made) == [one.start for one in job.batches]
+
+
+def test_what_is_made_in_another_way_is_not_kept():
+    """When a network changes in the middle of a job, what it makes from then on is not found under the old name."""
+    memory, made, again = Memory(), [], []
+    wanted, _ = run(memory, made, work(), lambda: "old" if len(made) < 2 else "new")
+    assert [len(batches) for batches in memory.jobs.values()] == [1]
+    found, _ = run(memory, again, work(), "old")
+    assert (found, sorted(one.start for one in again)) == (wanted, [one.start for one in work().batches[1:]])
 
 
 def test_a_window_that_changed_is_another_batch():
@@ -167,7 +177,7 @@ def test_a_picture_by_way_of_a_resumed_crew():
     memory, strips, seen = Memory(), {}, []
     for name in ("fresh", "plain", "resumed"):
         strips[name] = []
-        crew = None if name == "plain" else Resumed(Threads(load("mock"), 2), memory, "key")
+        crew = None if name == "plain" else Resumed(Threads(load("mock"), 2), memory, lambda: "key")
         request = Request(COLOR, 510, 450, engine=(MOCK, load("mock")), crew=crew)
         seen.append(enlarge(request, lambda strip, name=name: strips[name].append(strip.copy())))
     whole = {name: np.concatenate(found).tobytes() for name, found in strips.items()}

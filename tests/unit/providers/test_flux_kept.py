@@ -36,7 +36,7 @@ def test_bytes_come_back_as_they_were(root):
     assert Store(root, JOB).has("one")
     assert not Store(root, JOB).has("two")
     assert Store(root, JOB).get("two") is None
-    assert [path.stat().st_mode & 0o077 for path in (root, root / JOB)] == [0, 0]
+    assert [path.stat().st_mode & 0o777 for path in (root, root / JOB, root / JOB / "one")] == [0o700, 0o700, 0o600]
 
 
 @pytest.mark.parametrize("damage", [b"", b"short", None])

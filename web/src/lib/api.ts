@@ -1,9 +1,11 @@
-// The server's API as functions. No key is sent: the header says that this is the page, which spends nothing by itself.
+// The server's API as functions. Each request carries the key of this tab, or says that it is the page without one.
 
+import { key, sender } from './key.svelte';
 import { messages, progress } from './sse';
 import type { Attempt, Card, Metadata, Model, Page, Quote, Values } from './types';
 
-const HEADERS = { 'X-Fluxvision-Client': 'page' };
+/** The code of the error that a key would have spared, or another key. */
+export const UNKNOWN_KEY = 'AUTHENTICATION_FAILED';
 
 /** What went wrong, in the server's words; `param` names the parameter to mark. */
 export class Failure extends Error {
@@ -39,8 +41,8 @@ export interface Watch {
   progress(done: number, total: number): void;
 }
 
-export async function models(): Promise<Model[]> {
-  return (await json<{ data: Model[] }>('/v1/models')).data;
+export async function models(as = key.value): Promise<Model[]> {
+  return (await json<{ data: Model[] }>('/v1/models', { headers: sender(as) })).data;
 }
 
 export function card(id: string): Promise<Card> {
@@ -77,9 +79,9 @@ export async function edit(order: Order, watch: Watch, signal: AbortSignal): Pro
   return made;
 }
 
-/** Fetch a result or an example of this server. */
+/** Fetch a result or an example of this server; its address is all that it needs. */
 export async function file(url: string): Promise<Blob> {
-  return (await send(local(url))).blob();
+  return (await send(local(url), { headers: {} })).blob();
 }
 
 /** Return the address of a result on this origin, whatever name the server has for itself. */
@@ -125,7 +127,7 @@ async function json<T>(path: string, init: RequestInit = {}): Promise<T> {
 async function send(path: string, init: RequestInit = {}): Promise<Response> {
   let response: Response;
   try {
-    response = await fetch(path, { ...init, headers: HEADERS });
+    response = await fetch(path, { headers: sender(key.value), ...init });
   } catch (error) {
     if (init.signal?.aborted) throw error;
     throw new Failure('The server cannot be reached.', 'UNREACHABLE');

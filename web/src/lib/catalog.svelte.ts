@@ -7,6 +7,8 @@ class Catalog {
   models = $state<Model[]>([]);
   page = $state<Page>({});
   failure = $state<string | null>(null);
+  /** Whether nothing is told without a key, or without another one. */
+  locked = $state(false);
   #cards = new Map<string, Promise<Card>>();
 
   async load(): Promise<void> {
@@ -14,7 +16,9 @@ class Catalog {
     try {
       this.models = await api.models();
       this.failure = null;
+      this.locked = false;
     } catch (error) {
+      this.locked = error instanceof api.Failure && error.code === api.UNKNOWN_KEY;
       this.failure = error instanceof Error ? error.message : String(error);
     }
     await told;

@@ -106,7 +106,7 @@ export interface Quote {
   normalization: Line[];
   alternatives: Cost[];
   /** Who cannot do this request, and why. */
-  excluded?: { provider: string; reason?: string; message?: string }[];
+  excluded?: { provider: string; reason: string }[];
   /** Who would do it for somebody with a key. */
   with_key?: Cost[];
 }
@@ -117,6 +117,14 @@ export interface Attempt {
   duration: number;
   cost: number | null;
   message?: string;
+}
+
+/** A version that could not be made. */
+export interface Unmade {
+  index: number;
+  seed: number | null;
+  code: string;
+  message: string;
 }
 
 export interface Fidelity {
@@ -137,7 +145,7 @@ export interface Metadata {
   seeds?: (number | null)[];
   attempts?: Attempt[];
   normalization?: Line[];
-  failures?: { seed?: number; message?: string }[];
+  failures?: Unmade[];
   fidelity?: Fidelity | null;
   timings?: Record<string, number>;
   degraded?: boolean;
@@ -167,6 +175,10 @@ export interface GalleryPicture {
 
 export interface Page {
   version?: string;
+  /** Whether it works without a key. */
+  playground?: boolean;
+  /** Whether the server has keys at all. */
+  keys?: boolean;
   budget?: { spends?: boolean; per_request?: number | null; per_day?: number | null };
   limits?: { max_upload_bytes?: number; max_input_pixels?: number; max_output_pixels?: number };
   examples?: Example[];

@@ -5,6 +5,7 @@ import { catalog } from '../lib/catalog.svelte';
 import { differing, form } from '../lib/form';
 import { dimensions } from '../lib/format';
 import * as store from '../lib/history';
+import { key } from '../lib/key.svelte';
 import { measure, thumbnail } from '../lib/pixels';
 import type { Card, Metadata, Quote, Value, Values } from '../lib/types';
 
@@ -36,7 +37,6 @@ export interface Run {
 }
 
 const PAUSE = 400;
-const DEEP = 30e6;
 const SEEDS = 2 ** 32;
 
 class Session {
@@ -63,7 +63,7 @@ class Session {
   /** The parameter that the server did not take, and why. */
   marked = $derived.by(() => {
     const found = this.failure?.param ? this.failure : this.refused;
-    return found?.param ? { param: found.param, message: found.message } : null;
+    return found?.param && !keyless(found) ? { param: found.param, message: found.message } : null;
   });
 
   #stop: AbortController | null = null;
@@ -168,7 +168,7 @@ class Session {
       this.results = results;
       this.chosen = 0;
       this.side = results.length > 1;
-      this.told = `Done: ${results.length > 1 ? `${results.length} versions, ` : ''}${results[0]?.metadata.size ?? ''}.`;
+      this.told = done(results);
       await this.#keep(order, results);
     } catch (error) {
       if (stop.signal.aborted) return;
@@ -269,9 +269,7 @@ class Session {
 
 /** Fetch a result so that it outlives its link; one that is seen in tiles stays where it is. */
 async function received(made: api.Made): Promise<Result> {
-  const size = dimensions(made.metadata.size);
-  const deep = made.metadata.deep_zoom && size && size.width * size.height > DEEP;
-  const blob = made.blob ?? (made.url && !deep ? await api.file(made.url) : null);
+  const blob = made.blob ?? (made.url && !made.metadata.deep_zoom ? await api.file(made.url) : null);
   return { ...(await opened({ ...made, blob })), link: made.url };
 }
 
@@ -280,6 +278,17 @@ async function opened(kept: store.Entry['results'][number]): Promise<Result> {
   const url = kept.blob ? URL.createObjectURL(kept.blob) : null;
   const seen = url ? await measure(url) : null;
   return { ...kept, ...(seen ?? told), shown: seen ? url : null, link: null };
+}
+
+/** Return whether a failure is one that a key, or another key, would spare. */
+export function keyless(failure: api.Failure): boolean {
+  return failure.code === api.UNKNOWN_KEY || (failure.param === 'max_cost' && !key.value && !('max_cost' in session.sent));
+}
+
+function done(results: Result[]): string {
+  const unmade = results[0]?.metadata.failures?.length ?? 0;
+  const versions = unmade ? `${results.length} of ${results.length + unmade} versions, ` : results.length > 1 ? `${results.length} versions, ` : '';
+  return `Done: ${versions}${results[0]?.metadata.size ?? ''}.`;
 }
 
 function asFailure(error: unknown): api.Failure {

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
-from fluxvision.engine.flux import fp8, levers
+from fluxvision.engine.flux import fp8, levers, ways
 from fluxvision.engine.flux.graphs import Graphs, Inputs
 from fluxvision.engine.flux.loading import pick_device
 from fluxvision.engine.flux.prompts import Kept, Prompt, stacked
@@ -26,6 +27,8 @@ SIDE = 2
 LEVELS = 1000.0
 """Noise levels in a trajectory, as the networks were told of them."""
 PIXEL_DIMENSIONS = 4
+COMPILED = "blocks"
+"""What is told of the lever `compile` while it is in force."""
 
 
 class Flux(ABC):
@@ -83,8 +86,8 @@ class Flux(ABC):
             pulled["channels_last"] = "autoencoder"
         if speed.compile and "compile" not in pulled and levers.can_compile(self._device):
             levers.compiled(wanted)
-            pulled["compile"] = "blocks"
-        if speed.graphs and "graphs" not in pulled and "compile" in pulled:
+            pulled["compile"] = COMPILED
+        if speed.graphs and "graphs" not in pulled and self._is_compiled:
             self._graphs = Graphs(self._run)
             pulled["graphs"] = "forward"
 
@@ -96,7 +99,7 @@ class Flux(ABC):
         for network in self._networks():
             fp8.narrow(network, fast=fast)
         self._pulled["fp8"] = "weights and products" if fast else "weights"
-        if "compile" in self._pulled:
+        if self._is_compiled:
             torch.compiler.reset()
         self._forget()
         return True
@@ -213,7 +216,34 @@ class Flux(ABC):
             "held": held,
             **self._more(prompt, guidance, many),
         }
-        return self._run(inputs) if self._graphs is None else self._graphs(inputs)
+        made, failed = ways.first(self._ways(inputs))
+        for lever in failed:
+            self._let_go(lever)
+        return made
+
+    @property
+    def _is_compiled(self) -> bool:
+        return self._pulled.get("compile") == COMPILED
+
+    def _ways(self, inputs: Inputs) -> list[ways.Way]:
+        """Return the ways of a pass, the fastest first."""
+        found: list[ways.Way] = []
+        if self._graphs is not None:
+            found.append(("graphs", partial(self._graphs, inputs)))
+        if self._is_compiled:
+            found.append(("compile", partial(self._run, inputs)))
+        return [*found, ("", partial(self._plainly if self._is_compiled else self._run, inputs))]
+
+    def _plainly(self, inputs: Inputs) -> Tensor:
+        with levers.uncompiled(self._networks()):
+            return self._run(inputs)
+
+    def _let_go(self, lever: str) -> None:
+        """Do without a lever that failed here, from now on."""
+        if lever == "compile":
+            levers.plain(self._networks())
+        self._graphs = None  # it has recorded what failed, or failed itself
+        self._pulled[lever] = ways.FAILED
 
     def _run(self, inputs: Inputs) -> Tensor:
         """Do what `_forward` promises."""

@@ -73,7 +73,7 @@ class FluxDetailer:
         """Enlarge by `factor`, 1 to 4; the faithful part by the embedded network on `threads` threads.
 
         `room` is what is given up when memory runs out, None: only the tiles that go together. `prompts` tells what
-        guides each tile, None: the prompt of the wishes guides all.
+        guides each tile, None: the tile's own words do, or where it has none the prompt of the wishes.
         """
         self._networks, self._factor, self._wishes, self._stop = networks, factor, wishes, stop
         self._embedded = backends.load(BASE, threads or 1)
@@ -118,7 +118,7 @@ class FluxDetailer:
 
     def _words(self, windows: Sequence[Window]) -> Sequence[str | None]:
         if self._prompts is None:
-            return [None] * len(windows)
+            return [window.words for window in windows]
         return self._made([window.source for window in windows], self._prompts)
 
     def _placed(self, window: Window, prompt: str | None) -> _Tile:
@@ -179,8 +179,8 @@ class FluxDetailer:
         networks = self._networks
         guidance = self._wishes.guidance if self._wishes.guidance is not None else networks.row.guidance_scale
         prompt = self._prompt
-        if prompt is None:
-            prompt = networks.embed([tile.prompt or "" for tile in tiles])
+        if prompt is None or any(tile.prompt is not None for tile in tiles):
+            prompt = networks.embed([self._wishes.prompt if tile.prompt is None else tile.prompt for tile in tiles])
 
         def velocity(latents: Tensor, sigma: float) -> Tensor:
             return networks.velocity(latents, sigma, prompt, guidance, source=source)

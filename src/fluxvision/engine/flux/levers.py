@@ -16,6 +16,8 @@ from fluxvision.engine.flux.fp8 import BLOCKS
 ATTENTION = ("_flash_3", "_native_cudnn", "flash")
 """Attention kernels by diffusers' names, the fastest first. Where none of them runs, PyTorch chooses."""
 COMPILERS = ("cc", "gcc", "clang")
+CALL = "_compiled_call_impl"
+"""Where PyTorch's modules keep what they call instead of themselves; None: nothing."""
 SHAPES = 64
 """Shapes that a block is compiled for before that is called a mistake: batches and sizes of tiles."""
 
@@ -45,14 +47,34 @@ def channels_last(autoencoder: Any) -> None:
     autoencoder.to(memory_format=torch.channels_last)
 
 
-def compiled(networks: Sequence[Any], backend: str = "inductor") -> None:
+def compiled(networks: Sequence[Any], backend: Any = "inductor") -> None:
     """Let the repeated blocks be compiled when they first meet a shape."""
     config: Any = import_module("torch._dynamo.config")
     config.recompile_limit = max(config.recompile_limit, SHAPES)
-    for network in networks:
-        for name in BLOCKS:
-            for block in getattr(network, name):
-                block.compile(fullgraph=True, dynamic=False, backend=backend)
+    for block in _blocks(networks):
+        block.compile(fullgraph=True, dynamic=False, backend=backend)
+
+
+@contextmanager
+def uncompiled(networks: Sequence[Any]) -> Iterator[None]:
+    """Let the repeated blocks run as they are written, for a while."""
+    calls = [(block, getattr(block, CALL)) for block in _blocks(networks)]
+    plain(networks)
+    try:
+        yield
+    finally:
+        for block, call in calls:
+            setattr(block, CALL, call)
+
+
+def plain(networks: Sequence[Any]) -> None:
+    """Let the repeated blocks run as they are written, for good."""
+    for block in _blocks(networks):
+        setattr(block, CALL, None)
+
+
+def _blocks(networks: Sequence[Any]) -> list[Any]:
+    return [block for network in networks for name in BLOCKS for block in getattr(network, name)]
 
 
 def _runs(kernel: str, device: torch.device) -> bool:

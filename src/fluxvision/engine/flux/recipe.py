@@ -7,22 +7,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import asdict, dataclass, field, replace
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
 from fluxvision.engine.backends import Detailer
 from fluxvision.engine.flux.networks import Networks, load
-from fluxvision.engine.flux.room import Room, Rung
+from fluxvision.engine.flux.room import Room, Rung, is_short
 from fluxvision.engine.flux.rows import FluxRow
 from fluxvision.engine.flux.speed import Speed
 from fluxvision.engine.flux.wishes import Wishes
 from fluxvision.engine.teams import Recipe
+from fluxvision.errors import Unavailable
 
 ANY = frozenset({"auto", "cuda"})
 """Wishes for a device that any GPU fulfils."""
+ASKED = "asked of the workers"
+"""What is told of a lever of speed: whether a worker's device has it shows only there."""
+NOT_LOADED = "FLUX could not be loaded: flux_device does not exist here, has no room, or the weights are damaged."
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,25 +41,37 @@ class Weights:
 
 
 class Elsewhere:
-    """Stands for networks that workers load: nothing can be asked of it, and nothing be given up here."""
+    """Stands for networks that workers load: nothing can be asked of it. `weights` are what they load."""
 
-    def __init__(self, device: str) -> None:
+    def __init__(self, weights: Weights) -> None:
         """Have the device and number format that the wish means."""
         loading: Any = import_module("fluxvision.engine.flux.loading")
-        self.device = loading.pick_device(device)
+        self.weights = weights
+        self.device = loading.pick_device(weights.device)
         self.dtype = loading.pick_dtype("auto", self.device)
-        self.pulled: dict[str, Any] = {}
+
+    @property
+    def pulled(self) -> dict[str, str]:
+        """The levers that workers are to pull."""
+        return {name: ASKED for name, wished in asdict(self.weights.speed).items() if wished}
 
     def offload_text(self) -> bool:
         """Do nothing: every worker does that for itself."""
         return False
 
     def quantize(self) -> bool:
-        """Do nothing: all workers have to compute alike."""
-        return False
+        """Have all workers load 8 bits, for they have to compute alike. Return whether that is new."""
+        if self.weights.speed.fp8:
+            return False
+        self.weights = replace(self.weights, speed=replace(self.weights.speed, fp8=True))
+        return True
 
     def close(self) -> None:
         """Do nothing: the team is closed."""
+
+
+_kept: dict[Weights, tuple[Networks, Room]] = {}
+"""What this process has loaded: one at most."""
 
 
 def recipe(weights: Weights, factor: int, wishes: Wishes, threads: int) -> Recipe:
@@ -94,19 +109,35 @@ def _names(count: int) -> tuple[str, ...]:
     return tuple(named[:count] or map(str, range(count)))
 
 
-@lru_cache(maxsize=1)
 def _loaded(weights: Weights) -> tuple[Networks, Room]:
-    """Return the networks and what they have room for.
+    """Return the networks and what they have room for; others that were loaded before are given up first.
 
     What a single worker gives up when memory runs out must not change its bytes: fewer tiles at once, and the text
-    encoders on the processor. Smaller tiles are the job's business, and 8 bits the operator's.
+    encoders on the processor. 8 bits and smaller tiles are the job's business: they are the same for all workers.
+
+    Raises `Unavailable` where they cannot be loaded, and what says that memory ran out as it is.
     """
-    networks = load(
-        weights.row,
-        weights.model,
-        revision=weights.revision,
-        device=weights.device,
-        speed=weights.speed,
-        agreed=weights.agreed,
-    )
-    return networks, Room(0, (Rung("text encoder on the CPU", networks.offload_text),))
+    if weights not in _kept:
+        while _kept:
+            _kept.popitem()[1][0].close()
+        networks = _read(weights)
+        _kept[weights] = networks, Room(0, (Rung("text encoder on the CPU", networks.offload_text),))
+    return _kept[weights]
+
+
+def _read(weights: Weights) -> Networks:
+    try:
+        return load(
+            weights.row,
+            weights.model,
+            revision=weights.revision,
+            device=weights.device,
+            speed=weights.speed,
+            agreed=weights.agreed,
+        )
+    except Unavailable:
+        raise
+    except Exception as reason:  # whatever foreign code says of a broken file, driver or package
+        if is_short(reason):
+            raise
+        raise Unavailable(NOT_LOADED, param="engine") from None

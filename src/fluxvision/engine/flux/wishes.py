@@ -10,8 +10,11 @@ from fluxvision.engine.flux.rows import FluxRow
 
 HALO, OVERLAP = 64, 32
 """Enlarged pixels on each side that a tile sees, and over which it is cross-faded."""
-ITERATIONS = 4
-"""Back-projections: what a network imagines is further from the source than what one reconstructs."""
+ITERATIONS = 6
+"""Back-projections: what a network imagines is further from the source than what one reconstructs.
+
+With random networks, the worst there is, 4 leave 43.5 dB after two passes, 6 leave 44.6, and twice as many 0.3 more.
+"""
 BASE = "span"
 AT_ONCE = 2
 """Batches at work: while the device imagines one, the processor enlarges the next."""

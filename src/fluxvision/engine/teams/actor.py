@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 
 from fluxvision.engine.resample import Array
@@ -16,6 +17,7 @@ class Actor:
     def __init__(self) -> None:
         """Begin with nothing."""
         self._at = self._stopped = 0
+        self._turn = threading.Lock()
         self._maker = Maker(self._check)
 
     def ready(self) -> bool:
@@ -23,9 +25,11 @@ class Actor:
         return True
 
     def make(self, number: int, recipe: Recipe, work: Work, numbers: Sequence[int]) -> list[Array]:
-        """Make the tiles of these numbers. `number` counts the orders; only the latest is wanted."""
-        self._at = max(self._at, number)
-        return self._maker.make(recipe, work, numbers)
+        """Make the tiles of these numbers. `number` counts the orders."""
+        with self._turn:  # the order before may still be giving up, and has to see its own number until then
+            self._at = number
+            self._check()
+            return self._maker.make(recipe, work, numbers)
 
     def stop(self, number: int) -> None:
         """Give up the order of this number: nobody wants it any more."""

@@ -110,8 +110,7 @@ class Cluster:
         self, recipe: Recipe, work: Work, stop: Stop, batches: Sequence[range]
     ) -> Generator[list[Array], None, None]:
         """Yield the batches of a work in order."""
-        self._join()
-        ray = self._ray
+        ray = self._join()
         try:
             pictures = ray.put(work)
 
@@ -142,8 +141,8 @@ class Cluster:
             if self._ray is not None:
                 self._leave()
 
-    def _join(self) -> None:
-        """Begin a job: join the cluster where that was not done, or where it broke."""
+    def _join(self) -> Any:
+        """Begin a job: join the cluster where that was not done, or where it broke. Return Ray."""
         with self._lock:
             if self._ended.is_set():
                 raise Unavailable(CLOSED)
@@ -156,6 +155,7 @@ class Cluster:
                 self._keeper = threading.Thread(target=self._keep, name="cluster", daemon=True)
                 self._keeper.start()
             self._jobs += 1
+            return self._ray
 
     def _leave(self) -> None:
         for worker in self._workers:
@@ -227,8 +227,8 @@ class Cluster:
     def _kind(self) -> Any:
         from fluxvision.engine.teams.actor import Actor  # noqa: PLC0415, only what the cluster is sent
 
-        # Two calls at a time: the second one may say that the first is not wanted any more.
-        return self._ray.remote(Actor).options(max_concurrency=2, scheduling_strategy="SPREAD", **self._needs)
+        # A batch, one that waits until it has given up, and the call that says so.
+        return self._ray.remote(Actor).options(max_concurrency=3, scheduling_strategy="SPREAD", **self._needs)
 
     def _drop(self, worker: Worker) -> None:
         """Forget a dead worker; another one is asked for in the next look."""

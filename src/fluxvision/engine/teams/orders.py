@@ -58,16 +58,24 @@ class Shelf:
         self.names = tuple(pictures)
         self.places = layout([(picture.shape, picture.dtype.str) for picture in pictures.values()])
         self.block = Block.fresh(self.places)
-        for target, picture in zip(self.block.arrays(self.places), pictures.values(), strict=True):
-            target[...] = picture
+        try:
+            for target, picture in zip(self.block.arrays(self.places), pictures.values(), strict=True):
+                target[...] = picture
+        except BaseException:
+            self.block.close()
+            raise
         self.work = replace(work, color=EMPTY, alpha=None, mask=None, canvas=None)
         self._bands = work.color.shape[2] + (work.alpha is not None)
 
     def order(self, number: int, recipe: Recipe, numbers: Sequence[int]) -> Order:
         """Return the order for a batch."""
+        work = self.work
+        if work.words is not None:  # no more than is needed: there may be thousands
+            kept = set(numbers)
+            work = replace(work, words=tuple(one if at in kept else "" for at, one in enumerate(work.words)))
         spans = [self.work.spans(one) for one in numbers]
         room = layout([((self._bands, down.length, across.length), "<f4") for down, across in spans])
-        return Order(number, recipe, self.work, self.names, self.places, tuple(numbers), room)
+        return Order(number, recipe, work, self.names, self.places, tuple(numbers), room)
 
     def close(self) -> None:
         """Give the memory up."""

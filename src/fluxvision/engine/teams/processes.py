@@ -27,6 +27,7 @@ from fluxvision.errors import Unavailable
 
 MODULE = "fluxvision.engine.teams.worker"
 CLOSED = "This server is stopping."
+NOBODY = "No worker process can be started on this machine."
 PATIENCE = 5.0
 """Seconds that a worker gets to end by itself."""
 
@@ -138,7 +139,7 @@ class Processes:
 
             def goes_on() -> None:
                 check()
-                self._check_open()
+                self._check()
 
             return insist(self._desk, run, self._replace, goes_on)
 
@@ -161,6 +162,13 @@ class Processes:
         if self._closed:
             raise Unavailable(CLOSED)
 
+    def _check(self) -> None:
+        """Raise `Unavailable` where nobody will make what a job waits for."""
+        with self._lock:
+            self._check_open()
+            if not self._workers:  # a system without room for a process let none be replaced
+                raise Unavailable(NOBODY)
+
     def _gather(self) -> None:
         """Have all workers there: the first time, and where some died while they had nothing to do."""
         with self._lock:
@@ -182,7 +190,10 @@ class Processes:
             self._start(worker.device)
 
     def _start(self, device: str | None) -> None:
-        worker = Worker(device)
+        try:
+            worker = Worker(device)
+        except OSError as reason:
+            raise Unavailable(NOBODY) from reason
         self._workers.append(worker)
         self._desk.give_back(worker)
 

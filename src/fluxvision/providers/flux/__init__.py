@@ -18,16 +18,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from fluxvision.config import Settings
-from fluxvision.engine.flux.recipe import devices
+from fluxvision.engine.flux.recipe import NOT_LOADED, devices
 from fluxvision.engine.flux.room import Narrower, is_short
 from fluxvision.engine.flux.rows import FLUX, FluxRow
 from fluxvision.engine.flux.speed import Speed
 from fluxvision.engine.teams import Team, Terms, assemble
-from fluxvision.errors import Cancelled, InvalidRequest, UpstreamError
+from fluxvision.errors import Cancelled, InvalidRequest, Unavailable, UpstreamError, UpstreamRefused
 from fluxvision.machine import cores
 from fluxvision.providers.flux.job import Job, Ways, decoded
 from fluxvision.providers.flux.kept import sweep
-from fluxvision.providers.flux.models import NOT_LOADED, REST, Models, Source
+from fluxvision.providers.flux.models import REST, Models, Source
 from fluxvision.providers.flux.passes import Passes
 from fluxvision.types import Call, Outcome, Watch
 from fluxvision.workers import in_thread
@@ -110,6 +110,10 @@ class Provider:
             return _made(decoded(self._ways, loaded, call, watch, stop, folder), began, ready)
         except (RuntimeError, MemoryError) as reason:
             raise UpstreamError(NO_ROOM if is_short(reason) else FAILED) from reason
+        except Unavailable as reason:
+            if reason.param == "engine":  # a worker could not load them
+                raise UpstreamRefused(reason.message) from reason
+            raise
 
 
 def _made(job: Job, began: float, ready: float) -> Outcome:
@@ -146,22 +150,23 @@ def configured(settings: Settings) -> dict[str, Provider]:
     team = _team(settings)
     if team is not None:
         source = replace(source, elsewhere=True)
+    kept = _folder(settings.flux_resume)
+    if kept is not None:
+        sweep(kept)  # what the last process left, though nobody may ask for FLUX again
     provider = Provider(
         row,
         source,
         settings.threads,
         tile_captions=settings.flux_tile_captions,
         passes=settings.flux_passes,
-        kept=_folder(settings.flux_resume),
+        kept=kept,
         team=team,
     )
     return {"flux": provider}
 
 
 def _team(settings: Settings) -> Team | None:
-    """Return who makes the tiles: None for this process, which alone has the captioner."""
-    if settings.flux_tile_captions:
-        return None
+    """Return who makes the tiles: None for this process."""
     if settings.cluster:
         return assemble(Terms(settings.worker_processes, cluster=settings.cluster, gpus=1.0))
     return assemble(Terms(settings.worker_processes, devices(settings.flux_device)))

@@ -13,10 +13,11 @@ import numpy as np
 from fluxvision import __version__, engine, imaging
 from fluxvision.engine.crew import Crew, Threads
 from fluxvision.engine.deblock import deblock
-from fluxvision.engine.flux.recipe import recipe
+from fluxvision.engine.flux.recipe import Elsewhere, recipe
 from fluxvision.engine.flux.rows import FluxRow
 from fluxvision.engine.flux.wishes import Wishes, backend_row
 from fluxvision.engine.flux.words import described
+from fluxvision.engine.guide import Guided
 from fluxvision.engine.pipeline import plan
 from fluxvision.engine.resume import Resumed
 from fluxvision.engine.teams import Team
@@ -65,12 +66,15 @@ class Job:
     alpha: engine.Samples | None
     mask: Any
     resumed: list[Resumed] = field(default_factory=list)
+    earlier: list[Resumed] = field(default_factory=list)
+    told: float = 0.0
 
     def make(self, began: float, ready: float) -> Outcome:
         """Return the picture; `began` and `ready` are when the call came and when the models were there.
 
         Raises `Narrower` where smaller tiles may fit, what foreign code raises where memory runs out elsewhere.
         """
+        self.earlier += self.resumed
         self.resumed.clear()
         body, loaded = self.call.body, self.loaded
         creativity = float(body["creativity"])
@@ -88,7 +92,7 @@ class Job:
         source = (self.call.image.width, self.call.image.height)
         passes = planned(source, self.call.body["size"], creativity, self.ways.passes)
         raster, results = self._run(passes, wishes)
-        for one in self.resumed:
+        for one in (*self.earlier, *self.resumed):
             one.forget()
         timings = {
             "load": ready - began,
@@ -107,6 +111,8 @@ class Job:
             "tiles": sum(len(result.rows.spans) * len(result.columns.spans) for result in results),
             "resumed_tiles": sum(one.resumed for one in self.resumed),
             "memory": list(loaded.room.taken),
+            "levers": dict(loaded.networks.pulled),
+            "tile_captions": self._looks_at_tiles(creativity),
         }
         return Outcome(raster, wishes.seed, wishes.prompt or None, results[-1].seam_ratio, details, timings)
 
@@ -118,7 +124,7 @@ class Job:
         for number, one in enumerate(passes):
             before = raster
             try:
-                watch = _counted(self.watch, sum(totals[:number]), sum(totals))
+                watch = self._counted(sum(totals[:number]), sum(totals))
                 request = self._request(one, replace(wishes, creativity=one.creativity, stream=one.stream), watch)
                 last = number == len(passes) - 1
                 request = replace(
@@ -139,6 +145,23 @@ class Job:
         request = engine.Request(self.color, one.width, one.height)
         return int(np.prod([len(axis.spans) for axis in plan(request, self._row(one))]))
 
+    def _counted(self, before: int, total: int) -> Watch:
+        """Return a watch for one of several passes, whose caller sees the tiles of all.
+
+        A job that begins anew says nothing until it is further than it was: nobody sees it go back.
+        """
+
+        def progress(done: int, _total: int) -> None:
+            share = (before + done) / total
+            if share > self.told:
+                self.told = share
+                self.watch.progress(before + done, total)
+
+        return replace(self.watch, progress=progress)
+
+    def _looks_at_tiles(self, creativity: float) -> bool:
+        return self.ways.tile_captions and creativity > 0 and self.loaded.captioner.row.entry is not None
+
     def _row(self, one: Pass) -> engine.Backend:
         return backend_row(replace(self.ways.row, tile=self.loaded.room.tile), one.factor)
 
@@ -147,18 +170,19 @@ class Job:
 
         ways, loaded = self.ways, self.loaded
         crew: Crew
-        prompts = self._prompts if ways.tile_captions and wishes.creativity else None
-        row, detailer = self._row(one), None
-        if ways.team is not None:
-            crew = ways.team.crew(recipe(loaded.elsewhere, one.factor, wishes, 1))
+        prompts = self._prompts if self._looks_at_tiles(wishes.creativity) else None
+        row, detailer, networks = self._row(one), None, loaded.networks
+        if ways.team is not None and isinstance(networks, Elsewhere):
+            crew = ways.team.crew(recipe(networks.weights, one.factor, wishes, 1))
+            crew = crew if prompts is None else Guided(crew, prompts)
         else:
-            networks = cast("Networks", loaded.networks)
+            networks = cast("Networks", networks)
             detailer = FluxDetailer(
                 networks, one.factor, wishes, self.stop, ways.threads, room=loaded.room, prompts=prompts
             )
             crew = Threads(detailer, row.at_once)
         if ways.kept is not None:
-            crew = Resumed(crew, self._kept(ways.kept), self._key(wishes, prompts))
+            crew = Resumed(crew, self._kept(ways.kept), lambda: self._key(wishes, prompts))
             self.resumed.append(crew)
         return engine.Request(
             color=self.color,
@@ -202,11 +226,6 @@ def decoded(  # noqa: PLR0917, the parts of a job
     color = pixels.color if quality is None else deblock(pixels.color, quality)
     mask = None if call.mask is None else imaging.decode_mask(call.mask, call.image.width, call.image.height)
     return Job(ways, loaded, call, watch, stop, folder, color, pixels.alpha, mask)
-
-
-def _counted(watch: Watch, before: int, total: int) -> Watch:
-    """Return a watch for one of several passes, whose caller sees the tiles of all."""
-    return replace(watch, progress=lambda done, _total: watch.progress(before + done, total))
 
 
 def _pixels(raster: Raster) -> engine.Samples:

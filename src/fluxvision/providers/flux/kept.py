@@ -75,7 +75,7 @@ class Store:
             self._folder.mkdir(mode=0o700, exist_ok=True)
             if not self._has_room(len(content)):
                 return
-            with partial.open("wb") as out:
+            with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
                 out.write(blake2b(content, digest_size=CHECK).digest())
                 out.write(content)
             partial.replace(self._folder / name)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fluxvision.engine.flux.licences import licence_notice
-from fluxvision.engine.flux.recipe import Elsewhere, Weights
-from fluxvision.engine.flux.room import Room, Rung
-from fluxvision.engine.flux.rows import FluxRow
+from fluxvision.engine.flux.recipe import NOT_LOADED, Elsewhere, Weights
+from fluxvision.engine.flux.room import BATCH, Room, Rung
+from fluxvision.engine.flux.rows import CAPTIONERS_BY_NAME, FluxRow
 from fluxvision.engine.flux.speed import Speed
 from fluxvision.errors import Unavailable, UpstreamRefused
 
@@ -23,7 +25,8 @@ if TYPE_CHECKING:  # PyTorch is an extra, and takes seconds to import
 
 REST = 60.0
 """Seconds after which it is tried again to load what could not be loaded."""
-NOT_LOADED = "FLUX could not be loaded: flux_device does not exist here, has no room, or the weights are damaged."
+PACKAGES = ("torch", "diffusers", "transformers")
+"""What else than this package decides on the bytes of a tile."""
 LOG = logging.getLogger(__name__)
 
 
@@ -50,7 +53,7 @@ class Loaded:
     """What runs, the name of its weights and their revision, where they have one. No path is told.
 
     `identity` is another where the weights, the code that runs them or the device are others. `room` is what the device
-    has room for. `elsewhere` is what a worker loads.
+    has room for.
     """
 
     networks: Networks | Elsewhere
@@ -59,7 +62,6 @@ class Loaded:
     revision: str | None
     identity: str
     room: Room
-    elsewhere: Weights
 
 
 class Models:
@@ -103,7 +105,9 @@ class Models:
         captioner = captions.load(source.captioner, source.caption_model or None, device=source.device)
         network: Networks | Elsewhere
         if source.elsewhere:
-            network = Elsewhere(source.device)
+            # The commit that is here, and no other: what is newest may be another one on each machine.
+            revision = source.revision if named else found.name
+            network = Elsewhere(Weights(row, source.model, revision, source.device, source.speed, source.agreed))
         else:
             network = networks.load(row, found, device=source.device, speed=source.speed, agreed=source.agreed)
         notice = licence_notice(row)
@@ -114,10 +118,22 @@ class Models:
             captioner=captioner,
             weights=found.resolve().name if named else source.model,
             revision=None if named else found.name,
-            identity=_identity(found, network, f"{source.captioner} {source.caption_model}"),
-            room=Room(row.tile, rungs(network, captioner)),
-            elsewhere=Weights(row, source.model, source.revision, source.device, source.speed, source.agreed),
+            identity=_identity(self._folders(found), network, source.captioner),
+            # How many tiles go together is each worker's business.
+            room=Room(row.tile, rungs(network, captioner), 1 if source.elsewhere else BATCH),
         )
+
+    def _folders(self, found: Path) -> list[Path]:
+        """Return the folders of all that decides on a tile: the networks' own, and those that lie apart."""
+        from fluxvision.engine.flux import folder  # noqa: PLC0415
+
+        row, source, folders = self._row, self.source, [found]
+        if row.control is not None:
+            folders.append(folder.control_folder(row, found))
+        captioner = CAPTIONERS_BY_NAME[source.captioner]
+        if captioner.repo is not None:
+            folders.append(folder.find(captioner, source.caption_model or captioner.repo))
+        return folders
 
     def close(self) -> None:
         """Free the models."""
@@ -131,22 +147,24 @@ def rungs(networks: Networks | Elsewhere, captioner: Captioner) -> tuple[Rung, .
     """Return what can be given up beside the tiles' number and size."""
 
     def offload() -> bool:
-        changed = networks.offload_text()
+        beside = networks.device.type != "cpu" and captioner.row.entry is not None
         captioner.to("cpu")
-        return changed
+        return networks.offload_text() or beside
 
     return (Rung("text encoder and captioner on the CPU", offload), Rung("fp8", networks.quantize))
 
 
-def _identity(folder: Path, networks: Networks | Elsewhere, captioner: str) -> str:
-    """Return a text that is another where other bytes may come out: files, PyTorch, the card and its number format."""
+def _identity(folders: Sequence[Path], networks: Networks | Elsewhere, captioner: str) -> str:
+    """Return a text that is another where other bytes may come out: files, packages, the card and its numbers."""
     import torch  # noqa: PLC0415, takes seconds
 
-    digest = blake2b(f"{captioner} {torch.__version__} {networks.device} {networks.dtype}".encode())
+    packages = [version(name) for name in PACKAGES]
+    digest = blake2b(f"{captioner} {packages} {networks.device} {networks.dtype}\n".encode())
     if networks.device.type == "cuda":
         digest.update(torch.cuda.get_device_name(networks.device).encode())
-    for file in sorted(folder.rglob("*")):
-        if file.is_file():
-            facts = file.stat()
-            digest.update(f"{file.relative_to(folder)} {facts.st_size} {facts.st_mtime_ns}\n".encode())
+    for number, folder in enumerate(folders):
+        for file in sorted(folder.rglob("*")):
+            if file.is_file():
+                facts = file.stat()
+                digest.update(f"{number} {file.relative_to(folder)} {facts.st_size} {facts.st_mtime_ns}\n".encode())
     return digest.hexdigest()

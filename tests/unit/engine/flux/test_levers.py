@@ -64,9 +64,10 @@ def test_8_bits_can_be_had_from_the_start(folders):
     assert not small.quantize()
 
 
-def test_compiled_blocks_are_one_graph_each_and_answer_the_same(ours):
-    """Nothing in a block breaks the graph, and neither many shapes nor narrowed layers are refused afterwards."""
-    shapes = [(2, 1), (3, 1), (4, 1), (3, 2), (4, 2)]  # more for two kinds of block than PyTorch allows by itself
+def test_compiled_blocks_are_one_graph_each_and_answer_the_same(ours, monkeypatch):
+    """Nothing in a block breaks the graph, and neither more shapes than allowed nor narrowed layers are refused."""
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 1)
+    shapes = [(2, 1), (3, 2)]
     expected = [velocity(ours, *shape) for shape in shapes]
     levers.compiled(ours._networks(), backend="eager")
     made = [velocity(ours, *shape) for shape in shapes]
@@ -76,6 +77,67 @@ def test_compiled_blocks_are_one_graph_each_and_answer_the_same(ours):
     assert ours.quantize()
     assert velocity(ours).isfinite().all()
     torch.compiler.reset()
+
+
+def compiler(tries):
+    """Return a compiler that fails when it is first asked for code, as Triton does without a C compiler."""
+
+    def broken(_graph, _inputs):
+        tries.append(1)
+        raise FileNotFoundError("Failed to find C compiler.")
+
+    return broken
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+def test_blocks_that_cannot_be_compiled_run_as_they_are(ours, recorded, caplog):
+    """The picture does not fail: the pass is done without, the next ones do not try again, and it is told."""
+    expected, tries = [velocity(ours, rows) for rows in (2, 3)], []
+    levers.compiled(ours._networks(), backend=compiler(tries))
+    ours._pulled["compile"] = "blocks"
+    if recorded:
+        ours._graphs = Graphs(ours._run, lambda run: (run, run()))
+        ours._pulled["graphs"] = "forward"
+    made = [velocity(ours, rows) for rows in (2, 3)]
+    assert all(torch.equal(one, other) for one, other in zip(made, expected, strict=True))
+    assert ours.pulled == {"compile": "failed"} | ({"graphs": "failed"} if recorded else {})
+    asked = len(tries)
+    assert asked >= 1
+    velocity(ours, 4)
+    assert (len(tries), ours._graphs) == (asked, None)
+    assert "without the lever compile" in caplog.text
+    torch.compiler.reset()
+
+
+def test_a_recording_that_fails_leaves_the_compiled_blocks(ours):
+    """Only what failed is let go."""
+    expected = velocity(ours)
+
+    def fails(_run):
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    levers.compiled(ours._networks(), backend="eager")
+    ours._pulled |= {"compile": "blocks", "graphs": "forward"}
+    ours._graphs = Graphs(ours._run, fails)
+    torch.testing.assert_close(velocity(ours), expected, atol=1e-6, rtol=1e-5)
+    assert (ours.pulled, ours._graphs) == ({"compile": "blocks", "graphs": "failed"}, None)
+    torch.compiler.reset()
+
+
+@pytest.mark.parametrize("fault", ["CUDA out of memory.", "device-side assert triggered"])
+def test_what_is_not_the_levers_fault_comes_out(ours, monkeypatch, fault):
+    """Memory that ran out is the ladder's business, and what fails without the levers too lets none of them go."""
+    ours._pulled["compile"] = "blocks"
+    tries = []
+
+    def fails(_inputs):
+        tries.append(1)
+        raise RuntimeError(fault)
+
+    monkeypatch.setattr(ours, "_run", fails)
+    with pytest.raises(RuntimeError, match=fault):
+        velocity(ours)
+    assert (ours.pulled["compile"], len(tries)) == ("blocks", 1 if "memory" in fault else 2)
 
 
 def test_recorded_passes_answer_the_same(ours):
