@@ -40,6 +40,15 @@ def upscale(page):
     divider(page).wait_for()
 
 
+def begin_long(page):
+    """Ask for work that takes much longer than a test looks at it, and wait until it runs."""
+    page.get_by_role("button", name="A cat").click()
+    price(page).wait_for()
+    change(page, scale_factor=4, n=10)
+    page.get_by_role("button", name="Upscale", exact=True).click()
+    page.get_by_role("progressbar").wait_for()
+
+
 def divider(page):
     """Return the slider between before and after."""
     return page.get_by_role("slider", name="Divider between before and after")

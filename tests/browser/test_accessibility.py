@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from browser.steps import advanced, choose, key_form, tab, upscale
+from browser.steps import advanced, begin_long, choose, key_form, sideways, tab, upscale
 from fakes.server import Server
 
 AXE = Path(__file__).parents[2] / "web/node_modules/axe-core/axe.min.js"
@@ -83,12 +83,13 @@ def test_the_key(open_page, theme):
 
 
 def test_a_locked_page(open_page, tmp_path):
-    """The page that asks for a key, in both themes."""
+    """The page that asks for a key, in both themes; it fits a phone."""
     settings = {"api_keys": "k", "playground": "false"}
     with Server(tmp_path / "data", settings, module=("fluxvision", "serve")) as locked:
-        for theme in THEMES:
-            page = open_page(at=locked, color_scheme=theme)
+        for theme, width in (("light", 1280), ("dark", 360)):
+            page = open_page(at=locked, color_scheme=theme, viewport={"width": width, "height": 740})
             page.get_by_role("heading", name="Enter a key to begin").wait_for()
+            assert sideways(page) == 0
             assert complaints(page) == []
 
 
@@ -103,14 +104,9 @@ def test_painting_a_mask(open_page, photo):
     assert complaints(page) == []
 
 
-def test_a_running_picture(open_page, photo):
+def test_a_running_picture(open_page):
     """While the work goes on."""
     page = open_page()
-    choose(page, photo)
-    versions = page.get_by_label("Versions (n), exact")
-    versions.fill("10")
-    versions.blur()
-    page.get_by_role("button", name="Upscale", exact=True).click()
-    page.get_by_role("progressbar").wait_for()
+    begin_long(page)
     assert complaints(page) == []
     page.get_by_role("button", name="Cancel").click()

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from fakes.cluster import FACTS, JOINS, Cluster
+from fakes.tiles import spoken
 from fluxvision.engine.backends import BY_NAME, load
 from fluxvision.engine.crew import Threads
 from fluxvision.engine.pipeline import Request, plan
@@ -95,12 +96,20 @@ def until(true, patience=PATIENCE):
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("picture", PICTURES)
-@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize(("picture", "batch"), [("colour", 1), *((name, 3) for name in PICTURES)])
 def test_a_team_makes_the_bytes_of_threads(team, picture, batch):
     """Any picture and any size of a batch come out as from threads of this process, in order."""
     of = work(picture, batch)
     assert samples(team.crew(MOCK), of) == expected(of)
+
+
+def test_words_go_with_their_tiles(team):
+    """Every tile is guided by its own, wherever it is made."""
+    of = work()
+    of = replace(of, words=tuple("x" * (number % 7) for number in range(of.total)))
+    made = samples(team.crew(fake("spoken")), of)
+    assert made == samples(Threads(spoken(), 1), of)
+    assert made != expected(of)
 
 
 def test_the_tiles_can_be_written_to(team):
@@ -266,6 +275,21 @@ def test_a_killed_process_is_replaced(processes):
         psutil.Process(one).kill()
     assert samples(processes.crew(MOCK), work()) == expected(work())
     assert len(processes.processes) == 2
+
+
+def test_a_machine_without_room_for_processes_says_so(processes, tmp_path, monkeypatch):
+    """Where a dead worker cannot be replaced, the jobs end with an error; later there is room again."""
+
+    def full(*_args, **_rest):
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    samples(processes.crew(MOCK), work())
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess, "Popen", full)
+        for _ in range(2):
+            with pytest.raises(Unavailable, match="worker process"):
+                samples(processes.crew(fake("deadly", str(tmp_path), 1000)), work())
+    assert samples(processes.crew(MOCK), work()) == expected(work())
 
 
 def test_workers_are_kept_between_jobs(processes):

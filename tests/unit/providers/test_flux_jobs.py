@@ -10,6 +10,7 @@ from skimage import data
 from fakes import cli_process
 from fakes.flux_calls import call, opened, samples
 from fluxvision import config
+from fluxvision.engine.flux import wishes
 from fluxvision.engine.flux.room import Rung
 from fluxvision.engine.flux.speed import Speed
 from fluxvision.engine.measure import measure
@@ -222,11 +223,13 @@ async def test_a_device_that_is_short_of_memory(weights, long, folder, last, mon
     await provider.aclose()
 
 
-async def test_a_job_that_begins_anew_late(weights, long, folder, tmp_path, monkeypatch):
+async def test_a_job_that_begins_anew_late(weights, folder, tmp_path, monkeypatch):
     """Memory that runs out after some tiles: progress never falls, and the larger tiles that were kept go, too."""
+    Image.fromarray(data.astronaut()[60:84, :500]).save(tmp_path / "wide.png")
+    monkeypatch.setattr(wishes, "AT_ONCE", 1)  # batch after batch
     provider = opened(weights, tile=TILE, ways={"kept": tmp_path / "jobs"})
     provider.models.source = flux.Source(str(weights / "flux2"), None, "cpu", "none", "")
-    room, seen = short(monkeypatch, provider, lambda room, _latents: room.tile < TILE or len(seen) < 3)
+    room, seen = short(monkeypatch, provider, lambda room, _latents: room.tile < TILE or len(seen) < 10)
     while len(room._rungs) or room.batch > 1:
         room.less()
     told, folders = [], []
@@ -235,7 +238,7 @@ async def test_a_job_that_begins_anew_late(weights, long, folder, tmp_path, monk
         told.append((done, total))
         folders.append(len(list((tmp_path / "jobs").iterdir())))
 
-    outcome = await provider.run(call(long, (680, 48)), Watch(progress), folder)
+    outcome = await provider.run(call(tmp_path / "wide.png", (1000, 48)), Watch(progress), folder)
     assert outcome.details["memory"][-1] == "tile 192"
     shares = [done / total for done, total in told]
     assert len({total for _, total in told}) == 2, "there were other tiles before"

@@ -48,6 +48,9 @@ class Worker:
                 stdout=subprocess.DEVNULL,  # this process may be writing a picture there
                 pass_fds=[there.fileno()],
             )
+        except OSError:
+            here.close()
+            raise
         finally:
             there.close()
         self.device = device
@@ -163,11 +166,13 @@ class Processes:
             raise Unavailable(CLOSED)
 
     def _check(self) -> None:
-        """Raise `Unavailable` where nobody will make what a job waits for."""
-        with self._lock:
-            self._check_open()
-            if not self._workers:  # a system without room for a process let none be replaced
-                raise Unavailable(NOBODY)
+        """Raise `Unavailable` where nobody will make what a job waits for.
+
+        Without the lock: whoever waits at the desk asks, and whoever has the lock may want the desk.
+        """
+        self._check_open()
+        if not self._workers:  # a system without room for a process let none be replaced
+            raise Unavailable(NOBODY)
 
     def _gather(self) -> None:
         """Have all workers there: the first time, and where some died while they had nothing to do."""
@@ -184,10 +189,12 @@ class Processes:
         worker.process.kill()
         worker.end()
         with self._lock:
-            if worker in self._workers:
-                self._workers.remove(worker)
             self._check_open()
-            self._start(worker.device)
+            try:
+                self._start(worker.device)
+            finally:
+                if worker in self._workers:
+                    self._workers.remove(worker)
 
     def _start(self, device: str | None) -> None:
         try:

@@ -148,8 +148,9 @@ def rungs(networks: Networks | Elsewhere, captioner: Captioner) -> tuple[Rung, .
 
     def offload() -> bool:
         beside = networks.device.type != "cpu" and captioner.row.entry is not None
+        changed = networks.offload_text()
         captioner.to("cpu")
-        return networks.offload_text() or beside
+        return changed or beside
 
     return (Rung("text encoder and captioner on the CPU", offload), Rung("fp8", networks.quantize))
 

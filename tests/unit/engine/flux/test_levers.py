@@ -64,9 +64,9 @@ def test_8_bits_can_be_had_from_the_start(folders):
     assert not small.quantize()
 
 
-def test_compiled_blocks_are_one_graph_each_and_answer_the_same(ours, monkeypatch):
+@torch._dynamo.config.patch(recompile_limit=1)
+def test_compiled_blocks_are_one_graph_each_and_answer_the_same(ours):
     """Nothing in a block breaks the graph, and neither more shapes than allowed nor narrowed layers are refused."""
-    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 1)
     shapes = [(2, 1), (3, 2)]
     expected = [velocity(ours, *shape) for shape in shapes]
     levers.compiled(ours._networks(), backend="eager")
