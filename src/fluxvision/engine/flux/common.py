@@ -1,8 +1,4 @@
-"""What both architectures share: packing into cells, tokens, precision, guidance, and where it all lies.
-
-Packing is a pixel unshuffle by 2: channel, row and column within the cell, in this order, become the cell's channels.
-Tokens are the cells row by row.
-"""
+"""What both architectures share: tokens, precision, guidance, and where it all lies."""
 
 from __future__ import annotations
 
@@ -13,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from fluxvision.engine.flux import fp8, levers, ways
 from fluxvision.engine.flux.graphs import Graphs, Inputs
@@ -22,8 +17,6 @@ from fluxvision.engine.flux.prompts import Kept, Prompt, stacked
 from fluxvision.engine.flux.rows import FluxRow
 from fluxvision.engine.flux.speed import Speed
 
-SIDE = 2
-"""Latent pixels per side of a cell."""
 LEVELS = 1000.0
 """Noise levels in a trajectory, as the networks were told of them."""
 PIXEL_DIMENSIONS = 4
@@ -256,7 +249,7 @@ class Flux(ABC):
     def _held(self, inputs: Inputs, _held: Tensor) -> dict[str, Any]:
         """Return what the network that holds a picture to its source adds to the transformer's inputs."""
         message = f"{len(inputs)} inputs and a source: nothing holds this architecture to one."
-        raise NotImplementedError(message)
+        raise ValueError(message)
 
     def _networks(self) -> list[Any]:
         return [self.transformer] if self.control is None else [self.transformer, self.control]
@@ -295,20 +288,3 @@ class Flux(ABC):
     @abstractmethod
     def _more(self, prompt: Prompt, guidance: float, many: int) -> dict[str, Tensor | None]:
         """Return what else this architecture's transformer takes."""
-
-
-def pack(latents: Tensor) -> Tensor:
-    """(B, channels, 2 * rows, 2 * columns) to (B, 4 * channels, rows, columns)."""
-    return pixel_unshuffle(latents, SIDE)
-
-
-def unpack(cells: Tensor) -> Tensor:
-    """Undo `pack`."""
-    return pixel_shuffle(cells, SIDE)
-
-
-def grid(rows: int, columns: int, top: int, left: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return the row and the column of each cell in token order, two int64 of (rows * columns)."""
-    down = torch.arange(top, top + rows, device=device)
-    across = torch.arange(left, left + columns, device=device)
-    return down.repeat_interleave(columns), across.repeat(rows)
