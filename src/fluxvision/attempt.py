@@ -222,7 +222,6 @@ class Errand:
             threads=self.desk.threads,
             fidelity=outcome.fidelity,
             silent=accepts is not None and call.image is self.job.image,  # nothing had to be taken off it
-            file=outcome.file,
         )
 
 

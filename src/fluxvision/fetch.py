@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import binascii
 import re
 from pathlib import Path
 
 import aiohttp
+import pybase64
 import yarl
 
 from fluxvision import __version__
@@ -76,7 +76,7 @@ def decode_base64(text: str, path: Path, limit: int, start: int = 0) -> None:
     with path.open("xb") as file:
         for begin in range(start, len(text), SLICE):
             try:
-                file.write(base64.b64decode(text[begin : begin + SLICE], validate=True))
+                file.write(pybase64.b64decode(text[begin : begin + SLICE], validate=True))
             except (binascii.Error, ValueError):
                 raise Unfetched("the data URI is not valid base64") from None
 

@@ -59,6 +59,7 @@ class Gateway:
         self.health = health or Health(providers)
         self.admissions = {name: Admission(provider.workers, queue) for name, provider in providers.items()}
         self._providers = dict(providers)
+        self._models = {model.id: model for model in models}
         self._rows: Mapping[str, Sequence[Param]] = {model.id: catalog.rows(model) for model in models}
         self._deadline = deadline
         self._max_output_pixels = max_output_pixels
@@ -149,7 +150,7 @@ class Gateway:
 
     def _candidates(self, job: Job) -> tuple[tuple[Candidate, ...], tuple[Excluded, ...]]:
         """Return the job for each offer that can do it, best first, and who cannot."""
-        offers = route(job, self.find(job.model)[0], self._providers)
+        offers = route(job, self._models[job.model], self._providers)
         found, excluded = translate(
             job,
             offers,
@@ -171,8 +172,7 @@ class Gateway:
     def _best(self, job: Job, candidates: Collection[Candidate]) -> Offer:
         """Return the offer that would be the first if every provider were well."""
         by_name = {one.offer.provider: one for one in candidates}
-        table = self.find(job.model)[0].offers
-        able = [offer for offer in table if offer.provider in by_name]
+        able = [offer for offer in self._models[job.model].offers if offer.provider in by_name]
         return self._wished(able, {name: one.cost for name, one in by_name.items()})[0]
 
     def _wished(self, able: Sequence[Offer], costs: Mapping[str, int | None]) -> tuple[Offer, ...]:

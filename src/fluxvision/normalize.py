@@ -6,8 +6,9 @@ naming both; defaults come last and fill only free slots.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from typing import Any, NoReturn
 
 from fluxvision.errors import InvalidRequest
@@ -45,6 +46,43 @@ class _Slots:
         raise InvalidRequest(message, param=blamed)
 
 
+@dataclass(frozen=True, slots=True)
+class _Default:
+    """What becomes of a parameter that is not given: the same for every job (`settled`), or what its rules say."""
+
+    param: Param
+    rules: Sequence[Rule]
+    settled: bool
+    writes: tuple[tuple[Rule, str, Any], ...] = ()
+    line: Line | None = None
+
+
+@lru_cache(maxsize=1024)
+def _defaults(offer: Offer, rows: Sequence[Param]) -> tuple[_Default, ...]:
+    """Return what becomes of every parameter of an offer that is not given; most of it no job can change."""
+    return tuple(_default(row, offer.rules[row.name]) for row in rows)
+
+
+def _default(param: Param, rules: Sequence[Rule]) -> _Default:
+    value = param.default
+    if any(_depends(rule, value) for rule in rules):
+        return _Default(param, rules, settled=False)
+    became = [None if isinstance(rule, Passthrough) and not rule.sent else value for rule in rules]
+    if all(part is None for part in became):
+        return _Default(param, rules, settled=True)
+    writes = tuple(
+        (rule, _slot(rule, param), part) for rule, part in zip(rules, became, strict=True) if part is not None
+    )
+    return _Default(param, rules, True, writes, _line(param, None, rules, became, ()))
+
+
+def _depends(rule: Rule, default: Any) -> bool:
+    """Whether what a rule makes of a default depends on the job; nothing is converted to nothing."""
+    if isinstance(rule, Converted):
+        return default is not None
+    return isinstance(rule, Emulated) and rule.using is not None
+
+
 def badge(rules: Sequence[Rule]) -> str:
     """Return the mode of a parameter: the strongest of its rules."""
     return max((rule.mode for rule in rules), key=STRENGTH.index)
@@ -56,19 +94,33 @@ def normalize(job: Job, offer: Offer, rows: Sequence[Param] = PARAMS) -> tuple[C
     Raises `InvalidRequest` when two parameters disagree, or under `strict` when one cannot be honoured exactly.
     """
     body, plan = _Slots("body"), _Slots("plan")
+    slots = body, plan
     lines: dict[str, Line] = {}
-    for default in (False, True):
-        for param, value in _values(job, rows, default=default):
-            rules = offer.rules[param.name]
-            became = [_apply(rule, param, value, job, (body, plan), default=default) for rule in rules]
-            if default and all(part is None for part in became):
-                continue  # neither given nor decided by anyone
-            if default and param.group == SIZES:
-                _agree_with_extras(job, rules, became, body, param)
-            lines[param.name] = _line(param, value, rules, became, job, default=default)
-        if not default:
-            lines |= {name: _passed(name, extra, offer, body) for name, extra in job.extras.items()}
-    receipt = tuple(lines[name] for name in [row.name for row in PARAMS if row.name in lines] + list(job.extras))
+    given = _given(job)
+    for param in rows:
+        if param.name in given:
+            value, rules = given[param.name], offer.rules[param.name]
+            became = [_apply(rule, param, value, job, slots, default=False) for rule in rules]
+            reasons = [reason for rule in rules if (reason := _unless(rule, value, job)) is not None]
+            lines[param.name] = _line(param, value, rules, became, reasons)
+    lines |= {name: _passed(name, extra, offer, body) for name, extra in job.extras.items()}
+    for row in _defaults(offer, rows):
+        name = row.param.name
+        if name in given or (name == "scale_factor" and sized(job)):
+            continue  # where the size is given no factor applies
+        if row.settled:
+            for rule, slot, part in row.writes:
+                (plan if isinstance(rule, Emulated) else body).write(slot, part, name, default=True)
+            if row.line is not None:
+                lines[name] = row.line
+            continue
+        became = [_apply(rule, row.param, row.param.default, job, slots, default=True) for rule in row.rules]
+        if all(part is None for part in became):
+            continue  # neither given nor decided by anyone
+        if row.param.group == SIZES and job.extras:
+            _agree_with_extras(job, row.rules, became, body, row.param)
+        lines[name] = _line(row.param, None, row.rules, became, ())
+    receipt = (*(lines[row.name] for row in PARAMS if row.name in lines), *(lines[name] for name in job.extras))
     if job.values.get("strict"):
         _refuse_unhonoured(receipt)
     planned = Plan(**{k: v for k, v in plan.values.items() if k in PLAN_FIELDS}, measured=offer.measured)
@@ -94,18 +146,12 @@ def _agree_with_extras(job: Job, rules: Sequence[Rule], became: Sequence[Any], b
             body.disagree(slot, param.name, slot)
 
 
-def _values(job: Job, rows: Sequence[Param], *, default: bool) -> Iterator[tuple[Param, Any]]:
-    """Yield the rows that the caller gave, or those left to their defaults, in the table's order."""
+def _given(job: Job) -> dict[str, Any]:
+    """Return what the caller gave, pictures and all."""
     given: dict[str, Any] = {**job.values, "image": job.image}
     if job.mask is not None:
         given["mask"] = job.mask
-    for param in rows:
-        if default and param.name not in given:
-            if param.name == "scale_factor" and sized(job):
-                continue  # the size is given: no factor applies
-            yield param, param.default
-        elif not default and param.name in given:
-            yield param, given[param.name]
+    return given
 
 
 def _apply(rule: Rule, param: Param, value: Any, job: Job, slots: tuple[_Slots, _Slots], *, default: bool) -> Any:
@@ -127,13 +173,13 @@ def _apply(rule: Rule, param: Param, value: Any, job: Job, slots: tuple[_Slots, 
     return made
 
 
-def _line(param: Param, value: Any, rules: Sequence[Rule], became: Sequence[Any], job: Job, *, default: bool) -> Line:
-    notes = [rule.note for rule in rules if not isinstance(rule, Renamed) and rule.note]
-    reasons = [] if default else [reason for rule in rules if (reason := _unless(rule, value, job)) is not None]
+def _line(param: Param, value: Any, rules: Sequence[Rule], became: Sequence[Any], reasons: Sequence[str]) -> Line:
+    """Return the receipt's line; `value` is None for a default, `reasons` say what of it was not honoured."""
+    notes = reasons or [rule.note for rule in rules if not isinstance(rule, Renamed) and rule.note]
     shown = {_slot(rule, param): _shown(part) for rule, part in zip(rules, became, strict=True) if part is not None}
     result = next(iter(shown.values())) if len(shown) == 1 else shown or None
-    sent = None if default else ("picture" if isinstance(value, Source) else value)
-    return Line(param.name, badge(rules), sent, result, " ".join(reasons or notes), not reasons)
+    sent = "picture" if isinstance(value, Source) else value
+    return Line(param.name, badge(rules), sent, result, " ".join(notes), not reasons)
 
 
 def _slot(rule: Rule, param: Param) -> str:

@@ -68,7 +68,7 @@ def _copied(source: Source, found: list[Part], folder: Path, watch: Watch) -> So
             file.seek(part.start)
             for at in range(part.start, part.stop, _BLOCK):
                 out.write(file.read(min(_BLOCK, part.stop - at)))
-    return replace(source, path=target, size=target.stat().st_size)
+    return replace(source, file=target, size=target.stat().st_size, content=None)
 
 
 def _converted(source: Source, folder: Path, watch: Watch, *, transparency: bool) -> Source:

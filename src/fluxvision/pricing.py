@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from fractions import Fraction
+from functools import lru_cache
 from math import ceil
 
 from fluxvision.money import summed
@@ -14,6 +15,7 @@ from fluxvision.types import Component
 MEGAPIXELS = {"input_megapixel": "input", "output_megapixel": "output"}
 
 
+@lru_cache(maxsize=1024)
 def picture(price: Price, source: tuple[int, int], made: tuple[int, int], seconds: float | None = None) -> Component:
     """Return the line of a bill for one picture.
 

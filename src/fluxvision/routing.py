@@ -44,6 +44,8 @@ def ordered(
     latency (seconds, unknown ones first). What an offer is worth is divided by its provider's reliability: a provider
     that fails half of its calls counts as twice as dear. Providers that are out come last: a last resort.
     """
+    if len(offers) == 1:
+        return tuple(offers)
     places = {offer.provider: place for place, offer in enumerate(offers)}
 
     def worth(offer: Offer) -> tuple[bool, float, int]:

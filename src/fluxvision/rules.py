@@ -58,7 +58,10 @@ class Converted:
 
 @dataclass(frozen=True, slots=True)
 class Emulated:
-    """Done by the gateway whatever the provider knows: sets one field of `Plan`, sends nothing."""
+    """Done by the gateway whatever the provider knows: sets one field of `Plan`, sends nothing.
+
+    Without `using` the field gets the value as it is.
+    """
 
     by: str
     using: Using | None = None
@@ -111,9 +114,11 @@ class Accepts:
 ANY_FACTOR = Factors()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Offer:
     """A model at a provider: its upstream id, its price, and for every public parameter the rules that carry it.
+
+    A row is itself and no other: it is compared and looked up by identity.
 
     `factors` is how far it enlarges, None where that is its own decision. `takes_extras` tells whether unknown names
     mean anything to it, `generative` whether it invents detail by a large model. `accepts` is None for a provider that

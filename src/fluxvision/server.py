@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import uvloop
 from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server.embed import Server
 
@@ -22,6 +23,8 @@ from fluxvision.http.ports import Gateway
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 CLOSE_SECONDS = 5.0
+READ = 1024 * 1024
+"""Bytes of an upload that are read at once, at most: each piece costs a turn of the event loop."""
 
 GatewayFactory = Callable[[Settings], Gateway]
 
@@ -75,6 +78,7 @@ async def _serve(settings: Settings, gateway_factory: GatewayFactory, announce: 
         port=port,
         interface=Interfaces.ASGI,
         http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(max_buffer_size=READ),
         websockets=False,
         log_level=LogLevels.error,
     )

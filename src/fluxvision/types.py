@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,15 +33,35 @@ class Factors:
     uniform: bool = False
 
 
+class InMemory:
+    """A file that lies at `file`, or is to lie there: `content`, where it is not None, is all of it.
+
+    What is small and came by way of memory is not written before somebody asks for its `path`.
+    """
+
+    __slots__ = ()
+    file: Path
+    content: bytes | None
+
+    @property
+    def path(self) -> Path:
+        """Where the file lies. It is written first where it has to be, in one step: several threads may ask."""
+        if self.content is not None and not self.file.exists():
+            draft = self.file.with_name(f"{self.file.name}.{secrets.token_hex(8)}")
+            draft.write_bytes(self.content)
+            draft.replace(self.file)
+        return self.file
+
+
 @dataclass(frozen=True, slots=True)
-class Source:
+class Source(InMemory):
     """A picture file on this machine whose header was read and found within the limits.
 
     `width` and `height` are those of the upright picture (EXIF orientation applied). `channels` is 1 or 3 and does not
     count alpha. `bits` is 8 or 16. `jpeg_quality` is estimated from the quantisation tables, None for other formats.
     """
 
-    path: Path
+    file: Path
     format: str
     width: int
     height: int
@@ -51,6 +72,7 @@ class Source:
     orientation: int = 1
     frames: int = 1
     jpeg_quality: int | None = None
+    content: bytes | None = field(default=None, repr=False, compare=False)
 
     @property
     def megapixels(self) -> float:
@@ -201,13 +223,13 @@ class Watch:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a provider delivered for one call: pixels, or the file it sent; and what it said about them.
+    """What a provider delivered for one call, and what it said about it: pixels, or the file that it sent.
 
-    `seconds` is the compute time that it reported, where it bills by that; `fidelity` what it measured itself. `file`
-    is what the header of the file says, where the provider has looked at it.
+    A file whose header has been read comes as a `Source`. `seconds` is the compute time that it reported, where it
+    bills by that; `fidelity` what it measured itself.
     """
 
-    picture: Raster | Path
+    picture: Raster | Path | Source
     seed: int | None = None
     caption: str | None = None
     seam_ratio: float | None = None
@@ -216,7 +238,6 @@ class Outcome:
     upstream_id: str | None = None
     seconds: float | None = None
     fidelity: Fidelity | None = None
-    file: Source | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,10 +274,10 @@ class Excluded:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class Picture(InMemory):
     """One finished picture file in the format asked for."""
 
-    path: Path
+    file: Path
     format: str
     mime: str
     width: int
@@ -264,6 +285,7 @@ class Picture:
     revised_prompt: str | None = None
     seed: int | None = None
     fidelity: Fidelity | None = None
+    content: bytes | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from PIL import Image
 from fakes.fal import FOREVER, FakeFal
 from fakes.jobs import job
 from fakes.openai import FakeOpenAI
+from fakes.outcomes import delivered
 from fluxvision import config, imaging, offers
 from fluxvision.catalog import CATALOG
 from fluxvision.engine import backends, pipeline
@@ -161,7 +162,7 @@ async def flux_house() -> AsyncIterator[House]:
 
         def slow() -> None:
             """Have small tiles, and so many of them."""
-            patch.setattr(job, "backend_row", lambda row, factor: plain(replace(row, tile=128), factor))
+            patch.setattr(job, "backend_row", lambda row, *rest: plain(replace(row, tile=128), *rest))
 
         yield House(
             "flux",
@@ -269,7 +270,7 @@ def pixels(outcome: Outcome) -> np.ndarray[Any, Any]:
     if isinstance(outcome.picture, Raster):
         raster = outcome.picture
         return np.fromfile(raster.path, np.uint8).reshape(raster.height, raster.width, raster.bands)
-    with Image.open(outcome.picture) as picture:
+    with Image.open(delivered(outcome)) as picture:
         return np.asarray(picture)
 
 
@@ -328,7 +329,7 @@ async def test_files_are_written_into_the_folder_only(parts, provider, tmp_path,
     call = asking(parts, folder.parent / "in.png")
     before = everything(tmp_path)
     outcome = await provider.run(call, Watch(), folder)
-    found = outcome.picture.path if isinstance(outcome.picture, Raster) else outcome.picture
+    found = delivered(outcome)
     assert everything(tmp_path) - before == {found}
     assert found.parent == folder
 

@@ -212,6 +212,11 @@ def make(settings: Settings) -> Gateway:
 
 
 if __name__ == "__main__":
-    from fluxvision import config, server
+    from functools import partial
 
+    from fluxvision import config, server
+    from fluxvision.http import server as http
+    from fluxvision.http.memory import Memory
+
+    http.Memory = partial(Memory, each=0)  # tests look at what uploads leave on the disk
     server.serve(config.load(dict(os.environ)), make)

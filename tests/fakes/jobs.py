@@ -12,7 +12,7 @@ from fluxvision.types import Job, Source
 def source(width: int, height: int, **facts: Any) -> Source:
     """Return a PNG of this size."""
     facts = {"format": "png", "channels": 3, "alpha": False, "bits": 8, "size": 1, **facts}
-    return Source(path=Path("picture.png"), width=width, height=height, **facts)
+    return Source(file=Path("picture.png"), width=width, height=height, **facts)
 
 
 def job(

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from fakes.openai import FAULTS, FakeOpenAI
+from fakes.outcomes import delivered
 from fluxvision import imaging
 from fluxvision.config import Upstream
 from fluxvision.errors import (
@@ -26,7 +27,7 @@ from fluxvision.errors import (
 )
 from fluxvision.imaging import Limits
 from fluxvision.providers import common
-from fluxvision.providers.openai import Provider
+from fluxvision.providers.openai import Provider, answer
 from fluxvision.types import Call, Watch
 
 PROMPT = "a portrait of my neighbour"
@@ -151,7 +152,7 @@ async def test_an_odd_picture_is_a_picture(upstream, provider, call, folder, fau
     """What the server made is delivered as it is; the gateway brings it to size and format."""
     upstream.behave(fault)
     outcome = await provider.run(call, Watch(), folder)
-    found = imaging.probe(outcome.picture, Limits())
+    found = imaging.probe(delivered(outcome), Limits())
     assert ((found.width, found.height), found.format) == PICTURES[fault]
 
 
@@ -162,6 +163,7 @@ async def test_a_full_disk_is_ours(provider, call, folder, monkeypatch):
         assert path.exists()
         raise OSError(errno.ENOSPC, "no space")
 
+    monkeypatch.setattr(answer, "HELD", 0)  # nothing stays in memory
     monkeypatch.setattr(common, "recognised", full)
     with pytest.raises(Unavailable):
         await provider.run(call, Watch(), folder)
@@ -201,7 +203,7 @@ async def test_a_server_that_is_down_is_unreachable_and_may_come_back(upstream, 
         await provider.run(call, Watch(), folder)
     assert not caught.value.billed
     await upstream.start()
-    assert (await provider.run(call, Watch(), folder)).picture.exists()
+    assert delivered(await provider.run(call, Watch(), folder)).exists()
 
 
 @pytest.mark.parametrize(

@@ -40,11 +40,6 @@ def same(given: Any, job: Job) -> str | None:
     return "There are eight different versions; more repeat them." if given > VERSIONS else None
 
 
-def value(given: Any, _job: Job) -> Any:
-    """Return the value itself."""
-    return given
-
-
 def constant(sent: Any) -> Using:
     """Return a function that gives the same value whatever was asked for."""
     return lambda _given, _job: sent
@@ -62,7 +57,7 @@ def response_format(given: Any, job: Job) -> str:
     return "b64_json" if job.prefers_base64 else "url"
 
 
-N = Emulated("n", value, (Example((8, 8), {"n": 3}, 3),), note="Made with the seeds seed, seed+1, ….")
+N = Emulated("n", None, (Example((8, 8), {"n": 3}, 3),), note="Made with the seeds seed, seed+1 and so on.")
 MASKED = Emulated(
     "masked",
     lambda given, _job: None if given is None else True,
@@ -74,22 +69,22 @@ DELIVERY: dict[str, tuple[Rule, ...]] = {
         Emulated("response_format", response_format, (Example((8, 8), {"response_format": "b64_json"}, "b64_json"),)),
     ),
     "output_format": (
-        Emulated("output_format", value, (Example((8, 8), {"output_format": "webp"}, "webp"),), unless=flattened),
+        Emulated("output_format", None, (Example((8, 8), {"output_format": "webp"}, "webp"),), unless=flattened),
     ),
     "output_compression": (
-        Emulated("output_compression", value, (Example((8, 8), {"output_compression": 80}, 80),), unless=lossless),
+        Emulated("output_compression", None, (Example((8, 8), {"output_compression": 80}, 80),), unless=lossless),
     ),
-    "strip_metadata": (Emulated("strip_metadata", value, (Example((8, 8), {"strip_metadata": True}, True),)),),
-    "stream": (Emulated("stream", value, (Example((8, 8), {"stream": True}, True),)),),
+    "strip_metadata": (Emulated("strip_metadata", None, (Example((8, 8), {"strip_metadata": True}, True),)),),
+    "stream": (Emulated("stream", None, (Example((8, 8), {"stream": True}, True),)),),
     "partial_images": (
-        Emulated("partial_images", value, (Example((8, 8), {"partial_images": 2}, 2),), unless=previews),
+        Emulated("partial_images", None, (Example((8, 8), {"partial_images": 2}, 2),), unless=previews),
     ),
     "max_cost": (
         Emulated(
-            "max_cost", value, (Example((8, 8), {"max_cost": 0.5}, 0.5),), note="Offers that cost more are not used."
+            "max_cost", None, (Example((8, 8), {"max_cost": 0.5}, 0.5),), note="Offers that cost more are not used."
         ),
     ),
-    "strict": (Emulated("strict", value, (Example((8, 8), {"strict": True}, True),), note="Checked on this receipt."),),
+    "strict": (Emulated("strict", None, (Example((8, 8), {"strict": True}, True),), note="Checked on this receipt."),),
 }
 """Rules for what the gateway does itself, whatever the provider knows."""
 

@@ -20,10 +20,14 @@ BYTES_PER_SECOND = 8 * 1024
 
 @dataclass(slots=True)
 class Form:
-    """What the caller sent: fields by name; pictures (`image`, `mask`) as a file here, or as the URL of one."""
+    """What the caller sent: fields by name; pictures (`image`, `mask`) as a file here, or as the URL of one.
+
+    `contents` has the files that are in memory and not written.
+    """
 
     fields: dict[str, Any] = field(default_factory=dict)
     pictures: dict[str, Path | str] = field(default_factory=dict)
+    contents: dict[str, bytes] = field(default_factory=dict)
 
 
 def content_type(headers: Headers) -> str:
@@ -34,15 +38,19 @@ def content_type(headers: Headers) -> str:
     return headers.get("content-type", "")
 
 
-def check_length(headers: Headers, limit: int, hint: str = "") -> None:
-    """Raise `PayloadTooLarge` for an announced length over the limit, before a byte is read."""
+def length(headers: Headers, limit: int, hint: str = "") -> int | None:
+    """Return the announced length of the body, None where there is none.
+
+    Raises `PayloadTooLarge` for one over the limit, before a byte is read.
+    """
     text = headers.get("content-length")
     if text is None:
-        return
+        return None
     if not (text.isascii() and text.isdigit()):
         raise InvalidRequest("The Content-Length header is not a number.")
     if len(text) > len(str(limit)) or int(text) > limit:
         raise too_large(limit, hint)
+    return int(text)
 
 
 def too_large(limit: int, hint: str = "") -> PayloadTooLarge:
@@ -51,8 +59,10 @@ def too_large(limit: int, hint: str = "") -> PayloadTooLarge:
     return PayloadTooLarge(message)
 
 
-async def chunks(receive: Receive, limit: int, idle: float, hint: str = "") -> AsyncIterator[bytes]:
-    """Yield the body as it arrives.
+async def chunks(
+    receive: Receive, limit: int, idle: float, hint: str = "", announced: int | None = None
+) -> AsyncIterator[bytes]:
+    """Yield the body as it arrives; where its length was `announced`, nobody is asked whether more will come.
 
     Raises `PayloadTooLarge` as soon as more than `limit` bytes came, `UploadTooSlow` after `idle` seconds without a
     byte or where the body is slower than the slowest allowed, and `CallerGone` where the caller goes away.
@@ -70,8 +80,8 @@ async def chunks(receive: Receive, limit: int, idle: float, hint: str = "") -> A
         if message["type"] == "http.disconnect":
             raise CallerGone("The caller went away.")
         chunk = message.get("body", b"")
-        more = message.get("more_body", False)
         seen += len(chunk)
+        more = message.get("more_body", False) and seen != announced
         if seen > limit:
             raise too_large(limit, hint)
         if chunk:

@@ -15,6 +15,7 @@ from fluxvision.config import Settings
 from fluxvision.errors import Unavailable
 from fluxvision.guard import Guard
 from fluxvision.http.logs import Record
+from fluxvision.http.memory import Memory
 from fluxvision.http.metrics import Metrics
 from fluxvision.http.playground import Playground
 from fluxvision.http.ports import Gateway, Probe
@@ -90,6 +91,7 @@ class Edge:
     running: Running
     playground: Playground
     pyramids: Pyramids
+    memory: Memory
     now: Callable[[], float]
     openapi: bytes
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,10 @@ from starlette.types import Receive, Scope, Send
 
 from fluxvision import fetch
 from fluxvision.errors import Busy, CallerGone, InvalidRequest, UnsupportedMediaType
-from fluxvision.http import body, json_body, multipart_form, respond, sse, zoom
+from fluxvision.http import body, json_body, multipart_form, respond, splice, sse, zoom
 from fluxvision.http.edge import Edge, record
 from fluxvision.http.media import link
+from fluxvision.http.memory import Take
 from fluxvision.http.perform import perform
 from fluxvision.http.playground import visits
 from fluxvision.http.query import parameters
@@ -27,6 +28,8 @@ DRY_RUN = frozenset({"dryrun", "dry_run"})
 FORM, DOCUMENT = "multipart/form-data", "application/json"
 SMALL = 1_000_000
 """Bytes of a picture whose header is read in less time than the way to a thread and back takes."""
+UNWATCHED = 0.05
+"""Seconds of a request in which nobody looks whether its caller is still there: asking takes as long as parsing."""
 UPLOADS = 16
 """Requests that may be sending their bodies while every place is taken: they bound the disk that is used."""
 
@@ -41,12 +44,13 @@ async def edits(edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
     limit, hint = edge.settings.max_upload_bytes, ""
     if _kind(media_type) == DOCUMENT:
         limit, hint = json_body.limit(limit)
-    body.check_length(headers, limit, hint)
-    with edge.running.job() as leave:
+    length = body.length(headers, limit, hint)
+    with edge.running.job() as leave, edge.memory.share() as take:
         _check_room(edge)
         folder = edge.workspace.folder()
         try:
-            form = await _read(media_type, body.chunks(receive, limit, edge.settings.upload_timeout, hint), folder)
+            arriving = body.chunks(receive, limit, edge.settings.upload_timeout, hint, length)
+            form = await _read(media_type, arriving, folder, take)
             await _until_gone(receive, _work(edge, scope, send, form, folder, dry=dry, leave=leave))
         finally:
             # In the same turn, not in a thread: a cancelled task would not wait for the thread.
@@ -102,7 +106,7 @@ def _images(edge: Edge, scope: Scope, delivery: Delivery) -> Body:
     zooms: list[str | None] = []
     for picture in delivery.pictures:
         if delivery.plan.response_format == "b64_json":
-            data.append(respond.item(picture, b64_json=picture.path))
+            data.append(respond.item(picture, b64_json=splice.file(picture)))
         else:
             name = edge.media.put(picture.path, picture.mime, now)
             data.append(respond.item(picture, url=link(edge, scope, name, now)))
@@ -133,15 +137,18 @@ async def _admit(edge: Edge, form: body.Form, folder: Path, request_id: str) -> 
                 patience=settings.fetch_timeout,
             )
             path = reference
-        small = path.stat().st_size <= SMALL
-        sources[name] = edge.probe(path, name) if small else await asyncio.to_thread(edge.probe, path, name)
+        content = form.contents.get(name)
+        if (path.stat().st_size if content is None else len(content)) <= SMALL:
+            sources[name] = edge.probe(path, name, content)
+        else:
+            sources[name] = await asyncio.to_thread(edge.probe, path, name, content)
     return edge.gateway.admit(model, form.fields, sources["image"], sources.get("mask"), request_id)
 
 
-async def _read(media_type: str, chunks: Any, folder: Path) -> body.Form:
+async def _read(media_type: str, chunks: AsyncIterator[bytes], folder: Path, take: Take) -> body.Form:
     kind = _kind(media_type)
     if kind == FORM:
-        return await multipart_form.read(media_type, chunks, folder)
+        return await multipart_form.read(media_type, chunks, folder, take)
     if kind == DOCUMENT:
         return await json_body.read(chunks)
     message = f"The body must be {FORM} or {DOCUMENT}."
@@ -169,6 +176,7 @@ async def _until_gone(receive: Receive, work: Coroutine[Any, Any, None]) -> None
 
 
 async def _gone(receive: Receive) -> None:
+    await asyncio.sleep(UNWATCHED)
     while (await receive())["type"] != "http.disconnect":
         pass
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
 import msgspec
-from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -54,7 +54,7 @@ class Frame:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                _common_headers(MutableHeaders(scope=message), record, time.perf_counter() - started)
+                message["headers"] = [*message["headers"], *_common(message["headers"], record, started)]
             try:
                 async with asyncio.timeout(self._patience):
                     await send(message)
@@ -91,15 +91,18 @@ class Frame:
         )
 
 
-def _common_headers(headers: MutableHeaders, record: Record, seconds: float) -> None:
-    headers["x-request-id"] = record.request_id
-    headers["x-fluxvision-request-id"] = record.request_id
-    headers["openai-processing-ms"] = str(round(seconds * 1000))
-    headers.setdefault("x-content-type-options", "nosniff")
+def _common(sent: Iterable[tuple[bytes, bytes]], record: Record, started: float) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the headers that every answer has beside those that are `sent`."""
+    identity = record.request_id.encode()
+    yield b"x-request-id", identity
+    yield b"x-fluxvision-request-id", identity
+    yield b"openai-processing-ms", b"%d" % round((time.perf_counter() - started) * 1000)
+    if not any(name == b"x-content-type-options" for name, _ in sent):
+        yield b"x-content-type-options", b"nosniff"
     if record.provider is not None:
-        headers["x-fluxvision-provider"] = record.provider
+        yield b"x-fluxvision-provider", record.provider.encode("latin-1", "replace")
     if record.model is not None:
-        headers["x-fluxvision-model"] = record.model
+        yield b"x-fluxvision-model", record.model.encode("latin-1", "replace")
 
 
 def _translate(error: Exception) -> tuple[Error, str]:

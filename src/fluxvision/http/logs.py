@@ -35,8 +35,7 @@ def logger(level: str, stream: TextIO | None = None) -> Any:
             structlog.processors.JSONRenderer(serializer=_dump),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS.get(level, LEVELS["info"])),
-        cache_logger_on_first_use=False,
-    )
+    ).bind()  # otherwise every line would assemble a logger of its own
 
 
 def trace(error: BaseException) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, Self
 
@@ -18,6 +19,7 @@ from multipart import (  # type: ignore[import-untyped]
 from fluxvision.errors import InvalidRequest, PayloadTooLarge
 from fluxvision.http.body import Form
 from fluxvision.http.fields import collect, known, one_image, picture_name, shown
+from fluxvision.http.memory import Take, nothing
 
 MAX_BOUNDARY = 70
 MAX_PARTS = 200
@@ -43,15 +45,18 @@ def boundary_of(content_type: str) -> str:
     return boundary
 
 
-async def read(content_type: str, chunks: AsyncIterator[bytes], folder: Path) -> Form:
-    """Read the whole form; picture files lie in `folder` under names of our own."""
+async def read(content_type: str, chunks: AsyncIterator[bytes], folder: Path, take: Take = nothing) -> Form:
+    """Read the whole form; picture files lie in `folder` under names of our own.
+
+    Pictures that `take` gives room for stay in memory, and are not written.
+    """
     parser = PushMultipartParser(
         boundary_of(content_type),
         max_header_size=MAX_PART_HEADER,
         max_header_count=MAX_PART_HEADERS,
         max_segment_count=MAX_PARTS,
     )
-    with _Parts(folder) as parts:
+    with _Parts(folder, take) as parts:
         try:
             async for chunk in chunks:
                 # A write of one chunk into the page cache takes microseconds; a thread would cost more than it saves.
@@ -71,15 +76,19 @@ async def read(content_type: str, chunks: AsyncIterator[bytes], folder: Path) ->
 class _Parts:
     """The parts so far, and the one that is arriving."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, take: Take) -> None:
         self._folder = folder
+        self._take = take
         self._name = ""
+        self._path: Path | None = None
         self._file: BinaryIO | None = None
+        self._held: list[bytes | bytearray] = []
         self._text = bytearray()
         self._dropped = False
         self._pairs: list[tuple[str, str]] = []
         self._room = MAX_FIELDS
         self._pictures: dict[str, Path | str] = {}
+        self._contents: dict[str, bytes] = {}
         self._named: set[str] = set()
 
     def __enter__(self) -> Self:
@@ -95,8 +104,8 @@ class _Parts:
             self._begin(event)
         elif event is None:
             self._end()
-        elif self._file is not None:
-            self._file.write(event)
+        elif self._path is not None:
+            self._keep(event)
         elif not self._dropped:
             self._text += event
             self._room -= len(event)
@@ -112,10 +121,21 @@ class _Parts:
     def form(self) -> Form:
         """Return what was read."""
         pictures = {
-            name: picture if name in self._named or isinstance(picture, str) else _reference(picture)
+            name: picture if name in self._named or isinstance(picture, str) else self._reference(name, picture)
             for name, picture in self._pictures.items()
         }
-        return Form(fields=collect(self._pairs), pictures=pictures)
+        return Form(collect(self._pairs), pictures, self._contents)
+
+    def _reference(self, name: str, path: Path) -> Path | str:
+        """Return a picture part without a file name as the URL that it holds, or as the file that it is."""
+        content = self._contents.get(name)
+        with path.open("rb") if content is None else BytesIO(content) as file:
+            start = file.read(MAX_REFERENCE)
+            if not start.startswith(SCHEMES):
+                return path
+            text = start + file.read()
+        self._contents.pop(name, None)
+        return text.decode("utf-8", "replace").strip()
 
     def _begin(self, segment: MultipartSegment) -> None:
         self._name = segment.name or ""
@@ -132,25 +152,33 @@ class _Parts:
         self._pictures[picture] = path
         if segment.filename is not None:
             self._named.add(picture)
-        self._file = path.open("xb", buffering=WRITE_BUFFER)
+        self._path = path
+
+    def _keep(self, piece: bytes | bytearray) -> None:
+        """Keep a piece of a picture: in memory while there is room, in its file from then on."""
+        if self._path is None:
+            return
+        if self._file is None:
+            if self._take(len(piece)):
+                self._held.append(piece)
+                return
+            self._file = self._path.open("xb", buffering=WRITE_BUFFER)
+            self._file.writelines(self._held)
+            self._held.clear()
+        self._file.write(piece)
 
     def _end(self) -> None:
         if self._file is not None:
             self._file.close()
-            self._file = None
+            self._file = self._path = None
+            return
+        if self._path is not None:
+            self._contents[self._path.name] = b"".join(self._held)
+            self._held.clear()
+            self._path = None
             return
         try:
             self._pairs.append((self._name, FILE if self._dropped else self._text.decode()))
         except UnicodeDecodeError:
             message = f"{shown(self._name)} is not text in UTF-8."
             raise InvalidRequest(message, param=shown(self._name)) from None
-
-
-def _reference(path: Path) -> Path | str:
-    """Return a picture part without a file name as the URL that it holds, or as the file that it is."""
-    with path.open("rb") as file:
-        start = file.read(MAX_REFERENCE)
-        if not start.startswith(SCHEMES):
-            return path
-        text = start + file.read()
-    return text.decode("utf-8", "replace").strip()

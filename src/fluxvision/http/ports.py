@@ -46,5 +46,8 @@ class Gateway(Protocol):
         """Free everything."""
 
 
-Probe = Callable[[Path, str], Source]
-"""Read a picture file's header; raises `InvalidRequest` or `PayloadTooLarge` naming the parameter."""
+Probe = Callable[[Path, str, bytes | None], Source]
+"""Read a picture file's header; raises `InvalidRequest` or `PayloadTooLarge` naming the parameter.
+
+Takes the file's path, the parameter, and the file itself where it is in memory.
+"""

@@ -21,6 +21,7 @@ from fluxvision.http import edits, facts, health, logs, media, models, openapi, 
 from fluxvision.http.auth import FACTS, Gate
 from fluxvision.http.edge import Edge, Handler, Running
 from fluxvision.http.frame import Frame
+from fluxvision.http.memory import Memory
 from fluxvision.http.metrics import Metrics
 from fluxvision.http.playground import Playground
 from fluxvision.http.ports import Gateway, Probe
@@ -104,6 +105,7 @@ def build(
         keys=keys,
         media=store,
         pyramids=Pyramids(store),
+        memory=Memory(),
         workspace=workspace,
         guard=guard or (OPEN if settings.allow_private_urls else Guard()),
         metrics=Metrics(settings.workers),
@@ -122,8 +124,9 @@ def build(
             ends.push_async_callback(_end, asyncio.create_task(_sweep(edge)))
             yield
 
-    routes = [Route(path, _Endpoint(edge, run), methods=["GET"]) for path, run in PAGES]
-    routes += [Route(prefix + path, _Endpoint(edge, run), methods=[method]) for method, prefix, path, run in rows]
+    # They are tried in order: those of the API come first.
+    routes = [Route(prefix + path, _Endpoint(edge, run), methods=[method]) for method, prefix, path, run in rows]
+    routes += [Route(path, _Endpoint(edge, run), methods=["GET"]) for path, run in PAGES]
     router = Router([*routes, *pages], redirect_slashes=False, lifespan=lifespan)
     framed = Frame(Gate(router, edge.keys, settings), edge.log, edge.metrics, settings.upload_timeout)
     return App(_Split(framed, router), edge.running)
@@ -154,8 +157,8 @@ class _Split:
 def _probe(settings: Settings) -> Probe:
     limits = Limits(bytes=settings.max_upload_bytes, pixels=settings.max_input_pixels, frames=settings.max_frames)
 
-    def read(path: Path, param: str) -> Source:
-        return probe(path, limits, param)
+    def read(path: Path, param: str, content: bytes | None) -> Source:
+        return probe(path, limits, param, content)
 
     return read
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,21 +9,39 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pybase64
+
+from fluxvision.types import Picture
 
 SLICE = 3 * 64 * 1024
 """Bytes of a file in one chunk: few enough that a slow line takes one before its caller is given up."""
+
+
+class Held:
+    """A file that is in memory."""
+
+    __slots__ = ("content",)
+
+    def __init__(self, content: bytes) -> None:
+        """Stand for a file of these bytes."""
+        self.content = content
+
+
+def file(picture: Picture) -> Held | Path:
+    """Return what stands for a picture's file."""
+    return picture.path if picture.content is None else Held(picture.content)
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
     """Bytes and files in order; a file stands for its base64."""
 
-    parts: tuple[bytes | Path, ...]
+    parts: tuple[bytes | Held | Path, ...]
 
     @property
     def length(self) -> int:
         """The length in bytes of the whole body as it is sent."""
-        return sum(len(part) if isinstance(part, bytes) else (part.stat().st_size + 2) // 3 * 4 for part in self.parts)
+        return sum(len(part) if isinstance(part, bytes) else (_size(part) + 2) // 3 * 4 for part in self.parts)
 
     def chunks(self) -> Iterator[bytes]:
         """Yield the body in order, in few pieces: what is small travels together.
@@ -45,18 +62,21 @@ class Body:
             if isinstance(part, bytes):
                 yield part
                 continue
+            if isinstance(part, Held):
+                yield pybase64.b64encode(part.content)
+                continue
             with part.open("rb") as file:
                 while chunk := file.read(SLICE):
-                    yield base64.b64encode(chunk)
+                    yield pybase64.b64encode(chunk)
 
 
 def encode(value: Any, before: bytes = b"", after: bytes = b"") -> Body:
-    """Encode a value as JSON in which every `Path` becomes the base64 text of that file."""
+    """Encode a value as JSON in which every `Path` and every `Held` becomes the base64 text of that file."""
     marker = secrets.token_hex(16)
-    files: list[Path] = []
+    files: list[Held | Path] = []
 
     def hook(found: Any) -> str:
-        if isinstance(found, Path):
+        if isinstance(found, Held | Path):
             files.append(found)
             return marker
         return str(found)
@@ -64,7 +84,11 @@ def encode(value: Any, before: bytes = b"", after: bytes = b"") -> Body:
     texts = msgspec.json.encode(value, enc_hook=hook).split(marker.encode())
     texts[0] = before + texts[0]
     texts[-1] += after
-    parts: list[bytes | Path] = [texts[0]]
+    parts: list[bytes | Held | Path] = [texts[0]]
     for file, text in zip(files, texts[1:], strict=True):
         parts += [file, text]
     return Body(tuple(parts))
+
+
+def _size(part: Held | Path) -> int:
+    return len(part.content) if isinstance(part, Held) else part.stat().st_size

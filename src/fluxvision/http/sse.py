@@ -13,7 +13,7 @@ import msgspec
 from starlette.types import Scope, Send
 
 from fluxvision.errors import CallerGone, Error, InternalError
-from fluxvision.http import respond, zoom
+from fluxvision.http import respond, splice, zoom
 from fluxvision.http.edge import Edge, draining
 from fluxvision.http.logs import trace
 from fluxvision.http.media import link
@@ -153,7 +153,7 @@ def _completed(edge: Edge, scope: Scope, delivery: Delivery, number: int) -> Bod
     now = edge.now()
     event: dict[str, Any] = {
         **COMMON,
-        **respond.item(picture, b64_json=picture.path),
+        **respond.item(picture, b64_json=splice.file(picture)),
         "type": COMPLETED,
         "id": delivery.job.id,
         "created_at": int(now),

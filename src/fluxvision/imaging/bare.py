@@ -11,6 +11,7 @@ from fluxvision.types import Source
 
 Part: TypeAlias = slice | bytes
 """A stretch of the file to copy, or bytes to write in its place."""
+Data: TypeAlias = mmap.mmap | bytes
 
 _SIGNATURE, _RIFF_HEAD, _CHUNK_HEAD, _CHECKSUM = 8, 12, 8, 4
 _PNG = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"sRGB", b"sBIT"}
@@ -32,11 +33,13 @@ def parts(source: Source) -> list[Part] | None:
     walk = _WALKS.get(source.format)
     if walk is None:
         return None
+    if source.content is not None:
+        return walk(source.content)
     with source.path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         return walk(data)
 
 
-def _png(data: mmap.mmap) -> list[Part] | None:
+def _png(data: Data) -> list[Part] | None:
     kept: list[Part] = [slice(0, _SIGNATURE)]
     for kind, start, end in _chunks(data, _SIGNATURE, "big", lambda size: size + _CHECKSUM):
         if kind in _PNG:
@@ -47,7 +50,7 @@ def _png(data: mmap.mmap) -> list[Part] | None:
     return None
 
 
-def _webp(data: mmap.mmap) -> list[Part] | None:
+def _webp(data: Data) -> list[Part] | None:
     kept: list[Part] = []
     end = int.from_bytes(data[4:8], "little") + _CHUNK_HEAD
     if end > len(data):
@@ -74,7 +77,7 @@ def _webp(data: mmap.mmap) -> list[Part] | None:
     return [b"RIFF" + (size + 4).to_bytes(4, "little") + b"WEBP", *kept]
 
 
-def _jpeg(data: mmap.mmap) -> list[Part] | None:
+def _jpeg(data: Data) -> list[Part] | None:
     kept: list[Part] = [slice(0, 2)]
     last = 2
     for marker, start, end in jpeg.segments(data, 2):
@@ -90,11 +93,11 @@ def _jpeg(data: mmap.mmap) -> list[Part] | None:
     return None
 
 
-_WALKS: dict[str, Callable[[mmap.mmap], list[Part] | None]] = {"png": _png, "webp": _webp, "jpeg": _jpeg}
+_WALKS: dict[str, Callable[[Data], list[Part] | None]] = {"png": _png, "webp": _webp, "jpeg": _jpeg}
 
 
 def _chunks(
-    data: mmap.mmap, at: int, order: Literal["little", "big"], after: Callable[[int], int]
+    data: Data, at: int, order: Literal["little", "big"], after: Callable[[int], int]
 ) -> Iterator[tuple[bytes, int, int]]:
     """Yield each whole chunk: its name, where it begins and where it ends; `after` tells the bytes behind its head."""
     while at + _CHUNK_HEAD <= len(data):

@@ -54,7 +54,7 @@ def _walk(data: mmap.mmap, max_scans: int) -> Report:
     return Report(scans, quality)
 
 
-def segments(data: mmap.mmap, at: int) -> Iterator[tuple[int, int, int]]:
+def segments(data: mmap.mmap | bytes, at: int) -> Iterator[tuple[int, int, int]]:
     """Yield each segment from an offset on: its marker, where it begins and where it ends.
 
     Between two of them lies what a scan holds. At most 20,000 are looked at.

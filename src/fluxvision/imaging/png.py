@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -43,12 +44,13 @@ class Header:
     alpha: bool
 
 
-def inspect(path: Path) -> Header | None:
+def inspect(path: Path, content: bytes | None = None) -> Header | None:
     """Read the chunk headers; None where the file does not begin with a whole IHDR. Raises Bomb.
 
-    Compressed text and profiles are inflated piece by piece and thrown away, at most `MAX_INFLATED` bytes in all.
+    `content` is the file, where it is in memory. Compressed text and profiles are inflated piece by piece and thrown
+    away, at most `MAX_INFLATED` bytes in all.
     """
-    with path.open("rb") as file:
+    with path.open("rb") if content is None else BytesIO(content) as file:
         head = file.read(_SIGNATURE + _CHUNK_HEAD + _IHDR)
         if len(head) < _SIGNATURE + _CHUNK_HEAD + _IHDR or head[12:16] != b"IHDR":
             return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from fluxvision.errors import InvalidRequest, PayloadTooLarge
@@ -26,32 +27,42 @@ _REFUSED = (
 )
 
 
-def probe(path: Path, limits: Limits, param: str = "image") -> Source:
+def probe(path: Path, limits: Limits, param: str = "image", content: bytes | None = None) -> Source:
     """Read a file's header, never its pixels, and return what it is.
+
+    `content` is the file where it is in memory; it is written to `path` where something else than this has to read it.
 
     Raises InvalidRequest where it is no picture that is read here, and PayloadTooLarge where it is over a limit; both
     name `param`.
     """
-    size = path.stat().st_size
+    size = path.stat().st_size if content is None else len(content)
     if size == 0:
         message = f"{param}: the file is empty."
         raise InvalidRequest(message, param=param)
     _within("bytes", size, limits.bytes, param)
-    with path.open("rb") as file:
-        head = file.read(HEAD)
+    head = _head(path) if content is None else content[:HEAD]
     row = sniff(head)
     if row is None:
         raise InvalidRequest(_unknown(head, param), param=param)
-    if row.name == "bmp":
-        return _bmp(path, row, size, limits, param)
     if row.name == "png":
-        header = _png(path, row, limits, param)
+        header = _png(path, content, row, limits, param)
         if header.plain:  # what libvips would tell, in a tenth of its time
-            size_of = header.width, header.height
-            return Source(path, row.name, *size_of, header.colours, header.alpha, 8, size, frames=header.frames)
+            pixels, frames = (header.width, header.height), header.frames
+            return Source(
+                path, row.name, *pixels, header.colours, header.alpha, 8, size, frames=frames, content=content
+            )
+    if content is not None and not path.exists():
+        path.write_bytes(content)
+    if row.name == "bmp":
+        return replace(_bmp(path, row, size, limits, param), content=content)
     if row.name == "webp":
         _within("frames", webp.frames(path, limits.frames), limits.frames, param)
-    return _vips(path, row, size, limits, param)
+    return replace(_vips(path, row, size, limits, param), content=content)
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(HEAD)
 
 
 def _within(what: str, actual: int, limit: int, param: str) -> None:
@@ -67,9 +78,9 @@ def _unknown(head: bytes, param: str) -> str:
     )
 
 
-def _png(path: Path, row: Format, limits: Limits, param: str) -> png.Header:
+def _png(path: Path, content: bytes | None, row: Format, limits: Limits, param: str) -> png.Header:
     try:
-        header = png.inspect(path)
+        header = png.inspect(path, content)
     except png.Bomb as cause:
         message = f"{param}: this PNG file has text or profile chunks that inflate to an unreasonable size."
         raise InvalidRequest(message, param=param) from cause
@@ -109,7 +120,7 @@ def _vips(path: Path, row: Format, size: int, limits: Limits, param: str) -> Sou
     orientation = loading.oriented(image, row)
     width, height = (image.width, image.height)[:: -1 if orientation >= _SIDEWAYS else 1]
     return Source(
-        path=path,
+        file=path,
         format=row.name,
         width=width,
         height=height,

@@ -12,9 +12,11 @@ from fluxvision.types import Scalar
 Kind = Literal["string", "integer", "number", "boolean", "choice", "picture"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Param:
     """A public parameter: its type, range, default, and the words that explain it.
+
+    A row is itself and no other: it is compared and looked up by identity.
 
     `low` and `high` bound numbers (inclusive) and the length of strings. `choices` closes a set; `pattern` restricts a
     string. `flag` is the CLI's spelling, None where the CLI has no such flag. `default` is what applies when the

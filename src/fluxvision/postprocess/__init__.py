@@ -9,7 +9,7 @@ from pathlib import Path
 from fluxvision import imaging
 from fluxvision.errors import Cancelled
 from fluxvision.imaging.raster import finished
-from fluxvision.postprocess.arrival import probed, untouched
+from fluxvision.postprocess.arrival import check, opened, untouched
 from fluxvision.postprocess.composite import composite
 from fluxvision.postprocess.steps import compare, encode, fit, receive
 from fluxvision.postprocess.work import Work
@@ -27,10 +27,10 @@ def finish(work: Work) -> Picture:
     result cannot be written, `Unavailable` when there is no room for it, `Cancelled` when the watch says so.
     """
     if isinstance(work.picture, Path):
-        work = replace(work, file=probed(work.picture, work))
-        whole = passed(work)
-        if whole is not None:
-            return whole
+        work = replace(work, picture=opened(work.picture))
+    whole = passed(work)
+    if whole is not None:
+        return whole
     for step in FINISH:
         if work.watch.cancel.is_set():
             raise Cancelled("The work was cancelled.")
@@ -44,12 +44,12 @@ def passed(work: Work) -> Picture | None:
 
     Raises `UpstreamError`, billed, where it is of a wrong size.
     """
-    if work.file is None or not isinstance(work.picture, Path):
+    if not isinstance(work.picture, Source):
         return None
-    probed(work.picture, work)
-    return _picture(work.file, work) if untouched(work.file, work) else None
+    check(work.picture, work)
+    return _picture(work.picture, work) if untouched(work.picture, work) else None
 
 
 def _picture(made: Source, work: Work) -> Picture:
     row = imaging.find(work.plan.output_format)
-    return Picture(made.path, row.name, row.mime, made.width, made.height, fidelity=work.fidelity)
+    return Picture(made.file, row.name, row.mime, made.width, made.height, fidelity=work.fidelity, content=made.content)

@@ -39,20 +39,20 @@ def billed() -> Iterator[None]:
         raise UpstreamError(message, billed=True) from cause
 
 
-def probed(path: Path, work: Work) -> Source:
-    """Read the header of a provider's file and return what it is.
+def opened(path: Path) -> Source:
+    """Read the header of a provider's file; raises `UpstreamError`, billed, where it is no picture."""
+    with billed():
+        return finished(path)
 
-    Raises `UpstreamError`, billed, where it is no picture, or is not about what was asked for: the size that was asked
-    for, or where that is not known the shape of the picture.
+
+def check(file: Source, work: Work) -> None:
+    """Raise `UpstreamError`, billed, where a provider's file is not about what was asked for.
+
+    That is the size that was asked for, or where that is not known the shape of the picture.
     """
-    file = work.file
-    if file is None:
-        with billed():
-            file = finished(path)
     inner = work.plan.fit.inner if work.plan.fit else None
     if inner is not None:
         _check((file.width, file.height), (work.source.width, work.source.height), work.made, inner)
-    return file
 
 
 def _check(size: Size, source: Size, made: Size | None, inner: Size) -> None:

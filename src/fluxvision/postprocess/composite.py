@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 from fluxvision import engine, imaging
 from fluxvision.engine import BACKENDS
@@ -24,7 +23,7 @@ def composite(work: Work) -> Work:
     The result is exactly that enlargement wherever the mask is opaque, the provider's picture a few source
     pixels inside the transparent part, and mixed between and where the mask is half transparent.
     """
-    if not work.plan.masked or isinstance(work.picture, Path):
+    if not work.plan.masked or not isinstance(work.picture, Raster):
         return work
     if work.mask is None:
         raise InternalError("The mask is not there.")

@@ -10,7 +10,7 @@ from fluxvision.engine.measure import measure
 from fluxvision.imaging.received import received
 from fluxvision.postprocess.arrival import billed
 from fluxvision.postprocess.work import Work
-from fluxvision.types import Raster
+from fluxvision.types import Raster, Source
 
 
 def receive(work: Work) -> Work:
@@ -18,29 +18,30 @@ def receive(work: Work) -> Work:
 
     Pixels that came as such are left alone.
     """
-    if isinstance(work.picture, Raster) or work.file is None:
+    file = work.picture
+    if not isinstance(file, Source):
         return work
     inner = work.plan.fit.inner if work.plan.fit else None
     own = work.source.alpha and work.transparent and not work.plan.masked
-    alpha = imaging.decode(work.source).alpha if work.source.alpha and not (own and work.file.alpha) else None
+    alpha = imaging.decode(work.source).alpha if work.source.alpha and not (own and file.alpha) else None
     with billed():
         raster = received(
-            work.file,
+            file,
             work.new("raw"),
-            size=inner or (work.file.width, work.file.height),
+            size=inner or (file.width, file.height),
             channels=work.source.channels,
             alpha=alpha,
             own=own,
             watch=work.watch,
         )
-    work.picture.unlink()
+    file.path.unlink()
     return replace(work, picture=raster)
 
 
 def fit(work: Work) -> Work:
     """Bring the pixels to the exact box of the plan."""
     box, raster = work.plan.fit, work.picture
-    if box is None or isinstance(raster, Path):
+    if box is None or not isinstance(raster, Raster):
         return work
     inner = imaging.inner_size(raster.width, raster.height, box)
     if inner == (raster.width, raster.height) == (box.width, box.height):
@@ -57,7 +58,7 @@ def fit(work: Work) -> Work:
 def encode(work: Work) -> Work:
     """Write the file in the format asked for, with the source's profile, resolution and, unless stripped, metadata."""
     row = imaging.find(work.plan.output_format)
-    if isinstance(work.picture, Path):
+    if not isinstance(work.picture, Raster):
         return work
     target = work.new(row.extension)
     imaging.encode(
@@ -75,7 +76,7 @@ def encode(work: Work) -> Work:
 def compare(work: Work) -> Work:
     """Measure what is delivered against the source: the pixels as a reader of the finished file gets them."""
     raster, target = work.raster, work.picture
-    if raster is None or isinstance(target, Raster):
+    if raster is None or not isinstance(target, Path):
         return work
     if not work.plan.measured:
         raster.path.unlink()

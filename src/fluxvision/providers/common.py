@@ -170,10 +170,13 @@ async def _failure(loading: Coroutine[Any, Any, None]) -> fetch.Unfetched | None
     return None
 
 
-def recognised(path: Path, *, limit: int, pixels: int = PIXELS) -> Source:
-    """Read a paid picture's header and its end; raises `UpstreamError` with `billed` where it cannot be used."""
+def recognised(path: Path, *, limit: int, pixels: int = PIXELS, content: bytes | None = None) -> Source:
+    """Read a paid picture's header and its end; `content` is the file, where it is in memory.
+
+    Raises `UpstreamError` with `billed` where it cannot be used.
+    """
     try:
-        found = imaging.probe(path, imaging.Limits(bytes=limit, pixels=pixels))
+        found = imaging.probe(path, imaging.Limits(bytes=limit, pixels=pixels), content=content)
     except ClientError:
         raise UpstreamError("The provider's file is not a picture of a usable size.", billed=True) from None
     if not _ends(path, found):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 
@@ -20,8 +21,8 @@ def make_private(folder: Path) -> None:
 def emptied(folder: Path) -> bool:
     """Remove the files of a folder; False where something is left, as a folder or what nobody may remove."""
     try:
-        for path in folder.iterdir():
-            path.unlink()
+        for name in os.listdir(folder):  # noqa: PTH208, for every request: half the time of paths
+            os.unlink(f"{folder}/{name}")  # noqa: PTH108
     except OSError:
         return False
     return True

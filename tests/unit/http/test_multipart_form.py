@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 from fakes.server import form
 from fluxvision.errors import InvalidRequest
 from fluxvision.http import multipart_form
+from fluxvision.http.memory import Memory, nothing
 
 PICTURE = b"\x89PNG\r\n\x1a\n--\r\n" + bytes(range(256)) * 3
 PARTS = (("model", "m"), ("image[]", PICTURE, "../a.png"), ("a[b]", "1"), ("k[]", "1"), ("k[]", "2"), ("prompt", "é🖼"))
 
 
-async def parse(folder, content_type, body, cuts):
+async def parse(folder, content_type, body, cuts, take=nothing):
     """Feed the body cut at the given places."""
 
     async def chunks():
@@ -25,7 +26,7 @@ async def parse(folder, content_type, body, cuts):
             if body[start:end]:
                 yield body[start:end]
 
-    return await multipart_form.read(content_type, chunks(), folder)
+    return await multipart_form.read(content_type, chunks(), folder, take)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -39,6 +40,30 @@ async def test_the_cuts_do_not_matter(tmp_path_factory, cuts):
     assert found.pictures == {"image": folder / "image"}
     assert (folder / "image").read_bytes() == PICTURE
     assert [path.name for path in folder.iterdir()] == ["image"]
+
+
+@pytest.mark.parametrize("each", [0, 1, 100, len(PICTURE) - 1, len(PICTURE), len(PICTURE) + 1])
+@pytest.mark.parametrize("cuts", [(), range(1, 1500, 7)])
+async def test_a_picture_is_in_memory_or_in_its_file(tmp_path, each, cuts):
+    """Where the room is too small all of it goes to the file, what had been kept first."""
+    headers, body = form(*PARTS)
+    with Memory(each=each).share() as take:
+        found = await parse(tmp_path, headers["Content-Type"], body, [cut for cut in cuts if cut < len(body)], take)
+    assert found.pictures == {"image": tmp_path / "image"}
+    if each >= len(PICTURE):
+        assert found.contents == {"image": PICTURE}
+        assert not list(tmp_path.iterdir())
+    else:
+        assert not found.contents
+        assert (tmp_path / "image").read_bytes() == PICTURE
+
+
+async def test_an_address_is_no_content(tmp_path):
+    """A part that holds a URL leaves nothing in memory that could be taken for the picture."""
+    headers, body = form(("image", "https://example.com/a.png"))
+    with Memory().share() as take:
+        found = await parse(tmp_path, headers["Content-Type"], body, [], take)
+    assert (found.pictures, found.contents) == ({"image": "https://example.com/a.png"}, {})
 
 
 async def test_byte_by_byte(tmp_path):

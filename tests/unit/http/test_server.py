@@ -19,7 +19,7 @@ from fluxvision.config import ConfigError, load
 from fluxvision.http import server as http_server
 from fluxvision.http.edge import Edge
 from fluxvision.http.frame import request_id
-from fluxvision.http.splice import encode
+from fluxvision.http.splice import Held, encode
 from fluxvision.server import check_exposure, serve
 from fluxvision.store.media import MediaStore
 
@@ -226,3 +226,13 @@ async def test_spliced_files_have_the_announced_length(tmp_path, size):
     text = b"".join(body.chunks())
     assert len(text) == body.length
     assert len(json.loads(text[1:-1])["a"]) == (size + 2) // 3 * 4
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 786_433])
+async def test_a_file_in_memory_is_spliced_like_one_on_the_disk(tmp_path, size):
+    """The same JSON, of the same announced length, and nothing is written."""
+    path = tmp_path / "file"
+    path.write_bytes(bytes(range(256)) * (size // 256) + b"x" * (size % 256))
+    body = encode({"a": Held(path.read_bytes()), "b": 1})
+    assert b"".join(body.chunks()) == b"".join(encode({"a": path, "b": 1}).chunks())
+    assert len(b"".join(body.chunks())) == body.length

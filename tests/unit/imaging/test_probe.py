@@ -2,13 +2,15 @@
 
 import struct
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from fluxvision.errors import InvalidRequest, PayloadTooLarge
-from fluxvision.imaging import Limits
+from fluxvision.imaging import Limits, decode, probe
+from fluxvision.imaging.bare import parts
 
 
 def chunk(kind, data):
@@ -141,6 +143,30 @@ def test_pixels_are_limited_in_every_format(form, gradient, saved, probed):
     """864 pixels are too many where 863 are allowed."""
     with pytest.raises(PayloadTooLarge, match="864 pixels"):
         probed(saved(gradient, form), Limits(pixels=863))
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "GIF", "AVIF", "TIFF", "BMP"])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_file_in_memory_is_the_same_file(form, mode, gradient, saved, probed, tmp_path):  # noqa: PLR0917
+    """Header, parts and pixels are those of the file, which is written no sooner than something else reads it."""
+    data = saved(Image.fromarray(gradient).convert(mode), form)
+    there, lazy = probed(data), tmp_path / "memory"
+    held = probe(lazy, Limits(), content=data)
+    assert replace(held, file=there.file) == there
+    assert parts(held) == parts(there)
+    assert lazy.exists() == (form != "PNG")
+    assert (decode(held).color == decode(there).color).all()
+    assert lazy.read_bytes() == data
+
+
+@pytest.mark.parametrize("data", [b"", b"x" * 100, b"\x89PNG\r\n\x1a\n", png(5, 5)[:-6]])
+def test_damage_in_memory_is_the_same_damage(data, probed, tmp_path):
+    """The error is word for word that of the file."""
+    with pytest.raises(InvalidRequest) as there:
+        probed(data)
+    with pytest.raises(InvalidRequest) as held:
+        probe(tmp_path / "memory", Limits(), content=data)
+    assert held.value.message == there.value.message
 
 
 @pytest.mark.parametrize(("width", "height"), [(0, 5), (5, 0), (1, 4_000_000_000), (4_294_967_295, 1)])

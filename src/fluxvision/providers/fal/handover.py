@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-
 import msgspec
+import pybase64
 
 from fluxvision.errors import UpstreamError, UpstreamUnreachable
 from fluxvision.imaging import formats
@@ -38,7 +37,8 @@ def document(call: Call, address: str) -> bytes:
     """Return a request's body as JSON; without an address the picture itself is in it."""
     if not address:
         mime = formats.find(call.image.format).mime
-        address = f"data:{mime};base64,{base64.b64encode(call.image.path.read_bytes()).decode()}"
+        content = call.image.path.read_bytes() if call.image.content is None else call.image.content
+        address = f"data:{mime};base64,{pybase64.b64encode_as_string(content)}"
     return msgspec.json.encode({**call.body, "image_url": address})
 
 

@@ -14,7 +14,7 @@ from fluxvision.errors import Cancelled, UpstreamError
 from fluxvision.providers import common
 from fluxvision.providers.openai.answer import LARGEST, LONGEST, Answer, decoded, named, outcome, saved
 from fluxvision.providers.openai.body import read
-from fluxvision.providers.openai.form import form, upload
+from fluxvision.providers.openai.form import check, form, upload
 from fluxvision.providers.openai.refusal import Server, refused
 from fluxvision.types import Call, Outcome, Source, Watch
 from fluxvision.workers import in_thread
@@ -55,7 +55,7 @@ class Provider:
 
     def check(self, call: Call) -> None:
         """Refuse a value that no form can carry."""
-        form(call)
+        check(call)
 
     async def run(self, call: Call, watch: Watch, folder: Path) -> Outcome:
         """Make one picture; a cancelled task closes the connection, and so tells the server to stop."""
@@ -110,7 +110,7 @@ class Provider:
             return answer, saved(answer, path, self._server, self._pixels)
 
         answer, file = unpack() if len(content) <= SMALL else await in_thread(self._pool, watch, unpack)
-        return outcome(answer, file.path if file else await self._fetched(answer, folder), file, identity)
+        return outcome(answer, file or await self._fetched(answer, folder), identity)
 
     async def _fetched(self, answer: Answer, folder: Path) -> Path:
         """Return a new file with the picture that the answer links to; a link without a host is the server's own."""

@@ -12,7 +12,7 @@ import msgspec
 from fluxvision.errors import Unavailable, UpstreamError
 from fluxvision.machine import NO_SPACE
 from fluxvision.providers import common
-from fluxvision.providers.openai.body import write
+from fluxvision.providers.openai.body import content, write
 from fluxvision.providers.openai.refusal import Server
 from fluxvision.types import Call, Fidelity, Outcome, Source
 
@@ -20,6 +20,8 @@ LARGEST = 512_000_000
 """Bytes of a picture."""
 LONGEST = LARGEST * 4 // 3 + 4_000_000
 """Bytes of an answer with a picture."""
+HELD = 1_000_000
+"""Characters of base64 whose picture stays in memory."""
 NAME = 200
 """Characters of a name that a server gives."""
 LAST_SEED = 2**63 - 1
@@ -60,11 +62,16 @@ def decoded(content: bytearray, server: Server, call: Call) -> Answer:
 
 
 def saved(answer: Answer, path: Path, server: Server, pixels: int) -> Source | None:
-    """Write the picture that the answer holds to a new file; None when it holds none. An error leaves no file."""
+    """Return the picture that the answer holds, None when it holds none; a large one is written to a new file.
+
+    An error leaves no file.
+    """
     try:
-        if not write(answer.data[0].b64_json, path):
+        raw = answer.data[0].b64_json
+        held = content(raw) if len(memoryview(raw)) <= HELD else None
+        if held is None and not write(raw, path):
             return None
-        return common.recognised(path, limit=LARGEST, pixels=pixels)
+        return common.recognised(path, limit=LARGEST, pixels=pixels, content=held)
     except BaseException as error:
         path.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno in NO_SPACE:
@@ -75,19 +82,18 @@ def saved(answer: Answer, path: Path, server: Server, pixels: int) -> Source | N
         raise
 
 
-def outcome(answer: Answer, path: Path, file: Source | None, identity: str | None) -> Outcome:
+def outcome(answer: Answer, picture: Path | Source, identity: str | None) -> Outcome:
     """Return a picture with what the answer says of it; `identity` is the work's name where the answer has none."""
     said = answer.metadata if isinstance(answer.metadata, dict) else {}
     caption = answer.data[0].revised_prompt
     told = {"upstream_provider": named(said.get("provider")), "upstream_model": named(said.get("executed_model"))}
     return Outcome(
-        picture=path,
+        picture=picture,
         seed=_seed(said.get("seed")),
         caption=caption if isinstance(caption, str) and caption else None,
         details={name: value for name, value in told.items() if value is not None},
         upstream_id=named(answer.id) or identity,
         fidelity=_fidelity(said.get("fidelity")),
-        file=file,
     )
 
 

@@ -17,29 +17,30 @@ from fluxvision.types import Call
 
 SMALL = 1_000_000
 """Bytes up to which a form is sent in one piece."""
-CHUNK = 256 * 1024
+CHUNK = 1024 * 1024
 DEEPEST = 8
 """Levels of nesting in a value that was not known here."""
 
 Pieces = tuple[bytes | Path, ...]
 
 
+def check(call: Call) -> None:
+    """Raise `InvalidRequest` where a call has a value that no form can carry."""
+    _encoded("".join(name + text for name, text in _texts(call)))
+
+
 def form(call: Call) -> tuple[str, Pieces]:
     """Return a boundary and the pieces of the form that asks for a call; raises `InvalidRequest`."""
     boundary = secrets.token_hex(16)
     head = f'--{boundary}\r\nContent-Disposition: form-data; name="'
-    texts = [("model", call.upstream)]
-    for name, value in call.body.items():
-        texts.extend(_flat(name, value, name))
-    try:
-        pieces: list[bytes | Path] = ["".join(f'{head}{_quoted(k)}"\r\n\r\n{v}\r\n' for k, v in texts).encode()]
-    except UnicodeEncodeError:
-        raise InvalidRequest("The request holds characters that cannot be sent.") from None
+    fields = _encoded("".join(f'{head}{_quoted(name)}"\r\n\r\n{text}\r\n' for name, text in _texts(call)))
+    pieces: list[bytes | Path] = [fields]
     for name, source in (("image", call.image), ("mask", call.mask)):
         if source is not None:
             row = imaging.find(source.format)
             kind = f'"; filename="{name}.{row.extension}"\r\nContent-Type: {row.mime}\r\n\r\n'
-            pieces += [f"{head}{name}{kind}".encode(), source.path, b"\r\n"]
+            picture = source.path if source.content is None else source.content
+            pieces += [f"{head}{name}{kind}".encode(), picture, b"\r\n"]
     return boundary, (*pieces, f"--{boundary}--\r\n".encode())
 
 
@@ -73,6 +74,21 @@ class _Upload(aiohttp.Payload):
             with piece.open("rb") as file:
                 while chunk := file.read(CHUNK):  # written a moment ago, so in memory: a thread would take longer
                     await writer.write(chunk)
+
+
+def _texts(call: Call) -> list[tuple[str, str]]:
+    """Return the fields of the form but for the pictures."""
+    texts = [("model", call.upstream)]
+    for name, value in call.body.items():
+        texts.extend(_flat(name, value, name))
+    return texts
+
+
+def _encoded(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise InvalidRequest("The request holds characters that cannot be sent.") from None
 
 
 def _flat(name: str, value: Any, param: str, depth: int = 0) -> Iterator[tuple[str, str]]:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from fakes.answers import png, raw, serving
 from fakes.openai import FakeOpenAI
+from fakes.outcomes import delivered
 from fluxvision.config import Upstream
 from fluxvision.errors import UpstreamError
 from fluxvision.providers.openai import Provider
@@ -45,8 +46,8 @@ async def answered(document, photo, folder, **options):
 async def test_a_picture_and_what_is_said_of_it(upstream, provider, photo, folder):
     """The picture is a file in the folder, of the size asked for, with the caption and the server's own name."""
     outcome = await provider.run(call(photo, {"scale_factor": 3.0}), Watch(), folder)
-    assert size(outcome.picture) == (144, 120)
-    assert outcome.picture.parent == folder
+    assert size(delivered(outcome)) == (144, 120)
+    assert delivered(outcome).parent == folder
     assert outcome.caption == CAPTION
     assert outcome.upstream_id.startswith("req-")
     assert (outcome.seed, outcome.fidelity, dict(outcome.details)) == (None, None, {})
@@ -57,7 +58,7 @@ async def test_a_link_is_fetched_from_the_configured_server(upstream, provider, 
     """The server's own origin is trusted, though its address is private."""
     upstream.answers = "url"
     outcome = await provider.run(call(photo), Watch(), folder)
-    assert size(outcome.picture) == (96, 80)
+    assert size(delivered(outcome)) == (96, 80)
     assert upstream.fetched == 1
 
 
@@ -103,7 +104,7 @@ async def test_large_answers_are_the_same_as_small_ones(photo, folder, monkeypat
     text = base64.b64encode(found.getvalue()).decode()
     outcome = await answered({"data": [{"b64_json": text}]}, photo, folder)
     assert len(text) > 1_000_000
-    assert outcome.picture.read_bytes() == found.getvalue()
+    assert delivered(outcome).read_bytes() == found.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -123,7 +124,7 @@ async def test_large_answers_are_the_same_as_small_ones(photo, folder, monkeypat
 async def test_every_way_to_write_a_picture(photo, folder, document):
     """Base64 as OpenAI, PHP and careless servers write it is the same picture; the first of several counts."""
     outcome = await answered(document, photo, folder)
-    assert outcome.picture.read_bytes() == png()
+    assert delivered(outcome).read_bytes() == png()
     assert outcome.caption is None
 
 
@@ -132,7 +133,7 @@ async def test_a_link_without_a_host_is_the_servers_own(upstream, provider, phot
     monkeypatch.setattr(FakeOpenAI, "origin", "")
     upstream.answers = "url"
     outcome = await provider.run(call(photo), Watch(), folder)
-    assert size(outcome.picture) == (96, 80)
+    assert size(delivered(outcome)) == (96, 80)
 
 
 async def test_a_private_link_needs_leave(photo, folder):

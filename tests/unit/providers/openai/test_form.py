@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from fakes.answers import png, raw, serving
+from fakes.outcomes import delivered
 from fluxvision import imaging
 from fluxvision.config import Upstream
 from fluxvision.errors import InvalidRequest
@@ -127,7 +128,7 @@ async def test_a_large_upload_is_streamed(tmp_path, folder):
         tracemalloc.stop()
         await provider.aclose()
         server.close()
-    assert outcome.picture.read_bytes() == png()
+    assert delivered(outcome).read_bytes() == png()
     assert int(heads[0].lower().partition("content-length: ")[2].partition("\r\n")[0]) > 48_000_000
     assert "chunked" not in heads[0].lower()
     assert peak < 6_000_000
