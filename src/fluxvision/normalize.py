@@ -6,7 +6,7 @@ naming both; defaults come last and fill only free slots.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from typing import Any, NoReturn
@@ -46,34 +46,41 @@ class _Slots:
         raise InvalidRequest(message, param=blamed)
 
 
+_Both = tuple[_Slots, _Slots]
+"""What goes to the provider, and what the gateway does itself."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Default:
-    """What becomes of a parameter that is not given: the same for every job (`settled`), or what its rules say."""
+    """What becomes of a parameter that is not given: `line` and `writes`; without a line that depends on the job."""
 
     param: Param
     rules: Sequence[Rule]
-    settled: bool
-    writes: tuple[tuple[Rule, str, Any], ...] = ()
     line: Line | None = None
+    writes: tuple[tuple[Rule, str, Any], ...] = ()
 
 
 @lru_cache(maxsize=1024)
 def _defaults(offer: Offer, rows: Sequence[Param]) -> tuple[_Default, ...]:
-    """Return what becomes of every parameter of an offer that is not given; most of it no job can change."""
-    return tuple(_default(row, offer.rules[row.name]) for row in rows)
+    """Return the parameters of an offer that matter where they are not given.
+
+    Of most nothing becomes, or the same for every job: that is worked out once.
+    """
+    found = (_default(row, offer.rules[row.name]) for row in rows)
+    return tuple(row for row in found if row is not None)
 
 
-def _default(param: Param, rules: Sequence[Rule]) -> _Default:
+def _default(param: Param, rules: Sequence[Rule]) -> _Default | None:
     value = param.default
     if any(_depends(rule, value) for rule in rules):
-        return _Default(param, rules, settled=False)
+        return _Default(param, rules)
     became = [None if isinstance(rule, Passthrough) and not rule.sent else value for rule in rules]
     if all(part is None for part in became):
-        return _Default(param, rules, settled=True)
-    writes = tuple(
-        (rule, _slot(rule, param), part) for rule, part in zip(rules, became, strict=True) if part is not None
+        return None
+    made = ((rule, _slot(rule, param), part) for rule, part in zip(rules, became, strict=True))
+    return _Default(
+        param, rules, _line(param, None, rules, became, ()), tuple(one for one in made if one[2] is not None)
     )
-    return _Default(param, rules, True, writes, _line(param, None, rules, became, ()))
 
 
 def _depends(rule: Rule, default: Any) -> bool:
@@ -93,39 +100,53 @@ def normalize(job: Job, offer: Offer, rows: Sequence[Param] = PARAMS) -> tuple[C
 
     Raises `InvalidRequest` when two parameters disagree, or under `strict` when one cannot be honoured exactly.
     """
-    body, plan = _Slots("body"), _Slots("plan")
-    slots = body, plan
-    lines: dict[str, Line] = {}
-    given = _given(job)
-    for param in rows:
-        if param.name in given:
-            value, rules = given[param.name], offer.rules[param.name]
-            became = [_apply(rule, param, value, job, slots, default=False) for rule in rules]
-            reasons = [reason for rule in rules if (reason := _unless(rule, value, job)) is not None]
-            lines[param.name] = _line(param, value, rules, became, reasons)
+    body, plan = slots = _Slots("body"), _Slots("plan")
+    lines = _given(job, offer, rows, slots)
     lines |= {name: _passed(name, extra, offer, body) for name, extra in job.extras.items()}
-    for row in _defaults(offer, rows):
-        name = row.param.name
-        if name in given or (name == "scale_factor" and sized(job)):
-            continue  # where the size is given no factor applies
-        if row.settled:
-            for rule, slot, part in row.writes:
-                (plan if isinstance(rule, Emulated) else body).write(slot, part, name, default=True)
-            if row.line is not None:
-                lines[name] = row.line
-            continue
-        became = [_apply(rule, row.param, row.param.default, job, slots, default=True) for rule in row.rules]
-        if all(part is None for part in became):
-            continue  # neither given nor decided by anyone
-        if row.param.group == SIZES and job.extras:
-            _agree_with_extras(job, row.rules, became, body, row.param)
-        lines[name] = _line(row.param, None, row.rules, became, ())
+    lines |= _left_out(job, offer, rows, slots, lines.keys())
     receipt = (*(lines[row.name] for row in PARAMS if row.name in lines), *(lines[name] for name in job.extras))
     if job.values.get("strict"):
         _refuse_unhonoured(receipt)
     planned = Plan(**{k: v for k, v in plan.values.items() if k in PLAN_FIELDS}, measured=offer.measured)
     mask = None if planned.masked else job.mask
     return Call(offer.provider, offer.upstream, body.values, job.image, mask), planned, receipt
+
+
+def _given(job: Job, offer: Offer, rows: Sequence[Param], slots: _Both) -> dict[str, Line]:
+    """Apply the rules of what the caller gave, pictures and all, in the table's order."""
+    given: dict[str, Any] = {**job.values, "image": job.image}
+    if job.mask is not None:
+        given["mask"] = job.mask
+    lines: dict[str, Line] = {}
+    for param in rows:
+        if param.name in given:
+            value, rules = given[param.name], offer.rules[param.name]
+            became = [_apply(rule, param, value, job, slots, default=False) for rule in rules]
+            reasons = [reason for rule in rules if (reason := _unless(rule, value, job)) is not None]
+            lines[param.name] = _line(param, value, rules, became, reasons)
+    return lines
+
+
+def _left_out(job: Job, offer: Offer, rows: Sequence[Param], slots: _Both, given: Collection[str]) -> dict[str, Line]:
+    """Apply the defaults of what was not `given` to the slots that are free."""
+    body, plan = slots
+    lines: dict[str, Line] = {}
+    for row in _defaults(offer, rows):
+        name = row.param.name
+        if name in given or (name == "scale_factor" and sized(job)):
+            continue  # where the size is given no factor applies
+        if row.line is not None:
+            for rule, slot, part in row.writes:
+                (plan if isinstance(rule, Emulated) else body).write(slot, part, name, default=True)
+            lines[name] = row.line
+            continue
+        became = [_apply(rule, row.param, row.param.default, job, slots, default=True) for rule in row.rules]
+        if all(part is None for part in became):
+            continue  # decided by nobody
+        if row.param.group == SIZES and job.extras:
+            _agree_with_extras(job, row.rules, became, body, row.param)
+        lines[name] = _line(row.param, None, row.rules, became, ())
+    return lines
 
 
 def _passed(name: str, extra: Any, offer: Offer, body: _Slots) -> Line:
@@ -146,15 +167,7 @@ def _agree_with_extras(job: Job, rules: Sequence[Rule], became: Sequence[Any], b
             body.disagree(slot, param.name, slot)
 
 
-def _given(job: Job) -> dict[str, Any]:
-    """Return what the caller gave, pictures and all."""
-    given: dict[str, Any] = {**job.values, "image": job.image}
-    if job.mask is not None:
-        given["mask"] = job.mask
-    return given
-
-
-def _apply(rule: Rule, param: Param, value: Any, job: Job, slots: tuple[_Slots, _Slots], *, default: bool) -> Any:
+def _apply(rule: Rule, param: Param, value: Any, job: Job, slots: _Both, *, default: bool) -> Any:
     """Let one rule write what it makes of a value; return that, None where nothing was written."""
     body, plan = slots
     if isinstance(value, Source) and not isinstance(rule, Emulated):

@@ -34,7 +34,7 @@ def picture(price: Price, source: tuple[int, int], made: tuple[int, int], second
 
 def times(line: Component, n: int) -> Component:
     """Return the line of a bill for `n` pictures that cost the same; each is rounded by itself."""
-    if line.total_cost is None or line.quantity is None or line.billable_quantity is None:
+    if n == 1 or line.total_cost is None or line.quantity is None or line.billable_quantity is None:
         return line
     return replace(
         line,

@@ -12,6 +12,7 @@ from fakes.flux_stub import Stub
 from fluxvision.engine import Request, enlarge
 from fluxvision.engine.flux.detailer import FluxDetailer, Wishes, backend_row
 from fluxvision.engine.flux.rows import BY_NAME
+from fluxvision.engine.flux.wishes import FIDELITY
 from fluxvision.errors import Cancelled
 from fluxvision.types import Watch
 
@@ -48,6 +49,7 @@ def run(
     batch=None,
     watch=None,
     threads=2,
+    fidelity=FIDELITY,
     **rest,
 ):
     """Enlarge a picture by way of the pipeline."""
@@ -60,7 +62,7 @@ def run(
             raise Cancelled("stopped")
 
     factor = int(np.ceil(scale))
-    row = replace(backend_row(stub.row, factor), at_once=at_once)
+    row = replace(backend_row(stub.row, factor, fidelity), at_once=at_once)
     row = row if batch is None else replace(row, batch=batch)
     size = round(color.shape[1] * scale), round(color.shape[0] * scale)
     request = Request(

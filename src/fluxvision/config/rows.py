@@ -107,6 +107,14 @@ SETTINGS: tuple[Setting, ...] = (
         "Passes of FLUX over a picture: 1; 2 above factor 2, the second on what the first made; auto: 2 at factor 4.",
         choices=("auto", "1", "2"),
     ),
+    Setting(
+        "flux_fidelity",
+        "number",
+        45.0,
+        "Least LR-PSNR in dB of what FLUX enlarges: how near it is, reduced again, to the source; 0: not held to it.",
+        0,
+        high=60,
+    ),
     Setting("flux_tile_captions", "switch", False, "Let the captioner look at each tile by itself."),
     Setting(
         "flux_resume",

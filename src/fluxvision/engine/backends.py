@@ -61,7 +61,9 @@ class Backend:
     `tile` is the best window in source pixels (halo included), `halo` how far beyond a border a tile looks,
     `overlap` how far neighbours are cross-faded, `factor` the networks' own enlargement. `at_once` bounds how many
     tiles are at work at the same time, because each takes `memory` megabytes; further threads share a tile.
-    `iterations` and `consistency` are the number and the weight of back-projections. `repairs` says that the detail
+    `iterations` and `consistency` are the number and the weight of back-projections. `fidelity` is the LR-PSNR in dB at
+    which they end, in full weight, and `iterations` the most of them then; None: their number is always the same.
+    `repairs` says that the detail
     network takes compression damage away itself and wants it as it is, `graded` that creativity and seed are its own
     business: all of what it makes is taken. `batch` tiles
     go through it together. `package` carries the weights,
@@ -84,6 +86,7 @@ class Backend:
     consistency: float
     repairs: bool = False
     graded: bool = False
+    fidelity: float | None = None
     batch: int = 1
     package: str | None = None
     extra: str | None = None

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fluxvision.engine import steps
+from fluxvision.engine import consistency, steps
 from fluxvision.engine.backends import Backend, Detailer, Place, Window
 from fluxvision.engine.grid import Axis, Span, reflect
 from fluxvision.engine.resample import Array, band
@@ -23,6 +24,10 @@ Stop = Callable[[], None]
 
 BASE_ITERATIONS = 1
 """Back-projections of a tile without invented detail: the fidelity network is nearly consistent by itself."""
+IMAGINED_ITERATIONS = 2
+"""Back-projections of a tile with imagined detail, at least, where any are made: before that fine colours are off."""
+FAITHFUL = 45.0
+"""LR-PSNR in dB that a tile without invented detail is held to, whatever less is set for the others."""
 ORIENTATIONS = 8
 """A seed turns or mirrors the picture for the detail network: eight honest versions of the same detail."""
 
@@ -152,25 +157,88 @@ def _imagine(work: Work, backend: Detailer, tiles: Sequence[_Tile], stop: Stop) 
     ]
     for tile, made in zip(tiles, backend.detail(windows), strict=True):
         fine = steps.admit(tile.base, _turned_back(made, orientation), _amount(work))
-        tile.fine = steps.hold(fine, tile.source, row.factor, iterations=row.iterations, weight=row.consistency)
+        if row.fidelity is None:
+            fine = steps.hold(fine, tile.source, row.factor, iterations=row.iterations, weight=row.consistency)
+        tile.fine = fine
 
 
 def _finished(work: Work, tile: _Tile) -> Array:
     """Hold what has no detail, keep detail within the mask, and bring the tile onto the pixels of the result."""
+    onto = partial(
+        _onto, factor=work.row.factor, vertical=(work.rows, tile.down), horizontal=(work.columns, tile.across)
+    )
+    found = onto(_held(work, tile)) if work.row.fidelity is None else _settled(work, tile, work.row.fidelity)
+    if work.alpha is None:
+        return found
+    # A plain cubic: its overshoot is clipped away, where a network leaves ripples inside an edge.
+    alpha = steps.expand(_floats(work.alpha[tile.index][None]), work.row.factor)
+    return np.concatenate([found, onto(alpha)])
+
+
+def _is_mixed(tile: _Tile) -> bool:
+    """Tell whether a tile has detail in a part of it only."""
+    return tile.fine is not None and tile.allowed is not None and bool(tile.allowed.min() < 1)
+
+
+def _held(work: Work, tile: _Tile) -> Array:
+    """Return the colours of a tile after the row's own number of back-projections, on the networks' pixels."""
     row, fine = work.row, tile.fine
-    if fine is None or (tile.allowed is not None and tile.allowed.min() < 1):
+    if fine is None or _is_mixed(tile):
         base = steps.hold(tile.base, tile.source, row.factor, iterations=BASE_ITERATIONS, weight=row.consistency)
         if fine is None or tile.allowed is None:
             fine = base
         else:
             soft = np.clip(steps.expand(steps.feather(tile.allowed), row.factor), 0, 1)
             fine = steps.admit(base, fine, soft)
-    if work.color.shape[2] == 1:
-        fine = fine.mean(axis=0, keepdims=True)
+    return fine.mean(axis=0, keepdims=True) if work.color.shape[2] == 1 else fine
+
+
+def _settled(work: Work, tile: _Tile, fidelity: float) -> Array:
+    """Return the colours of a tile's span on the pixels of the result, held to an LR-PSNR of `fidelity`.
+
+    Outside the mask nothing but the faithful enlargement is held, as if no detail had been asked for.
+    """
+    rows, columns = (
+        consistency.ground(line, span) for line, span in ((work.rows, tile.down), (work.columns, tile.across))
+    )
+    seen = (
+        slice(None),
+        slice(rows.low - tile.down.source, rows.high - tile.down.source),
+        slice(columns.low - tile.across.source, columns.high - tile.across.source),
+    )
+    is_grey = work.color.shape[2] == 1
+    source = tile.source[seen][:1] if is_grey else tile.source[seen]
+    opaque = None
     if work.alpha is not None:
-        # A plain cubic: its overshoot is clipped away, where a network leaves ripples inside an edge.
-        fine = np.concatenate([fine, steps.expand(_floats(work.alpha[tile.index][None]), row.factor)])
-    return _onto(fine, row.factor, (work.rows, tile.down), (work.columns, tile.across))
+        opaque = (work.alpha[tile.index] == np.iinfo(work.alpha.dtype).max)[seen[1:]]
+    scale = consistency.Scale(rows.own(tile.down), columns.own(tile.across), opaque)
+    peak = np.iinfo(work.color.dtype).max
+
+    def settled(image: Array, psnr: float, least: int, where: NDArray[np.bool_] | None = None) -> Array:
+        error = consistency.allowance(psnr, peak, rows, columns)
+        most = work.row.iterations
+        return consistency.settle(image, source, rows, columns, scale, error=error, least=least, most=most, where=where)
+
+    def window(image: Array) -> Array:
+        flat = image.mean(axis=0, keepdims=True) if is_grey else image
+        vertical = work.rows, consistency.all_of(tile.down, rows)
+        horizontal = work.columns, consistency.all_of(tile.across, columns)
+        return np.array(_onto(flat, work.row.factor, vertical, horizontal), order="C")
+
+    fine, where = tile.fine, None
+    if fine is None or _is_mixed(tile):
+        base = settled(window(tile.base), max(FAITHFUL, fidelity), BASE_ITERATIONS)
+    if fine is None:
+        made = base
+    else:
+        made = window(fine)
+        if _is_mixed(tile) and tile.allowed is not None:
+            soft = consistency.expanded(steps.feather(tile.allowed[seen]), rows, columns)
+            made = steps.admit(base, made, np.clip(soft, 0, 1))
+            where = soft > 0
+        made = settled(made, fidelity, IMAGINED_ITERATIONS if fidelity else 0, where)
+    first, left = tile.down.start - rows.first, tile.across.start - columns.first
+    return made[:, first : first + tile.down.length, left : left + tile.across.length]
 
 
 def _coloured(samples: Samples) -> Array:

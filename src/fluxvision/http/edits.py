@@ -161,22 +161,24 @@ def _kind(media_type: str) -> str:
 
 async def _until_gone(receive: Receive, work: Coroutine[Any, Any, None]) -> None:
     """Do the work; when the caller goes away, stop it and raise `CallerGone`."""
-    task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_gone(receive))
+    tasks = [asyncio.ensure_future(work)]
     try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
+        await asyncio.wait(tasks, timeout=UNWATCHED)
+        if not tasks[0].done():
+            tasks.append(asyncio.ensure_future(_gone(receive)))
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if not tasks[0].done():
             raise CallerGone("The caller went away.")
-        task.result()
+        tasks[0].result()
     finally:
-        for each in (task, gone):
-            each.cancel()
-            with suppress(asyncio.CancelledError, Exception):
-                await each
+        for each in tasks:
+            if not each.done():
+                each.cancel()
+                with suppress(asyncio.CancelledError, Exception):
+                    await each
 
 
 async def _gone(receive: Receive) -> None:
-    await asyncio.sleep(UNWATCHED)
     while (await receive())["type"] != "http.disconnect":
         pass
 

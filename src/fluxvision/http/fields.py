@@ -12,6 +12,7 @@ from fluxvision.params import ALIASES, BY_NAME
 PICTURE = re.compile(r"(image|mask)(?:\[\d{0,4}\])?")
 NAME = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")
 NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,14})(?:\.\d{1,15})?")
+OURS = frozenset({"model", *BY_NAME, *ALIASES})
 MAX_DEPTH = 8
 SHOWN = 64
 
@@ -24,7 +25,7 @@ def picture_name(name: str) -> str | None:
 
 def known(name: str) -> bool:
     """Tell whether a part belongs to a public parameter or names the model."""
-    return name.partition("[")[0] in {"model", *BY_NAME, *ALIASES}
+    return name.partition("[")[0] in OURS
 
 
 def shown(name: str) -> str:

@@ -134,6 +134,8 @@ OTHERS = {
     "seed": work(seed=4),
     "creativity": work(creativity=0.7),
     "row": work(row=replace(MOCK, iterations=1)),
+    "fidelity": work(row=replace(MOCK, fidelity=45.0)),
+    "another fidelity": work(row=replace(MOCK, fidelity=50.0)),
     "batch": work(row=replace(MOCK, batch=3)),
     "mask": work(mask=MASK),
     "canvas": work(canvas=np.repeat(np.repeat(COLOR, 2, axis=0), 2, axis=1)),

@@ -22,6 +22,7 @@ from fluxvision.engine.flux.recipe import NOT_LOADED, devices
 from fluxvision.engine.flux.room import Narrower, is_short
 from fluxvision.engine.flux.rows import FLUX, FluxRow
 from fluxvision.engine.flux.speed import Speed
+from fluxvision.engine.flux.wishes import FIDELITY
 from fluxvision.engine.teams import Team, Terms, assemble
 from fluxvision.errors import Cancelled, InvalidRequest, Unavailable, UpstreamError, UpstreamRefused
 from fluxvision.machine import cores
@@ -59,13 +60,15 @@ class Provider:
         passes: Passes = "auto",
         kept: Path | None = None,
         team: Team | None = None,
+        fidelity: float = FIDELITY,
     ) -> None:
         """Run a network of this row; `kept` is where finished tiles wait for a job that was killed, None: nowhere.
 
-        `team` makes the tiles where there is one; `source` then says that the networks are loaded elsewhere.
+        `team` makes the tiles where there is one; `source` then says that the networks are loaded elsewhere. What is
+        enlarged is held to an LR-PSNR of `fidelity` dB.
         """
         self.models = Models(row, source)
-        self._ways = Ways(row, threads or cores(), tile_captions, passes, kept, team)
+        self._ways = Ways(row, threads or cores(), tile_captions, passes, kept, team, fidelity)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="flux")
 
     def check(self, call: Call) -> None:
@@ -161,6 +164,7 @@ def configured(settings: Settings) -> dict[str, Provider]:
         passes=settings.flux_passes,
         kept=kept,
         team=team,
+        fidelity=settings.flux_fidelity,
     )
     return {"flux": provider}
 

@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from fluxvision import __version__, engine, imaging
+from fluxvision.engine.closing import MOST, close
 from fluxvision.engine.crew import Crew, Threads
 from fluxvision.engine.deblock import deblock
 from fluxvision.engine.flux.recipe import Elsewhere, recipe
 from fluxvision.engine.flux.rows import FluxRow
-from fluxvision.engine.flux.wishes import Wishes, backend_row
+from fluxvision.engine.flux.wishes import FIDELITY, Wishes, backend_row
 from fluxvision.engine.flux.words import described
 from fluxvision.engine.guide import Guided
 from fluxvision.engine.pipeline import plan
 from fluxvision.engine.resume import Resumed
 from fluxvision.engine.teams import Team
+from fluxvision.engine.tiles import FAITHFUL
 from fluxvision.providers.flux.kept import Store
 from fluxvision.providers.flux.models import Loaded
 from fluxvision.providers.flux.passes import Pass, Passes, planned
@@ -40,8 +42,8 @@ RESEMBLANCE = 3.0
 class Ways:
     """How jobs are done here: the network's row, threads of the faithful part, a caption for every tile, passes.
 
-    `kept` is where finished tiles wait for a job that was killed, None: nowhere. `team` makes the tiles where there is
-    one.
+    `fidelity` is the LR-PSNR in dB that an enlarged picture is held to. `kept` is where finished tiles wait for a job
+    that was killed, None: nowhere. `team` makes the tiles where there is one.
     """
 
     row: FluxRow
@@ -50,6 +52,7 @@ class Ways:
     passes: Passes = "auto"
     kept: Path | None = None
     team: Team | None = None
+    fidelity: float = FIDELITY
 
 
 @dataclass(slots=True)
@@ -92,6 +95,7 @@ class Job:
         source = (self.call.image.width, self.call.image.height)
         passes = planned(source, self.call.body["size"], creativity, self.ways.passes)
         raster, results = self._run(passes, wishes)
+        agreed = self._agreed(raster, passes[-1])
         for one in (*self.earlier, *self.resumed):
             one.forget()
         timings = {
@@ -108,6 +112,7 @@ class Job:
             "caption": caption,
             "creativity": creativity,
             "passes": len(results),
+            "consistency": agreed,
             "tiles": sum(len(result.rows.spans) * len(result.columns.spans) for result in results),
             "resumed_tiles": sum(one.resumed for one in self.resumed),
             "memory": list(loaded.room.taken),
@@ -140,6 +145,23 @@ class Job:
         assert raster is not None  # noqa: S101, there is a pass at least
         return raster, results
 
+    def _agreed(self, raster: Raster, last: Pass) -> dict[str, float] | None:
+        """Hold the finished picture to the source; return the LR-PSNR that was wanted and the one that was reached.
+
+        None where it is not enlarged: only its colours are held. Where nothing was imagined nothing is changed.
+        """
+        if last.factor == 1:
+            return None
+        is_free = last.creativity > 0 and (self.mask is None or bool(self.mask.any()))
+        wanted = self.ways.fidelity if is_free else max(self.ways.fidelity, FAITHFUL)
+        most = MOST if is_free else 0
+        try:
+            reached = close(raster, self.color, wanted, self.watch, alpha=self.alpha, mask=self.mask, most=most)
+        except BaseException:
+            raster.path.unlink(missing_ok=True)
+            raise
+        return {"wanted_db": wanted, "reached_db": reached}
+
     def _total(self, one: Pass) -> int:
         """Return how many tiles a pass has."""
         request = engine.Request(self.color, one.width, one.height)
@@ -163,7 +185,7 @@ class Job:
         return self.ways.tile_captions and creativity > 0 and self.loaded.captioner.row.entry is not None
 
     def _row(self, one: Pass) -> engine.Backend:
-        return backend_row(replace(self.ways.row, tile=self.loaded.room.tile), one.factor)
+        return backend_row(replace(self.ways.row, tile=self.loaded.room.tile), one.factor, self.ways.fidelity)
 
     def _request(self, one: Pass, wishes: Wishes, watch: Watch) -> engine.Request:
         from fluxvision.engine.flux.detailer import FluxDetailer  # noqa: PLC0415, importing PyTorch takes seconds

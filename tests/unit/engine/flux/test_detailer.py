@@ -45,7 +45,7 @@ def test_a_network_that_changes_nothing_changes_nothing(scale, tmp_path):
     """The way through latents, noise, steps and colour lock returns the faithful enlargement, to rounding."""
     out, _ = run(PHOTO, scale)
     assert apart(out, run(PHOTO, scale, kind=Faithful)[0]).max() <= 1
-    # With imagined detail there are three back-projections more: edges may move by a little.
+    # With imagined detail there may be other back-projections: edges may move by a little.
     assert apart(out, without("photo", scale)).mean() < 0.5
     assert measured(out, PHOTO, tmp_path).lr_psnr_db >= 45
 
@@ -130,7 +130,11 @@ def test_without_creativity_no_network_is_asked():
     assert len(result.rows.spans) == len(result.columns.spans) == 1
     strips = []
     enlarge(Request(PHOTO, COLUMNS * 4, ROWS * 4, creativity=0), strips.append)
-    assert apart(out, np.concatenate(strips)).max() <= 1
+    # FLUX's tiles are held where the picture ends and between black and white, the embedded engine's beyond.
+    far = apart(out, np.concatenate(strips))
+    assert far.max() < 8
+    assert (far > 1).mean() < 0.01
+    assert (far[16:-16, 16:-16] > 1).mean() < 0.001
 
 
 @pytest.mark.parametrize("scale", [1.5, 2, 3])
@@ -172,6 +176,7 @@ def test_unenlarged_full_consistency_would_return_the_source():
     held = steps.hold(imagined, source, 1, iterations=1, weight=1.0)
     assert np.abs(held - source).max() < 1e-6
     assert [backend_row(WHOLE, factor).consistency for factor in (1, 2, 3, 4)] == [0, 1, 1, 1]
+    assert [backend_row(WHOLE, factor, 50).fidelity for factor in (1, 2, 3, 4)] == [None, 50, 50, 50]
 
 
 @pytest.mark.parametrize("denoiser", DENOISERS)
