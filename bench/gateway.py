@@ -5,7 +5,7 @@
 
 The fake provider reads the whole upload and gives a prepared PNG of 64 KB, twice the source's size on each side, as
 b64_json; *direct* asks it without a gateway. The *floor* is the least that a gateway on our stack has to do: parse the
-form into a file and send it on from there. Every server is one process (LiteLLM: one worker) on one core; provider and
+form in memory and send it on from there. Every server is one process (LiteLLM: one worker) on one core; provider and
 callers have the others. Rounds take turns, so that noise hits all alike: requests/s are medians of the rounds,
 percentiles are over all requests. Answers are asked for uncompressed, and every status and the last picture of each
 round are checked. Prints Markdown tables and which goals were met; without `--litellm` only the floor is compared.

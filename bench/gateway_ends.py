@@ -2,7 +2,7 @@
 
 The upstream reads a request to its end and gives a prepared answer: that of the largest upload in FOLDER (files named
 by the upload's bytes, `4096.json`) which the request can hold. The floor is the least that a gateway on our stack has
-to do: granian, plain ASGI, the push parser, a file, and aiohttp to send the form on from there.
+to do: granian, plain ASGI, the push parser, memory, and aiohttp to send the form on from there.
 """
 
 from __future__ import annotations
@@ -10,21 +10,22 @@ from __future__ import annotations
 import asyncio
 import secrets
 import sys
-import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import aiohttp
 import uvloop
 from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server.embed import Server
 from multipart import MultipartSegment, PushMultipartParser, parse_options_header  # type: ignore[import-untyped]
 
 from gateway_wire import HEAD, Message, form
 
-PIECE = 256 * 1024
+READ = 1024 * 1024
+"""Bytes that are read at once at most, and that are sent in one piece."""
 MODELS = b'{"object":"list","data":[]}'
 
 
@@ -86,15 +87,15 @@ class Floor:
         if scope["method"] == "GET":
             await self._reply(send, MODELS)
             return
-        with tempfile.TemporaryFile(buffering=PIECE) as file:
-            fields = await self._parse(scope, receive, file)
-            await self._reply(send, await self._forward(fields, file))
+        fields, picture = await self._parse(scope, receive)
+        await self._reply(send, await self._forward(fields, picture))
 
     @staticmethod
-    async def _parse(scope: dict[str, Any], receive: Any, file: IO[bytes]) -> dict[str, str]:
+    async def _parse(scope: dict[str, Any], receive: Any) -> tuple[dict[str, str], bytes]:
         content_type = dict(scope["headers"])[b"content-type"].decode()
         parser = PushMultipartParser(parse_options_header(content_type)[1]["boundary"])
         fields: dict[str, str] = {}
+        pieces: list[bytes] = []
         name, is_file, more = "", False, True
         while more:
             message = await receive()
@@ -103,31 +104,29 @@ class Floor:
                 if isinstance(event, MultipartSegment):
                     name, is_file = event.name, event.filename is not None
                 elif event is not None and is_file:
-                    file.write(event)
+                    pieces.append(event)
                 elif event is not None:
                     fields[name] = fields.get(name, "") + event.decode()
         parser.close()
-        return fields
+        return fields, b"".join(pieces)
 
-    async def _forward(self, fields: dict[str, str], picture: IO[bytes]) -> bytes:
+    async def _forward(self, fields: dict[str, str], picture: bytes) -> bytes:
         if self._client is None:
             self._client = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
         boundary = secrets.token_hex(16)
         before, behind = form(boundary, fields)
         headers = {
             "Content-Type": f"multipart/form-data; boundary={boundary}",
-            "Content-Length": str(len(before) + picture.tell() + len(behind)),
+            "Content-Length": str(len(before) + len(picture) + len(behind)),
         }
-
-        picture.seek(0)
 
         async def body() -> AsyncIterator[bytes]:
             yield before
-            while piece := picture.read(PIECE):
-                yield piece
+            yield picture
             yield behind
 
-        async with self._client.post(self._url, data=body(), headers=headers) as answer:
+        whole = before + picture + behind if len(picture) < READ else body()
+        async with self._client.post(self._url, data=whole, headers=headers) as answer:
             answer.raise_for_status()
             return await answer.read()
 
@@ -146,6 +145,7 @@ async def floor(port: int, upstream_port: int) -> None:
         port=port,
         interface=Interfaces.ASGI,
         http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(max_buffer_size=READ),
         websockets=False,
         log_level=LogLevels.error,
     )
