@@ -6,35 +6,19 @@ import threading
 import time
 from contextlib import closing
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
 import psutil
 import pytest
 
 from fakes.cluster import FACTS, JOINS, Cluster
+from fakes.teamwork import MOCK, PATIENCE, PICTURES, expected, fake, go_on, samples, until, work
 from fakes.tiles import spoken
-from fluxvision.engine.backends import BY_NAME, load
 from fluxvision.engine.crew import Threads
-from fluxvision.engine.pipeline import Request, plan
-from fluxvision.engine.resample import one_blas_thread
-from fluxvision.engine.teams import TEAMS, Recipe, Terms
+from fluxvision.engine.teams import TEAMS, Terms
+from fluxvision.engine.teams.fleet import Fleet
 from fluxvision.engine.teams.lending import AHEAD
-from fluxvision.engine.tiles import Work
 from fluxvision.errors import Cancelled, Unavailable, UpstreamError
-
-MOCK = Recipe("fluxvision.engine.backends:load", ("mock", 1))
-COLOR = np.random.default_rng(5).integers(0, 256, (300, 340, 3), np.uint8)
-PATIENCE = 60.0
-PICTURES = {
-    "colour": (COLOR, None, None),
-    "grey": (COLOR[..., :1], None, None),
-    "deep": (COLOR.astype(np.uint16) * 257, None, None),
-    "alpha": (COLOR, COLOR[..., 1], None),
-    "mask": (COLOR, None, np.where(np.arange(340) < 150, 255, 0).astype(np.uint8)[None].repeat(300, 0)),
-    "small": (COLOR[:40, :30], None, None),
-}
 
 
 @pytest.fixture(scope="module")
@@ -48,11 +32,16 @@ def cluster():
         made.close()
 
 
-@pytest.fixture(scope="module", params=TEAMS, ids=lambda row: row.name)
+PLACES = {"processes": ("processes", None), "ray": ("ray", "address"), "ray client": ("ray", "client")}
+"""The row of each kind of team, and which of the cluster's addresses it takes."""
+
+
+@pytest.fixture(scope="module", params=PLACES)
 def terms(request):
     """The row, and terms for a team of two."""
-    address = request.getfixturevalue("cluster").address if request.param.name == "ray" else ""
-    return request.param, Terms(2, cluster=address)
+    name, address = PLACES[request.param]
+    row = next(row for row in TEAMS if row.name == name)
+    return row, Terms(2, cluster=(address and getattr(request.getfixturevalue("cluster"), address)) or "")
 
 
 @pytest.fixture(scope="module")
@@ -61,39 +50,6 @@ def team(terms):
     made = row.open(wanted)
     yield made
     made.close()
-
-
-def work(picture="colour", batch=2, creativity=0.6):
-    color, alpha, mask = PICTURES[picture]
-    row = replace(BY_NAME["mock"], batch=batch)
-    height, width = color.shape[0] * 3, color.shape[1] * 3
-    return Work(color, alpha, mask, creativity, 3, row, *plan(Request(color, width, height), row))
-
-
-def go_on():
-    """Never stops."""
-
-
-def samples(crew, of, stop=go_on, **rest):
-    """Return the bytes of each batch."""
-    one_blas_thread()
-    with closing(crew.make(of, stop, **rest)) as batches:
-        return [b"".join(tile.tobytes() for tile in batch) for batch in batches]
-
-
-def expected(of, **rest):
-    return samples(Threads(load("mock"), 2), of, **rest)
-
-
-def fake(name, *arguments, **rest):
-    return Recipe(f"fakes.tiles:{name}", arguments, **rest)
-
-
-def until(true, patience=PATIENCE):
-    ends = time.monotonic() + patience
-    while not true():
-        assert time.monotonic() < ends
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize(("picture", "batch"), [("colour", 1), *((name, 3) for name in PICTURES)])
@@ -147,7 +103,7 @@ def test_what_is_made_ahead_is_bounded(team, tmp_path):
     with closing(team.crew(fake("noted", str(tmp_path))).make(of, go_on)) as batches:
         next(batches)
         time.sleep(1)
-        assert 1 <= len(list(tmp_path.iterdir())) <= AHEAD * team.size < of.total
+        assert 1 <= len(list(tmp_path.iterdir())) <= AHEAD * 2 + 1 < of.total  # one is on its way
 
 
 @pytest.mark.parametrize("when", ["at once", "later"])
@@ -195,6 +151,45 @@ def test_a_batch_that_always_kills_ends_the_job(team, tmp_path):
         samples(team.crew(fake("deadly", str(tmp_path), 1000)), of)
     assert len(list(tmp_path.iterdir())) == 3
     assert samples(team.crew(MOCK), of) == expected(of)
+
+
+@pytest.mark.parametrize("how", ["asleep", "stuck"])
+def test_a_worker_that_hangs_is_replaced(team, tmp_path, how):
+    """A batch whose worker gives no sign of life for too long is made by another one: the same bytes."""
+    recipe = fake("hanging", str(tmp_path), how, patience=2.0)
+    assert samples(team.crew(recipe), work()) == expected(work())
+    until(lambda: not psutil.pid_exists(int((tmp_path / "hung").read_text(encoding="ascii"))))
+
+
+def test_a_worker_that_works_slowly_is_left_alone(team, tmp_path):
+    """A batch may take longer than that as long as there are signs of life."""
+    made = samples(team.crew(fake("lasting", str(tmp_path), 2.5, stops=True, patience=1.5)), work(batch=100))
+    assert made == expected(work(batch=100))
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_worker_that_does_not_give_up_is_not_lent(team, tmp_path):
+    """A job that was cancelled leaves a worker that goes on: the next job is made by the others, and it is replaced."""
+
+    def stop():
+        if (tmp_path / "hung").exists():
+            raise Cancelled("The work was cancelled.")
+
+    with pytest.raises(Cancelled):
+        samples(team.crew(fake("hanging", str(tmp_path), "asleep", patience=4.0)), work(), stop)
+    began = time.monotonic()
+    assert samples(team.crew(MOCK), work()) == expected(work())
+    assert time.monotonic() - began < 3.5
+    hung = int((tmp_path / "hung").read_text(encoding="ascii"))
+    assert psutil.pid_exists(hung)
+    until(lambda: samples(team.crew(MOCK), work("small")) and not psutil.pid_exists(hung))
+
+
+def test_what_workers_tell_comes_back(team):
+    """The notes of backends are there when the job is done, each once."""
+    crew = team.crew(fake("telling", "memory", "smaller batches"))
+    assert samples(crew, work(batch=1)) == expected(work(batch=1))
+    assert crew.notes == (("memory", "smaller batches"),)
 
 
 def test_a_closed_team_says_so(terms):
@@ -337,8 +332,7 @@ def test_each_process_sees_its_own_device():
 
 def test_a_node_that_dies_loses_nothing(cluster):
     """A second machine joins, works, and is lost in the middle of a job: the same bytes."""
-    ray = next(row for row in TEAMS if row.name == "ray")
-    made = ray.open(Terms(6, cluster=cluster.address))
+    made = Fleet(Terms(6, cluster=cluster.address))
     of = work(batch=1)
     try:
         samples(made.crew(MOCK), of)
@@ -354,26 +348,3 @@ def test_a_node_that_dies_loses_nothing(cluster):
         assert there - set(made.ready)
     finally:
         made.close()
-
-
-@pytest.mark.parametrize("address", ["ray://127.0.0.1:9", "127.0.0.1:9"])
-def test_a_cluster_that_is_not_there_is_said(address):
-    """An address where nothing listens gives one sentence that names the setting, and soon."""
-    pytest.importorskip("ray", reason="needs the extra cluster")
-    made = TEAMS[1].open(Terms(cluster=address))
-    began = time.monotonic()
-    with pytest.raises(Unavailable, match="setting cluster") as caught:
-        samples(made.crew(MOCK), work())
-    assert caught.value.param == "cluster"
-    assert time.monotonic() - began < 20
-    made.close()
-
-
-def test_a_missing_extra_is_said(monkeypatch):
-    """Without Ray there is one sentence that names the setting and what to install."""
-    find = find_spec
-    monkeypatch.setattr("fluxvision.engine.teams.session.find_spec", lambda name: None if name == "ray" else find(name))
-    made = TEAMS[1].open(Terms(cluster="auto"))
-    with pytest.raises(Unavailable, match=r"fluxvision\[cluster\]"):
-        samples(made.crew(MOCK), work())
-    made.close()

@@ -19,6 +19,7 @@ JOINS = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")
 """What a program that joins the cluster needs in its environment."""
 FACTS = {
     "RAY_USAGE_STATS_ENABLED": "0",
+    "GRPC_ENABLE_FORK_SUPPORT": "0",
     "RAY_health_check_initial_delay_ms": "1000",
     "RAY_health_check_period_ms": "500",
     "RAY_health_check_timeout_ms": "1000",
@@ -53,13 +54,15 @@ class Node:
 class Cluster:
     """A head, and nodes that come and go."""
 
-    def __init__(self):
-        """Start the head, and wait until it answers."""
+    def __init__(self, *options):
+        """Start the head with further options, and wait until it answers."""
         self.folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # a socket's path has to be short
         port, client = _free(), _free()
         self.address, self.client = f"127.0.0.1:{port}", f"ray://127.0.0.1:{client}"
         own = ["--include-dashboard=false", f"--temp-dir={self.folder}"]
-        self.nodes = [Node("--head", "--num-cpus=4", f"--port={port}", f"--ray-client-server-port={client}", *own)]
+        self.nodes = [
+            Node("--head", "--num-cpus=4", f"--port={port}", f"--ray-client-server-port={client}", *own, *options)
+        ]
         for one in (port, client):
             _answers(one)
 

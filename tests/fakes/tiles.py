@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import time
@@ -88,3 +89,51 @@ def waiting(folder, *, stop):
             Path(folder, "stopped").touch()
 
     return Eventful(wait)
+
+
+def hanging(folder, how):
+    """Return a backend that hangs the first time, whatever it is told: asleep, or stuck in foreign code."""
+
+    def hang():
+        try:
+            with Path(folder, "hangs").open("x"):
+                pass
+        except FileExistsError:
+            return
+        Path(folder, "new").write_text(str(os.getpid()), encoding="ascii")
+        Path(folder, "new").rename(Path(folder, "hung"))
+        (time.sleep if how == "asleep" else ctypes.PyDLL(None).sleep)(
+            600
+        )  # PyDLL keeps all of Python's threads waiting
+
+    return Eventful(hang)
+
+
+def lasting(folder, seconds, *, stop):
+    """Return a backend that takes its time, and asks now and then whether to go on; it leaves a file."""
+
+    def last():
+        Path(folder, uuid4().hex).touch()
+        ends = time.monotonic() + seconds
+        while time.monotonic() < ends:
+            stop()
+            time.sleep(0.1)
+
+    return Eventful(last)
+
+
+def telling(kind, text):
+    """Return a backend that has something to tell."""
+    made = Eventful(lambda: None)
+    made.notes = ((kind, text),)
+    return made
+
+
+def placed(folder, seconds):
+    """Return a backend that takes its time, and leaves a file for each batch with its process in the name."""
+
+    def work():
+        Path(folder, f"{os.getpid()}-{uuid4().hex}").touch()
+        time.sleep(seconds)
+
+    return Eventful(work)

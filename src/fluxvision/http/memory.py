@@ -8,7 +8,7 @@ from contextlib import contextmanager
 EACH = 4_000_000
 """Bytes of one request's pictures. Most pictures are smaller; written and read again, 2 MB cost as much as their way
 through the network."""
-ALL = 64_000_000
+ALL = 24_000_000
 
 Take = Callable[[int], bool]
 """Reserves so many bytes; False, and nothing reserved, where there is no room for them."""

@@ -32,7 +32,7 @@ def test_an_order_is_given_up_although_the_next_one_has_come(tmp_path):
         ended.append(1)
 
     def second():
-        ended.append(len(actor.make(2, Recipe("fluxvision.engine.backends:load", ("mock", 1)), WORK, [0])) + 1)
+        ended.append(len(actor.make(2, Recipe("fluxvision.engine.backends:load", ("mock", 1)), WORK, [0]).tiles) + 1)
 
     threads = [threading.Thread(target=one, daemon=True) for one in (first, second)]
     threads[0].start()

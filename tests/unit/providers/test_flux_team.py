@@ -18,6 +18,7 @@ from fluxvision.engine.flux import recipe
 from fluxvision.engine.flux.speed import Speed
 from fluxvision.engine.flux.wishes import Wishes
 from fluxvision.engine.teams import TEAMS, Terms
+from fluxvision.engine.teams.squad import Squad
 from fluxvision.errors import Unavailable, UpstreamError, UpstreamRefused
 from fluxvision.providers import flux
 from fluxvision.providers.flux.job import decoded
@@ -151,6 +152,38 @@ async def test_a_worker_that_cannot_load_lets_the_next_provider_go_on(weights, w
             await provider.run(call(wide, (340, 48)), Watch(), folder)
         assert caught.value.goes_on
         await provider.aclose()
+
+
+class Telling:
+    """A team of this process, whose worker has to give something up for each picture."""
+
+    def crew(self, wanted):
+        """Return a crew."""
+        return Squad(self, wanted)
+
+    def make(self, wanted, work, stop, batches, tell):
+        """Make the tiles, and tell of it."""
+        backend = wanted.backend(stop)
+        for _, room in recipe._kept.values():
+            assert room.less()
+        yield from Threads(backend, 1).make(work, stop, batches)
+        tell(backend.notes)
+        tell(backend.notes)
+
+    def close(self):
+        """Have nothing to end."""
+
+
+async def test_what_workers_gave_up_is_told(weights, wide, folder):
+    """Each once, with the levers that are in force there."""
+    provider, here = on(Telling(), weights), opened(weights, tile=TILE)
+    made = await provider.run(call(wide, (340, 48)), Watch(), folder)
+    plain = await here.run(call(wide, (340, 48)), Watch(), folder)
+    levers = [f"{name}: {way}" for name, way in plain.details["levers"].items()]
+    assert made.details["workers"] == {"memory": ["batch 2"]} | ({"levers": levers} if levers else {})
+    assert "workers" not in plain.details
+    await provider.aclose()
+    await here.aclose()
 
 
 async def test_levers_of_workers_are_part_of_a_job(weights, wide, folder):

@@ -25,6 +25,8 @@ ANY = frozenset({"auto", "cuda"})
 """Wishes for a device that any GPU fulfils."""
 ASKED = "asked of the workers"
 """What is told of a lever of speed: whether a worker's device has it shows only there."""
+PATIENCE = 1800.0
+"""Seconds that loading, compiling, or one step on a processor may take before a worker is taken for hung."""
 NOT_LOADED = "FLUX could not be loaded: flux_device does not exist here, has no room, or the weights are damaged."
 
 
@@ -76,7 +78,7 @@ _kept: dict[Weights, tuple[Networks, Room]] = {}
 
 def recipe(weights: Weights, factor: int, wishes: Wishes, threads: int) -> Recipe:
     """Return what makes the detailer of a job in a worker."""
-    return Recipe(f"{__name__}:detailer", (weights, factor, wishes, threads), stops=True)
+    return Recipe(f"{__name__}:detailer", (weights, factor, wishes, threads), stops=True, patience=PATIENCE)
 
 
 def detailer(  # noqa: D417, `stop` is said by its name

@@ -7,14 +7,41 @@ of `crew.Threads`. A worker that dies loses nothing: what it was at is handed ou
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Protocol, cast
 
 from fluxvision.engine.crew import Crew
 from fluxvision.engine.teams.recipe import Recipe
 
-__all__ = ["TEAMS", "Recipe", "Row", "Team", "Terms", "assemble"]
+__all__ = ["TEAMS", "Limits", "Recipe", "Row", "Team", "Terms", "assemble"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long things may take on a cluster, in seconds.
+
+    Attributes:
+        idle: after so long with nothing to do a worker's room is given back.
+        turn: after so long it is given back in any case, so that others get it.
+        short_turn: the same where another server has work there and no room at all.
+        nowhere: how long a job waits for a cluster that has no machine of the kind.
+        queue: how long a job waits for its first worker while others have all the room.
+        start: in which no worker may start before it is taken for a fault of the cluster.
+        join: how long joining may take.
+        lost: after so long without an answer the cluster is taken for lost.
+        quiet: how long a job waits for room before it is said.
+    """
+
+    idle: float = 300.0
+    turn: float = 600.0
+    short_turn: float = 60.0
+    nowhere: float = 60.0
+    queue: float = 600.0
+    start: float = 20.0
+    join: float = 120.0
+    lost: float = 20.0
+    quiet: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +50,15 @@ class Terms:
 
     `workers` is how many there are, on a cluster at most; 0: one for each of `devices`, on a cluster as many as have
     room. `devices` are the GPUs of this machine as CUDA_VISIBLE_DEVICES names them; worker after worker gets one.
-    `cluster` is the cluster's address, empty for this machine. `gpus` is how many GPUs each worker needs there.
+    `cluster` is the cluster's address, empty for this machine. `gpus` is how many GPUs each worker needs there, and
+    `limits` how long things may take there.
     """
 
     workers: int = 0
     devices: Sequence[str] = ()
     cluster: str = ""
     gpus: float = 0.0
+    limits: Limits = field(default_factory=Limits)
 
 
 class Team(Protocol):

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 
-from fluxvision.engine.resample import Array
-from fluxvision.engine.teams.recipe import Maker, Recipe
+from fluxvision.engine.teams.recipe import Batch, Maker, Recipe
 from fluxvision.engine.tiles import Work
 from fluxvision.errors import Cancelled
 
 
 class Actor:
-    """Makes one batch after the other; `stop` is answered meanwhile."""
+    """Makes one batch after the other; `stop` and `silence` are answered meanwhile."""
 
     def __init__(self) -> None:
         """Begin with nothing."""
         self._at = self._stopped = 0
+        self._heard = time.monotonic()
         self._turn = threading.Lock()
         self._maker = Maker(self._check)
 
@@ -24,7 +25,7 @@ class Actor:
         """Say that it runs."""
         return True
 
-    def make(self, number: int, recipe: Recipe, work: Work, numbers: Sequence[int]) -> list[Array]:
+    def make(self, number: int, recipe: Recipe, work: Work, numbers: Sequence[int]) -> Batch:
         """Make the tiles of these numbers. `number` counts the orders."""
         with self._turn:  # the order before may still be giving up, and has to see its own number until then
             self._at = number
@@ -35,6 +36,11 @@ class Actor:
         """Give up the order of this number: nobody wants it any more."""
         self._stopped = max(self._stopped, number)
 
+    def silence(self) -> float:
+        """Return how many seconds ago the batch that is made gave a sign of life."""
+        return time.monotonic() - self._heard
+
     def _check(self) -> None:
+        self._heard = time.monotonic()
         if self._at <= self._stopped:
             raise Cancelled("The work was cancelled.")

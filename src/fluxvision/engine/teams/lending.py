@@ -8,8 +8,8 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Generic, TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Generic, Protocol, TypeVar
 
 from fluxvision.engine.resample import Array
 from fluxvision.engine.tiles import Stop
@@ -23,14 +23,24 @@ AHEAD = 2
 """Batches per worker that may be at work or wait to be taken: what bounds memory."""
 MOST = 1024
 """Batches that may be at work or wait in all."""
+GROWTH = 0.25
+"""Seconds after which whoever waits for a batch looks whether there are more workers by now."""
 POISON = "The same part of the picture has ended three workers, one after the other."
 
 
 class Lost(Exception):
-    """A worker died with a batch."""
+    """A worker died, or hangs: nothing more is to be had of it."""
 
 
-W = TypeVar("W")
+class Hand(Protocol):
+    """A worker that can be lent."""
+
+    def rests(self) -> bool:
+        """Return whether it has ended what it was told to give up. Raises `Lost` where it never will."""
+        ...
+
+
+W = TypeVar("W", bound=Hand)
 
 
 class Desk(Generic[W]):
@@ -47,19 +57,42 @@ class Desk(Generic[W]):
         """How many batches wait for a worker."""
         return len(self._queue)
 
-    def lend(self, stop: Stop) -> W:
-        """Wait for a worker; the one that was given back last is the first to be lent. `stop` may raise."""
+    def lend(self, stop: Stop, replace: Callable[[W], None]) -> W:
+        """Wait for a worker that rests; the one that was given back last is the first to be lent. `stop` may raise.
+
+        `replace` sees to those that turn out to be lost.
+        """
         ticket = object()
         with self._changed:
             self._queue.append(ticket)
-            try:
-                while not (self._free and self._queue[0] is ticket):
-                    self._changed.wait(POLL)
-                    stop()
-                return self._free.pop()
-            finally:
+        try:
+            while True:
+                with self._changed:
+                    worker, lost = self._pick() if self._queue[0] is ticket else (None, False)
+                    if worker is None:
+                        self._changed.wait(POLL)
+                if worker is not None and not lost:
+                    return worker
+                if worker is not None:
+                    replace(worker)  # without the lock: whoever replaces gives back
+                stop()
+        finally:
+            with self._changed:
                 self._queue.remove(ticket)
                 self._changed.notify_all()
+
+    def _pick(self) -> tuple[W | None, bool]:
+        """Take a worker that is lost where there is one, else one that rests; tell which."""
+        found = None
+        for worker in self._free:
+            try:
+                found = worker if worker.rests() else found
+            except Lost:
+                self._free.remove(worker)
+                return worker, True
+        if found is not None:
+            self._free.remove(found)
+        return found, False
 
     def give_back(self, worker: W) -> None:
         """Have a worker that is free."""
@@ -80,11 +113,11 @@ def insist(
 ) -> list[Array]:
     """Run a batch on a worker, and on another when that one dies; `replace` sees to the dead.
 
-    `run` raises `Lost` when the worker dies. Raises `UpstreamError` when it happens again and again.
+    `run` raises `Lost` when the worker dies or hangs. Raises `UpstreamError` when it happens again and again.
     """
     deaths = 0
     while deaths < LIVES:
-        worker = desk.lend(stop)
+        worker = desk.lend(stop, replace)
         try:
             made = run(worker, stop)
         except Lost:
@@ -110,15 +143,15 @@ def in_order(
             raise Cancelled("The work was cancelled.")
         stop()
 
+    left = deque(batches)
     waiting: deque[Future[list[Array]]] = deque()
     with ThreadPoolExecutor(MOST, thread_name_prefix="batch") as pool:
         try:
-            for batch in batches:
-                waiting.append(pool.submit(run, batch, check))
-                if len(waiting) >= min(MOST, AHEAD * max(1, size())):
+            while left or waiting:
+                while left and len(waiting) < min(MOST, AHEAD * max(1, size())):
+                    waiting.append(pool.submit(run, left.popleft(), check))
+                if wait([waiting[0]], GROWTH).done:
                     yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
         finally:
             ended.set()
             for future in waiting:

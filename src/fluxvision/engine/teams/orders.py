@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 
 from fluxvision.engine.resample import Array
 from fluxvision.engine.teams.memory import Block, Shape, layout
-from fluxvision.engine.teams.recipe import Recipe
+from fluxvision.engine.teams.recipe import Notes, Recipe
 from fluxvision.engine.tiles import Work
 
 PICTURES = ("color", "alpha", "mask", "canvas")
@@ -42,11 +43,19 @@ class Stopped:
 
 
 @dataclass(frozen=True, slots=True)
+class Sign:
+    """Says that the worker is alive and at an order."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
-    """Says that an order is done, or why it could not be."""
+    """Says that an order is done, and what the backend has to tell, or why it could not be."""
 
     number: int
     error: Exception | None = None
+    notes: Notes = ()
 
 
 class Shelf:
@@ -82,13 +91,22 @@ class Shelf:
         self.block.close()
 
 
-def whole(order: Order, pictures: Block) -> Work:
-    """Return the work of an order with its pictures."""
-    found: dict[str, Any] = dict(zip(order.names, pictures.arrays(order.places), strict=True))
-    return replace(order.work, **found)
+def whole(work: Work, names: Sequence[str], places: Sequence[Shape], pictures: Block) -> Work:
+    """Return a work that was sent without its pictures with them."""
+    found: dict[str, Any] = dict(zip(names, pictures.arrays(places), strict=True))
+    return replace(work, **found)
 
 
 def put(order: Order, room: Block, tiles: Sequence[Array]) -> None:
     """Write the tiles to where the order wants them."""
     for target, tile in zip(room.arrays(order.room), tiles, strict=True):
         target[...] = tile
+
+
+def portable(error: Exception) -> Exception:
+    """Return the error, or one that says its kind where it cannot be sent."""
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301, made one line before
+    except Exception:  # noqa: BLE001, foreign errors fail in all ways
+        return RuntimeError(type(error).__name__)
+    return error

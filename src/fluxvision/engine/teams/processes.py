@@ -6,11 +6,8 @@ blocks of shared memory, one with the pictures and one for the tiles.
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
 import threading
+import time
 from collections.abc import Generator, Sequence
 from contextlib import suppress
 
@@ -18,9 +15,12 @@ import numpy as np
 
 from fluxvision.engine.resample import Array
 from fluxvision.engine.teams import Recipe, Terms
+from fluxvision.engine.teams.child import Child
 from fluxvision.engine.teams.lending import POLL, Desk, Lost, in_order, insist
 from fluxvision.engine.teams.memory import Block
-from fluxvision.engine.teams.orders import Answer, Shelf, Stopped
+from fluxvision.engine.teams.orders import Answer, Shelf, Sign, Stopped
+from fluxvision.engine.teams.recipe import Batch
+from fluxvision.engine.teams.squad import Squad, Tell
 from fluxvision.engine.teams.wire import Channel
 from fluxvision.engine.tiles import Stop, Work
 from fluxvision.errors import Unavailable
@@ -28,8 +28,6 @@ from fluxvision.errors import Unavailable
 MODULE = "fluxvision.engine.teams.worker"
 CLOSED = "This server is stopping."
 NOBODY = "No worker process can be started on this machine."
-PATIENCE = 5.0
-"""Seconds that a worker gets to end by itself."""
 
 
 class Worker:
@@ -37,69 +35,72 @@ class Worker:
 
     def __init__(self, device: str | None) -> None:
         """Start it, with one GPU to see where `device` names it."""
-        here, there = socket.socketpair()
-        seen = {} if device is None else {"CUDA_VISIBLE_DEVICES": device}
-        paths = {"PYTHONPATH": os.pathsep.join(sys.path)}  # it finds what this process finds
-        try:
-            self.process = subprocess.Popen(  # noqa: S603, this program itself
-                [sys.executable, "-P", "-m", MODULE, str(there.fileno())],
-                env=os.environ | paths | seen,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,  # this process may be writing a picture there
-                pass_fds=[there.fileno()],
-            )
-        except OSError:
-            here.close()
-            raise
-        finally:
-            there.close()
+        self.child = Child(MODULE, {} if device is None else {"CUDA_VISIBLE_DEVICES": device})
         self.device = device
-        self._channel = Channel(here)
-        self._number = 0
+        self._number = self._answered = 0
+        self._heard = self._patience = 0.0
 
-    @property
-    def alive(self) -> bool:
-        """Whether it still runs."""
-        return self.process.poll() is None
-
-    def run(self, recipe: Recipe, shelf: Shelf, numbers: Sequence[int], stop: Stop) -> list[Array]:
-        """Have a batch made; raises `Lost` when the process dies, whatever `stop` raises, and what the batch raised."""
+    def run(self, recipe: Recipe, shelf: Shelf, numbers: Sequence[int], stop: Stop) -> Batch:
+        """Have a batch made; raises `Lost` when the process dies or hangs, what `stop` and what the batch raised."""
         self._number += 1
         order = shelf.order(self._number, recipe, numbers)
         room = Block.fresh(order.room)
+        self._heard, self._patience = time.monotonic(), recipe.patience
         try:
             self._channel.send(order, [shelf.block.number, room.number])
-            error = self._answer(stop).error
-            if error is None:
-                return [np.array(tile) for tile in room.arrays(order.room)]
+            answer = self._answer(stop)
+            if answer.error is None:
+                return Batch([np.array(tile) for tile in room.arrays(order.room)], answer.notes)
         except EOFError:
             raise Lost from None
         finally:
             room.close()
-        raise error
+        raise answer.error
+
+    def rests(self) -> bool:
+        """Return whether it has answered everything, what was stopped included. Raises `Lost` when it never will."""
+        try:
+            while self._answered < self._number and self._channel.ready(0):
+                self._take()
+        except EOFError:
+            raise Lost from None
+        self._insist()
+        return self._answered == self._number
+
+    @property
+    def _channel(self) -> Channel:
+        return self.child.channel
 
     def _answer(self, stop: Stop) -> Answer:
-        """Wait for the latest order's answer; those before it were stopped."""
-        while True:
-            try:
-                while not self._channel.ready(POLL):
-                    stop()
-            except BaseException:
-                with suppress(EOFError):
-                    self._channel.send(Stopped(self._number))
-                raise
-            answer: Answer = self._channel.receive()[0]
-            if answer.number == self._number:
-                return answer
-
-    def end(self) -> None:
-        """End the process, at once where it does not go by itself."""
-        self._channel.close()
+        """Wait for the answer to the latest order."""
         try:
-            self.process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+            while True:
+                while not self._channel.ready(POLL):
+                    self._insist()
+                    stop()
+                answer = self._take()
+                if answer is not None:
+                    return answer
+        except (EOFError, Lost):
+            raise
+        except BaseException:
+            with suppress(EOFError):
+                self._channel.send(Stopped(self._number))
+            raise
+
+    def _take(self) -> Answer | None:
+        """Take a message; return the answer to the latest order if it is that."""
+        message: Answer | Sign = self._channel.receive()[0]
+        self._heard = time.monotonic()
+        if not isinstance(message, Answer):
+            return None
+        self._answered = message.number
+        return message if message.number == self._number else None
+
+    def _insist(self) -> None:
+        """Raise `Lost` where the process has given no sign of life for too long."""
+        if self._answered < self._number and time.monotonic() - self._heard > self._patience:
+            raise Lost
 
 
 class Processes:
@@ -123,22 +124,24 @@ class Processes:
     def processes(self) -> tuple[int, ...]:
         """The workers' process ids."""
         with self._lock:
-            return tuple(worker.process.pid for worker in self._workers)
+            return tuple(worker.child.process.pid for worker in self._workers)
 
-    def crew(self, recipe: Recipe) -> _Crew:
+    def crew(self, recipe: Recipe) -> Squad:
         """Return the crew of a job."""
-        return _Crew(self, recipe)
+        return Squad(self, recipe)
 
     def make(
-        self, recipe: Recipe, work: Work, stop: Stop, batches: Sequence[range]
+        self, recipe: Recipe, work: Work, stop: Stop, batches: Sequence[range], tell: Tell
     ) -> Generator[list[Array], None, None]:
-        """Yield the batches of a work in order."""
+        """Yield the batches of a work in order; `tell` is called with the notes of each."""
         self._gather()
         shelf = Shelf(work)
 
         def one(batch: range, check: Stop) -> list[Array]:
             def run(worker: Worker, check: Stop) -> list[Array]:
-                return worker.run(recipe, shelf, batch, check)
+                made = worker.run(recipe, shelf, batch, check)
+                tell(made.notes)
+                return made.tiles
 
             def goes_on() -> None:
                 check()
@@ -157,9 +160,9 @@ class Processes:
             self._closed = True
             workers, self._workers = self._workers, []
         for worker in workers:
-            worker.process.terminate()
+            worker.child.process.terminate()
         for worker in workers:
-            worker.end()
+            worker.child.end()
 
     def _check_open(self) -> None:
         if self._closed:
@@ -181,13 +184,13 @@ class Processes:
             missing = [] if self._workers else list(self._devices)
             for device in missing:
                 self._start(device)
-        for worker in self._desk.remove(lambda worker: not worker.alive):
+        for worker in self._desk.remove(lambda worker: not worker.child.alive):
             self._replace(worker)
 
     def _replace(self, worker: Worker) -> None:
-        """Start a worker in place of a dead one."""
-        worker.process.kill()
-        worker.end()
+        """Start a worker in place of one that is dead or hangs."""
+        worker.child.process.kill()
+        worker.child.end()
         with self._lock:
             self._check_open()
             try:
@@ -203,16 +206,3 @@ class Processes:
             raise Unavailable(NOBODY) from reason
         self._workers.append(worker)
         self._desk.give_back(worker)
-
-
-class _Crew:
-    """The team at one job."""
-
-    def __init__(self, team: Processes, recipe: Recipe) -> None:
-        self._team, self._recipe = team, recipe
-
-    def make(
-        self, work: Work, stop: Stop, batches: Sequence[range] | None = None
-    ) -> Generator[list[Array], None, None]:
-        """Yield finished batches in order, while later ones are at work."""
-        return self._team.make(self._recipe, work, stop, work.batches if batches is None else batches)

@@ -18,18 +18,32 @@ class Recipe:
     """`entry` is "module:function", which makes a backend of `arguments`; all of it can be pickled and compared.
 
     The function keeps what is heavy by its own key. `stops`: it takes the worker's `stop` by this name, which raises
-    once nobody wants the batch any more.
+    once nobody wants the batch any more. `patience` is how many seconds a worker may go without calling its `stop`
+    before it is taken for hung.
     """
 
     entry: str
     arguments: tuple[Any, ...] = ()
     stops: bool = False
+    patience: float = 600.0
 
     def backend(self, stop: Stop) -> Detailer:
         """Return the backend."""
         module, _, function = self.entry.partition(":")
         further = {"stop": stop} if self.stops else {}
         return cast("Detailer", getattr(import_module(module), function)(*self.arguments, **further))
+
+
+Notes = tuple[tuple[str, str], ...]
+"""What a worker tells of how it made its tiles: pairs of a kind and a text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Tiles, and the `notes` of the backend that made them, where it has this attribute."""
+
+    tiles: list[Array]
+    notes: Notes = ()
 
 
 class Maker:
@@ -42,11 +56,12 @@ class Maker:
         self._recipe: Recipe | None = None
         self._backend: Detailer | None = None
 
-    def make(self, recipe: Recipe, work: Work, numbers: Sequence[int]) -> list[Array]:
+    def make(self, recipe: Recipe, work: Work, numbers: Sequence[int]) -> Batch:
         """Make the tiles of these numbers."""
         with self._lock:
             if self._backend is None or recipe != self._recipe:
                 self._backend, self._recipe = None, None  # the old one may hold memory that the new one needs
                 self._backend = recipe.backend(self._stop)
                 self._recipe = recipe
-            return make(work, self._backend, numbers, self._stop)
+            tiles = make(work, self._backend, numbers, self._stop)
+            return Batch(tiles, tuple(getattr(self._backend, "notes", ())))

@@ -32,8 +32,7 @@ def join(address: str) -> Any:
 
     Raises `Unavailable` naming the setting when Ray is not installed, or there is no such cluster.
     """
-    if find_spec("ray") is None:
-        raise Unavailable(NO_EXTRA, param="cluster")
+    insist_on_extra()
     os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # else a late call would start a cluster of its own on this machine
     ray: Any = import_module("ray")
     with _lock:
@@ -43,6 +42,12 @@ def join(address: str) -> Any:
             _connect(ray, address)
         _users[address] = _users.get(address, 0) + 1
     return ray
+
+
+def insist_on_extra() -> None:
+    """Raise `Unavailable` naming the setting where Ray is not installed."""
+    if find_spec("ray") is None:
+        raise Unavailable(NO_EXTRA, param="cluster")
 
 
 def leave(address: str) -> None:
@@ -60,12 +65,21 @@ def _connect(ray: Any, address: str) -> None:
         raise Unavailable(NOT_REACHED, param="cluster")
     try:
         _knock(address)
-        # No namespace is given: each connection gets one of its own, and gateways do not see each other's actors.
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
+        try:
+            _begin(ray, address)
+        except ConnectionError:  # a head whose gRPC was forked at a bad moment: the next client gets another process
+            ray.shutdown()
+            _knock(address)
+            _begin(ray, address)
     except Exception as reason:  # of many kinds, and most of them say paths and addresses
         ray.shutdown()
         _failed[address] = time.monotonic() + REST
         raise Unavailable(NOT_REACHED, param="cluster") from reason
+
+
+def _begin(ray: Any, address: str) -> None:
+    # No namespace is given: each connection gets one of its own, and gateways do not see each other's actors.
+    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
 
 
 def _knock(address: str) -> None:

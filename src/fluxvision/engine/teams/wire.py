@@ -50,6 +50,16 @@ class Channel:
             raise EOFError from reason
         return bool(poll.poll(seconds * 1000))
 
+    @property
+    def ended(self) -> bool:
+        """Whether the other end has hung up, whatever is still to be read."""
+        poll = select.poll()
+        try:
+            poll.register(self.socket, 0)  # a hang-up is told without being asked for
+        except ValueError:  # this end has
+            return True
+        return bool(poll.poll(0))
+
     def close(self) -> None:
         """Hang up."""
         self.socket.close()

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import pickle
-import select
-import signal
-import socket
 import sys
-import threading
+import time
 from collections import deque
 
+from fluxvision.engine.teams.child import owned
 from fluxvision.engine.teams.memory import Block
-from fluxvision.engine.teams.orders import Answer, Order, Stopped, put, whole
+from fluxvision.engine.teams.orders import Answer, Order, Sign, Stopped, portable, put, whole
 from fluxvision.engine.teams.recipe import Maker
 from fluxvision.engine.teams.wire import Channel
 from fluxvision.errors import Cancelled
+
+SIGN = 1.0
+"""Seconds between two signs of life at least."""
 
 
 class Inbox:
@@ -27,9 +26,13 @@ class Inbox:
         self._orders: deque[tuple[Order, list[Block]]] = deque()
         self._stopped = 0
         self._at = 0
+        self._signed = 0.0
 
     def next(self) -> tuple[Order, list[Block]]:
-        """Wait for the next order, and its blocks, that is still wanted. Raises EOFError when the owner has gone."""
+        """Wait for the next order, and its blocks, that is still wanted. Raises EOFError when the owner has gone.
+
+        One that was given up before it began is answered at once, as all orders are.
+        """
         while True:
             self._look()
             while not self._orders:
@@ -40,12 +43,16 @@ class Inbox:
                 return order, blocks
             for block in blocks:
                 block.close()
+            self._channel.send(Answer(order.number))
 
     def stop(self) -> None:
-        """Raise `Cancelled` when the order that `next` gave is not wanted any more."""
+        """Raise `Cancelled` when the order that `next` gave is not wanted any more; tell the owner of this life."""
         self._look()
         if self._at <= self._stopped:
             raise Cancelled("The work was cancelled.")
+        if time.monotonic() - self._signed > SIGN:
+            self._channel.send(Sign(self._at))
+            self._signed = time.monotonic()
 
     def _look(self) -> None:
         while self._channel.ready(0):
@@ -66,42 +73,18 @@ def serve(channel: Channel) -> None:
     while True:
         order, (pictures, room) = inbox.next()
         try:
-            put(order, room, maker.make(order.recipe, whole(order, pictures), order.numbers))
-            error = None
+            made = maker.make(order.recipe, whole(order.work, order.names, order.places, pictures), order.numbers)
+            put(order, room, made.tiles)
+            answer = Answer(order.number, notes=made.notes)
         except EOFError:
             raise
         except Exception as reason:  # noqa: BLE001, all of them belong to whoever asked
-            error = _portable(reason)
+            answer = Answer(order.number, portable(reason))
         finally:
             pictures.close()
             room.close()
-        channel.send(Answer(order.number, error))
-
-
-def _portable(error: Exception) -> Exception:
-    """Return the error, or one that says its kind where it cannot be sent."""
-    try:
-        pickle.loads(pickle.dumps(error))  # noqa: S301, made one line before
-    except Exception:  # noqa: BLE001, foreign errors fail in all ways
-        return RuntimeError(type(error).__name__)
-    return error
-
-
-def _leave_with(owner: socket.socket) -> None:
-    """End this process at once when the other end hangs up, whatever it is at."""
-    poll = select.poll()
-    poll.register(owner, 0)  # a hang-up is told without being asked for
-    poll.poll()
-    os._exit(0)
-
-
-def main(number: int) -> None:
-    """Serve the owner at the other end of an inherited socket."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the owner's business
-    end = socket.socket(fileno=number)
-    threading.Thread(target=_leave_with, args=(end,), daemon=True).start()
-    serve(Channel(end))
+        channel.send(answer)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    serve(owned(int(sys.argv[1])))

@@ -22,6 +22,7 @@ from fluxvision.engine.guide import Guided
 from fluxvision.engine.pipeline import plan
 from fluxvision.engine.resume import Resumed
 from fluxvision.engine.teams import Team
+from fluxvision.engine.teams.squad import Squad
 from fluxvision.engine.tiles import FAITHFUL
 from fluxvision.providers.flux.kept import Store
 from fluxvision.providers.flux.models import Loaded
@@ -70,6 +71,7 @@ class Job:
     mask: Any
     resumed: list[Resumed] = field(default_factory=list)
     earlier: list[Resumed] = field(default_factory=list)
+    crews: list[Crew] = field(default_factory=list)
     told: float = 0.0
 
     def make(self, began: float, ready: float) -> Outcome:
@@ -79,6 +81,7 @@ class Job:
         """
         self.earlier += self.resumed
         self.resumed.clear()
+        self.crews.clear()
         body, loaded = self.call.body, self.loaded
         creativity = float(body["creativity"])
         self.stop()
@@ -119,6 +122,8 @@ class Job:
             "levers": dict(loaded.networks.pulled),
             "tile_captions": self._looks_at_tiles(creativity),
         }
+        if told := _told(self.crews):
+            details["workers"] = told
         return Outcome(raster, wishes.seed, wishes.prompt or None, results[-1].seam_ratio, details, timings)
 
     def _run(self, passes: Sequence[Pass], wishes: Wishes) -> tuple[Raster, list[engine.Result]]:
@@ -196,6 +201,7 @@ class Job:
         row, detailer, networks = self._row(one), None, loaded.networks
         if ways.team is not None and isinstance(networks, Elsewhere):
             crew = ways.team.crew(recipe(networks.weights, one.factor, wishes, 1))
+            self.crews.append(crew)
             crew = crew if prompts is None else Guided(crew, prompts)
         else:
             networks = cast("Networks", networks)
@@ -248,6 +254,16 @@ def decoded(  # noqa: PLR0917, the parts of a job
     color = pixels.color if quality is None else deblock(pixels.color, quality)
     mask = None if call.mask is None else imaging.decode_mask(call.mask, call.image.width, call.image.height)
     return Job(ways, loaded, call, watch, stop, folder, color, pixels.alpha, mask)
+
+
+def _told(crews: Sequence[Crew]) -> dict[str, list[str]]:
+    """Return what workers told of how they made the tiles, by its kind, each once."""
+    found: dict[str, list[str]] = {}
+    for crew in crews:
+        for kind, text in crew.notes if isinstance(crew, Squad) else ():
+            if text not in found.setdefault(kind, []):
+                found[kind].append(text)
+    return found
 
 
 def _pixels(raster: Raster) -> engine.Samples:
