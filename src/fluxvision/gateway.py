@@ -171,6 +171,8 @@ class Gateway:
 
     def _best(self, job: Job, candidates: Collection[Candidate]) -> Offer:
         """Return the offer that would be the first if every provider were well."""
+        if len(candidates) == 1:
+            return next(iter(candidates)).offer
         by_name = {one.offer.provider: one for one in candidates}
         able = [offer for offer in self._models[job.model].offers if offer.provider in by_name]
         return self._wished(able, {name: one.cost for name, one in by_name.items()})[0]

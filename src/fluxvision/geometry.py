@@ -66,7 +66,7 @@ def solve(job: Job, factors: Factors | None = EXACT) -> Geometry:
     Raises `InvalidRequest` when two parameters disagree or the result has no pixels.
     """
     # The rules of all offers ask this of the same job; what the answer depends on is little.
-    words = tuple(job.values.get(word) for word in WORDS)
+    words = tuple(map(job.values.get, WORDS))
     return _solve(job.image.width, job.image.height, words, job.factor, factors)
 
 

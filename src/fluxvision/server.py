@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import socket
 from collections.abc import Callable
@@ -82,6 +83,7 @@ async def _serve(settings: Settings, gateway_factory: GatewayFactory, announce: 
         websockets=False,
         log_level=LogLevels.error,
     )
+    gc.freeze()  # what is there by now stays: no collection has to look at it
     stop, hurry = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in SIGNALS:

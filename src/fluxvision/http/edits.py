@@ -125,18 +125,18 @@ async def _admit(edge: Edge, form: body.Form, folder: Path, request_id: str) -> 
         raise InvalidRequest("model is missing: name the model to use.", param="model")
     sources: dict[str, Source] = {}
     for name, picture in form.pictures.items():
-        path = folder / name
-        if isinstance(picture, str):
-            reference = folder / f"{name}.fetched"
+        if isinstance(picture, Path):
+            path = picture
+        else:
+            path = folder / f"{name}.fetched"
             await fetch.resolve(
                 picture,
-                reference,
+                path,
                 name,
                 guard=edge.guard,
                 limit=settings.max_upload_bytes,
                 patience=settings.fetch_timeout,
             )
-            path = reference
         content = form.contents.get(name)
         if (path.stat().st_size if content is None else len(content)) <= SMALL:
             sources[name] = edge.probe(path, name, content)
