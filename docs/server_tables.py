@@ -1,0 +1,124 @@
+"""What the rows say of settings, formats, engines, errors and the command line, and what was measured, as Markdown."""
+
+from __future__ import annotations
+
+from itertools import takewhile
+from pathlib import Path
+
+import click
+from cells import table
+
+from fluxvision import errors
+from fluxvision.cli import upscale
+from fluxvision.cli.main import GROUP
+from fluxvision.config import SETTINGS, Setting
+from fluxvision.engine import BACKENDS
+from fluxvision.errors import Error
+from fluxvision.imaging import FORMATS
+from fluxvision.providers.embedded import RESTORE_BELOW
+
+ROOT = Path(__file__).parents[1]
+STAND_IN = "mock"
+WIDTH = 100
+SEPARATED = 100_000
+"""Whole numbers from here on are shown with separators, as TOML and the environment take them."""
+
+
+def settings() -> str:
+    """Return the settings with their variables and defaults."""
+    rows = ((f"`{row.name}`", f"`{row.variable}`", _setting(row), row.help) for row in SETTINGS)
+    return table(("Setting", "Variable", "Default", "Meaning"), rows)
+
+
+def formats() -> str:
+    """Return the picture formats and what each can hold."""
+    return table(
+        ("Format", "Read", "Written", "Bits", "Alpha", "Profile", "Longest side", "Most pixels", "Default quality"),
+        (
+            (
+                row.label,
+                "yes",
+                _yes(row.writable),
+                str(row.bits) if row.writable else "",
+                _yes(row.alpha) if row.writable else "",
+                _yes(row.profile) if row.writable else "",
+                f"{row.max_side:,}" if row.writable else "",
+                f"{row.max_pixels:,}" if row.writable else "",
+                ("lossless" if row.lossless else str(row.quality or "")) if row.writable else "",
+            )
+            for row in FORMATS
+        ),
+    )
+
+
+def engines() -> str:
+    """Return the engines, what they need, the licences of their weights, and when `restore` is chosen."""
+    rows = table(
+        ("Engine", "Networks", "Install", "Tile", "Memory of a tile", "Licence of the weights"),
+        (
+            (
+                f"`{row.name}`",
+                row.title,
+                f"`pip install -c constraints.txt '.[{row.extra}]'`" if row.extra else "included",
+                f"{row.tile}\u00d7{row.tile}",
+                f"about {row.memory:,} MB",
+                row.licence,
+            )
+            for row in BACKENDS
+            if row.name != STAND_IN
+        ),
+    )
+    chosen = f"Where it is installed, `restore` is chosen by itself for JPEG pictures below quality {RESTORE_BELOW}."
+    return f"{rows}\n\n{chosen}"
+
+
+def measured(results: str) -> str:
+    """Return the first table of a file of results."""
+    lines = (ROOT / "bench" / "results" / results).read_text(encoding="utf-8").splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith("|"))
+    return "\n".join(takewhile(lambda line: line.startswith("|"), lines[first:]))
+
+
+def codes() -> str:
+    """Return the error codes."""
+    found: dict[str, type[Error]] = {}
+    for kind in _kinds(Error):
+        found.setdefault(f"{kind.status}{kind.code}", kind)
+    rows = sorted(found.values(), key=lambda kind: kind.status)
+    return table(
+        ("Code", "Status", "Type", "Retry", "When"),
+        (
+            (f"`{row.code}`", str(row.status), f"`{row.type}`", "yes" if row.retryable else "no", _sentence(row))
+            for row in rows
+        ),
+    )
+
+
+def help_of_upscale() -> str:
+    """Return what `fluxvision upscale --help` prints."""
+    names = GROUP.context_settings["help_option_names"]
+    context = click.Context(
+        upscale.COMMAND, info_name="fluxvision upscale", terminal_width=WIDTH, help_option_names=names
+    )
+    return f"```text\n{upscale.COMMAND.get_help(context)}\n```"
+
+
+def _setting(row: Setting) -> str:
+    if isinstance(row.default, bool):
+        return "on" if row.default else "off"
+    if row.default in {"", ()}:
+        return ""
+    return f"`{row.default:_}`" if row.kind == "integer" and row.default >= SEPARATED else f"`{row.default}`"
+
+
+def _yes(fact: bool) -> str:
+    return "yes" if fact else "no"
+
+
+def _kinds(root: type[Error]) -> list[type[Error]]:
+    own = [kind for kind in root.__subclasses__() if kind.__module__ == errors.__name__]
+    return [deeper for kind in own for deeper in (kind, *_kinds(kind))]
+
+
+def _sentence(kind: type[Error]) -> str:
+    return (kind.__doc__ or "").strip().splitlines()[0]
