@@ -16,7 +16,7 @@ from skimage import data
 
 from fakes.cli_process import REAL, environment
 from fakes.cluster import FACTS, JOINS, Cluster
-from fakes.teamwork import MOCK, PATIENCE, expected, fake, samples, until, work
+from fakes.teamwork import MOCK, PATIENCE, PICTURES, expected, fake, samples, until, work
 from fluxvision import imaging
 from fluxvision.engine.teams import TEAMS, Limits, Terms, session
 from fluxvision.engine.teams.fleet import Fleet
@@ -196,9 +196,10 @@ async def test_a_lost_cluster_is_one_sentence(kind, tmp_path):
     """The head dies in the middle of a job: the next provider is asked, soon; so it is with the job after that."""
     made = await asyncio.to_thread(Cluster)
     provider = embedded.Provider(1, team=RAY.open(Terms(2, cluster=getattr(made, kind), limits=Limits(lost=4.0))))
-    Image.fromarray(data.astronaut()[:400, :400]).save(tmp_path / "in.png")
+    # Large enough that the job cannot end before the loss is seen.
+    Image.fromarray(np.tile(data.astronaut()[:400, :400], (3, 3, 1))).save(tmp_path / "in.png")
     source = imaging.probe(tmp_path / "in.png", imaging.Limits())
-    call = Call("embedded", "span", {"size": (1600, 1600), "creativity": 0.3}, source, None)
+    call = Call("embedded", "span", {"size": (4800, 4800), "creativity": 0.3}, source, None)
     lost = []
 
     def progress(done, _total):
@@ -216,6 +217,16 @@ async def test_a_lost_cluster_is_one_sentence(kind, tmp_path):
     finally:
         await provider.aclose()
         made.close()
+
+
+def test_by_ray_client_it_is_the_same(cluster, tmp_path):
+    """From outside, by ray://, the bytes are those of threads, and a worker that dies loses nothing."""
+    with closing(RAY.open(Terms(2, cluster=cluster.client))) as team:
+        for name in PICTURES:
+            of = work(name, 3)
+            assert samples(team.crew(MOCK), of) == expected(of)
+        assert samples(team.crew(fake("deadly", str(tmp_path), 2)), work()) == expected(work())
+        assert len(list(tmp_path.iterdir())) == 2
 
 
 @pytest.mark.parametrize("address", ["ray://127.0.0.1:9", "127.0.0.1:9"])

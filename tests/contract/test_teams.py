@@ -32,15 +32,15 @@ def cluster():
         made.close()
 
 
-PLACES = {"processes": ("processes", None), "ray": ("ray", "address"), "ray client": ("ray", "client")}
-"""The row of each kind of team, and which of the cluster's addresses it takes."""
+PLACES = {"processes": None, "ray": "address"}
+"""The rows, and which of the cluster's addresses each takes; `test_cluster.py` has the others."""
 
 
 @pytest.fixture(scope="module", params=PLACES)
 def terms(request):
     """The row, and terms for a team of two."""
-    name, address = PLACES[request.param]
-    row = next(row for row in TEAMS if row.name == name)
+    address = PLACES[request.param]
+    row = next(row for row in TEAMS if row.name == request.param)
     return row, Terms(2, cluster=(address and getattr(request.getfixturevalue("cluster"), address)) or "")
 
 
