@@ -1,7 +1,7 @@
 """A gateway that makes real pictures, slowly or wrongly if asked: what the HTTP edge is tested against.
 
 A job's extras steer it: `tiles` (how many, 4), `tile_seconds` (0), `bulk` (bytes behind each result, 0), `fail` (busy,
-upstream, crash, or refuse).
+upstream, crash, refuse, or path, which only wants the picture's file).
 """
 
 from __future__ import annotations
@@ -156,6 +156,8 @@ class Gateway:
     async def _make(self, job: Job, watch: Watch, folder: Path) -> Delivery:
         started = time.monotonic()
         match job.extras.get("fail"):
+            case "path":
+                assert job.image.path.exists()
             case "upstream":
                 raise errors.UpstreamError("Every provider failed.")
             case "crash":

@@ -13,13 +13,12 @@ import msgspec
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fluxvision.errors import CallerGone, Error, InternalError, InvalidRequest, MethodNotAllowed, NotFound, Unavailable
+from fluxvision.errors import CallerGone, Error, InvalidRequest, MethodNotAllowed, NotFound
 from fluxvision.http import site
 from fluxvision.http.edge import RECORD, draining
 from fluxvision.http.logs import Record, trace
 from fluxvision.http.metrics import Metrics
-from fluxvision.http.respond import error_body, error_headers
-from fluxvision.machine import NO_SPACE
+from fluxvision.http.respond import error_body, error_headers, told
 
 NO_ROUTE = "(none)"
 
@@ -107,8 +106,6 @@ def _common(sent: Iterable[tuple[bytes, bytes]], record: Record, started: float)
 
 def _translate(error: Exception) -> tuple[Error, str]:
     """Return the error that the caller sees, and the methods that the address takes where that is the point."""
-    if isinstance(error, Error):
-        return error, ""
     if isinstance(error, HTTPException):
         if error.status_code == NotFound.status:
             return NotFound("There is nothing at this address."), ""
@@ -116,9 +113,7 @@ def _translate(error: Exception) -> tuple[Error, str]:
             allow = (error.headers or {}).get("Allow", "")
             return MethodNotAllowed(f"This address takes {allow} only."), allow
         return InvalidRequest("The request cannot be understood."), ""
-    if isinstance(error, OSError) and error.errno in NO_SPACE:
-        return Unavailable("The server has no room on its disk at the moment.", retry_after=60.0), ""
-    return InternalError("Something went wrong on this server."), ""
+    return told(error), ""
 
 
 async def _answer(send: Send, error: Error, allow: str) -> int:

@@ -105,7 +105,7 @@ class _Parts:
         elif event is None:
             self._end()
         elif self._path is not None:
-            self._keep(event)
+            self._keep(self._path, event)
         elif not self._dropped:
             self._text += event
             self._room -= len(event)
@@ -154,15 +154,13 @@ class _Parts:
             self._named.add(picture)
         self._path = path
 
-    def _keep(self, piece: bytes | bytearray) -> None:
+    def _keep(self, path: Path, piece: bytes | bytearray) -> None:
         """Keep a piece of a picture: in memory while there is room, in its file from then on."""
-        if self._path is None:
-            return
         if self._file is None:
             if self._take(len(piece)):
                 self._held.append(piece)
                 return
-            self._file = self._path.open("xb", buffering=WRITE_BUFFER)
+            self._file = path.open("xb", buffering=WRITE_BUFFER)
             self._file.writelines(self._held)
             self._held.clear()
         self._file.write(piece)

@@ -7,7 +7,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from fluxvision.errors import AuthenticationFailed, Error, MethodNotAllowed
+from fluxvision.errors import AuthenticationFailed, Error, InternalError, MethodNotAllowed, Unavailable
+from fluxvision.machine import NO_SPACE
 from fluxvision.money import CURRENCY, dollars, summed
 from fluxvision.types import Attempt, Delivery, Line, Picture, Quote
 
@@ -124,6 +125,15 @@ def error_body(error: Error) -> dict[str, Any]:
         total = summed(attempt.cost for attempt in error.attempts)
         body["metadata"] = {"attempts": tries(error.attempts), "cost": cost(total), "cost_currency": CURRENCY}
     return body
+
+
+def told(error: Exception) -> Error:
+    """Return what the caller is told of an error: the words of one of ours, else no more than whose fault it is."""
+    if isinstance(error, Error):
+        return error
+    if isinstance(error, OSError) and error.errno in NO_SPACE:
+        return Unavailable("The server has no room on its disk at the moment.", retry_after=60.0)
+    return InternalError("Something went wrong on this server.")
 
 
 def error_headers(error: Error, allow: str = "") -> dict[str, str]:

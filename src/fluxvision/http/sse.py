@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from starlette.types import Scope, Send
 
-from fluxvision.errors import CallerGone, Error, InternalError
+from fluxvision.errors import CallerGone, Error
 from fluxvision.http import respond, splice, zoom
 from fluxvision.http.edge import Edge, draining
 from fluxvision.http.logs import trace
@@ -115,7 +115,7 @@ async def answer(edge: Edge, scope: Scope, send: Send, job: Job, work: Path, *, 
     except Exception as error:  # noqa: BLE001 - the status line is sent, only an event can tell
         if not isinstance(error, Error):
             edge.log.error("unexpected", request_id=job.id, trace=trace(error))  # noqa: TRY400 - its text stays unsaid
-        await _send(send, _failed(error if isinstance(error, Error) else InternalError("Something went wrong.")))
+        await _send(send, _failed(respond.told(error)))
     finally:
         task.cancel()
         with suppress(asyncio.CancelledError, Exception):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -134,6 +136,21 @@ async def test_errors_of_the_gateway(edge, picture, fail, status):
     answer = await served.edit(MODEL, ("image", picture, "a"), ("fail", fail))
     assert (answer.status, left(served)) == (status, [])
     assert ("x-should-retry" in answer.answered) == (status in {500, 502})
+
+
+@pytest.mark.parametrize("stream", ["false", "true"])
+async def test_a_disk_that_is_full_when_a_path_is_wanted_is_ours(edge, picture, stream, monkeypatch):
+    """A picture from memory that cannot be written is no fault of the caller's, in an answer and in a stream."""
+
+    def full(_path, _content):
+        raise OSError(errno.ENOSPC, "no space")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    served = edge()
+    answer = await served.edit(MODEL, ("image", picture, "a"), ("fail", "path"), ("stream", stream))
+    assert answer.status == (200 if stream == "true" else 503)
+    assert b"The server has no room on its disk at the moment." in answer.body
+    assert left(served) == []
 
 
 async def test_links_use_the_public_address(edge, picture):
