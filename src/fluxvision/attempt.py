@@ -7,25 +7,22 @@ import time
 from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from fluxvision.candidates import Candidate
 from fluxvision.errors import Cancelled, Error, InvalidRequest, UpstreamError
 from fluxvision.health import Health
-from fluxvision.imaging import decode_mask
+from fluxvision.imaging import decode_mask, quick
 from fluxvision.normalize import normalize
 from fluxvision.params import Param
 from fluxvision.postprocess import Work, finish, passed
-from fluxvision.preprocess import bare, prepared
+from fluxvision.preprocess import prepared, ready
 from fluxvision.providers import Provider
 from fluxvision.rules import Accepts
 from fluxvision.types import Attempt, Call, Job, Outcome, Picture, Source, Watch
 from fluxvision.workers import in_thread
-
-SMALL = 1_000_000
-"""Bytes of a picture that is looked through in less time than the way to a thread and back takes."""
 
 MARGIN, MARGIN_SHARE = 1.0, 0.05
 """Seconds, and at most the share of the time that is left, for finishing what was made."""
@@ -48,12 +45,16 @@ class Desk:
 
 @dataclass(frozen=True, slots=True)
 class Try:
-    """What became of one picture: the attempt, and either the picture with what was said of it, or an error."""
+    """What became of one picture: the attempt, and either the picture with what was said of it, or an error.
+
+    `timings` are seconds by stage.
+    """
 
     attempt: Attempt
     outcome: Outcome | None = None
     picture: Picture | None = None
     error: Error | None = None
+    timings: Mapping[str, float] = field(default_factory=dict)
 
 
 def worst(tries: Sequence[Try]) -> Error:
@@ -117,18 +118,20 @@ class Errand:
         except Error as error:
             self.attempts.append(Attempt(offer.provider, error.code, 0.0, message=error.message))
             return [Try(self.attempts[-1], error=error)]
+
+        def numbered(call: Call, number: int) -> Call:
+            return replace(call, image=image, key=f"{self.job.id}-{offer.provider}-{number}")
+
+        if n == 1:
+            return [await self._try(numbered(self.candidate.call, 0), self.watch)]
         turn = asyncio.Semaphore(self.provider.parallel)
 
         async def make(number: int, version: Job, share: Watch) -> Try:
-            alike = version is self.job
-            call = self.candidate.call if alike else normalize(version, offer, self.desk.rows[self.job.model])[0]
-            call = replace(call, image=image, key=f"{self.job.id}-{offer.provider}-{number}")
+            call = numbered(normalize(version, offer, self.desk.rows[self.job.model])[0], number)
             async with turn:
                 return await self._try(call, share)
 
         versions = zip(_versions(self.job, n), _shares(self.watch, n), strict=True)
-        if n == 1:
-            return [await make(0, *next(versions))]
         probe = []
         if self.desk.health.probing(offer.provider):  # one picture shows whether it is back; the others wait for that
             probe = [await make(0, *next(versions))]
@@ -147,7 +150,7 @@ class Errand:
             if not allowed.any():
                 message = "mask: nothing of it is transparent, so nothing may change. Leave it out, or pin embedded."
                 raise InvalidRequest(message, param="mask")
-        if accepts is None or (image.size <= SMALL and bare(image, accepts)):
+        if accepts is None or (quick(image.size, image.content) and ready(image, accepts)):
             return image
         return await in_thread(self.desk.pool, self.watch, lambda: prepared(image, accepts, self.folder, self.watch))
 
@@ -174,14 +177,9 @@ class Errand:
             self.attempts.append(self._failed(given_up, outcome, time.monotonic() - started).attempt)
             raise
         ended = time.monotonic()
-        words = outcome.caption if outcome.caption is not None else str(self.job.values.get("prompt", "")) or None
         cost = self.candidate.bill(self.job, outcome.seconds)
         self.attempts.append(Attempt(self.candidate.offer.provider, "ok", ended - started, cost, outcome.upstream_id))
-        return Try(
-            self.attempts[-1],
-            replace(outcome, timings={**outcome.timings, "finish": ended - made}),
-            replace(picture, revised_prompt=words, seed=outcome.seed),
-        )
+        return Try(self.attempts[-1], outcome, picture, timings={**outcome.timings, "finish": ended - made})
 
     async def _ask(self, call: Call, watch: Watch, known: _Known) -> Outcome:
         """Ask the provider; too long a wait for a remote one is its failure, with what is known of the work.
@@ -209,6 +207,7 @@ class Errand:
 
     def _work(self, outcome: Outcome, call: Call, watch: Watch) -> Work:
         accepts = self.candidate.offer.accepts
+        prompt = str(self.job.values.get("prompt", "")) or None
         return Work(
             outcome.picture,
             self.candidate.plan,
@@ -222,21 +221,19 @@ class Errand:
             threads=self.desk.threads,
             fidelity=outcome.fidelity,
             silent=accepts is not None and call.image is self.job.image,  # nothing had to be taken off it
+            words=prompt if outcome.caption is None else outcome.caption,
+            seed=outcome.seed,
         )
 
 
 def _versions(job: Job, n: int) -> list[Job]:
-    """Return one job per picture, with the seeds seed, seed+1, … when there are several."""
-    if n == 1:
-        return [job]
+    """Return one job per picture, with the seeds seed, seed+1 and so on."""
     first = int(job.values.get("seed", 0))
     return [replace(job, values={**job.values, "seed": first + index}) for index in range(n)]
 
 
 def _shares(watch: Watch, n: int) -> list[Watch]:
     """Return one watch per picture that together report the progress of all of them."""
-    if n == 1:
-        return [watch]
     done, total = [0] * n, [0] * n
 
     def progress(index: int, now: int, of: int) -> None:

@@ -61,11 +61,13 @@ class Gateway:
         self._providers = dict(providers)
         self._models = {model.id: model for model in models}
         self._rows: Mapping[str, Sequence[Param]] = {model.id: catalog.rows(model) for model in models}
+        self._by_name = {name: {row.name: row for row in rows} for name, rows in self._rows.items()}
         self._deadline = deadline
         self._max_output_pixels = max_output_pixels
         self._policy = policy
         self._allow_degraded = allow_degraded
         self._draw = draw
+        self._checks = {name: provider.check for name, provider in providers.items()}
         self._pool = ThreadPoolExecutor(workers + 2, thread_name_prefix="finish")
         self._desk = Desk(self._pool, self.health, self._rows, attempt_timeout, threads)
 
@@ -90,7 +92,7 @@ class Gateway:
         Raises `ModelNotFound`, or `InvalidRequest` naming the parameter.
         """
         found, pin = catalog.find(model, self.models)
-        rows = {row.name: row for row in self._rows[found.id]}
+        rows = self._by_name[found.id]
         values: dict[str, Scalar] = {}
         extras: dict[str, Any] = {}
         for name, raw in fields.items():
@@ -156,8 +158,10 @@ class Gateway:
             offers,
             self._rows[job.model],
             max_output_pixels=self._max_output_pixels,
-            checks={name: provider.check for name, provider in self._providers.items()},
+            checks=self._checks,
         )
+        if len(found) == 1:
+            return found, excluded
         by_offer = {one.offer.provider: one for one in found}
         costs = {name: one.cost for name, one in by_offer.items()}
         able = [one.offer for one in found]
@@ -171,8 +175,6 @@ class Gateway:
 
     def _best(self, job: Job, candidates: Collection[Candidate]) -> Offer:
         """Return the offer that would be the first if every provider were well."""
-        if len(candidates) == 1:
-            return next(iter(candidates)).offer
         by_name = {one.offer.provider: one for one in candidates}
         able = [offer for offer in self._models[job.model].offers if offer.provider in by_name]
         return self._wished(able, {name: one.cost for name, one in by_name.items()})[0]
@@ -185,7 +187,7 @@ class Gateway:
     async def _first_that_works(self, job: Job, watch: Watch, folder: Path, attempts: list[Attempt]) -> Delivery:
         ends = time.monotonic() + self._deadline
         pending = deque(self._candidates(job)[0])
-        best = self._best(job, pending)
+        best = self._best(job, pending) if len(pending) > 1 else pending[0].offer
         if job.values.get("n", 1) != 1 and "seed" not in job.values and best.generative:
             job = replace(job, values={**job.values, "seed": self._draw(LAST_SEED - int(job.values["n"]) + 1)})
         shown = False
@@ -224,14 +226,18 @@ class Gateway:
     def _delivery(
         self, job: Job, one: Candidate, tries: Sequence[Try], attempts: Sequence[Attempt], *, degraded: bool
     ) -> Delivery:
-        done = [(each.outcome, each.picture) for each in tries if each.outcome is not None and each.picture is not None]
-        first = done[0][0]
+        done = [
+            (each.outcome, each.picture, each.timings)
+            for each in tries
+            if each.outcome is not None and each.picture is not None
+        ]
+        first, _, timings = done[0]
         return Delivery(
             job=job,
             provider=one.offer.provider,
             provider_name=self._providers[one.offer.provider].title,
             upstream=str(first.details.get("engine", one.offer.upstream)),
-            pictures=[picture for _, picture in done],
+            pictures=[picture for _, picture, _ in done],
             plan=one.plan,
             receipt=one.receipt,
             attempts=attempts,
@@ -242,7 +248,7 @@ class Gateway:
             ],
             cost=summed(each.cost for each in attempts),
             details=first.details,
-            timings=first.timings,
+            timings=timings,
             degraded=degraded,
         )
 

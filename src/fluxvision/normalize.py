@@ -6,7 +6,7 @@ naming both; defaults come last and fill only free slots.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from typing import Any, NoReturn
@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from fluxvision.errors import InvalidRequest
 from fluxvision.geometry import sized
 from fluxvision.params import PARAMS, Param
-from fluxvision.rules import Converted, Emulated, Offer, Passthrough, Renamed, Rule
+from fluxvision.rules import Converted, Emulated, Offer, Passthrough, Renamed, Rule, Unless, Using
 from fluxvision.types import Call, Job, Line, Plan, Source
 
 STRENGTH = ("passthrough", "renamed", "converted", "emulated")
@@ -23,6 +23,7 @@ SIZES = "Size"
 NEUTRAL = ("", "auto")
 """Values that ask for nothing."""
 PLAN_FIELDS = frozenset(row.name for row in fields(Plan))
+PLACES = {row.name: place for place, row in enumerate(PARAMS)}
 
 
 @dataclass(slots=True)
@@ -51,13 +52,71 @@ _Both = tuple[_Slots, _Slots]
 
 
 @dataclass(frozen=True, slots=True)
-class _Default:
-    """What becomes of a parameter that is not given: `line` and `writes`; without a line that depends on the job."""
+class _Step:
+    """One rule, ready to be applied: where it writes, and by what, None for the value as it is.
+
+    `slot` is the provider's name for it, or the gateway's own where the step is `emulated`.
+    """
+
+    slot: str
+    emulated: bool
+    using: Using | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A parameter at one offer: its steps, what says where a value has not its effect, the line's mode and note."""
 
     param: Param
     rules: Sequence[Rule]
+    steps: Sequence[_Step]
+    checks: Sequence[Unless]
+    mode: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Default:
+    """What becomes of a parameter that is not given: `line` and `writes`; without a line that depends on the job."""
+
+    entry: _Entry
     line: Line | None = None
-    writes: tuple[tuple[Rule, str, Any], ...] = ()
+    writes: Sequence[tuple[_Step, Any]] = ()
+
+
+@lru_cache(maxsize=1024)
+def _entries(offer: Offer, rows: Sequence[Param]) -> Mapping[str, _Entry]:
+    """Return the table as one offer has it. It is the same for every job, so it is made ready once."""
+    return {row.name: _entry(row, offer.rules[row.name]) for row in rows}
+
+
+def _entry(param: Param, rules: Sequence[Rule]) -> _Entry:
+    steps = [_Step(_slot(rule, param), isinstance(rule, Emulated), _using(rule)) for rule in rules]
+    checks = [check for rule in rules if (check := _check(rule)) is not None]
+    note = " ".join(rule.note for rule in rules if not isinstance(rule, Renamed) and rule.note)
+    return _Entry(param, rules, steps, checks, badge(rules), note)
+
+
+def _slot(rule: Rule, param: Param) -> str:
+    return rule.by if isinstance(rule, Emulated) else str(getattr(rule, "to", param.name))
+
+
+def _using(rule: Rule) -> Using | None:
+    """Return what a rule makes its value by, None where that stays as it is."""
+    if isinstance(rule, Passthrough):
+        return None if rule.sent else lambda _value, _job: None
+    if isinstance(rule, Converted):
+        using = rule.using
+        return lambda value, job: None if value is None else using(value, job)
+    return None if isinstance(rule, Renamed) else rule.using
+
+
+def _check(rule: Rule) -> Unless | None:
+    """Return what says why a rule does not do what a value asks for, None where it always does."""
+    if isinstance(rule, Passthrough) and not rule.sent:
+        note = rule.note
+        return lambda value, _job: None if value in NEUTRAL else note
+    return None if isinstance(rule, Renamed) else rule.unless
 
 
 @lru_cache(maxsize=1024)
@@ -66,21 +125,19 @@ def _defaults(offer: Offer, rows: Sequence[Param]) -> tuple[_Default, ...]:
 
     Of most nothing becomes, or the same for every job: that is worked out once.
     """
-    found = (_default(row, offer.rules[row.name]) for row in rows)
+    found = (_default(entry) for entry in _entries(offer, rows).values())
     return tuple(row for row in found if row is not None)
 
 
-def _default(param: Param, rules: Sequence[Rule]) -> _Default | None:
-    value = param.default
-    if any(_depends(rule, value) for rule in rules):
-        return _Default(param, rules)
-    became = [None if isinstance(rule, Passthrough) and not rule.sent else value for rule in rules]
+def _default(entry: _Entry) -> _Default | None:
+    value = entry.param.default
+    if any(_depends(rule, value) for rule in entry.rules):
+        return _Default(entry)
+    became = [None if isinstance(rule, Passthrough) and not rule.sent else value for rule in entry.rules]
     if all(part is None for part in became):
         return None
-    made = ((rule, _slot(rule, param), part) for rule, part in zip(rules, became, strict=True))
-    return _Default(
-        param, rules, _line(param, None, rules, became, ()), tuple(one for one in made if one[2] is not None)
-    )
+    writes = [(step, part) for step, part in zip(entry.steps, became, strict=True) if part is not None]
+    return _Default(entry, _line(entry, None, became, ()), writes)
 
 
 def _depends(rule: Rule, default: Any) -> bool:
@@ -102,12 +159,12 @@ def normalize(job: Job, offer: Offer, rows: Sequence[Param] = PARAMS) -> tuple[C
     """
     body, plan = slots = _Slots("body"), _Slots("plan")
     lines = _given(job, offer, rows, slots)
-    lines |= {name: _passed(name, extra, offer, body) for name, extra in job.extras.items()}
+    passed = [_passed(name, extra, offer, body) for name, extra in job.extras.items()]
     lines |= _left_out(job, offer, rows, slots, lines.keys())
-    receipt = (*(lines[row.name] for row in PARAMS if row.name in lines), *(lines[name] for name in job.extras))
+    receipt = (*map(lines.__getitem__, sorted(lines, key=PLACES.__getitem__)), *passed)
     if job.values.get("strict"):
         _refuse_unhonoured(receipt)
-    planned = Plan(**{k: v for k, v in plan.values.items() if k in PLAN_FIELDS}, measured=offer.measured)
+    planned = Plan(**{slot: plan.values[slot] for slot in PLAN_FIELDS & plan.values.keys()}, measured=offer.measured)
     mask = None if planned.masked else job.mask
     return Call(offer.provider, offer.upstream, body.values, job.image, mask), planned, receipt
 
@@ -117,13 +174,13 @@ def _given(job: Job, offer: Offer, rows: Sequence[Param], slots: _Both) -> dict[
     given: dict[str, Any] = {**job.values, "image": job.image}
     if job.mask is not None:
         given["mask"] = job.mask
+    entries = _entries(offer, rows)
     lines: dict[str, Line] = {}
-    for param in rows:
-        if param.name in given:
-            value, rules = given[param.name], offer.rules[param.name]
-            became = [_apply(rule, param, value, job, slots, default=False) for rule in rules]
-            reasons = [reason for rule in rules if (reason := _unless(rule, value, job)) is not None]
-            lines[param.name] = _line(param, value, rules, became, reasons)
+    for name in sorted(given.keys() & entries.keys(), key=PLACES.__getitem__):
+        entry, value = entries[name], given[name]
+        became = _applied(entry, value, job, slots, default=False)
+        reasons = [reason for check in entry.checks if (reason := check(value, job)) is not None]
+        lines[name] = _line(entry, value, became, reasons)
     return lines
 
 
@@ -132,20 +189,21 @@ def _left_out(job: Job, offer: Offer, rows: Sequence[Param], slots: _Both, given
     body, plan = slots
     lines: dict[str, Line] = {}
     for row in _defaults(offer, rows):
-        name = row.param.name
+        param = row.entry.param
+        name = param.name
         if name in given or (name == "scale_factor" and sized(job)):
             continue  # where the size is given no factor applies
         if row.line is not None:
-            for rule, slot, part in row.writes:
-                (plan if isinstance(rule, Emulated) else body).write(slot, part, name, default=True)
+            for step, part in row.writes:
+                (plan if step.emulated else body).write(step.slot, part, name, default=True)
             lines[name] = row.line
             continue
-        became = [_apply(rule, row.param, row.param.default, job, slots, default=True) for rule in row.rules]
+        became = _applied(row.entry, param.default, job, slots, default=True)
         if all(part is None for part in became):
             continue  # decided by nobody
-        if row.param.group == SIZES and job.extras:
-            _agree_with_extras(job, row.rules, became, body, row.param)
-        lines[name] = _line(row.param, None, row.rules, became, ())
+        if param.group == SIZES and job.extras:
+            _agree_with_extras(job, row.entry, became, body)
+        lines[name] = _line(row.entry, None, became, ())
     return lines
 
 
@@ -159,52 +217,35 @@ def _passed(name: str, extra: Any, offer: Offer, body: _Slots) -> Line:
     return Line(name, "passthrough", extra, extra, "Unknown here; sent on unchanged.")
 
 
-def _agree_with_extras(job: Job, rules: Sequence[Rule], became: Sequence[Any], body: _Slots, param: Param) -> None:
+def _agree_with_extras(job: Job, entry: _Entry, became: Sequence[Any], body: _Slots) -> None:
     """Refuse a provider's own word for a size that contradicts ours: the price depends on it."""
-    for rule, made in zip(rules, became, strict=True):
-        slot = getattr(rule, "to", "")
-        if slot in job.extras and made is not None and body.values[slot] != made:
-            body.disagree(slot, param.name, slot)
+    for step, made in zip(entry.steps, became, strict=True):
+        ours = step.emulated or step.slot not in job.extras
+        if not ours and made is not None and body.values[step.slot] != made:
+            body.disagree(step.slot, entry.param.name, step.slot)
 
 
-def _apply(rule: Rule, param: Param, value: Any, job: Job, slots: _Both, *, default: bool) -> Any:
-    """Let one rule write what it makes of a value; return that, None where nothing was written."""
+def _applied(entry: _Entry, value: Any, job: Job, slots: _Both, *, default: bool) -> list[Any]:
+    """Let each rule write what it makes of a value; return that, None where nothing was written."""
     body, plan = slots
-    if isinstance(value, Source) and not isinstance(rule, Emulated):
-        return "sent"  # pictures travel beside the body
-    match rule:
-        case Passthrough(sent=sent):
-            slot, made = param.name, value if sent else None
-        case Renamed(to=slot):
-            made = value
-        case Converted(to=slot, using=using):
-            made = None if value is None else using(value, job)
-        case Emulated(by=slot):
-            made = value if rule.using is None else rule.using(value, job)
-    if made is not None:
-        (plan if isinstance(rule, Emulated) else body).write(slot, made, param.name, default=default)
-    return made
+    became: list[Any] = []
+    for step in entry.steps:
+        if isinstance(value, Source) and not step.emulated:
+            made = "sent"  # pictures travel beside the body
+        else:
+            made = value if step.using is None else step.using(value, job)
+            if made is not None:
+                (plan if step.emulated else body).write(step.slot, made, entry.param.name, default=default)
+        became.append(made)
+    return became
 
 
-def _line(param: Param, value: Any, rules: Sequence[Rule], became: Sequence[Any], reasons: Sequence[str]) -> Line:
+def _line(entry: _Entry, value: Any, became: Sequence[Any], reasons: Sequence[str]) -> Line:
     """Return the receipt's line; `value` is None for a default, `reasons` say what of it was not honoured."""
-    notes = reasons or [rule.note for rule in rules if not isinstance(rule, Renamed) and rule.note]
-    shown = {_slot(rule, param): _shown(part) for rule, part in zip(rules, became, strict=True) if part is not None}
+    shown = {step.slot: _shown(part) for step, part in zip(entry.steps, became, strict=True) if part is not None}
     result = next(iter(shown.values())) if len(shown) == 1 else shown or None
     sent = "picture" if isinstance(value, Source) else value
-    return Line(param.name, badge(rules), sent, result, " ".join(notes), not reasons)
-
-
-def _slot(rule: Rule, param: Param) -> str:
-    """Return where a rule writes: the provider's name, or the gateway's own."""
-    return rule.by if isinstance(rule, Emulated) else str(getattr(rule, "to", param.name))
-
-
-def _unless(rule: Rule, value: Any, job: Job) -> str | None:
-    """Return why a rule does not do what the value asks for, None where it does."""
-    if isinstance(rule, Passthrough) and not rule.sent:
-        return None if value in NEUTRAL else rule.note
-    return None if isinstance(rule, Renamed) or rule.unless is None else rule.unless(value, job)
+    return Line(entry.param.name, entry.mode, sent, result, " ".join(reasons) or entry.note, not reasons)
 
 
 def _shown(value: Any) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 
 from fluxvision import imaging
 from fluxvision.imaging.alpha import Samples
-from fluxvision.imaging.bare import Part, parts
+from fluxvision.imaging.bare import Part, bare, parts
 from fluxvision.imaging.writing import writing
 from fluxvision.rules import Accepts
 from fluxvision.types import Metadata, Raster, Source, Watch
@@ -38,6 +38,8 @@ def prepared(source: Source, accepts: Accepts | None, folder: Path, watch: Watch
     if accepts is None:
         return source
     if _readable(source, accepts):
+        if source.bare:
+            return source
         found = parts(source)
         if found == [slice(0, source.size)]:
             return source
@@ -46,9 +48,9 @@ def prepared(source: Source, accepts: Accepts | None, folder: Path, watch: Watch
     return _converted(source, folder, watch, transparency=accepts.transparency)
 
 
-def bare(source: Source, accepts: Accepts | None) -> bool:
+def ready(source: Source, accepts: Accepts | None) -> bool:
     """Whether `prepared` would return the source itself. Reads the headers inside the file, never its pixels."""
-    return accepts is None or (_readable(source, accepts) and parts(source) == [slice(0, source.size)])
+    return accepts is None or (_readable(source, accepts) and bare(source))
 
 
 def _readable(source: Source, accepts: Accepts) -> bool:

@@ -26,6 +26,8 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 CLOSE_SECONDS = 5.0
 READ = 1024 * 1024
 """Bytes of an upload that are read at once, at most: each piece costs a turn of the event loop."""
+YOUNG = 10_000
+"""New objects after which cycles among them are looked for: those of some requests, not of a part of one."""
 
 GatewayFactory = Callable[[Settings], Gateway]
 
@@ -84,6 +86,7 @@ async def _serve(settings: Settings, gateway_factory: GatewayFactory, announce: 
         log_level=LogLevels.error,
     )
     gc.freeze()  # what is there by now stays: no collection has to look at it
+    gc.set_threshold(YOUNG, *gc.get_threshold()[1:])
     stop, hurry = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in SIGNALS:

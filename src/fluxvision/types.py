@@ -59,6 +59,7 @@ class Source(InMemory):
 
     `width` and `height` are those of the upright picture (EXIF orientation applied). `channels` is 1 or 3 and does not
     count alpha. `bits` is 8 or 16. `jpeg_quality` is estimated from the quantisation tables, None for other formats.
+    `bare` tells that the file is known to hold nothing but what its pixels need: no profile, no metadata.
     """
 
     file: Path
@@ -72,6 +73,7 @@ class Source(InMemory):
     orientation: int = 1
     frames: int = 1
     jpeg_quality: int | None = None
+    bare: bool = field(default=False, compare=False)
     content: bytes | None = field(default=None, repr=False, compare=False)
 
     @property

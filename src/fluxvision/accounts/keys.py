@@ -64,4 +64,4 @@ class Keys:
         return self._pepper_in(hashlib.sha256(key).digest())
 
     def _pepper_in(self, digest: bytes) -> bytes:
-        return hmac.new(self._pepper, digest, hashlib.sha256).digest()
+        return hmac.digest(self._pepper, digest, "sha256")

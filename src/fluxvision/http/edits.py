@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
-from fluxvision import fetch
+from fluxvision import fetch, imaging
 from fluxvision.errors import Busy, CallerGone, InvalidRequest, UnsupportedMediaType
 from fluxvision.http import body, json_body, multipart_form, respond, splice, sse, zoom
 from fluxvision.http.edge import Edge, record
@@ -26,8 +26,6 @@ from fluxvision.types import Delivery, Job, Source, Watch
 
 DRY_RUN = frozenset({"dryrun", "dry_run"})
 FORM, DOCUMENT = "multipart/form-data", "application/json"
-SMALL = 1_000_000
-"""Bytes of a picture whose header is read in less time than the way to a thread and back takes."""
 UNWATCHED = 0.05
 """Seconds of a request in which nobody looks whether its caller is still there: asking takes as long as parsing."""
 UPLOADS = 16
@@ -138,7 +136,7 @@ async def _admit(edge: Edge, form: body.Form, folder: Path, request_id: str) -> 
                 patience=settings.fetch_timeout,
             )
         content = form.contents.get(name)
-        if (path.stat().st_size if content is None else len(content)) <= SMALL:
+        if imaging.quick(path.stat().st_size if content is None else len(content), content):
             sources[name] = edge.probe(path, name, content)
         else:
             sources[name] = await asyncio.to_thread(edge.probe, path, name, content)
@@ -160,37 +158,45 @@ def _kind(media_type: str) -> str:
 
 
 async def _until_gone(receive: Receive, work: Coroutine[Any, Any, None]) -> None:
-    """Do the work; when the caller goes away, stop it and raise `CallerGone`."""
-    tasks = [asyncio.ensure_future(work)]
+    """Do the work; when the caller goes away, stop it and raise `CallerGone`.
+
+    The task that is here does it, and is cancelled as `asyncio.timeout` cancels it: one of its own for every request
+    would cost as much as the table.
+    """
+    task = cast("asyncio.Task[Any]", asyncio.current_task())
+    gone = False
+    watching: list[asyncio.Task[None]] = []
+
+    async def watch() -> None:
+        nonlocal gone
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        gone = True
+        task.cancel()
+
+    later = asyncio.get_running_loop().call_later(UNWATCHED, lambda: watching.append(asyncio.create_task(watch())))
     try:
-        await asyncio.wait(tasks, timeout=UNWATCHED)
-        if not tasks[0].done():
-            tasks.append(asyncio.ensure_future(_gone(receive)))
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        if not tasks[0].done():
-            raise CallerGone("The caller went away.")
-        tasks[0].result()
+        await work
+    except BaseException:
+        if gone and not task.uncancel():
+            raise CallerGone("The caller went away.") from None
+        raise
     finally:
-        for each in tasks:
-            if not each.done():
-                each.cancel()
-                with suppress(asyncio.CancelledError, Exception):
-                    await each
-
-
-async def _gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+        later.cancel()
+        for each in watching:
+            each.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await each
 
 
 async def _send_body(send: Send, content: Body) -> None:
+    left = content.length
     headers = [
         (b"content-type", b"application/json"),
-        (b"content-length", str(content.length).encode()),
+        (b"content-length", str(left).encode()),
         (b"cache-control", b"no-store"),
     ]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    left = content.length
     for chunk in content.chunks():
         left -= len(chunk)
         await send({"type": "http.response.body", "body": chunk, "more_body": left > 0})

@@ -44,14 +44,18 @@ def collect(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
     Raises `InvalidRequest` naming the field when two parts disagree.
     """
     fields: dict[str, Any] = {}
-    for name, value in pairs:
+    for name, text in pairs:
+        value = text if known(name) else _typed(text)
+        if name.isidentifier():  # most are: the rest is for k[] and a[b]
+            _set(fields, name, value, name)
+            continue
         match = NAME.fullmatch(name)
         if match is None:
             raise _refuse(name, "is not a field name")
         keys = [match[1], *re.findall(r"\[([^\[\]]*)\]", match[2])]
         if len(keys) > MAX_DEPTH:
             raise _refuse(name, "is nested too deeply")
-        _place(fields, keys, value if known(name) else _typed(value), name)
+        _place(fields, keys, value, name)
     return fields
 
 
@@ -75,10 +79,14 @@ def _place(fields: dict[str, Any], keys: list[str], value: Any, name: str) -> No
         if not isinstance(target, dict) or not key:
             raise _refuse(name, "is given twice with different values")
         if following is None:
-            if target.setdefault(key, value) != value:
-                raise _refuse(name, "is given twice with different values")
+            _set(target, key, value, name)
             return
         target = target.setdefault(key, [] if following == "" else {})
+
+
+def _set(target: dict[str, Any], key: str, value: Any, name: str) -> None:
+    if target.setdefault(key, value) != value:
+        raise _refuse(name, "is given twice with different values")
 
 
 def _refuse(name: str, reason: str) -> InvalidRequest:

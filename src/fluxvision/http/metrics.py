@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -19,10 +20,10 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._workers = workers
         self._jobs = 0
-        self._requests = Counter(
+        requests = Counter(
             "fluxvision_requests", "Requests by route and status.", ("route", "status"), registry=self.registry
         )
-        self._seconds = Histogram(
+        seconds = Histogram(
             "fluxvision_request_seconds", "Duration of requests.", ("route",), buckets=SECONDS, registry=self.registry
         )
         running = Gauge("fluxvision_jobs_running", "Jobs that are worked on.", registry=self.registry)
@@ -30,15 +31,18 @@ class Metrics:
         queued = Gauge("fluxvision_jobs_queued", "Jobs that wait for a worker.", registry=self.registry)
         queued.set_function(lambda: max(0, self._jobs - self._workers))
         self._megapixels = Counter("fluxvision_output_megapixels", "Delivered megapixels.", registry=self.registry)
-        self._cost = Counter("fluxvision_cost_dollars", "Dollars spent.", ("provider",), registry=self.registry)
-        self._attempts = Counter(
+        cost = Counter("fluxvision_cost_dollars", "Dollars spent.", ("provider",), registry=self.registry)
+        attempts = Counter(
             "fluxvision_attempts", "Tries at a provider by outcome.", ("provider", "outcome"), registry=self.registry
         )
+        # A number is found by its labels under a lock; the few that there are, are found once.
+        self._requests, self._seconds = cache(requests.labels), cache(seconds.labels)
+        self._cost, self._attempts = cache(cost.labels), cache(attempts.labels)
 
     def request(self, route: str, status: int, seconds: float) -> None:
         """Count one finished request."""
-        self._requests.labels(route, str(status)).inc()
-        self._seconds.labels(route).observe(seconds)
+        self._requests(route, str(status)).inc()
+        self._seconds(route).observe(seconds)
 
     def job(self, change: int) -> None:
         """Count a job that begins (+1) or ends (-1)."""
@@ -52,8 +56,8 @@ class Metrics:
     def attempts(self, made: Iterable[Attempt]) -> None:
         """Count tries at providers, and what they cost."""
         for attempt in made:
-            self._cost.labels(attempt.provider).inc((attempt.cost or 0) / 1e6)
-            self._attempts.labels(attempt.provider, attempt.outcome).inc()
+            self._cost(attempt.provider).inc((attempt.cost or 0) / 1e6)
+            self._attempts(attempt.provider, attempt.outcome).inc()
 
     def text(self) -> bytes:
         """Return the page that Prometheus reads."""

@@ -96,7 +96,7 @@ def build(
     keys = Keys(settings.api_keys, secrets.token_bytes(32))
     settings = settings.covered()
     store = MediaStore(workspace.media, settings.media_ttl, workspace.secret)
-    rows = [*((method, prefix, path, run) for prefix in PREFIXES for method, path, run in API)]
+    rows = [*((method, prefix, path, run) for method, path, run in API for prefix in PREFIXES)]
     rows += [(method, "", path, run) for method, path, run in SITE]
     edge = Edge(
         gateway=gateway,

@@ -17,6 +17,10 @@ SLICE = 3 * 64 * 1024
 """Bytes of a file in one chunk: few enough that a slow line takes one before its caller is given up."""
 
 
+MARKER = secrets.token_hex(16)
+"""Stands for a file while the JSON around it is written; never sent, so that nobody can put it into a text."""
+
+
 class Held:
     """A file that is in memory."""
 
@@ -72,16 +76,15 @@ class Body:
 
 def encode(value: Any, before: bytes = b"", after: bytes = b"") -> Body:
     """Encode a value as JSON in which every `Path` and every `Held` becomes the base64 text of that file."""
-    marker = secrets.token_hex(16)
     files: list[Held | Path] = []
 
     def hook(found: Any) -> str:
         if isinstance(found, Held | Path):
             files.append(found)
-            return marker
+            return MARKER
         return str(found)
 
-    texts = msgspec.json.encode(value, enc_hook=hook).split(marker.encode())
+    texts = msgspec.json.encode(value, enc_hook=hook).split(MARKER.encode())
     texts[0] = before + texts[0]
     texts[-1] += after
     parts: list[bytes | Held | Path] = [texts[0]]

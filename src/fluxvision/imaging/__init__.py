@@ -6,7 +6,7 @@ from fluxvision.imaging.fitting import fitted, inner_size
 from fluxvision.imaging.formats import FORMATS, Format, find, sniff
 from fluxvision.imaging.limits import Limits
 from fluxvision.imaging.preview import describe, preview
-from fluxvision.imaging.probe import probe
+from fluxvision.imaging.probe import probe, quick
 from fluxvision.imaging.raster import open_raster, raster
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "open_raster",
     "preview",
     "probe",
+    "quick",
     "raster",
     "sniff",
 ]

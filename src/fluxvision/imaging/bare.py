@@ -6,7 +6,7 @@ import mmap
 from collections.abc import Callable, Iterator
 from typing import Literal, TypeAlias
 
-from fluxvision.imaging import jpeg
+from fluxvision.imaging import jpeg, png
 from fluxvision.types import Source
 
 Part: TypeAlias = slice | bytes
@@ -14,7 +14,6 @@ Part: TypeAlias = slice | bytes
 Data: TypeAlias = mmap.mmap | bytes
 
 _SIGNATURE, _RIFF_HEAD, _CHUNK_HEAD, _CHECKSUM = 8, 12, 8, 4
-_PNG = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"sRGB", b"sBIT"}
 _WEBP = {b"VP8 ", b"VP8L", b"ALPH"}
 _SAYS = 0x20 | 0x08 | 0x04  # the flags of a WebP file for a profile, EXIF and XMP
 _APPLICATIONS, _COMMENT = range(0xE0, 0xF0), 0xFE
@@ -39,10 +38,15 @@ def parts(source: Source) -> list[Part] | None:
         return walk(data)
 
 
+def bare(source: Source) -> bool:
+    """Whether a file has nothing but what its pixels need; only PNG, JPEG and WebP files are looked through."""
+    return source.bare or parts(source) == [slice(0, source.size)]
+
+
 def _png(data: Data) -> list[Part] | None:
     kept: list[Part] = [slice(0, _SIGNATURE)]
     for kind, start, end in _chunks(data, _SIGNATURE, "big", lambda size: size + _CHECKSUM):
-        if kind in _PNG:
+        if kind in png.PIXELS:
             _keep(kept, start, end)
         if kind == b"IEND":
             _keep(kept, start, end)

@@ -20,6 +20,8 @@ _PLAIN = {0: (1, False), 2: (3, False), 4: (1, True), 6: (3, True)}
 """Colour types without a palette: how many colours, and whether alpha follows."""
 _TELLING = frozenset({b"PLTE", b"tRNS", b"eXIf", b"sBIT"})
 """Chunks that change what the samples are, or which way is up."""
+PIXELS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"sRGB", b"sBIT"})
+"""Chunks that the pixels need."""
 _LONGEST = 2**31 - 1
 
 
@@ -32,7 +34,8 @@ class Header:
     """Width and height in pixels as IHDR has them, and the frames of an animation (1 for a still picture).
 
     `whole` is False where the file stops before IEND. `plain` tells that the samples are 8-bit grey or RGB, perhaps
-    with alpha, and that no chunk says more about them or how to turn them; `colours` and `alpha` hold then.
+    with alpha, and that no chunk says more about them or how to turn them; `colours` and `alpha` hold then. `bare`
+    tells that there is nothing in the file but what the pixels need.
     """
 
     width: int
@@ -42,6 +45,7 @@ class Header:
     plain: bool
     colours: int
     alpha: bool
+    bare: bool = False
 
 
 def inspect(path: Path, content: bytes | None = None) -> Header | None:
@@ -56,12 +60,13 @@ def inspect(path: Path, content: bytes | None = None) -> Header | None:
             return None
         checksum = int.from_bytes(file.read(_CHECKSUM), "big")
         frames, whole, kinds = _walk(file)
+        bare = whole and kinds <= PIXELS and not file.read(1)
     width, height = int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
     kind = _PLAIN.get(head[25], (0, False))
     sound = zlib.crc32(head[12:]) == checksum and 0 < width <= _LONGEST and 0 < height <= _LONGEST
     plain = sound and kind[0] > 0 and head[24] == 8 and head[26:28] == b"\0\0" and head[28] <= 1  # noqa: PLR2004
     plain = plain and b"IDAT" in kinds and not kinds & _TELLING
-    return Header(width, height, frames, whole, plain, *kind)
+    return Header(width, height, frames, whole, plain, *kind, bare)
 
 
 def _walk(file: BinaryIO) -> tuple[int, bool, set[bytes]]:

@@ -7,11 +7,13 @@ from pathlib import Path
 
 from fluxvision.errors import InvalidRequest, PayloadTooLarge
 from fluxvision.imaging import bmp, jpeg, loading, png, webp
-from fluxvision.imaging.formats import ACCEPTED, HEAD, Format, brands, sniff
+from fluxvision.imaging.formats import ACCEPTED, HEAD, Format, brands, find, sniff
 from fluxvision.imaging.limits import Limits
 from fluxvision.imaging.reading import damaged, readable
 from fluxvision.types import Source
 
+_QUICK = 1_000_000
+_PNG = find("png")
 _MAX_SCANS = 100
 _SIDEWAYS = 5  # orientations from here on exchange width and height
 _REFUSED = (
@@ -47,9 +49,18 @@ def probe(path: Path, limits: Limits, param: str = "image", content: bytes | Non
     if row.name == "png":
         header = _png(path, content, row, limits, param)
         if header.plain:  # what libvips would tell, in a tenth of its time
-            pixels, frames = (header.width, header.height), header.frames
             return Source(
-                path, row.name, *pixels, header.colours, header.alpha, 8, size, frames=frames, content=content
+                path,
+                row.name,
+                header.width,
+                header.height,
+                header.colours,
+                header.alpha,
+                8,
+                size,
+                frames=header.frames,
+                bare=header.bare,
+                content=content,
             )
     if content is not None and not path.exists():
         path.write_bytes(content)
@@ -58,6 +69,14 @@ def probe(path: Path, limits: Limits, param: str = "image", content: bytes | Non
     if row.name == "webp":
         _within("frames", webp.frames(path, limits.frames), limits.frames, param)
     return replace(_vips(path, row, size, limits, param), content=content)
+
+
+def quick(size: int, content: bytes | None) -> bool:
+    """Whether a file's headers are read in less time than the way to a thread and back takes.
+
+    Few bytes are always looked through quickly; of a PNG file in memory only the heads of its chunks are.
+    """
+    return size <= _QUICK or (content is not None and _PNG.magic(content[:HEAD]))
 
 
 def _head(path: Path) -> bytes:

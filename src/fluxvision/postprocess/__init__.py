@@ -52,4 +52,14 @@ def passed(work: Work) -> Picture | None:
 
 def _picture(made: Source, work: Work) -> Picture:
     row = imaging.find(work.plan.output_format)
-    return Picture(made.file, row.name, row.mime, made.width, made.height, fidelity=work.fidelity, content=made.content)
+    return Picture(
+        made.file,
+        row.name,
+        row.mime,
+        made.width,
+        made.height,
+        work.words,
+        work.seed,
+        work.fidelity,
+        made.content,
+    )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fluxvision import imaging
 from fluxvision.errors import InvalidRequest, PayloadTooLarge, UpstreamError
-from fluxvision.imaging.bare import parts
+from fluxvision.imaging.bare import bare
 from fluxvision.imaging.raster import finished
 from fluxvision.postprocess.work import Work
 from fluxvision.types import Metadata, Source
@@ -112,7 +112,7 @@ def untouched(file: Source, work: Work) -> bool:
 
 def _silent(source: Source) -> bool:
     """Whether a picture says nothing of itself but a resolution that is assumed anyway."""
-    if source.format in TELLING and parts(source) == [slice(0, source.size)]:
+    if source.format in TELLING and bare(source):
         return True
     metadata = imaging.describe(source)
     usual = metadata.resolution is None or all(abs(one - SCREEN) < NEARLY for one in metadata.resolution)

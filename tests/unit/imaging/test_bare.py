@@ -3,7 +3,7 @@
 import pytest
 from PIL import Image
 
-from fluxvision.imaging.bare import parts
+from fluxvision.imaging.bare import bare, parts
 
 
 def joined(source):
@@ -16,6 +16,25 @@ def test_a_file_without_anything_is_one_part(form, probed, saved, gradient):
     """From its first to its last byte."""
     source = probed(saved(gradient, form))
     assert parts(source) == [slice(0, source.size)]
+
+
+@pytest.mark.parametrize(
+    ("chunks", "known"),
+    [
+        ((b"", b""), True),
+        ((b"\0\0\0\x01sRGB\0\xae\xce\x1c\xe9", b""), True),
+        ((b"\0\0\0\x03tEXta\0b" + bytes(4), b""), False),
+        ((b"\0\0\0\x09pHYs" + bytes(13), b""), False),
+        ((b"", b"\0"), False),
+        ((b"", b"\0\0\0\0tIME" + bytes(4)), False),
+    ],
+    ids=["nothing", "sRGB", "text", "resolution", "a byte behind", "a chunk behind"],
+)
+def test_a_png_file_is_bare_where_all_of_it_is_one_part(chunks, known, probed, saved, gradient):
+    """What is seen when it is probed is what a second look tells."""
+    data = saved(gradient, "png")
+    source = probed(data[:33] + chunks[0] + data[33:] + chunks[1])
+    assert source.bare == bare(source) == (parts(source) == [slice(0, source.size)]) == known
 
 
 @pytest.mark.parametrize("options", [{"lossless": True}, {"quality": 60}], ids=["lossless", "lossy"])

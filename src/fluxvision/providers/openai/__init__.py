@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from uuid import uuid4
 
 import aiohttp
 import yarl
@@ -103,7 +103,7 @@ class Provider:
         self, content: bytearray, identity: str | None, watch: Watch, folder: Path, call: Call
     ) -> Outcome:
         """Return what an answer holds; its picture is a new file in `folder`."""
-        path = folder / uuid4().hex
+        path = folder / secrets.token_hex(16)
 
         def unpack() -> tuple[Answer, Source | None]:
             answer = decoded(content, self._server, call)

@@ -108,6 +108,8 @@ def _seed(found: Any) -> int | None:
 
 def _fidelity(found: Any) -> Fidelity | None:
     """Return what another fluxvision measured, None where it makes no sense."""
+    if found is None:
+        return None
     try:
         fidelity = msgspec.convert(found, Fidelity)
     except msgspec.ValidationError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -46,10 +45,14 @@ def form(call: Call) -> tuple[str, Pieces]:
 
 def upload(pieces: Pieces) -> bytes | aiohttp.Payload:
     """Return a small form in one piece, and of a large one where its pieces are."""
-    size = sum(len(piece) if isinstance(piece, bytes) else piece.stat().st_size for piece in pieces)
+    size = sum(map(_size, pieces))
     if size > SMALL:
         return _Upload(pieces, size)
     return b"".join(piece if isinstance(piece, bytes) else piece.read_bytes() for piece in pieces)
+
+
+def _size(piece: bytes | Path) -> int:
+    return len(piece) if isinstance(piece, bytes) else piece.stat().st_size
 
 
 class _Upload(aiohttp.Payload):
@@ -80,7 +83,7 @@ def _texts(call: Call) -> list[tuple[str, str]]:
     """Return the fields of the form but for the pictures."""
     texts = [("model", call.upstream)]
     for name, value in call.body.items():
-        texts.extend(_flat(name, value, name))
+        _flatten(texts, name, value, name)
     return texts
 
 
@@ -91,23 +94,23 @@ def _encoded(text: str) -> bytes:
         raise InvalidRequest("The request holds characters that cannot be sent.") from None
 
 
-def _flat(name: str, value: Any, param: str, depth: int = 0) -> Iterator[tuple[str, str]]:
-    """Yield a value's form fields, named as OpenAI's own clients name them: a[b] and a[]."""
+def _flatten(texts: list[tuple[str, str]], name: str, value: Any, param: str, depth: int = 0) -> None:
+    """Add a value's form fields, named as OpenAI's own clients name them: a[b] and a[]."""
     match value:
         case None:
             return
         case bool():
-            yield name, "true" if value else "false"
+            texts.append((name, "true" if value else "false"))
         case str() | int():
-            yield name, str(value)
+            texts.append((name, str(value)))
         case float() if isfinite(value):
-            yield name, repr(value).removesuffix(".0")
+            texts.append((name, repr(value).removesuffix(".0")))
         case dict() if depth < DEEPEST:
             for key, part in value.items():
-                yield from _flat(f"{name}[{key}]", part, param, depth + 1)
+                _flatten(texts, f"{name}[{key}]", part, param, depth + 1)
         case list() | tuple() if depth < DEEPEST:
             for part in value:
-                yield from _flat(f"{name}[]", part, param, depth + 1)
+                _flatten(texts, f"{name}[]", part, param, depth + 1)
         case _:
             message = f"{param}: this value cannot be sent to the provider."
             raise InvalidRequest(message, param=param)
