@@ -21,6 +21,7 @@ from fluxvision.http import App, build
 from fluxvision.http.auth import is_loopback
 from fluxvision.http.logs import logger
 from fluxvision.http.ports import Gateway
+from fluxvision.machine import keep_memory
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 CLOSE_SECONDS = 5.0
@@ -72,6 +73,7 @@ async def _serve(settings: Settings, gateway_factory: GatewayFactory, announce: 
     ones are cancelled with an answer, and only then does the server close. It also saves the supervisor's 29 MB.
     """
     address, port = _claim(settings.host, settings.port)
+    keep_memory()
     app = create_app(settings, gateway_factory)
     announce(port)
     log = logger(settings.log_level)

@@ -28,9 +28,13 @@ RECORD = "fluxvision.record"
 
 @dataclass(slots=True)
 class Running:
-    """The jobs that run now, those that only send their answer, and whether new ones are still taken."""
+    """The jobs that run now, those that only send their answer, and whether new ones are still taken.
+
+    `begun` is how many there have been.
+    """
 
     draining: bool = False
+    begun: int = 0
     jobs: set[asyncio.Task[Any]] = field(default_factory=set)
     answering: set[asyncio.Task[Any]] = field(default_factory=set)
 
@@ -44,6 +48,7 @@ class Running:
             raise draining()
         task = cast("asyncio.Task[Any]", asyncio.current_task())
         self.jobs.add(task)
+        self.begun += 1
 
         def leave() -> None:
             if task in self.jobs:

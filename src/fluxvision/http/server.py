@@ -28,11 +28,14 @@ from fluxvision.http.ports import Gateway, Probe
 from fluxvision.http.pyramids import Pyramids
 from fluxvision.imaging import Limits, probe
 from fluxvision.imaging.pyramid import STEM
+from fluxvision.machine import release_memory
 from fluxvision.store.media import MediaStore
 from fluxvision.store.workspace import open_workspace
 from fluxvision.types import Source
 
 SWEEP_SECONDS = 30.0
+IDLE_SECONDS = 0.5
+"""How often is looked whether the last of some jobs is done."""
 PREFIXES = ("/openai/v1", "/v1")
 API: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/images/edits", edits.edits),
@@ -122,6 +125,7 @@ def build(
             ends.callback(workspace.close)
             ends.push_async_callback(gateway.aclose)
             ends.push_async_callback(_end, asyncio.create_task(_sweep(edge)))
+            ends.push_async_callback(_end, asyncio.create_task(_rest(edge.running)))
             yield
 
     # They are tried in order: those of the API come first.
@@ -171,6 +175,16 @@ async def _sweep(edge: Edge) -> None:
         except Exception as error:  # noqa: BLE001 - results must not pile up because of one bad moment
             edge.log.error("sweep", trace=logs.trace(error))  # noqa: TRY400 - its text may hold a path
         await asyncio.sleep(min(SWEEP_SECONDS, edge.settings.media_ttl))
+
+
+async def _rest(running: Running) -> None:
+    """Give memory back to the system whenever work has been done and no more is there."""
+    seen = 0
+    while True:
+        await asyncio.sleep(IDLE_SECONDS)
+        if running.begun != seen and not running.jobs and not running.answering:
+            seen = running.begun
+            await asyncio.to_thread(release_memory)
 
 
 async def _end(task: asyncio.Task[None]) -> None:

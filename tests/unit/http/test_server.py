@@ -186,6 +186,36 @@ async def test_a_failing_sweep_and_a_failing_gateway_do_not_break_the_end(edge, 
     assert "secret" not in served.log.getvalue()
 
 
+async def test_memory_is_released_once_the_last_job_is_done(edge, picture, monkeypatch):
+    """Not before there was one, not while one runs, and not again before the next."""
+    released = []
+    served = edge()
+    monkeypatch.setattr(http_server, "IDLE_SECONDS", 0.01)
+    monkeypatch.setattr(http_server, "release_memory", lambda: released.append(served.gateway.running))
+    messages = [{"type": "lifespan.startup"}]
+    done = asyncio.Event()
+
+    async def receive():
+        if messages:
+            return messages.pop(0)
+        await done.wait()
+        return {"type": "lifespan.shutdown"}
+
+    async def send(_message):
+        pass
+
+    living = asyncio.create_task(served.app({"type": "lifespan", "state": {}, "asgi": {}}, receive, send))
+    await asyncio.sleep(0.1)
+    assert released == []
+    for jobs in (1, 2):
+        body = [MODEL, ("image", picture, "a"), ("tile_seconds", "0.1")]
+        await asyncio.gather(*(served.edit(*body) for _ in range(2)))
+        await asyncio.sleep(0.1)
+        assert released == [0] * jobs
+    done.set()
+    await living
+
+
 def test_the_edge_keeps_no_key(edge):
     """What the application holds after it was built are digests; the settings in its hand are covered."""
     served = edge(api_keys="sk-one,sk-two")
