@@ -26,7 +26,7 @@ from fluxvision.types import Delivery, Job, Source, Watch
 
 DRY_RUN = frozenset({"dryrun", "dry_run"})
 FORM, DOCUMENT = "multipart/form-data", "application/json"
-UNWATCHED = 0.05
+UNWATCHED = 0.25
 """Seconds of a request in which nobody looks whether its caller is still there: asking takes as long as parsing."""
 UPLOADS = 16
 """Requests that may be sending their bodies while every place is taken: they bound the disk that is used."""

@@ -32,15 +32,16 @@ def form(call: Call) -> tuple[str, Pieces]:
     """Return a boundary and the pieces of the form that asks for a call; raises `InvalidRequest`."""
     boundary = secrets.token_hex(16)
     head = f'--{boundary}\r\nContent-Disposition: form-data; name="'
-    fields = _encoded("".join(f'{head}{_quoted(name)}"\r\n\r\n{text}\r\n' for name, text in _texts(call)))
-    pieces: list[bytes | Path] = [fields]
+    text = _encoded("".join(f'{head}{_quoted(name)}"\r\n\r\n{text}\r\n' for name, text in _texts(call)))
+    pieces: list[bytes | Path] = []
     for name, source in (("image", call.image), ("mask", call.mask)):
         if source is not None:
             row = imaging.find(source.format)
             kind = f'"; filename="{name}.{row.extension}"\r\nContent-Type: {row.mime}\r\n\r\n'
             picture = source.path if source.content is None else source.content
-            pieces += [f"{head}{name}{kind}".encode(), picture, b"\r\n"]
-    return boundary, (*pieces, f"--{boundary}--\r\n".encode())
+            pieces += [text + f"{head}{name}{kind}".encode(), picture]
+            text = b"\r\n"
+    return boundary, (*pieces, text + f"--{boundary}--\r\n".encode())
 
 
 def upload(pieces: Pieces) -> bytes | aiohttp.Payload:
