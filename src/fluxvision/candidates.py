@@ -95,7 +95,7 @@ def _line(job: Job, offer: Offer, geometry: Geometry, seconds: float | None) -> 
 
 
 def _dear(one: Candidate) -> str:
-    known = "What it costs is known only afterwards" if one.cost is None else f"It costs {amount(one.cost)}"
+    known = "What it costs is not known beforehand" if one.cost is None else f"It costs {amount(one.cost)}"
     return f"{known}, and max_cost allows less."
 
 
@@ -107,7 +107,7 @@ def _affordable(job: Job, found: Sequence[Candidate]) -> tuple[Candidate, ...]:
     within = tuple(one for one in found if one.cost is not None and one.cost <= limit)
     if not within:
         known = [one.cost for one in found if one.cost is not None]
-        least = f"the least is {amount(min(known))}" if known else "what it costs is known only afterwards"
+        least = f"the least is {amount(min(known))}" if known else "what it costs is not known beforehand"
         message = f"max_cost: no provider makes this for {amount(round(limit))}; {least}."
         raise InvalidRequest(message, param="max_cost")
     return within

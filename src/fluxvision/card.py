@@ -28,6 +28,8 @@ METRICS = {
 def price_words(price: Price) -> str:
     """Return a price as people say it."""
     unit = METRICS[price.metric]
+    if price.unit_price is None:
+        return "not known"
     if price.tiers:
         limits = ("above" if tier.upto is None else f"up to {tier.upto:g}" for tier in price.tiers)
         steps = (f"{amount(tier.unit_price)} {limit}" for tier, limit in zip(price.tiers, limits, strict=True))
@@ -48,7 +50,7 @@ def offered(row: Offer) -> str:
 
 def guess(row: Offer) -> int | None:
     """Return what a result of one megapixel costs at an offer, None where nobody knows."""
-    return None if row.provider == ELSEWHERE else estimate(row.price)
+    return estimate(row.price)
 
 
 def estimate(price: Price) -> int | None:
@@ -100,7 +102,7 @@ def offer(row: Offer, configured: Collection[str]) -> dict[str, Any]:
         else {"low": row.factors.low, "high": row.factors.high, "only": list(row.factors.only)},
         "price": {
             "metric": row.price.metric,
-            "unit_price": dollars(row.price.unit_price),
+            "unit_price": None if row.price.unit_price is None else dollars(row.price.unit_price),
             "unit": row.price.unit,
             "rounding": row.price.rounding,
             "block": row.price.block,

@@ -124,7 +124,7 @@ class NotFound(ClientError):
 
 
 class ModelNotFound(NotFound):
-    """No model or provider has this name."""
+    """No model has this name, or no provider on this server makes it."""
 
     code = "MODEL_NOT_FOUND"
 

@@ -199,7 +199,7 @@ def _left_out(job: Job, offer: Offer, rows: Sequence[Param], slots: _Both, given
             lines[name] = row.line
             continue
         became = _applied(row.entry, param.default, job, slots, default=True)
-        if all(part is None for part in became):
+        if became.count(None) == len(became):
             continue  # decided by nobody
         if param.group == SIZES and job.extras:
             _agree_with_extras(job, row.entry, became, body)

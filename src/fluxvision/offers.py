@@ -40,7 +40,7 @@ def _offers(model: Model, settings: Settings) -> tuple[Offer, ...]:
 
 
 def _instance(offer: Offer, upstream: Upstream, model: str) -> Offer:
-    price = Price(upstream.per, micros(upstream.price))
+    price = Price(upstream.per, None if upstream.price is None else micros(upstream.price))
     return replace(offer, provider=upstream.name, upstream=upstream.models[model], price=price, note=upstream.title)
 
 

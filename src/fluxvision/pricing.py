@@ -20,15 +20,15 @@ def picture(price: Price, source: tuple[int, int], made: tuple[int, int], second
     """Return the line of a bill for one picture.
 
     `source` is the width and height of the picture that is sent, `made` of the one that the provider makes; `seconds`
-    the compute time that it reported, None while it is not known. The total is the billable quantity times the unit
-    price, where a started block counts as one and so does a picture that a tier prices as a whole; it is rounded once,
-    half up, to whole micro-dollars.
+    the compute time that it reported, None while it is not known. Without a unit price there is no total. The total is
+    the billable quantity times the unit price, where a started block counts as one and so does a picture that a tier
+    prices as a whole; it is rounded once, half up, to whole micro-dollars.
     """
     kind = "compute" if price.metric == "second" else MEGAPIXELS.get(price.metric, "output")
-    if price.metric == "second" and seconds is None:
+    if price.unit_price is None or (price.metric == "second" and seconds is None):
         return Component(kind, price.metric, None, None, price.unit_price, None)
     quantity = _quantity(price, source, made, seconds)
-    billable, unit_price = _billed(price, quantity)
+    billable, unit_price = _billed(price, quantity, price.unit_price)
     return Component(kind, price.metric, float(quantity), float(billable), unit_price, _micros(billable * unit_price))
 
 
@@ -58,14 +58,14 @@ def _quantity(price: Price, source: tuple[int, int], made: tuple[int, int], seco
     return Fraction(width * height, price.unit)
 
 
-def _billed(price: Price, quantity: Fraction) -> tuple[Fraction, int]:
+def _billed(price: Price, quantity: Fraction, unit_price: int) -> tuple[Fraction, int]:
     """Return how many units are paid, and the price of one."""
     if price.tiers:
         reached = (tier.unit_price for tier in price.tiers if tier.upto is None or quantity <= Fraction(str(tier.upto)))
         return Fraction(1), next(reached)
     if price.rounding != "none":
         quantity = Fraction(max(ceil(quantity), 1 if price.rounding == "up_min_1" else 0))
-    return (Fraction(ceil(quantity / price.block)) if price.block > 1 else quantity), price.unit_price
+    return (Fraction(ceil(quantity / price.block)) if price.block > 1 else quantity), unit_price
 
 
 def _micros(exact: Fraction) -> int:

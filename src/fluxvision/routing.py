@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from math import inf
 
-from fluxvision.errors import ModelNotFound, Unavailable
+from fluxvision.errors import ModelNotFound
 from fluxvision.health import Standing
 from fluxvision.rules import Model, Offer, Passthrough
 from fluxvision.types import Job
@@ -16,7 +16,7 @@ def route(job: Job, model: Model, configured: Collection[str]) -> tuple[Offer, .
 
     Where the job names an engine, providers that have no engines to choose from stand back for those that have.
 
-    Raises `ModelNotFound` when the pinned provider is not configured here, `Unavailable` when no provider is.
+    Raises `ModelNotFound` when the pinned provider is not configured here, or no provider is.
     """
     offers = tuple(offer for offer in model.offers if offer.provider in configured)
     if job.pin is not None:
@@ -25,8 +25,9 @@ def route(job: Job, model: Model, configured: Collection[str]) -> tuple[Offer, .
             message = f"The provider {job.pin} is not configured on this server."
             raise ModelNotFound(message, param="model")
     if not offers:
-        message = f"No provider of {model.id} is configured on this server."
-        raise Unavailable(message, param="model")
+        elsewhere = ", ".join(offer.provider for offer in model.offers)
+        message = f"No provider of {model.id} is configured on this server; it can be had from {elsewhere}."
+        raise ModelNotFound(message, param="model")
     if "engine" in job.values:
         return tuple(offer for offer in offers if _has_engines(offer)) or offers
     return offers

@@ -89,11 +89,11 @@ class Price:
     `metric` is image, output_megapixel, input_megapixel or second. A megapixel has `unit` pixels; `rounding` of the
     quantity is none, up, or up_min_1 (at least one). `block` prices every started block of so many units. `tiers`, in
     rising order, give one price for the whole picture by its quantity, and `unit_price` is then that of the first. A
-    price by the second is not known before the work is done.
+    price by the second is not known before the work is done, and one without a `unit_price` never is.
     """
 
     metric: str
-    unit_price: int
+    unit_price: int | None
     unit: int = 1_000_000
     rounding: str = "none"
     block: int = 1

@@ -314,13 +314,13 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """One line of a quote. Prices and totals in micro-dollars; None where only the work itself will tell."""
+    """One line of a quote. Prices and totals in micro-dollars; None where only the work itself will tell, or nobody."""
 
     type: str
     metric: str
     quantity: float | None
     billable_quantity: float | None
-    unit_price: int
+    unit_price: int | None
     total_cost: int | None
 
 

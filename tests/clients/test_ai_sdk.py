@@ -78,7 +78,7 @@ def test_the_openai_provider_gets_base64(edit, photo):
             "openai-compatible",
             "flux-vision-upscaler",
             {"providerOptions": {"fluxvision": {"scale_factor": 9}}},
-            "scale_factor: 9.0 is not a number from 1 to 4.",
+            "scale_factor: 9 is not a number from 1 to 4.",
         ),
         (
             "openai",

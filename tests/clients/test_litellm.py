@@ -155,7 +155,7 @@ def test_an_error_keeps_its_status_and_message(client, photo):
     with pytest.raises(openai.BadRequestError) as caught:
         edit(client, photo, extra_body={"scale_factor": 9})
     assert caught.value.status_code == 400
-    assert "scale_factor: 9.0 is not a number from 1 to 4." in caught.value.message
+    assert "scale_factor: 9 is not a number from 1 to 4." in caught.value.message
     assert caught.value.type == "invalid_request_error"
     assert caught.value.param is None
 

@@ -85,7 +85,7 @@ def test_without_a_limit_an_unknown_cost_is_no_obstacle():
     [
         ([at("dear", 300_000), at("cheap", 100)], r"for \$0.00005; the least is \$0.0001\."),
         ([at("unknown", None), at("cheap", 100)], r"the least is \$0.0001\."),
-        ([at("unknown", None)], r"known only afterwards\."),
+        ([at("unknown", None)], r"not known beforehand\."),
     ],
 )
 def test_a_limit_below_every_price_is_refused(offers, words):
@@ -126,7 +126,7 @@ def test_who_cannot_is_named_with_the_reason():
     assert [(one.provider, one.reason) for one in excluded] == [
         ("best", "engine: there is none."),
         ("dear", "It costs $0.007, and max_cost allows less."),
-        ("unknown", "What it costs is known only afterwards, and max_cost allows less."),
+        ("unknown", "What it costs is not known beforehand, and max_cost allows less."),
     ]
 
 
@@ -180,7 +180,7 @@ def test_a_format_that_cannot_hold_the_result_is_refused():
 
 @pytest.mark.parametrize("model", CATALOG, ids=lambda model: model.id)
 def test_the_bill_of_each_picture_adds_up_to_the_quote(model):
-    """What is quoted for n pictures is n times what one is billed; what is not known beforehand is so by the second."""
+    """What is quoted for n pictures is n times what one is billed; by the second, or without a price, nothing is."""
     for n in (1, 3, 10):
         asked = job(model=model.id, n=n)
         for one in translated(asked, *model.offers, model=model):
@@ -188,6 +188,8 @@ def test_the_bill_of_each_picture_adds_up_to_the_quote(model):
             if one.offer.price.metric == "second":
                 assert (one.cost, quote.total, one.bill(asked, None)) == (None, None, None)
                 assert one.bill(asked, 2.0) == 2 * one.offer.price.unit_price
+            elif one.offer.price.unit_price is None:
+                assert (one.cost, quote.total, one.bill(asked, 2.0)) == (None, None, None)
             else:
                 assert one.cost == quote.total == n * one.bill(asked, None)
                 assert sum(line.total_cost for line in quote.components) == quote.total

@@ -18,6 +18,7 @@ TIERS = Price("output_megapixel", 50_000, tiers=(Tier(4, 50_000), Tier(None, 90_
     [
         (Price("image", 0), "$0", 0),
         (Price("image", 4_000), "$0.004 per picture", 4_000),
+        (Price("image", None), "not known", None),
         (Price("output_megapixel", 100_000), "$0.10 per output megapixel", 100_000),
         (
             Price("output_megapixel", 100_000, unit=1_048_576, rounding="up"),

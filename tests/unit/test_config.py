@@ -187,7 +187,7 @@ def test_other_servers_from_the_file(file):
     found = load(file(text)).openai
     assert [(one.name, one.base_url, one.price, one.per, one.key, one.title) for one in found] == [
         ("other", "https://example.org/v1", "0.04", "output_megapixel", "", ""),
-        ("two", "http://10.0.0.2:8000", "0", "image", "", ""),
+        ("two", "http://10.0.0.2:8000", None, "image", "", ""),
     ]
     assert found[0].models == {"flux-vision-upscaler": "gpt-image-1"}
     settings = load(file(text) | {"FLUXVISION_OPENAI": json.dumps([OTHER])})

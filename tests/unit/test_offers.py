@@ -29,6 +29,14 @@ def test_every_configured_server_has_its_own_offer():
     assert find(f"NODE/{MODEL}", models)[1] == "node"
 
 
+def test_a_server_without_a_price_is_not_free():
+    """Nobody knows what it costs; one that is free says so."""
+    silent = {name: value for name, value in NODE.items() if name != "price"}
+    offers = {offer.provider: offer for offer in catalogue(silent, {**NODE, "name": "own", "price": "0"})[0].offers}
+    assert offers["node"].price == Price("image", None)
+    assert offers["own"].price == Price("image", 0)
+
+
 def test_without_a_server_the_offer_stands_for_all():
     """The catalogue shows that other servers can be used, and how."""
     assert [offer.provider for offer in catalogue()[0].offers] == ["flux", "fal", "openai", "embedded"]

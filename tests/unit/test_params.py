@@ -144,6 +144,15 @@ def test_a_wrong_value_is_refused_naming_the_parameter(name, given):
     assert caught.value.message.startswith(name)
 
 
+@pytest.mark.parametrize(
+    ("given", "shown"), [("9", "9"), (" 9.50 ", "9.50"), (9, "9"), (9.0, "9.0"), ("x", "'x'"), (True, "true")]
+)
+def test_a_message_shows_what_was_sent(given, shown):
+    """Not what was made of it: a caller looks for the words of the request."""
+    with pytest.raises(InvalidRequest, match=f"^scale_factor: {shown} is not a number from 1 to 4"):
+        coerce(BY_NAME["scale_factor"], given)
+
+
 @pytest.mark.parametrize("given", ["x" * 10_000, list(range(10_000)), {"a" * 9_000: 1}, 10**300])
 def test_a_refusal_does_not_repeat_a_long_value(given):
     """The message stays short whatever was sent."""

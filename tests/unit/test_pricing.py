@@ -84,6 +84,14 @@ def test_a_line_says_what_is_paid(price, kind):
     assert (line.type, line.metric) == (kind, price.metric)
 
 
+def test_without_a_price_there_is_no_total():
+    """Nobody has said what a picture costs: that is not nothing, before the work and after it."""
+    for metric, kind in (("image", "output"), ("output_megapixel", "output"), ("second", "compute")):
+        line = picture(Price(metric, None), SMALL, SMALL, 2.0)
+        assert line == Component(kind, metric, None, None, None, None)
+        assert total([line, picture(FAL, SMALL, SMALL)]) is None
+
+
 def test_seconds_are_not_known_beforehand():
     """A price by the second has no quantity and no total until the work is done; more pictures do not change that."""
     line = picture(SECOND, SMALL, SMALL)

@@ -8,7 +8,7 @@ import pytest
 
 from fakes.jobs import job
 from fluxvision.catalog.flux_vision_upscaler import EMBEDDED, MODEL
-from fluxvision.errors import ModelNotFound, Unavailable
+from fluxvision.errors import ModelNotFound
 from fluxvision.health import Standing
 from fluxvision.routing import ordered, route, undegraded
 
@@ -35,11 +35,11 @@ def test_a_pinned_provider_that_is_not_configured_is_not_found():
         route(job(pin="second"), THREE, {"first"})
 
 
-def test_without_any_provider_the_model_is_unavailable():
-    """The request is right, this server just cannot serve it."""
-    with pytest.raises(Unavailable) as caught:
+def test_a_model_that_nobody_makes_here_is_not_found():
+    """To ask again would not help; the message tells who would make it."""
+    with pytest.raises(ModelNotFound, match="first, second, third") as caught:
         route(job(), THREE, set())
-    assert caught.value.retryable
+    assert not caught.value.retryable
 
 
 def test_a_job_that_names_an_engine_goes_where_engines_are():

@@ -80,7 +80,7 @@ def _computable(price: Price) -> bool:
     limits = [float("inf") if tier.upto is None else tier.upto for tier in price.tiers]
     rising = all(low < high for low, high in pairwise(limits))
     open_ended = not limits or (limits[-1] == float("inf") and price.tiers[0].unit_price == price.unit_price)
-    positive = price.unit_price >= 0 and price.unit > 0 and price.block > 0
+    positive = (price.unit_price is None or price.unit_price >= 0) and price.unit > 0 and price.block > 0
     return price.metric in METRICS and price.rounding in ROUNDINGS and positive and rising and open_ended
 
 

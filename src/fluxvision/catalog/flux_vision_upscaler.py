@@ -62,10 +62,10 @@ FLUX = Offer(
 OPENAI = Offer(
     provider="openai",
     upstream="flux-vision-upscaler",
-    price=Price("image", 0),
+    price=Price("image", None),
     accepts=Accepts(transparency=True),
     measured=False,
-    note="Any server that speaks OpenAI's images API: another fluxvision, Lumenfall, a gateway.",
+    note="Any server that speaks OpenAI's images API: another fluxvision, or a gateway.",
     rules={
         "image": (IMAGE,),
         "mask": (MASKED,),

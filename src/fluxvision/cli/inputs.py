@@ -20,6 +20,9 @@ EXTENSIONS = frozenset(
 )
 
 
+NO_FILE = "there is no such file."
+
+
 @dataclass(frozen=True, slots=True)
 class Input:
     """One picture to be enlarged.
@@ -90,7 +93,8 @@ def _meant(argument: str, *, several: bool) -> tuple[list[tuple[Input, bool]], l
         return found, locked or ([] if found else [(argument, "there are no pictures in this folder.")])
     if os.path.lexists(argument) or not glob.has_magic(argument):
         if not path.exists():
-            return [], [(argument, "there is no such file.")]
+            web = argument.lower().startswith(("http://", "https://"))
+            return [], [(argument, "addresses are not read here; save the picture first." if web else NO_FILE)]
         if not path.is_file():
             return [], [(argument, "this is not a regular file; use - and standard input.")]
         return [(Input(path), True)], []

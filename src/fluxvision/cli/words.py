@@ -57,7 +57,7 @@ def shown(path: str | Path) -> str:
 
 def price(micros: int | None) -> str:
     """Return micro-dollars as dollars, or that they are not known yet."""
-    return "known only afterwards" if micros is None else amount(micros)
+    return "not known beforehand" if micros is None else amount(micros)
 
 
 def plural(count: int, noun: str) -> str:

@@ -24,7 +24,7 @@ class Upstream(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `name` is how it is called here. `models` maps models of this server to those of the other. The key is given as it
     is, or by the name of the environment variable that holds it (`key_env`). `price` is in dollars `per` picture or per
-    megapixel of the result.
+    megapixel of the result, "0" where it is free; left out, nobody knows it.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Upstream(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     models: dict[str, str]
     key: str = ""
     key_env: str = ""
-    price: str = "0"
+    price: str | None = None
     per: Literal["image", "output_megapixel"] = "image"
     title: str = ""
 
@@ -64,7 +64,7 @@ def checked(raw: Any) -> tuple[Upstream, ...]:
             message = f"base_url of {one.name} must be an address such as https://host/v1"
             raise ValueError(message)
         try:
-            micros(one.price)
+            micros("0" if one.price is None else one.price)
         except ValueError:
             message = f"price of {one.name} must be a text of dollars such as '0.04'"
             raise ValueError(message) from None

@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from fluxvision import fetch, imaging
 from fluxvision.errors import Busy, CallerGone, InvalidRequest, UnsupportedMediaType
-from fluxvision.http import body, json_body, multipart_form, respond, splice, sse, zoom
+from fluxvision.http import body, fields, json_body, multipart_form, respond, splice, sse, zoom
 from fluxvision.http.edge import Edge, record
 from fluxvision.http.media import link
 from fluxvision.http.memory import Take
@@ -35,7 +35,9 @@ UPLOADS = 16
 async def edits(edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
     """Read the request, do the job, answer; whatever happens, its files are gone afterwards."""
     headers = Headers(scope=scope)
-    dry = _dry_run(parameters(scope))
+    query = parameters(scope)
+    dry = _dry_run(query)
+    _refuse_misplaced(query)
     if visits(scope):
         edge.playground.count(scope, edge.now(), dry=dry)
     media_type = body.content_type(headers)
@@ -208,6 +210,14 @@ def _check_room(edge: Edge) -> None:
         wait = 1.0
     if wait is not None:
         raise Busy("The queue is full; try again in a moment.", retry_after=wait)
+
+
+def _refuse_misplaced(query: Mapping[str, str]) -> None:
+    """Raise `InvalidRequest` for a parameter of the body that stands in the address, where it would do nothing."""
+    for name in query:
+        if fields.known(name) and name.lower() not in DRY_RUN:
+            message = f"{name} belongs in the body of the request, not in its address."
+            raise InvalidRequest(message, param=name)
 
 
 def _dry_run(query: Mapping[str, str]) -> bool:

@@ -119,7 +119,9 @@ class _Parts:
         return MAX_FIELDS - self._room > WRITE_BUFFER // 16 or set(self._pictures) != self._named
 
     def form(self) -> Form:
-        """Return what was read."""
+        """Return what was read. A picture that is an empty text is none, as with every other parameter."""
+        for name in [name for name, content in self._contents.items() if not content and name not in self._named]:
+            del self._pictures[name], self._contents[name]
         pictures = {
             name: picture if name in self._named or isinstance(picture, str) else self._reference(name, picture)
             for name, picture in self._pictures.items()

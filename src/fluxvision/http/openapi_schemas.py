@@ -113,7 +113,7 @@ def answers() -> dict[str, Any]:
         "In dollars.",
         {
             "metric": {"enum": [*METRICS]},
-            "unit_price": NUMBER,
+            "unit_price": {"type": ["number", "null"], "description": "null: not known."},
             "unit": {**WHOLE, "description": "Pixels of a megapixel."},
             "rounding": {"enum": ["none", "up", "up_min_1"]},
             "block": {**WHOLE, "description": "Every started block of so many units is charged."},
@@ -177,7 +177,9 @@ def answers() -> dict[str, Any]:
     }
     event |= {"b64_json": BASE64, "size": {"enum": ["auto", *sorted(OPENAI_SIZES)]}}
     extra = {
+        "index": {**WHOLE, "description": "With n over 1: which version size, fidelity and seed are those of."},
         "seeds": rows({"type": ["integer", "null"]}),
+        "fidelities": rows({"anyOf": [ref("Fidelity"), {"type": "null"}]}),
         "deep_zoom": {"type": "string", "description": "A Deep Zoom document of a large result behind a link."},
         "deep_zooms": {**rows({"type": ["string", "null"]}), "description": "One per picture, where n is over 1."},
     }

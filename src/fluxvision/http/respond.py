@@ -35,9 +35,12 @@ def item(picture: Picture, **where: Any) -> dict[str, Any]:
     return where if picture.revised_prompt is None else {**where, "revised_prompt": picture.revised_prompt}
 
 
-def metadata(delivery: Delivery) -> dict[str, Any]:
-    """Return who made the pictures, at what cost, how well, and what became of every parameter."""
-    first = delivery.pictures[0]
+def metadata(delivery: Delivery, number: int = 0) -> dict[str, Any]:
+    """Return who made the pictures, at what cost, how well, and what became of every parameter.
+
+    Size, fidelity and seed are those of the picture with this `number`.
+    """
+    shown = delivery.pictures[number]
     ours: dict[str, Any] = {
         "model": delivery.job.model,
         "executed_model": f"{delivery.provider}/{delivery.upstream}",
@@ -46,17 +49,24 @@ def metadata(delivery: Delivery) -> dict[str, Any]:
         "cost": cost(delivery.cost),
         "cost_currency": CURRENCY,
         "degraded": delivery.degraded,
-        "size": size(first),
+        "size": size(shown),
         "attempts": tries(delivery.attempts),
         "normalization": receipt(delivery.receipt),
         "failures": [dataclasses.asdict(failure) for failure in delivery.failures],
-        "fidelity": None if first.fidelity is None else dataclasses.asdict(first.fidelity),
-        "seed": first.seed,
+        "fidelity": fidelity(shown),
+        "seed": shown.seed,
         "timings": {name: round(seconds, 4) for name, seconds in delivery.timings.items()},
     }
     if len(delivery.pictures) > 1:
+        ours["index"] = number
         ours["seeds"] = [picture.seed for picture in delivery.pictures]
+        ours["fidelities"] = [fidelity(picture) for picture in delivery.pictures]
     return {**delivery.details, **ours}
+
+
+def fidelity(picture: Picture) -> dict[str, Any] | None:
+    """Return how well a picture agrees with its source, None where nobody measured."""
+    return None if picture.fidelity is None else dataclasses.asdict(picture.fidelity)
 
 
 def tries(attempts: Iterable[Attempt]) -> list[dict[str, Any]]:

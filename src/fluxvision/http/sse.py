@@ -160,7 +160,7 @@ def _completed(edge: Edge, scope: Scope, delivery: Delivery, number: int) -> Bod
         "size": respond.size(picture) if respond.size(picture) in respond.OPENAI_SIZES else "auto",
         "output_format": picture.format,
         "usage": USAGE,
-        "metadata": respond.metadata(delivery),
+        "metadata": respond.metadata(delivery, number),
     }
     if delivery.plan.response_format == "url":
         name = edge.media.put(picture.path, picture.mime, now)

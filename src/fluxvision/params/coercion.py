@@ -27,12 +27,18 @@ def coerce(param: Param, value: Any) -> Scalar | None:
     if value is None or (not free and isinstance(value, str) and value.strip().lower() in UNSET_WORDS):
         return None
     coerced: Scalar = _TYPES[param.kind](param, value)
-    _check_range(param, coerced)
+    if not _within(param, coerced):
+        raise _refuse(param, value, number=param.kind != "string")
     return coerced
 
 
-def _refuse(param: Param, value: Any) -> InvalidRequest:
+def _refuse(param: Param, value: Any, *, number: bool = False) -> InvalidRequest:
+    """Return the error; it shows the value as it was sent, a text that is a `number` without quotes."""
     shown = "this value" if isinstance(value, list | dict) else repr(value)
+    if isinstance(value, bool):
+        shown = shown.lower()  # as JSON has it
+    elif isinstance(value, str) and number:
+        shown = value.strip()
     if isinstance(value, str) and len(value) > SHOWN:
         shown = f"a text of {len(value):,} characters"
     elif len(shown) > SHOWN:
@@ -116,9 +122,8 @@ _TYPES: Mapping[Kind, Callable[[Param, Any], Scalar]] = {
 }
 
 
-def _check_range(param: Param, value: Scalar) -> None:
+def _within(param: Param, value: Scalar) -> bool:
     if param.low is None or param.high is None:
-        return
+        return True
     measure = len(value) if isinstance(value, str) else value
-    if not param.low <= measure <= param.high:
-        raise _refuse(param, value)
+    return param.low <= measure <= param.high

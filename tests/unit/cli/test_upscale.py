@@ -54,7 +54,7 @@ def test_provider_is_pinned(line, picture):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--creativity", "2"], "--creativity: 2.0 is not a number from 0 to 1."),
+        (["--creativity", "2"], "--creativity: 2 is not a number from 0 to 1."),
         (["--size", "big"], "--size: 'big' is not written like 1024x1024, 16:9 or auto."),
         (["--format", "bmp"], "--format: 'bmp' is not one of png"),
         (["--mask", "nope.png"], "--mask: there is no file nope.png."),

@@ -92,6 +92,23 @@ async def test_a_dry_run_is_only_what_says_so(edge, picture, query, status):
     assert (await edge().edit(MODEL, ("image", picture, "a"), query=query)).status == status
 
 
+@pytest.mark.parametrize(("query", "param"), [("?scale_factor=4", "scale_factor"), ("?a=b&model=x", "model")])
+async def test_a_parameter_in_the_address_is_refused(edge, picture, query, param):
+    """It would do nothing there; other words of an address are somebody else's."""
+    answer = await edge().edit(MODEL, ("image", picture, "a"), query=query)
+    assert (answer.status, answer.json()["error"]["param"]) == (400, param)
+    assert (await edge().edit(MODEL, ("image", picture, "a"), query="?api-version=1")).status == 200
+
+
+async def test_an_empty_text_is_no_picture(edge, picture):
+    """An empty mask counts as absent, as every other empty parameter does; so does an empty image."""
+    served = edge()
+    assert (await served.edit(MODEL, ("image", picture, "a"), ("mask", ""))).status == 200
+    assert served.gateway.started[0].mask is None
+    answer = await served.edit(MODEL, ("image", ""))
+    assert (answer.status, answer.json()["error"]["message"][:17]) == (400, "image is missing:")
+
+
 async def test_what_reaches_the_gateway(edge, picture):
     """Known fields arrive with their types, unknown ones as they came, pictures as probed files."""
     served = edge()

@@ -57,6 +57,16 @@ async def test_without_partial_images_there_is_no_preview(edge, picture):
     assert "url" not in completed[0]
 
 
+async def test_every_event_tells_of_its_own_picture(edge, picture):
+    """Seed, fidelity and number are those of the version in the event; the lists have all of them."""
+    served = edge()
+    events = (await served.edit(MODEL, ("image", picture, "a"), STREAM, ("n", "2"))).events()
+    told = [data["metadata"] for name, data in events if name == sse.COMPLETED]
+    assert [(one["index"], one["seed"]) for one in told] == [(0, 7), (1, 8)]
+    assert [one["fidelity"] for one in told] == told[0]["fidelities"] == told[1]["fidelities"]
+    assert told[0]["seeds"] == [7, 8]
+
+
 async def test_a_preview_that_comes_with_the_end_is_sent_before_the_result(edge, picture):
     """However quick the work is, every preview is sent, and before the result."""
     events = (
