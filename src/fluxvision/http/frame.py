@@ -68,7 +68,7 @@ class Frame:
         except CallerGone as error:
             status = status or error.status
         except Exception as error:  # noqa: BLE001 - the last line of defence
-            failure, allow = _translate(error)
+            failure, allow = _translate(error, scope["path"])
             if not isinstance(error, Error | HTTPException):
                 self._log.error("unexpected", request_id=record.request_id, trace=trace(error))
             if not status and isinstance(failure, NotFound) and site.for_people(scope):
@@ -104,11 +104,12 @@ def _common(sent: Iterable[tuple[bytes, bytes]], record: Record, started: float)
         yield b"x-fluxvision-model", record.model.encode("latin-1", "replace")
 
 
-def _translate(error: Exception) -> tuple[Error, str]:
+def _translate(error: Exception, path: str) -> tuple[Error, str]:
     """Return the error that the caller sees, and the methods that the address takes where that is the point."""
     if isinstance(error, HTTPException):
         if error.status_code == NotFound.status:
-            return NotFound("There is nothing at this address."), ""
+            hint = " Pictures are enlarged by /images/edits." if "/images/" in path else ""
+            return NotFound(f"There is nothing at this address.{hint}"), ""
         if error.status_code == MethodNotAllowed.status:
             allow = (error.headers or {}).get("Allow", "")
             return MethodNotAllowed(f"This address takes {allow} only."), allow
