@@ -28,7 +28,7 @@ CLOSE_SECONDS = 5.0
 READ = 1024 * 1024
 """Bytes of an upload that are read at once, at most: each piece costs a turn of the event loop."""
 YOUNG = 10_000
-"""New objects after which cycles among them are looked for: those of some requests, not of a part of one."""
+"""So many new objects, and the collector looks for cycles among them: a few requests make that many."""
 
 GatewayFactory = Callable[[Settings], Gateway]
 

@@ -12,7 +12,10 @@ from typing import Any
 
 @dataclass(slots=True)
 class Client:
-    """One request; `gone` set means that the caller hung up, `takes` how many messages of the answer it reads."""
+    """One request; `gone` set means that the caller hung up, `takes` how many messages of the answer it reads.
+
+    `lost` is what breaks when the application asks for news of the caller, once the body is there.
+    """
 
     method: str
     path: str
@@ -20,6 +23,7 @@ class Client:
     chunks: Sequence[bytes] = ()
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     takes: float = inf
+    lost: Exception | None = None
     sent: list[dict[str, Any]] = field(default_factory=list)
 
     async def ask(self, app: Any) -> Client:
@@ -43,6 +47,8 @@ class Client:
         async def receive() -> dict[str, Any]:
             if pending:
                 return {"type": "http.request", "body": pending.pop(0), "more_body": bool(pending)}
+            if self.lost is not None:
+                raise self.lost
             await self.gone.wait()
             return {"type": "http.disconnect"}
 

@@ -171,8 +171,9 @@ async def _until_gone(receive: Receive, work: Coroutine[Any, Any, None]) -> None
 
     async def watch() -> None:
         nonlocal gone
-        while (await receive())["type"] != "http.disconnect":
-            pass
+        with suppress(Exception):  # who cannot be asked is not there
+            while (await receive())["type"] != "http.disconnect":
+                pass
         gone = True
         task.cancel()
 
@@ -180,7 +181,8 @@ async def _until_gone(receive: Receive, work: Coroutine[Any, Any, None]) -> None
     try:
         await work
     except BaseException:
-        if gone and not task.uncancel():
+        if gone:
+            task.uncancel()
             raise CallerGone("The caller went away.") from None
         raise
     finally:

@@ -49,6 +49,8 @@ def _png(data: Data) -> list[Part] | None:
         if kind in png.PIXELS:
             _keep(kept, start, end)
         if kind == b"IEND":
+            if end - start != _CHUNK_HEAD + _CHECKSUM:
+                return None
             _keep(kept, start, end)
             return kept
     return None

@@ -15,6 +15,7 @@ _SIGNATURE = 8
 _CHUNK_HEAD = 8  # length and type
 _CHECKSUM = 4
 _IHDR = 13
+_IHDR_LENGTH = _IHDR.to_bytes(4, "big")
 _COMPRESSED_TEXT = b"\x01"
 _PLAIN = {0: (1, False), 2: (3, False), 4: (1, True), 6: (3, True)}
 """Colour types without a palette: how many colours, and whether alpha follows."""
@@ -23,6 +24,8 @@ _TELLING = frozenset({b"PLTE", b"tRNS", b"eXIf", b"sBIT"})
 PIXELS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"sRGB", b"sBIT"})
 """Chunks that the pixels need."""
 _LONGEST = 2**31 - 1
+_FEW = 1000
+_SIMPLE = frozenset({b"IHDR", b"IDAT", b"sRGB", b"gAMA", b"cHRM", b"pHYs", b"tIME"})
 
 
 class Bomb(Exception):
@@ -45,7 +48,22 @@ class Header:
     plain: bool
     colours: int
     alpha: bool
-    bare: bool = False
+    bare: bool
+
+
+def simple(content: bytes) -> bool:
+    """Whether a file in memory has plain samples, few chunks, and nothing to inflate or to leave to libvips."""
+    if content[12:16] != b"IHDR" or content[24] != 8 or content[25] not in _PLAIN:  # noqa: PLR2004
+        return False
+    at = _SIGNATURE
+    for _ in range(_FEW):
+        kind = content[at + 4 : at + _CHUNK_HEAD]
+        if kind == b"IEND":
+            return True
+        if kind not in _SIMPLE:
+            return False
+        at += _CHUNK_HEAD + int.from_bytes(content[at : at + 4], "big") + _CHECKSUM
+    return False
 
 
 def inspect(path: Path, content: bytes | None = None) -> Header | None:
@@ -60,10 +78,11 @@ def inspect(path: Path, content: bytes | None = None) -> Header | None:
             return None
         checksum = int.from_bytes(file.read(_CHECKSUM), "big")
         frames, whole, kinds = _walk(file)
-        bare = whole and kinds <= PIXELS and not file.read(1)
+        bare = whole and kinds <= PIXELS and not file.read(1)  # nothing behind the end
     width, height = int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
     kind = _PLAIN.get(head[25], (0, False))
-    sound = zlib.crc32(head[12:]) == checksum and 0 < width <= _LONGEST and 0 < height <= _LONGEST
+    sound = head[8:12] == _IHDR_LENGTH and zlib.crc32(head[12:]) == checksum
+    sound = sound and 0 < width <= _LONGEST and 0 < height <= _LONGEST
     plain = sound and kind[0] > 0 and head[24] == 8 and head[26:28] == b"\0\0" and head[28] <= 1  # noqa: PLR2004
     plain = plain and b"IDAT" in kinds and not kinds & _TELLING
     return Header(width, height, frames, whole, plain, *kind, bare)
@@ -76,6 +95,8 @@ def _walk(file: BinaryIO) -> tuple[int, bool, set[bytes]]:
     for _ in range(MAX_CHUNKS):
         head = file.read(_CHUNK_HEAD)
         if len(head) < _CHUNK_HEAD or head[4:] == b"IEND":
+            if head[:4] != bytes(4):
+                kinds.add(head[4:])  # something hides in it
             return frames, len(file.read(_CHECKSUM)) == _CHECKSUM, kinds
         length, kind = int.from_bytes(head[:4], "big"), head[4:]
         end = file.tell() + length + _CHECKSUM

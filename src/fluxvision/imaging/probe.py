@@ -12,7 +12,7 @@ from fluxvision.imaging.limits import Limits
 from fluxvision.imaging.reading import damaged, readable
 from fluxvision.types import Source
 
-_QUICK = 1_000_000
+_QUICK, _TINY = 1_000_000, 64_000
 _PNG = find("png")
 _MAX_SCANS = 100
 _SIDEWAYS = 5  # orientations from here on exchange width and height
@@ -74,9 +74,12 @@ def probe(path: Path, limits: Limits, param: str = "image", content: bytes | Non
 def quick(size: int, content: bytes | None) -> bool:
     """Whether a file's headers are read in less time than the way to a thread and back takes.
 
-    Few bytes are always looked through quickly; of a PNG file in memory only the heads of its chunks are.
+    Of a simple PNG file in memory nothing but the heads of its chunks is looked at, however large it is; one that is
+    not simple may take long, however small.
     """
-    return size <= _QUICK or (content is not None and _PNG.magic(content[:HEAD]))
+    if content is not None and size > _TINY and _PNG.magic(content[:HEAD]):
+        return png.simple(content)
+    return size <= _QUICK
 
 
 def _head(path: Path) -> bytes:

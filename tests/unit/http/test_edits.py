@@ -14,7 +14,7 @@ import pytest
 from fakes.asgi import Client
 from fakes.gateway import Gateway, png
 from fakes.server import document, form
-from fluxvision.http import json_body
+from fluxvision.http import edits, json_body
 
 MODEL = ("model", "flux-vision-upscaler")
 STALLS = [(0, ()), (1, ()), (1, (("stream", "true"),)), (3, (("stream", "true"),)), (0, (("fail", "upstream"),))]
@@ -135,6 +135,32 @@ async def test_a_caller_that_goes_away_stops_the_job(edge, picture):
     client.gone.set()
     await task
     assert (client.sent, served.gateway.running, len(served.gateway.cancelled), left(served)) == ([], 0, 1, [])
+    assert json.loads(served.log.getvalue().splitlines()[-1])["status"] == 499
+
+
+async def test_a_caller_that_cannot_be_asked_is_gone(edge, picture):
+    """A server that fails to tell whether the caller is there must not let paid work go on for nobody."""
+    served = edge()
+    headers, body = form(MODEL, ("image", picture, "a"), ("tile_seconds", "5"))
+    client = Client("POST", "/v1/images/edits", headers, [body])
+    client.lost = OSError("no more news")
+    await client.ask(served.app)
+    assert (client.sent, served.gateway.running, len(served.gateway.cancelled), left(served)) == ([], 0, 1, [])
+
+
+async def test_a_drain_after_the_caller_went_away_changes_nothing(edge, picture):
+    """Who has gone gets no 503: the line in the log says 499."""
+    served = edge()
+    headers, body = form(MODEL, ("image", picture, "a"), ("tile_seconds", "5"))
+    client = Client("POST", "/v1/images/edits", headers, [body])
+    task = asyncio.create_task(client.ask(served.app))
+    await served.gateway.begun.wait()
+    await asyncio.sleep(2 * edits.UNWATCHED)
+    client.gone.set()
+    await asyncio.sleep(0)  # the watch has cancelled; the work does not know yet
+    task.cancel()
+    await task
+    assert client.sent == []
     assert json.loads(served.log.getvalue().splitlines()[-1])["status"] == 499
 
 

@@ -37,6 +37,15 @@ def test_a_png_file_is_bare_where_all_of_it_is_one_part(chunks, known, probed, s
     assert source.bare == bare(source) == (parts(source) == [slice(0, source.size)]) == known
 
 
+@pytest.mark.parametrize("hidden", [b"", b"secret"])
+def test_an_end_that_holds_something_is_not_sent_on(hidden, probed, saved, gradient):
+    """Whatever is in the last chunk is none of a provider's business: such a file is decoded."""
+    data = saved(gradient, "png")
+    source = probed(data[:-12] + b"\0\0\0\x09IEND" + hidden + data[-4:])
+    assert not source.bare
+    assert parts(source) is None
+
+
 @pytest.mark.parametrize("options", [{"lossless": True}, {"quality": 60}], ids=["lossless", "lossy"])
 @pytest.mark.parametrize("alpha", [False, True])
 def test_a_webp_file_stays_well_formed(alpha, options, probed, saved, gradient):

@@ -35,7 +35,7 @@ def build(gradient, saved):
 def test_header(build, store):
     """Width, height and frames are those of IHDR and acTL."""
     data = build(chunk(b"acTL", struct.pack(">II", 7, 0)))
-    assert png.Header(36, 24, 7, whole=True, plain=True, colours=3, alpha=False) == png.inspect(store(data))
+    assert png.Header(36, 24, 7, whole=True, plain=True, colours=3, alpha=False, bare=False) == png.inspect(store(data))
 
 
 MODES = {"L": True, "LA": True, "RGB": True, "RGBA": True, "P": False, "1": False, "I;16": False}
@@ -54,6 +54,14 @@ def test_a_plain_picture_is_told_as_libvips_tells_it(mode, chunks, saved, store)
     header = png.inspect(path)
     assert header.plain == (MODES[mode] and not set(chunks) & {b"tRNS", b"eXIf", b"sBIT"})
     assert probe(path, Limits()) == _vips(path, formats.find("png"), len(data), Limits(), "image")
+
+
+@pytest.mark.parametrize("length", [0, 14, 2**31])
+def test_a_header_of_another_length_is_not_plain(length, gradient, saved, store):
+    """What libvips refuses must not look well without it: the file would be paid for and then be of no use."""
+    data = bytearray(saved(gradient, "PNG"))
+    data[8:12] = struct.pack(">I", length)
+    assert not png.inspect(store(bytes(data))).plain
 
 
 @pytest.mark.parametrize("at", [16, 24, 25, 26, 27, 28, 30])

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from fluxvision.errors import InvalidRequest, PayloadTooLarge
-from fluxvision.imaging import Limits, decode, probe
+from fluxvision.imaging import Limits, decode, probe, quick
 from fluxvision.imaging.bare import parts
 
 
@@ -22,6 +22,36 @@ def png(width, height, *chunks):
     """Return a PNG with the given header and no pixels."""
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + b"".join([chunk(b"IHDR", header), *chunks, chunk(b"IDAT", b""), chunk(b"IEND", b"")])
+
+
+TEXT = chunk(b"tEXt", b"a\0b")
+BIG = chunk(b"IDAT", bytes(3_000_000))
+
+
+@pytest.mark.parametrize(
+    ("content", "answer"),
+    [
+        (png(1, 1), True),
+        (png(1, 1, BIG), True),
+        (png(1, 1, *[chunk(b"IDAT", bytes(90_000))] * 30), True),
+        (png(1, 1, *[chunk(b"IDAT", bytes(100))] * 1000), False),
+        (png(1, 1, TEXT, BIG), False),
+        (png(1, 1, chunk(b"zTXt", bytes(70_000))), False),
+        (png(1, 1, chunk(b"iCCP", bytes(70_000))), False),
+        (png(1, 1, BIG).replace(b"\x08\x02\0\0\0", b"\x10\x02\0\0\0", 1), False),
+        (b"\xff\xd8" + bytes(900_000), True),
+        (b"\xff\xd8" + bytes(1_100_000), False),
+    ],
+)
+def test_what_takes_long_is_left_to_a_thread(content, answer):
+    """Many chunks, anything to inflate, and whatever libvips has to open; a large file that is plain is quick."""
+    assert quick(len(content), content) == answer
+
+
+def test_a_file_on_the_disk_is_quick_where_it_is_small():
+    """Nobody looks into it to find out."""
+    assert quick(900_000, None)
+    assert not quick(1_100_000, None)
 
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "GIF", "AVIF", "TIFF", "BMP"])
