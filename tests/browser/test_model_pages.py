@@ -7,6 +7,7 @@ import re
 import pytest
 
 from browser.steps import choose, sideways, tab
+from fakes.server import Server
 
 MODEL = "flux-vision-upscaler"
 
@@ -72,14 +73,34 @@ def test_the_gallery_compares(open_page):
     assert slider.input_value() == "100"
 
 
-def test_the_page_leads_on(open_page, server):
-    """The playground opens with the page's model, and llms.txt is there for programs."""
-    page = open_page("/models/seedvr")
-    link = page.get_by_role("link", name="llms.txt").get_attribute("href")
-    assert server.get(link).headers["content-type"].startswith("text/markdown")
-    page.get_by_role("link", name="Try in playground").click()
-    page.get_by_label("Model", exact=True).wait_for()
-    page.wait_for_function("() => document.querySelector('select').value === 'seedvr'")
+def test_the_page_leads_on(open_page, tmp_path):
+    """The playground opens with the page's model where that is set up, and llms.txt is there for programs."""
+    with Server(tmp_path / "data", environment={"FAL_KEY": "id:secret"}, module=("fluxvision", "serve")) as running:
+        page = open_page("/models/seedvr", at=running)
+        link = page.get_by_role("link", name="llms.txt").get_attribute("href")
+        assert running.get(link).headers["content-type"].startswith("text/markdown")
+        page.get_by_role("link", name="Try in playground").click()
+        page.get_by_label("Model", exact=True).wait_for()
+        page.wait_for_function("() => document.querySelector('select').value === 'seedvr'")
+
+
+def test_a_model_that_is_not_set_up_invites_nobody(open_page):
+    """Its page leads to no playground, and says at its top and at its end who could make it."""
+    page = open_page("/models/esrgan")
+    said = page.get_by_text("No provider of Real-ESRGAN is set up on this server; it can be had from fal.")
+    said.first.wait_for()
+    assert said.count() == 2
+    assert page.locator("main a[href^='/?model=']").count() == 0
+
+
+def test_a_ready_model_names_who_makes_it_here(open_page, server):
+    """The list names the providers that are set up; of a model that is not set up, those that have it."""
+    page = open_page("/models")
+    page.get_by_role("heading", name="Flux Vision Upscaler").wait_for()
+    for one in server.get("/v1/models").json()["data"]:
+        names = [offer["provider"] for offer in one["offers"] if offer["configured"] or not one["available"]]
+        card = page.get_by_role("listitem").filter(has=page.get_by_role("heading", name=one["name"], exact=True))
+        assert card.locator(".facts .muted").inner_text() == f"by {', '.join(names)}"
 
 
 def test_code_is_of_this_server(open_page, server):

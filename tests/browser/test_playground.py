@@ -13,6 +13,10 @@ from browser.steps import advanced, arrive, begin_long, change, choose, divider,
 PHONE = {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "has_touch": True}
 FIRST_LOAD = 100_000
 WIDE = "width => Math.abs(document.querySelector('img.result').getBoundingClientRect().width - width) < 1"
+FOCUSED = """name => {
+  const focused = document.activeElement;
+  return (focused.getAttribute('aria-label') ?? focused.innerText).startsWith(name);
+}"""
 LIE = """() => new Promise((resolve) => requestAnimationFrame(() => resolve(['before', 'result'].map((name) => {
   const { x, y, width, height } = document.querySelector(`img.${name}`).getBoundingClientRect();
   return [x, y, width, height];
@@ -140,6 +144,80 @@ def test_an_error_is_marked_at_its_parameter(open_page, photo):
     assert size.get_attribute("aria-invalid") is None
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("notes.txt", b"no picture at all\n", "not a picture format"),
+        ("empty.png", b"", "the file is empty"),
+        ("broken.png", b"\x89PNG\r\n\x1a\n" + bytes(40), "damaged"),
+    ],
+)
+def test_a_file_that_is_no_picture_is_refused_in_words(open_page, tmp_path, name, content, said):
+    """The server's own words stand above the price, and nothing promises that the file can be read."""
+    (tmp_path / name).write_bytes(content)
+    page = open_page()
+    page.get_by_label("Model", exact=True).wait_for()
+    page.locator("input[type=file]").first.set_input_files(tmp_path / name)
+    page.get_by_role("alert").get_by_text(said).wait_for()
+    assert page.locator(".quote").inner_text() == "No price."
+    assert page.locator(".note").inner_text() == "This browser cannot show this file."
+
+
+def test_what_only_the_server_reads_is_said_to_be_read(open_page, tmp_path):
+    """A TIFF, which the browser cannot show, has a price, and the place of the picture says that it can be read."""
+    Image.new("RGB", (32, 32)).save(tmp_path / "scan.tiff")
+    page = open_page()
+    choose(page, tmp_path / "scan.tiff")
+    assert page.locator(".note").inner_text().endswith("The server can read it all the same.")
+
+
+def test_a_model_that_is_not_set_up_says_so(open_page, photo):
+    """The playground says in the server's words who could make it, until another model is chosen."""
+    page = open_page("/?model=esrgan")
+    page.get_by_label("Model", exact=True).wait_for()
+    page.locator("input[type=file]").first.set_input_files(photo)
+    page.get_by_role("alert").get_by_text("it can be had from fal").wait_for()
+    page.get_by_role("button", name="Upscale", exact=True).click()
+    page.get_by_role("alert").get_by_text("it can be had from fal").wait_for()
+    page.get_by_label("Model", exact=True).select_option("flux-vision-upscaler")
+    price(page).wait_for()
+    assert page.get_by_role("alert").count() == 0
+
+
+def test_what_is_not_set_is_no_value(open_page, server):
+    """The choice that leaves a parameter to the server is worded alike everywhere, and unlike every value."""
+    page = open_page()
+    page.get_by_label("Model", exact=True).wait_for()
+    advanced(page)
+    properties = server.get("/v1/models/flux-vision-upscaler?schema=true").json()["schema"]["properties"]
+    for name in ("background", "moderation", "style", "input_fidelity", "quality"):
+        field = page.locator(f"[data-param={name}]")
+        found = field.locator(".options span, option").all_inner_texts()
+        assert found == ["not set", *properties[name]["enum"]]
+    for name in ("max_cost", "user", "size"):
+        assert page.locator(f"[data-param={name}] input").get_attribute("placeholder") == "not set"
+
+
+def test_a_number_that_is_deleted_falls_back(open_page, photo):
+    """An emptied field takes the message with it at once, and shows the value in force as soon as it is left."""
+    page = open_page()
+    choose(page, photo)
+    exact = page.get_by_label("Scale factor, exact")
+    slider = page.get_by_label("Scale factor", exact=True)
+    exact.fill("")
+    exact.press("Tab")
+    assert (exact.input_value(), slider.input_value()) == ("2", "2")
+    change(page, scale_factor=9)
+    page.locator("[data-param=scale_factor] .error").wait_for()
+    exact.fill("")
+    page.locator("[data-param=scale_factor] .error").wait_for(state="detached", timeout=1_000)
+    assert (exact.input_value(), slider.input_value()) == ("", "2")
+    exact.press("3")
+    exact.press("Tab")
+    assert (exact.input_value(), slider.input_value()) == ("3", "3")
+    page.get_by_text("288 × 192, 0.055 MP").wait_for()
+
+
 def test_versions_stand_side_by_side(open_page, photo):
     """Several results show together with their seeds; one of them is picked for the comparison."""
     page = open_page()
@@ -250,6 +328,24 @@ def test_the_keyboard_is_enough(open_page, photo):
         page.keyboard.press("Tab")
     page.keyboard.press("End")
     assert divider(page).get_attribute("aria-valuenow") == "100"
+
+
+def test_the_focus_is_never_lost(open_page):
+    """It goes from the example to the picture, from Upscale to Cancel and back, and from Cancel to the result."""
+    page = open_page()
+    page.get_by_role("button", name="A cat").press("Enter")
+    page.wait_for_function(FOCUSED, arg="Picture view")
+    price(page).wait_for()
+    change(page, scale_factor=4, n=10)
+    page.get_by_role("button", name="Upscale", exact=True).press("Enter")
+    page.wait_for_function(FOCUSED, arg="Cancel")
+    page.keyboard.press("Enter")
+    page.wait_for_function(FOCUSED, arg="Upscale")
+    change(page, scale_factor=1, n=1)
+    page.get_by_role("button", name="Upscale", exact=True).press("Enter")
+    page.wait_for_function(FOCUSED, arg="Cancel")
+    divider(page).wait_for()
+    page.wait_for_function(FOCUSED, arg="Picture view")
 
 
 def test_a_phone_needs_no_sideways_scroll(open_page, photo):

@@ -133,7 +133,8 @@ def test_large_results_come_in_tiles(open_page, tmp_path):
     divider(page).wait_for(timeout=LARGE_TAKES)
     page.wait_for_function(DRAWN)
     page.get_by_role("group", name="Picture view").focus()
-    page.keyboard.press("1")
+    with page.expect_response(re.compile("/image_files/13/")):
+        page.keyboard.press("1")
     page.wait_for_function(DRAWN)
     page.wait_for_load_state("networkidle")
     media = [url for url in asked if "/media/" in url]

@@ -33,6 +33,9 @@ export interface Form {
   masked: boolean;
 }
 
+/** What stands for a parameter that is left to the server; no parameter has such a value. */
+export const UNSET = 'not set';
+
 /** How the page itself asks for its answers; nobody sets these by hand here. */
 const OWN = new Set(['model', 'response_format', 'stream', 'partial_images']);
 /** What most people set, in the order in which they think of it. */

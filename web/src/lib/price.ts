@@ -23,9 +23,9 @@ export function made(source: Size, factor: number, factors: Factors | null): Siz
   return { width: Math.round(source.width * times), height: Math.round(source.height * times) };
 }
 
-/** Return the price of one picture in micro-dollars, null where only the work itself will tell. */
+/** Return the price of one picture in micro-dollars, null where only the work itself will tell, or nobody. */
 export function micros(price: Price, source: Size, result: Size): number | null {
-  if (price.metric === 'second') return null;
+  if (price.metric === 'second' || price.unit_price === null) return null;
   let over = 1n;
   let count = 1n;
   if (price.metric !== 'image') {

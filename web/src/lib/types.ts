@@ -27,7 +27,7 @@ export interface Schema {
 
 export interface Price {
   metric: 'image' | 'output_megapixel' | 'input_megapixel' | 'second';
-  unit_price: number;
+  unit_price: number | null;
   unit: number;
   rounding: 'none' | 'up' | 'up_min_1';
   block: number;

@@ -60,10 +60,10 @@ class Session {
   form = $derived(this.card ? form(this.card) : null);
   sent = $derived(this.card ? differing(this.values, this.card) : {});
   result = $derived(this.results[this.chosen] ?? null);
-  /** The parameter that the server did not take, and why. */
+  /** The parameter that the server did not take, and why; null where the page has no field for it. */
   marked = $derived.by(() => {
     const found = this.failure?.param ? this.failure : this.refused;
-    return found?.param && !keyless(found) ? { param: found.param, message: found.message } : null;
+    return found?.param && this.#fielded(found.param) && !keyless(found) ? { param: found.param, message: found.message } : null;
   });
 
   #stop: AbortController | null = null;
@@ -80,6 +80,7 @@ class Session {
     const model = known ?? catalog.models[0];
     if (!model) return;
     this.modelId = model.id;
+    if (this.failure?.param === 'model') this.failure = null;
     try {
       this.card = await catalog.card(model.id);
     } catch (error) {
@@ -209,6 +210,12 @@ class Session {
     if (id === null) await store.clear();
     else await store.remove(id);
     this.history = await store.list();
+  }
+
+  #fielded(param: string): boolean {
+    if (param === 'mask') return Boolean(this.form?.masked && this.picture?.size);
+    const fields = [...(this.form?.common ?? []), ...(this.form?.groups.flatMap((group) => group.fields) ?? [])];
+    return fields.some((field) => field.name === param);
   }
 
   #order(): api.Order | null {
