@@ -11,7 +11,7 @@ from PIL import Image
 
 from fakes.painter import Painter
 from fluxvision import imaging
-from fluxvision.errors import DeadlineExceeded, Exhausted, InvalidRequest, ModelNotFound, Unavailable, UpstreamError
+from fluxvision.errors import DeadlineExceeded, Exhausted, InvalidRequest, ModelNotFound, UpstreamError
 from fluxvision.gateway import Gateway
 from fluxvision.types import Watch
 
@@ -140,9 +140,9 @@ async def test_a_format_tells_its_limit_before_work(source, tmp_path):
 
 
 async def test_providers_that_are_not_here_are_said_so(source, tmp_path):
-    """A pinned provider that is not configured is not found; none at all is unavailable."""
+    """A pinned provider that is not configured is not found, and neither is a model that nobody here makes."""
     empty = Gateway({})
-    with pytest.raises(Unavailable):
+    with pytest.raises(ModelNotFound, match="it can be had from"):
         empty.quote(admitted(empty, source))
     gateway = Gateway({"embedded": Painter()})
     with pytest.raises(ModelNotFound):
