@@ -146,7 +146,7 @@ def _default(row: Param) -> str:
 
 
 def _estimate(offer: Offer) -> str:
-    guess = card.guess(offer)
+    guess = card.estimate(offer.price)
     return "not known beforehand" if guess is None else amount(guess)
 
 

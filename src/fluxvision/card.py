@@ -48,13 +48,8 @@ def offered(row: Offer) -> str:
     return "as configured" if row.provider == ELSEWHERE else price_words(row.price)
 
 
-def guess(row: Offer) -> int | None:
-    """Return what a result of one megapixel costs at an offer, None where nobody knows."""
-    return estimate(row.price)
-
-
 def estimate(price: Price) -> int | None:
-    """Return what a result of one megapixel costs in micro-dollars, None where only the work itself will tell."""
+    """Return what a result of one megapixel costs in micro-dollars, None where nobody knows it beforehand."""
     return pricing.picture(price, MEGAPIXEL, MEGAPIXEL).total_cost
 
 
@@ -91,7 +86,7 @@ def model(row: Model, configured: Collection[str]) -> dict[str, Any]:
 
 def offer(row: Offer, configured: Collection[str]) -> dict[str, Any]:
     """Return who serves a model, how far it enlarges, and at what price; money in dollars."""
-    known = guess(row)
+    known = estimate(row.price)
     return {
         "provider": row.provider,
         "upstream": row.upstream,

@@ -58,7 +58,7 @@ def page(model: Model, rows: Sequence[Param], base: str) -> str:
         "",
     ]
     for offer in model.offers:
-        guess = card.guess(offer)
+        guess = card.estimate(offer.price)
         told = "not known beforehand" if guess is None else amount(guess)
         lines.append(
             f"- `{offer.provider}/{model.id}` ({offer.upstream}): {card.offered(offer)}; a result of one "

@@ -162,8 +162,8 @@ def _kind(media_type: str) -> str:
 async def _until_gone(receive: Receive, work: Coroutine[Any, Any, None]) -> None:
     """Do the work; when the caller goes away, stop it and raise `CallerGone`.
 
-    The task that is here does it, and is cancelled as `asyncio.timeout` cancels it: one of its own for every request
-    would cost as much as the table.
+    The task that is here does it, and is cancelled as `asyncio.timeout` cancels it: most requests end before anybody
+    has to look, and need no second one.
     """
     task = cast("asyncio.Task[Any]", asyncio.current_task())
     gone = False
@@ -217,7 +217,7 @@ def _check_room(edge: Edge) -> None:
 def _refuse_misplaced(query: Mapping[str, str]) -> None:
     """Raise `InvalidRequest` for a parameter of the body that stands in the address, where it would do nothing."""
     for name in query:
-        if fields.known(name) and name.lower() not in DRY_RUN:
+        if fields.known(name):
             message = f"{name} belongs in the body of the request, not in its address."
             raise InvalidRequest(message, param=name)
 
