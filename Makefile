@@ -21,7 +21,7 @@ clients:
 
 # Installs the development tools where they are missing.
 ready:
-	@$(PYTHON) -c 'import fal_client, hypothesis, markdown_it, mypy, openai, playwright, pytest, ruff, skimage' 2>/dev/null || $(MAKE) setup
+	@$(PYTHON) -c 'import fal_client, hypothesis, markdown_it, mypy, openai, playwright, pytest, ruff, skimage, xdist' 2>/dev/null || $(MAKE) setup
 	@test -d $(NODE)/node_modules/ai -a -d web/node_modules/svelte || ! command -v npm >/dev/null || $(MAKE) node
 
 check: ready lint types docs-check page-check test
@@ -49,9 +49,10 @@ page-check:
 		diff -r $$built $(BUILT) || { echo 'The built page is stale: make page.'; exit 1; }; rm -r $$built; \
 	else echo 'Without npm the page is not checked.'; fi
 
-# Real servers, clients and clocks: what fails on a busy machine gets one more chance, alone.
+# Two at a time, each file's tests in their order. Real servers, clients and clocks: what fails on a busy machine gets
+# one more chance, alone.
 test:
-	$(PYTHON) -m pytest $(ARGS) || { echo 'Once more, what failed:'; \
+	$(PYTHON) -m pytest -n 2 --dist loadfile $(ARGS) || { echo 'Once more, what failed:'; \
 		$(PYTHON) -m pytest --last-failed --last-failed-no-failures none $(ARGS); }
 
 serve:

@@ -5,11 +5,13 @@
 
 The fake provider reads the whole upload and gives a prepared PNG of 64 KB, twice the source's size on each side, as
 b64_json; *direct* asks it without a gateway. The *floor* is the least that a gateway on our stack has to do: parse the
-form in memory and send it on from there. Every server is one process (LiteLLM: one worker) on one core; provider and
-callers have the others. Rounds take turns, so that noise hits all alike: requests/s are medians of the rounds,
-percentiles are over all requests. Answers are asked for uncompressed, and every status and the last picture of each
-round are checked. Prints Markdown tables and which goals were met; without `--litellm` only the floor is compared.
-Takes five minutes.
+form in memory and send it on from there. The *relay* looks at nothing and copies the bytes of a connection to the
+provider and back: what stands in between can hardly be quicker. Every server is one process (LiteLLM: one worker) on
+one core; provider and callers have the others. Rounds take turns, so that noise hits all alike: requests/s are medians
+of the rounds, percentiles are over all requests. Answers are asked for uncompressed, and every status and the last
+picture of each round are checked. Prints Markdown tables and which goals were met; without `--litellm` only the floor
+is compared.
+Takes six minutes.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ import numpy as np
 from PIL import Image
 
 import gateway_servers
-from gateway_report import Cell, Need, Place, report
+from gateway_report import RELAY, Cell, Need, Place, report
 from gateway_servers import OTHERS, Server, pinned
 
 LOAD = str(Path(__file__).with_name("gateway_load.py"))
@@ -145,7 +147,8 @@ def turns(servers: Sequence[Server], uploads: Sequence[Upload], rounds: int, sec
 
 def gateways(folder: Path, upstream: Server, arguments: argparse.Namespace) -> list[Server]:
     """Return the gateways to compare, not yet started."""
-    found = [gateway_servers.floor(folder, upstream.port), gateway_servers.fluxvision(folder, upstream.port)]
+    made = (gateway_servers.relay, gateway_servers.floor, gateway_servers.fluxvision)
+    found = [make(folder, upstream.port) for make in made]
     if arguments.litellm is not None:
         found.append(gateway_servers.litellm(folder, upstream.port, arguments.litellm))
     return [server for server in found if server.name not in arguments.without]
@@ -166,13 +169,14 @@ def main() -> None:
         upstream.start()
         running.enter_context(upstream)
         compared = gateways(folder, upstream, arguments)
-        needs = {server.name: alone(server, uploads[0], big) for server in compared}
+        needs = {server.name: alone(server, uploads[0], big) for server in compared if server.name != RELAY}
         for server in compared:
             server.start()
             running.enter_context(server)
         cells = turns([upstream, *compared], uploads, arguments.rounds, arguments.seconds)
         for server in compared:
-            needs[server.name].rss, needs[server.name].pss = server.memory()
+            if server.name in needs:
+                needs[server.name].rss, needs[server.name].pss = server.memory()
     for line in report(cells, needs, big.bytes):
         print(line)
 

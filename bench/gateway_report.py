@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median, quantiles
 
-DIRECT, FLOOR, OURS, THEIRS = "direct", "floor", "fluxvision", "LiteLLM"
+DIRECT, RELAY, FLOOR, OURS, THEIRS = "direct", "relay", "floor", "fluxvision", "LiteLLM"
 BUSY = 0.9
 """Part of its cores from which provider and callers may be what limits a round."""
 NOT_COMPARED = "–"
@@ -60,6 +60,7 @@ class Ratios:
     theirs: float | None
     floor: float | None
     floor_theirs: float | None
+    relay_theirs: float | None
     added: float | None
     added_theirs: float | None
 
@@ -105,6 +106,7 @@ def compare(cells: Mapping[str, Cell]) -> Ratios:
         ratio(rates.get(OURS), rates.get(THEIRS)),
         ratio(rates.get(OURS), rates.get(FLOOR)),
         ratio(rates.get(FLOOR), rates.get(THEIRS)),
+        ratio(rates.get(RELAY), rates.get(THEIRS)),
         less(middles.get(OURS), middles.get(DIRECT)),
         less(middles.get(THEIRS), middles.get(DIRECT)),
     )
@@ -143,12 +145,13 @@ def needs_table(needs: Mapping[str, Need], big: int) -> Iterator[str]:
 def ratios_table(found: Mapping[Place, Ratios]) -> Iterator[str]:
     """Return the table of ratios."""
     yield (
-        "| upload | callers | requests/s: ours / LiteLLM | ours / floor | floor / LiteLLM "
+        "| upload | callers | requests/s: ours / LiteLLM | ours / floor | floor / LiteLLM | relay / LiteLLM "
         "| added p50 ms: ours | LiteLLM | ours / LiteLLM |"
     )
-    yield "|---|---|---|---|---|---|---|---|"
+    yield "|---|---|---|---|---|---|---|---|---|"
     for (title, callers), row in found.items():
-        figures = (row.theirs, row.floor, row.floor_theirs, row.added, row.added_theirs, row.latency)
+        rates = (row.theirs, row.floor, row.floor_theirs, row.relay_theirs)
+        figures = (*rates, row.added, row.added_theirs, row.latency)
         yield f"| {title} | {callers} | {' | '.join(shown(figure) for figure in figures)} |"
 
 

@@ -162,6 +162,13 @@ def floor(folder: Path, upstream_port: int) -> Server:
     return Server("floor", command, folder, "fake-model", port)
 
 
+def relay(folder: Path, upstream_port: int) -> Server:
+    """Return what only copies the bytes; the provider behind it says that it is healthy."""
+    port = free_port()
+    command = (sys.executable, ENDS, "relay", str(port), str(upstream_port))
+    return Server("relay", command, folder, "fake-model", port, health="/v1/models")
+
+
 def fluxvision(folder: Path, upstream_port: int) -> Server:
     """Return our server with the upstream as its provider, otherwise as `fluxvision serve` starts it."""
     port, key = free_port(), secrets.token_hex(16)
