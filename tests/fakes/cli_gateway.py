@@ -28,7 +28,7 @@ PRICE = 100_000
 
 
 class Gateway:
-    """The flow, faked. Pictures named `crash` or `upstream` fail in that way."""
+    """The flow, faked. Pictures named `crash`, `upstream`, `billed` or `unanswered` fail in that way."""
 
     models: tuple[Model, ...] = catalog.CATALOG
     providers = ("embedded",)
@@ -90,6 +90,11 @@ class Gateway:
                 raise ZeroDivisionError
             case "upstream":
                 raise errors.UpstreamError("The provider is down.")
+            case "billed" | "unanswered" as name:
+                cost = PRICE if name == "billed" else None
+                error = errors.Exhausted("All of them failed.")
+                error.attempts = (Attempt("fal", error.code, 0.5, cost), Attempt("embedded", "UNAVAILABLE", 0.1))
+                raise error
         geometry = solve(job)
         row = imaging.find(plan.output_format)
         pictures = []

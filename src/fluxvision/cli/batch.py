@@ -143,7 +143,8 @@ class _Run:
         except Exception as error:  # noqa: BLE001, whatever it is, it is told at the end
             if self.order.debug:
                 traceback.print_exception(error)
-            return Record(name, "failed", error=sentence(error), unusable=isinstance(error, ClientError))
+            unusable, attempts = isinstance(error, ClientError), getattr(error, "attempts", ())
+            return Record(name, "failed", error=sentence(error), unusable=unusable, attempts=attempts)
 
     def _stop(self) -> None:
         """At the first signal end the work tile by tile; at the second leave at once."""

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
 from fluxvision.cli.order import Order
-from fluxvision.cli.words import FLAGS, columns, in_flags, plural, price, shown, size
+from fluxvision.cli.words import FLAGS, columns, in_flags, paid, plural, price, shown, size
 from fluxvision.cli.work import Record
 from fluxvision.money import dollars, summed
-from fluxvision.types import Line
+from fluxvision.types import Attempt, Line
 
 DEGRADED = "the providers that invent detail failed; the CPU engine made the picture."
 
@@ -35,7 +36,7 @@ def facts(record: Record) -> str:
     if first.fidelity is not None:
         details.append(f"fidelity {first.fidelity.lr_psnr_db:.1f} dB")
     if delivery.cost != 0:
-        details.append(price(delivery.cost))
+        details.append(paid(delivery.cost))
     sizes = f"{size(record.source.width, record.source.height)} → {size(first.width, first.height)}"
     return "  ".join((shown(record.name), sizes, _places(record), f"{record.seconds:.1f} s", " · ".join(details)))
 
@@ -74,19 +75,23 @@ def as_json(record: Record) -> str:
         body |= {"cost": _cost(quote.total), "receipt": [_line(line) for line in quote.receipt]}
     if delivery is not None:
         first = delivery.pictures[0]
-        scores = first.fidelity
         body |= {"model": delivery.job.model, "provider": delivery.provider}
         body |= {"engine": delivery.details.get("engine", delivery.upstream), "width": first.width}
         body |= {"height": first.height, "format": first.format, "seconds": round(record.seconds, 3)}
         body |= {"seed": [picture.seed for picture in delivery.pictures], "prompt": first.revised_prompt}
-        body["fidelity"] = scores and {
-            "lr_psnr_db": scores.lr_psnr_db,
-            "seam_ratio": scores.seam_ratio,
-            "delta_e": scores.delta_e,
-        }
+        scores = [picture.fidelity and asdict(picture.fidelity) for picture in delivery.pictures]
+        body |= {"fidelity": scores[0]} | ({"fidelities": scores} if len(scores) > 1 else {})
         body |= {"cost": _cost(delivery.cost), "receipt": [_line(line) for line in delivery.receipt]}
+        body |= {"attempts": _tries(delivery.attempts)}
+        body |= {"failures": [asdict(failure) for failure in delivery.failures]}
         body |= {"details": dict(delivery.details), "timings": dict(delivery.timings)}
+    if record.attempts:
+        body |= {"cost": _cost(record.cost), "attempts": _tries(record.attempts)}
     return json.dumps(body, default=str)
+
+
+def _tries(attempts: Sequence[Attempt]) -> list[dict[str, Any]]:
+    return [{**asdict(attempt), "cost": _cost(attempt.cost)} for attempt in attempts]
 
 
 def _cost(micros: int | None) -> float | None:
@@ -102,6 +107,13 @@ def _line(line: Line) -> dict[str, Any]:
         "honoured": line.honoured,
         "note": line.note,
     }
+
+
+def _failed(record: Record) -> str:
+    """Return why a picture was not made, and what the tries cost where they were not free."""
+    if not record.attempts or record.cost == 0:
+        return record.error
+    return f"{record.error} ({paid(record.cost)})"
 
 
 def table(records: Sequence[Record]) -> str:
@@ -158,11 +170,11 @@ class Report:
             self._say(self._summary(seconds))
         failed = [record for record in self.records if record.error]
         if len(failed) == 1 == total:
-            click.echo(f"Error: {shown(failed[0].name)}: {failed[0].error}", err=True)
+            click.echo(f"Error: {shown(failed[0].name)}: {_failed(failed[0])}", err=True)
         elif failed:
             click.echo(f"{len(failed):,} of {total:,} failed:", err=True)
             for record in failed:
-                click.echo(f"  {shown(record.name)}: {record.error}", err=True)
+                click.echo(f"  {shown(record.name)}: {_failed(record)}", err=True)
         if interrupted:
             left = total - self._count("done") - self._count("skipped") - len(failed)
             hint = "" if self._order.to_stream else " --resume goes on from here." if total > 1 else ""
@@ -180,9 +192,9 @@ class Report:
         made = [record.delivery for record in self.records if record.delivery is not None]
         failed = sum(bool(record.error) for record in self.records)
         pixels = sum(picture.width * picture.height for delivery in made for picture in delivery.pictures)
-        cost = summed(delivery.cost for delivery in made)
+        cost = summed(record.cost for record in self.records)
         parts = [f"{self._count('done'):,} done"]
         parts += [f"{self._count('skipped'):,} skipped"] if self._count("skipped") else []
         parts += [f"{failed:,} failed"] if failed else []
-        spent = f" · {price(cost)}" if cost != 0 else ""
+        spent = f" · {paid(cost)}" if cost != 0 else ""
         return f"{', '.join(parts)} in {seconds:.1f} s · {pixels / 1e6:.1f} MP{spent}"

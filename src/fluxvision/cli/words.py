@@ -60,6 +60,11 @@ def price(micros: int | None) -> str:
     return "not known beforehand" if micros is None else amount(micros)
 
 
+def paid(micros: int | None) -> str:
+    """Return what something has cost, or that nobody told."""
+    return "cost not known" if micros is None else amount(micros)
+
+
 def plural(count: int, noun: str) -> str:
     """Return "1 file", "2 files"."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -23,7 +23,8 @@ from fluxvision.cli.targets import Target
 from fluxvision.cli.words import shown
 from fluxvision.errors import InvalidRequest
 from fluxvision.imaging import Limits, probe
-from fluxvision.types import Delivery, Job, Quote, Source, Watch
+from fluxvision.money import summed
+from fluxvision.types import Attempt, Delivery, Job, Quote, Source, Watch
 
 T = TypeVar("T")
 Status = Literal["done", "planned", "skipped", "failed", "interrupted"]
@@ -32,7 +33,10 @@ HIDDEN = ".fluxvision-"
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What became of one picture. `unusable` tells a picture or a wish that cannot be used from work that failed."""
+    """What became of one picture. `unusable` tells a picture or a wish that cannot be used from work that failed.
+
+    `attempts` are the tries of work that failed.
+    """
 
     name: str
     status: Status
@@ -44,6 +48,12 @@ class Record:
     seconds: float = 0.0
     error: str = ""
     unusable: bool = False
+    attempts: Sequence[Attempt] = ()
+
+    @property
+    def cost(self) -> int | None:
+        """What the picture cost, failed tries too, in micro-dollars; None where nobody knows."""
+        return summed(attempt.cost for attempt in self.attempts) if self.delivery is None else self.delivery.cost
 
 
 @dataclass(frozen=True, slots=True)

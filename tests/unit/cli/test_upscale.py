@@ -152,8 +152,29 @@ def test_json(line, picture):
     facts = ("status", "width", "height", "provider", "engine", "seed", "cost", "error")
     assert [done[name] for name in facts] == ["done", 24, 16, "embedded", "span", [7, 8], 0.2, None]
     assert done["fidelity"]["lr_psnr_db"] == 52.34
+    assert done["fidelities"] == [done["fidelity"]] * 2
+    assert [(tried["provider"], tried["outcome"], tried["cost"]) for tried in done["attempts"]] == [
+        ("embedded", "ok", 0)
+    ]
+    assert done["failures"] == []
     sent = {entry["parameter"]: entry["from"] for entry in done["receipt"] if entry["from"] is not None}
     assert sent == {"image": "picture", "seed": 3, "n": 2, "max_cost": 0}
+
+
+@pytest.mark.parametrize(("name", "cost", "words"), [("billed", 0.1, "$0.10"), ("unanswered", None, "cost not known")])
+def test_what_failed_has_its_price_too(line, picture, name, cost, words):
+    """Money that failed tries cost, or may have cost, is said beside the error, in the sum and in JSON."""
+    picture(f"{name}.png")
+    picture("good.png")
+    assert line("upscale", f"{name}.png", "good.png") == 1
+    assert f"{name}.png: All of them failed. ({words})" in line.err
+    assert f"MP · {'$0.20' if cost else words}" in line.err
+    assert line("upscale", f"{name}.png", "--json") == 1
+    said = json.loads(line.out)
+    assert (said["cost"], [(each["provider"], each["cost"]) for each in said["attempts"]]) == (
+        cost,
+        [("fal", cost), ("embedded", 0)],
+    )
 
 
 @pytest.mark.parametrize(
