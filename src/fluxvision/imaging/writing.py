@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from traceback import clear_frames
 
 import pyvips
 
@@ -30,6 +31,7 @@ def writing(target: Path, watch: Watch | None = None) -> Iterator[None]:
         yield
         _go_on(watch)
     except BaseException as error:
+        clear_frames(error.__traceback__)  # an image in them would keep the half file open, and its room on the disk
         full = isinstance(error, (pyvips.Error, OSError)) and _full(target, error)
         target.unlink(missing_ok=True)
         if watch is not None and watch.cancel.is_set() and isinstance(error, Exception):
