@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from fluxvision.candidates import Candidate
-from fluxvision.errors import Cancelled, Error, InvalidRequest, UpstreamError
-from fluxvision.health import Health
+from fluxvision.errors import Cancelled, DeadlineExceeded, Error, InvalidRequest, UpstreamError
+from fluxvision.health import Health, Turn
 from fluxvision.imaging import decode_mask, quick
 from fluxvision.normalize import normalize
 from fluxvision.params import Param
@@ -26,6 +26,8 @@ from fluxvision.workers import in_thread
 
 MARGIN, MARGIN_SHARE = 1.0, 0.05
 """Seconds, and at most the share of the time that is left, for finishing what was made."""
+FAIR = 0.5
+"""Share of a request's whole time from which a provider that does not deliver is itself to blame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +35,14 @@ class Desk:
     """What all attempts share.
 
     `pool` has the threads that prepare and finish pictures, `threads` is how many the engine may use there; `rows` are
-    the parameters by model, `timeout` the seconds of one remote try.
+    the parameters by model, `timeout` the seconds of one remote try, `deadline` those of a whole request.
     """
 
     pool: ThreadPoolExecutor
     health: Health
     rows: Mapping[str, Sequence[Param]]
     timeout: float
+    deadline: float
     threads: int = 0
 
 
@@ -69,23 +72,25 @@ class _Known:
 
     name: str | None = None
     paid: bool | None = False
+    seconds: float | None = None
 
-    def take(self, name: str | None, paid: bool | None) -> None:
-        """Note the provider's name for it, and whether it is to be paid."""
-        self.name, self.paid = name, paid
+    def take(self, name: str | None, paid: bool | None, seconds: float | None = None, /) -> None:
+        """Note the provider's name for it, whether it is to be paid, and its compute time."""
+        self.name, self.paid, self.seconds = name, paid, seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Errand:
     """A job at one provider. `folder` takes all files, and belongs to the job.
 
-    Each try is added to `attempts` as it ends, one that is cancelled too: it may have cost money. `ends` is when the
-    whole job has to be done, on the clock of `time.monotonic`.
+    `turn` is its place in the provider's health. Each try is added to `attempts` as it ends, one that is cancelled too:
+    it may have cost money. `ends` is when the whole job has to be done, on the clock of `time.monotonic`.
     """
 
     desk: Desk
     provider: Provider
     candidate: Candidate
+    turn: Turn
     job: Job
     watch: Watch
     folder: Path
@@ -93,34 +98,31 @@ class Errand:
     ends: float
 
     async def run(self) -> Sequence[Try]:
-        """Make all pictures of the job and return what became of each; only a cancelled task raises.
+        """Make all pictures of the job and return what became of each.
 
-        A remote provider has the desk's time for each of them. For its health all of them are one call.
+        Raises what is wrong with the job before the provider is asked. A remote provider has the desk's time for each
+        of them. For its health all of them are one call.
         """
-        name, health = self.candidate.offer.provider, self.desk.health
-        health.begin(name)
+        health = self.desk.health
         try:
             tries = await self._tries()
         except BaseException:
-            health.released(name)
+            health.released(self.turn)
             raise
         made = [each.attempt.duration for each in tries if each.picture is not None]
         if made:
-            health.succeeded(name, sum(made) / len(made))
+            health.succeeded(self.turn, sum(made) / len(made))
         else:
-            health.failed(name, worst(tries))
+            health.failed(self.turn, worst(tries))
         return tries
 
     async def _tries(self) -> Sequence[Try]:
         offer, n = self.candidate.offer, self.candidate.plan.n
-        try:
-            image = await self._image(offer.accepts)
-        except Error as error:
-            self.attempts.append(Attempt(offer.provider, error.code, 0.0, message=error.message))
-            return [Try(self.attempts[-1], error=error)]
+        image = await self._image(offer.accepts)
 
         def numbered(call: Call, number: int) -> Call:
-            return replace(call, image=image, key=f"{self.job.id}-{offer.provider}-{number}")
+            key, asked = f"{self.job.id}-{offer.provider}-{number}", self.candidate.call.asked
+            return replace(call, image=image, key=key, asked=asked)
 
         if n == 1:
             return [await self._try(numbered(self.candidate.call, 0), self.watch)]
@@ -133,7 +135,7 @@ class Errand:
 
         versions = zip(_versions(self.job, n), _shares(self.watch, n), strict=True)
         probe = []
-        if self.desk.health.probing(offer.provider):  # one picture shows whether it is back; the others wait for that
+        if self.turn.probe:  # one picture shows whether it is back; the others wait for that
             probe = [await make(0, *next(versions))]
             if probe[0].picture is None:
                 return probe
@@ -173,7 +175,7 @@ class Errand:
             self.attempts.append(found.attempt)
             return found
         except BaseException:
-            given_up = Cancelled("Given up.", billed=known.paid, upstream_id=known.name)
+            given_up = Cancelled("Given up.", billed=known.paid, upstream_id=known.name, seconds=known.seconds)
             self.attempts.append(self._failed(given_up, outcome, time.monotonic() - started).attempt)
             raise
         ended = time.monotonic()
@@ -184,7 +186,8 @@ class Errand:
     async def _ask(self, call: Call, watch: Watch, known: _Known) -> Outcome:
         """Ask the provider; too long a wait for a remote one is its failure, with what is known of the work.
 
-        It ends a little before the job has to, so that pictures made meanwhile are delivered.
+        It ends a little before the job has to, so that pictures made meanwhile are delivered. A provider that others
+        left little time is not to blame.
         """
         left = self.ends - time.monotonic()
         patience = min(self.desk.timeout, left - min(MARGIN, left * MARGIN_SHARE))
@@ -193,13 +196,17 @@ class Errand:
             async with asyncio.timeout(patience) if self.provider.remote else nullcontext():
                 return await self.provider.run(call, watch, self.folder)
         except TimeoutError:
-            message = f"{self.provider.title} did not deliver within {patience:.3g} seconds."
-            raise UpstreamError(message, upstream_id=known.name, billed=known.paid) from None
+            late = patience < min(self.desk.timeout, FAIR * self.desk.deadline)
+            left_over = f", what was left of this server's limit of {self.desk.deadline:g}" if late else ""
+            message = f"{self.provider.title} did not deliver within {patience:.3g} seconds{left_over}."
+            failure = DeadlineExceeded if late else UpstreamError
+            raise failure(message, upstream_id=known.name, billed=known.paid, seconds=known.seconds) from None
 
     def _failed(self, error: Error, outcome: Outcome | None, seconds: float) -> Try:
         """Return what became of a picture that is not there; one that was delivered is paid, whatever was wrong."""
         paid = True if outcome is not None else error.billed
-        cost = self.candidate.bill(self.job, outcome.seconds if outcome else None) if paid is not False else 0
+        spent = error.seconds if outcome is None else outcome.seconds
+        cost = self.candidate.bill(self.job, spent) if paid is not False else 0
         if paid is None and cost:
             cost = None
         found = outcome.upstream_id if outcome else error.upstream_id
@@ -207,7 +214,8 @@ class Errand:
 
     def _work(self, outcome: Outcome, call: Call, watch: Watch) -> Work:
         accepts = self.candidate.offer.accepts
-        prompt = str(self.job.values.get("prompt", "")) or None
+        guided = any(line.parameter == "prompt" and line.honoured for line in self.candidate.receipt)
+        prompt = str(self.job.values.get("prompt", "")) if guided else ""
         return Work(
             outcome.picture,
             self.candidate.plan,
@@ -221,7 +229,7 @@ class Errand:
             threads=self.desk.threads,
             fidelity=outcome.fidelity,
             silent=accepts is not None and call.image is self.job.image,  # nothing had to be taken off it
-            words=prompt if outcome.caption is None else outcome.caption,
+            words=(prompt or None) if outcome.caption is None else outcome.caption,
             seed=outcome.seed,
         )
 

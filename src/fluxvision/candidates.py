@@ -34,7 +34,8 @@ class Candidate:
     @property
     def made(self) -> tuple[int, int] | None:
         """The size that the provider is asked to make, None where it decides by itself."""
-        return None if self.offer.factors is None else (self.geometry.made_width, self.geometry.made_height)
+        left = self.offer.factors is None or not self.call.sized
+        return None if left else (self.geometry.made_width, self.geometry.made_height)
 
     def bill(self, job: Job, seconds: float | None) -> int | None:
         """Return what one picture costs once it is made: the quote, or what the reported seconds come to."""
@@ -47,6 +48,21 @@ class Candidate:
         return Quote(job.model, self.offer.provider, self.cost, lines, self.receipt, *size, others, excluded)
 
 
+@dataclass(frozen=True, slots=True)
+class Translated:
+    """A job for the offers that can do it. By provider: why it is `refused`, and how it is too `dear`."""
+
+    found: tuple[Candidate, ...]
+    refused: Mapping[str, InvalidRequest]
+    dear: Mapping[str, str]
+
+    @property
+    def excluded(self) -> tuple[Excluded, ...]:
+        """The providers that are left out."""
+        reasons = {**{name: refusal.message for name, refusal in self.refused.items()}, **self.dear}
+        return tuple(Excluded(name, reason) for name, reason in reasons.items())
+
+
 def translate(
     job: Job,
     offers: Iterable[Offer],
@@ -54,28 +70,25 @@ def translate(
     *,
     max_output_pixels: int,
     checks: Mapping[str, Callable[[Call], None]],
-) -> tuple[tuple[Candidate, ...], tuple[Excluded, ...]]:
-    """Return the job for each offer that can do it, in the offers' order, and who cannot.
+) -> Translated:
+    """Return the job for each offer that can do it, in the offers' order, and why the others cannot.
 
     Whatever no format, limit, provider or `strict` allows is refused here, before any work begins. Raises the refusal
     of the first offer when none can do it.
     """
     found: list[Candidate] = []
-    refusals: list[InvalidRequest] = []
-    excluded: list[Excluded] = []
+    refused: dict[str, InvalidRequest] = {}
     for offer in offers:
         try:
             candidate = _translated(job, offer, rows, max_output_pixels)
             checks[offer.provider](candidate.call)
             found.append(candidate)
         except InvalidRequest as refusal:
-            refusals.append(refusal)
-            excluded.append(Excluded(offer.provider, refusal.message))
+            refused[offer.provider] = refusal
     if not found:
-        raise refusals[0]
+        raise next(iter(refused.values()))
     within = _affordable(job, found)
-    excluded += [Excluded(one.offer.provider, _dear(one)) for one in found if one not in within]
-    return within, tuple(excluded)
+    return Translated(within, refused, {one.offer.provider: _dear(one) for one in found if one not in within})
 
 
 def _translated(job: Job, offer: Offer, rows: Sequence[Param], max_output_pixels: int) -> Candidate:

@@ -13,7 +13,8 @@
     │   ├── MethodNotAllowed      405  METHOD_NOT_ALLOWED
     │   ├── UploadTooSlow         408  UPLOAD_TOO_SLOW
     │   ├── PayloadTooLarge       413  PAYLOAD_TOO_LARGE
-    │   └── UnsupportedMediaType  415  UNSUPPORTED_MEDIA_TYPE
+    │   ├── UnsupportedMediaType  415  UNSUPPORTED_MEDIA_TYPE
+    │   └── RangeNotSatisfiable   416  RANGE_NOT_SATISFIABLE
     ├── Busy                      429  RATE_LIMITED, carries retry_after
     │   └── TooMany               429  RATE_LIMIT_EXCEEDED, one address asks too often
     ├── Cancelled                 499  CANCELLED, someone asked to stop
@@ -45,7 +46,8 @@ class Error(Exception):
 
     `counts` tells whether a provider's health suffers from it; that needs a provider or the network to blame.
     `upstream_id` is a provider's name for the work; `billed` tells whether it charges for it all
-    the same, None that nobody knows: the work was handed over, and no answer came.
+    the same, None that nobody knows: the work was handed over, and no answer came. `seconds` is the compute time that
+    it told, where it bills by that.
     """
 
     status: ClassVar[int] = 500
@@ -63,6 +65,7 @@ class Error(Exception):
         retry_after: float | None = None,
         upstream_id: str | None = None,
         billed: bool | None = False,
+        seconds: float | None = None,
     ) -> None:
         """Keep what the caller is told, the seconds after which a retry makes sense, and what the bill needs."""
         super().__init__(message)
@@ -71,6 +74,7 @@ class Error(Exception):
         self.retry_after = retry_after
         self.upstream_id = upstream_id
         self.billed = billed
+        self.seconds = seconds
         self.attempts: Sequence[Any] = ()
         """The tries at providers (`types.Attempt`) that came before; they may have cost money."""
 
@@ -157,6 +161,15 @@ class UnsupportedMediaType(ClientError):
     code = "UNSUPPORTED_MEDIA_TYPE"
 
 
+class RangeNotSatisfiable(ClientError):
+    """A range that was asked for lies behind the end of the file."""
+
+    status = 416
+    code = "RANGE_NOT_SATISFIABLE"
+    size: int | None = None
+    """Bytes of the file."""
+
+
 class Busy(Error):
     """The queue is full; nothing was started and nothing was charged."""
 
@@ -174,7 +187,7 @@ class TooMany(Busy):
 
 
 class Cancelled(Error):
-    """The caller went away or asked to stop."""
+    """The work was stopped: by the caller, or by whoever runs the provider."""
 
     status = 499
     type = "cancelled"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import binascii
 import re
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import aiohttp
@@ -16,11 +18,14 @@ from fluxvision.errors import InvalidRequest, PayloadTooLarge
 from fluxvision.guard import Guard, Refused
 from fluxvision.machine import NO_SPACE
 
-DATA_URI = re.compile(r"data:[^,]{0,256};base64,", re.IGNORECASE)
+DATA_URI = re.compile(rb"data:[^,]{0,256};base64,", re.IGNORECASE)
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 MAX_REDIRECTS = 3
 OK, SERVER_ERROR = 200, 500
-SLICE = 4 * 1024 * 1024
+SLICE = 1024 * 1024
+"""Characters of base64 that are decoded at once."""
+QUANTUM = 4
+"""Characters of base64 that stand for whole bytes."""
 CHUNK = 256 * 1024
 HEADERS = {"Accept": "image/*", "Accept-Encoding": "identity", "User-Agent": f"fluxvision/{__version__}"}
 
@@ -42,17 +47,25 @@ class TooLarge(Unfetched):
     """It is larger than the limit."""
 
 
-async def resolve(text: str, path: Path, param: str, *, guard: Guard, limit: int, patience: float) -> None:
-    """Write the picture that a caller's `text` stands for to `path`; raises an error that names `param`."""
+async def resolve(
+    given: str | Iterator[bytes], path: Path, param: str, *, guard: Guard, limit: int, patience: float
+) -> None:
+    """Write the picture that a caller's text stands for to `path`; raises an error that names `param`.
+
+    A data URI may be given in pieces, as `save` takes them.
+    """
+    text = given if isinstance(given, str) else "data:"
     is_data = text[:5].lower() == "data:"
     if not is_data and not text[:8].lower().startswith(("http://", "https://")):
         message = f"{param} must be a picture file, an http(s) URL or a data URI."
         raise InvalidRequest(message, param=param)
     try:
-        if is_data:
-            await asyncio.to_thread(decode, text, path, limit)
+        if not isinstance(given, str):
+            await asyncio.to_thread(save, given, path, limit)
+        elif is_data:
+            await asyncio.to_thread(decode, given, path, limit)
         else:
-            await download(text, path, guard=guard, limit=limit, patience=patience)
+            await download(given, path, guard=guard, limit=limit, patience=patience)
     except TooLarge:
         message = f"{param}: the picture is larger than the limit of {limit:,} bytes."
         raise PayloadTooLarge(message, param=param) from None
@@ -63,22 +76,33 @@ async def resolve(text: str, path: Path, param: str, *, guard: Guard, limit: int
 
 def decode(text: str, path: Path, limit: int) -> None:
     """Decode a base64 data URI in slices, so that only the text itself is held in memory; raises `Unfetched`."""
-    head = DATA_URI.match(text)
+    slices = (text[start : start + SLICE].encode("utf-8", "replace") for start in range(0, len(text), SLICE))
+    save(slices, path, limit)
+
+
+def save(pieces: Iterator[bytes], path: Path, limit: int) -> None:
+    """Decode a base64 data URI that comes in pieces to a new file; raises `Unfetched`.
+
+    All that stands before its comma is in the first piece. No piece is held longer than it takes to decode it.
+    """
+    first = next(pieces, b"")
+    head = DATA_URI.match(first)
     if head is None:
         raise Unfetched("the data URI must be base64 (data:image/png;base64,…)")
-    decode_base64(text, path, limit, start=head.end())
-
-
-def decode_base64(text: str, path: Path, limit: int, start: int = 0) -> None:
-    """Decode the rest of a text, from `start`, to a new file; raises `Unfetched`."""
-    if (len(text) - start) * 3 // 4 > limit + 3:
-        raise TooLarge("it is too large")
+    size, left = 0, b""
     with path.open("xb") as file:
-        for begin in range(start, len(text), SLICE):
+        for piece in chain((first[head.end() :],), pieces):
+            text = memoryview(left + piece)
+            whole = len(text) // QUANTUM * QUANTUM
+            left = bytes(text[whole:])
             try:
-                file.write(pybase64.b64decode(text[begin : begin + SLICE], validate=True))
+                size += file.write(pybase64.b64decode(text[:whole], validate=True))
             except (binascii.Error, ValueError):
                 raise Unfetched("the data URI is not valid base64") from None
+            if size > limit:
+                raise TooLarge("it is too large")
+    if left:
+        raise Unfetched("the data URI is not valid base64")
 
 
 async def download(text: str, path: Path, *, guard: Guard, limit: int, patience: float) -> None:

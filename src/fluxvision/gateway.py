@@ -15,19 +15,19 @@ from typing import Any
 from fluxvision import catalog, imaging
 from fluxvision.attempt import Desk, Errand, Try, worst
 from fluxvision.candidates import Candidate, translate
+from fluxvision.choice import Choice, chosen
 from fluxvision.errors import Busy, DeadlineExceeded, Error, Exhausted, InvalidRequest, UpstreamBusy
-from fluxvision.health import Health, Standing
+from fluxvision.health import Health
 from fluxvision.money import MICROS_PER_DOLLAR, summed
 from fluxvision.params import ALIASES, Param, coerce
 from fluxvision.preview import preview
 from fluxvision.providers import Provider
-from fluxvision.routing import ordered, route, undegraded
-from fluxvision.rules import Model, Offer
-from fluxvision.types import Attempt, Delivery, Excluded, Failure, Job, Quote, Scalar, Source, Watch
+from fluxvision.routing import route
+from fluxvision.rules import Model
+from fluxvision.types import Attempt, Delivery, Failure, Job, Quote, Scalar, Source, Watch
 from fluxvision.workers import Admission, in_thread
 
 LAST_SEED = 2**32 - 1
-DEGRADES = "It does not invent detail, and this request may not be degraded."
 
 
 class Gateway:
@@ -69,7 +69,7 @@ class Gateway:
         self._draw = draw
         self._checks = {name: provider.check for name, provider in providers.items()}
         self._pool = ThreadPoolExecutor(workers + 2, thread_name_prefix="finish")
-        self._desk = Desk(self._pool, self.health, self._rows, attempt_timeout, threads)
+        self._desk = Desk(self._pool, self.health, self._rows, attempt_timeout, deadline, threads)
 
     @property
     def providers(self) -> Collection[str]:
@@ -94,6 +94,7 @@ class Gateway:
         found, pin = catalog.find(model, self.models)
         rows = self._by_name[found.id]
         values: dict[str, Scalar] = {}
+        names: dict[str, str] = {}
         extras: dict[str, Any] = {}
         for name, raw in fields.items():
             param = rows.get(ALIASES.get(name, name))
@@ -102,8 +103,11 @@ class Gateway:
                 continue
             value = coerce(param, raw)
             if value is not None and values.setdefault(param.name, value) != value:
-                message = f"{param.name} and {name} mean the same and have different values; send one of them."
+                message = f"{names[param.name]} and {name} mean the same and have different values; send one of them."
                 raise InvalidRequest(message, param=param.name)
+            if value is not None:
+                names[param.name] = name
+        values |= catalog.implied(found, values, extras)
         if mask is not None:
             imaging.check_mask(mask, image.width, image.height)
         seed, n = values.get("seed"), values.get("n")
@@ -116,8 +120,9 @@ class Gateway:
 
     def quote(self, job: Job) -> Quote:
         """Validate a job and return what it would cost, by the code that bills. Calls nobody."""
-        (first, *others), excluded = self._candidates(job)
-        return first.quote(job, [other.quote(job) for other in others], excluded)
+        choice = self._choose(job)
+        first, *others = choice.order
+        return first.quote(job, [other.quote(job) for other in others], choice.excluded)
 
     async def run(self, job: Job, watch: Watch, folder: Path, attempts: list[Attempt] | None = None) -> Delivery:
         """Do a job; the finished files lie in `folder`, which the caller owns.
@@ -150,44 +155,18 @@ class Gateway:
             await provider.aclose()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def _candidates(self, job: Job) -> tuple[tuple[Candidate, ...], tuple[Excluded, ...]]:
-        """Return the job for each offer that can do it, best first, and who cannot."""
+    def _choose(self, job: Job) -> Choice:
+        """Return the job for each offer that may do it, best first, and who may not."""
         offers = route(job, self._models[job.model], self._providers)
-        found, excluded = translate(
-            job,
-            offers,
-            self._rows[job.model],
-            max_output_pixels=self._max_output_pixels,
-            checks=self._checks,
-        )
-        if len(found) == 1:
-            return found, excluded
-        by_offer = {one.offer.provider: one for one in found}
-        costs = {name: one.cost for name, one in by_offer.items()}
-        able = [one.offer for one in found]
+        rows, most = self._rows[job.model], self._max_output_pixels
+        able = translate(job, offers, rows, max_output_pixels=most, checks=self._checks)
         standings = self.health.standings()
-        order = ordered(able, self._policy, costs, standings)
-        if job.values.get("strict") or not self._allow_degraded:
-            order = undegraded(self._wished(able, costs), order)
-            kept = {offer.provider for offer in order}
-            excluded += tuple(Excluded(one.provider, DEGRADES) for one in able if one.provider not in kept)
-        return tuple(by_offer[offer.provider] for offer in order), excluded
-
-    def _best(self, job: Job, candidates: Collection[Candidate]) -> Offer:
-        """Return the offer that would be the first if every provider were well."""
-        by_name = {one.offer.provider: one for one in candidates}
-        able = [offer for offer in self._models[job.model].offers if offer.provider in by_name]
-        return self._wished(able, {name: one.cost for name, one in by_name.items()})[0]
-
-    def _wished(self, able: Sequence[Offer], costs: Mapping[str, int | None]) -> tuple[Offer, ...]:
-        """Return the order that there would be if every provider were well; what is known of their speed counts."""
-        speeds = {name: Standing(seconds=one.seconds) for name, one in self.health.standings().items()}
-        return ordered(able, self._policy, costs, speeds)
+        return chosen(job, offers, able, self._policy, standings, whole=not self._allow_degraded)
 
     async def _first_that_works(self, job: Job, watch: Watch, folder: Path, attempts: list[Attempt]) -> Delivery:
         ends = time.monotonic() + self._deadline
-        pending = deque(self._candidates(job)[0])
-        best = self._best(job, pending) if len(pending) > 1 else pending[0].offer
+        choice = self._choose(job)
+        pending, best = deque(choice.order), choice.best
         if job.values.get("n", 1) != 1 and "seed" not in job.values and best.generative:
             job = replace(job, values={**job.values, "seed": self._draw(LAST_SEED - int(job.values["n"]) + 1)})
         shown = False
@@ -197,7 +176,8 @@ class Gateway:
             one = pending.popleft()
             name = one.offer.provider
             if failures and not _affordable(job, one, attempts):
-                continue  # what failed has cost something
+                choice = choice.without(name)
+                continue
             if pending and name not in postponed and self.health.standings()[name].out:
                 postponed.add(name)  # it went out while this job waited: the others go first
                 pending.append(one)
@@ -208,15 +188,19 @@ class Gateway:
                         shown = True
                         plan = one.plan
                         watch.preview(await in_thread(self._pool, watch, lambda: preview(job, plan, folder)))  # noqa: B023
-                    tries = await Errand(
-                        self._desk, self._providers[name], one, job, watch, folder, attempts, ends
-                    ).run()
+                    turn = self.health.begin(name, anyway=not pending or name in postponed)
+                    if turn is None:  # it went out while this job waited for its place
+                        postponed.add(name)
+                        pending.append(one)
+                        continue
+                    provider = self._providers[name]
+                    tries = await Errand(self._desk, provider, one, turn, job, watch, folder, attempts, ends).run()
             except Busy as error:
                 attempts.append(Attempt(name, error.code, 0.0, message=error.message))
                 failures.append((self._providers[name].title, error))
                 continue
             if any(each.picture is not None for each in tries):
-                return self._delivery(job, one, tries, attempts, degraded=best.generative and not one.offer.generative)
+                return self._delivery(job, one, tries, attempts, choice)
             failure = worst(tries)
             failures.append((self._providers[name].title, failure))
             if not failure.goes_on:
@@ -224,7 +208,7 @@ class Gateway:
         raise _exhausted(failures, pinned=job.pin is not None)
 
     def _delivery(
-        self, job: Job, one: Candidate, tries: Sequence[Try], attempts: Sequence[Attempt], *, degraded: bool
+        self, job: Job, one: Candidate, tries: Sequence[Try], attempts: Sequence[Attempt], choice: Choice
     ) -> Delivery:
         done = [
             (each.outcome, each.picture, each.timings)
@@ -249,7 +233,8 @@ class Gateway:
             cost=summed(each.cost for each in attempts),
             details=first.details,
             timings=timings,
-            degraded=degraded,
+            degraded=choice.degraded(one.offer),
+            excluded=choice.unasked(one.offer, {attempt.provider for attempt in attempts}),
         )
 
 

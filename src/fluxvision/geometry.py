@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
-from math import ceil, floor
+from math import ceil, floor, isqrt
 
 from fluxvision.errors import InvalidRequest
 from fluxvision.types import Factors, Job, Scalar
@@ -18,6 +18,10 @@ from fluxvision.types import Factors, Job, Scalar
 EXACT = Factors()
 WORDS = ("scale_factor", "size", "aspect_ratio", "resolution", "fit")
 RESOLUTIONS = {"1K": 1024, "2K": 2048, "4K": 4096}
+"""Pixels of the longer side."""
+FRAMES = {"720p": 1280 * 720, "1080p": 1920 * 1080, "1440p": 2560 * 1440, "2160p": 3840 * 2160}
+"""Pixels in all: those of a frame of video, in whatever shape."""
+FINENESS = 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,21 @@ def sized(job: Job) -> bool:
     return "resolution" in job.values or "x" in str(job.values.get("size", ""))
 
 
+def framed(job: Job) -> str | None:
+    """Return the frame of video whose pixels the whole picture is to have in its own shape, None where there is none.
+
+    A box that gives it another number of pixels takes precedence.
+    """
+    frame = str(job.values.get("resolution"))
+    if frame not in FRAMES:
+        return None
+    width, height = job.image.width, job.image.height
+    factor = _root(Fraction(FRAMES[frame], width * height))
+    geometry = solve(job, None)
+    inner = geometry.inner_width, geometry.inner_height
+    return frame if inner == (_times(width, factor), _times(height, factor)) else None
+
+
 def makes(width: int, height: int, inner: tuple[int, int], factor: Fraction) -> bool:
     """Return whether a picture enlarged by this factor is at least as large as the inner size on both axes."""
     return _times(width, factor) >= inner[0] and _times(height, factor) >= inner[1]
@@ -116,8 +135,16 @@ def smallest(width: int, height: int, inner: tuple[int, int], factors: Iterable[
 def _factor(asked: _Asked) -> Fraction:
     """Return the factor of a result that has the picture's own shape."""
     if "resolution" in asked.values:
-        return Fraction(RESOLUTIONS[str(asked.values["resolution"])], max(asked.width, asked.height))
+        resolution = str(asked.values["resolution"])
+        if resolution in FRAMES:
+            return _root(Fraction(FRAMES[resolution], asked.width * asked.height))
+        return Fraction(RESOLUTIONS[resolution], max(asked.width, asked.height))
     return Fraction(str(asked.values.get("scale_factor", asked.factor)))
+
+
+def _root(square: Fraction) -> Fraction:
+    """Return the root of a fraction, exact where it has nine decimals."""
+    return Fraction(isqrt(square.numerator * FINENESS**2 // square.denominator), FINENESS)
 
 
 def _times(pixels: int, factor: Fraction) -> int:
@@ -167,8 +194,7 @@ def _box(asked: _Asked) -> tuple[int, int] | None:
         return None
     shape = _ratio(ratio)
     if "resolution" in values:
-        longer = RESOLUTIONS[str(values["resolution"])]
-        return (longer, max(1, round(longer / shape))) if shape >= 1 else (max(1, round(longer * shape)), longer)
+        return _box_of(str(values["resolution"]), shape)
     factor = Fraction(str(values.get("scale_factor", asked.factor)))
     width, height = _times(asked.width, factor), _times(asked.height, factor)
     if values.get("fit") == "cover":  # the largest box of this shape inside the enlarged picture
@@ -180,10 +206,19 @@ def _box(asked: _Asked) -> tuple[int, int] | None:
     return (width, max(1, ceil(width / shape))) if width / shape >= height else (max(1, ceil(height * shape)), height)
 
 
+def _box_of(resolution: str, shape: Fraction) -> tuple[int, int]:
+    """Return the box of a shape that has a resolution's longer side, or its pixels."""
+    if resolution in FRAMES:
+        area = Fraction(FRAMES[resolution])
+        return max(1, round(_root(area * shape))), max(1, round(_root(area / shape)))
+    longer = RESOLUTIONS[resolution]
+    return (longer, max(1, round(longer / shape))) if shape >= 1 else (max(1, round(longer * shape)), longer)
+
+
 def _agree_with_exact(asked: _Asked, exact: tuple[int, int], ratio: str | None) -> None:
     if ratio is not None and _ratio(ratio) != Fraction(*exact):
         _disagree("size", "aspect_ratio")
-    if "resolution" in asked.values and RESOLUTIONS[str(asked.values["resolution"])] != max(exact):
+    if "resolution" in asked.values and _box_of(str(asked.values["resolution"]), Fraction(*exact)) != exact:
         _disagree("size", "resolution")
     if "scale_factor" in asked.values:
         factor = Fraction(str(asked.values["scale_factor"]))

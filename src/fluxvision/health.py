@@ -22,8 +22,12 @@ JITTER = 0.2
 """Share by which a pause is longer or shorter, so that many servers do not probe at once."""
 SMOOTHING = 0.2
 """Share of the newest call in what is known of successes and seconds."""
-HALF_LIFE = 300.0
-"""Seconds in which half of a bad reputation is forgotten."""
+HALF_LIFE = 30.0
+"""Seconds in which half of a bad reputation is forgotten: about as long as the pauses of a breaker that opens.
+
+Who fails now and then opens no breaker, and nothing is learned of those who are not asked: a long memory would leave a
+provider that is well again without work for minutes.
+"""
 LONGEST_REST = 60.0
 
 
@@ -39,12 +43,20 @@ class Standing:
     seconds: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A call that began. A `probe` shows whether a provider is back; it alone frees the place of the probe."""
+
+    name: str
+    probe: bool = False
+
+
 @dataclass(slots=True)
 class _Record:
     failures: int = 0
     openings: int = 0
     until: float = 0.0
-    probing: bool = False
+    probe: Turn | None = None
     success: float = 1.0
     at: float = 0.0
     seconds: float | None = None
@@ -74,32 +86,34 @@ class Health:
         # A probe that is due takes the provider's usual place: from behind the others it would never be made.
         due = record.failures >= THRESHOLD
         reliability = 1.0 if due else _remembered(record, now)
-        return Standing(now < record.until or record.probing, reliability, record.seconds)
+        return Standing(now < record.until or record.probe is not None, reliability, record.seconds)
 
-    def begin(self, name: str) -> bool:
-        """Note that a call begins; False, and nothing noted, while the provider is out for others."""
+    def begin(self, name: str, *, anyway: bool = False) -> Turn | None:
+        """Note that a call begins and return its turn; None, and nothing noted, while the provider is out for others.
+
+        Who has nobody else to ask goes `anyway`: as a last resort, which is no probe.
+        """
         record = self._records[name]
-        if self._clock() < record.until or record.probing:
-            return False
-        record.probing = record.failures >= THRESHOLD
-        return True
+        out = self._clock() < record.until or record.probe is not None
+        if out and not anyway:
+            return None
+        turn = Turn(name, probe=not out and record.failures >= THRESHOLD)
+        if turn.probe:
+            record.probe = turn
+        return turn
 
-    def probing(self, name: str) -> bool:
-        """Return whether a call is under way that shows whether the provider is back."""
-        return self._records[name].probing
-
-    def succeeded(self, name: str, seconds: float) -> None:
+    def succeeded(self, turn: Turn, seconds: float) -> None:
         """Close the breaker; `seconds` is what the call took."""
-        record = self._records[name]
+        record = self._records[turn.name]
         self._score(record, 1.0)
         record.failures = record.openings = 0
-        record.until, record.probing = 0.0, False
+        record.until, record.probe = 0.0, None
         known = record.seconds
         record.seconds = seconds if known is None else known + SMOOTHING * (seconds - known)
 
-    def failed(self, name: str, error: Error) -> None:
+    def failed(self, turn: Turn, error: Error) -> None:
         """Note a failure; only one that counts moves the breaker, and one that names a time to come back rests it."""
-        record = self._records[name]
+        record = self._records[turn.name]
         now = self._clock()
         if error.counts:
             self._score(record, 0.0)
@@ -110,11 +124,13 @@ class Health:
                 record.openings += 1
         elif error.goes_on and error.retry_after:
             record.until = max(record.until, now + min(error.retry_after, LONGEST_REST))
-        record.probing = False
+        self.released(turn)
 
-    def released(self, name: str) -> None:
+    def released(self, turn: Turn) -> None:
         """Note that a call ended without a verdict."""
-        self._records[name].probing = False
+        record = self._records[turn.name]
+        if record.probe is turn:
+            record.probe = None
 
     def _score(self, record: _Record, value: float) -> None:
         now = self._clock()

@@ -7,19 +7,20 @@ naming both; defaults come last and fill only free slots.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
-from typing import Any, NoReturn
+from typing import Any
 
 from fluxvision.errors import InvalidRequest
 from fluxvision.geometry import sized
-from fluxvision.params import PARAMS, Param
+from fluxvision.params import BY_NAME, PARAMS, Param
 from fluxvision.rules import Converted, Emulated, Offer, Passthrough, Renamed, Rule, Unless, Using
 from fluxvision.types import Call, Job, Line, Plan, Source
 
 STRENGTH = ("passthrough", "renamed", "converted", "emulated")
 SIZES = "Size"
 """The group of parameters that decide how large the result is."""
+UNTOLD = "The provider is not told, and has a default of its own."
 NEUTRAL = ("", "auto")
 """Values that ask for nothing."""
 PLAN_FIELDS = frozenset(row.name for row in fields(Plan))
@@ -37,14 +38,11 @@ class _Slots:
     def write(self, slot: str, value: Any, parameter: str, *, default: bool) -> None:
         if slot in self.values:
             if not default and self.values[slot] != value:
-                self.disagree(slot, parameter, parameter)
+                message = f"{self.writers[slot]} and {parameter} ask for different things; send one of them."
+                raise InvalidRequest(message, param=parameter)
             return
         self.values[slot] = value
         self.writers[slot] = parameter
-
-    def disagree(self, slot: str, parameter: str, blamed: str) -> NoReturn:
-        message = f"{self.writers[slot]} and {parameter} ask for different things; send one of them."
-        raise InvalidRequest(message, param=blamed)
 
 
 _Both = tuple[_Slots, _Slots]
@@ -125,8 +123,17 @@ def _defaults(offer: Offer, rows: Sequence[Param]) -> tuple[_Default, ...]:
 
     Of most nothing becomes, or the same for every job: that is worked out once.
     """
-    found = (_default(entry) for entry in _entries(offer, rows).values())
+    entries = _entries(offer, rows).values()
+    found = (_default(entry if offer.defaults else _untold(entry)) for entry in entries)
     return tuple(row for row in found if row is not None)
+
+
+def _untold(entry: _Entry) -> _Entry:
+    """Return what is left of a parameter whose default the provider is not told: what the gateway does itself."""
+    kept = [number for number, step in enumerate(entry.steps) if step.emulated]
+    note = entry.note if len(kept) == len(entry.steps) else f"{entry.note} {UNTOLD}".strip()
+    rules, steps = [entry.rules[number] for number in kept], [entry.steps[number] for number in kept]
+    return replace(entry, rules=rules, steps=steps, note=note)
 
 
 def _default(entry: _Entry) -> _Default | None:
@@ -160,13 +167,16 @@ def normalize(job: Job, offer: Offer, rows: Sequence[Param] = PARAMS) -> tuple[C
     body, plan = slots = _Slots("body"), _Slots("plan")
     lines = _given(job, offer, rows, slots)
     passed = [_passed(name, extra, offer, body) for name, extra in job.extras.items()]
+    asked = dict(body.writers)
     lines |= _left_out(job, offer, rows, slots, lines.keys())
     receipt = (*map(lines.__getitem__, sorted(lines, key=PLACES.__getitem__)), *passed)
     if job.values.get("strict"):
         _refuse_unhonoured(receipt)
     planned = Plan(**{slot: plan.values[slot] for slot in PLAN_FIELDS & plan.values.keys()}, measured=offer.measured)
     mask = None if planned.masked else job.mask
-    return Call(offer.provider, offer.upstream, body.values, job.image, mask), planned, receipt
+    sized = offer.defaults or any(name in BY_NAME and BY_NAME[name].group == SIZES for name in asked.values())
+    call = Call(offer.provider, offer.upstream, body.values, job.image, mask, asked=asked, sized=sized)
+    return call, planned, receipt
 
 
 def _given(job: Job, offer: Offer, rows: Sequence[Param], slots: _Both) -> dict[str, Line]:
@@ -218,11 +228,12 @@ def _passed(name: str, extra: Any, offer: Offer, body: _Slots) -> Line:
 
 
 def _agree_with_extras(job: Job, entry: _Entry, became: Sequence[Any], body: _Slots) -> None:
-    """Refuse a provider's own word for a size that contradicts ours: the price depends on it."""
+    """Refuse a provider's own word that speaks of another size than the one that is quoted."""
     for step, made in zip(entry.steps, became, strict=True):
         ours = step.emulated or step.slot not in job.extras
         if not ours and made is not None and body.values[step.slot] != made:
-            body.disagree(step.slot, entry.param.name, step.slot)
+            message = f"{step.slot} speaks of another size than the one quoted; send scale_factor, size or resolution."
+            raise InvalidRequest(message, param=step.slot)
 
 
 def _applied(entry: _Entry, value: Any, job: Job, slots: _Both, *, default: bool) -> list[Any]:

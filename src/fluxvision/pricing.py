@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
-from math import ceil
+from math import ceil, isfinite
 
 from fluxvision.money import summed
 from fluxvision.rules import Price
@@ -20,12 +20,13 @@ def picture(price: Price, source: tuple[int, int], made: tuple[int, int], second
     """Return the line of a bill for one picture.
 
     `source` is the width and height of the picture that is sent, `made` of the one that the provider makes; `seconds`
-    the compute time that it reported, None while it is not known. Without a unit price there is no total. The total is
-    the billable quantity times the unit price, where a started block counts as one and so does a picture that a tier
-    prices as a whole; it is rounded once, half up, to whole micro-dollars.
+    the compute time that it reported, None while it is not known; what is no length of time tells nothing, too. Without
+    a unit price there is no total. The total is the billable quantity times the unit price, where a started block
+    counts as one and so does a picture that a tier prices as a whole; it is rounded once, half up, to whole
+    micro-dollars.
     """
     kind = "compute" if price.metric == "second" else MEGAPIXELS.get(price.metric, "output")
-    if price.unit_price is None or (price.metric == "second" and seconds is None):
+    if price.unit_price is None or (price.metric == "second" and not _is_time(seconds)):
         return Component(kind, price.metric, None, None, price.unit_price, None)
     quantity = _quantity(price, source, made, seconds)
     billable, unit_price = _billed(price, quantity, price.unit_price)
@@ -47,6 +48,10 @@ def times(line: Component, n: int) -> Component:
 def total(lines: Iterable[Component]) -> int | None:
     """Return the sum of a bill, None while a line of it is not known."""
     return summed(line.total_cost for line in lines)
+
+
+def _is_time(seconds: float | None) -> bool:
+    return seconds is not None and isfinite(seconds) and seconds >= 0
 
 
 def _quantity(price: Price, source: tuple[int, int], made: tuple[int, int], seconds: float | None) -> Fraction:

@@ -62,12 +62,5 @@ def ordered(
     return tuple(sorted(offers, key=worth))
 
 
-def undegraded(wanted: Sequence[Offer], offers: Sequence[Offer]) -> tuple[Offer, ...]:
-    """Return the offers that are no step down from the first of `wanted`, which is the order without any failure."""
-    if not wanted or not wanted[0].generative:
-        return tuple(offers)
-    return tuple(offer for offer in offers if offer.generative)
-
-
 def _has_engines(offer: Offer) -> bool:
     return not all(isinstance(rule, Passthrough) and not rule.sent for rule in offer.rules["engine"])

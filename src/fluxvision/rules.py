@@ -123,7 +123,8 @@ class Offer:
     `factors` is how far it enlarges, None where that is its own decision. `takes_extras` tells whether unknown names
     mean anything to it, `generative` whether it invents detail by a large model. `accepts` is None for a provider that
     reads every picture as it is. `measured` tells whether its pictures are compared with the source here. `reserved`
-    are names of its own that only this server writes.
+    are names of its own that only this server writes. `defaults` tells whether it is told what the caller left out; a
+    server of which nothing is known gets only what was asked for.
     """
 
     provider: str
@@ -136,14 +137,26 @@ class Offer:
     accepts: Accepts | None = None
     measured: bool = True
     reserved: tuple[str, ...] = ()
+    defaults: bool = True
     note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Implied:
+    """What a provider's own `word` of this `value` asks for: `means` of a parameter, where no size is given."""
+
+    word: str
+    value: Scalar
+    parameter: str
+    means: Scalar
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
     """A model of the catalogue: names, words and offers, the preferred one first. `created` is a Unix time.
 
-    `narrows` has, by parameter, the facts of its row that differ for this model.
+    `narrows` has, by parameter, the facts of its row that differ for this model. The answers to a name of
+    `b64_aliases`, or to one that begins as `b64_families` do, hold base64 where nothing is said.
     """
 
     id: str
@@ -156,4 +169,6 @@ class Model:
     tags: tuple[str, ...]
     offers: tuple[Offer, ...]
     narrows: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    b64_families: tuple[str, ...] = ()
+    implied: tuple[Implied, ...] = ()
     capabilities: tuple[str, ...] = ("upscale",)

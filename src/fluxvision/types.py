@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 Scalar = bool | int | float | str
 """A public parameter's value after parsing; pictures travel as `Source`."""
@@ -162,7 +162,9 @@ class Line:
 class Call:
     """What one provider is asked to do once: its own parameter names, and the pictures.
 
-    `key` names the work: the same work has the same key when it is asked for again.
+    `key` names the work: the same work has the same key when it is asked for again. `asked` has, by name of the body,
+    the caller's own parameter behind it: what is not there is this server's doing. `sized` is False where the provider
+    is left to its own size.
     """
 
     provider: str
@@ -171,6 +173,8 @@ class Call:
     image: Source
     mask: Source | None
     key: str = ""
+    asked: Mapping[str, str] = field(default_factory=dict)
+    sized: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,20 +211,27 @@ class Plan:
     measured: bool = True
 
 
+class Taken(Protocol):
+    """Takes a remote provider's own name for the work, whether it charges for it, and the compute time that it told."""
+
+    def __call__(self, name: str | None, paid: bool | None, seconds: float | None = None, /) -> None:
+        """Note it; None stands for what is not known."""
+
+
 @dataclass(frozen=True, slots=True)
 class Watch:
     """How a caller follows work and stops it.
 
     `progress(done, total)` is called from any thread after each tile; setting `cancel` makes the work raise
-    `Cancelled` at the next tile. `preview(file)` gets small pictures of the result before it is there. `taken(name,
-    paid)` is called when a remote provider is given the work (None for paid while nobody knows), when it has taken it,
-    by its own name for it, and once it is to be paid.
+    `Cancelled` at the next tile. `preview(file)` gets small pictures of the result before it is there. `taken` is
+    called when a remote provider is given the work (None for paid while nobody knows), and whenever more of it is
+    known: its name there, whether it is to be paid, its compute time. The last call counts where the work is given up.
     """
 
     progress: Callable[[int, int], None] = lambda _done, _total: None
     cancel: threading.Event = field(default_factory=threading.Event)
     preview: Callable[[Path], None] | None = None
-    taken: Callable[[str | None, bool | None], None] = lambda _name, _paid: None
+    taken: Taken = lambda _name, _paid, _seconds=None: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,7 +305,8 @@ class Picture(InMemory):
 class Delivery:
     """Everything the caller gets back: the pictures, who made them, at what cost, and the receipt.
 
-    `degraded` tells that a provider that invents detail had failed, and one that does not has made the pictures.
+    `degraded` tells that a provider that invents detail could not do it or had failed, and one that does not has made
+    the pictures; `excluded` are the providers that were not asked.
     """
 
     job: Job
@@ -310,6 +322,7 @@ class Delivery:
     details: Mapping[str, Any]
     timings: Mapping[str, float]
     degraded: bool = False
+    excluded: Sequence[Excluded] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -298,17 +298,97 @@ def test_a_picture_of_sixteen_bits_is_told():
 
 
 def test_an_upstream_word_may_not_contradict_the_size():
-    """SeedVR's own mode of enlarging would make another size than the one quoted: it is refused, naming both."""
+    """A mode of enlarging that would make another size than the one quoted is refused, naming what was sent."""
     model, _ = catalog.find("seedvr")
-    with pytest.raises(InvalidRequest, match=r"upscale_mode and scale_factor"):
-        normalized(job(model="seedvr", extras={"upscale_mode": "target"}), model, model.offers[0])
+    with pytest.raises(InvalidRequest, match="upscale_mode speaks of another size") as caught:
+        normalized(job(model="seedvr", extras={"upscale_mode": "other"}), model, model.offers[0])
+    assert caught.value.param == "upscale_mode"
+    assert "scale_factor and" not in caught.value.message
     call, _, _ = normalized(job(model="seedvr", extras={"upscale_mode": "factor"}), model, model.offers[0])
     assert call.body["upscale_mode"] == "factor"
 
 
+FRAMED = {"upscale_mode": "target", "output_format": "png"}
+
+
+@pytest.mark.parametrize(
+    ("values", "extras", "body"),
+    [
+        ({"resolution": "1080p"}, {}, {**FRAMED, "target_resolution": "1080p"}),
+        ({"resolution": "1080p"}, {"upscale_mode": "target"}, {**FRAMED, "target_resolution": "1080p"}),
+        ({"resolution": "2160p", "size": "auto"}, {}, {**FRAMED, "target_resolution": "2160p"}),
+        ({"resolution": "1080p", "aspect_ratio": "4:3"}, {}, {**FRAMED, "target_resolution": "1080p"}),
+        (
+            {"resolution": "1080p"},
+            {"upscale_mode": "factor"},
+            {**FRAMED, "upscale_mode": "factor", "upscale_factor": 4.1575},
+        ),
+        (
+            {"resolution": "1080p", "aspect_ratio": "1:1", "fit": "cover"},
+            {},
+            {**FRAMED, "upscale_mode": "factor", "upscale_factor": 4.8},
+        ),
+    ],
+)
+def test_a_target_goes_without_a_factor(values, extras, body):
+    """A frame of video is told as such where the picture is to have it, and by a factor in any other case."""
+    model, _ = catalog.find("seedvr")
+    call, plan, receipt = normalized(job(400, 300, model="seedvr", extras=extras, **values), model, model.offers[0])
+    assert call.body == body
+    assert all(line.honoured for line in receipt)
+    assert "scale_factor" not in {line.parameter for line in receipt}
+    if "fit" not in values:
+        assert plan.fit.width * plan.fit.height == pytest.approx(
+            {"1080p": 2_073_600, "2160p": 8_294_400}[values["resolution"]], rel=2e-3
+        )
+
+
+@pytest.mark.parametrize(
+    ("values", "first"),
+    [({"scale_factor": 3.0}, "scale_factor"), ({"size": "800x600"}, "size"), ({"resolution": "1K"}, "resolution")],
+)
+def test_a_target_and_another_size_contradict(values, first):
+    """Two words that the caller did send are both named."""
+    model, _ = catalog.find("seedvr")
+    with pytest.raises(InvalidRequest, match=f"{first} and upscale_mode ask for different things"):
+        normalized(job(400, 300, model="seedvr", extras={"upscale_mode": "target"}, **values), model, model.offers[0])
+
+
+@pytest.mark.parametrize("sides", [(96, 64), (4000, 3000)])
+def test_a_target_out_of_reach_is_made_by_a_factor(sides):
+    """Who insists on the target is refused; else it is made as near as can be, and the receipt tells a shortfall."""
+    model, _ = catalog.find("seedvr")
+    call, _, receipt = normalized(job(*sides, model="seedvr", resolution="1080p"), model, model.offers[0])
+    assert call.body["upscale_mode"] == "factor"
+    assert call.body["upscale_factor"] == (10.0 if sides == (96, 64) else 1.0)
+    assert next(line for line in receipt if line.parameter == "resolution").honoured == (sides != (96, 64))
+    asked = job(*sides, model="seedvr", resolution="1080p", extras={"upscale_mode": "target"})
+    with pytest.raises(InvalidRequest) as caught:
+        normalized(asked, model, model.offers[0])
+    assert caught.value.param == "upscale_mode"
+
+
+@pytest.mark.parametrize(
+    ("values", "extras", "means"),
+    [
+        ({}, {"upscale_mode": "target"}, {"resolution": "1080p"}),
+        ({"size": "auto"}, {"upscale_mode": "target"}, {"resolution": "1080p"}),
+        ({"resolution": "720p"}, {"upscale_mode": "target"}, {}),
+        ({"scale_factor": 2.0}, {"upscale_mode": "target"}, {}),
+        ({"size": "80x60"}, {"upscale_mode": "target"}, {}),
+        ({}, {"upscale_mode": "factor"}, {}),
+        ({}, {}, {}),
+    ],
+)
+def test_a_providers_word_may_imply_a_size(values, extras, means):
+    """SeedVR's target without a size is 1080p, as at the provider; a size that was given counts."""
+    assert catalog.implied(catalog.find("seedvr")[0], values, extras) == means
+    assert catalog.implied(CATALOG[0], values, extras) == {}
+
+
 @given(some.data(), sides, sides)
 def test_sizes_for_another_server_agree(data, width, height):
-    """A server of our own kind is never sent a factor and pixels that contradict each other."""
+    """A server of our own kind is never sent a factor and pixels that contradict each other, and nothing unasked."""
     model, _ = catalog.find("flux-vision-upscaler")
     offer = next(offer for offer in model.offers if offer.provider == "openai")
     found = answer(job(width, height, **data.draw(values_of(model))), model, offer)
@@ -317,13 +397,49 @@ def test_sizes_for_another_server_agree(data, width, height):
         geometry = solve(job(width, height, **words))
         assert geometry.width <= 4 * width
         assert geometry.height <= 4 * height
-        assert words
+        assert found[0].sized == bool(words)
+        assert set(found[0].asked) == set(found[0].body)
+
+
+def test_another_server_is_told_no_default():
+    """A bare request says nothing but the picture: what is left out is decided there, and finished here."""
+    model, _ = catalog.find("flux-vision-upscaler")
+    offer = next(offer for offer in model.offers if offer.provider == "openai")
+    call, plan, receipt = normalized(job(400, 300, size="auto"), model, offer)
+    assert (call.body, call.sized) == ({}, False)
+    assert (plan.fit.width, plan.fit.height) == (800, 600)
+    lines = {line.parameter: line for line in receipt}
+    assert lines["scale_factor"].became == "contain 800x600"
+    assert "not told" in lines["scale_factor"].note
+    assert "creativity" not in lines
+    assert all(line.honoured for line in receipt)
+
+
+@pytest.mark.parametrize(
+    ("values", "asked"),
+    [
+        ({}, {}),
+        ({"resolution": "1K"}, {"size": "resolution"}),
+        ({"scale_factor": 3.0, "prompt": "snow"}, {"scale_factor": "scale_factor", "prompt": "prompt"}),
+        ({"n": 2, "output_format": "webp"}, {}),
+    ],
+)
+def test_a_call_tells_what_was_asked(values, asked):
+    """Each name of the body leads to the caller's own parameter; a default leads to none."""
+    for model, offer in OFFERS:
+        if offer.provider == "openai":
+            assert dict(normalized(job(400, 300, **values, extras={}), model, offer)[0].asked) == asked
+    found, _ = catalog.find("clarity-upscaler")
+    asked_fal = normalized(job(400, 300, model=found.id, steps=9), found, fal(found))[0]
+    assert asked_fal.asked == {"num_inference_steps": "steps"}
+    assert asked_fal.sized
 
 
 @pytest.mark.parametrize(
     ("values", "body"),
     [
-        ({}, {"scale_factor": 2.0}),
+        ({}, {}),
+        ({"size": "auto"}, {}),
         ({"scale_factor": 3.0}, {"scale_factor": 3.0}),
         ({"size": "1000x1000"}, {"size": "1000x750"}),
         ({"aspect_ratio": "1:1", "fit": "stretch"}, {"size": "800x800"}),

@@ -13,7 +13,7 @@ from fluxvision.errors import ModelNotFound
 from fluxvision.normalize import STRENGTH, badge, normalize
 from fluxvision.params import PARAMS, coerce, describe
 from fluxvision.providers import PROVIDERS
-from fluxvision.rules import Converted, Emulated, Price, Tier
+from fluxvision.rules import Converted, Emulated, Implied, Price, Tier
 from fluxvision.types import Plan
 
 OFFERS = [pytest.param(model, offer, id=f"{offer.provider}-{model.id}") for model in CATALOG for offer in model.offers]
@@ -168,6 +168,11 @@ def test_a_model_has_words(model):
         ("flux-vision-upscaler", "flux-vision-upscaler", None),
         ("Flux Vision Upscaler", "flux-vision-upscaler", None),
         ("gpt-image-1", "flux-vision-upscaler", None),
+        ("gpt-image-2-2026-04-21", "flux-vision-upscaler", None),
+        ("GPT-Image-2.5-mini", "flux-vision-upscaler", None),
+        ("chatgpt-image-2027", "flux-vision-upscaler", None),
+        ("dall-e-4", "flux-vision-upscaler", None),
+        ("embedded/gpt-image-9", "flux-vision-upscaler", "embedded"),
         ("embedded/flux-vision-upscaler", "flux-vision-upscaler", "embedded"),
         ("EMBEDDED/gpt-image-1", "flux-vision-upscaler", "embedded"),
         ("fal/fal-ai/seedvr/upscale/image", "seedvr", "fal"),
@@ -183,7 +188,11 @@ def test_names_are_forgiving(name, model, pin):
 
 
 @pytest.mark.parametrize(
-    "name", ["flux-vision-upscale", "", "../../etc/passwd", "x" * 100_000, "fal/../../admin", "a\x1b[2J"]
+    "name",
+    [
+        *("flux-vision-upscale", "", "../../etc/passwd", "x" * 100_000, "fal/../../admin", "a\x1b[2J", "gpt-image-"),
+        *("gpt-image", "gpt-image-../x", "gpt-image-a b", "my-gpt-image-1", "gpt-image-" + "1" * 100, "dall-e-2/other"),
+    ],
 )
 def test_a_wrong_name_is_not_found(name):
     """The message is short and safe to show, whatever was asked for."""
@@ -203,8 +212,9 @@ def test_a_near_name_is_suggested(name, near):
 
 
 def test_base64_is_for_the_names_of_other_apis():
-    """Only the names that OpenAI's clients know are answered in base64 by themselves."""
-    assert catalog.prefers_base64("fal/GPT-image-1", CATALOG[0])
+    """Only the names that OpenAI's clients know are answered in base64 by themselves, those of new versions too."""
+    for name in ("fal/GPT-image-1", "gpt-image-2-2026-04-21", "embedded/dall-e-4", "chatgpt-image-latest"):
+        assert catalog.prefers_base64(name, CATALOG[0])
     assert not any(catalog.prefers_base64(model.id, model) for model in CATALOG)
 
 
@@ -218,7 +228,10 @@ def test_base64_is_for_the_names_of_other_apis():
         ({"narrows": {"scale_factor": {"high": 1.5}}}, "default out of range for scale_factor"),
         ({"narrows": {"steps": {"default": 18.5}}}, "default out of range for steps"),
         ({"narrows": {"engine": {"kind": "choice", "choices": ("a",), "default": "A"}}}, "default out of range"),
+        ({"implied": (Implied("mode", "target", "zoom", 2),)}, "implies what zoom does not take"),
+        ({"implied": (Implied("mode", "target", "resolution", "9K"),)}, "implies what resolution does not take"),
         ({"aliases": ("FluxVision",), "id": "other"}, "share the name"),
+        ({"aliases": ("DALL-E-9",), "id": "other"}, "another model's family"),
         ({"aliases": ("",)}, "share the name"),
         ({"offers": (replace(FAL, rules={**FAL.rules, "size": ()}),)}, "no rule"),
         ({"offers": (replace(FAL, rules={**FAL.rules, "zoom": FAL.rules["size"]}),)}, "needless"),
@@ -238,6 +251,6 @@ def test_base64_is_for_the_names_of_other_apis():
 )
 def test_a_table_that_contradicts_itself_is_refused(facts, words):
     """A colliding name, a missing rule, a needless narrowing or a price without meaning ends the import."""
-    wrong = replace(CATALOG[0], **{"b64_aliases": (), **facts})
+    wrong = replace(CATALOG[0], **{"b64_aliases": (), "b64_families": (), **facts})
     with pytest.raises(ValueError, match=words):
         catalog.check([CATALOG[0], wrong])

@@ -75,10 +75,10 @@ def run(command: list[str], folder: Path) -> str:
 
 
 def test_curl(server, photo):
-    """The seed's curl command answers with a link and a revised prompt; the link is the picture, 1024 by 1024."""
+    """The seed's curl command answers with a link to the picture, 1024 by 1024; no word guided the engine here."""
     answer = json.loads(run(["bash", "-c", CURL.format(base=f"{server.url}/openai/v1")], photo.parent))
     assert isinstance(answer["created"], int)
-    assert answer["data"][0]["revised_prompt"] == "Add a starry night sky to this image"
+    assert "revised_prompt" not in answer["data"][0]
     # 128 pixels to 1024 is more than x4: made at 512 and finished by resampling, which the receipt says.
     is_the_photo(fetched(answer["data"][0]["url"]), photo, (1024, 1024))
     line = next(line for line in answer["metadata"]["normalization"] if line["parameter"] == "size")

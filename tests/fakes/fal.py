@@ -39,7 +39,7 @@ result     `none` (no picture), `black`, `nsfw`, `small`, `gif`, `text` (no pict
 file       `private` (a redirect to a private address), `missing` (404), `expired` (403)
 ========== ==========================================================================================
 
-`queue` and `work` are the seconds that a job waits and takes.
+`queue` and `work` are the seconds that a job waits and takes, `spent` is what is said of the compute time.
 """
 
 from __future__ import annotations
@@ -58,9 +58,16 @@ from typing import Any, Self
 from aiohttp import web
 from PIL import Image
 
+from catalog.upstream import SCHEMAS
+
 KEY = "5e1ec7ed-0000-4000-8000-00000000fa1a:0123456789abcdef0123456789abcdef"
 LEAVE = "leave-to-upload"
-RANGES = {"upscale_factor": (1, 4), "creativity": (0, 1), "guidance": (1, 4), "steps": (4, 50)}
+RANGES = {
+    app: {name: (row["minimum"], row["maximum"]) for name, row in schema["input"].items() if "maximum" in row}
+    for app, schema in SCHEMAS.items()
+}
+"""The numbers that each recorded endpoint takes."""
+FRAMES = {"720p": 1280 * 720, "1080p": 1920 * 1080, "1440p": 2560 * 1440, "2160p": 3840 * 2160}
 FACTORS = ("upscale_factor", "upscaling_factor", "scale")
 OWN_FACTOR = {"fal-ai/aura-sr": 4.0}
 """How far the models enlarge that cannot be told."""
@@ -116,6 +123,7 @@ class Job:
 
     submission: Submission
     status: str = "IN_QUEUE"
+    begun: bool = False
     error: str | None = None
     picture: Image.Image | None = None
     task: asyncio.Task[None] | None = None
@@ -156,6 +164,7 @@ class FakeFal:
     fault: str = ""
     queue: float = 0.0
     work: float = 0.0
+    spent: Any = 1.25
     key: str = KEY
     port: int = 0
     submissions: list[Submission] = field(default_factory=list)
@@ -349,7 +358,7 @@ class FakeFal:
             return _detail(403, "User is locked. Reason: Exhausted balance. Top up your balance at fal.ai/billing.")
         if not app.startswith("fal-ai/"):
             return _detail(404, f"Application '{app}' not found")
-        refused = _refused(kind) or _checked(body)
+        refused = _refused(kind) or _checked(app, body)
         if refused is not None:
             return refused
         name = f"{len(self.submissions):08d}-0000-4000-8000-0123456789ab"
@@ -365,7 +374,7 @@ class FakeFal:
 
     async def _do(self, job: Job) -> None:
         await asyncio.sleep(self.queue)
-        job.status = "IN_PROGRESS"
+        job.status, job.begun = "IN_PROGRESS", True
         await asyncio.sleep(self.work)
         try:
             job.picture = await asyncio.to_thread(_enlarged, await self._source(job), job.submission)
@@ -389,7 +398,8 @@ class FakeFal:
             return web.json_response(told | {"queue_position": 0}, status=202)
         if job.status != "COMPLETED":
             return web.json_response(told, status=202)
-        told["metrics"] = {"inference_time": 1.25}
+        if job.begun:
+            told["metrics"] = {"inference_time": self.spent}
         if kind in {"failed", "policy"}:
             job.error = {"failed": "runner_server_error", "policy": "content_policy_violation"}[kind]
         if job.error or kind == "unsaid":
@@ -478,12 +488,12 @@ def _refused(kind: str) -> web.Response | None:
     return web.json_response({"detail": [item | {"input": "what was sent"}]}, status=422)
 
 
-def _checked(body: dict[str, Any]) -> web.Response | None:
+def _checked(app: str, body: dict[str, Any]) -> web.Response | None:
     """Return the refusal of a body that the recorded schema does not allow."""
     items = []
     if not isinstance(body.get("image_url"), str):
         items.append({"loc": ["body", "image_url"], "msg": "Field required", "type": "missing", "input": {}})
-    for name, (low, high) in RANGES.items():
+    for name, (low, high) in RANGES.get(app, {}).items():
         given = body.get(name, low)
         if isinstance(given, bool) or not isinstance(given, int | float):
             items.append({"loc": ["body", name], "msg": "Input should be a valid number", "type": "float_type"})
@@ -497,6 +507,9 @@ def _enlarged(source: bytes, asked: Submission) -> Image.Image:
     """Enlarge as fal does: even sizes, and neither alpha nor profile nor EXIF are kept (the picture lies as stored)."""
     picture = Image.open(io.BytesIO(source)).convert("RGB")
     factor = next((float(asked.body[name]) for name in FACTORS if name in asked.body), OWN_FACTOR.get(asked.app, 2.0))
+    if asked.body.get("upscale_mode") == "target":
+        frame = FRAMES[asked.body.get("target_resolution", "1080p")]
+        factor = (frame / (picture.width * picture.height)) ** 0.5
     size = tuple(max(2, int(side * factor) // 2 * 2) for side in picture.size)
     return picture.resize(size, Image.Resampling.LANCZOS)
 

@@ -170,8 +170,9 @@ class FakeOpenAI:
 
     `key` is the key it wants, "" for none; `answers` is b64_json or url, where the request does not say; `delay` the
     seconds of work; `revised_prompt` what it says, None for nothing; `metadata` what it adds to the answer, as another
-    fluxvision does. It counts `requests` that it read whole, pictures that it would bill (`paid`), requests whose
-    caller closed the connection first (`abandoned`), and downloads of results (`fetched`).
+    fluxvision does; `known` the fields that it takes, None for any; `factor` how far it enlarges by itself. It counts
+    `requests` that it read whole, pictures that it would bill (`paid`), requests whose caller closed the connection
+    first (`abandoned`), and downloads of results (`fetched`).
     """
 
     def __init__(self, key: str = "sk-fake-1234567890", *, answers: str = "b64_json", port: int = 0) -> None:
@@ -181,6 +182,8 @@ class FakeOpenAI:
         self.delay = 0.0
         self.revised_prompt: str | None = "a small test picture, enlarged"
         self.metadata: dict[str, Any] | None = None
+        self.known: frozenset[str] | None = None
+        self.factor = 2.0
         self.requests: list[Request] = []
         self.paid = 0
         self.abandoned = 0
@@ -264,6 +267,9 @@ class FakeOpenAI:
         if fault == "disconnect":
             assert request.transport is not None
             request.transport.abort()
+        strange = next((name for name in asked.fields if self.known is not None and name not in self.known), None)
+        if strange is not None:
+            return _error(ERRORS["invalid"]._replace(param=strange, code="unknown_parameter"), "Unknown parameter.")
         return self._refused(asked, fault) or await self._made(request, asked, fault)
 
     def _refused(self, asked: Request, fault: str | None) -> web.Response | None:
@@ -293,7 +299,7 @@ class FakeOpenAI:
             words = f"Invalid file 'image': unsupported mimetype ('{asked.content_type}')"
             return _error(ERRORS["invalid"]._replace(param="image"), words)
         await asyncio.sleep(self.delay)
-        picture = await asyncio.to_thread(enlarged, asked, fault)
+        picture = await asyncio.to_thread(enlarged, asked, fault, self.factor)
         self.paid += 1
         body = self._body(asked, picture, fault)
         content = json.dumps(body).encode()
@@ -394,14 +400,14 @@ def running_openai(**options: Any) -> Iterator[FakeOpenAI]:
         loop.close()
 
 
-def enlarged(asked: Request, fault: str | None = None) -> bytes:
-    """Return the picture that a request asks for as a PNG file, or what a fault makes of it."""
+def enlarged(asked: Request, fault: str | None = None, own: float = 2.0) -> bytes:
+    """Return the picture that a request asks for as a PNG file, or what a fault makes of it; `own` is its factor."""
     source = Image.open(io.BytesIO(asked.image)).convert("RGB")
     wanted = asked.fields.get("size", "auto")
     if "x" in wanted:
         width, height = (int(side) for side in wanted.split("x"))
     else:
-        factor = float(asked.fields.get("scale_factor", "2"))
+        factor = float(asked.fields.get("scale_factor", own))
         width, height = round(source.width * factor), round(source.height * factor)
     made = source if fault == "wrong_size" else source.resize((width, height), Image.Resampling.BICUBIC)
     if fault == "black":

@@ -181,14 +181,19 @@ def test_strict_goes_where_everything_is_honoured(server, fal, photo, case):
     assert fal.asked == []
 
 
-def test_strict_with_a_deep_picture_goes_to_the_own_engine(server, fal, photo, tmp_path):
-    """A picture of 16 bits is enlarged here under strict; without, by fal in 8 bits, which the receipt says."""
+def test_strict_with_a_deep_picture_needs_the_own_engine(server, fal, photo, tmp_path):
+    """16 bits are refused under strict, and made by the engine that is named; else by fal in 8, which is told."""
     path = tmp_path / "deep.png"
     with Image.open(photo) as opened_photo:
         deep = opened_photo.convert("L").point(lambda grey: grey * 257, "I").convert("I;16")
     deep.save(path)
     strict = edited(server, path, strict=True, prompt="")
-    assert strict.headers["x-fluxvision-provider"] == "embedded"
+    error = strict.json()["error"]
+    assert (strict.status, error["param"]) == (400, "image")
+    assert f"embedded/{MODEL} makes it without inventing detail." in error["message"]
+    pinned = edited(server, path, f"embedded/{MODEL}", strict=True, prompt="")
+    assert pinned.json()["metadata"]["provider"] == "embedded"
+    assert picture_of(pinned).mode == "I;16"
     assert fal.asked == []
     plain = edited(server, path)
     lines = {line["parameter"]: line for line in plain.json()["metadata"]["normalization"]}
@@ -342,6 +347,7 @@ def test_killed_in_the_middle_and_back_again(tmp_path, photo):
             answer = edited(server, photo)
             assert tries(answer) == [("embedded", "ok", 0.0)]
             assert answer.json()["metadata"]["degraded"] is True
+            assert [one["provider"] for one in answer.json()["metadata"]["excluded"]] == ["fal"]
         assert len(upstream.submissions) == 1
 
         upstream.work = 0.0

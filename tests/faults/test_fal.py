@@ -84,21 +84,21 @@ FATAL = [
     ("submit hang", UpstreamUnreachable, UNKNOWN, None),
     ("submit stall", UpstreamUnreachable, UNKNOWN, None),
     ("submit drip", UpstreamUnreachable, UNKNOWN, None),
-    ("status 401", Misconfigured, FREE, None),
-    ("status 404", UpstreamError, FREE, None),
-    ("status html", UpstreamError, FREE, None),
-    ("status garbage", UpstreamError, FREE, None),
+    ("status 401", Misconfigured, PAID, None),
+    ("status 404", UpstreamError, PAID, None),
+    ("status html", UpstreamError, PAID, None),
+    ("status garbage", UpstreamError, PAID, None),
     ("status failed", UpstreamError, FREE, None),
-    ("status policy", PolicyRefused, FREE, None),
+    ("status policy", PolicyRefused, UNKNOWN, None),
     ("status unsaid", UpstreamError, FREE, None),
     ("status unsaid, result 502", UpstreamError, FREE, None),
-    ("result 499", Cancelled, FREE, None),
+    ("result 499", Cancelled, UNKNOWN, None),
     ("result 404", UpstreamError, PAID, None),
     ("result 500", UpstreamError, FREE, None),
     ("result 503 x-fal-error-type=runner_connection_error", UpstreamError, FREE, None),
     ("result 504 x-fal-request-timeout-type=user", UpstreamError, FREE, None),
-    ("result policy", PolicyRefused, FREE, None),
-    ("result validation", InvalidRequest, FREE, "scale_factor"),
+    ("result policy", PolicyRefused, UNKNOWN, None),
+    ("result validation", InvalidRequest, UNKNOWN, "scale_factor"),
     ("result html", UpstreamError, PAID, None),
     ("result garbage", UpstreamError, PAID, None),
     ("result none", UpstreamError, PAID, None),
@@ -125,7 +125,7 @@ async def test_what_ends_a_job(photo, folder, row):
     fault, kind, billed, param = row
     async with FakeFal(fault=fault) as fal:
         with pytest.raises(kind) as caught:
-            await run(fal, photo, folder)
+            await run(fal, photo, folder, pace=0.2 if fault.startswith("status") else 0.01)  # it is done by then
         error = caught.value
         assert type(error) is kind
         assert error.billed is billed
@@ -182,7 +182,7 @@ async def test_a_job_is_waited_for_until_the_deadline(photo, folder, stage, kind
     """Who cannot reach a job goes on asking for it, and when time is over cancels it where it is not done."""
     async with FakeFal(fault=f"{stage} {kind}", work=30.0 if stage == "status" else 0.0) as fal:
         with pytest.raises(TimeoutError):
-            await run(fal, photo, folder, seconds=0.25)
+            await run(fal, photo, folder, seconds=0.5)
         assert len(fal.submissions) == 1
         assert len(fal.cancelled) == (stage == "status")
 

@@ -42,6 +42,8 @@ USER = "somebody@example.org"
 PATIENCE = 0.5
 """Seconds for one attempt, and for a byte, as `configured` has them."""
 PACE = 0.01
+STEADY = {"pace": 0.1}
+"""For what ends at the time limit: a job that is given up may still say what it costs."""
 CALM = {"pace": 0.05, "patience": 20.0}
 """For what comes all the same, a little late."""
 FAL_PRICE, OTHER_PRICE = 960, 50_000
@@ -104,21 +106,21 @@ FAL: Mapping[str, tuple[type[Error] | None, bool | None, str]] = {
     "submit locked": (UpstreamRefused, FREE, WELL),
     "submit elsewhere": (UpstreamError, UNKNOWN, HURT),
     "submit ticketless": (UpstreamError, UNKNOWN, HURT),
-    "status 500": (UpstreamError, FREE, HURT),
+    "status 500": (UpstreamError, PAID, HURT),
     "status 500 x3": (None, PAID, WELL),
-    "status hang": (UpstreamError, FREE, HURT),
-    "status stall": (UpstreamError, FREE, HURT),
-    "status drip": (UpstreamError, FREE, HURT),
-    "status cut": (UpstreamError, FREE, HURT),
+    "status hang": (UpstreamError, PAID, HURT),
+    "status stall": (UpstreamError, PAID, HURT),
+    "status drip": (UpstreamError, PAID, HURT),
+    "status cut": (UpstreamError, PAID, HURT),
     "status late": (None, PAID, WELL),
-    "status lost": (UpstreamError, FREE, HURT),
-    "status html": (UpstreamError, FREE, HURT),
-    "status garbage": (UpstreamError, FREE, HURT),
+    "status lost": (UpstreamError, PAID, HURT),
+    "status html": (UpstreamError, PAID, HURT),
+    "status garbage": (UpstreamError, PAID, HURT),
     "status failed": (UpstreamError, FREE, HURT),
-    "status policy": (PolicyRefused, FREE, WELL),
+    "status policy": (PolicyRefused, UNKNOWN, WELL),
     "status unsaid": (UpstreamError, FREE, HURT),
     "result 404": (UpstreamError, PAID, HURT),
-    "result 499": (Cancelled, FREE, WELL),
+    "result 499": (Cancelled, UNKNOWN, WELL),
     "result 500": (UpstreamError, FREE, HURT),
     "result 503 x3": (None, PAID, WELL),
     "result hang": (UpstreamError, PAID, HURT),
@@ -139,17 +141,17 @@ FAL: Mapping[str, tuple[type[Error] | None, bool | None, str]] = {
     "result data": (None, PAID, WELL),
     "result images": (None, PAID, WELL),
     "result ftp": (UpstreamError, PAID, HURT),
-    "result policy": (PolicyRefused, FREE, WELL),
-    "result validation": (InvalidRequest, FREE, WELL),
-    "cancel 500": (UpstreamError, FREE, HURT),
-    "cancel hang": (UpstreamError, FREE, HURT),
-    "cancel stall": (UpstreamError, FREE, HURT),
-    "cancel drip": (UpstreamError, FREE, HURT),
-    "cancel cut": (UpstreamError, FREE, HURT),
-    "cancel late": (UpstreamError, FREE, HURT),
-    "cancel lost": (UpstreamError, FREE, HURT),
-    "cancel html": (UpstreamError, FREE, HURT),
-    "cancel garbage": (UpstreamError, FREE, HURT),
+    "result policy": (PolicyRefused, UNKNOWN, WELL),
+    "result validation": (InvalidRequest, UNKNOWN, WELL),
+    "cancel 500": (UpstreamError, UNKNOWN, HURT),
+    "cancel hang": (UpstreamError, UNKNOWN, HURT),
+    "cancel stall": (UpstreamError, UNKNOWN, HURT),
+    "cancel drip": (UpstreamError, UNKNOWN, HURT),
+    "cancel cut": (UpstreamError, UNKNOWN, HURT),
+    "cancel late": (UpstreamError, UNKNOWN, HURT),
+    "cancel lost": (UpstreamError, UNKNOWN, HURT),
+    "cancel html": (UpstreamError, UNKNOWN, HURT),
+    "cancel garbage": (UpstreamError, UNKNOWN, HURT),
     "file 500": (UpstreamError, PAID, HURT),
     "file hang": (UpstreamError, PAID, HURT),
     "file stall": (UpstreamError, PAID, HURT),
@@ -177,8 +179,8 @@ OTHER: Mapping[str, tuple[type[Error] | None, bool | None, str]] = {
     "quota": (UpstreamRefused, FREE, WELL),
     "billing": (UpstreamRefused, FREE, WELL),
     "billing_limit": (UpstreamRefused, FREE, WELL),
-    "invalid": (InvalidRequest, FREE, WELL),
-    "invalid_words": (InvalidRequest, FREE, WELL),
+    "invalid": (UpstreamRefused, FREE, WELL),
+    "invalid_words": (UpstreamRefused, FREE, WELL),
     "unprocessable": (InvalidRequest, FREE, WELL),
     "too_large": (InvalidRequest, FREE, WELL),
     "policy": (PolicyRefused, FREE, WELL),
@@ -335,7 +337,7 @@ def test_the_tables_are_whole():
 async def test_what_fal_does_wrong(source, tmp_path, fault, row):
     """The next provider or the right error; the truth about outcome and cost; the right blame; one job, no secret."""
     stage, (kind, _, health) = fault.split()[0], row
-    facts = {} if fault in ENDLESS else CALM
+    facts = STEADY if fault in ENDLESS else CALM
 
     async def one(folder: str, name: str) -> Delivery | Error:
         async with FakeFal(fault=fault, work=30.0 if stage == "cancel" else 0.0) as upstream:

@@ -28,6 +28,7 @@ from fluxvision.errors import (
 from fluxvision.imaging import Limits
 from fluxvision.providers import common
 from fluxvision.providers.openai import Provider, answer
+from fluxvision.providers.openai.refusal import Server, heard
 from fluxvision.types import Call, Watch
 
 PROMPT = "a portrait of my neighbour"
@@ -48,8 +49,8 @@ TABLE = {
     "billing": (UpstreamRefused, False, {}),
     "billing_limit": (UpstreamRefused, False, {}),
     "invalid": (InvalidRequest, False, {"param": "scale_factor"}),
-    "invalid_words": (InvalidRequest, False, {"param": None}),
-    "unprocessable": (InvalidRequest, False, {"param": None}),
+    "invalid_words": (UpstreamRefused, False, {"param": None}),
+    "unprocessable": (InvalidRequest, False, {"param": "image"}),
     "too_large": (InvalidRequest, False, {"param": "image"}),
     "policy": (PolicyRefused, False, {"param": None}),
     "moderation": (PolicyRefused, False, {}),
@@ -119,7 +120,8 @@ def folder(tmp_path):
 def call(tmp_path):
     path = tmp_path / "photo.png"
     Image.linear_gradient("L").resize((48, 40)).convert("RGB").save(path)
-    return Call("other", "gpt-image-1", BODY, imaging.probe(path, Limits()), None, key="work-1")
+    asked = dict(zip(BODY, BODY, strict=True))
+    return Call("other", "gpt-image-1", BODY, imaging.probe(path, Limits()), None, key="work-1", asked=asked)
 
 
 def test_the_tables_are_whole():
@@ -171,12 +173,64 @@ async def test_a_full_disk_is_ours(provider, call, folder, monkeypatch):
 
 
 async def test_the_words_of_the_server_are_told_clean(upstream, provider, call, folder):
-    """A refusal keeps what the server said, but for keys, addresses and what the caller wrote."""
+    """A refusal keeps what the server said, but for keys and addresses."""
     upstream.behave("invalid_words")
-    with pytest.raises(InvalidRequest) as caught:
-        await provider.run(call, Watch(), folder)
-    assert caught.value.message.startswith("other refused the request: Bad request to …")
+    with pytest.raises(UpstreamRefused) as caught:
+        await provider.run(replace(call, body={"scale_factor": 2.0}), Watch(), folder)
+    told = "other refused the request for something that was not asked for: Bad request to …"
+    assert caught.value.message.startswith(told)
     assert "scale_factor" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "secret", ["first line\nsecond secret line", 'it\'s "quoted"', "caf\u00e9 \\ am See", "\u732b\u306e\u7d75"]
+)
+async def test_words_that_repeat_a_prompt_are_withheld(upstream, provider, call, folder, secret):
+    """However the server writes what the caller wrote, none of it is told."""
+    upstream.behave("invalid_words")
+    with pytest.raises(UpstreamRefused) as caught:
+        await provider.run(replace(call, body={"scale_factor": 2.0, "prompt": secret}), Watch(), folder)
+    assert caught.value.message == (
+        "other refused the request for something that was not asked for. "
+        "Its words repeat what was sent and are not shown."
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "blamed"),
+    [
+        ({"scale_factor": "scale_factor"}, (InvalidRequest, "scale_factor")),
+        ({"scale_factor": "resolution"}, (InvalidRequest, "resolution")),
+        ({}, (UpstreamRefused, None)),
+        ({"prompt": "prompt"}, (UpstreamRefused, None)),
+    ],
+)
+async def test_a_refusal_blames_the_caller_for_what_the_caller_sent(upstream, provider, call, folder, asked, blamed):  # noqa: PLR0917
+    """It names the caller's own parameter; one that this server added is between the two servers."""
+    upstream.behave("invalid")
+    with pytest.raises(blamed[0]) as caught:
+        await provider.run(replace(call, asked=asked), Watch(), folder)
+    assert (type(caught.value), caught.value.param) == blamed
+    assert "400 about the parameter scale_factor" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("body", "error", "param"),
+    [
+        ({"detail": [{"loc": ["body", "prompt"], "msg": "Field required"}]}, InvalidRequest, "prompt"),
+        ({"detail": [{"loc": ["body", "style"], "msg": "Field required"}]}, UpstreamRefused, None),
+        ({"detail": [{"loc": ["body"], "msg": "Too long"}]}, InvalidRequest, None),
+        ({"detail": [{"loc": "body", "msg": 5}, 3]}, InvalidRequest, None),
+        ({"detail": []}, InvalidRequest, None),
+        ({"error": {"message": "no mask", "param": "mask"}}, UpstreamRefused, None),
+        ({"error": {"message": "bad", "param": "images[0]"}}, InvalidRequest, "image"),
+        ({"error": {"message": "bad", "param": "prompt"}}, InvalidRequest, "prompt"),
+    ],
+)
+def test_every_way_to_name_a_parameter(call, body, error, param):
+    """Faults as FastAPI lists them name a parameter, too."""
+    found = Server("other", ()).refusal(heard(body, 400), call)
+    assert (type(found), found.param) == (error, param)
 
 
 async def test_a_prompt_of_one_letter_does_not_eat_the_words(upstream, provider, call, folder):

@@ -20,7 +20,7 @@ from fluxvision.errors import (
     UpstreamError,
 )
 from fluxvision.gateway import Gateway
-from fluxvision.rules import Accepts, Price
+from fluxvision.rules import Accepts, Passthrough, Price
 from fluxvision.types import Outcome, Watch
 
 MODEL = "flux-vision-upscaler"
@@ -110,7 +110,7 @@ async def test_a_damaged_picture_is_the_callers_and_nobody_is_asked(source, fold
             await run(gateway, source, folder)
         assert gateway.health.standings()["first"].reliability == 1.0
     assert (caught.value.param, painter.calls) == ("image", [])
-    assert [(one.outcome, one.cost) for one in caught.value.attempts] == [("INVALID_REQUEST", 0)]
+    assert caught.value.attempts == []
 
 
 async def test_no_more_at_once_than_the_provider_takes(source, folder):
@@ -146,12 +146,20 @@ async def test_versions_report_one_progress(source, folder):
     [("a red square", "wish", "a red square"), (None, "wish", "wish"), (None, "", None), ("", "wish", "")],
 )
 async def test_the_revised_prompt_is_what_was_used(source, folder, caption, prompt, words):
-    """The provider's caption where it has one, else the caller's own prompt, else nothing."""
+    """The provider's caption where it has one, else the caller's own prompt if it was sent, else nothing."""
     painter = Painter("First")
     painter.said = {"caption": caption}
-    async with opened(painter) as gateway:
+    async with opened(painter, rules={**offer("first").rules, "prompt": (Passthrough(),)}) as gateway:
         delivery = await run(gateway, source, folder, prompt=prompt)
     assert delivery.pictures[0].revised_prompt == words
+
+
+async def test_a_prompt_that_guided_nothing_is_no_revised_prompt(source, folder):
+    """What the receipt says was not used is not told as used."""
+    async with opened(Painter("First")) as gateway:
+        delivery = await run(gateway, source, folder, prompt="wish")
+    assert [line.honoured for line in delivery.receipt if line.parameter == "prompt"] == [False]
+    assert delivery.pictures[0].revised_prompt is None
 
 
 @pytest.mark.parametrize(("seconds", "cost"), [(2.0, 2220), (0.5, 555), (1.0005, 1111), (0.0, 0), (None, None)])

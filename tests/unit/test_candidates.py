@@ -38,11 +38,11 @@ def translated(asked, *offers, refused=(), most=LARGEST, model=MODEL):
             raise InvalidRequest(message, param="engine")
 
     checks = dict.fromkeys([offer.provider for offer in offers], check)
-    return every(asked, *offers, checks=checks, most=most, model=model)[0]
+    return every(asked, *offers, checks=checks, most=most, model=model).found
 
 
 def every(asked, *offers, checks=None, most=LARGEST, model=MODEL):
-    """Return the candidates, and who is none."""
+    """Return the candidates, and why the others are none."""
     checks = checks or dict.fromkeys([offer.provider for offer in offers], lambda _call: None)
     return translate(asked, offers, catalog.rows(model), max_output_pixels=most, checks=checks)
 
@@ -121,9 +121,9 @@ def test_who_cannot_is_named_with_the_reason():
 
     checks = {"best": check, **dict.fromkeys(["dear", "unknown", "free"], lambda _call: None)}
     offers = at("best"), at("dear", 7_000), at("unknown", None), at("free")
-    found, excluded = every(job(max_cost=0.001), *offers, checks=checks)
-    assert names(found) == ["free"]
-    assert [(one.provider, one.reason) for one in excluded] == [
+    able = every(job(max_cost=0.001), *offers, checks=checks)
+    assert (names(able.found), set(able.refused), set(able.dear)) == (["free"], {"best"}, {"dear", "unknown"})
+    assert [(one.provider, one.reason) for one in able.excluded] == [
         ("best", "engine: there is none."),
         ("dear", "It costs $0.007, and max_cost allows less."),
         ("unknown", "What it costs is not known beforehand, and max_cost allows less."),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import itertools
 
 import pytest
 from PIL import Image
 
 from fakes.painter import Painter, model, offer
 from fluxvision import errors, imaging
+from fluxvision.choice import DEGRADES, RESTS, SPENT
 from fluxvision.errors import (
     Busy,
     Cancelled,
@@ -53,6 +55,12 @@ async def run(gateway, source, folder, name=MODEL, **fields):
     return await gateway.run(job, Watch(), folder)
 
 
+async def streamed(gateway, source, folder):
+    """Run a job that shows a preview first."""
+    job = gateway.admit(MODEL, {"stream": True, "partial_images": 1}, source, None, "req_1")
+    return await gateway.run(job, Watch(preview=lambda _path: None), folder)
+
+
 def told(delivery_or_error):
     return [(attempt.provider, attempt.outcome, attempt.cost) for attempt in delivery_or_error.attempts]
 
@@ -94,6 +102,58 @@ async def test_a_step_down_can_be_refused(house, source, tmp_path, facts, fields
     assert house["own"].calls == []
 
 
+def unable(painter, message="engine: it has none."):
+    """Let a provider refuse every job before it is asked."""
+
+    def check(_call):
+        raise InvalidRequest(message, param="engine")
+
+    painter.check = check
+
+
+def left_out(found):
+    return {one.provider: one.reason for one in found.excluded}
+
+
+async def test_who_cannot_do_it_is_a_step_down_too(house, source, tmp_path):
+    """Where those that invent detail cannot do a job, the own engine delivers it, and says whom it stands in for."""
+    unable(house["first"])
+    unable(house["second"])
+    delivery = await run(opened(house), source, tmp_path)
+    assert (delivery.provider, delivery.degraded) == ("own", True)
+    assert left_out(delivery) == dict.fromkeys(["first", "second"], "engine: it has none.")
+
+
+@pytest.mark.parametrize(("allowed", "fields"), [(False, {}), (True, {"strict": True})])
+async def test_a_step_down_for_who_cannot_do_it_can_be_refused(house, source, tmp_path, allowed, fields):
+    """Quote and run name the parameter that is in the way, and who would make it without inventing detail."""
+    unable(house["first"])
+    unable(house["second"])
+    gateway = opened(house, allow_degraded=allowed)
+    words = r"^engine: it has none\. own/flux-vision-upscaler makes it without inventing detail\.$"
+    with pytest.raises(InvalidRequest, match=words) as quoted:
+        gateway.quote(gateway.admit(MODEL, fields, source, None, "req_1"))
+    with pytest.raises(InvalidRequest, match=words) as ran:
+        await run(gateway, source, tmp_path, **fields)
+    assert (quoted.value.param, ran.value.param, house["own"].calls) == ("engine", "engine", [])
+
+
+@pytest.mark.parametrize("fields", [{"strict": True}, {}], ids=["strict", "by setting"])
+async def test_a_limit_of_the_callers_own_is_no_step_down(house, source, tmp_path, fields):
+    """Whoever wants to spend nothing has chosen the own engine."""
+    delivery = await run(opened(house, allow_degraded=bool(fields)), source, tmp_path, max_cost=0, **fields)
+    assert (delivery.provider, delivery.degraded) == ("own", False)
+    assert set(left_out(delivery)) == {"first", "second"}
+
+
+async def test_who_else_can_do_it_exactly_is_asked(house, source, tmp_path):
+    """One of two that invent detail cannot do it: the other does, and the own engine is left out."""
+    unable(house["first"])
+    delivery = await run(opened(house), source, tmp_path, strict=True)
+    assert (delivery.provider, delivery.degraded) == ("second", False)
+    assert left_out(delivery) == {"first": "engine: it has none.", "own": DEGRADES}
+
+
 async def test_who_was_asked_for_by_policy_is_no_step_down(house, source, tmp_path):
     """Where the cheapest is wished, the own engine is the first choice, strict or not."""
     delivery = await run(opened(house, policy="price", allow_degraded=False), source, tmp_path, strict=True)
@@ -133,6 +193,57 @@ async def test_an_open_breaker_is_passed_over_and_probed_later(house, source, tm
     assert len(house["first"].calls) == THRESHOLD + 1
 
 
+async def test_who_rests_is_named(house, source, tmp_path):
+    """Whom a degraded delivery passed over because of earlier failures is told."""
+    gateway = opened(house)
+    house["first"].fault = house["second"].fault = UpstreamUnreachable("Down.")
+    assert left_out(await run(gateway, source, tmp_path)) == {}
+    while len(told(delivery := await run(gateway, source, tmp_path))) > 1:
+        assert "first" not in left_out(delivery)
+    assert told(delivery) == [("own", "ok", 0)]
+    assert (delivery.degraded, left_out(delivery)) == (True, {"first": RESTS, "second": RESTS})
+
+
+async def test_one_probe_of_many_streams(house, source, tmp_path):
+    """Requests that come at once, each with a preview to make first, send one probe; others serve the rest."""
+    now = 0.0
+    house["first"].workers = house["second"].workers = 9
+    gateway = opened(house, health=Health(house, clock=lambda: now, draw=lambda: 0.5))
+    house["first"].fault = UpstreamUnreachable("Down.")
+    for _ in range(THRESHOLD):
+        await run(gateway, source, tmp_path)
+    now, asked = FIRST_PAUSE + 0.1, len(house["first"].calls)
+    house["first"].fault, house["first"].hold = None, asyncio.Event()
+    tasks = [asyncio.ensure_future(streamed(gateway, source, _folder(tmp_path, number))) for number in range(5)]
+    for served in itertools.islice(asyncio.as_completed(tasks, timeout=30), 4):
+        assert (await served).provider == "second"
+    assert len(house["first"].calls) == asked + 1
+    house["first"].hold.set()
+    assert "first" in [(await task).provider for task in tasks]
+
+
+async def test_a_caller_who_insists_frees_no_second_probe(house, source, tmp_path):
+    """While a probe is under way a pinned request fails by its own fault; the next ordinary one goes elsewhere."""
+    now = 0.0
+    house["first"].workers = 3
+    gateway = opened(house, health=Health(house, clock=lambda: now, draw=lambda: 0.5))
+    house["first"].fault = UpstreamUnreachable("Down.")
+    for _ in range(THRESHOLD):
+        await run(gateway, source, tmp_path)
+    now = FIRST_PAUSE + 0.1
+    house["first"].fault, house["first"].hold = None, asyncio.Event()
+    probe = asyncio.ensure_future(run(gateway, source, _folder(tmp_path, 0)))
+    await asyncio.sleep(0.05)
+    held, house["first"].hold = house["first"].hold, None
+    house["first"].fault = InvalidRequest("No.")
+    with pytest.raises(InvalidRequest):
+        await run(gateway, source, _folder(tmp_path, 1), "first/" + MODEL)
+    house["first"].fault = None
+    assert (await run(gateway, source, _folder(tmp_path, 2))).provider == "second"
+    held.set()
+    assert (await probe).provider == "first"
+
+
 async def test_everybody_out_is_tried_all_the_same(house, source, tmp_path):
     """With every breaker open a request still goes to each, the best first."""
     gateway = opened(house)
@@ -163,6 +274,27 @@ async def test_one_deadline_for_all_attempts(house, source, tmp_path):
         await run(opened(house, deadline=0.2), source, tmp_path)
     assert told(caught.value) == [("first", "UPSTREAM_ERROR", 100), ("second", "CANCELLED", 0)]
     assert house["second"].cancelled == 1
+
+
+async def test_who_was_left_little_time_is_not_to_blame(house, source, tmp_path):
+    """A provider that gets what another left over of the deadline ends the request, and its health stays as it was."""
+    house["first"].remote = house["second"].remote = True
+    house["first"].seconds = house["second"].seconds = 30.0
+    gateway = opened(house, deadline=0.5, attempt_timeout=0.4)
+    with pytest.raises(DeadlineExceeded, match=r"what was left of this server's limit of 0\.5") as caught:
+        await run(gateway, source, tmp_path)
+    assert [outcome for _, outcome, _ in told(caught.value)] == ["UPSTREAM_ERROR", "DEADLINE_EXCEEDED"]
+    standings = gateway.health.standings()
+    assert (standings["first"].reliability < 1, standings["second"].reliability) == (True, 1)
+
+
+async def test_who_had_most_of_the_time_is_to_blame(house, source, tmp_path):
+    """A deadline below the time of one try is no excuse for the provider that had all of it."""
+    house["first"].remote, house["first"].seconds = True, 30.0
+    gateway = opened(house, deadline=3.0, attempt_timeout=300)
+    delivery = await run(gateway, source, tmp_path)
+    assert [outcome for _, outcome, _ in told(delivery)] == ["UPSTREAM_ERROR", "ok"]
+    assert gateway.health.standings()["first"].reliability < 1
 
 
 async def test_a_caller_that_goes_away_moves_no_breaker(house, source, tmp_path):
@@ -243,7 +375,7 @@ async def test_a_mask_without_a_hole_buys_nothing(house, source, tmp_path):
     job = gateway.admit(MODEL, {}, source, imaging.probe(path, imaging.Limits()), "req_1")
     with pytest.raises(InvalidRequest, match="nothing may change") as caught:
         await gateway.run(job, Watch(), tmp_path)
-    assert (caught.value.param, house["first"].calls) == ("mask", [])
+    assert (caught.value.param, house["first"].calls, told(caught.value)) == ("mask", [], [])
 
 
 async def test_none_of_n_goes_on_to_the_next(house, source, tmp_path):
@@ -304,6 +436,7 @@ async def test_what_a_failed_try_cost_counts_against_the_limit(house, source, tm
     house["first"].fault = UpstreamError("Broken.", billed=True)
     delivery = await run(opened(house), source, tmp_path, max_cost=0.00012)
     assert told(delivery) == [("first", "UPSTREAM_ERROR", 100), ("own", "ok", 0)]
+    assert left_out(delivery) == {"second": SPENT}
 
 
 async def test_a_cancelled_request_tells_what_it_cost(house, source, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -206,6 +207,8 @@ def test_what_upstream_services_call_a_parameter_is_understood(source, given, va
 
 
 def test_two_names_of_one_parameter_must_agree(source):
-    """Different values are refused, naming both."""
-    with pytest.raises(InvalidRequest, match="scale_factor and upscale_factor"):
-        admitted(Gateway({"embedded": Painter()}), source, scale_factor=2, upscale_factor=3)
+    """Different values are refused, naming both as they were sent, in any order."""
+    gateway = Gateway({"embedded": Painter()})
+    for first, second in itertools.permutations(("scale", "scale_factor", "upscale_factor"), 2):
+        with pytest.raises(InvalidRequest, match=f"^{first} and {second} mean the same"):
+            admitted(gateway, source, **{first: 2, second: 3})

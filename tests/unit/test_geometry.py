@@ -11,7 +11,7 @@ from hypothesis import strategies as some
 from fakes.jobs import job
 from fluxvision.catalog import CATALOG
 from fluxvision.errors import InvalidRequest
-from fluxvision.geometry import RESOLUTIONS, makes, sized, smallest, solve
+from fluxvision.geometry import FRAMES, RESOLUTIONS, framed, makes, sized, smallest, solve
 from fluxvision.normalize import normalize
 from fluxvision.types import Factors
 
@@ -37,6 +37,12 @@ CASES = [
     ((1000, 100), {"resolution": "1K"}, (1024, 102), (1024, 102)),
     ((100, 1000), {"resolution": "1K", "fit": "pad"}, (102, 1024), (102, 1024)),
     ((2048, 1024), {"resolution": "1K"}, (1024, 512), (2048, 1024)),
+    ((960, 540), {"resolution": "1080p"}, (1920, 1080), (1920, 1080)),
+    ((540, 960), {"resolution": "2160p"}, (2160, 3840), (2160, 3840)),
+    ((400, 300), {"resolution": "720p"}, (1109, 831), (1109, 831)),
+    ((1920, 1080), {"resolution": "720p"}, (1280, 720), (1920, 1080)),
+    ((800, 600), {"resolution": "1440p", "aspect_ratio": "16:9", "fit": "stretch"}, (2560, 1440), (2560, 1440)),
+    ((640, 360), {"resolution": "1080p", "size": "1920x1080"}, (1920, 1080), (1920, 1080)),
     ((400, 300), {"resolution": "1K", "aspect_ratio": "1:1", "fit": "cover"}, (1024, 1024), (1365, 1024)),
     ((400, 300), {"size": "auto"}, (800, 600), (800, 600)),
     ((400, 300), {"size": "800x600", "scale_factor": 2}, (800, 600), (800, 600)),
@@ -50,6 +56,8 @@ DISAGREEMENTS = [
     ({"size": "100x100", "aspect_ratio": "16:9"}, "size", "aspect_ratio"),
     ({"size": "1:1", "aspect_ratio": "16:9"}, "size", "aspect_ratio"),
     ({"size": "100x100", "resolution": "1K"}, "size", "resolution"),
+    ({"size": "1920x1200", "resolution": "1080p"}, "size", "resolution"),
+    ({"resolution": "720p", "scale_factor": 2.0}, "resolution", "scale_factor"),
     ({"resolution": "1K", "scale_factor": 2.0}, "resolution", "scale_factor"),
     ({"resolution": "1K", "scale_factor": 2.0, "aspect_ratio": "1:1"}, "resolution", "scale_factor"),
 ]
@@ -83,7 +91,7 @@ words = some.fixed_dictionaries(
         "scale_factor": factors,
         "size": some.builds("{}x{}".format, sides, sides) | ratios | some.just("auto"),
         "aspect_ratio": ratios,
-        "resolution": some.sampled_from(["1K", "2K", "4K"]),
+        "resolution": some.sampled_from(["1K", "2K", "4K", "720p", "2160p"]),
         "fit": fits,
     },
 )
@@ -158,6 +166,33 @@ def test_a_factor_alone_never_shrinks_and_is_never_fitted(width, height, factor,
     assert found.finished
     assert abs(found.width - width * factor) <= 0.5
     assert abs(found.height - height * factor) <= 0.5
+
+
+@given(sides, sides, some.sampled_from(sorted(FRAMES)), fits)
+def test_a_frame_is_as_many_pixels_in_the_pictures_own_shape(width, height, frame, fit):
+    """Whatever the shape, the result has the pixels of the frame but for the rounding of its sides."""
+    asked = job(width, height, resolution=frame, fit=fit)
+    found = solve(asked)
+    assert abs(found.width - (FRAMES[frame] * width / height) ** 0.5) < 1
+    assert abs(found.height - (FRAMES[frame] * height / width) ** 0.5) < 1
+    assert framed(asked) == frame
+
+
+@pytest.mark.parametrize(
+    ("values", "frame"),
+    [
+        ({"resolution": "1080p"}, "1080p"),
+        ({"resolution": "1080p", "size": "auto"}, "1080p"),
+        ({"resolution": "1080p", "aspect_ratio": "1:1"}, None),
+        ({"resolution": "1080p", "aspect_ratio": "4:3", "fit": "stretch"}, "1080p"),
+        ({"resolution": "1K"}, None),
+        ({"scale_factor": 2.0}, None),
+        ({}, None),
+    ],
+)
+def test_a_box_goes_before_a_frame(values, frame):
+    """A frame is that of the picture only where no box makes it larger or smaller."""
+    assert framed(job(400, 300, **values)) == frame
 
 
 @given(sides, sides, some.sampled_from(["1K", "2K", "4K"]), fits)
@@ -238,7 +273,8 @@ def test_the_factor_sent_is_enough(width, height, values, offer):
     body = normalize(job(width, height, model=model.id, **values), offer)[0].body
     sent = body.get("upscale_factor", body.get("scale"))
     if sent is None:
-        assert offer.provider != "fal" or offer.factors is None or offer.factors.only
+        framed_there = values.get("resolution") == body.get("target_resolution", "")
+        assert framed_there or offer.provider != "fal" or offer.factors is None or offer.factors.only
         return
     assert offer.factors.low <= sent <= offer.factors.high
     inner = found.inner_width, found.inner_height

@@ -10,10 +10,11 @@ from hypothesis import strategies as some
 
 from fluxvision import errors
 from fluxvision.errors import Error, UpstreamBusy, UpstreamError, UpstreamRefused, UpstreamUnreachable
-from fluxvision.health import FIRST_PAUSE, JITTER, LONGEST_PAUSE, LONGEST_REST, THRESHOLD, Health, Standing
+from fluxvision.health import FIRST_PAUSE, JITTER, LONGEST_PAUSE, LONGEST_REST, THRESHOLD, Health, Standing, Turn
 
 KINDS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, Error)]
 COUNTING = {UpstreamError, UpstreamUnreachable}
+EVENTS = ("ok", "fail", "busy", "client", "cancel", "wait", "begin", "last resort")
 
 
 class Clock:
@@ -40,8 +41,11 @@ def health(clock):
 
 def fail(health, times=THRESHOLD, kind=UpstreamError):
     for _ in range(times):
-        health.begin("fal")
-        health.failed("fal", kind("It broke."))
+        health.failed(health.begin("fal", anyway=True), kind("It broke."))
+
+
+def succeed(health):
+    health.succeeded(health.begin("fal", anyway=True), 1.0)
 
 
 def is_out(health):
@@ -68,23 +72,41 @@ def test_a_success_in_between_starts_the_count_anew(health):
     """Only consecutive failures open a breaker."""
     for _ in range(10):
         fail(health, THRESHOLD - 1)
-        health.succeeded("fal", 1.0)
+        succeed(health)
     assert not is_out(health)
 
 
 def test_an_open_breaker_lets_one_probe_pass_when_its_time_is_over(health, clock):
     """Until then nobody passes; then one call does, and others wait for its verdict."""
     fail(health)
-    assert not health.begin("fal")
+    assert health.begin("fal") is None
     clock.now += FIRST_PAUSE + 0.01
     assert not is_out(health)
-    assert health.begin("fal")
-    assert not health.begin("fal")
+    probe = health.begin("fal")
+    assert probe == Turn("fal", probe=True)
+    assert health.begin("fal") is None
     assert is_out(health)
-    health.succeeded("fal", 1.0)
+    health.succeeded(probe, 1.0)
     assert not is_out(health)
-    assert health.begin("fal")
-    assert health.begin("fal")
+    assert [health.begin("fal"), health.begin("fal")] == [Turn("fal")] * 2
+
+
+@pytest.mark.parametrize("kind", [None, *KINDS], ids=lambda kind: getattr(kind, "__name__", "released"))
+def test_only_the_probe_itself_frees_its_place(health, clock, kind):
+    """A last resort that ends while the probe is under way, however it fails, lets no second probe pass."""
+    fail(health)
+    clock.now += FIRST_PAUSE + 0.01
+    probe = health.begin("fal")
+    other = health.begin("fal", anyway=True)
+    assert other == Turn("fal", probe=False)
+    if kind is None:
+        health.released(other)
+    else:
+        health.failed(other, kind("It broke."))
+    assert is_out(health)
+    assert health.begin("fal") is None
+    health.succeeded(probe, 1.0)
+    assert not is_out(health)
 
 
 def test_pauses_grow_up_to_a_limit(health, clock):
@@ -100,8 +122,7 @@ def test_pauses_grow_up_to_a_limit(health, clock):
     assert pauses[:4] == pytest.approx([5, 10, 20, 40], abs=0.5)
     assert pauses[-1] == pytest.approx(LONGEST_PAUSE, abs=0.5)
     clock.now += LONGEST_PAUSE + 1
-    health.begin("fal")
-    health.succeeded("fal", 1.0)
+    succeed(health)
     fail(health)
     clock.now += FIRST_PAUSE + 0.01
     assert not is_out(health)
@@ -122,21 +143,22 @@ def test_a_probe_without_a_verdict_frees_its_place(health, clock):
     """A probe that is cancelled, or that a caller spoiled, lets the next one probe."""
     fail(health)
     clock.now += FIRST_PAUSE + 0.01
-    for end in (lambda: health.released("fal"), lambda: health.failed("fal", errors.InvalidRequest("No."))):
-        assert health.begin("fal")
-        end()
+    for end in (health.released, lambda turn: health.failed(turn, errors.InvalidRequest("No."))):
+        turn = health.begin("fal")
+        assert turn.probe
+        end(turn)
         assert not is_out(health)
 
 
 @pytest.mark.parametrize(("kind", "rests"), [(UpstreamBusy, True), (UpstreamRefused, True), (errors.Busy, False)])
 def test_a_provider_that_names_a_time_rests_until_then(health, clock, kind, rests):
     """Retry-After is respected, up to a limit, and is no mark against the provider."""
-    health.failed("fal", kind("Later.", retry_after=7.0))
+    health.failed(Turn("fal"), kind("Later.", retry_after=7.0))
     assert is_out(health) is rests
     clock.now += 7.01
     assert not is_out(health)
     assert health.standings()["fal"].reliability == 1.0
-    health.failed("fal", kind("Later.", retry_after=10_000.0))
+    health.failed(Turn("fal"), kind("Later.", retry_after=10_000.0))
     clock.now += LONGEST_REST + 0.01
     assert not is_out(health)
 
@@ -145,12 +167,23 @@ def test_a_bad_reputation_is_forgotten(health, clock):
     """Reliability sinks with failures and comes back with time alone."""
     for _ in range(10):
         fail(health, THRESHOLD - 1)
-        health.succeeded("fal", 1.0)
+        succeed(health)
     fail(health, THRESHOLD - 1)
     low = health.standings()["fal"].reliability
     assert 0 < low < 0.5
-    clock.now += 3000
+    clock.now += 300
     assert health.standings()["fal"].reliability > 0.99
+
+
+def test_who_failed_now_and_then_is_soon_asked_again(health, clock):
+    """Two failures, a success, two failures open no breaker; the usual place is back in less than the longest rest."""
+    for _ in range(2):
+        fail(health, THRESHOLD - 1)
+        succeed(health)
+    fail(health, THRESHOLD - 1)
+    assert health.standings()["fal"].reliability < 0.5
+    clock.now += LONGEST_REST
+    assert health.standings()["fal"].reliability > 0.5
 
 
 def test_a_probe_that_is_due_is_not_held_back_by_reputation(health, clock):
@@ -160,23 +193,37 @@ def test_a_probe_that_is_due_is_not_held_back_by_reputation(health, clock):
     assert health.standings()["fal"] == Standing(out=False, reliability=1.0)
 
 
-@given(some.lists(some.sampled_from(["ok", "fail", "busy", "client", "cancel", "wait", "begin"]), max_size=60))
+@given(some.lists(some.sampled_from(EVENTS), max_size=60))
 def test_whatever_happens_a_provider_comes_back(events):
     """After any history, a pause of the longest length and no probe under way, a call may begin again."""
     clock = Clock()
     health = Health(["fal"], clock=clock, draw=lambda: 1.0)
+    running = []
+
+    def begin(*, anyway):
+        turn = health.begin("fal", anyway=anyway)
+        if turn is not None:
+            running.append(turn)
+            assert not turn.probe or health.begin("fal") is None, "two probes at once"
+
+    def end(how):
+        if running:
+            how(running.pop(0))
+
     acts = {
-        "ok": lambda: health.succeeded("fal", 1.0),
-        "fail": lambda: health.failed("fal", UpstreamError("x")),
-        "busy": lambda: health.failed("fal", UpstreamBusy("x", retry_after=30)),
-        "client": lambda: health.failed("fal", errors.InvalidRequest("x")),
-        "cancel": lambda: health.released("fal"),
+        "ok": lambda: end(lambda turn: health.succeeded(turn, 1.0)),
+        "fail": lambda: end(lambda turn: health.failed(turn, UpstreamError("x"))),
+        "busy": lambda: end(lambda turn: health.failed(turn, UpstreamBusy("x", retry_after=30))),
+        "client": lambda: end(lambda turn: health.failed(turn, errors.InvalidRequest("x"))),
+        "cancel": lambda: end(health.released),
         "wait": lambda: setattr(clock, "now", clock.now + 10),
-        "begin": lambda: health.begin("fal"),
+        "begin": lambda: begin(anyway=False),
+        "last resort": lambda: begin(anyway=True),
     }
     for event in events:
         acts[event]()
         assert 0 < health.standings()["fal"].reliability <= 1
-    health.released("fal")
+    while running:
+        acts["cancel"]()
     clock.now += LONGEST_PAUSE * (1 + JITTER) + 1
     assert health.begin("fal")

@@ -14,7 +14,7 @@ LAYERS = (
     {"catalog", "engine", "store", "accounts", "pricing", "fetch", "health"},
     {"routing", "normalize", "workers", "offers"},
     {"providers", "preprocess", "postprocess", "preview", "candidates", "card"},
-    {"attempt", "llms"},
+    {"attempt", "choice", "llms"},
     {"gateway"},
     {"http", "cli"},
     {"app"},
@@ -29,7 +29,7 @@ FORBIDDEN = {
 }
 ROWS = {"catalog", "providers"}
 """Packages whose files are rows of one table: the others see only those in `SHARED`."""
-SHARED = {"__init__", "common", "local", "sizes"}
+SHARED = {"__init__", "common", "local", "privacy", "sizes"}
 MODULES = sorted(path.relative_to(SOURCE).with_suffix("").parts for path in SOURCE.rglob("*.py"))
 
 

@@ -214,13 +214,42 @@ def test_what_has_no_effect_is_said_and_refused_under_strict(values, parameter, 
     assert caught.value.param == parameter
 
 
-def test_transparency_on_jpeg_is_said():
-    """A picture with alpha as JPEG loses it, which the receipt of output_format says."""
-    receipt = normalize(job(transparent=True, output_format="jpeg"), EMBEDDED)[2]
-    assert not next(line for line in receipt if line.parameter == "output_format").honoured
-    assert next(
-        line for line in normalize(job(output_format="jpeg"), EMBEDDED)[2] if line.parameter == "output_format"
-    ).honoured
+FULL = {"alpha": True, "bits": 16}
+
+
+@pytest.mark.parametrize(
+    ("name", "facts", "words"),
+    [
+        ("jpeg", {"alpha": True}, ["JPEG has no transparency: the picture is laid on white."]),
+        ("jpeg", {"bits": 16}, ["JPEG has at most 8 bits a sample; this picture has 16."]),
+        ("jpeg", FULL, ["no transparency", "at most 8 bits"]),
+        ("webp", {"bits": 16}, ["WebP has at most 8 bits"]),
+        ("avif", {"bits": 16}, ["AVIF has at most 12 bits"]),
+        ("gif", {"bare": True}, ["GIF has at most 256 colours: the others become the nearest of them."]),
+        ("gif", {}, ["256 colours", "no colour profile", "no metadata"]),
+        ("gif", FULL, ["no half transparency", "at most 8 bits", "256 colours", "no colour profile", "no metadata"]),
+        ("jpeg", {}, []),
+        ("webp", {"alpha": True}, []),
+        ("avif", {"alpha": True}, []),
+        ("png", FULL, []),
+        ("tiff", FULL, []),
+    ],
+)
+def test_what_a_format_cannot_hold_is_said(name, facts, words):
+    """The line of output_format tells what of this picture is lost, and strict refuses by that name."""
+    asked = job(output_format=name)
+    asked = replace(asked, image=replace(asked.image, **facts))
+    found = line(normalize(asked, EMBEDDED)[2], "output_format")
+    assert found.honoured == (not words)
+    assert [word for word in words if word not in found.note] == []
+    assert found.note.count(".") == len(words)
+    strict = replace(asked, values={**asked.values, "strict": True})
+    if words:
+        with pytest.raises(InvalidRequest) as caught:
+            normalize(strict, EMBEDDED)
+        assert caught.value.param == "output_format"
+    else:
+        assert normalize(strict, EMBEDDED)[1].output_format == name
 
 
 @pytest.mark.parametrize(

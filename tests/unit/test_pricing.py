@@ -110,6 +110,14 @@ def test_seconds_are_billed_as_reported(seconds, cost):
     assert (line.quantity, line.billable_quantity, line.total_cost) == (seconds, seconds, cost)
 
 
+@pytest.mark.parametrize("seconds", [-1.0, -1e-9, float("inf"), float("-inf"), float("nan")])
+def test_what_is_no_length_of_time_is_not_billed(seconds):
+    """A compute time below nothing, or without end, makes a line whose total is not known, never one below nothing."""
+    line = picture(SECOND, SMALL, SMALL, seconds)
+    assert line == Component("compute", "second", None, None, 1_110, None)
+    assert picture(FAL, SMALL, SMALL, seconds) == picture(FAL, SMALL, SMALL)
+
+
 def test_half_a_micro_dollar_of_decimal_seconds_is_rounded_up():
     """A decimal that no binary number equals is still exactly what the provider has written."""
     assert picture(Price("second", 1_000), SMALL, SMALL, 0.0045).total_cost == 5

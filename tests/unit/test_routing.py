@@ -10,7 +10,7 @@ from fakes.jobs import job
 from fluxvision.catalog.flux_vision_upscaler import EMBEDDED, MODEL
 from fluxvision.errors import ModelNotFound
 from fluxvision.health import Standing
-from fluxvision.routing import ordered, route, undegraded
+from fluxvision.routing import ordered, route
 
 THREE = replace(MODEL, offers=tuple(replace(EMBEDDED, provider=name) for name in ("first", "second", "third")))
 
@@ -76,17 +76,3 @@ def names(offers):
 def test_the_order_follows_the_policy_and_live_health(policy, costs, standings, wanted):
     """Worth is divided by reliability; what is out comes last and is still there; ties keep the table's order."""
     assert names(ordered(THREE.offers, policy, costs, standings)) == wanted
-
-
-@pytest.mark.parametrize(
-    ("generative", "wanted"),
-    [
-        ((True, False, True), ["first", "third"]),
-        ((False, True, False), ["first", "second", "third"]),
-        ((True, True, True), ["first", "second", "third"]),
-    ],
-)
-def test_no_step_down_from_what_was_wished(generative, wanted):
-    """Where the first wish invents detail, offers that do not are left out; otherwise all stay."""
-    offers = [replace(offer, generative=one) for offer, one in zip(THREE.offers, generative, strict=True)]
-    assert names(undegraded(offers, offers)) == wanted

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from difflib import get_close_matches
 from functools import lru_cache
 from itertools import pairwise
+from typing import Any
 
 from fluxvision.catalog.aura_sr import MODEL as AURA_SR
 from fluxvision.catalog.clarity_upscaler import MODEL as CLARITY_UPSCALER
@@ -18,6 +20,7 @@ from fluxvision.catalog.topaz_upscale import MODEL as TOPAZ_UPSCALE
 from fluxvision.errors import InvalidRequest, ModelNotFound
 from fluxvision.params import PARAMS, Param, coerce, narrowed
 from fluxvision.rules import Model, Price
+from fluxvision.types import Scalar
 
 CATALOG: tuple[Model, ...] = (
     FLUX_VISION_UPSCALER,
@@ -30,6 +33,8 @@ CATALOG: tuple[Model, ...] = (
 )
 
 LONGEST_SHOWN = 80
+VERSION = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")
+"""What may follow the beginning of a family's names."""
 KNOWN = frozenset(row.name for row in PARAMS)
 NARROWABLE = frozenset(row.name for row in fields(Param)) - {"name"}
 METRICS = frozenset({"image", "output_megapixel", "input_megapixel", "second"})
@@ -43,10 +48,14 @@ def check(models: Iterable[Model]) -> None:
     or a default out of its range, or a price cannot be computed.
     """
     seen: dict[str, str] = {}
+    models = tuple(models)
     for model in models:
         for name in (model.id, *model.aliases, *model.b64_aliases):
             if seen.setdefault(name.lower(), model.id) != model.id or not name:
                 message = f"two models share the name {name}"
+                raise ValueError(message)
+            if any(other.id != model.id and _in_family(name.lower(), other) for other in models):
+                message = f"{name} is a name of another model's family"
                 raise ValueError(message)
         _check_narrowed(model)
         for offer in model.offers:
@@ -65,14 +74,23 @@ def _check_narrowed(model: Model) -> None:
         if wrong:
             message = f"{model.id} narrows what does not exist: {sorted(wrong)}"
             raise ValueError(message)
-    for row in rows(model):
-        try:
-            kept = row.default is None or coerce(row, row.default) == row.default
-        except InvalidRequest:
-            kept = False
-        if not kept:
+    known = {row.name: row for row in rows(model)}
+    for one in model.implied:
+        if one.parameter not in known or not _takes(known[one.parameter], one.means):
+            message = f"{model.id} implies what {one.parameter} does not take"
+            raise ValueError(message)
+    for row in known.values():
+        if row.default is not None and not _takes(row, row.default):
             message = f"{model.id} has a default out of range for {row.name}"
             raise ValueError(message)
+
+
+def _takes(row: Param, value: Scalar) -> bool:
+    """Return whether a row takes a value as it is."""
+    try:
+        return coerce(row, value) == value
+    except InvalidRequest:
+        return False
 
 
 def _computable(price: Price) -> bool:
@@ -89,9 +107,23 @@ def rows(model: Model) -> tuple[Param, ...]:
     return narrowed(PARAMS, model.narrows)
 
 
+def implied(model: Model, values: Mapping[str, Scalar], extras: Mapping[str, Any]) -> Mapping[str, Scalar]:
+    """Return what a provider's own words ask for besides the `values` given; nothing where a size was given."""
+    if "scale_factor" in values or "resolution" in values or "x" in str(values.get("size", "")):
+        return {}
+    return {row.parameter: row.means for row in model.implied if extras.get(row.word) == row.value}
+
+
 def factor(model: Model) -> float:
     """Return how far a model enlarges when nothing is said."""
     return next(float(row.default) for row in rows(model) if row.name == "scale_factor" and row.default is not None)
+
+
+def _in_family(name: str, model: Model) -> bool:
+    """Return whether a name is one of OpenAI's that no list can have: dated, or newer than this."""
+    return any(
+        name.startswith(family) and VERSION.fullmatch(name.removeprefix(family)) for family in model.b64_families
+    )
 
 
 check(CATALOG)
@@ -99,7 +131,8 @@ check(CATALOG)
 
 def prefers_base64(name: str, model: Model) -> bool:
     """Return whether a model was called by a name whose clients read only base64, pinned or not."""
-    return name.strip().lower().rpartition("/")[2] in {alias.lower() for alias in model.b64_aliases}
+    own = name.strip().lower().rpartition("/")[2]
+    return own in _lowered(model.b64_aliases) or _in_family(own, model)
 
 
 @lru_cache(maxsize=1024)
@@ -116,9 +149,9 @@ def find(name: str, models: Iterable[Model] = CATALOG) -> tuple[Model, str | Non
     pin, _, rest = wanted.partition("/")
     for model in models:
         known = _lowered((model.id, *model.aliases, *model.b64_aliases))
-        if wanted in known:
+        if wanted in known or _in_family(wanted, model):
             return model, None
-        if rest in known:
+        if rest in known or _in_family(rest, model):
             for offer in model.offers:
                 if offer.provider.lower() == pin:
                     return model, offer.provider

@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fluxvision.rules import Converted, Emulated, Example, Passthrough, Rule, Using
 from fluxvision.types import Job
 
-LOSSLESS = ("png", "gif", "tiff")
+if TYPE_CHECKING:
+    from fluxvision.imaging import Format
+
 VERSIONS = 8
+
+
+def _format(name: str) -> Format:
+    from fluxvision.imaging import formats  # noqa: PLC0415, pixels come along, and help does not wait for them
+
+    return formats.find(name)
 
 
 def lossless(_given: Any, job: Job) -> str | None:
     """Say so when a quality was asked for and the format has none."""
-    output = str(job.values.get("output_format", "png"))
-    return f"{output.upper()} is lossless and has no quality." if output in LOSSLESS else None
+    row = _format(str(job.values.get("output_format", "png")))
+    if row.quality is not None:
+        return None
+    return f"{row.label} is lossless and has no quality." if row.lossless else f"{row.label} has no quality."
 
 
-def flattened(given: Any, job: Job) -> str | None:
-    """Say so when transparency is lost."""
-    if given == "jpeg" and job.image.alpha:
-        return "JPEG has no transparency: the picture is laid on white."
-    return None
+def lessened(given: Any, job: Job) -> str | None:
+    """Say what a format cannot hold of a picture. What a lossy format loses by its nature was asked for."""
+    row, image = _format(given), job.image
+    sides = {
+        f"{row.label} has no transparency: the picture is laid on white.": image.alpha and not row.alpha,
+        f"{row.label} knows no half transparency: a pixel is there or it is not.": image.alpha and not row.shades,
+        f"{row.label} has at most {row.bits} bits a sample; this picture has {image.bits}.": image.bits > row.bits,
+        f"{row.label} has at most {row.colours} colours: the others become the nearest of them.": row.colours,
+        f"{row.label} keeps no colour profile: colours become those of sRGB.": not (row.profile or image.bare),
+        f"{row.label} keeps no metadata and no resolution.": not (row.described or image.bare),
+    }
+    return " ".join(reason for reason, holds in sides.items() if holds) or None
 
 
 def previews(given: Any, job: Job) -> str | None:
@@ -69,7 +86,7 @@ DELIVERY: dict[str, tuple[Rule, ...]] = {
         Emulated("response_format", response_format, (Example((8, 8), {"response_format": "b64_json"}, "b64_json"),)),
     ),
     "output_format": (
-        Emulated("output_format", None, (Example((8, 8), {"output_format": "webp"}, "webp"),), unless=flattened),
+        Emulated("output_format", None, (Example((8, 8), {"output_format": "webp"}, "webp"),), unless=lessened),
     ),
     "output_compression": (
         Emulated("output_compression", None, (Example((8, 8), {"output_compression": 80}, 80),), unless=lossless),

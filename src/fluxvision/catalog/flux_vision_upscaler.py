@@ -65,6 +65,7 @@ OPENAI = Offer(
     price=Price("image", None),
     accepts=Accepts(transparency=True),
     measured=False,
+    defaults=False,
     note="Any server that speaks OpenAI's images API: another fluxvision, or a gateway.",
     rules={
         "image": (IMAGE,),
@@ -125,6 +126,7 @@ MODEL = Model(
         "dall-e-2",
         "dall-e-3",
     ),
+    b64_families=("gpt-image-", "chatgpt-image-", "dall-e-"),
     tags=("upscale", "image-to-image"),
     offers=(FLUX, FAL, OPENAI, EMBEDDED),
     narrows={"engine": {"kind": "choice", "choices": ("span", "quality", "restore"), "pattern": None}},

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from fluxvision.catalog.common import AT_FAL, DELIVERY, IMAGE, MASKED, WORDLESS, lossless_png, nowhere
-from fluxvision.catalog.sizes import by_factor
-from fluxvision.rules import Accepts, Model, Offer, Passthrough, Price
+from fluxvision.catalog.sizes import Modes, by_factor_or_frame
+from fluxvision.rules import Accepts, Implied, Model, Offer, Passthrough, Price
 from fluxvision.types import Factors
 
 TEN = Factors(1, 10, uniform=True)
+MODES = Modes("upscale_mode", factor="factor", target="target", frame="target_resolution")
 
 FAL = Offer(
     provider="fal",
@@ -19,7 +20,7 @@ FAL = Offer(
     rules={
         "image": (IMAGE,),
         "mask": (MASKED,),
-        **by_factor("upscale_factor", TEN, mode=("upscale_mode", "factor")),
+        **by_factor_or_frame("upscale_factor", TEN, MODES),
         "seed": (Passthrough(),),
         **nowhere(
             prompt=WORDLESS,
@@ -41,10 +42,11 @@ MODEL = Model(
     name="SeedVR2",
     creator="bytedance",
     created=1_763_769_600,
-    description="Enlarges a picture 1 to 10 times by the network SeedVR2.",
+    description="Enlarges a picture 1 to 10 times, or to the pixels of a video's frame, by the network SeedVR2.",
     aliases=("fal-ai/seedvr/upscale/image", "seedvr2", "seedvr-image-upscale", "seed vr"),
     b64_aliases=(),
     tags=("upscale", "image-to-image"),
     offers=(FAL,),
+    implied=(Implied(MODES.word, MODES.target, "resolution", "1080p"),),
     narrows={"scale_factor": {"high": 10}, "creativity": {"default": None}},
 )

@@ -7,12 +7,13 @@ the result is brought to exactly the pixels asked for.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
 from typing import Any
 
-from fluxvision.catalog.common import constant
-from fluxvision.geometry import EXACT, makes, sized, smallest, solve
+from fluxvision.errors import InvalidRequest
+from fluxvision.geometry import EXACT, framed, makes, sized, smallest, solve
 from fluxvision.rules import Converted, Emulated, Example, Rule, Unless, Using
 from fluxvision.types import Factors, Fit, Job
 
@@ -35,6 +36,16 @@ FINISHED = "The delivered pixels are brought to exactly this size here."
 UNTOLD = "The provider is not told: what it makes is brought to exactly this size here."
 SHAPED = "Shows only with fit cover, pad or stretch; contain keeps the picture's own shape."
 Rules = dict[str, tuple[Rule, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Modes:
+    """The words of a provider that is told a factor or a frame of video: `word` says by which value what counts."""
+
+    word: str
+    factor: str
+    target: str
+    frame: str
 
 
 def exact_size() -> Rules:
@@ -88,20 +99,34 @@ def exact_size() -> Rules:
     }
 
 
-def by_factor(
-    to: str, factors: Factors, gives: Sequence[float] = (2.0, 2.5, 2.0, 2.56), mode: tuple[str, str] | None = None
-) -> Rules:
+def by_factor(to: str, factors: Factors, gives: Sequence[float] = (2.0, 2.5, 2.0, 2.56)) -> Rules:
     """Return the rules for a provider that is told in `to` how far to enlarge.
 
-    `gives` are the factors that the worked examples come to, in the order of the parameters. `mode` is the name and
-    the value of another word that has to be sent for the factor to count.
+    `gives` are the factors that the worked examples come to, in the order of the parameters.
     """
-    rules = _finished_here(factors, to, _factor(factors), gives)
-    if mode is None:
-        return rules
-    word, sent = mode
-    counts = {name: Converted(word, constant(sent), (Example(SHAPE, given, sent),)) for name, given, _ in WORKED}
-    return {name: (*kept, counts[name]) if name in counts else kept for name, kept in rules.items()}
+    return _finished_here(factors, to, _factor(factors), gives)
+
+
+def by_factor_or_frame(to: str, factors: Factors, modes: Modes) -> Rules:
+    """Return the rules for a provider that is told a frame of video where one was asked for, and else a factor.
+
+    Never both: what a factor says of a frame is rounded.
+    """
+    told, frame, framing = _factor(factors), _frame(factors, modes), {"resolution": "1080p"}
+
+    def factor(given: Any, job: Job) -> float | None:
+        return None if frame(given, job) else float(told(given, job))
+
+    def mode(given: Any, job: Job) -> str:
+        return modes.target if frame(given, job) else modes.factor
+
+    rules = _finished_here(factors, to, factor, (2.0, 2.5, 2.0, 2.56))
+    for name, given, _ in WORKED:
+        rules[name] = (*rules[name], Converted(modes.word, mode, (Example(SHAPE, given, modes.factor),)))
+    target = Converted(modes.frame, frame, (Example(SHAPE, framing, "1080p"),))
+    counts = Converted(modes.word, mode, (Example(SHAPE, framing, modes.target),))
+    rules["resolution"] = (target, *rules["resolution"][:-1], counts)
+    return rules
 
 
 def by_size() -> Rules:
@@ -222,12 +247,38 @@ def _factor(factors: Factors) -> Using:
     return using
 
 
+def _frame(factors: Factors, modes: Modes) -> Callable[[Any, Job], str | None]:
+    """Return the function that tells the frame to send, None where a factor is sent.
+
+    It is the frame asked for, where the whole picture is to have it and the provider enlarges as far.
+    """
+
+    def using(_given: Any, job: Job) -> str | None:
+        wanted, frame = job.extras.get(modes.word), framed(job)
+        if frame is None or wanted == modes.factor:
+            return None
+        if not solve(job, factors).resampled:
+            return frame
+        if wanted != modes.target:
+            return None
+        message = (
+            f"{modes.word}: {frame} is less than x{factors.low:g} or more than x{factors.high:g} of this picture. "
+            f"Without {modes.word} it is made as near as can be, and the rest is plain resampling."
+        )
+        raise InvalidRequest(message, param=modes.word)
+
+    return using
+
+
 def _unshaped(given: Any, job: Job) -> Any:
     """Return a factor as it is, None where a shape was asked for too: pixels say both."""
     shaped = "aspect_ratio" in job.values or ":" in str(job.values.get("size", ""))
     return None if shaped else given
 
 
-def _size_text(_given: Any, job: Job) -> str:
+def _size_text(given: Any, job: Job) -> str | None:
+    """Return the pixels to ask for, None where the caller leaves them to the provider."""
+    if given == "auto":
+        return None
     geometry = solve(job)
     return f"{geometry.made_width}x{geometry.made_height}"

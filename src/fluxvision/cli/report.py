@@ -16,7 +16,7 @@ from fluxvision.cli.work import Record
 from fluxvision.money import dollars, summed
 from fluxvision.types import Attempt, Line
 
-DEGRADED = "the providers that invent detail failed; the CPU engine made the picture."
+DEGRADED = "the providers that invent detail failed or could not do it; the CPU engine made the picture."
 
 
 def facts(record: Record) -> str:
@@ -83,6 +83,7 @@ def as_json(record: Record) -> str:
         body |= {"fidelity": scores[0]} | ({"fidelities": scores} if len(scores) > 1 else {})
         body |= {"cost": _cost(delivery.cost), "receipt": [_line(line) for line in delivery.receipt]}
         body |= {"attempts": _tries(delivery.attempts)}
+        body |= {"excluded": [asdict(one) for one in delivery.excluded]}
         body |= {"failures": [asdict(failure) for failure in delivery.failures]}
         body |= {"details": dict(delivery.details), "timings": dict(delivery.timings)}
     if record.attempts:

@@ -79,7 +79,7 @@ SETTINGS: tuple[Setting, ...] = (
         "Which offer of a model goes first: the best (quality), the cheapest (price) or the fastest (latency).",
         choices=("quality", "price", "latency"),
     ),
-    Setting("allow_degraded", "switch", True, "Let the CPU engine make a picture when the providers before it failed."),
+    Setting("allow_degraded", "switch", True, "Let the CPU engine stand in for providers that invent detail."),
     Setting("attempt_timeout", "number", 300.0, "Seconds one remote provider may take before the next is tried.", 1),
     Setting("remote_parallel", "integer", 64, "Calls to one remote provider at the same time.", 1),
     Setting("flux_model", "text", "", "Folder or hub id of FLUX's weights; empty: the provider flux is not used."),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,11 @@ BYTES_PER_SECOND = 8 * 1024
 class Form:
     """What the caller sent: fields by name; pictures (`image`, `mask`) as a file here, or as the URL of one.
 
-    `contents` has the files that are in memory and not written.
+    A data URI may be in pieces, which are read once. `contents` has the files that are in memory and not written.
     """
 
     fields: dict[str, Any] = field(default_factory=dict)
-    pictures: dict[str, Path | str] = field(default_factory=dict)
+    pictures: dict[str, Path | str | Iterator[bytes]] = field(default_factory=dict)
     contents: dict[str, bytes] = field(default_factory=dict)
 
 

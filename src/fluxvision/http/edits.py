@@ -150,7 +150,7 @@ async def _read(media_type: str, chunks: AsyncIterator[bytes], folder: Path, tak
     if kind == FORM:
         return await multipart_form.read(media_type, chunks, folder, take)
     if kind == DOCUMENT:
-        return await json_body.read(chunks)
+        return await json_body.read(chunks, folder, take)
     message = f"The body must be {FORM} or {DOCUMENT}."
     raise UnsupportedMediaType(message)
 

@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import suppress
+from itertools import chain
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from fluxvision.errors import InvalidRequest
+from fluxvision.fetch import SLICE
 from fluxvision.http.body import Form
 from fluxvision.http.fields import one_image, shown
+from fluxvision.http.memory import Take, nothing
 
 MAX_BODY = 64_000_000
-"""The most bytes of any JSON body: it is held in memory, twice while it is decoded. A form goes to the disk."""
+"""The most bytes of any JSON body: all of it is in memory for a moment. A form goes to the disk."""
 MARGIN = 1_000_000
 MAX_DEPTH = 16
 BOM = b"\xef\xbb\xbf"
+PICTURES = frozenset({"image", "images", "mask"})
+NULL = msgspec.Raw(b"null")
+ESCAPE = len(r"\u002b")
+"""Characters of the longest escape."""
+_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_LIST = msgspec.json.Decoder(list[msgspec.Raw])
 REFERENCE_HELP = "an http(s) URL, a data URI, or an object with image_url"
 
 
@@ -27,67 +39,127 @@ def limit(upload: int) -> tuple[int, str]:
     return min(wanted, MAX_BODY), f" for JSON{advice}"
 
 
-async def read(chunks: AsyncIterator[bytes]) -> Form:
-    """Read the whole body, which is bounded by whoever makes the chunks."""
+async def read(chunks: AsyncIterator[bytes], folder: Path, take: Take = nothing) -> Form:
+    """Read the whole body, which is bounded by whoever makes the chunks.
+
+    What `take` gives no room for lies in `folder` and is mapped: the system may take its memory back at any time.
+    """
     body = bytearray()
     async for chunk in chunks:
+        if not take(len(chunk)):
+            break
         body += chunk
-    if body.startswith(BOM):
-        del body[: len(BOM)]
-    return await asyncio.to_thread(parse, body)
+    else:
+        return await asyncio.to_thread(parse, body)
+    path = folder / "body"
+    with path.open("x+b") as file:
+        file.writelines((body, chunk))
+        body.clear()
+        async for chunk in chunks:
+            file.write(chunk)
+        file.flush()
+        mapped = mmap(file.fileno(), 0, access=ACCESS_READ)
+    path.unlink()  # the room on the disk is free again with the last picture
+    return await asyncio.to_thread(parse, mapped)
 
 
-def parse(body: bytes | bytearray) -> Form:
-    """Return the form of a JSON text; raises `InvalidRequest` for everything that is not one flat object."""
+def parse(body: bytes | bytearray | mmap) -> Form:
+    """Return the form of a JSON text; raises `InvalidRequest` for everything that is not one flat object.
+
+    The text of a picture stays where it lies in the body, which goes when the last picture has been read.
+    """
+    text = memoryview(body)
+    if text[: len(BOM)] == BOM:
+        text = text[len(BOM) :]
     try:
-        value = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError, ValueError):
+        return _form(_OBJECT.decode(text))
+    except msgspec.ValidationError:
+        raise InvalidRequest("The request body must be a JSON object.") from None
+    except (RecursionError, ValueError):  # msgspec's errors and those of UTF-8
         raise InvalidRequest("The request body is not valid JSON.") from None
-    if not isinstance(value, dict):
-        raise InvalidRequest("The request body must be a JSON object.")
-    for name, field in value.items():
-        if not _shallow(field, MAX_DEPTH):
+
+
+def _form(given: Mapping[str, msgspec.Raw]) -> Form:
+    fields = {name: msgspec.json.decode(raw) for name, raw in given.items() if name not in PICTURES}
+    for name, value in fields.items():
+        if not _shallow(value, MAX_DEPTH):
             message = f"{shown(name)} is nested too deeply."
             raise InvalidRequest(message, param=shown(name))
-    pictures: dict[str, Any] = {}
-    image = _image(value.pop("image", None), value.pop("images", None))
+    form = Form(fields=fields)
+    image = _image(_given(given, "image"), _given(given, "images"))
     if image is not None:
-        pictures["image"] = image
-    mask = value.pop("mask", None)
+        form.pictures["image"] = image
+    mask = _given(given, "mask")
     if mask is not None:
-        pictures["mask"] = _reference(mask, "mask")
-    return Form(fields=value, pictures=pictures)
+        form.pictures["mask"] = _reference(mask, "mask")
+    return form
 
 
-def _image(image: Any, images: Any) -> str | None:
+def _given(found: Mapping[str, msgspec.Raw], name: str) -> msgspec.Raw | None:
+    raw = found.get(name)
+    return None if raw is None or raw == NULL else raw
+
+
+def _image(image: msgspec.Raw | None, images: msgspec.Raw | None) -> str | Iterator[bytes] | None:
     if image is not None and images is not None:
         raise InvalidRequest("image and images are both given; send one of them.", param="image")
     param = "image" if images is None else "images"
     given = image if images is None else images
     if given is None:
         return None
-    if images is not None and not isinstance(images, list):
+    if images is not None and not _begins(given, b"["):
         raise InvalidRequest("images must be a list of image references.", param="images")
-    if isinstance(given, list):
-        if len(given) > 1:
+    if _begins(given, b"["):
+        several = _LIST.decode(given)
+        if len(several) > 1:
             raise one_image()
-        if not given:
+        if not several:
             message = f"{param} is empty."
             raise InvalidRequest(message, param=param)
-        given = given[0]
+        given = several[0]
     return _reference(given, param)
 
 
-def _reference(value: Any, param: str) -> str:
-    if isinstance(value, dict):
-        if value.get("file_id") is not None:
+def _reference(raw: msgspec.Raw, param: str) -> str | Iterator[bytes]:
+    """Return the text of a reference; a data URI as the pieces that `fetch.save` takes."""
+    found: msgspec.Raw | None = raw
+    if _begins(raw, b"{"):
+        members = _OBJECT.decode(raw)
+        if _given(members, "file_id") is not None:
             message = f"{param}: file_id is not supported, this server keeps no files; send image_url."
             raise InvalidRequest(message, param=param)
-        value = value.get("image_url")
-    if not isinstance(value, str) or not value:
+        found = members.get("image_url")
+    pieces = iter(()) if found is None or not _begins(found, b'"') else _pieces(memoryview(found)[1:-1])
+    first = next(pieces, b"")
+    if not first:
         message = f"{param} must be {REFERENCE_HELP}."
         raise InvalidRequest(message, param=param)
-    return value
+    # Of any other text the first piece is already longer than an address may be.
+    return chain((first,), pieces) if first[:5].lower() == b"data:" else first.decode("utf-8", "replace")
+
+
+def _begins(raw: msgspec.Raw, start: bytes) -> bool:
+    return bytes(memoryview(raw)[:1]) == start
+
+
+def _pieces(text: memoryview) -> Iterator[bytes]:
+    """Yield a JSON text in pieces without its escapes: many a client writes the slash or the plus of base64 as one.
+
+    What is no UTF-8 stays as it is; it is neither base64 nor an address.
+    """
+    start = 0
+    while start < len(text):
+        piece = bytes(text[start : start + SLICE])
+        if b"\\" in piece:
+            cut = piece.rfind(b"\\", len(piece) - ESCAPE + 1)
+            if cut > 0 and start + len(piece) < len(text):  # it may go on in the next one
+                piece = piece[:cut]
+            start += len(piece)
+            with suppress(ValueError):
+                piece = msgspec.json.decode(b'"%b"' % piece, type=str).encode()
+        else:
+            start += len(piece)
+        yield piece
 
 
 def _shallow(value: Any, depth: int) -> bool:

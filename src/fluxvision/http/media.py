@@ -6,9 +6,9 @@ import re
 
 from starlette.datastructures import Headers
 from starlette.responses import FileResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
-from fluxvision.errors import InvalidRequest, NotFound
+from fluxvision.errors import InvalidRequest, NotFound, RangeNotSatisfiable
 from fluxvision.http.edge import Edge
 from fluxvision.http.query import parameters
 from fluxvision.store.media import GONE, MIMES
@@ -44,7 +44,15 @@ async def media(edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
         content_disposition_type="inline",
         headers={**SAFE, "cache-control": f"private, max-age={int(left)}"},
     )
-    await response(scope, receive, send)
+
+    async def sent(message: Message) -> None:
+        if message.get("status") == RangeNotSatisfiable.status:  # the response's own words are no JSON
+            error = RangeNotSatisfiable(f"The range lies behind the end of the file of {facts.st_size:,} bytes.")
+            error.size = facts.st_size
+            raise error
+        await send(message)
+
+    await response(scope, receive, sent)
 
 
 def link(edge: Edge, scope: Scope, name: str, now: float) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from io import BytesIO
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, Self
 
@@ -17,6 +18,7 @@ from multipart import (  # type: ignore[import-untyped]
 )
 
 from fluxvision.errors import InvalidRequest, PayloadTooLarge
+from fluxvision.fetch import SLICE
 from fluxvision.http.body import Form
 from fluxvision.http.fields import collect, known, one_image, picture_name, shown
 from fluxvision.http.memory import Take, nothing
@@ -27,9 +29,9 @@ MAX_PART_HEADERS = 16
 MAX_PART_HEADER = 8 * 1024
 MAX_FIELD = 1_000_000
 MAX_FIELDS = 4_000_000
-MAX_REFERENCE = 8 * 1024
 WRITE_BUFFER = 1024 * 1024
-SCHEMES = (b"http://", b"https://", b"data:")
+DATA = b"data:"
+SCHEMES = (b"http://", b"https://", DATA)
 FILE = "file"
 """What stands for a file under a name that no parameter has; its bytes are dropped."""
 
@@ -69,7 +71,7 @@ async def read(content_type: str, chunks: AsyncIterator[bytes], folder: Path, ta
         except MultipartError as error:
             message = f"The multipart body is malformed: {str(error.args[0]).lower()}."
             raise InvalidRequest(message) from None
-    # A reference is read whole, and may be a data URI of many megabytes.
+    # Whether a part is a reference is read from the disk, and there may be much text.
     return await asyncio.to_thread(parts.form) if parts.long else parts.form()
 
 
@@ -87,7 +89,7 @@ class _Parts:
         self._dropped = False
         self._pairs: list[tuple[str, str]] = []
         self._room = MAX_FIELDS
-        self._pictures: dict[str, Path | str] = {}
+        self._pictures: dict[str, Path] = {}
         self._contents: dict[str, bytes] = {}
         self._named: set[str] = set()
 
@@ -123,21 +125,19 @@ class _Parts:
         for name in [name for name, content in self._contents.items() if not content and name not in self._named]:
             del self._pictures[name], self._contents[name]
         pictures = {
-            name: picture if name in self._named or isinstance(picture, str) else self._reference(name, picture)
-            for name, picture in self._pictures.items()
+            name: path if name in self._named else self._reference(name, path) for name, path in self._pictures.items()
         }
         return Form(collect(self._pairs), pictures, self._contents)
 
-    def _reference(self, name: str, path: Path) -> Path | str:
+    def _reference(self, name: str, path: Path) -> Path | str | Iterator[bytes]:
         """Return a picture part without a file name as the URL that it holds, or as the file that it is."""
-        content = self._contents.get(name)
-        with path.open("rb") if content is None else BytesIO(content) as file:
-            start = file.read(MAX_REFERENCE)
-            if not start.startswith(SCHEMES):
-                return path
-            text = start + file.read()
+        pieces = _pieces(path, self._contents.get(name))
+        first = next(pieces, b"")
+        if not first.startswith(SCHEMES):
+            return path
         self._contents.pop(name, None)
-        return text.decode("utf-8", "replace").strip()
+        # Of an address the first piece is already longer than one may be.
+        return chain((first,), pieces) if first.startswith(DATA) else first.decode("utf-8", "replace").strip()
 
     def _begin(self, segment: MultipartSegment) -> None:
         self._name = segment.name or ""
@@ -182,3 +182,10 @@ class _Parts:
         except UnicodeDecodeError:
             message = f"{shown(self._name)} is not text in UTF-8."
             raise InvalidRequest(message, param=shown(self._name)) from None
+
+
+def _pieces(path: Path, content: bytes | None) -> Iterator[bytes]:
+    """Yield a text that is in a file, or in memory, without the white space behind it."""
+    with path.open("rb") if content is None else BytesIO(content) as file:
+        while piece := file.read(SLICE):
+            yield piece.rstrip()

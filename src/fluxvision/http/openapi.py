@@ -41,7 +41,7 @@ HEADERS = (
     ("Retry-After-Ms", "The same in milliseconds.", False),
     ("WWW-Authenticate", "Bearer.", True),
     ("Allow", "The methods that this address takes.", True),
-    ("Content-Range", "Which part of the file this is.", False),
+    ("Content-Range", "Which part of the file this is; the file's size where the range lies behind its end.", False),
 )
 
 

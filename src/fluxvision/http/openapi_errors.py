@@ -6,7 +6,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from inspect import getdoc
 from typing import Any
 
-from fluxvision.errors import AuthenticationFailed, Busy, ClientError, Error, MethodNotAllowed, TooMany, Unavailable
+from fluxvision.errors import (
+    AuthenticationFailed,
+    Busy,
+    ClientError,
+    Error,
+    MethodNotAllowed,
+    RangeNotSatisfiable,
+    TooMany,
+    Unavailable,
+)
 from fluxvision.http.openapi_schemas import MONEY, TEXT, ref, rows, shape
 from fluxvision.money import CURRENCY
 
@@ -69,6 +78,7 @@ def _response(kind: type[Error], example: Any) -> dict[str, Any]:
     names += ["Retry-After", "Retry-After-Ms"] if kind in {Busy, TooMany, Unavailable} else []
     names += ["WWW-Authenticate"] if kind is AuthenticationFailed else []
     names += ["Allow"] if kind is MethodNotAllowed else []
+    names += ["Content-Range"] if kind is RangeNotSatisfiable else []
     facts = {"code": {"const": kind.code}, "type": {"const": kind.type}}
     narrow = {"properties": {"error": {"properties": facts}}}
     content: dict[str, Any] = {"schema": {"allOf": [ref("Error"), narrow]}}

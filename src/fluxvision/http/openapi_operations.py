@@ -8,6 +8,7 @@ from typing import Any
 
 from fluxvision.errors import (
     Busy,
+    Cancelled,
     DeadlineExceeded,
     Error,
     Exhausted,
@@ -17,10 +18,12 @@ from fluxvision.errors import (
     NotFound,
     PayloadTooLarge,
     PolicyRefused,
+    RangeNotSatisfiable,
     TooMany,
     Unavailable,
     UnsupportedMediaType,
     UploadTooSlow,
+    UpstreamBusy,
     UpstreamError,
     UpstreamRefused,
     UpstreamUnreachable,
@@ -106,6 +109,8 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
             UnsupportedMediaType,
             Busy,
             TooMany,
+            UpstreamBusy,
+            Cancelled,
             Misconfigured,
             UpstreamError,
             UpstreamUnreachable,
@@ -146,7 +151,6 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         {
             "200": ("The file.", (), PICTURES),
             "206": ("A part of the file.", ("Content-Range",), {**PICTURES, "multipart/byteranges": FILE}),
-            "416": ("The range lies behind the end of the file.", ("Content-Range",), {"text/plain": WORD}),
         },
         (
             argument("name", "path", "As in the link.", WORD),
@@ -154,7 +158,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
             argument("signature", "query", "As in the link.", WORD, needed=True),
             argument("Range", "header", "Which bytes to send.", WORD),
         ),
-        (InvalidRequest, NotFound),
+        (InvalidRequest, NotFound, RangeNotSatisfiable),
     ),
     ("GET", f"{ZOOM}.dzi"): Operation(
         "get_deep_zoom",

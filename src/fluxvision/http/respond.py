@@ -7,7 +7,14 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from fluxvision.errors import AuthenticationFailed, Error, InternalError, MethodNotAllowed, Unavailable
+from fluxvision.errors import (
+    AuthenticationFailed,
+    Error,
+    InternalError,
+    MethodNotAllowed,
+    RangeNotSatisfiable,
+    Unavailable,
+)
 from fluxvision.machine import NO_SPACE
 from fluxvision.money import CURRENCY, dollars, summed
 from fluxvision.types import Attempt, Delivery, Line, Picture, Quote
@@ -51,6 +58,7 @@ def metadata(delivery: Delivery, number: int = 0) -> dict[str, Any]:
         "degraded": delivery.degraded,
         "size": size(shown),
         "attempts": tries(delivery.attempts),
+        "excluded": [dataclasses.asdict(one) for one in delivery.excluded],
         "normalization": receipt(delivery.receipt),
         "failures": [dataclasses.asdict(failure) for failure in delivery.failures],
         "fidelity": fidelity(shown),
@@ -158,6 +166,8 @@ def error_headers(error: Error, allow: str = "") -> dict[str, str]:
         headers["www-authenticate"] = "Bearer"
     if isinstance(error, MethodNotAllowed) and allow:
         headers["allow"] = allow
+    if isinstance(error, RangeNotSatisfiable) and error.size is not None:
+        headers["content-range"] = f"bytes */{error.size}"
     return headers
 
 

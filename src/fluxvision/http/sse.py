@@ -91,7 +91,8 @@ async def answer(edge: Edge, scope: Scope, send: Send, job: Job, work: Path, *, 
     task = asyncio.ensure_future(perform(edge, scope, job, watch, work))
     task.add_done_callback(lambda _task: leave())
     try:
-        await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
+        headers = [*HEADERS, (b"x-fluxvision-model", job.model.encode())]  # whose picture it is, the last event tells
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
         await _comment(send, "started")
         while not task.done():
             await _wait(task, news.changed)

@@ -12,9 +12,10 @@ class Format:
     """One format. `loader` and `saver` are libvips operations; a loader None is read by this package itself.
 
     `max_side` is the longest side that can be written; `max_pixels` keeps the savers that need the whole picture in
-    memory (13 to 20 bytes a pixel) below 2 GB; `bits` the most bits of a sample, `profile` whether a colour
-    profile can be kept, `quality` the default quality (None: the format has none). A format without `saver` is only
-    read.
+    memory (13 to 20 bytes a pixel) below 2 GB; `bits` the most bits of a sample, `colours` the most different ones in
+    a picture (None: no limit), `alpha` whether a pixel can be transparent and `shades` whether it can be so by half,
+    `profile` whether a colour profile can be kept and `described` whether metadata and a resolution can, `quality` the
+    default quality (None: the format has none). A format without `saver` is only read.
     """
 
     name: str
@@ -29,8 +30,11 @@ class Format:
     max_side: int = 0
     max_pixels: int = 0
     bits: int = 8
+    colours: int | None = None
     alpha: bool = True
+    shades: bool = True
     profile: bool = True
+    described: bool = True
     quality: int | None = None
 
     @property
@@ -122,7 +126,10 @@ FORMATS: tuple[Format, ...] = (
         saver="gifsave",
         max_side=65_535,
         max_pixels=100_000_000,
+        colours=256,
+        shades=False,
         profile=False,
+        described=False,
     ),
     Format(
         name="avif",

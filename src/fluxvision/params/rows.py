@@ -77,10 +77,12 @@ PARAMS: tuple[Param, ...] = (
     Param(
         "resolution",
         "choice",
-        "The longer side of the result: 1K is 1024, 2K 2048 and 4K 4096 pixels.",
-        choices=("1K", "2K", "4K"),
+        "The longer side of the result: 1K is 1024, 2K 2048 and 4K 4096 pixels; or its pixels in all, as many as a "
+        "video of 720p, 1080p, 1440p or 2160p has, in the picture's own shape.",
+        choices=("1K", "2K", "4K", "720p", "1080p", "1440p", "2160p"),
         flag="--resolution",
         group="Size",
+        aliases=("target_resolution",),
     ),
     Param(
         "fit",

@@ -48,7 +48,7 @@ def opened(path: Path) -> Source:
 def check(file: Source, work: Work) -> None:
     """Raise `UpstreamError`, billed, where a provider's file is not about what was asked for.
 
-    That is the size that was asked for, or where that is not known the shape of the picture.
+    That is the size that was asked for, or where that is not known a larger picture of the same shape.
     """
     inner = work.plan.fit.inner if work.plan.fit else None
     if inner is not None:
@@ -62,8 +62,11 @@ def _check(size: Size, source: Size, made: Size | None, inner: Size) -> None:
         if not shaped:
             message = f"The provider returned {_text(size)}, another shape than that of the picture, {_text(source)}."
             raise UpstreamError(message, billed=True)
+        if _pixels(size) <= _pixels(source) < _pixels(inner):
+            message = f"The provider returned {_text(size)}, no larger than the picture was."
+            raise UpstreamError(message, billed=True)
         return
-    enough = size[0] * size[1] >= ENOUGH * made[0] * made[1]
+    enough = _pixels(size) >= ENOUGH * _pixels(made)
     rounded = size != source and all(_near(*pair, _grid(size)) for pair in zip(size, made, strict=True))
     if not ((shaped and enough) or rounded):
         message = f"The provider returned {_text(size)} where {_text(made)} was asked for."
@@ -85,6 +88,10 @@ def _grid(size: Size) -> int:
     """Return the number from 8 to 64 that both sides were rounded to, 0 where there is none."""
     grid = gcd(*size, COARSEST)
     return grid if grid >= FINEST else 0
+
+
+def _pixels(size: Size) -> int:
+    return size[0] * size[1]
 
 
 def _text(size: Size) -> str:

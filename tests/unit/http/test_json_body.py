@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 
@@ -9,9 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fluxvision import fetch
 from fluxvision.errors import ClientError
+from fluxvision.http import json_body
 from fluxvision.http.fields import collect, picture_name
 from fluxvision.http.json_body import parse
+from fluxvision.http.memory import Memory
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=20),
@@ -23,12 +27,12 @@ NAMES = st.sampled_from(["image", "images", "mask", "model", "image_url", "file_
 
 @given(st.binary(max_size=200) | st.dictionaries(NAMES, VALUES).map(lambda value: json.dumps(value).encode()))
 def test_no_body_is_our_fault(body):
-    """Every text is a form or a 4xx, and pictures are always texts."""
+    """Every text is a form or a 4xx, and pictures are texts or their pieces."""
     try:
         form = parse(body)
     except ClientError:
         return
-    assert all(isinstance(picture, str) for picture in form.pictures.values())
+    assert all(isinstance(picture, str) or all(picture) for picture in form.pictures.values())
     assert not {"image", "images", "mask"} & set(form.fields)
 
 
@@ -82,6 +86,88 @@ def test_half_a_character_is_no_json(text):
     """A lone surrogate, which no text in UTF-8 can hold, is refused wherever it stands."""
     with pytest.raises(ClientError, match="not valid JSON"):
         parse(text.encode())
+
+
+URI = "data:image/png;base64,"
+BASE64 = "ab/+" * 500 + "ab=="
+
+
+def slash(text):
+    """Write as PHP does."""
+    return text.replace("/", r"\/")
+
+
+def plus(text):
+    """Write as .NET does."""
+    return text.replace("+", r"\u002B")
+
+
+def every(text):
+    """Write each character as an escape."""
+    return "".join(f"\\u{ord(character):04x}" for character in text)
+
+
+@pytest.mark.parametrize("shape", ["{}", "[{}]", '{{"image_url": {}}}', '[ {{"image_url" : {} }} ]'])
+@pytest.mark.parametrize("write", [str, slash, plus, every], ids=lambda write: write.__name__)
+@pytest.mark.parametrize("size", [300, 301, 307, 1 << 20])
+def test_a_data_uri_comes_in_pieces(tmp_path, monkeypatch, *, shape, write, size):
+    """However its characters are written and wherever a piece ends, the file is the picture."""
+    monkeypatch.setattr(json_body, "SLICE", size * (6 if write is every else 1))
+    text = '{"image": ' + shape.format(f'"{write(URI + BASE64)}"') + ', "a": 1}'
+    form = parse(bytearray(text.encode()))
+    fetch.save(form.pictures["image"], tmp_path / "a", 10_000)
+    assert (tmp_path / "a").read_bytes() == base64.b64decode(BASE64)
+    assert form.fields == {"a": 1}
+
+
+@pytest.mark.parametrize("each", [0, 200, 10_000])
+@pytest.mark.parametrize("start", [b"", json_body.BOM])
+async def test_a_body_is_held_or_mapped(tmp_path, start, each):
+    """Whatever there is room for, the form is the same, and no file has a name afterwards."""
+    body = start + json.dumps({"model": "é", "image": URI + BASE64}).encode()
+
+    async def chunks():
+        for begin in range(0, len(body), 100):
+            yield body[begin : begin + 100]
+
+    with Memory(each=each).share() as take:
+        form = await json_body.read(chunks(), tmp_path, take)
+    assert (form.fields, list(tmp_path.iterdir())) == ({"model": "é"}, [])
+    fetch.save(form.pictures["image"], tmp_path / "a", 10_000)
+    assert (tmp_path / "a").read_bytes() == base64.b64decode(BASE64)
+
+
+@pytest.mark.parametrize(
+    ("text", "pictures"),
+    [
+        (b'{"image": "http:\\/\\/a\\u002fb"}', {"image": "http://a/b"}),
+        (b'{"image": {"image_url": "http://a", "file_id": null}, "images": null, "mask": null}', {"image": "http://a"}),
+        (b'{"image": "http://a", "image": "http://b"}', {"image": "http://b"}),
+        (b'{"image": null}', {}),
+        (b'{"image": "http://a", "mask": "\xff"}', {"image": "http://a", "mask": "\ufffd"}),
+    ],
+)
+def test_addresses_are_texts(text, pictures):
+    """An address is the text that the JSON stands for; null is nothing; of two of the same name the last one holds."""
+    assert parse(text).pictures == pictures
+
+
+@pytest.mark.parametrize(
+    ("text", "param"),
+    [
+        (b'{"image": {"image_url": ' + b"[" * 100_000, None),
+        (b'{"image": {"\xff": 1}}', None),
+        (b'{"image": ' + b"[" * 100 + b"]" * 100 + b"}", "image"),
+        (b'{"mask": {"image_url": {"image_url": "http://a"}}}', "mask"),
+        (b'{"image": "data:\\udfff"}', None),
+        (b'{"image": true}', "image"),
+    ],
+)
+def test_what_is_no_reference(text, param):
+    """Depth without end and half characters are no JSON; every other thing is an error of the parameter."""
+    with pytest.raises(ClientError) as refusal:
+        parse(text)
+    assert refusal.value.param == param
 
 
 def test_long_texts_are_not_walked_through():

@@ -67,6 +67,20 @@ def test_ranges(server, path, wanted, status, body):
         assert answer.headers["content-range"].endswith(f"/{len(RESULT)}")
 
 
+@pytest.mark.parametrize("wanted", ["bytes=999999-", f"bytes={len(RESULT)}-", "bytes=-0", "bytes=0-1,999999-"])
+def test_a_range_behind_the_end_is_an_error_like_every_other(server, path, wanted):
+    """It has OpenAI's body, tells how long the file is, and is kept by nobody; the whole file is still there."""
+    answer = server.get(path, {"Range": wanted})
+    assert (answer.status, answer.headers["content-range"]) == (416, f"bytes */{len(RESULT)}")
+    error = answer.json()["error"]
+    assert (error["type"], error["code"]) == ("invalid_request_error", "RANGE_NOT_SATISFIABLE")
+    assert f"of {len(RESULT):,} bytes" in error["message"]
+    assert (answer.headers["x-should-retry"], answer.headers["cache-control"]) == ("false", "no-store")
+    head = server.get(path, {"Range": wanted}, method="HEAD")
+    assert (head.status, head.headers["content-range"], head.body) == (416, f"bytes */{len(RESULT)}", b"")
+    assert server.get(path).body == RESULT
+
+
 @pytest.mark.parametrize(
     "change",
     [

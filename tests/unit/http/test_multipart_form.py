@@ -74,12 +74,18 @@ async def test_byte_by_byte(tmp_path):
     assert (tmp_path / "image").read_bytes() == PICTURE
 
 
-@pytest.mark.parametrize("text", ["https://example.com/a.png", "http://a/", "data:image/png;base64,AAAA"])
-async def test_a_picture_part_may_hold_a_url(tmp_path, text):
-    """Without a file name, an address is an address; with one it is a file's content."""
-    headers, body = form(("image", text + "\n"))
-    assert (await parse(tmp_path, headers["Content-Type"], body, [])).pictures == {"image": text}
-    (tmp_path / "image").unlink()
+@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize("text", ["https://example.com/a.png", "http://a/", "data:image/png;base64," + "AAAA" * 99])
+async def test_a_picture_part_may_hold_a_url(tmp_path, monkeypatch, text, *, kept):
+    """Without a file name, an address is an address, a data URI in pieces; with one it is a file's content."""
+    monkeypatch.setattr(multipart_form, "SLICE", 100)
+    headers, body = form(("image", text + " \r\n"))
+    with Memory(each=1000 if kept else 0).share() as take:
+        found = await parse(tmp_path, headers["Content-Type"], body, [], take)
+    picture = found.pictures["image"]
+    assert (picture if isinstance(picture, str) else b"".join(picture).decode()) == text
+    assert (isinstance(picture, str), found.contents) == (text.startswith("http"), {})
+    (tmp_path / "image").unlink(missing_ok=True)
     headers, body = form(("image", text, "a.png"))
     assert (await parse(tmp_path, headers["Content-Type"], body, [])).pictures == {"image": tmp_path / "image"}
 

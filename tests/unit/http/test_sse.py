@@ -25,6 +25,7 @@ async def test_a_stream_shows_a_preview_progress_and_the_result(edge, picture):
     )
     events = answer.events()
     assert answer.answered["content-type"] == "text/event-stream; charset=utf-8"
+    assert answer.answered["x-fluxvision-model"] == "flux-vision-upscaler"
     assert [name for name, _ in events if name != ":"] == [sse.PARTIAL] * 3 + [sse.COMPLETED]
     assert (":", "progress 4/4") in events
     partials = [data for name, data in events if name == sse.PARTIAL]

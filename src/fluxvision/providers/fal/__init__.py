@@ -82,11 +82,10 @@ class Provider:
         address = "" if inside else await self._storage.upload(call.image)
         content = await asyncio.to_thread(document, call, address)
         watch.taken(None, None)
-        ticket = await self._queue.submit(call, content)
+        ticket = await self._queue.submit(call, content, watch.taken)
         name = self._wire.shown(ticket.request_id)
-        watch.taken(name, False)
         try:
-            status, answer = await self._queue.finished(call, ticket, lambda: watch.taken(name, True))
+            status, answer = await self._queue.finished(call, ticket, watch.taken)
             outcome = await self._results.outcome(call.image, status, answer, folder)
         except Error as error:
             error.upstream_id = error.upstream_id or name

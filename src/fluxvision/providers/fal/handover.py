@@ -56,6 +56,9 @@ async def handed_over(wire: Wire, url: str, call: Call, content: bytes) -> Ticke
         except LOST:
             message = "The connection to fal.ai was lost while the job was handed over."
             raise UpstreamUnreachable(message, billed=None) from None
+        except UpstreamError as error:
+            error.billed = None  # whatever it says, it says too much of it
+            raise
     if not answer.fine:
         raise failure(answer, wire.secrets(call))
     try:

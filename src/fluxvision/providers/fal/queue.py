@@ -8,20 +8,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Coroutine, Mapping
-from typing import Any
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from fluxvision.errors import Error
 from fluxvision.providers import common
-from fluxvision.providers.fal.answer import GONE, OK, Answer
+from fluxvision.providers.fal import bill
+from fluxvision.providers.fal.answer import Answer
+from fluxvision.providers.fal.bill import Bill
 from fluxvision.providers.fal.handover import SHORTEST, Ticket, handed_over
 from fluxvision.providers.fal.refusal import broken, failure, lost
 from fluxvision.providers.fal.wire import ANSWER, LOST, Wire
-from fluxvision.types import Call
+from fluxvision.types import Call, Taken
 
 PICTURE_INSIDE = 64_000_000
 """Bytes of an answer that may hold a picture."""
 CANCEL_PATIENCE = 5.0
+LAST_PATIENCE = 0.5
+"""Seconds in which a job that was cancelled may say what became of it."""
 ODD = 5
 """Senseless answers in a row after which a job is given up."""
 LONGEST = 5.0
@@ -29,66 +34,92 @@ LONGEST = 5.0
 SHARE = 0.1
 """A pause between two looks, as a share of the time waited so far."""
 
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class _Job:
+    """A job that was taken: its ticket, its name as it may be shown, what nobody may read.
+
+    `stood` is how it stood when last seen, `parted` how fal.ai answered to its cancellation.
+    """
+
+    ticket: Ticket
+    name: str
+    secrets: tuple[str, ...]
+    stood: str = ""
+    parted: Mapping[str, Any] | None = None
+
 
 class Queue:
-    """Jobs at fal.ai. A task that is cancelled while a job is not done cancels it there."""
+    """Jobs at fal.ai. A task that is cancelled while a job is not done cancels it there.
+
+    `taken` is told the job's name and its bill, as far as they are known; an error that is raised has them, too.
+    """
 
     def __init__(self, wire: Wire, url: str) -> None:
         """Ask the queue at `url`."""
         self.url = url.rstrip("/")
         self._wire = wire
-        self._farewells: set[asyncio.Task[None]] = set()
+        self._farewells: set[asyncio.Task[Any]] = set()
 
-    async def submit(self, call: Call, content: bytes) -> Ticket:
+    async def submit(self, call: Call, content: bytes, taken: Taken) -> Ticket:
         """Hand a job over once; a cancelled task takes it back as soon as fal.ai has named it."""
         url = f"{self.url}/{call.upstream}"
         submitting = asyncio.ensure_future(handed_over(self._wire, url, call, content))
         try:
             return await asyncio.shield(submitting)
         except asyncio.CancelledError:
-            await self._part(self._withdraw(submitting))
+            job = await self._part(self._withdraw(submitting, call, taken))
+            if job is not None:
+                await self._settled(job, taken)
             raise
 
-    async def finished(
-        self, call: Call, ticket: Ticket, paid: Callable[[], None]
-    ) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-        """Wait for the job and return its last status and its result; a job that is given up is cancelled.
-
-        `paid` is called as soon as the job was done.
-        """
-        secrets = self._wire.secrets(call)
+    async def finished(self, call: Call, ticket: Ticket, taken: Taken) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        """Wait for the job and return its last status and its result; a job that is given up is cancelled."""
+        job = self._job(call, ticket)
+        taken(job.name, None)
         try:
-            status = await self._completed(ticket, secrets)
-        except BaseException:
-            await self._part(self._cancel(ticket))
+            status = await self._completed(job)
+        except BaseException as error:
+            await self._part(self._cancel(job))
+            found = await self._settled(job, taken)
+            if isinstance(error, Error):
+                raise found.on(error) from None
             raise
+        found = bill.completed(status)
+        taken(job.name, found.charged, found.seconds)
         failed = broken(status)
-        if not failed:
-            paid()
-        answer = await self._persist(ticket.response_url, PICTURE_INSIDE, most=0 if failed else ODD)
+        try:
+            answer = await self._persist(ticket.response_url, PICTURE_INSIDE, most=0 if failed else ODD)
+        except Error as error:
+            raise found.on(error) from None
         if failed and (answer.fine or answer.said is None):
-            raise failure(failed, secrets)
+            raise found.on(failure(failed, job.secrets))
         if not answer.fine:
-            error = lost(answer, secrets)
-            error.billed = not failed and answer.status in {OK, GONE}
-            raise error
+            raise bill.refused(answer, found).on(lost(answer, job.secrets))
         return status, answer.said or {}
 
     async def aclose(self) -> None:
         """Wait for cancellations under way."""
         await asyncio.gather(*self._farewells, return_exceptions=True)
 
-    async def _completed(self, ticket: Ticket, secrets: tuple[str, ...]) -> Mapping[str, Any]:
+    def _job(self, call: Call, ticket: Ticket) -> _Job:
+        return _Job(ticket, self._wire.shown(ticket.request_id), self._wire.secrets(call))
+
+    async def _completed(self, job: _Job) -> Mapping[str, Any]:
         """Ask how the job stands, less and less often, until it is completed; return what is said of it then."""
         started = time.monotonic()
         while True:
             waited = time.monotonic() - started
             await self._wire.pause(min(LONGEST, max(SHORTEST, SHARE * waited)))
-            answer = await self._persist(ticket.status_url, ANSWER)
+            answer = await self._persist(job.ticket.status_url, ANSWER)
             if not answer.fine:
-                raise lost(answer, secrets)
-            if answer.said and answer.said.get("status") == "COMPLETED":
-                return answer.said
+                raise lost(answer, job.secrets)
+            said = answer.said or {}
+            if said.get("status") == bill.DONE:
+                return said
+            job.stood = str(said.get("status"))
 
     async def _persist(self, url: str, limit: int, most: int | None = None) -> Answer:
         """Ask until there is an answer: lost connections and failing servers are waited for.
@@ -115,23 +146,43 @@ class Queue:
             backoff = min(LONGEST, SHORTEST * 2 ** min(unheard + failed + odd, 10))
             await self._wire.pause(max(backoff, min(wait, 4 * LONGEST)))
 
-    async def _cancel(self, ticket: Ticket) -> None:
+    async def _cancel(self, job: _Job) -> None:
         """Ask fal.ai to stop; it may have no time for that."""
         with contextlib.suppress(*LOST, Error):
-            await self._wire.ask("PUT", ticket.cancel_url, CANCEL_PATIENCE)
+            job.parted = (await self._wire.ask("PUT", job.ticket.cancel_url, CANCEL_PATIENCE)).said
 
-    async def _withdraw(self, submitting: asyncio.Future[Ticket]) -> None:
-        """Cancel a job that is just being handed over."""
+    async def _withdraw(self, submitting: asyncio.Future[Ticket], call: Call, taken: Taken) -> _Job | None:
+        """Cancel a job that is just being handed over, and return it where it was taken."""
+        job = None
         try:
-            with contextlib.suppress(Error):
-                async with asyncio.timeout(CANCEL_PATIENCE * self._wire.pace):
-                    await self._cancel(await submitting)
+            async with asyncio.timeout(CANCEL_PATIENCE * self._wire.pace):
+                job = self._job(call, await submitting)
+                taken(job.name, None)
+                await self._cancel(job)
         except TimeoutError:
             submitting.cancel()
+        except Error as error:
+            taken(error.upstream_id, error.billed)
+        return job
 
-    async def _part(self, farewell: Coroutine[Any, Any, None]) -> None:
+    async def _settled(self, job: _Job, taken: Taken) -> Bill:
+        """Return what a job costs that was to be cancelled.
+
+        One that was told to stop, or had ended before, is looked at once more, as long as somebody waits for that.
+        """
+        waited = job.stood == bill.WAITS
+        found = bill.given_up(job.parted, None, waited=waited)
+        taken(job.name, found.charged)
+        if job.parted and job.parted.get("status") in {bill.ASKED, bill.LATE}:
+            with contextlib.suppress(TimeoutError, Error):
+                async with asyncio.timeout(LAST_PATIENCE * self._wire.pace):
+                    found = bill.given_up(job.parted, await self._completed(job), waited=waited)
+            taken(job.name, found.charged, found.seconds)
+        return found
+
+    async def _part(self, farewell: Coroutine[Any, Any, T]) -> T:
         """Let a last request end, even where the task that waits for it is cancelled again."""
         task = asyncio.ensure_future(farewell)
         self._farewells.add(task)
         task.add_done_callback(self._farewells.discard)
-        await asyncio.shield(task)
+        return await asyncio.shield(task)

@@ -19,6 +19,7 @@ from fluxvision.errors import (
 )
 from fluxvision.providers import common
 from fluxvision.providers.fal.answer import FORBIDDEN, GONE, UNPAID, Answer
+from fluxvision.providers.privacy import WITHHELD, repeats
 
 PARAMS = {"image_url": "image", "upscale_factor": "scale_factor"}
 WORD = re.compile(r"[a-z][a-z0-9_]{0,39}")
@@ -60,7 +61,8 @@ def failure(answer: Answer, secrets: tuple[str, ...]) -> Error:
     kind = first["type"] if isinstance(first.get("type"), str) else answer.error_type
     words = next((text for text in (first.get("msg"), detail) if isinstance(text, str)), "")
     reason = common.scrubbed(words, *secrets).rstrip(".")
-    said = f": {reason}." if reason else "."
+    told = f": {reason}." if reason else "."
+    said = WITHHELD if repeats(words[: common.READ], secrets) else told
     if POLICY in {kind, answer.error_type}:
         return PolicyRefused(f"fal.ai's content policy forbids this request{said}")
     if answer.status in REFUSALS and kind not in THEIRS:

@@ -13,12 +13,14 @@ from fluxvision.guard import Guard
 from fluxvision.imaging import formats, loading
 from fluxvision.imaging.reading import readable
 from fluxvision.providers import common
+from fluxvision.providers.fal.bill import seconds
 from fluxvision.types import Outcome, Source
 
 DARK, SEEN = 1, 16
 """The brightest sample, of 255, of a black picture; and of one that is surely not."""
 FLAT, HEADERS = 0.1, 4096
 """Bytes per pixel, and beside them, up to which a file may be all black."""
+HUGE = 1e18
 WIDEST = 4
 """Bytes of a file per pixel that is allowed."""
 
@@ -36,10 +38,11 @@ class Results:
         self, source: Source, status: Mapping[str, Any], answer: Mapping[str, Any], folder: Path
     ) -> Outcome:
         """Return what a result holds, its picture as a new file in `folder`; an error is billed, and leaves no file."""
+        spent = seconds(status)
         try:
             path = await self._picture(source, answer, folder)
         except Error as error:
-            error.billed = True
+            error.billed, error.seconds = True, spent
             raise
         seed, caption = answer.get("seed"), answer.get("caption")
         return Outcome(
@@ -47,7 +50,7 @@ class Results:
             seed=seed if isinstance(seed, int) and not isinstance(seed, bool) else None,
             caption=caption if isinstance(caption, str) else None,
             timings=_numbers(answer.get("timings")),
-            seconds=_numbers(status.get("metrics")).get("inference_time"),
+            seconds=spent,
         )
 
     async def _picture(self, source: Source, answer: Mapping[str, Any], folder: Path) -> Path:
@@ -86,9 +89,10 @@ def _reference(answer: Mapping[str, Any]) -> str | None:
 
 
 def _numbers(found: Any) -> dict[str, float]:
-    """Return what is a number in an object."""
+    """Return what is a number in an object, of a size that anybody may mean."""
     pairs = found.items() if isinstance(found, dict) else ()
-    return {name: float(number) for name, number in pairs if isinstance(number, int | float) and number is not True}
+    numbers = ((name, number) for name, number in pairs if isinstance(number, int | float) and type(number) is not bool)
+    return {name: float(number) for name, number in numbers if abs(number) < HUGE}
 
 
 def _refuse_black(path: Path, source: Source, limit: int, pixels: int) -> None:

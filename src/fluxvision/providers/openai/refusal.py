@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
@@ -24,6 +24,7 @@ from fluxvision.errors import (
 )
 from fluxvision.providers import common
 from fluxvision.providers.openai.body import read
+from fluxvision.providers.privacy import WITHHELD, repeats
 from fluxvision.types import Call
 
 LONGEST = 65_536
@@ -36,8 +37,11 @@ KEY = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 ASKED_WRONGLY = frozenset({400, 404, 413, 415, 422})
 CLIENT_CLOSED = 499
 EMPTY = "does no work for this server now: its balance is used up"
-PRIVATE, TELLING = ("prompt", "negative_prompt", "user"), 3
-"""What of a request is never repeated in a message, from so many characters on."""
+UNASKED = (UpstreamRefused, "refused the request for something that was not asked for")
+PICTURES = {"image": "image", "images": "image"}
+"""What servers call the picture."""
+PRIVATE = ("prompt", "negative_prompt", "user")
+"""What of a request is never repeated in a message."""
 
 AWAY = "cannot be reached"
 """Nothing was sent, so nothing can have been charged."""
@@ -104,11 +108,20 @@ def heard(found: Any, status: int = 0, wait: float | None = None) -> Said:
         found = found.get("error") or found
     if not isinstance(found, dict):
         found = {"message": found}
-    found = {"message": found.get("detail"), **found}
+    found = {**_detail(found.get("detail")), **found}
     texts = {name: found.get(name) for name in ("message", "type", "param", "code")}
     said = {name: text if isinstance(text, str) else "" for name, text in texts.items()}
     codes = frozenset({said["code"].lower(), said["type"].lower()})
     return Said(status, said["message"], said["param"].partition("[")[0], codes, wait)
+
+
+def _detail(detail: Any) -> Mapping[str, Any]:
+    """Return the words and the parameter of an error as FastAPI writes it: a text, or a list of faults."""
+    if not (isinstance(detail, list) and detail and isinstance(detail[0], dict)):
+        return {"message": detail}
+    place = detail[0].get("loc")
+    names = [part for part in place if isinstance(part, str)] if isinstance(place, list) else []
+    return {"message": detail[0].get("msg"), "param": names[-1] if names and names[-1] != "body" else None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +134,13 @@ class Server:
     def refusal(self, said: Said, call: Call) -> Error:
         """Return what an answer that is no success means."""
         kind, sentence = next((kind, sentence) for holds, kind, sentence in REFUSALS if holds(said))
-        words = self._words(said, call) if kind in {InvalidRequest, PolicyRefused} else "."
+        asked = PICTURES | ({"mask": "mask"} if call.mask is not None else {}) | dict(call.asked)
+        wordy = kind in {InvalidRequest, PolicyRefused}
+        if kind is InvalidRequest and said.param and said.param not in asked:
+            kind, sentence = UNASKED
+        words = self._words(said, call) if wordy else "."
         message = f"{self.title} {sentence.format(said.status)}{words}"
-        ours = kind is InvalidRequest and said.param in {"image", "mask", *call.body}
-        return kind(message, param=said.param if ours else None, retry_after=said.wait)
+        return kind(message, param=asked.get(said.param) if kind is InvalidRequest else None, retry_after=said.wait)
 
     def unanswered(self, error: Exception) -> UpstreamError:
         """Return what it means that there was no answer."""
@@ -141,7 +157,7 @@ class Server:
 
     def _words(self, said: Said, call: Call) -> str:
         """Return the end of a sentence: the server's own words, without anything that is nobody's business."""
-        private = (str(call.body.get(name, "")).strip() for name in PRIVATE)
-        hidden = [text for text in private if len(text) >= TELLING]
-        words = common.scrubbed(said.message, *self.secrets, *hidden).rstrip(".")
+        if repeats(said.message[: common.READ], (str(call.body.get(name, "")) for name in PRIVATE)):
+            return WITHHELD
+        words = common.scrubbed(said.message, *self.secrets).rstrip(".")
         return f": {words}." if words else "."
