@@ -29,13 +29,6 @@ def source(tmp_path):
     return imaging.probe(path, imaging.Limits())
 
 
-@pytest.fixture
-def folder(tmp_path):
-    path = tmp_path / "work"
-    path.mkdir()
-    return path
-
-
 @contextlib.asynccontextmanager
 async def at_fal():
     """A gateway with fal.ai alone, and that fal.ai."""

@@ -239,13 +239,6 @@ async def provider(parts):
     await parts[1].aclose()
 
 
-@pytest.fixture
-def folder(tmp_path):
-    path = tmp_path / "work"
-    path.mkdir()
-    return path
-
-
 def built(house):
     settings = config.load(house.environment)
     module, _, function = next(row.entry for row in PROVIDERS if row.name == house.name).partition(":")

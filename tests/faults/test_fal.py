@@ -35,13 +35,6 @@ def photo(tmp_path):
     return path
 
 
-@pytest.fixture
-def folder(tmp_path):
-    made = tmp_path / "work"
-    made.mkdir()
-    return made
-
-
 async def run(fal, photo, folder, seconds=10.0, upstream=MODEL, **options):
     """Ask the provider as the gateway does, which ends what takes too long."""
     options = {"pace": 0.01, "patience": 0.2} | options

@@ -90,13 +90,6 @@ def source(tmp_path):
     return imaging.probe(path, imaging.Limits())
 
 
-@pytest.fixture
-def folder(tmp_path):
-    made = tmp_path / "work"
-    made.mkdir()
-    return made
-
-
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """Pictures that cannot be had are asked for again soon."""

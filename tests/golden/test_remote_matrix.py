@@ -99,13 +99,6 @@ SOURCES = {
 } | {f"turned {turn}": pillow(COLOUR, "jpeg", exif=exif(turn), quality=97, subsampling=0) for turn in range(2, 9)}
 
 
-@pytest.fixture
-def folder(tmp_path):
-    path = tmp_path / "work"
-    path.mkdir()
-    return path
-
-
 def probed(name, tmp_path):
     SOURCES[name](tmp_path / "source")
     return imaging.probe(tmp_path / "source", imaging.Limits())

@@ -36,13 +36,6 @@ def source(tmp_path):
     return imaging.probe(path, imaging.Limits())
 
 
-@pytest.fixture
-def folder(tmp_path):
-    path = tmp_path / "work"
-    path.mkdir()
-    return path
-
-
 @contextlib.asynccontextmanager
 async def opened(painter, **facts):
     gateway = Gateway({"first": painter}, models=(model(offer("first", **{"price": PRICE, **facts})),))

@@ -50,13 +50,6 @@ def talkative(path, form, icc=P3):
     return saved(path, form, scene("RGB"), **options)
 
 
-@pytest.fixture
-def folder(tmp_path):
-    path = tmp_path / "work"
-    path.mkdir()
-    return path
-
-
 @pytest.mark.parametrize(("form", "mode"), [("png", "RGB"), ("png", "L"), ("png", "P"), ("jpeg", "RGB"), ("jpeg", "L")])
 def test_a_plain_picture_is_sent_as_it_is(form, mode, tmp_path, folder):
     """Nothing is written for a picture that is readable and says nothing of itself."""

@@ -16,11 +16,3 @@ def weights(tmp_path_factory):
     make_flux2(root / "flux2")
     make_captioner(root / "captioner")
     return root
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """An empty folder for results."""
-    made = tmp_path / "work"
-    made.mkdir()
-    return made

@@ -28,13 +28,6 @@ def photo(tmp_path):
     return path
 
 
-@pytest.fixture
-def folder(tmp_path):
-    made = tmp_path / "work"
-    made.mkdir()
-    return made
-
-
 async def test_pixels_and_facts(photo, folder):
     """The raster has the size asked for; engine, seed and fidelity are told."""
     outcome = await Provider().run(call(photo, (144, 120)), Watch(), folder)

@@ -18,13 +18,6 @@ def photo(tmp_path):
 
 
 @pytest.fixture
-def folder(tmp_path):
-    made = tmp_path / "work"
-    made.mkdir()
-    return made
-
-
-@pytest.fixture
 async def fal():
     async with FakeFal() as running:
         yield running

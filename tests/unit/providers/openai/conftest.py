@@ -26,13 +26,6 @@ async def provider(upstream):
 
 
 @pytest.fixture
-def folder(tmp_path):
-    found = tmp_path / "work"
-    found.mkdir()
-    return found
-
-
-@pytest.fixture
 def photo(tmp_path):
     path = tmp_path / "photo.png"
     Image.linear_gradient("L").resize((48, 40)).convert("RGB").save(path)
