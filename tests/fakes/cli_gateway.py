@@ -28,7 +28,10 @@ PRICE = 100_000
 
 
 class Gateway:
-    """The flow, faked. Pictures named `crash`, `upstream`, `billed` or `unanswered` fail in that way."""
+    """The flow, faked. Pictures named `crash`, `upstream`, `billed`, `unanswered` or `stopped` end in that way.
+
+    One named `taken` costs something even if it is interrupted.
+    """
 
     models: tuple[Model, ...] = catalog.CATALOG
     providers = ("embedded",)
@@ -57,13 +60,16 @@ class Gateway:
         part = Component("output", "image", plan.n, plan.n, PRICE, total)
         return Quote(job.model, "embedded", total, (part,), receipt, geometry.width, geometry.height)
 
-    async def run(self, job: Job, watch: Watch, folder: Path) -> Delivery:
+    async def run(self, job: Job, watch: Watch, folder: Path, attempts: list[Attempt]) -> Delivery:
         """Count through the tiles, then write the pictures."""
         self.jobs.append(job)
         self.running += 1
         self.most = max(self.most, self.running)
         try:
-            return await self._make(job, watch, folder)
+            return await self._make(job, watch, folder, attempts)
+        except asyncio.CancelledError:
+            attempts.append(Attempt("fal", "CANCELLED", 0.5, PRICE if job.image.path.stem == "taken" else 0))
+            raise
         finally:
             self.running -= 1
 
@@ -75,7 +81,7 @@ class Gateway:
         """Remember that it was closed."""
         self.closed = True
 
-    async def _make(self, job: Job, watch: Watch, folder: Path) -> Delivery:
+    async def _make(self, job: Job, watch: Watch, folder: Path, attempts: list[Attempt]) -> Delivery:
         started = time.monotonic()
         offer = self.models[0].offers[-1]
         _, plan, receipt = normalize(job, offer)
@@ -92,9 +98,11 @@ class Gateway:
                 raise errors.UpstreamError("The provider is down.")
             case "billed" | "unanswered" as name:
                 cost = PRICE if name == "billed" else None
-                error = errors.Exhausted("All of them failed.")
-                error.attempts = (Attempt("fal", error.code, 0.5, cost), Attempt("embedded", "UNAVAILABLE", 0.1))
-                raise error
+                attempts += [Attempt("fal", "UPSTREAM_ERROR", 0.5, cost), Attempt("embedded", "UNAVAILABLE", 0.1)]
+                raise errors.Exhausted("All of them failed.")
+            case "stopped":
+                attempts.append(Attempt("fal", "CANCELLED", 0.5, None))
+                raise errors.Cancelled("It was stopped over there.")
         geometry = solve(job)
         row = imaging.find(plan.output_format)
         pictures = []

@@ -30,7 +30,7 @@ from fluxvision.cli.words import in_flags, sentence, shown
 from fluxvision.cli.work import Bench, Record
 from fluxvision.errors import Cancelled, ClientError, InvalidRequest
 from fluxvision.imaging import Limits, probe
-from fluxvision.types import Source, Watch
+from fluxvision.types import Attempt, Source, Watch
 
 OK, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -134,16 +134,19 @@ class _Run:
     async def _one(self, bench: Bench, target: Target) -> Record:
         """Do one picture; one that fails does not end the others."""
         name = target.picture.name
+        attempts: list[Attempt] = []
         try:
-            return await bench.enlarge(target, Watch(self.screen.begin(name)))
-        except (asyncio.CancelledError, Cancelled):
-            return Record(name, "interrupted")
+            return await bench.enlarge(target, Watch(self.screen.begin(name)), attempts)
+        except asyncio.CancelledError:
+            return Record(name, "interrupted", attempts=attempts)
         except BrokenPipeError:
             raise
         except Exception as error:  # noqa: BLE001, whatever it is, it is told at the end
+            if self.stopped and isinstance(error, Cancelled):
+                return Record(name, "interrupted", attempts=attempts)
             if self.order.debug:
                 traceback.print_exception(error)
-            unusable, attempts = isinstance(error, ClientError), getattr(error, "attempts", ())
+            unusable = isinstance(error, ClientError)
             return Record(name, "failed", error=sentence(error), unusable=unusable, attempts=attempts)
 
     def _stop(self) -> None:

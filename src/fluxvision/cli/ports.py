@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:  # help does not wait for them
     from fluxvision.config import Settings
     from fluxvision.rules import Model
-    from fluxvision.types import Delivery, Job, Quote, Source, Watch
+    from fluxvision.types import Attempt, Delivery, Job, Quote, Source, Watch
 
 
 class Gateway(Protocol):
@@ -30,8 +30,11 @@ class Gateway(Protocol):
     def quote(self, job: Job) -> Quote:
         """Return what the job would make and cost; raises what `run` would raise before it starts."""
 
-    async def run(self, job: Job, watch: Watch, folder: Path) -> Delivery:
-        """Do the job; result files lie in `folder`. Cancelling the task ends the work before it returns."""
+    async def run(self, job: Job, watch: Watch, folder: Path, attempts: list[Attempt]) -> Delivery:
+        """Do the job; result files lie in `folder`. Cancelling the task ends the work before it returns.
+
+        `attempts` is filled meanwhile and tells, however it ends, what was spent.
+        """
 
     async def ping(self) -> Mapping[str, bool]:
         """Return which providers are ready."""

@@ -179,7 +179,9 @@ class Report:
         if interrupted:
             left = total - self._count("done") - self._count("skipped") - len(failed)
             hint = "" if self._order.to_stream else " --resume goes on from here." if total > 1 else ""
-            click.echo(f"Interrupted; {plural(left, 'picture')} not made, no half file left.{hint}", err=True)
+            cost = summed(record.cost for record in self.records if record.status == "interrupted")
+            spent = f" What was begun: {paid(cost)}." if cost != 0 else ""
+            click.echo(f"Interrupted; {plural(left, 'picture')} not made, no half file left.{spent}{hint}", err=True)
 
     @property
     def interrupted(self) -> bool:

@@ -35,7 +35,7 @@ HIDDEN = ".fluxvision-"
 class Record:
     """What became of one picture. `unusable` tells a picture or a wish that cannot be used from work that failed.
 
-    `attempts` are the tries of work that failed.
+    `attempts` are the tries of work that failed or was interrupted.
     """
 
     name: str
@@ -66,8 +66,8 @@ class Bench:
     mask: Source | None = None
     workshops: set[Path] = field(default_factory=set)
 
-    async def enlarge(self, target: Target, watch: Watch) -> Record:
-        """Do one picture; raises whatever refuses or breaks it, and leaves nothing behind then."""
+    async def enlarge(self, target: Target, watch: Watch, attempts: list[Attempt]) -> Record:
+        """Do one picture; raises whatever refuses or breaks it, and leaves nothing behind then but the `attempts`."""
         name = target.picture.name
         if target.problem:
             raise InvalidRequest(target.problem)
@@ -81,12 +81,12 @@ class Bench:
         job = self.gateway.admit(self.order.name, self.order.fields, source, self.mask, uuid4().hex)
         if self.order.dry_run:
             return Record(name, "planned", target.outputs, source=source, quote=self.gateway.quote(job))
-        return await self._make(target, job, watch)
+        return await self._make(target, job, watch, attempts)
 
-    async def _make(self, target: Target, job: Job, watch: Watch) -> Record:
+    async def _make(self, target: Target, job: Job, watch: Watch, attempts: list[Attempt]) -> Record:
         started = time.perf_counter()
         with self._workshop(target) as folder:
-            delivery = await self.gateway.run(job, watch, folder)
+            delivery = await self.gateway.run(job, watch, folder, attempts)
             seconds = time.perf_counter() - started
             made = [picture.path for picture in delivery.pictures]
             if not target.outputs:

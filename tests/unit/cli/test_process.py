@@ -49,6 +49,18 @@ def test_a_reader_that_leaves(picture):
     assert b"Exception" not in done.stderr
 
 
+def test_a_signal_tells_what_was_spent(picture, names):
+    """Work that a provider had taken may cost something, and the last line says so."""
+    picture("taken.jpg")
+    slow = environment(FAKE_TILES="1000", FAKE_TILE_SECONDS="0.05")
+    with subprocess.Popen([*FAKE, "upscale", "taken.jpg"], env=slow, stderr=subprocess.PIPE) as process:
+        wait_for(lambda: any("begun.raw" in name for name in names()))
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+    assert said.decode().splitlines()[-1].endswith("no half file left. What was begun: $0.10.")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_leaves_no_half_file(picture, names, number):
     """Ctrl-C and SIGTERM end with 130; finished pictures stay, and nothing else does."""

@@ -177,6 +177,16 @@ def test_what_failed_has_its_price_too(line, picture, name, cost, words):
     )
 
 
+def test_work_that_somebody_else_stopped_has_failed(line, picture):
+    """Without a signal from here a job that was cancelled is no interruption: it is told, and the exit status is 1."""
+    picture("stopped.png")
+    assert line("upscale", "stopped.png") == 1
+    assert line.err.splitlines()[-1] == "Error: stopped.png: It was stopped over there. (cost not known)"
+    assert line("upscale", "stopped.png", "--json") == 1
+    said = json.loads(line.out)
+    assert (said["status"], said["cost"], said["attempts"][0]["outcome"]) == ("failed", None, "CANCELLED")
+
+
 @pytest.mark.parametrize(
     ("arguments", "limit"),
     [((), 0), (("--max-cost", "0.5"), 0.5), (("--provider", "embedded"), None)],
