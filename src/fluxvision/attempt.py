@@ -206,11 +206,11 @@ class Errand:
         """Return what became of a picture that is not there; one that was delivered is paid, whatever was wrong."""
         paid = True if outcome is not None else error.billed
         spent = error.seconds if outcome is None else outcome.seconds
-        cost = self.candidate.bill(self.job, spent) if paid is not False else 0
-        if paid is None and cost:
-            cost = None
+        most = self.candidate.bill(self.job, spent) if paid is not False else 0
+        cost = None if paid is None and most else most
         found = outcome.upstream_id if outcome else error.upstream_id
-        return Try(Attempt(self.candidate.offer.provider, error.code, seconds, cost, found, error.message), error=error)
+        name = self.candidate.offer.provider
+        return Try(Attempt(name, error.code, seconds, cost, found, error.message, most), error=error)
 
     def _work(self, outcome: Outcome, call: Call, watch: Watch) -> Work:
         accepts = self.candidate.offer.accepts

@@ -244,10 +244,10 @@ def _seed(job: Job, number: int) -> int | None:
 
 
 def _affordable(job: Job, one: Candidate, attempts: Sequence[Attempt]) -> bool:
-    """Whether what was spent and what this would cost are within what the caller wants to spend, and known."""
+    """Whether what may have been spent and what this would cost are within what the caller wants to spend, and known."""
     if "max_cost" not in job.values:
         return True
-    total = summed([one.cost, *(attempt.cost for attempt in attempts)])
+    total = summed([one.cost, *(attempt.bound for attempt in attempts)])
     return one.cost == 0 or (total is not None and total <= float(job.values["max_cost"]) * MICROS_PER_DOLLAR)
 
 

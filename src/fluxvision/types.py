@@ -257,7 +257,8 @@ class Outcome:
 class Attempt:
     """One try at one provider, told truthfully. Duration in seconds; cost in micro-dollars, None where nobody told.
 
-    `outcome` is ok, or the code of the error, and `message` what it says.
+    `outcome` is ok, or the code of the error, and `message` what it says. Where nobody told, `most` is what it can have
+    cost, None where even that is not known.
     """
 
     provider: str
@@ -266,6 +267,12 @@ class Attempt:
     cost: int | None = 0
     upstream_id: str | None = None
     message: str | None = None
+    most: int | None = None
+
+    @property
+    def bound(self) -> int | None:
+        """What it has cost, or can have cost, in micro-dollars; None where nobody knows."""
+        return self.most if self.cost is None else self.cost
 
 
 @dataclass(frozen=True, slots=True)

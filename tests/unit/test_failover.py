@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import itertools
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -25,7 +26,7 @@ from fluxvision.errors import (
 )
 from fluxvision.gateway import Gateway
 from fluxvision.health import FIRST_PAUSE, THRESHOLD, Health
-from fluxvision.rules import Emulated
+from fluxvision.rules import Emulated, Price
 from fluxvision.types import Watch
 
 MODEL = "flux-vision-upscaler"
@@ -340,15 +341,25 @@ async def test_some_of_n_fail_and_the_rest_is_delivered_and_paid(house, source, 
 
 
 async def test_a_bill_that_nobody_knows_is_told_so(house, source, tmp_path):
-    """Work that was handed over without an answer has no known cost, and no limit is risked on it."""
+    """Work that was handed over without an answer may have its whole price: that much of a limit is held to be spent."""
     house["first"].fault = UpstreamUnreachable("Lost.", billed=None)
     house["own"].fault = UpstreamUnreachable("Lost.", billed=None)  # it asks nothing, so it costs nothing
     delivery = await run(opened(house), source, tmp_path)
     assert told(delivery) == [("first", "UPSTREAM_UNREACHABLE", None), ("second", "ok", 30)]
-    assert delivery.cost is None
+    assert (delivery.cost, [one.bound for one in delivery.attempts]) == (None, [100, 30])
+    assert told(await run(opened(house), source, tmp_path, max_cost=0.00013)) == told(delivery)
     with pytest.raises(Exhausted) as caught:
-        await run(opened(house), source, tmp_path, max_cost=1)
+        await run(opened(house), source, tmp_path, max_cost=0.00012)
     assert told(caught.value) == [("first", "UPSTREAM_UNREACHABLE", None), ("own", "UPSTREAM_UNREACHABLE", 0)]
+
+
+async def test_lost_work_by_the_second_has_no_bound(house, source, tmp_path):
+    """Nobody knows what it can have cost."""
+    house["first"].fault = UpstreamUnreachable("Lost.", billed=None)
+    timed = replace(offer("first"), price=Price("second", 100))
+    gateway = Gateway(house, models=(model(timed, offer("second", price=30)),))
+    delivery = await run(gateway, source, tmp_path)
+    assert [(one.cost, one.bound) for one in delivery.attempts] == [(None, None), (30, 30)]
 
 
 async def test_one_picture_probes_for_all(house, source, tmp_path):

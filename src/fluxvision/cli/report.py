@@ -92,7 +92,13 @@ def as_json(record: Record) -> str:
 
 
 def _tries(attempts: Sequence[Attempt]) -> list[dict[str, Any]]:
-    return [{**asdict(attempt), "cost": _cost(attempt.cost)} for attempt in attempts]
+    return [_try(attempt) for attempt in attempts]
+
+
+def _try(attempt: Attempt) -> dict[str, Any]:
+    body = asdict(attempt)
+    most = body.pop("most")
+    return {**body, "cost": _cost(attempt.cost)} | ({"cost_at_most": _cost(most)} if attempt.cost is None else {})
 
 
 def _cost(micros: int | None) -> float | None:

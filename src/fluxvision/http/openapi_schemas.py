@@ -92,6 +92,7 @@ def answers() -> dict[str, Any]:
         "honoured": {**TRUTH, "description": "Whether the value had the effect that was asked for."},
     }
     attempt = {"provider": TEXT, "outcome": TEXT, "duration": NUMBER, "cost": MONEY}
+    bound = {"cost_at_most": {**MONEY, "description": "Only where cost is null: what it can have come to, if known."}}
     metadata = {
         "model": TEXT,
         "executed_model": TEXT,
@@ -186,7 +187,7 @@ def answers() -> dict[str, Any]:
     }
     return {
         **made,
-        "Attempt": shape("One try at one provider.", attempt, {"upstream_id": TEXT, "message": TEXT}),
+        "Attempt": shape("One try at one provider.", attempt, {**bound, "upstream_id": TEXT, "message": TEXT}),
         "ReceiptLine": shape("What became of one parameter.", line),
         "Metadata": shape("Who made the pictures, at what cost, how well, and from what.", metadata, extra),
         "ImagesResponse": shape(

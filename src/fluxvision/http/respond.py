@@ -85,6 +85,7 @@ def tries(attempts: Iterable[Attempt]) -> list[dict[str, Any]]:
             "outcome": attempt.outcome,
             "duration": round(attempt.duration, 3),
             "cost": cost(attempt.cost),
+            **({"cost_at_most": cost(attempt.most)} if attempt.cost is None else {}),
             **({} if attempt.upstream_id is None else {"upstream_id": attempt.upstream_id}),
             **({} if attempt.message is None else {"message": attempt.message}),
         }
