@@ -21,7 +21,7 @@ from fluxvision.postprocess import Work, finish, passed
 from fluxvision.preprocess import prepared, ready
 from fluxvision.providers import Provider
 from fluxvision.rules import Accepts
-from fluxvision.types import Attempt, Call, Job, Outcome, Picture, Source, Watch
+from fluxvision.types import Attempt, Call, Job, Outcome, Picture, Plan, Source, Watch
 from fluxvision.workers import in_thread
 
 MARGIN, MARGIN_SHARE = 1.0, 0.05
@@ -64,6 +64,17 @@ def worst(tries: Sequence[Try]) -> Error:
     """Return the error that decides what happens next: one that ends the job goes before one that goes on."""
     errors = [each.error for each in tries if each.error is not None]
     return next((error for error in errors if not error.goes_on), errors[0])
+
+
+async def vet(pool: ThreadPoolExecutor, job: Job, plan: Plan, watch: Watch) -> None:
+    """Look at a mask that is applied here; raises `InvalidRequest` for a damaged one, and where nothing may change."""
+    image, mask = job.image, job.mask
+    if mask is None or not plan.masked:
+        return
+    allowed = await in_thread(pool, watch, lambda: decode_mask(mask, image.width, image.height))
+    if not allowed.any():
+        message = "mask: nothing of it is transparent, so nothing may change. Leave it out, or pin embedded."
+        raise InvalidRequest(message, param="mask")
 
 
 @dataclass(slots=True)
@@ -146,12 +157,8 @@ class Errand:
 
         A mask that is applied here is looked at first: a damaged one must not show when the picture is paid.
         """
-        image, mask = self.job.image, self.job.mask
-        if mask is not None and self.candidate.plan.masked:
-            allowed = await in_thread(self.desk.pool, self.watch, lambda: decode_mask(mask, image.width, image.height))
-            if not allowed.any():
-                message = "mask: nothing of it is transparent, so nothing may change. Leave it out, or pin embedded."
-                raise InvalidRequest(message, param="mask")
+        image = self.job.image
+        await vet(self.desk.pool, self.job, self.candidate.plan, self.watch)
         if accepts is None or (quick(image.size, image.content) and ready(image, accepts)):
             return image
         return await in_thread(self.desk.pool, self.watch, lambda: prepared(image, accepts, self.folder, self.watch))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fluxvision import catalog, imaging
-from fluxvision.attempt import Desk, Errand, Try, worst
+from fluxvision.attempt import Desk, Errand, Try, vet, worst
 from fluxvision.candidates import Candidate, translate
 from fluxvision.choice import Choice, chosen
 from fluxvision.errors import Busy, DeadlineExceeded, Error, Exhausted, InvalidRequest, UpstreamBusy
@@ -119,10 +119,18 @@ class Gateway:
         return Job(request_id, found.id, image, values, mask, extras, pin, plain, factor)
 
     def quote(self, job: Job) -> Quote:
-        """Validate a job and return what it would cost, by the code that bills. Calls nobody."""
+        """Validate a job and return what it would cost, by the code that bills. Calls nobody.
+
+        What only the pixels of a mask tell, `vet` says.
+        """
         choice = self._choose(job)
         first, *others = choice.order
         return first.quote(job, [other.quote(job) for other in others], choice.excluded)
+
+    async def vet(self, job: Job) -> None:
+        """Look into a mask as `run` would before it asks its first provider; raises `InvalidRequest`."""
+        if job.mask is not None:
+            await vet(self._pool, job, self._choose(job).order[0].plan, Watch())
 
     async def run(self, job: Job, watch: Watch, folder: Path, attempts: list[Attempt] | None = None) -> Delivery:
         """Do a job; the finished files lie in `folder`, which the caller owns.

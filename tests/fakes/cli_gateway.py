@@ -30,7 +30,7 @@ PRICE = 100_000
 class Gateway:
     """The flow, faked. Pictures named `crash`, `upstream`, `billed`, `unanswered` or `stopped` end in that way.
 
-    One named `taken` costs something even if it is interrupted.
+    One named `taken` costs something even if it is interrupted; a mask named `closed` lets nothing change.
     """
 
     models: tuple[Model, ...] = catalog.CATALOG
@@ -59,6 +59,11 @@ class Gateway:
         total = PRICE * plan.n
         part = Component("output", "image", plan.n, plan.n, PRICE, total)
         return Quote(job.model, "embedded", total, (part,), receipt, geometry.width, geometry.height)
+
+    async def vet(self, job: Job) -> None:
+        """Refuse the mask `closed`."""
+        if job.mask is not None and job.mask.path.stem == "closed":
+            raise errors.InvalidRequest("mask: nothing of it is transparent.", param="mask")
 
     async def run(self, job: Job, watch: Watch, folder: Path, attempts: list[Attempt]) -> Delivery:
         """Count through the tiles, then write the pictures."""

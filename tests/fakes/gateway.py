@@ -124,6 +124,11 @@ class Gateway:
         part = Component("output", "output_megapixel", width * height / 1e6, 1.0, PRICE, PRICE)
         return Quote(job.model, job.pin or "embedded", PRICE, (part,), self._receipt(job), width, height)
 
+    async def vet(self, job: Job) -> None:
+        """Refuse the mask of `fail=vet`."""
+        if job.extras.get("fail") == "vet":
+            raise errors.InvalidRequest("mask: nothing of it is transparent.", param="mask")
+
     async def run(self, job: Job, watch: Watch, folder: Path, attempts: list[Attempt]) -> Delivery:
         """Wait for a place, count through the tiles, write the pictures."""
         assert attempts == []

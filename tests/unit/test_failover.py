@@ -384,6 +384,9 @@ async def test_a_mask_without_a_hole_buys_nothing(house, source, tmp_path):
     masked = offer("first", price=100, rules={**offer("first").rules, "mask": (Emulated("masked"),)})
     gateway = Gateway(house, models=(model(masked),))
     job = gateway.admit(MODEL, {}, source, imaging.probe(path, imaging.Limits()), "req_1")
+    gateway.quote(job)
+    with pytest.raises(InvalidRequest, match="nothing may change"):
+        await gateway.vet(job)
     with pytest.raises(InvalidRequest, match="nothing may change") as caught:
         await gateway.run(job, Watch(), tmp_path)
     assert (caught.value.param, house["first"].calls, told(caught.value)) == ("mask", [], [])

@@ -30,6 +30,9 @@ class Gateway(Protocol):
     def quote(self, job: Job) -> Quote:
         """Return what the job would make and cost; raises what `run` would raise before it starts."""
 
+    async def vet(self, job: Job) -> None:
+        """Raise what `run` would raise after a look into the mask, and `quote` does not see."""
+
     async def run(self, job: Job, watch: Watch, folder: Path, attempts: list[Attempt]) -> Delivery:
         """Do the job; result files lie in `folder`. Cancelling the task ends the work before it returns.
 

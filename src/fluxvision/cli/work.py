@@ -80,7 +80,9 @@ class Bench:
         source = await asyncio.to_thread(probe, target.picture.path, self.limits)
         job = self.gateway.admit(self.order.name, self.order.fields, source, self.mask, uuid4().hex)
         if self.order.dry_run:
-            return Record(name, "planned", target.outputs, source=source, quote=self.gateway.quote(job))
+            quote = self.gateway.quote(job)
+            await self.gateway.vet(job)
+            return Record(name, "planned", target.outputs, source=source, quote=quote)
         return await self._make(target, job, watch, attempts)
 
     async def _make(self, target: Target, job: Job, watch: Watch, attempts: list[Attempt]) -> Record:

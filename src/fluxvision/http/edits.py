@@ -68,6 +68,7 @@ async def _work(
     record(scope).model = job.model
     if dry:
         quote = encode(_quoted(edge, scope, job))
+        await edge.gateway.vet(edge.playground.capped(job, edge.now()) if visits(scope) else job)
         leave()
         await _send_body(send, quote)
         return
@@ -83,6 +84,7 @@ async def _deliver(edge: Edge, scope: Scope, send: Send, job: Job, folder: Path,
     """Do the job and send what came of it."""
     if job.values.get("stream"):
         edge.gateway.quote(job)  # what can be refused is refused with a status of its own
+        await edge.gateway.vet(job)
         _check_room(edge)
         await sse.answer(edge, scope, send, job, folder, leave=leave)
         return

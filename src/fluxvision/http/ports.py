@@ -33,6 +33,9 @@ class Gateway(Protocol):
     def quote(self, job: Job) -> Quote:
         """Return what the job would cost; raises what `run` would raise before it starts."""
 
+    async def vet(self, job: Job) -> None:
+        """Raise what `run` would raise after a look into the mask, and `quote` does not see."""
+
     async def run(self, job: Job, watch: Watch, folder: Path, attempts: list[Attempt]) -> Delivery:
         """Do the job; result files lie in `folder`, and so do the previews that a watch of a stream is told of.
 

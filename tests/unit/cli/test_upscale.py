@@ -226,6 +226,14 @@ def test_dry_run_json(line, picture):
     assert [body[name] for name in ("status", "width", "cost")] == ["planned", 24, 0.1]
 
 
+def test_a_dry_run_looks_into_the_mask(line, picture):
+    """What the real run would refuse, a dry run refuses."""
+    picture()
+    Image.new("RGBA", (12, 8)).save("closed.png")
+    assert line("upscale", "photo.jpg", "--mask", "closed.png", "--dry-run") == 2
+    assert "nothing of it is transparent" in line.err
+
+
 def test_a_folder_that_cannot_be_written(line, picture):
     """--out below a file fails with a sentence."""
     picture()

@@ -181,6 +181,13 @@ async def test_errors_of_the_gateway(edge, picture, fail, status):
     assert ("x-should-retry" in answer.answered) == (status in {500, 502})
 
 
+@pytest.mark.parametrize(("fail", "param"), [("refuse", "size"), ("vet", "mask")])
+async def test_a_dry_run_refuses_what_the_real_one_would(edge, picture, fail, param):
+    """What the parameters tell, and what only a look into the mask tells."""
+    answer = await edge().edit(MODEL, ("image", picture, "a"), ("fail", fail), ("dryRun", "true"))
+    assert (answer.status, answer.json()["error"]["param"]) == (400, param)
+
+
 @pytest.mark.parametrize("stream", ["false", "true"])
 async def test_a_disk_that_is_full_when_a_path_is_wanted_is_ours(edge, picture, stream, monkeypatch):
     """A picture from memory that cannot be written is no fault of the caller's, in an answer and in a stream."""

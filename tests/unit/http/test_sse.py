@@ -95,7 +95,7 @@ async def test_an_error_after_the_start_is_an_event(edge, picture, fail, code):
     assert "secret" not in served.log.getvalue() + answer.body.decode()
 
 
-@pytest.mark.parametrize(("fail", "status"), [("refuse", 400)])
+@pytest.mark.parametrize(("fail", "status"), [("refuse", 400), ("vet", 400)])
 async def test_what_can_be_refused_has_a_status(edge, picture, fail, status):
     """What is known before the first byte is an ordinary error."""
     assert (await edge().edit(MODEL, ("image", picture, "a"), STREAM, ("fail", fail))).status == status
