@@ -252,7 +252,7 @@ def _seed(job: Job, number: int) -> int | None:
 
 
 def _affordable(job: Job, one: Candidate, attempts: Sequence[Attempt]) -> bool:
-    """Whether what may have been spent and what this would cost are within what the caller wants to spend, and known."""
+    """Whether what may have been spent and what this would cost are known, and within what the caller allows."""
     if "max_cost" not in job.values:
         return True
     total = summed([one.cost, *(attempt.bound for attempt in attempts)])

@@ -124,7 +124,8 @@ class Offer:
     mean anything to it, `generative` whether it invents detail by a large model. `accepts` is None for a provider that
     reads every picture as it is. `measured` tells whether its pictures are compared with the source here. `reserved`
     are names of its own that only this server writes. `defaults` tells whether it is told what the caller left out; a
-    server of which nothing is known gets only what was asked for.
+    server of which nothing is known gets only what was asked for. `frames` is its own name for a target of which nobody
+    here knows exactly what it makes: the size of such a result is not checked.
     """
 
     provider: str
@@ -138,6 +139,7 @@ class Offer:
     measured: bool = True
     reserved: tuple[str, ...] = ()
     defaults: bool = True
+    frames: str = ""
     note: str = ""
 
 

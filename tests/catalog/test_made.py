@@ -12,7 +12,7 @@ from fakes.fal import RANGES, FakeFal
 from fakes.openai import FakeOpenAI
 from fluxvision import config, imaging, offers
 from fluxvision.catalog import CATALOG
-from fluxvision.errors import InvalidRequest, UpstreamRefused
+from fluxvision.errors import Exhausted, InvalidRequest, UpstreamRefused
 from fluxvision.gateway import Gateway
 from fluxvision.providers import embedded, fal, openai
 from fluxvision.types import Watch
@@ -116,6 +116,18 @@ async def test_a_target_is_made(folder, tmp_path, fields):
     line = next(line for line in delivery.receipt if line.parameter == "resolution")
     assert line.became["target_resolution"] == "1080p"
     assert line.honoured
+
+
+async def test_a_target_that_means_less_is_delivered(folder, tmp_path):
+    """Fal publishes no sizes of its targets: what was paid is brought to the size promised, not thrown away."""
+    Image.radial_gradient("L").resize((400, 300)).convert("RGB").save(tmp_path / "in.png")
+    picture = imaging.probe(tmp_path / "in.png", imaging.Limits())
+    async with at_fal() as (gateway, upstream):
+        upstream.fault = "result small"
+        _, delivery = await made(gateway, "seedvr", picture, folder, resolution="1080p")
+        assert size(delivery) == (1663, 1247)
+        with pytest.raises(Exhausted, match="533x400 where 1600x1200 was asked for"):
+            await made(gateway, "seedvr", picture, folder, scale_factor=4)
 
 
 async def test_a_target_and_a_factor_are_refused(source):

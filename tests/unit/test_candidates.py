@@ -205,10 +205,17 @@ def test_a_quote_carries_the_others():
 
 
 @pytest.mark.parametrize(
-    ("model", "made"), [(MODEL.id, (1280, 854)), ("aura-sr", (2560, 1708)), ("recraft-crisp-upscale", None)]
+    ("model", "values", "made"),
+    [
+        (MODEL.id, {}, (1280, 854)),
+        ("aura-sr", {}, (2560, 1708)),
+        ("recraft-crisp-upscale", {}, None),
+        ("seedvr", {"resolution": "2K"}, (2048, 1366)),
+        ("seedvr", {"resolution": "1080p"}, None),
+    ],
 )
-def test_what_a_provider_is_asked_to_make(model, made):
+def test_what_a_provider_is_asked_to_make(model, values, made):
     """Its own factor's pixels, or nothing known where it decides by itself."""
     found = catalog.find(model)[0]
-    [one] = translated(job(model=model), fal(found), model=found)
+    [one] = translated(job(model=model, **values), fal(found), model=found)
     assert one.made == made

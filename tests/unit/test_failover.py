@@ -341,7 +341,7 @@ async def test_some_of_n_fail_and_the_rest_is_delivered_and_paid(house, source, 
 
 
 async def test_a_bill_that_nobody_knows_is_told_so(house, source, tmp_path):
-    """Work that was handed over without an answer may have its whole price: that much of a limit is held to be spent."""
+    """Work that was handed over without an answer may have its whole price: that much of a limit counts as spent."""
     house["first"].fault = UpstreamUnreachable("Lost.", billed=None)
     house["own"].fault = UpstreamUnreachable("Lost.", billed=None)  # it asks nothing, so it costs nothing
     delivery = await run(opened(house), source, tmp_path)

@@ -16,6 +16,7 @@ FAL = Offer(
     upstream="fal-ai/seedvr/upscale/image",
     price=Price("output_megapixel", 1_000),
     factors=TEN,
+    frames=MODES.frame,
     accepts=Accepts(),
     rules={
         "image": (IMAGE,),
