@@ -6,11 +6,12 @@
 The fake provider reads the whole upload and gives a prepared PNG of 64 KB, twice the source's size on each side, as
 b64_json; *direct* asks it without a gateway. The *floor* is the least that a gateway on our stack has to do: parse the
 form in memory and send it on from there. The *relay* looks at nothing and copies the bytes of a connection to the
-provider and back: what stands in between can hardly be quicker. Every server is one process (LiteLLM: one worker) on
-one core; provider and callers have the others. Rounds take turns, so that noise hits all alike: requests/s are medians
-of the rounds, percentiles are over all requests. Answers are asked for uncompressed, and every status and the last
-picture of each round are checked. Prints Markdown tables and which goals were met; without `--litellm` only the floor
-is compared.
+provider and back: what stands in between can hardly be quicker. With `--whole` there is also the least gateway by the
+quickest way that was found in its libraries, which a server with limits could not go. Every server is one process
+(LiteLLM: one worker) on one core; provider and callers have the others. Rounds take turns, so that noise hits all
+alike: requests/s are medians of the rounds, percentiles are over all requests. Answers are asked for uncompressed, and
+every status and the last picture of each round are checked. Prints Markdown tables and which goals were met; without
+`--litellm` only the floor is compared.
 Takes six minutes.
 """
 
@@ -148,7 +149,7 @@ def turns(servers: Sequence[Server], uploads: Sequence[Upload], rounds: int, sec
 def gateways(folder: Path, upstream: Server, arguments: argparse.Namespace) -> list[Server]:
     """Return the gateways to compare, not yet started."""
     made = (gateway_servers.relay, gateway_servers.floor, gateway_servers.fluxvision)
-    found = [make(folder, upstream.port) for make in made]
+    found = [make(folder, upstream.port) for make in (*made, *((gateway_servers.whole,) if arguments.whole else ()))]
     if arguments.litellm is not None:
         found.append(gateway_servers.litellm(folder, upstream.port, arguments.litellm))
     return [server for server in found if server.name not in arguments.without]
@@ -160,6 +161,7 @@ def main() -> None:
     parser.add_argument("--litellm", type=Path, metavar="BIN_FOLDER", help="the bin folder of LiteLLM's environment")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2.0, help="of one round that are counted")
+    parser.add_argument("--whole", action="store_true", help="measure the quickest way through the libraries as well")
     parser.add_argument("--without", nargs="*", default=[], metavar="NAME", help="gateways to leave out")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, ExitStack() as running:
