@@ -17,6 +17,7 @@ from fluxvision import __version__
 from fluxvision.errors import InvalidRequest, PayloadTooLarge
 from fluxvision.guard import Guard, Refused
 from fluxvision.machine import NO_SPACE
+from fluxvision.workers import to_thread
 
 DATA_URI = re.compile(rb"data:[^,]{0,256};base64,", re.IGNORECASE)
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -61,9 +62,9 @@ async def resolve(
         raise InvalidRequest(message, param=param)
     try:
         if not isinstance(given, str):
-            await asyncio.to_thread(save, given, path, limit)
+            await to_thread(save, given, path, limit)
         elif is_data:
-            await asyncio.to_thread(decode, given, path, limit)
+            await to_thread(decode, given, path, limit)
         else:
             await download(given, path, guard=guard, limit=limit, patience=patience)
     except TooLarge:

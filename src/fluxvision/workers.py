@@ -7,7 +7,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fluxvision.errors import Busy
 from fluxvision.types import Watch
@@ -66,11 +66,22 @@ async def in_thread(pool: ThreadPoolExecutor, watch: Watch, work: Callable[[], T
 
     When the task is cancelled the watch is told, and the thread is awaited: nothing goes on in the background.
     """
-    future = asyncio.get_running_loop().run_in_executor(pool, work)
+    return await _to_its_end(asyncio.get_running_loop().run_in_executor(pool, work), watch.cancel.set)
+
+
+async def to_thread(work: Callable[..., T], *given: Any) -> T:
+    """Run short blocking work in a thread, as `asyncio.to_thread` does, but never leave it behind.
+
+    When the task is cancelled the thread is awaited: the files that it works on may belong to somebody else afterwards.
+    """
+    return await _to_its_end(asyncio.get_running_loop().run_in_executor(None, work, *given), lambda: None)
+
+
+async def _to_its_end(future: asyncio.Future[T], cancel: Callable[[], None]) -> T:
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:
-        watch.cancel.set()
+        cancel()
         while not future.done():  # whoever cancels again waits all the same
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await asyncio.shield(future)

@@ -10,9 +10,9 @@ import pytest
 SOURCE = Path(__file__).parents[2] / "src" / "fluxvision"
 LAYERS = (
     {"__init__", "errors", "types", "money"},
-    {"params", "rules", "config", "imaging", "geometry", "machine", "guard"},
+    {"params", "rules", "config", "imaging", "geometry", "machine", "guard", "workers"},
     {"catalog", "engine", "store", "accounts", "pricing", "fetch", "health"},
-    {"routing", "normalize", "workers", "offers"},
+    {"routing", "normalize", "offers"},
     {"providers", "preprocess", "postprocess", "preview", "candidates", "card"},
     {"attempt", "choice", "llms"},
     {"gateway"},

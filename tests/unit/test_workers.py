@@ -11,7 +11,7 @@ import pytest
 
 from fluxvision.errors import Busy
 from fluxvision.types import Watch
-from fluxvision.workers import Admission, in_thread
+from fluxvision.workers import Admission, in_thread, to_thread
 
 
 async def test_a_job_over_both_limits_is_refused_at_once():
@@ -92,6 +92,25 @@ async def test_a_second_cancellation_waits_too():
         with pytest.raises(asyncio.CancelledError):
             await task
         assert ended.is_set()
+
+
+async def test_a_plain_thread_is_not_left_behind():
+    """A cancelled task waits for what it began, and gets values and exceptions as they are."""
+    ended = threading.Event()
+
+    def work(seconds):
+        time.sleep(seconds)
+        ended.set()
+
+    task = asyncio.create_task(to_thread(work, 0.1))
+    await asyncio.sleep(0.02)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended.is_set()
+    assert await to_thread(max, 3, 4) == 4
+    with pytest.raises(ZeroDivisionError):
+        await to_thread(lambda: 1 // 0)
 
 
 async def test_results_and_errors_come_through():

@@ -23,6 +23,7 @@ from fluxvision.http.query import parameters
 from fluxvision.http.splice import Body, encode
 from fluxvision.params import FALSE, TRUE
 from fluxvision.types import Delivery, Job, Source, Watch
+from fluxvision.workers import to_thread
 
 DRY_RUN = frozenset({"dryrun", "dry_run"})
 FORM, DOCUMENT = "multipart/form-data", "application/json"
@@ -47,14 +48,15 @@ async def edits(edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
     length = body.length(headers, limit, hint)
     with edge.running.job() as leave, edge.memory.share() as take:
         _check_room(edge)
-        folder = edge.workspace.folder()
+        folder, whole = edge.workspace.folder(), False
         try:
             arriving = body.chunks(receive, limit, edge.settings.upload_timeout, hint, length)
             form = await _read(media_type, arriving, folder, take)
             await _until_gone(receive, _work(edge, scope, send, form, folder, dry=dry, leave=leave))
+            whole = True
         finally:
             # In the same turn, not in a thread: a cancelled task would not wait for the thread.
-            edge.workspace.release(folder)
+            edge.workspace.release(folder, whole=whole)
 
 
 async def _work(
@@ -143,7 +145,7 @@ async def _admit(edge: Edge, form: body.Form, folder: Path, request_id: str) -> 
         if imaging.quick(path.stat().st_size if content is None else len(content), content):
             sources[name] = edge.probe(path, name, content)
         else:
-            sources[name] = await asyncio.to_thread(edge.probe, path, name, content)
+            sources[name] = await to_thread(edge.probe, path, name, content)
     return edge.gateway.admit(model, form.fields, sources["image"], sources.get("mask"), request_id)
 
 

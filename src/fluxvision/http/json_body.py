@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import suppress
 from itertools import chain
@@ -17,6 +16,7 @@ from fluxvision.fetch import SLICE
 from fluxvision.http.body import Form
 from fluxvision.http.fields import one_image, shown
 from fluxvision.http.memory import Take, nothing
+from fluxvision.workers import to_thread
 
 MAX_BODY = 64_000_000
 """The most bytes of any JSON body: all of it is in memory for a moment. A form goes to the disk."""
@@ -50,7 +50,7 @@ async def read(chunks: AsyncIterator[bytes], folder: Path, take: Take = nothing)
             break
         body += chunk
     else:
-        return await asyncio.to_thread(parse, body)
+        return await to_thread(parse, body)
     path = folder / "body"
     with path.open("x+b") as file:
         file.writelines((body, chunk))
@@ -60,7 +60,7 @@ async def read(chunks: AsyncIterator[bytes], folder: Path, take: Take = nothing)
         file.flush()
         mapped = mmap(file.fileno(), 0, access=ACCESS_READ)
     path.unlink()  # the room on the disk is free again with the last picture
-    return await asyncio.to_thread(parse, mapped)
+    return await to_thread(parse, mapped)
 
 
 def parse(body: bytes | bytearray | mmap) -> Form:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
 from io import BytesIO
 from itertools import chain
@@ -22,6 +21,7 @@ from fluxvision.fetch import SLICE
 from fluxvision.http.body import Form
 from fluxvision.http.fields import collect, known, one_image, picture_name, shown
 from fluxvision.http.memory import Take, nothing
+from fluxvision.workers import to_thread
 
 MAX_BOUNDARY = 70
 MAX_PARTS = 200
@@ -72,7 +72,7 @@ async def read(content_type: str, chunks: AsyncIterator[bytes], folder: Path, ta
             message = f"The multipart body is malformed: {str(error.args[0]).lower()}."
             raise InvalidRequest(message) from None
     # Whether a part is a reference is read from the disk, and there may be much text.
-    return await asyncio.to_thread(parts.form) if parts.long else parts.form()
+    return await to_thread(parts.form) if parts.long else parts.form()
 
 
 class _Parts:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Coroutine, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from functools import partial
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from fluxvision.errors import ClientError, Unavailable, UpstreamError
 from fluxvision.guard import OPEN, Guard
 from fluxvision.machine import NO_SPACE
 from fluxvision.types import Source
+from fluxvision.workers import to_thread
 
 LONGEST_WAIT = 3600.0
 LONGEST_MESSAGE = 300
@@ -133,10 +135,10 @@ async def fetched(
 
     async def load() -> None:
         if is_data:
-            await asyncio.to_thread(fetch.decode, reference, path, limit)
+            await to_thread(fetch.decode, reference, path, limit)
         else:
             await fetch.download(reference, path, guard=guard, limit=limit, patience=patience)
-        await asyncio.to_thread(recognised, path, limit=limit, pixels=pixels)
+        await to_thread(partial(recognised, path, limit=limit, pixels=pixels))
 
     try:
         failure = await _failure(load())

@@ -54,9 +54,13 @@ class Workspace:
             path.mkdir(mode=0o700)
         return path
 
-    def release(self, path: Path) -> None:
-        """Remove all that lies in the folder of a request that has ended; an empty folder waits for the next one."""
-        if emptied(path) and len(self.spare) < SPARE:
+    def release(self, path: Path, *, whole: bool) -> None:
+        """Remove all that lies in the folder of a request that has ended.
+
+        The empty folder of a `whole` one waits for the next. That of one that broke off goes, and its name never comes
+        again: should anything be left that still writes there, nobody reads it.
+        """
+        if whole and emptied(path) and len(self.spare) < SPARE:
             self.spare.append(path)
         else:
             shutil.rmtree(path, ignore_errors=True)

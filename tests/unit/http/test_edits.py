@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import errno
+import io
 import json
 import shutil
+import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from fakes.asgi import Client
 from fakes.gateway import Gateway, png
@@ -18,6 +21,13 @@ from fluxvision.http import edits, json_body
 
 MODEL = ("model", "flux-vision-upscaler")
 STALLS = [(0, ()), (1, ()), (1, (("stream", "true"),)), (3, (("stream", "true"),)), (0, (("fail", "upstream"),))]
+
+
+def jpeg(width, height):
+    """Return a small picture whose header is read from a file, in a thread."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (width, height)).save(buffer, "JPEG")
+    return buffer.getvalue()
 
 
 def left(edge):
@@ -200,6 +210,28 @@ async def test_a_disk_that_is_full_when_a_path_is_wanted_is_ours(edge, picture, 
     answer = await served.edit(MODEL, ("image", picture, "a"), ("fail", "path"), ("stream", stream))
     assert answer.status == (200 if stream == "true" else 503)
     assert b"The server has no room on its disk at the moment." in answer.body
+    assert left(served) == []
+
+
+async def test_a_picture_never_reaches_the_next_caller(edge, monkeypatch):
+    """A thread that is still writing when its caller hangs up is awaited; the next one gets his own picture."""
+    write = Path.write_bytes
+
+    def slowly(path, content):
+        time.sleep(0.2)
+        return write(path, content)
+
+    monkeypatch.setattr(edits, "UNWATCHED", 0.01)
+    monkeypatch.setattr(edits.imaging, "quick", lambda _size, _content: False)
+    monkeypatch.setattr(Path, "write_bytes", slowly)
+    served = edge()
+    headers, body = form(MODEL, ("image", jpeg(32, 24), "a"))
+    client = Client("POST", "/v1/images/edits", headers, [body])
+    client.gone.set()
+    gone = await client.ask(served.app)
+    await asyncio.sleep(0.3)  # whatever was left behind has written by now
+    answer = await served.edit(MODEL, ("image", jpeg(48, 16), "a"), ("scale_factor", "1"))
+    assert (gone.status, answer.json()["metadata"]["size"]) == (0, "48x16")
     assert left(served) == []
 
 

@@ -103,18 +103,28 @@ def test_a_request_gets_an_empty_private_folder_of_its_own(tmp_path):
     assert first != second
     (first / "picture").write_bytes(b"x")
     (second / "inner").mkdir()
-    living.release(first)
-    living.release(second)
+    living.release(first, whole=True)
+    living.release(second, whole=True)
     assert list(first.iterdir()) == []
     assert not second.exists()
     assert living.folder() == first
-    living.release(first)
+    living.release(first, whole=True)
     first.rmdir()
     third = living.folder()
     assert list(third.iterdir()) == []
     assert stat.S_IMODE(third.stat().st_mode) == 0o700
     living.close()
     assert not third.exists()
+
+
+def test_the_folder_of_a_request_that_broke_off_is_nobodys_again(tmp_path):
+    """It goes, and neither it nor its name is given to another request."""
+    living = open_workspace(str(tmp_path))
+    first = living.folder()
+    living.release(first, whole=False)
+    assert not first.exists()
+    assert living.folder() != first
+    living.close()
 
 
 @pytest.mark.parametrize("lost", ["run", "root"])

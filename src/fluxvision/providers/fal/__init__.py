@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,6 +26,7 @@ from fluxvision.providers.fal.result import Results
 from fluxvision.providers.fal.storage import Storage
 from fluxvision.providers.fal.wire import Wire
 from fluxvision.types import Call, Outcome, Watch
+from fluxvision.workers import to_thread
 
 QUEUE, STORAGE = "https://queue.fal.run", "https://rest.fal.ai"
 INLINE = 4_000_000
@@ -80,7 +80,7 @@ class Provider:
         self.check(call)
         inside = call.image.size <= self._inline
         address = "" if inside else await self._storage.upload(call.image)
-        content = await asyncio.to_thread(document, call, address)
+        content = await to_thread(document, call, address)
         watch.taken(None, None)
         ticket = await self._queue.submit(call, content, watch.taken)
         name = self._wire.shown(ticket.request_id)

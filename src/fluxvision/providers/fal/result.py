@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from fluxvision.imaging.reading import readable
 from fluxvision.providers import common
 from fluxvision.providers.fal.bill import seconds
 from fluxvision.types import Outcome, Source
+from fluxvision.workers import to_thread
 
 DARK, SEEN = 1, 16
 """The brightest sample, of 255, of a black picture; and of one that is surely not."""
@@ -71,7 +71,7 @@ class Results:
             pause=self.pause,
         )
         try:
-            await asyncio.to_thread(_refuse_black, path, source, limit, self.pixels)
+            await to_thread(_refuse_black, path, source, limit, self.pixels)
         except BaseException:
             path.unlink(missing_ok=True)
             raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 from collections.abc import Hashable, Mapping
 from pathlib import Path
@@ -21,6 +20,7 @@ from fluxvision.providers.fal.leave import Leave, Token
 from fluxvision.providers.fal.once import Once
 from fluxvision.providers.fal.wire import ANSWER, LOST, SILENCE, Wire
 from fluxvision.types import Source
+from fluxvision.workers import to_thread
 
 PART = 10 * 1024 * 1024
 WHOLE = 100 * 1024 * 1024
@@ -77,7 +77,7 @@ class Storage:
         address, number = _text(said, "access_url"), _text(said, "uploadId")
         tags: list[dict[str, Any]] = []
         for index, begin in enumerate(range(0, image.size, PART), 1):
-            part = await asyncio.to_thread(_read, image.path, begin)
+            part = await to_thread(_read, image.path, begin)
             put = await self._store("PUT", f"{address}/multipart/{number}/{index}", token, _labels(image), part)
             tags.append({"partNumber": index, "etag": _text(put, "etag")})
         closing = {"Content-Type": "application/json"}
