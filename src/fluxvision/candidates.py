@@ -93,10 +93,11 @@ def translate(
 
 def _translated(job: Job, offer: Offer, rows: Sequence[Param], max_output_pixels: int) -> Candidate:
     geometry = solve(job, offer.factors)
-    largest = max(geometry.width * geometry.height, geometry.made_width * geometry.made_height)
-    if largest > max_output_pixels:
-        message = f"The result would have {largest:,} pixels; this server makes at most {max_output_pixels:,}."
-        raise InvalidRequest(message, param="size" if "size" in job.values else "scale_factor")
+    if geometry.largest > max_output_pixels:
+        what = "The result" if geometry.largest == geometry.width * geometry.height else "On its way the picture"
+        message = f"{what} would have {geometry.largest:,} pixels; this server makes at most {max_output_pixels:,}."
+        said = next((name for name in ("size", "resolution") if name in job.values), "scale_factor")
+        raise InvalidRequest(message, param=said)
     call, plan, receipt = normalize(job, offer, rows)
     imaging.check(plan.output_format, geometry.width, geometry.height)
     return Candidate(offer, call, plan, receipt, geometry, _line(job, offer, geometry, None))

@@ -49,6 +49,12 @@ class Geometry:
         return (self.made_width, self.made_height) == (self.width, self.height)
 
     @property
+    def largest(self) -> int:
+        """The most pixels that the picture has on its way: as made, as enlarged before it is cropped, as delivered."""
+        made, inner = self.made_width * self.made_height, self.inner_width * self.inner_height
+        return max(made, inner, self.width * self.height)
+
+    @property
     def resampled(self) -> bool:
         """Whether the gateway finishes by resampling, because the factor is outside the engine's range."""
         return (self.made_width, self.made_height) != (self.inner_width, self.inner_height)

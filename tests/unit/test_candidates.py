@@ -156,10 +156,14 @@ def test_only_refusals_are_passed_over():
         # Delivered small, made large: the provider knows nothing but four times.
         ("aura-sr", {"size": "640x427"}, 16 * 640 * 427 - 1, "size"),
         ("aura-sr", {"size": "640x427"}, 16 * 640 * 427, None),
+        # Delivered small, cropped from an enlargement that is 20,000 pixels high.
+        (MODEL.id, {"size": "10x20000", "fit": "cover"}, 20_000 * 29_977 - 1, "size"),
+        (MODEL.id, {"resolution": "4K", "aspect_ratio": "1:2", "fit": "cover"}, 10_000_000, "resolution"),
+        (MODEL.id, {"aspect_ratio": "1:1", "fit": "cover"}, 4 * 640 * 427 - 1, "scale_factor"),
     ],
 )
 def test_a_limit_of_pixels_counts_what_is_made(model, asked, most, param):
-    """The larger of what is made and what is delivered is what this server has to hold."""
+    """The largest of what is made, cropped and delivered is what this server has to hold."""
     found = catalog.find(model)[0]
     wanted = job(model=model, **asked)
     if param is None:
