@@ -52,7 +52,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("media_ttl", "number", 3600.0, "Seconds that a result link works.", 1),
     Setting("max_upload_bytes", "integer", 100_000_000, "Largest request body in bytes.", 1),
     Setting("max_input_pixels", "integer", 100_000_000, "Largest input picture in pixels.", 1),
-    Setting("max_output_pixels", "integer", 400_000_000, "Largest picture over HTTP in pixels, before it is cropped.", 1),
+    Setting("max_output_pixels", "integer", 400_000_000, "Largest result over HTTP, uncropped, in pixels.", 1),
     Setting("max_frames", "integer", 1_000, "Most frames an animated input may have (only the first is used).", 1),
     Setting("workers", "integer", 1, "Pictures that are worked on at the same time.", 1),
     Setting("queue", "integer", 16, "Requests that may wait for a worker before new ones get 429.", 0),

@@ -14,6 +14,12 @@ from starlette.types import Receive
 
 from fluxvision.errors import CallerGone, InvalidRequest, PayloadTooLarge, UnsupportedMediaType, UploadTooSlow
 
+MAX_PARTS = 200
+"""Parts of a form, or members of a JSON object."""
+MAX_FIELD = 1_000_000
+"""Bytes of one field that is no picture."""
+MAX_FIELDS = 4_000_000
+"""Bytes of all of them."""
 BYTES_PER_SECOND = 8 * 1024
 """The slowest upload that is waited for, after a first grace of `idle` seconds."""
 

@@ -64,8 +64,8 @@ async def _work(
 ) -> None:
     """Do what the form asks for and answer; `leave` is called when only sending is left."""
     # Said in the body it means the same: nobody who asks for a dry run shall pay for a wet one.
-    said = {name: str(form.fields.pop(name)) for name in list(form.fields) if name.lower() in DRY_RUN}
-    dry = dry or _dry_run(said)
+    said = {name: form.fields.pop(name) for name in list(form.fields) if name.lower() in DRY_RUN}
+    dry = dry or _dry_run({name: str(value) for name, value in said.items() if value is not None})
     job = await _admit(edge, form, folder, record(scope).request_id)
     record(scope).model = job.model
     if dry:

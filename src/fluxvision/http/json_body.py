@@ -11,10 +11,10 @@ from typing import Any
 
 import msgspec
 
-from fluxvision.errors import InvalidRequest
+from fluxvision.errors import InvalidRequest, PayloadTooLarge
 from fluxvision.fetch import SLICE
-from fluxvision.http.body import Form
-from fluxvision.http.fields import one_image, shown
+from fluxvision.http.body import MAX_FIELD, MAX_FIELDS, MAX_PARTS, Form
+from fluxvision.http.fields import known, one_image, shown
 from fluxvision.http.memory import Take, nothing
 from fluxvision.workers import to_thread
 
@@ -22,6 +22,10 @@ MAX_BODY = 64_000_000
 """The most bytes of any JSON body: all of it is in memory for a moment. A form goes to the disk."""
 MARGIN = 1_000_000
 MAX_DEPTH = 16
+MAX_MARKS = 100_000
+"""Colons and commas of a body. Base64 has none: each stands for an object in memory, or in a text that is too long."""
+LOOK = 1024 * 1024
+"""Bytes that are looked through at once."""
 BOM = b"\xef\xbb\xbf"
 PICTURES = frozenset({"image", "images", "mask"})
 NULL = msgspec.Raw(b"null")
@@ -71,6 +75,8 @@ def parse(body: bytes | bytearray | mmap) -> Form:
     text = memoryview(body)
     if text[: len(BOM)] == BOM:
         text = text[len(BOM) :]
+    if _marks(text) > MAX_MARKS:
+        raise _too_much()
     try:
         return _form(_OBJECT.decode(text))
     except msgspec.ValidationError:
@@ -79,13 +85,21 @@ def parse(body: bytes | bytearray | mmap) -> Form:
         raise InvalidRequest("The request body is not valid JSON.") from None
 
 
+def _marks(text: memoryview) -> int:
+    pieces = (bytes(text[start : start + LOOK]) for start in range(0, len(text), LOOK))
+    return sum(piece.count(b":") + piece.count(b",") for piece in pieces)
+
+
+def _too_much() -> PayloadTooLarge:
+    message = f"The JSON object has more than {MAX_PARTS} members, or over {MAX_FIELDS:,} bytes beside its pictures."
+    return PayloadTooLarge(message)
+
+
 def _form(given: Mapping[str, msgspec.Raw]) -> Form:
-    fields = {name: msgspec.json.decode(raw) for name, raw in given.items() if name not in PICTURES}
-    for name, value in fields.items():
-        if not _shallow(value, MAX_DEPTH):
-            message = f"{shown(name)} is nested too deeply."
-            raise InvalidRequest(message, param=shown(name))
-    form = Form(fields=fields)
+    others = {name: raw for name, raw in given.items() if name not in PICTURES}
+    if len(given) > MAX_PARTS or sum(len(memoryview(raw)) for raw in others.values()) > MAX_FIELDS:
+        raise _too_much()
+    form = Form(fields={name: _field(name, raw) for name, raw in others.items()})
     image = _image(_given(given, "image"), _given(given, "images"))
     if image is not None:
         form.pictures["image"] = image
@@ -93,6 +107,21 @@ def _form(given: Mapping[str, msgspec.Raw]) -> Form:
     if mask is not None:
         form.pictures["mask"] = _reference(mask, "mask")
     return form
+
+
+def _field(name: str, raw: msgspec.Raw) -> Any:
+    """Return the value of a member that is no picture."""
+    if "[" in name and known(name):  # a server behind this one would read it as the parameter
+        message = f"{shown(name)} is how a form writes it; in JSON send {name.partition('[')[0]}."
+        raise InvalidRequest(message, param=shown(name))
+    if len(memoryview(raw)) > MAX_FIELD:
+        message = f"{shown(name)}: a field may have at most {MAX_FIELD:,} bytes."
+        raise PayloadTooLarge(message, param=shown(name))
+    value = msgspec.json.decode(raw)
+    if not _shallow(value, MAX_DEPTH):
+        message = f"{shown(name)} is nested too deeply."
+        raise InvalidRequest(message, param=shown(name))
+    return value
 
 
 def _given(found: Mapping[str, msgspec.Raw], name: str) -> msgspec.Raw | None:

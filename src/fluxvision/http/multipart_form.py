@@ -18,20 +18,18 @@ from multipart import (  # type: ignore[import-untyped]
 
 from fluxvision.errors import InvalidRequest, PayloadTooLarge
 from fluxvision.fetch import SLICE
-from fluxvision.http.body import Form
+from fluxvision.http.body import MAX_FIELD, MAX_FIELDS, MAX_PARTS, Form
 from fluxvision.http.fields import collect, known, one_image, picture_name, shown
 from fluxvision.http.memory import Take, nothing
 from fluxvision.workers import to_thread
 
 MAX_BOUNDARY = 70
-MAX_PARTS = 200
 MAX_PART_HEADERS = 16
 MAX_PART_HEADER = 8 * 1024
-MAX_FIELD = 1_000_000
-MAX_FIELDS = 4_000_000
 WRITE_BUFFER = 1024 * 1024
 DATA = b"data:"
 SCHEMES = (b"http://", b"https://", DATA)
+LONGEST = max(map(len, SCHEMES))
 FILE = "file"
 """What stands for a file under a name that no parameter has; its bytes are dropped."""
 
@@ -133,11 +131,13 @@ class _Parts:
         """Return a picture part without a file name as the URL that it holds, or as the file that it is."""
         pieces = _pieces(path, self._contents.get(name))
         first = next(pieces, b"")
-        if not first.startswith(SCHEMES):
+        if not first[:LONGEST].lower().startswith(SCHEMES):
             return path
         self._contents.pop(name, None)
         # Of an address the first piece is already longer than one may be.
-        return chain((first,), pieces) if first.startswith(DATA) else first.decode("utf-8", "replace").strip()
+        if first[: len(DATA)].lower() == DATA:
+            return chain((first,), pieces)
+        return first.decode("utf-8", "replace").strip()
 
     def _begin(self, segment: MultipartSegment) -> None:
         self._name = segment.name or ""

@@ -191,6 +191,15 @@ async def test_errors_of_the_gateway(edge, picture, fail, status):
     assert ("x-should-retry" in answer.answered) == (status in {500, 502})
 
 
+@pytest.mark.parametrize(("value", "dry"), [(None, False), (True, True), ("false", False), ("", True)])
+async def test_a_dry_run_may_be_asked_for_in_the_body(edge, picture, value, dry):
+    """As with every other member, null is nothing."""
+    uri = "data:image/png;base64," + base64.b64encode(picture).decode()
+    headers, body = document({"model": MODEL[1], "image": uri, "dryRun": value})
+    answer = await Client("POST", "/v1/images/edits", headers, [body]).ask(edge().app)
+    assert (answer.status, "estimated" in answer.json()) == (200, dry)
+
+
 @pytest.mark.parametrize(("fail", "param"), [("refuse", "size"), ("vet", "mask")])
 async def test_a_dry_run_refuses_what_the_real_one_would(edge, picture, fail, param):
     """What the parameters tell, and what only a look into the mask tells."""

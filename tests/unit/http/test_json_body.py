@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fluxvision import fetch
-from fluxvision.errors import ClientError
+from fluxvision.errors import ClientError, InvalidRequest, PayloadTooLarge
 from fluxvision.http import json_body
 from fluxvision.http.fields import collect, picture_name
 from fluxvision.http.json_body import parse
@@ -168,6 +168,38 @@ def test_what_is_no_reference(text, param):
     with pytest.raises(ClientError) as refusal:
         parse(text)
     assert refusal.value.param == param
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({str(number): 0 for number in range(201)}, None),
+        ({str(number): "x" * 900_000 for number in range(5)}, None),
+        ({"user": "x" * 1_000_001}, "user"),
+        ({"user": ["x"] * 100_001}, None),
+        ({"images": [0] * 100_001}, None),
+    ],
+)
+def test_no_more_than_a_form_may_have(body, param):
+    """Members, the bytes of one and of all of them beside the pictures, and whatever becomes an object are bounded."""
+    with pytest.raises(PayloadTooLarge) as refusal:
+        parse(json.dumps(body).encode())
+    assert refusal.value.param == param
+
+
+def test_a_picture_counts_as_no_field():
+    """Two hundred members, one of them of many megabytes."""
+    body = {**{str(number): 0 for number in range(199)}, "image": "data:image/png;base64," + "AAAA" * 2_000_000}
+    form = parse(json.dumps(body).encode())
+    assert (len(form.fields), sum(map(len, form.pictures["image"]))) == (199, 8_000_022)
+
+
+@pytest.mark.parametrize("name", ["image[]", "n[]", "scale_factor[x]"])
+def test_form_notation_is_for_forms(name):
+    """A server behind this one would read a parameter that was checked and quoted by nobody."""
+    with pytest.raises(InvalidRequest) as refusal:
+        parse(json.dumps({name: 1}).encode())
+    assert refusal.value.param == name
 
 
 def test_long_texts_are_not_walked_through():
