@@ -14,7 +14,8 @@ from typing import Any
 class Client:
     """One request; `gone` set means that the caller hung up, `takes` how many messages of the answer it reads.
 
-    `lost` is what breaks when the application asks for news of the caller, once the body is there.
+    `lost` is what breaks when the application asks for news of the caller, once the body is there. One that `stalls`
+    has more to send than its chunks, and does not.
     """
 
     method: str
@@ -24,6 +25,7 @@ class Client:
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     takes: float = inf
     lost: Exception | None = None
+    stalls: bool = False
     sent: list[dict[str, Any]] = field(default_factory=list)
 
     async def ask(self, app: Any) -> Client:
@@ -46,7 +48,7 @@ class Client:
 
         async def receive() -> dict[str, Any]:
             if pending:
-                return {"type": "http.request", "body": pending.pop(0), "more_body": bool(pending)}
+                return {"type": "http.request", "body": pending.pop(0), "more_body": self.stalls or bool(pending)}
             if self.lost is not None:
                 raise self.lost
             await self.gone.wait()

@@ -66,16 +66,22 @@ def too_large(limit: int, hint: str = "") -> PayloadTooLarge:
 
 
 async def chunks(
-    receive: Receive, limit: int, idle: float, hint: str = "", announced: int | None = None
+    receive: Receive,
+    limit: int,
+    idle: float,
+    hint: str = "",
+    *,
+    announced: int | None = None,
+    speed: float = BYTES_PER_SECOND,
 ) -> AsyncIterator[bytes]:
     """Yield the body as it arrives; where its length was `announced`, nobody is asked whether more will come.
 
     Raises `PayloadTooLarge` as soon as more than `limit` bytes came, `UploadTooSlow` after `idle` seconds without a
-    byte or where the body is slower than the slowest allowed, and `CallerGone` where the caller goes away.
+    byte or where the body is slower than `speed` bytes per second, and `CallerGone` where the caller goes away.
     """
     seen, waited, more = 0, 0.0, True
     while more:
-        patience = min(idle, idle + seen / BYTES_PER_SECOND - waited)
+        patience = min(idle, idle + seen / speed - waited)
         started = time.monotonic()
         try:
             async with asyncio.timeout(max(patience, 0.0)):

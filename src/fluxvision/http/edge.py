@@ -20,6 +20,7 @@ from fluxvision.http.metrics import Metrics
 from fluxvision.http.playground import Playground
 from fluxvision.http.ports import Gateway, Probe
 from fluxvision.http.pyramids import Pyramids
+from fluxvision.http.uploads import Uploads
 from fluxvision.store.media import MediaStore
 from fluxvision.store.workspace import Workspace
 
@@ -97,6 +98,7 @@ class Edge:
     playground: Playground
     pyramids: Pyramids
     memory: Memory
+    uploads: Uploads
     now: Callable[[], float]
     openapi: bytes
 

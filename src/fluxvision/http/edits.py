@@ -18,9 +18,10 @@ from fluxvision.http.edge import Edge, record
 from fluxvision.http.media import link
 from fluxvision.http.memory import Take
 from fluxvision.http.perform import perform
-from fluxvision.http.playground import visits
+from fluxvision.http.playground import address, visits
 from fluxvision.http.query import parameters
 from fluxvision.http.splice import Body, encode
+from fluxvision.http.uploads import VISITORS_PER_SECOND
 from fluxvision.params import FALSE, TRUE
 from fluxvision.types import Delivery, Job, Source, Watch
 from fluxvision.workers import to_thread
@@ -29,8 +30,6 @@ DRY_RUN = frozenset({"dryrun", "dry_run"})
 FORM, DOCUMENT = "multipart/form-data", "application/json"
 UNWATCHED = 0.25
 """Seconds of a request in which nobody looks whether its caller is still there: asking takes as long as parsing."""
-UPLOADS = 16
-"""Requests that may be sending their bodies while every place is taken: they bound the disk that is used."""
 
 
 async def edits(edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
@@ -39,8 +38,9 @@ async def edits(edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
     query = parameters(scope)
     dry = _dry_run(query)
     _refuse_misplaced(query)
-    if visits(scope):
-        edge.playground.count(scope, edge.now(), dry=dry)
+    visitor = address(scope) if visits(scope) else None
+    if visitor is not None:
+        edge.playground.count(visitor, edge.now(), dry=dry)
     media_type = body.content_type(headers)
     limit, hint = edge.settings.max_upload_bytes, ""
     if _kind(media_type) == DOCUMENT:
@@ -50,8 +50,11 @@ async def edits(edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
         _check_room(edge)
         folder, whole = edge.workspace.folder(), False
         try:
-            arriving = body.chunks(receive, limit, edge.settings.upload_timeout, hint, length)
-            form = await _read(media_type, arriving, folder, take)
+            speed = body.BYTES_PER_SECOND if visitor is None else VISITORS_PER_SECOND
+            with edge.uploads.place(visitor):
+                patience = edge.settings.upload_timeout
+                arriving = body.chunks(receive, limit, patience, hint, announced=length, speed=speed)
+                form = await _read(media_type, arriving, folder, take)
             await _until_gone(receive, _work(edge, scope, send, form, folder, dry=dry, leave=leave))
             whole = True
         finally:
@@ -212,8 +215,6 @@ async def _send_body(send: Send, content: Body) -> None:
 
 def _check_room(edge: Edge) -> None:
     wait = edge.gateway.full()
-    if wait is None and len(edge.running.jobs) > edge.settings.workers + edge.settings.queue + UPLOADS:
-        wait = 1.0
     if wait is not None:
         raise Busy("The queue is full; try again in a moment.", retry_after=wait)
 

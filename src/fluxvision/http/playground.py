@@ -48,9 +48,9 @@ class Playground:
         self._rate = Rate(settings.playground_rate)
         self._said: dict[str, Scalar | None] = {}
 
-    def count(self, scope: Scope, now: float, *, dry: bool) -> None:
-        """Count a request; raises `TooMany` for an address that asks too often."""
-        wait = self._rate.take(_address(scope), DRY_WEIGHT if dry else 1.0, now)
+    def count(self, visitor: str, now: float, *, dry: bool) -> None:
+        """Count a request of an address; raises `TooMany` where it asks too often."""
+        wait = self._rate.take(visitor, DRY_WEIGHT if dry else 1.0, now)
         if wait > 0:
             message = f"This address asked for more than {self.rate} pictures in a minute; try again in a moment."
             raise TooMany(message, retry_after=wait)
@@ -133,7 +133,7 @@ def _quote(job: Job, gateway: Gateway, per_day: int) -> Quote:
         raise InvalidRequest(message, param=TOLD) from None
 
 
-def _address(scope: Scope) -> str:
+def address(scope: Scope) -> str:
     """Return whose requests are counted together: an address, or the network of an IPv6 one."""
     host = (scope.get("client") or ("",))[0]
     try:

@@ -26,6 +26,7 @@ from fluxvision.http.metrics import Metrics
 from fluxvision.http.playground import Playground
 from fluxvision.http.ports import Gateway, Probe
 from fluxvision.http.pyramids import Pyramids
+from fluxvision.http.uploads import Uploads
 from fluxvision.imaging import Limits, probe
 from fluxvision.imaging.pyramid import STEM
 from fluxvision.machine import release_memory
@@ -109,6 +110,7 @@ def build(
         media=store,
         pyramids=Pyramids(store),
         memory=Memory(),
+        uploads=Uploads(),
         workspace=workspace,
         guard=guard or (OPEN if settings.allow_private_urls else Guard()),
         metrics=Metrics(settings.workers),
