@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fluxvision.candidates import Candidate
-from fluxvision.errors import Cancelled, DeadlineExceeded, Error, InvalidRequest, UpstreamError
+from fluxvision.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    Error,
+    InvalidRequest,
+    UpstreamBroke,
+    UpstreamError,
+    UpstreamRefused,
+)
 from fluxvision.health import Health, Turn
 from fluxvision.imaging import decode_mask, quick
 from fluxvision.normalize import normalize
@@ -21,7 +31,7 @@ from fluxvision.postprocess import Work, finish, passed
 from fluxvision.preprocess import prepared, ready
 from fluxvision.providers import Provider
 from fluxvision.rules import Accepts
-from fluxvision.types import Attempt, Call, Job, Outcome, Picture, Plan, Source, Watch
+from fluxvision.types import Attempt, Call, Job, Line, Outcome, Picture, Plan, Source, Watch
 from fluxvision.workers import in_thread
 
 MARGIN, MARGIN_SHARE = 1.0, 0.05
@@ -50,7 +60,7 @@ class Desk:
 class Try:
     """What became of one picture: the attempt, and either the picture with what was said of it, or an error.
 
-    `timings` are seconds by stage.
+    `timings` are seconds by stage, `seed` is what the provider was told.
     """
 
     attempt: Attempt
@@ -58,12 +68,17 @@ class Try:
     picture: Picture | None = None
     error: Error | None = None
     timings: Mapping[str, float] = field(default_factory=dict)
+    seed: int | None = None
 
 
 def worst(tries: Sequence[Try]) -> Error:
-    """Return the error that decides what happens next: one that ends the job goes before one that goes on."""
+    """Return the error that decides what happens next.
+
+    One that ends the job goes before one that goes on, and of these one that a provider's health suffers from goes
+    before one that it does not.
+    """
     errors = [each.error for each in tries if each.error is not None]
-    return next((error for error in errors if not error.goes_on), errors[0])
+    return min(errors, key=lambda error: (error.goes_on, not error.counts))
 
 
 async def vet(pool: ThreadPoolExecutor, job: Job, plan: Plan, watch: Watch) -> None:
@@ -75,6 +90,17 @@ async def vet(pool: ThreadPoolExecutor, job: Job, plan: Plan, watch: Watch) -> N
     if not allowed.any():
         message = "mask: nothing of it is transparent, so nothing may change. Leave it out, or pin embedded."
         raise InvalidRequest(message, param="mask")
+
+
+class _Stop(threading.Event):
+    """Set by itself, or with that of the whole job: what stops one try does not stop the next."""
+
+    def __init__(self, job: threading.Event) -> None:
+        super().__init__()
+        self._job = job
+
+    def is_set(self) -> bool:
+        return super().is_set() or self._job.is_set()
 
 
 @dataclass(slots=True)
@@ -131,26 +157,35 @@ class Errand:
         offer, n = self.candidate.offer, self.candidate.plan.n
         image = await self._image(offer.accepts)
 
-        def numbered(call: Call, number: int) -> Call:
-            key, asked = f"{self.job.id}-{offer.provider}-{number}", self.candidate.call.asked
-            return replace(call, image=image, key=key, asked=asked)
-
         if n == 1:
-            return [await self._try(numbered(self.candidate.call, 0), self.watch)]
+            call, receipt = self.candidate.call, self.candidate.receipt
+            return [await self._try(self._numbered(call, image, 0), self.watch, _sent_seed(receipt))]
         turn = asyncio.Semaphore(self.provider.parallel)
 
         async def make(number: int, version: Job, share: Watch) -> Try:
-            call = numbered(normalize(version, offer, self.desk.rows[self.job.model])[0], number)
+            call, _, receipt = normalize(version, offer, self.desk.rows[self.job.model])
+            return await self._try(self._numbered(call, image, number), share, _sent_seed(receipt))
+
+        async def made(number: int, version: Job, share: Watch) -> Try:
             async with turn:
-                return await self._try(call, share)
+                found = await make(number, version, share)
+                if isinstance(found.error, UpstreamRefused) and version.drawn and not offer.defaults:
+                    # It may know no seed, and nobody but this server asked for one.
+                    found = await make(number, _seedless(version), share)
+                return found
 
         versions = zip(_versions(self.job, n), _shares(self.watch, n), strict=True)
         probe = []
         if self.turn.probe:  # one picture shows whether it is back; the others wait for that
-            probe = [await make(0, *next(versions))]
+            probe = [await made(0, *next(versions))]
             if probe[0].picture is None:
                 return probe
-        return probe + await _gather([make(number, *pair) for number, pair in enumerate(versions, len(probe))])
+        return probe + await _gather([made(number, *pair) for number, pair in enumerate(versions, len(probe))])
+
+    def _numbered(self, call: Call, image: Source, number: int) -> Call:
+        """Return a call for one of the versions; what the caller said is what he said of all of them."""
+        key = f"{self.job.id}-{self.candidate.offer.provider}-{number}"
+        return replace(call, image=image, key=key, asked=self.candidate.call.asked)
 
     async def _image(self, accepts: Accepts | None) -> Source:
         """Return the picture that is sent; a small one that needs nothing is not worth a thread.
@@ -170,17 +205,17 @@ class Errand:
             picture = await in_thread(self.desk.pool, watch, lambda: finish(work))
         return picture
 
-    async def _try(self, call: Call, watch: Watch) -> Try:
+    async def _try(self, call: Call, watch: Watch, seed: int | None) -> Try:
         started = time.monotonic()
         outcome, known = None, _Known()
         try:
             outcome = await self._ask(call, watch, known)
             made = time.monotonic()
-            picture = await self._finish(self._work(outcome, call, watch), watch)
+            picture = await self._finish(self._work(outcome, call, watch, seed), watch)
         except Error as error:
             found = self._failed(error, outcome, time.monotonic() - started)
             self.attempts.append(found.attempt)
-            return found
+            return replace(found, seed=seed)
         except BaseException:
             given_up = Cancelled("Given up.", billed=known.paid, upstream_id=known.name, seconds=known.seconds)
             self.attempts.append(self._failed(given_up, outcome, time.monotonic() - started).attempt)
@@ -198,7 +233,7 @@ class Errand:
         """
         left = self.ends - time.monotonic()
         patience = min(self.desk.timeout, left - min(MARGIN, left * MARGIN_SHARE))
-        watch = replace(watch, taken=known.take)
+        watch = replace(watch, taken=known.take, cancel=_Stop(watch.cancel))
         try:
             async with asyncio.timeout(patience) if self.provider.remote else nullcontext():
                 return await self.provider.run(call, watch, self.folder)
@@ -208,6 +243,12 @@ class Errand:
             message = f"{self.provider.title} did not deliver within {patience:.3g} seconds{left_over}."
             failure = DeadlineExceeded if late else UpstreamError
             raise failure(message, upstream_id=known.name, billed=known.paid, seconds=known.seconds) from None
+        except Error:
+            raise
+        except Exception as error:
+            watch.broke(error)
+            message = f"{self.provider.title} broke: {type(error).__name__}."
+            raise UpstreamBroke(message, upstream_id=known.name, billed=known.paid, seconds=known.seconds) from error
 
     def _failed(self, error: Error, outcome: Outcome | None, seconds: float) -> Try:
         """Return what became of a picture that is not there; one that was delivered is paid, whatever was wrong."""
@@ -219,7 +260,7 @@ class Errand:
         name = self.candidate.offer.provider
         return Try(Attempt(name, error.code, seconds, cost, found, error.message, most), error=error)
 
-    def _work(self, outcome: Outcome, call: Call, watch: Watch) -> Work:
+    def _work(self, outcome: Outcome, call: Call, watch: Watch, seed: int | None) -> Work:
         accepts = self.candidate.offer.accepts
         guided = any(line.parameter == "prompt" and line.honoured for line in self.candidate.receipt)
         prompt = str(self.job.values.get("prompt", "")) if guided else ""
@@ -237,8 +278,18 @@ class Errand:
             fidelity=outcome.fidelity,
             silent=accepts is not None and call.image is self.job.image,  # nothing had to be taken off it
             words=(prompt or None) if outcome.caption is None else outcome.caption,
-            seed=outcome.seed,
+            seed=seed if outcome.seed is None else outcome.seed,
         )
+
+
+def _sent_seed(receipt: Sequence[Line]) -> int | None:
+    """Return the seed that the provider was told, None where there is none."""
+    lines = (line for line in receipt if line.parameter == "seed" and line.honoured)
+    return next((line.became for line in lines if isinstance(line.became, int)), None)
+
+
+def _seedless(job: Job) -> Job:
+    return replace(job, values={name: value for name, value in job.values.items() if name != "seed"}, drawn=False)
 
 
 def _versions(job: Job, n: int) -> list[Job]:
@@ -255,10 +306,7 @@ def _shares(watch: Watch, n: int) -> list[Watch]:
         done[index], total[index] = now, of
         watch.progress(sum(done), max(total) * n)
 
-    return [
-        Watch(lambda now, of, index=index: progress(index, now, of), watch.cancel)  # type: ignore[misc]
-        for index in range(n)
-    ]
+    return [replace(watch, progress=partial(progress, index), preview=None) for index in range(n)]
 
 
 async def _gather(work: list[Coroutine[Any, Any, Try]]) -> list[Try]:

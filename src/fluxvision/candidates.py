@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fluxvision import imaging, pricing
 from fluxvision.errors import InvalidRequest
 from fluxvision.geometry import Geometry, solve
-from fluxvision.money import MICROS_PER_DOLLAR, amount
+from fluxvision.money import amount, spendable
 from fluxvision.normalize import normalize
 from fluxvision.params import Param
 from fluxvision.rules import Offer
@@ -117,11 +117,11 @@ def _affordable(job: Job, found: Sequence[Candidate]) -> tuple[Candidate, ...]:
     """Leave out what costs more than the caller wants to spend, or an unknown sum."""
     if "max_cost" not in job.values:
         return tuple(found)
-    limit = float(job.values["max_cost"]) * MICROS_PER_DOLLAR
+    limit = spendable(float(job.values["max_cost"]))
     within = tuple(one for one in found if one.cost is not None and one.cost <= limit)
     if not within:
         known = [one.cost for one in found if one.cost is not None]
         least = f"the least is {amount(min(known))}" if known else "what it costs is not known beforehand"
-        message = f"max_cost: no provider makes this for {amount(round(limit))}; {least}."
+        message = f"max_cost: no provider makes this for {amount(limit)}; {least}."
         raise InvalidRequest(message, param="max_cost")
     return within

@@ -242,6 +242,14 @@ class UpstreamRefused(UpstreamError):
     counts = False
 
 
+class UpstreamBroke(UpstreamError):
+    """What this server has for a provider broke in a way that nobody foresaw; the provider may be well."""
+
+    status = 500
+    code = InternalError.code
+    counts = False
+
+
 class Exhausted(UpstreamError):
     """Every provider that may serve the request has failed."""
 

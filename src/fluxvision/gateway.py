@@ -18,7 +18,7 @@ from fluxvision.candidates import Candidate, translate
 from fluxvision.choice import Choice, chosen
 from fluxvision.errors import Busy, DeadlineExceeded, Error, Exhausted, InvalidRequest, UpstreamBusy
 from fluxvision.health import Health
-from fluxvision.money import MICROS_PER_DOLLAR, summed
+from fluxvision.money import spendable, summed
 from fluxvision.params import ALIASES, Param, coerce
 from fluxvision.preview import preview
 from fluxvision.providers import Provider
@@ -176,7 +176,8 @@ class Gateway:
         choice = self._choose(job)
         pending, best = deque(choice.order), choice.best
         if job.values.get("n", 1) != 1 and "seed" not in job.values and best.generative:
-            job = replace(job, values={**job.values, "seed": self._draw(LAST_SEED - int(job.values["n"]) + 1)})
+            seed = self._draw(LAST_SEED - int(job.values["n"]) + 1)
+            job = replace(job, values={**job.values, "seed": seed}, drawn=True)
         shown = False
         failures: list[tuple[str, Error]] = []
         postponed: set[str] = set()
@@ -213,7 +214,8 @@ class Gateway:
             failures.append((self._providers[name].title, failure))
             if not failure.goes_on:
                 raise failure
-        raise _exhausted(failures, pinned=job.pin is not None)
+        spent = any(attempt.bound != 0 for attempt in attempts)
+        raise _exhausted(failures, pinned=job.pin is not None, spent=spent)
 
     def _delivery(
         self, job: Job, one: Candidate, tries: Sequence[Try], attempts: Sequence[Attempt], choice: Choice
@@ -234,7 +236,7 @@ class Gateway:
             receipt=one.receipt,
             attempts=attempts,
             failures=[
-                Failure(number, _seed(job, number), each.error.code, each.error.message)
+                Failure(number, each.seed, each.error.code, each.error.message)
                 for number, each in enumerate(tries)
                 if each.error is not None
             ],
@@ -246,25 +248,23 @@ class Gateway:
         )
 
 
-def _seed(job: Job, number: int) -> int | None:
-    """Return the seed of one of several pictures, None where nobody has drawn one."""
-    return int(job.values["seed"]) + number if "seed" in job.values else None
-
-
 def _affordable(job: Job, one: Candidate, attempts: Sequence[Attempt]) -> bool:
     """Whether what may have been spent and what this would cost are known, and within what the caller allows."""
     if "max_cost" not in job.values:
         return True
     total = summed([one.cost, *(attempt.bound for attempt in attempts)])
-    return one.cost == 0 or (total is not None and total <= float(job.values["max_cost"]) * MICROS_PER_DOLLAR)
+    return one.cost == 0 or (total is not None and total <= spendable(float(job.values["max_cost"])))
 
 
-def _exhausted(failures: Sequence[tuple[str, Error]], *, pinned: bool) -> Error:
-    """Return what the caller is told when nobody made the picture; a pinned provider's own error goes straight on."""
+def _exhausted(failures: Sequence[tuple[str, Error]], *, pinned: bool, spent: bool) -> Error:
+    """Return what the caller is told when nobody made the picture; a pinned provider's own error goes straight on.
+
+    Where something was `spent`, or may have been, nobody is told to try again because all were busy.
+    """
     title, last = failures[-1]
     if pinned:
         return last
-    if all(isinstance(error, Busy | UpstreamBusy) for _, error in failures):
+    if not spent and all(isinstance(error, Busy | UpstreamBusy) for _, error in failures):
         waits = [error.retry_after for _, error in failures if error.retry_after is not None]
         message = "Every provider is busy. Nothing was charged; try again later." if len(failures) > 1 else last.message
         return Busy(message, retry_after=min(waits, default=5.0))

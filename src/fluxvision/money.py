@@ -26,6 +26,14 @@ def dollars(amount: int) -> float:
     return amount / MICROS_PER_DOLLAR
 
 
+def spendable(limit: float) -> int:
+    """Return the whole micro-dollars within a limit in dollars, which is what its shortest decimal writing says.
+
+    So a price of whole micro-dollars that was told as a JSON number is within itself as a limit.
+    """
+    return int(Decimal(repr(limit)) * MICROS_PER_DOLLAR)
+
+
 def amount(micros: int) -> str:
     """Return micro-dollars as dollars with as many digits as they need, at least cents unless it is nothing."""
     if micros == 0:

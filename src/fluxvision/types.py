@@ -128,6 +128,7 @@ class Job:
     `model` is the catalogue's own id, `pin` the provider that the caller insisted on. `values` holds only parameters
     that the caller gave, `extras` the names that no public parameter has. `prefers_base64` says that the model was
     named as clients name it that read nothing but base64. `factor` is how far the model enlarges when nothing is said.
+    `drawn` tells that the seed among the values is not the caller's: it was drawn here.
     """
 
     id: str
@@ -139,6 +140,7 @@ class Job:
     pin: str | None = None
     prefers_base64: bool = False
     factor: float = 2.0
+    drawn: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,12 +228,14 @@ class Watch:
     `Cancelled` at the next tile. `preview(file)` gets small pictures of the result before it is there. `taken` is
     called when a remote provider is given the work (None for paid while nobody knows), and whenever more of it is
     known: its name there, whether it is to be paid, its compute time. The last call counts where the work is given up.
+    `broke` is told of a provider's error that nobody foresaw.
     """
 
     progress: Callable[[int, int], None] = lambda _done, _total: None
     cancel: threading.Event = field(default_factory=threading.Event)
     preview: Callable[[Path], None] | None = None
     taken: Taken = lambda _name, _paid, _seconds=None: None
+    broke: Callable[[Exception], None] = lambda _error: None
 
 
 @dataclass(frozen=True, slots=True)

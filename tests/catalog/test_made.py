@@ -12,7 +12,7 @@ from fakes.fal import RANGES, FakeFal
 from fakes.openai import FakeOpenAI
 from fluxvision import config, imaging, offers
 from fluxvision.catalog import CATALOG
-from fluxvision.errors import Exhausted, InvalidRequest, UpstreamRefused
+from fluxvision.errors import Exhausted, InvalidRequest
 from fluxvision.gateway import Gateway
 from fluxvision.providers import embedded, fal, openai
 from fluxvision.types import Watch
@@ -168,19 +168,32 @@ async def test_a_server_may_choose_its_own_size(source, folder):
             ]
 
 
-async def test_what_this_server_added_is_not_the_callers_fault(source, folder):
-    """Versions have seeds, which the other server does not know: the next provider makes them, nobody is ill."""
+async def test_a_server_that_knows_no_seed_makes_versions(source, folder):
+    """A seed that nobody but this server asked for is left out where it is refused, and is told of no picture."""
     async with at_other(known=OPENAIS) as (gateway, upstream):
-        job = gateway.admit(FLUX, {"n": 2}, source, None, "req_1")
+        job = gateway.admit(f"other/{FLUX}", {"n": 2}, source, None, "req_1")
         delivery = await gateway.run(job, Watch(), folder)
-        assert {one.provider: one.outcome for one in delivery.attempts} == {
-            "other": "UPSTREAM_REFUSED",
-            "embedded": "ok",
-        }
+        assert sorted((one.outcome, one.cost) for one in delivery.attempts) == [
+            ("UPSTREAM_REFUSED", 0),
+            ("UPSTREAM_REFUSED", 0),
+            ("ok", 50_000),
+            ("ok", 50_000),
+        ]
+        assert [picture.seed for picture in delivery.pictures] == [None, None]
         assert gateway.health.standings()["other"].reliability == 1
-        assert upstream.paid == 0
-        with pytest.raises(UpstreamRefused):
-            await gateway.run(gateway.admit(f"other/{FLUX}", {"n": 2}, source, None, "req_2"), Watch(), folder)
+        assert upstream.paid == 2
+
+
+@pytest.mark.parametrize("fields", [{}, {"seed": 9}])
+async def test_the_seeds_that_were_sent_are_told(source, folder, fields):
+    """A server that says nothing of seeds was told one for each version: drawn here, or the caller's and its next."""
+    async with at_other() as (gateway, upstream):
+        job = gateway.admit(f"other/{FLUX}", {"n": 3, **fields}, source, None, "req_1")
+        delivery = await gateway.run(job, Watch(), folder)
+        first = delivery.pictures[0].seed
+        assert [picture.seed for picture in delivery.pictures] == [first, first + 1, first + 2]
+        assert first == fields.get("seed", first)
+        assert {int(request.fields["seed"]) for request in upstream.requests} == {first, first + 1, first + 2}
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """A gateway that makes real pictures, slowly or wrongly if asked: what the HTTP edge is tested against.
 
-A job's extras steer it: `tiles` (how many, 4), `tile_seconds` (0), `bulk` (bytes behind each result, 0), `fail` (busy,
-upstream, crash, refuse, or path, which only wants the picture's file).
+A job's extras steer it: `tiles` (how many, 4), `tile_seconds` (0), `bulk` (bytes behind each result, 0), `lost` (the
+number of a version that is not made), `begun` (a cancelled job may have cost its price), `fail` (busy, upstream, crash,
+refuse, vet, or path, which only wants the picture's file).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from fluxvision.types import (
     Attempt,
     Component,
     Delivery,
+    Failure,
     Fidelity,
     Job,
     Line,
@@ -144,6 +146,8 @@ class Gateway:
                     return await self._make(job, watch, folder)
                 except asyncio.CancelledError:
                     self.cancelled.append(job.id)
+                    if "begun" in job.extras:
+                        attempts.append(Attempt("fal", "CANCELLED", 0.1, None, "job-1", "Given up.", PRICE))
                     raise
                 finally:
                     self.running -= 1
@@ -183,13 +187,14 @@ class Gateway:
             await asyncio.to_thread(watch.progress, number + 1, tiles)
         width, height = self._size(job)
         pictures = []
-        for number in range(int(job.values.get("n", 1))):
+        n, lost = int(job.values.get("n", 1)), job.extras.get("lost")
+        for number in (number for number in range(n) if number != lost):
             path = folder / f"{number}.png"
             path.write_bytes(png(width, height, (number, 30, 60)) + bytes(int(job.extras.get("bulk", 0))))
             fidelity = Fidelity(lr_psnr_db=48.5, seam_ratio=None, delta_e=0.4)
             pictures.append(Picture(path, "png", "image/png", width, height, "a red square", 7 + number, fidelity))
         default = "b64_json" if job.prefers_base64 else "url"
-        plan = Plan(response_format=str(job.values.get("response_format", default)), n=len(pictures))
+        plan = Plan(response_format=str(job.values.get("response_format", default)), n=n)
         return Delivery(
             job=job,
             provider="embedded",
@@ -199,7 +204,7 @@ class Gateway:
             plan=plan,
             receipt=self._receipt(job),
             attempts=(Attempt("embedded", "ok", time.monotonic() - started),),
-            failures=(),
+            failures=() if lost is None else (Failure(lost, 7 + lost, "UPSTREAM_ERROR", "It broke."),),
             cost=0,
             details={"caption": "a red square"},
             timings={"total": 0.1},

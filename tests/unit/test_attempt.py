@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -17,11 +19,13 @@ from fluxvision.errors import (
     Misconfigured,
     PolicyRefused,
     Unavailable,
+    UpstreamBroke,
     UpstreamError,
 )
 from fluxvision.gateway import Gateway
 from fluxvision.rules import Accepts, Passthrough, Price
 from fluxvision.types import Outcome, Watch
+from fluxvision.workers import in_thread
 
 MODEL = "flux-vision-upscaler"
 PRICE = 100
@@ -202,11 +206,37 @@ async def test_a_cancelled_job_cancels_all_versions(source, folder):
 
 
 async def test_a_mistake_of_ours_is_no_providers(source, folder):
-    """An exception that is no error of ours goes straight up, ends the versions beside it and blames nobody."""
-    painter = Painter("First")
-    painter.faults = {0: ZeroDivisionError("oops")}
+    """An exception that is no error of ours blames nobody; its picture is not made, and somebody is told of it."""
+    painter, seen = Painter("First"), []
+    painter.faults = {0: ZeroDivisionError("secret words")}
     async with opened(painter) as gateway:
-        with pytest.raises(ZeroDivisionError):
-            await run(gateway, source, folder, n=4)
+        job = gateway.admit(MODEL, {"n": 4}, source, None, "req_1")
+        delivery = await gateway.run(job, Watch(broke=seen.append), folder)
+        assert [(one.index, one.code, one.message) for one in delivery.failures] == [
+            (0, "INTERNAL_ERROR", "First broke: ZeroDivisionError.")
+        ]
+        assert [type(error) for error in seen] == [ZeroDivisionError]
         assert gateway.health.standings()["first"].reliability == 1.0
+        painter.faults, painter.fault = {}, KeyError("x")
+        with pytest.raises(UpstreamBroke) as caught:
+            await run(gateway, source, folder)
+        assert [one.outcome for one in caught.value.attempts] == ["INTERNAL_ERROR"]
         assert gateway.admissions["first"].inside == 0
+
+
+async def test_a_time_limit_stops_its_own_try_only(source, folder):
+    """Where the limit strikes a provider's thread, the next provider works on the same job."""
+    slow = Painter("First", remote=True)
+    pool = ThreadPoolExecutor(1)
+
+    async def stuck(_call, watch, _folder):
+        await in_thread(pool, watch, lambda: time.sleep(0.3))
+
+    slow.run = stuck
+    models = (model(offer("first"), offer("second")),)
+    gateway = Gateway({"first": slow, "second": Painter("Second")}, models=models, attempt_timeout=0.1)
+    watch = Watch()
+    job = gateway.admit(MODEL, {}, source, None, "req_1")
+    delivery = await gateway.run(job, watch, folder)
+    assert ([one.outcome for one in delivery.attempts], watch.cancel.is_set()) == (["UPSTREAM_ERROR", "ok"], False)
+    pool.shutdown()

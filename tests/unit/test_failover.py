@@ -400,6 +400,19 @@ async def test_none_of_n_goes_on_to_the_next(house, source, tmp_path):
     assert delivery.cost == 60
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+async def test_who_paid_is_not_told_to_try_again(house, source, tmp_path, order):
+    """Whichever version failed first: the failure that counts decides, and with money spent nothing was merely busy."""
+    faults = (UpstreamBusy("No room.", retry_after=2), UpstreamError("Broken.", billed=True))
+    house["first"].faults = dict(zip(order, faults, strict=True))
+    house["second"].fault = house["own"].fault = UpstreamBusy("No room.", retry_after=2)
+    gateway = opened(house)
+    with pytest.raises(Exhausted) as caught:
+        await run(gateway, source, tmp_path, n=2)
+    assert sum(cost for _, _, cost in told(caught.value)) == 100
+    assert gateway.health.standings()["first"].reliability < 1
+
+
 async def test_versions_without_a_seed_begin_anywhere(house, source, tmp_path):
     """A provider that invents detail gets a drawn seed for the first of several versions, and its successors."""
     await run(opened(house, draw=lambda _below: 77), source, tmp_path, n=3)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from fluxvision.money import dollars, micros
+from fluxvision.money import dollars, micros, spendable
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,18 @@ def test_what_is_no_price_is_refused(text):
     """A finer or negative price, and what is no number, raise ValueError."""
     with pytest.raises(ValueError, match="not a price"):
         micros(text)
+
+
+@given(some.integers(0, 10**15))
+def test_a_price_is_within_itself(amount):
+    """The price that a dry run tells as a number of dollars is enough as a limit, and one micro-dollar less is not."""
+    assert spendable(dollars(amount)) == amount
+
+
+@pytest.mark.parametrize(("limit", "allowed"), [(0.06448, 64_480), (0.0000019, 1), (0, 0), (1e300, 10**306)])
+def test_a_limit_allows_whole_micro_dollars(limit, allowed):
+    """As many as its decimals say, and no part of one."""
+    assert spendable(limit) == allowed
 
 
 @given(some.integers(0, 10**12))

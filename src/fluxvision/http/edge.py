@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -23,6 +23,7 @@ from fluxvision.http.pyramids import Pyramids
 from fluxvision.http.uploads import Uploads
 from fluxvision.store.media import MediaStore
 from fluxvision.store.workspace import Workspace
+from fluxvision.types import Attempt
 
 RECORD = "fluxvision.record"
 
@@ -76,9 +77,11 @@ class Running:
         return len(late)
 
 
-def draining() -> Unavailable:
-    """Return the error of a server that is about to stop."""
-    return Unavailable("The server is shutting down; try again in a moment.", retry_after=5.0)
+def draining(attempts: Sequence[Attempt] = ()) -> Unavailable:
+    """Return the error of a server that is about to stop, with the tries at providers that this has broken off."""
+    error = Unavailable("The server is shutting down; try again in a moment.", retry_after=5.0)
+    error.attempts = attempts
+    return error
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,7 @@ class Frame:
             await self._app(scope, receive, framed)
         except asyncio.CancelledError:
             # The drain's patience is over. The task ends here, so the cancellation has served its purpose.
-            status = status or await _answer(framed, draining(), "")
+            status = status or await _answer(framed, draining(record.attempts), "")
         except CallerGone as error:
             status = status or error.status
         except Exception as error:  # noqa: BLE001 - the last line of defence

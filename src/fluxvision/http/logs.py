@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from traceback import walk_tb
@@ -12,17 +12,20 @@ from typing import Any, TextIO
 import msgspec
 import structlog
 
+from fluxvision.types import Attempt
+
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
 @dataclass(slots=True)
 class Record:
-    """What a request's line says beside its address; the handlers fill it in."""
+    """What a request's line says beside its address, and the tries at providers; the handlers fill it in."""
 
     request_id: str
     model: str | None = None
     provider: str | None = None
     cost: int | None = None
+    attempts: Sequence[Attempt] = ()
 
 
 def logger(level: str, stream: TextIO | None = None) -> Any:

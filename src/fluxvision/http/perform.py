@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from starlette.types import Scope
 
 from fluxvision.http.edge import Edge, record
+from fluxvision.http.logs import trace
 from fluxvision.money import summed
 from fluxvision.types import Attempt, Delivery, Job, Watch
 
@@ -18,7 +20,8 @@ async def perform(edge: Edge, scope: Scope, job: Job, watch: Watch, work: Path) 
     """
     edge.metrics.job(1)
     found = record(scope)
-    attempts: list[Attempt] = []
+    attempts = found.attempts = list[Attempt]()
+    watch = replace(watch, broke=lambda error: edge.log.error("unexpected", request_id=job.id, trace=trace(error)))
     try:
         delivery = await edge.gateway.run(job, watch, work, attempts)
     except BaseException as error:  # a caller that went away may have cost money, too

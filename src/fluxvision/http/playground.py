@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -15,7 +14,7 @@ from fluxvision.accounts.rate import Rate
 from fluxvision.config import Settings
 from fluxvision.errors import DeadlineExceeded, Error, InvalidRequest, TooMany
 from fluxvision.http.ports import Gateway
-from fluxvision.money import MICROS_PER_DOLLAR, amount
+from fluxvision.money import amount, dollars, spendable
 from fluxvision.types import Delivery, Job, Line, Quote, Scalar
 
 CLIENT = "x-fluxvision-client"
@@ -44,7 +43,7 @@ class Playground:
         """Begin with nothing asked and nothing spent."""
         self.open: bool = settings.playground
         self.rate: int = settings.playground_rate
-        self.budget = Budget(math.floor(settings.playground_budget * MICROS_PER_DOLLAR + 1e-6))
+        self.budget = Budget(spendable(settings.playground_budget))
         self._rate = Rate(settings.playground_rate)
         self._said: dict[str, Scalar | None] = {}
 
@@ -84,7 +83,7 @@ class Playground:
         found = _quote(job, gateway, self.budget.per_day)
         self._said[job.id] = said
         worst = sum(one.total or 0 for one in (found, *found.others))
-        held = min(worst, math.floor(float(job.values[TOLD]) * MICROS_PER_DOLLAR + 1e-6), self.budget.left(now))
+        held = min(worst, spendable(float(job.values[TOLD])), self.budget.left(now))
         self.budget.reserve(job.id, held, now)
         return replace(job, values={**job.values, TOLD: dollars(held)})
 
@@ -108,12 +107,6 @@ class Playground:
         """
         told = isinstance(error, Error) and not isinstance(error, DeadlineExceeded)
         self.budget.settle(job.id, cost if told else None)
-
-
-def dollars(micros: int) -> float:
-    """Return micro-dollars as dollars, of which the same micro-dollars can be bought in floating-point arithmetic."""
-    found = micros / MICROS_PER_DOLLAR
-    return found if found * MICROS_PER_DOLLAR >= micros else math.nextafter(found, math.inf)
 
 
 def _truthful(receipt: Sequence[Line], said: Scalar | None) -> Sequence[Line]:

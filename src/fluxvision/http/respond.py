@@ -65,11 +65,17 @@ def metadata(delivery: Delivery, number: int = 0) -> dict[str, Any]:
         "seed": shown.seed,
         "timings": {name: round(seconds, 4) for name, seconds in delivery.timings.items()},
     }
-    if len(delivery.pictures) > 1:
-        ours["index"] = number
+    if delivery.plan.n > 1:
+        ours["index"] = _numbers(delivery)[number]
         ours["seeds"] = [picture.seed for picture in delivery.pictures]
         ours["fidelities"] = [fidelity(picture) for picture in delivery.pictures]
     return {**delivery.details, **ours}
+
+
+def _numbers(delivery: Delivery) -> list[int]:
+    """Return which of the n versions the delivered pictures are."""
+    failed = {failure.index for failure in delivery.failures}
+    return [number for number in range(delivery.plan.n) if number not in failed]
 
 
 def fidelity(picture: Picture) -> dict[str, Any] | None:
@@ -158,7 +164,7 @@ def told(error: Exception) -> Error:
 def error_headers(error: Error, allow: str = "") -> dict[str, str]:
     """Return the headers that tell a client whether and when to try again."""
     headers = {"content-type": "application/json", "cache-control": "no-store"}
-    if not error.retryable:
+    if not error.retryable or any(attempt.bound != 0 for attempt in error.attempts):  # a retry may pay again
         headers["x-should-retry"] = "false"
     if error.retry_after is not None:
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))

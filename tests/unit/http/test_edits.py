@@ -119,6 +119,17 @@ async def test_an_empty_text_is_no_picture(edge, picture):
     assert (answer.status, answer.json()["error"]["message"][:17]) == (400, "image is missing:")
 
 
+@pytest.mark.parametrize(
+    ("model", "words"), [(5, "model must be a text"), (["m"], "model must be a text"), (" ", "model is missing"),
+                         (None, "model is missing")],
+)  # fmt: skip
+async def test_a_model_is_a_text(edge, picture, model, words):
+    """A model that is there and is no text is not called missing."""
+    headers, body = document({"model": model, "image": "data:;base64," + base64.b64encode(picture).decode()})
+    answer = await Client("POST", "/v1/images/edits", headers, [body]).ask(edge().app)
+    assert (answer.status, answer.json()["error"]["message"]) == (400, f"{words}: name the model to use.")
+
+
 async def test_what_reaches_the_gateway(edge, picture):
     """Known fields arrive with their types, unknown ones as they came, pictures as probed files."""
     served = edge()
@@ -172,6 +183,21 @@ async def test_a_drain_after_the_caller_went_away_changes_nothing(edge, picture)
     await task
     assert client.sent == []
     assert json.loads(served.log.getvalue().splitlines()[-1])["status"] == 499
+
+
+@pytest.mark.parametrize("begun", [True, False])
+async def test_a_drain_tells_what_may_have_been_paid(edge, picture, begun):
+    """Who is cut off is told to try again, but not by himself where that may pay a second time."""
+    served = edge()
+    headers, body = form(MODEL, ("image", picture, "a"), ("tile_seconds", "5"), *([("begun", "1")] if begun else []))
+    client = Client("POST", "/v1/images/edits", headers, [body])
+    task = asyncio.create_task(client.ask(served.app))
+    await served.gateway.begun.wait()
+    assert await served.app.drain(0.05) == 1
+    await task
+    assert (client.status, client.answered.get("x-should-retry")) == (503, "false" if begun else None)
+    tries = client.json().get("metadata", {}).get("attempts", [])
+    assert [(one["cost"], one["cost_at_most"]) for one in tries] == ([(None, 0.1)] if begun else [])
 
 
 async def test_a_full_queue_is_seen_before_the_body(edge):

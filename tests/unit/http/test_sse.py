@@ -68,6 +68,17 @@ async def test_every_event_tells_of_its_own_picture(edge, picture):
     assert told[0]["seeds"] == [7, 8]
 
 
+async def test_a_version_keeps_its_number_when_another_fails(edge, picture):
+    """Numbers and failures speak of the same versions, and of one that is left the lists are there, too."""
+    served = edge()
+    parts = (MODEL, ("image", picture, "a"), ("n", "2"), ("lost", "0"))
+    [told] = [data["metadata"] for name, data in (await served.edit(*parts, STREAM)).events() if name == sse.COMPLETED]
+    whole = (await served.edit(*parts)).json()["metadata"]
+    for found in (told, whole):
+        assert (found["index"], found["seed"], found["seeds"]) == (1, 8, [8])
+        assert [one["index"] for one in found["failures"]] == [0]
+
+
 async def test_a_preview_that_comes_with_the_end_is_sent_before_the_result(edge, picture):
     """However quick the work is, every preview is sent, and before the result."""
     events = (
