@@ -222,7 +222,8 @@ def _passed(name: str, extra: Any, offer: Offer, body: _Slots) -> Line:
     if not offer.takes_extras:
         return Line(name, "passthrough", extra, None, "Unknown here and to the provider: no effect.", False)
     if name in offer.reserved:
-        return Line(name, "passthrough", extra, None, "Written by this server alone; send image.", False)
+        instead = "send image" if name.startswith("image") else "no effect"
+        return Line(name, "passthrough", extra, None, f"Written by this server alone: {instead}.", False)
     body.write(name, extra, name, default=False)
     return Line(name, "passthrough", extra, extra, "Unknown here; sent on unchanged.")
 

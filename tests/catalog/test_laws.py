@@ -182,6 +182,17 @@ def test_unknown_names_pass_through(model, offer):
     assert offer.takes_extras == (offer.provider in {"fal", "openai"})
 
 
+@pytest.mark.parametrize(("name", "instead"), [("image_url", "send image"), ("sync_mode", "no effect")])
+def test_a_name_that_only_this_server_writes(name, instead):
+    """It is not sent on, and the receipt says of each what is true of it."""
+    for model in CATALOG:
+        offer = next(offer for offer in model.offers if offer.provider == "fal")
+        call, _, receipt = normalized(job(model=model.id, extras={name: "a"}), model, offer)
+        told = {line.parameter: (line.became, line.note, line.honoured) for line in receipt}
+        assert told[name] == (None, f"Written by this server alone: {instead}.", False)
+        assert name not in call.body
+
+
 @EACH
 def test_a_neutral_request_is_honoured_strictly(model, offer):
     """Who asks for nothing in particular is never refused."""

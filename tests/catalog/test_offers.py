@@ -203,6 +203,24 @@ def test_a_wrong_name_is_not_found(name):
 
 
 @pytest.mark.parametrize(
+    ("name", "pin", "model", "providers"),
+    [
+        ("nobody/flux-vision-upscaler", "nobody", "flux-vision-upscaler", "flux, fal, openai, embedded"),
+        (" Nobody/GPT-image-9", "Nobody", "flux-vision-upscaler", "flux, fal, openai, embedded"),
+        ("embedded/fal-ai/topaz/upscale/image", "embedded", "topaz-upscale", "fal"),
+        ("a\x1b/topaz", "What stands before the slash", "topaz-upscale", "fal"),
+        ("x" * 100_000 + "/topaz", "What stands before the slash", "topaz-upscale", "fal"),
+        ("/topaz", "What stands before the slash", "topaz-upscale", "fal"),
+    ],
+)
+def test_a_wrong_provider_before_a_model_is_told(name, pin, model, providers):
+    """The model exists: what is wrong is the word before it, and which words would do is said."""
+    with pytest.raises(ModelNotFound) as caught:
+        catalog.find(name)
+    assert caught.value.message == f"{pin} is no provider of {model} here; it can be had from {providers}."
+
+
+@pytest.mark.parametrize(
     ("name", "near"), [("flux-vision-upscale", "flux-vision-upscaler"), ("clarity-upscale", "clarity-upscaler")]
 )
 def test_a_near_name_is_suggested(name, near):

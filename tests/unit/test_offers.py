@@ -8,6 +8,7 @@ import pytest
 
 from fluxvision.catalog import CATALOG, find
 from fluxvision.config import ConfigError, load
+from fluxvision.errors import ModelNotFound
 from fluxvision.offers import configured
 from fluxvision.rules import Price
 
@@ -27,6 +28,14 @@ def test_every_configured_server_has_its_own_offer():
     assert (offers["node"].upstream, offers["node"].price) == ("theirs", Price("image", 40_000))
     assert (offers["other"].price, offers["other"].note) == (Price("output_megapixel", 40_000), "The other one")
     assert find(f"NODE/{MODEL}", models)[1] == "node"
+
+
+def test_a_server_of_another_name_is_named():
+    """Where the operator's server has a name of its own, openai is none, and the error says which one is."""
+    with pytest.raises(ModelNotFound) as caught:
+        find(f"openai/{MODEL}", catalogue(NODE))
+    has = "it can be had from flux, fal, node, embedded"
+    assert caught.value.message == f"openai is no provider of {MODEL} here; {has}."
 
 
 def test_a_server_without_a_price_is_not_free():

@@ -66,6 +66,8 @@ ABSENT = [
     ("prompt", None),
     ("engine", ""),
     ("max_cost", "null"),
+    ("resolution", "auto"),
+    ("aspect_ratio", " AUTO "),
 ]
 REFUSED = [
     ("n", "abc"),
@@ -100,8 +102,8 @@ REFUSED = [
     ("size", "1234567x1"),
     ("size", 1024),
     ("aspect_ratio", "1024x1024"),
-    ("aspect_ratio", "auto"),
     ("resolution", "8K"),
+    ("fit", "auto"),
     ("output_format", "bmp"),
     ("engine", "Standard V2"),
     ("engine", "../weights"),
@@ -159,6 +161,22 @@ def test_a_refusal_does_not_repeat_a_long_value(given):
     with pytest.raises(InvalidRequest) as caught:
         coerce(BY_NAME["n"], given)
     assert len(caught.value.message) < 120
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        (5, "must be a text, in quotes"),
+        (["a"], "must be a text, in quotes"),
+        ("a\x00b", "has a NUL character"),
+        ("a\ud800", "has half of a surrogate pair"),
+        ("x" * 32_001, "not text of at most 32,000 characters"),
+    ],
+)
+def test_a_refusal_of_free_text_says_what_is_wrong(given, reason):
+    """Three characters are not called too many."""
+    with pytest.raises(InvalidRequest, match=reason):
+        coerce(BY_NAME["prompt"], given)
 
 
 @pytest.mark.parametrize("name", ["prompt", "negative_prompt"])

@@ -143,10 +143,11 @@ def _lowered(names: tuple[str, ...]) -> frozenset[str]:
 def find(name: str, models: Iterable[Model] = CATALOG) -> tuple[Model, str | None]:
     """Return the model of a name (id, alias or provider/id, any case) and the provider that the name pins.
 
-    Raises `ModelNotFound`, with the nearest name.
+    Raises `ModelNotFound`, with the model's providers where only the pin is wrong, else with the nearest name.
     """
     wanted = name.strip().lower()
     pin, _, rest = wanted.partition("/")
+    meant: Model | None = None
     for model in models:
         known = _lowered((model.id, *model.aliases, *model.b64_aliases))
         if wanted in known or _in_family(wanted, model):
@@ -155,8 +156,24 @@ def find(name: str, models: Iterable[Model] = CATALOG) -> tuple[Model, str | Non
             for offer in model.offers:
                 if offer.provider.lower() == pin:
                     return model, offer.provider
-    shown = name if len(name) <= LONGEST_SHOWN and name.isprintable() else f"of {len(name):,} characters"
+            meant = model
+    if meant is not None:
+        raise _not_offered(name, meant)
+    shown = name if _showable(name) else f"of {len(name):,} characters"
     near = get_close_matches(wanted[:LONGEST_SHOWN], [model.id for model in models], n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]}?" if near else " GET /models lists the models."
     message = f"There is no model {shown}.{hint}"
     raise ModelNotFound(message, param="model")
+
+
+def _showable(name: str) -> bool:
+    return len(name) <= LONGEST_SHOWN and name.isprintable()
+
+
+def _not_offered(name: str, model: Model) -> ModelNotFound:
+    """Return the error for a name that pins a provider which does not have the model."""
+    pin = name.strip().partition("/")[0]
+    providers = ", ".join(offer.provider for offer in model.offers)
+    what = f"{pin} is no provider" if pin and _showable(pin) else "What stands before the slash is no provider"
+    message = f"{what} of {model.id} here; it can be had from {providers}."
+    return ModelNotFound(message, param="model")

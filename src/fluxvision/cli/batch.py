@@ -106,7 +106,7 @@ class _Run:
         gateway = tools.create_gateway(settings)
         try:
             _check_name(self.order, gateway)
-            self.bench = Bench(gateway, self.order, limits, mask)
+            self.bench = Bench(gateway, _frugal(self.order, gateway), limits, mask)
             self.tasks = [
                 asyncio.create_task(self._work(self.bench)) for _ in range(min(self.order.jobs, len(self.left)))
             ]
@@ -184,6 +184,17 @@ def _mask(order: Order, limits: Limits) -> Source | None:
         message = f"--mask: there is no file {shown(path)}."
         raise InvalidRequest(message, param="mask")
     return probe(path, limits, "mask")
+
+
+def _frugal(order: Order, gateway: Gateway) -> Order:
+    """Return the order with the limit that keeps a key found in the environment from being charged without a word.
+
+    That word is --max-cost, or a provider that is named: by --provider, or before the model as in fal/topaz-upscale.
+    An alias may hold a slash too, and names none.
+    """
+    _, pin = catalog.find(order.name, gateway.models)
+    free = pin is None and "max_cost" not in order.values
+    return replace(order, fields={**order.fields, "max_cost": 0}) if free else order
 
 
 def _check_name(order: Order, gateway: Gateway) -> None:

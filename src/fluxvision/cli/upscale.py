@@ -53,7 +53,7 @@ def upscale(context: click.Context, /, inputs: tuple[str, ...], mask: str | None
     fields = {name: given.pop(name) for name in list(given) if name in BY_NAME}
     order = Order(
         inputs=inputs,
-        fields={**_frugal(given), **{name: value for name, value in fields.items() if value is not None}},
+        fields={name: value for name, value in fields.items() if value is not None},
         mask=mask,
         debug=bool(context.find_root().params.get("debug")),
         rows=_rows(given["model"]),
@@ -73,12 +73,6 @@ def _rows(name: str) -> Mapping[str, Param]:
     except ModelNotFound:
         return BY_NAME
     return {row.name: row for row in catalog.rows(model)}
-
-
-def _frugal(given: dict[str, Any]) -> dict[str, Any]:
-    """Return the limit that keeps a key found in the environment from being charged without a word."""
-    pinned = given["provider"] or "/" in given["model"].removeprefix("fal-ai/")
-    return {} if pinned else {"max_cost": 0}
 
 
 COMMAND = Sectioned(

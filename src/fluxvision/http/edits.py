@@ -129,7 +129,9 @@ async def _admit(edge: Edge, form: body.Form, folder: Path, request_id: str) -> 
         raise InvalidRequest("image is missing: send the picture to enlarge.", param="image")
     model = form.fields.pop("model", None)
     if not isinstance(model, str) or not model.strip():
-        raise InvalidRequest("model is missing: name the model to use.", param="model")
+        reason = "is missing" if model is None or isinstance(model, str) else "must be a text"
+        message = f"model {reason}: name the model to use."
+        raise InvalidRequest(message, param="model")
     sources: dict[str, Source] = {}
     for name, picture in form.pictures.items():
         if isinstance(picture, Path):

@@ -9,18 +9,18 @@ from typing import Any
 from fluxvision.errors import InvalidRequest
 from fluxvision.params import ALIASES, BY_NAME
 
-PICTURE = re.compile(r"(image|mask)(?:\[\d{0,4}\])?")
+PICTURE = re.compile(r"(?:(image)s?|(mask))(?:\[\d{0,4}\])?")
 NAME = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")
 NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,14})(?:\.\d{1,15})?")
-OURS = frozenset({"model", *BY_NAME, *ALIASES})
+OURS = frozenset({"model", "images", *BY_NAME, *ALIASES})
 MAX_DEPTH = 8
 SHOWN = 64
 
 
 def picture_name(name: str) -> str | None:
-    """Return `image` for image, image[] and image[0], `mask` likewise, None for every other name."""
+    """Return `image` for image, images, image[] and image[0], `mask` for mask and the like, else None."""
     match = PICTURE.fullmatch(name)
-    return match[1] if match else None
+    return match[1] or match[2] if match else None
 
 
 def known(name: str) -> bool:

@@ -31,7 +31,18 @@ PICTURES = frozenset({"image", "images", "mask"})
 NULL = msgspec.Raw(b"null")
 ESCAPE = len(r"\u002b")
 """Characters of the longest escape."""
-_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+class _Name:
+    """The name of a member. It is equal to no other, so that a decoder keeps every member that has it."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+_OBJECT = msgspec.json.Decoder(dict[_Name, msgspec.Raw], dec_hook=lambda _type, text: _Name(text))
 _LIST = msgspec.json.Decoder(list[msgspec.Raw])
 REFERENCE_HELP = "an http(s) URL, a data URI, or an object with image_url"
 
@@ -78,7 +89,7 @@ def parse(body: bytes | bytearray | mmap) -> Form:
     if _marks(text) > MAX_MARKS:
         raise _too_much()
     try:
-        return _form(_OBJECT.decode(text))
+        return _form(_members(text))
     except msgspec.ValidationError:
         raise InvalidRequest("The request body must be a JSON object.") from None
     except (RecursionError, ValueError):  # msgspec's errors and those of UTF-8
@@ -93,6 +104,16 @@ def _marks(text: memoryview) -> int:
 def _too_much() -> PayloadTooLarge:
     message = f"The JSON object has more than {MAX_PARTS} members, or over {MAX_FIELDS:,} bytes beside its pictures."
     return PayloadTooLarge(message)
+
+
+def _members(text: memoryview | msgspec.Raw) -> dict[str, msgspec.Raw]:
+    """Return the members of an object; raises `InvalidRequest` where two of one name differ, as in a form."""
+    found: dict[str, msgspec.Raw] = {}
+    for name, raw in _OBJECT.decode(text).items():
+        if found.setdefault(name.text, raw) != raw:
+            message = f"{shown(name.text)} is given twice with different values."
+            raise InvalidRequest(message, param=shown(name.text))
+    return found
 
 
 def _form(given: Mapping[str, msgspec.Raw]) -> Form:
@@ -117,7 +138,11 @@ def _field(name: str, raw: msgspec.Raw) -> Any:
     if len(memoryview(raw)) > MAX_FIELD:
         message = f"{shown(name)}: a field may have at most {MAX_FIELD:,} bytes."
         raise PayloadTooLarge(message, param=shown(name))
-    value = msgspec.json.decode(raw)
+    try:
+        value = msgspec.json.decode(raw)
+    except msgspec.ValidationError:  # of JSON that is valid: a number that nobody can hold
+        message = f"{shown(name)} has a number that is too large."
+        raise InvalidRequest(message, param=shown(name)) from None
     if not _shallow(value, MAX_DEPTH):
         message = f"{shown(name)} is nested too deeply."
         raise InvalidRequest(message, param=shown(name))
@@ -153,7 +178,7 @@ def _reference(raw: msgspec.Raw, param: str) -> str | Iterator[bytes]:
     """Return the text of a reference; a data URI as the pieces that `fetch.save` takes."""
     found: msgspec.Raw | None = raw
     if _begins(raw, b"{"):
-        members = _OBJECT.decode(raw)
+        members = _members(raw)
         if _given(members, "file_id") is not None:
             message = f"{param}: file_id is not supported, this server keeps no files; send image_url."
             raise InvalidRequest(message, param=param)

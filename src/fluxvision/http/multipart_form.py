@@ -30,6 +30,8 @@ WRITE_BUFFER = 1024 * 1024
 DATA = b"data:"
 SCHEMES = (b"http://", b"https://", DATA)
 LONGEST = max(map(len, SCHEMES))
+JSON = (b"[", b"{")
+"""With these begin the references of a JSON body, and no picture."""
 FILE = "file"
 """What stands for a file under a name that no parameter has; its bytes are dropped."""
 
@@ -131,6 +133,9 @@ class _Parts:
         """Return a picture part without a file name as the URL that it holds, or as the file that it is."""
         pieces = _pieces(path, self._contents.get(name))
         first = next(pieces, b"")
+        if first[:1] in JSON:
+            message = f"{name}: in a form this is a file or its URL; references in JSON need a body of JSON."
+            raise InvalidRequest(message, param=name)
         if not first[:LONGEST].lower().startswith(SCHEMES):
             return path
         self._contents.pop(name, None)

@@ -24,7 +24,8 @@ def coerce(param: Param, value: Any) -> Scalar | None:
     Raises `InvalidRequest` naming the parameter when the value has the wrong type or is out of range.
     """
     free = param.kind == "string" and param.pattern is None
-    if value is None or (not free and isinstance(value, str) and value.strip().lower() in UNSET_WORDS):
+    word = value.strip().lower() if isinstance(value, str) and not free else None
+    if value is None or word in UNSET_WORDS or word in param.absent:
         return None
     coerced: Scalar = _TYPES[param.kind](param, value)
     if not _within(param, coerced):
@@ -49,14 +50,25 @@ def _refuse(param: Param, value: Any, *, number: bool = False) -> InvalidRequest
 
 
 def _string(param: Param, value: Any) -> str:
-    if not isinstance(value, str) or "\x00" in value or _has_surrogate(value):
-        raise _refuse(param, value)
     if param.pattern is None:
-        return value
-    text = value.strip().lower()
+        return _free(param, value)
+    text = value.strip().lower() if isinstance(value, str) else ""
     if not param.pattern.fullmatch(text):
         raise _refuse(param, value)
     return text
+
+
+def _free(param: Param, value: Any) -> str:
+    if not isinstance(value, str):
+        reason = "must be a text, in quotes"
+    elif "\x00" in value:
+        reason = "has a NUL character, which is in no text"
+    elif _has_surrogate(value):
+        reason = "has half of a surrogate pair, which is no character"
+    else:
+        return value
+    message = f"{param.name} {reason}."
+    raise InvalidRequest(message, param=param.name)
 
 
 def _has_surrogate(text: str) -> bool:

@@ -21,7 +21,7 @@ class Param:
     `low` and `high` bound numbers (inclusive) and the length of strings. `choices` closes a set; `pattern` restricts a
     string. `flag` is the CLI's spelling, None where the CLI has no such flag. `default` is what applies when the
     parameter is absent, None where the provider or another parameter decides. `aliases` are what upstream services call
-    the same thing.
+    the same thing. `absent` are words that mean the same as leaving it out, besides those that mean so everywhere.
     """
 
     name: str
@@ -37,6 +37,7 @@ class Param:
     required: bool = False
     group: str = "Detail"
     aliases: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
 
 
 def describe(param: Param) -> str:

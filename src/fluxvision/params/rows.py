@@ -68,21 +68,23 @@ PARAMS: tuple[Param, ...] = (
     Param(
         "aspect_ratio",
         "string",
-        "The shape of the box that the result is fitted to, WIDTH:HEIGHT.",
+        "The shape of the box that the result is fitted to, WIDTH:HEIGHT; auto is the same as none.",
         pattern=RATIO,
         pattern_help="16:9",
         flag="--aspect-ratio",
         group="Size",
+        absent=("auto",),
     ),
     Param(
         "resolution",
         "choice",
         "The longer side of the result: 1K is 1024, 2K 2048 and 4K 4096 pixels; or its pixels in all, as many as a "
-        "video of 720p, 1080p, 1440p or 2160p has, in the picture's own shape.",
+        "video of 720p, 1080p, 1440p or 2160p has, in the picture's own shape; auto is the same as none.",
         choices=("1K", "2K", "4K", "720p", "1080p", "1440p", "2160p"),
         flag="--resolution",
         group="Size",
         aliases=("target_resolution",),
+        absent=("auto",),
     ),
     Param(
         "fit",

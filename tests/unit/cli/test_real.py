@@ -122,6 +122,22 @@ def test_models_are_ready(folder, here):
     assert embedded["price"]["unit_price"] == 0
 
 
+@pytest.mark.parametrize("name", ["topaz", "fal-ai/topaz/upscale/image", "FAL-AI/flux-vision-upscaler"])
+def test_a_key_that_lies_around_is_not_charged(photo, here, monkeypatch, name):
+    """A model's name costs nothing, with a slash or without; one that begins with the provider's own name is a word."""
+    assert photo
+    monkeypatch.setenv("FAL_KEY", "k")
+    code, said, _ = here("upscale", "photo.jpg", "--dry-run", "--json", "--model", name)
+    if "topaz" in name:
+        assert code == 2
+        assert json.loads(said)["error"].startswith("--max-cost: no provider makes this for $0; the least is $0.08")
+    else:  # the CPU makes it
+        assert (code, json.loads(said)["cost"]) == (0, 0)
+    code, said, _ = here("upscale", "photo.jpg", "--dry-run", "--json", "--model", f"fal/{name}")
+    assert code == 0
+    assert json.loads(said)["cost"] > 0
+
+
 def test_an_open_server_is_refused(folder, here, monkeypatch):
     """Listening beyond this machine without keys is refused by `config check` and `serve` alike."""
     assert folder

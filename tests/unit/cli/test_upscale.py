@@ -189,10 +189,26 @@ def test_work_that_somebody_else_stopped_has_failed(line, picture):
 
 @pytest.mark.parametrize(
     ("arguments", "limit"),
-    [((), 0), (("--max-cost", "0.5"), 0.5), (("--provider", "embedded"), None)],
+    [
+        ((), 0),
+        (("--max-cost", "0.5"), 0.5),
+        (("--max-cost", ""), 0),
+        (("--provider", "embedded"), None),
+        (("--provider", "fal", "--model", "fal-ai/topaz/upscale/image"), None),
+        (("--model", "topaz"), 0),
+        (("--model", "fal-ai/flux-vision-upscaler"), 0),
+        (("--model", "FAL-AI/flux-vision-upscaler"), 0),
+        (("--model", "fal-ai/topaz/upscale/image"), 0),
+        (("--model", "fal-ai/seedvr/upscale/image"), 0),
+        (("--model", "clarity-ai/clarity-upscaler"), 0),
+        (("--model", "fal/topaz-upscale"), None),
+        (("--model", "FAL/fal-ai/topaz/upscale/image"), None),
+        (("--model", "fal/topaz-upscale", "--max-cost", "0.5"), 0.5),
+    ],
 )
 def test_nothing_is_spent_without_a_word(line, picture, arguments, limit):
-    """Only --max-cost or --provider let a key that lies in the environment be charged."""
+    """Only --max-cost or a named provider let a key that lies in the environment be charged; an alias names none."""
+    line.gateway.providers = ("embedded", "fal")
     picture()
     assert line("upscale", "photo.jpg", *arguments) == 0
     assert line.gateway.jobs[0].values.get("max_cost") == limit

@@ -73,11 +73,12 @@ def test_a_providers_own_words_are_typed_where_that_is_plain(text, value):
 
 @pytest.mark.parametrize(
     ("name", "picture"),
-    [("image", "image"), ("image[]", "image"), ("image[0]", "image"), ("mask", "mask"), ("images", None),
+    [("image", "image"), ("image[]", "image"), ("image[0]", "image"), ("mask", "mask"), ("mask[]", "mask"),
+     ("images", "image"), ("images[]", "image"), ("images[0]", "image"), ("masks", None), ("images[x]", None),
      ("image[x]", None), ("Image", None), ("image[]x", None), ("image[12345]", None)],
 )  # fmt: skip
 def test_picture_names(name, picture):
-    """Pictures come under three spellings and no other."""
+    """Pictures come as one, as a list or by number, an image in the plural as well, and under no other name."""
     assert picture_name(name) == picture
 
 
@@ -142,14 +143,45 @@ async def test_a_body_is_held_or_mapped(tmp_path, start, each):
     [
         (b'{"image": "http:\\/\\/a\\u002fb"}', {"image": "http://a/b"}),
         (b'{"image": {"image_url": "http://a", "file_id": null}, "images": null, "mask": null}', {"image": "http://a"}),
-        (b'{"image": "http://a", "image": "http://b"}', {"image": "http://b"}),
+        (b'{"image": "http://a", "image": "http://a"}', {"image": "http://a"}),
         (b'{"image": null}', {}),
         (b'{"image": "http://a", "mask": "\xff"}', {"image": "http://a", "mask": "\ufffd"}),
     ],
 )
 def test_addresses_are_texts(text, pictures):
-    """An address is the text that the JSON stands for; null is nothing; of two of the same name the last one holds."""
+    """An address is the text that the JSON stands for; null is nothing; said twice it is the same."""
     assert parse(text).pictures == pictures
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ('{"n": 1, "n": 3}', "n"),
+        ('{"n": 3, "max_cost": 1, "max\\u005fcost": 2}', "max_cost"),
+        ('{"image": "http://a", "n": 1, "image": "http://b"}', "image"),
+        ('{"image": {"image_url": "http://a", "image_url": "http://b"}}', "image_url"),
+    ],
+)
+def test_two_of_one_name_must_agree(text, name):
+    """As in a form: which of two different values is meant nobody can know."""
+    with pytest.raises(InvalidRequest, match=f"^{name} is given twice with different values") as refusal:
+        parse(text.encode())
+    assert refusal.value.param == name
+
+
+@pytest.mark.parametrize("value", ["1" * 5000, "1e999", "[{" + '"a": ' + "1" * 5000 + "}]"])
+def test_a_number_that_nobody_can_hold_is_named(value):
+    """The body is a JSON object; one of its members is what is wrong."""
+    with pytest.raises(InvalidRequest, match="odd has a number that is too large") as refusal:
+        parse(f'{{"model": "m", "odd": {value}}}'.encode())
+    assert refusal.value.param == "odd"
+
+
+@pytest.mark.parametrize("text", ["[1]", "5", '"x"', "null"])
+def test_a_body_is_an_object(text):
+    """Everything else that is JSON is told so."""
+    with pytest.raises(InvalidRequest, match="must be a JSON object"):
+        parse(text.encode())
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,30 @@ async def test_a_picture_part_may_hold_a_url(tmp_path, monkeypatch, text, *, kep
     assert (await parse(tmp_path, headers["Content-Type"], body, [])).pictures == {"image": tmp_path / "image"}
 
 
+@pytest.mark.parametrize("name", ["images", "images[]", "images[0]"])
+async def test_the_plural_is_the_same_image(tmp_path, name):
+    """OpenAI's newer name works in a form as well, for a file or a URL, and there is still one image."""
+    for part in ((name, PICTURE, "a.png"), (name, "https://example.com/a.png")):
+        headers, body = form(part)
+        with Memory().share() as take:
+            found = await parse(tmp_path, headers["Content-Type"], body, [], take)
+        picture = found.contents.get("image", found.pictures["image"])
+        assert (picture, found.fields) == (part[1], {})
+    headers, body = form(("image", PICTURE, "a.png"), (name, PICTURE, "b.png"))
+    with pytest.raises(InvalidRequest, match="one image per request"):
+        await parse(tmp_path, headers["Content-Type"], body, [])
+
+
+@pytest.mark.parametrize("text", ['["https://example.com/a.png"]', '[{"image_url": "https://a"}]', '{"file_id": "a"}'])
+@pytest.mark.parametrize("name", ["image", "images", "mask"])
+async def test_references_in_json_are_no_file(tmp_path, name, text):
+    """A list or an object that stands in a form as text is told where it belongs."""
+    headers, body = form((name, text))
+    with pytest.raises(InvalidRequest, match="references in JSON need a body of JSON") as refusal:
+        await parse(tmp_path, headers["Content-Type"], body, [])
+    assert refusal.value.param == name.removesuffix("s")
+
+
 @pytest.mark.parametrize(
     ("content_type", "boundary"),
     [
