@@ -29,6 +29,7 @@ REFUSED = tuple(
     for text in (
         "0.0.0.0/8",
         "100.64.0.0/10",
+        "168.63.129.16/32",  # public by its number; inside Azure it is the machine's host, which gives out its secrets
         "192.0.0.0/24",
         "192.88.99.0/24",
         "198.18.0.0/15",

@@ -17,7 +17,8 @@ its listener (in the loop: `await fal.stop()`, `await fal.start()`).
 Stages: token, upload, submit, status, result, cancel, file. Kinds of every stage, then those of some:
 
 ========== ====================================================================================
-NNN        that status with fal's infrastructure body; `header=value` go along, `retry-after=date:7` gives a date
+NNN        that status with fal's infrastructure body; `header=value` go along, `retry-after=date:7` gives a date,
+           `content-type=text/html` a page in place of the body, as a server between sends it
 hang       the request is taken and never answered (nothing is done)
 stall      everything is done, the headers are sent, the body never
 drip       everything is done, the body comes a byte at a time
@@ -287,6 +288,8 @@ class FakeFal:
             return _detail(401, "Cannot access application. Authentication is required.")
         if fault.kind.isdigit():
             await request.read()
+            if "content-type" in fault.headers:
+                return web.Response(status=int(fault.kind), headers=fault.headers, text="<html>Not now</html>")
             return _detail(int(fault.kind), f"{fault.kind} as asked", fault.headers)
         if fault.kind == "hang":
             self.asked.append((stage, 0))

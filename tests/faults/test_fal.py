@@ -21,11 +21,12 @@ from fluxvision.errors import (
     UpstreamRefused,
     UpstreamUnreachable,
 )
-from fluxvision.providers.fal import Provider
+from fluxvision.providers.fal import Provider, queue
 from fluxvision.types import Call, Watch
 
 MODEL = "fal-ai/flux-vision-upscaler"
 PROMPT = "a very private wish"
+ASKED = {"upscale_factor": "scale_factor", "prompt": "prompt"}
 
 
 @pytest.fixture
@@ -35,12 +36,12 @@ def photo(tmp_path):
     return path
 
 
-async def run(fal, photo, folder, seconds=10.0, upstream=MODEL, **options):
+async def run(fal, photo, folder, *, seconds=10.0, upstream=MODEL, asked=ASKED, **options):
     """Ask the provider as the gateway does, which ends what takes too long."""
     options = {"pace": 0.01, "patience": 0.2} | options
     provider = Provider(fal.key, fal.queue_url, fal.storage_url, **options)
     source = imaging.probe(photo, imaging.Limits())
-    call = Call("fal", upstream, {"upscale_factor": 2.0, "prompt": PROMPT}, source, None)
+    call = Call("fal", upstream, {"upscale_factor": 2.0, "prompt": PROMPT}, source, None, asked=asked)
     try:
         async with asyncio.timeout(seconds):
             return await provider.run(call, Watch(), folder)
@@ -49,6 +50,7 @@ async def run(fal, photo, folder, seconds=10.0, upstream=MODEL, **options):
 
 
 PAID, FREE, UNKNOWN = True, False, None
+PAGE = "content-type=text/html"
 FATAL = [
     # fault, error, billed, parameter
     ("submit 400", InvalidRequest, FREE, None),
@@ -67,6 +69,8 @@ FATAL = [
     ("submit 502", UpstreamError, FREE, None),
     ("submit 503", UpstreamError, FREE, None),
     ("submit 504", UpstreamError, FREE, None),
+    *((f"submit {status} {PAGE}", UpstreamError, FREE, None) for status in (500, 503, 525)),
+    *((f"submit {status} {PAGE}", UpstreamError, UNKNOWN, None) for status in (502, 504, *range(520, 525))),
     ("submit 302 location=http://169.254.169.254/", UpstreamError, FREE, None),
     ("submit html", UpstreamError, FREE, None),
     ("submit garbage", UpstreamError, FREE, None),
@@ -131,6 +135,27 @@ async def test_what_ends_a_job(photo, folder, row):
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.parametrize(("stage", "bill"), [("submit", FREE), ("result", UNKNOWN)])
+@pytest.mark.parametrize(
+    ("fault", "asked", "blamed"),
+    [
+        ("validation", {"upscale_factor": "scale_factor"}, (InvalidRequest, "scale_factor")),
+        ("validation", {"upscale_factor": "size"}, (InvalidRequest, "size")),
+        ("validation", {"prompt": "prompt"}, (UpstreamRefused, None)),
+        ("validation", {}, (UpstreamRefused, None)),
+        ("picture", {}, (InvalidRequest, "image")),
+        ("policy", {}, (PolicyRefused, None)),
+    ],
+)
+async def test_a_refusal_blames_the_caller_for_what_the_caller_sent(photo, folder, stage, bill, fault, asked, blamed):  # noqa: PLR0917
+    """It names the caller's own parameter; one that this server added is between it and fal.ai, at either end."""
+    async with FakeFal(fault=f"{stage} {fault}") as fal:
+        with pytest.raises(blamed[0]) as caught:
+            await run(fal, photo, folder, asked=asked)
+    assert (type(caught.value), caught.value.param, caught.value.billed) == (*blamed, bill)
+    assert "upscale_factor" not in caught.value.message
+
+
 PASSING = [
     "status 500 x3",
     "status 502 x9",
@@ -169,6 +194,16 @@ async def test_what_passes_is_waited_for(photo, folder, fault):
         assert (len(fal.submissions), fal.paid, fal.cancelled) == (1, 1, [])
 
 
+async def test_silence_ends_a_job(photo, folder, monkeypatch):
+    """Where nothing at all is heard of a job that was taken it is given up: unreachable, and nobody knows its bill."""
+    monkeypatch.setattr(queue, "SILENCE", 10.0)
+    async with FakeFal(fault="status lost", work=30.0) as fal:
+        with pytest.raises(UpstreamUnreachable) as caught:
+            await run(fal, photo, folder)
+        assert caught.value.billed is not False
+        assert len(fal.submissions) == 1
+
+
 @pytest.mark.parametrize("stage", ["status", "result"])
 @pytest.mark.parametrize("kind", ["lost", "503 retry-after=3000", "429 retry-after=3000", "hang"])
 async def test_a_job_is_waited_for_until_the_deadline(photo, folder, stage, kind):
@@ -186,7 +221,7 @@ async def test_a_job_outlives_the_connection(photo, folder):
         task = asyncio.ensure_future(run(fal, photo, folder))
         await asyncio.sleep(0.1)
         await fal.stop()
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.15)
         assert not task.done()
         await fal.start()
         outcome = await task

@@ -80,6 +80,10 @@ BILLS = [
     ("submit 500", 0, 0, 0, 0),
     ("submit validation", 0, 0, 0, 0),
     ("submit lost", 0, 0, None, None),
+    # Nobody knows whether it was taken: a server between has not waited for the answer.
+    ("submit 502 content-type=text/html", 0, 0, None, None),
+    ("submit 504 content-type=text/html", 0, 0, None, None),
+    ("submit 524 content-type=text/html", 0, 0, None, None),
 ]
 
 

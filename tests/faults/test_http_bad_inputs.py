@@ -219,7 +219,7 @@ def test_odd_forms_that_are_fine(server, parts):
         (b'{"n": Infinity}', 400, None),
         (b'{"n": 1e999}', 400, None),
         (b'{"prompt": "\\ud800"}', 400, None),
-        (b'{"model": "a", "model": "b"}', 400, "image"),
+        (b'{"model": "a", "model": "b"}', 400, "model"),
         (json.dumps({"model": MODEL[1], "image": DATA_URI, "n": [1]}).encode(), 400, "n"),
         (json.dumps({"model": 7, "image": DATA_URI}).encode(), 400, "model"),
         (json.dumps({"model": MODEL[1], "image": 7}).encode(), 400, "image"),

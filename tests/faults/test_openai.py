@@ -6,6 +6,7 @@ import asyncio
 import errno
 import socket
 from dataclasses import replace
+from http import HTTPStatus
 
 import pytest
 from PIL import Image
@@ -57,7 +58,10 @@ TABLE = {
     "unauthorized": (Misconfigured, False, {}),
     "forbidden": (Misconfigured, False, {}),
     "unknown_model": (Misconfigured, False, {}),
+    "forbidden_html": (UpstreamError, False, {}),
     "unknown_route": (Misconfigured, False, {}),
+    "unknown_html": (UpstreamError, False, {}),
+    "method_html": (UpstreamError, False, {}),
     "unknown_file": (InvalidRequest, False, {"param": "image"}),
     "408": (UpstreamError, False, {}),
     "409": (UpstreamError, False, {}),
@@ -65,9 +69,13 @@ TABLE = {
     "500": (UpstreamError, False, {}),
     "500_html": (UpstreamError, False, {}),
     "502": (UpstreamError, False, {}),
+    "502_html": (UpstreamError, None, {}),
     "503": (UpstreamError, False, {"retry_after": 7.0}),
+    "503_html": (UpstreamError, False, {}),
     "504": (UpstreamError, False, {}),
-    "524": (UpstreamError, False, {}),
+    "504_html": (UpstreamError, None, {}),
+    "504_message": (UpstreamError, None, {}),
+    "524": (UpstreamError, None, {}),
     "529": (UpstreamError, False, {}),
     "redirect": (UpstreamError, False, {}),
     "html": (UpstreamError, False, {}),
@@ -224,6 +232,51 @@ def test_every_way_to_name_a_parameter(call, body, error, param):
     """Faults as FastAPI lists them name a parameter, too."""
     found = Server("other", ()).refusal(heard(body, 400), call)
     assert (type(found), found.param) == (error, param)
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504, *range(520, 525), 525, 529])
+@pytest.mark.parametrize(
+    ("body", "own"),
+    [
+        (None, False),
+        ("Bad Gateway", False),
+        ({}, False),
+        ({"message": "Endpoint request timed out"}, False),
+        ({"error": "Gateway Timeout", "path": "/v1/images/edits"}, False),
+        ({"title": "A timeout occurred", "detail": "The origin did not answer."}, False),
+        ({"error": {"message": "The model crashed.", "type": "server_error"}}, True),
+        ({"error": "The model crashed."}, True),
+        ({"detail": "The model crashed."}, True),
+    ],
+)
+def test_who_speaks_tells_what_is_known_of_the_bill(call, status, body, own):
+    """A server that failed by its own account made nothing; behind one that only stands between, work may go on."""
+    found = Server("other", ()).refusal(heard(body, status), call)
+    known = own or status not in {502, 504, 520, 521, 522, 523, 524}
+    assert (type(found), found.billed) == (UpstreamError, False if known else None)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 405])
+@pytest.mark.parametrize(
+    ("body", "ours"),
+    [
+        (None, False),
+        ({}, False),
+        ([], False),
+        ({"error": {}}, False),
+        ({"error": {"message": "", "code": None}}, False),
+        ({"error": {"code": "not_allowed"}}, True),
+        ({"error": {"message": "No such thing"}}, True),
+        ({"message": "Forbidden"}, True),
+        ({"detail": "Not Found"}, True),
+        ("Not Found", True),
+    ],
+)
+def test_a_page_in_place_of_an_error_is_not_the_configuration(call, status, body, ours):
+    """A proxy answers for a server that is down, and the next provider is asked; but a key that fails is a key."""
+    found = Server("other", ()).refusal(heard(body, status), call)
+    assert type(found) is (Misconfigured if ours or status == HTTPStatus.UNAUTHORIZED else UpstreamError)
+    assert found.billed is False
 
 
 async def test_a_prompt_of_one_letter_does_not_eat_the_words(upstream, provider, call, folder):

@@ -27,6 +27,8 @@ LONGEST_WAIT = 3600.0
 LONGEST_MESSAGE = 300
 READ = 4_000
 """Characters of a foreign text that are looked at."""
+BETWEEN = frozenset({502, 504, *range(520, 525)})
+"""Statuses by which a server between says that the one behind it gave no answer: the work may go on there."""
 CONNECT = 5.0
 CONNECTIONS = 1024
 KEEP_ALIVE = 15.0

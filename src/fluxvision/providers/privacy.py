@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from urllib.parse import unquote
 
 WITHHELD = ". Its words repeat what was sent and are not shown."
@@ -12,6 +12,7 @@ WITHHELD = ". Its words repeat what was sent and are not shown."
 TELLING, RUN, DEEPEST = 3, 10, 4
 """Characters from which a text is worth hiding, those of a fragment that tells it, and how often it may be quoted."""
 ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|x([0-9a-fA-F]{2})|(.))", re.DOTALL)
+SIDE_BY_SIDE = re.compile(f".{{{RUN}}}", re.DOTALL)
 CONTROLS = dict(zip("abfnrtv0", "\a\b\f\n\r\t\v\0", strict=True))
 
 
@@ -20,13 +21,16 @@ def repeats(text: str, private: Iterable[str]) -> bool:
 
     It may be quoted as programs write it: by Python, JSON, HTML or in an address, and so up to four times over.
     """
-    hidden = [(_worded(secret), _lettered(secret)) for secret in private]
-    hidden = [(words, letters) for words, letters in hidden if len(words) >= TELLING]
-    return bool(hidden) and any(
-        _holds(_worded(reading), words) or _shares(_lettered(reading), letters)
-        for reading in _readings(text)
-        for words, letters in hidden
-    )
+    hidden = [(words, _lettered(secret)) for secret in private if len(words := _worded(secret)) >= TELLING]
+    if not hidden:
+        return False
+    readings = _readings(text)
+    told = {_worded(reading) for reading in readings}
+    runs: set[str] = set()
+    for each in told | {_lettered(reading) for reading in readings}:
+        for found in _runs(each):
+            runs.update(found)
+    return any(_shares(words, runs) or _shares(letters, runs) or _holds(told, words) for words, letters in hidden)
 
 
 def _readings(text: str) -> set[str]:
@@ -59,17 +63,22 @@ def _worded(text: str) -> str:
 
 
 def _lettered(text: str) -> str:
-    return "".join(character for character in text.casefold() if character.isalnum())
+    return "".join(filter(str.isalnum, text.casefold()))
 
 
-def _holds(text: str, words: str) -> bool:
-    """Return whether a text has a run of the words, all of them where they are few."""
+def _holds(told: Iterable[str], words: str) -> bool:
+    """Return whether one of the texts has all of the words, where they are too few for a run."""
     if len(words) >= RUN:
-        return _shares(text, words)
-    return re.search(rf"(?<!\w){re.escape(words)}(?!\w)", text) is not None
+        return False
+    whole = re.compile(rf"(?<!\w){re.escape(words)}(?!\w)")
+    return any(whole.search(text) for text in told)
 
 
-def _shares(text: str, other: str) -> bool:
-    """Return whether two texts share a run of ten characters."""
-    runs = {other[start : start + RUN] for start in range(len(other) - RUN + 1)}
-    return any(text[start : start + RUN] in runs for start in range(len(text) - RUN + 1))
+def _shares(text: str, runs: set[str]) -> bool:
+    """Return whether a text has one of the runs."""
+    return any(not runs.isdisjoint(found) for found in _runs(text))
+
+
+def _runs(text: str) -> Iterator[list[str]]:
+    """Yield every run of ten characters of a text, in ten lists: those side by side from each of ten starts."""
+    return (SIDE_BY_SIDE.findall(text, start) for start in range(RUN))

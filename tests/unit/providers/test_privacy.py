@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import time
 from urllib.parse import quote
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from fluxvision.config import Upstream
+from fluxvision.providers.common import READ
 from fluxvision.providers.openai.refusal import Server, heard
 from fluxvision.providers.privacy import TELLING, repeats
 from fluxvision.types import Call, Source
@@ -48,6 +50,8 @@ PIECES = some.text(max_size=12) | some.sampled_from(
 PROMPTS = some.lists(PIECES, min_size=1, max_size=8).map("".join)
 """Quotes, line breaks, backslashes, all of Unicode, and what looks like an escape already."""
 FRAGMENT = 12
+SOON = 0.5
+"""Seconds; it is done in less than 0.1, and machines differ."""
 SOURCE = Source(None, "png", 8, 8, 3, False, 8, 1)
 
 
@@ -95,6 +99,16 @@ def test_other_words_are_told(text, private):
     assert not repeats(text, private)
 
 
-def test_a_long_prompt_is_compared_soon():
-    """The longest prompt and the longest text that is looked at take little time."""
-    assert not repeats("\\u0061&amp;%20" * 300, ["another thing altogether, " * 1200])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\\u0061&amp;%20" * 300,
+        ("%2525255cu0025 &amp;amp;amp;lt; %255c\\u005cu0026amp; &#37;26amp;lt; " * 60)[:READ],
+    ],
+)
+def test_long_prompts_are_compared_soon(text):
+    """The longest prompts take little time beside the longest text that is looked at, however it is quoted."""
+    prompts = ["".join(f"{number**power:x} " for number in range(9_000))[:32_000] for power in (3, 5)]
+    started = time.thread_time()
+    assert not repeats(text, prompts)
+    assert time.thread_time() - started < SOON

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fluxvision.errors import Error
+from fluxvision.providers.common import BETWEEN
 from fluxvision.providers.fal.answer import Answer
 
 LONGEST = 86_400.0
@@ -63,6 +64,11 @@ def completed(status: Mapping[str, Any], *, waited: bool = False) -> Bill:
     known = kind if isinstance(kind, str) else ""
     free = known in FREE or known.startswith(FREE_PREFIX) or (known in STOPPED and waited and not spent)
     return Bill(False if free else None, spent)
+
+
+def untaken(answer: Answer) -> Bill:
+    """Return the bill of a job without a ticket: fal.ai did not take it, or a server between does not know."""
+    return UNKNOWN if answer.said is None and answer.status in BETWEEN else Bill(charged=False)
 
 
 def refused(answer: Answer, before: Bill) -> Bill:

@@ -7,6 +7,7 @@ import pybase64
 
 from fluxvision.errors import UpstreamError, UpstreamUnreachable
 from fluxvision.imaging import formats
+from fluxvision.providers.fal import bill
 from fluxvision.providers.fal.refusal import failure
 from fluxvision.providers.fal.wire import LOST, UNSENT, Wire
 from fluxvision.types import Call
@@ -60,7 +61,7 @@ async def handed_over(wire: Wire, url: str, call: Call, content: bytes) -> Ticke
             error.billed = None  # whatever it says, it says too much of it
             raise
     if not answer.fine:
-        raise failure(answer, wire.secrets(call))
+        raise bill.untaken(answer).on(failure(answer, wire.secrets(call), call.asked))
     try:
         ticket = msgspec.convert(answer.said, Ticket)
     except msgspec.ValidationError:

@@ -43,7 +43,7 @@ class Leave:
                 return self._token[0]
             answer = await self._wire.ask("POST", self._url, ASK_PATIENCE, b"{}", JSON)
             if not answer.fine:
-                raise failure(answer, self._wire.secrets())
+                raise failure(answer, self._wire.secrets(), {})
             try:
                 token = msgspec.convert(answer.said, Token)
                 ends = datetime.fromisoformat(token.expires_at).timestamp() - MARGIN

@@ -12,7 +12,7 @@ from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from fluxvision.errors import Error
+from fluxvision.errors import Error, UpstreamUnreachable
 from fluxvision.providers import common
 from fluxvision.providers.fal import bill
 from fluxvision.providers.fal.answer import Answer
@@ -29,6 +29,8 @@ LAST_PATIENCE = 0.5
 """Seconds in which a job that was cancelled may say what became of it."""
 ODD = 5
 """Senseless answers in a row after which a job is given up."""
+SILENCE = 60.0
+"""Seconds in which fal.ai cannot be reached at all, after which a job is given up and somebody else may be asked."""
 LONGEST = 5.0
 """Seconds of the longest pause."""
 SHARE = 0.1
@@ -39,7 +41,7 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class _Job:
-    """A job that was taken: its ticket, its name as it may be shown, what nobody may read.
+    """A job that was taken: its ticket, its name as it may be shown, what nobody may read, what the caller asked for.
 
     `stood` is how it stood when last seen, `parted` how fal.ai answered to its cancellation.
     """
@@ -47,6 +49,7 @@ class _Job:
     ticket: Ticket
     name: str
     secrets: tuple[str, ...]
+    asked: Mapping[str, str]
     stood: str = ""
     parted: Mapping[str, Any] | None = None
 
@@ -95,9 +98,9 @@ class Queue:
         except Error as error:
             raise found.on(error) from None
         if failed and (answer.fine or answer.said is None):
-            raise found.on(failure(failed, job.secrets))
+            raise found.on(failure(failed, job.secrets, job.asked))
         if not answer.fine:
-            raise bill.refused(answer, found).on(lost(answer, job.secrets))
+            raise bill.refused(answer, found).on(lost(answer, job.secrets, job.asked))
         return status, answer.said or {}
 
     async def aclose(self) -> None:
@@ -105,7 +108,7 @@ class Queue:
         await asyncio.gather(*self._farewells, return_exceptions=True)
 
     def _job(self, call: Call, ticket: Ticket) -> _Job:
-        return _Job(ticket, self._wire.shown(ticket.request_id), self._wire.secrets(call))
+        return _Job(ticket, self._wire.shown(ticket.request_id), self._wire.secrets(call), call.asked)
 
     async def _completed(self, job: _Job) -> Mapping[str, Any]:
         """Ask how the job stands, less and less often, until it is completed; return what is said of it then."""
@@ -115,25 +118,30 @@ class Queue:
             await self._wire.pause(min(LONGEST, max(SHORTEST, SHARE * waited)))
             answer = await self._persist(job.ticket.status_url, ANSWER)
             if not answer.fine:
-                raise lost(answer, job.secrets)
+                raise lost(answer, job.secrets, job.asked)
             said = answer.said or {}
             if said.get("status") == bill.DONE:
                 return said
             job.stood = str(said.get("status"))
 
     async def _persist(self, url: str, limit: int, most: int | None = None) -> Answer:
-        """Ask until there is an answer: lost connections and failing servers are waited for.
+        """Ask until there is an answer: lost connections, for a while, and failing servers are waited for.
 
         A few answers that make no sense are waited out. Where `most` is given, a failure of the job's own is an answer.
         """
         unheard = failed = odd = 0
+        since: float | None = None
         while True:
             wait = 0.0
             try:
                 answer = await self._wire.ask("GET", url, limit=limit)
             except LOST:
                 unheard += 1
+                since = time.monotonic() if since is None else since
+                if time.monotonic() - since > SILENCE * self._wire.pace:
+                    raise UpstreamUnreachable("fal.ai cannot be reached any more, and the job was given up.") from None
             else:
+                since = None
                 if answer.failed:
                     failed += 1
                     wait = common.retry_after(answer.headers, time.time()) or 0.0

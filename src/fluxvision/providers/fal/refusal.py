@@ -21,8 +21,8 @@ from fluxvision.providers import common
 from fluxvision.providers.fal.answer import FORBIDDEN, GONE, UNPAID, Answer
 from fluxvision.providers.privacy import WITHHELD, repeats
 
-PARAMS = {"image_url": "image", "upscale_factor": "scale_factor"}
-WORD = re.compile(r"[a-z][a-z0-9_]{0,39}")
+PICTURE = {"image_url": "image"}
+"""What fal.ai calls the picture."""
 POLICY = "content_policy_violation"
 THEIRS = frozenset(
     {
@@ -54,8 +54,11 @@ FAILURES: Mapping[int, tuple[type[Error], str]] = {
 }
 
 
-def failure(answer: Answer, secrets: tuple[str, ...]) -> Error:
-    """Return the error that an answer stands for; its words hold no key, prompt or address."""
+def failure(answer: Answer, secrets: tuple[str, ...], asked: Mapping[str, str]) -> Error:
+    """Return the error that an answer stands for; its words hold no key, prompt or address.
+
+    `asked` has the caller's parameters by fal.ai's names. What it refuses beside them is between it and this server.
+    """
     detail = (answer.said or {}).get("detail")
     first = detail[0] if isinstance(detail, list) and detail and isinstance(detail[0], dict) else {}
     kind = first["type"] if isinstance(first.get("type"), str) else answer.error_type
@@ -66,7 +69,10 @@ def failure(answer: Answer, secrets: tuple[str, ...]) -> Error:
     if POLICY in {kind, answer.error_type}:
         return PolicyRefused(f"fal.ai's content policy forbids this request{said}")
     if answer.status in REFUSALS and kind not in THEIRS:
-        param = _param(first.get("loc")) or REFUSALS[answer.status]
+        places, known = _places(first.get("loc")), {**asked, **PICTURE}
+        param = next((known[name] for name in places if name in known), REFUSALS[answer.status])
+        if places and param is None:
+            return UpstreamRefused(f"fal.ai refuses something that was not asked for{said}")
         return InvalidRequest(f"{param or 'request'}: fal.ai refuses it{said}", param=param)
     unpaid = answer.status == FORBIDDEN and re.search("balance|locked|exhausted", words, re.IGNORECASE)
     row = FAILURES.get(UNPAID if unpaid else answer.status)
@@ -75,9 +81,10 @@ def failure(answer: Answer, secrets: tuple[str, ...]) -> Error:
     return kind_of(message, retry_after=wait)
 
 
-def lost(answer: Answer, secrets: tuple[str, ...]) -> Error:
+def lost(answer: Answer, secrets: tuple[str, ...], asked: Mapping[str, str]) -> Error:
     """Return the error that an answer about a job that was taken stands for."""
-    return UpstreamError("fal.ai no longer knows the job.") if answer.status == GONE else failure(answer, secrets)
+    gone = answer.status == GONE
+    return UpstreamError("fal.ai no longer knows the job.") if gone else failure(answer, secrets, asked)
 
 
 def broken(status: Mapping[str, Any]) -> Answer | None:
@@ -89,8 +96,7 @@ def broken(status: Mapping[str, Any]) -> Answer | None:
     return Answer(STATUS_OF.get(known, 502), {}, {"detail": error, "error_type": known})
 
 
-def _param(location: Any) -> str | None:
-    """Return the public parameter that a refusal is about."""
+def _places(location: Any) -> list[str]:
+    """Return fal.ai's names of what a refusal is about, the outermost first; none where it is about the whole body."""
     names = [part for part in location if isinstance(part, str)] if isinstance(location, list) else []
-    name = names[-1] if names and names[-1] != "body" else ""
-    return PARAMS.get(name, name) if WORD.fullmatch(name) else None
+    return names[1:] if names[:1] == ["body"] else names

@@ -35,8 +35,11 @@ MONEY = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_
 MODEL = frozenset({"model_not_found", "model_disabled", "deploymentnotfound"})
 KEY = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 ASKED_WRONGLY = frozenset({400, 404, 413, 415, 422})
+PAGES = frozenset({403, 404, 405})
+"""Statuses that a proxy or a firewall gives, too, in place of a server that is down; they say nothing to a program."""
 CLIENT_CLOSED = 499
 EMPTY = "does no work for this server now: its balance is used up"
+STRAY = "answered {} with something that is no answer of an images API"
 UNASKED = (UpstreamRefused, "refused the request for something that was not asked for")
 PICTURES = {"image": "image", "images": "image"}
 """What servers call the picture."""
@@ -64,6 +67,13 @@ class Said:
     param: str
     codes: frozenset[str]
     wait: float | None
+    own: bool = False
+    """Whether it is written as the API itself writes an error, and not as a server between may."""
+
+    @property
+    def worded(self) -> bool:
+        """Whether this is an error for programs: it has a message, a code, or names a parameter."""
+        return bool(self.message or self.param) or any(self.codes)
 
     @property
     def asked_wrongly(self) -> bool:
@@ -84,6 +94,7 @@ REFUSALS: tuple[tuple[Callable[[Said], bool], type[Error], str], ...] = (
     (lambda said: said.asked_wrongly and bool(said.codes & MONEY), UpstreamRefused, EMPTY),
     (lambda said: said.status == HTTPStatus.TOO_MANY_REQUESTS, UpstreamBusy, "has no room for this work now"),
     (lambda said: said.status == CLIENT_CLOSED, Cancelled, "was told to stop"),
+    (lambda said: said.status in PAGES and not said.worded, UpstreamError, STRAY),
     (lambda said: said.status in KEY, Misconfigured, "refuses this server's key"),
     (lambda said: said.nowhere, Misconfigured, "does not know the address or the model that is configured for it"),
     (lambda said: said.status in ASKED_WRONGLY, InvalidRequest, "refused the request"),
@@ -104,6 +115,7 @@ async def refused(response: aiohttp.ClientResponse) -> Said:
 
 def heard(found: Any, status: int = 0, wait: float | None = None) -> Said:
     """Return what an error body says; texts are empty where it says nothing."""
+    own = _own(found)
     if isinstance(found, dict):
         found = found.get("error") or found
     if not isinstance(found, dict):
@@ -112,7 +124,14 @@ def heard(found: Any, status: int = 0, wait: float | None = None) -> Said:
     texts = {name: found.get(name) for name in ("message", "type", "param", "code")}
     said = {name: text if isinstance(text, str) else "" for name, text in texts.items()}
     codes = frozenset({said["code"].lower(), said["type"].lower()})
-    return Said(status, said["message"], said["param"].partition("[")[0], codes, wait)
+    return Said(status, said["message"], said["param"].partition("[")[0], codes, wait, own)
+
+
+def _own(found: Any) -> bool:
+    """Return whether a body is an error as an API writes it: an object under `error`, or `error` or `detail` alone."""
+    if not isinstance(found, dict):
+        return False
+    return isinstance(found.get("error"), dict) or found.keys() in ({"error"}, {"detail"})
 
 
 def _detail(detail: Any) -> Mapping[str, Any]:
@@ -132,7 +151,7 @@ class Server:
     secrets: tuple[str, ...] = field(repr=False)
 
     def refusal(self, said: Said, call: Call) -> Error:
-        """Return what an answer that is no success means."""
+        """Return what an answer that is no success means; what a server between gave up has no known bill."""
         kind, sentence = next((kind, sentence) for holds, kind, sentence in REFUSALS if holds(said))
         asked = PICTURES | ({"mask": "mask"} if call.mask is not None else {}) | dict(call.asked)
         wordy = kind in {InvalidRequest, PolicyRefused}
@@ -140,7 +159,9 @@ class Server:
             kind, sentence = UNASKED
         words = self._words(said, call) if wordy else "."
         message = f"{self.title} {sentence.format(said.status)}{words}"
-        return kind(message, param=asked.get(said.param) if kind is InvalidRequest else None, retry_after=said.wait)
+        billed = None if said.status in common.BETWEEN and not said.own else False
+        param = asked.get(said.param) if kind is InvalidRequest else None
+        return kind(message, param=param, retry_after=said.wait, billed=billed)
 
     def unanswered(self, error: Exception) -> UpstreamError:
         """Return what it means that there was no answer."""

@@ -26,6 +26,8 @@ MODEL = "fal-ai/flux-vision-upscaler"
 
 
 PROMPT = "a very private wish"
+ASKED = {"upscale_factor": "scale_factor", "steps": "steps", "creativity": "creativity"}
+"""The caller's parameters by fal's names."""
 
 
 def call(path, upstream=MODEL, **body):
@@ -44,9 +46,19 @@ def detail(kind, *location, message="Some words"):
         (422, detail("less_than_equal", "upscale_factor"), InvalidRequest, "scale_factor"),
         (422, detail("image_too_large", "image_url"), InvalidRequest, "image"),
         (422, detail("less_than_equal", "steps"), InvalidRequest, "steps"),
+        (422, detail("less_than_equal", "TopazInput", "steps"), InvalidRequest, "steps"),
+        (422, detail("file_type", "image_url", "url"), InvalidRequest, "image"),
+        (422, detail("literal_error", "output_format"), UpstreamRefused, None),
+        (422, detail("literal_error", "upscale_mode"), UpstreamRefused, None),
+        (422, detail("missing", "mask_url"), UpstreamRefused, None),
+        (422, {"detail": [{"loc": ["query", "logs"], "type": "x", "msg": "x"}]}, UpstreamRefused, None),
+        (422, {"detail": [{"loc": ["steps"], "type": "x", "msg": "x"}]}, InvalidRequest, "steps"),
+        (422, {"detail": [{"loc": "steps", "type": "x", "msg": "x"}]}, InvalidRequest, None),
+        (413, detail("too_large", "output_format"), InvalidRequest, "image"),
+        (400, detail("literal_error", "output_format"), UpstreamRefused, None),
         (422, detail("less_than_equal", "list", 3, "creativity"), InvalidRequest, "creativity"),
         (422, detail("value_error"), InvalidRequest, None),
-        (422, detail("value_error", "<b>odd</b>"), InvalidRequest, None),
+        (422, detail("value_error", "<b>odd</b>"), UpstreamRefused, None),
         (422, detail("file_download_error", "image_url"), UpstreamError, None),
         (422, {"detail": 3}, InvalidRequest, None),
         (422, None, InvalidRequest, None),
@@ -71,7 +83,7 @@ def detail(kind, *location, message="Some words"):
 )
 def test_refusals(status, said, kind, param):
     """Each of fal's refusals has one meaning here, in a plain sentence."""
-    error = failure(Answer(status, {}, said), ("secret",))
+    error = failure(Answer(status, {}, said), ("secret",), ASKED)
     assert type(error) is kind
     assert error.param == param
     assert error.message.endswith(".")
@@ -85,7 +97,7 @@ def test_refusals(status, said, kind, param):
 )  # fmt: skip
 def test_when_to_come_back(status, headers, seconds):
     """What fal says of waiting is kept where waiting helps."""
-    assert failure(Answer(status, headers, None), ()).retry_after == seconds
+    assert failure(Answer(status, headers, None), (), {}).retry_after == seconds
 
 
 async def test_no_word_of_fal_tells_a_secret(fal, photo, folder, monkeypatch):
