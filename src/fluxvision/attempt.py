@@ -156,22 +156,22 @@ class Errand:
     async def _tries(self) -> Sequence[Try]:
         offer, n = self.candidate.offer, self.candidate.plan.n
         image = await self._image(offer.accepts)
-
         if n == 1:
             call, receipt = self.candidate.call, self.candidate.receipt
-            return [await self._try(self._numbered(call, image, 0), self.watch, _sent_seed(receipt))]
+            return [await self._try(self._named(call, image, "0"), self.watch, _sent_seed(receipt))]
         turn = asyncio.Semaphore(self.provider.parallel)
 
-        async def make(number: int, version: Job, share: Watch) -> Try:
+        async def make(name: str, version: Job, share: Watch) -> Try:
             call, _, receipt = normalize(version, offer, self.desk.rows[self.job.model])
-            return await self._try(self._numbered(call, image, number), share, _sent_seed(receipt))
+            return await self._try(self._named(call, image, name), share, _sent_seed(receipt))
 
         async def made(number: int, version: Job, share: Watch) -> Try:
             async with turn:
-                found = await make(number, version, share)
-                if isinstance(found.error, UpstreamRefused) and version.drawn and not offer.defaults:
+                found = await make(f"{number}", version, share)
+                free = isinstance(found.error, UpstreamRefused) and found.attempt.cost == 0
+                if free and version.drawn and not offer.defaults:
                     # It may know no seed, and nobody but this server asked for one.
-                    found = await make(number, _seedless(version), share)
+                    found = await make(f"{number}-seedless", _seedless(version), share)
                 return found
 
         versions = zip(_versions(self.job, n), _shares(self.watch, n), strict=True)
@@ -182,9 +182,9 @@ class Errand:
                 return probe
         return probe + await _gather([made(number, *pair) for number, pair in enumerate(versions, len(probe))])
 
-    def _numbered(self, call: Call, image: Source, number: int) -> Call:
-        """Return a call for one of the versions; what the caller said is what he said of all of them."""
-        key = f"{self.job.id}-{self.candidate.offer.provider}-{number}"
+    def _named(self, call: Call, image: Source, name: str) -> Call:
+        """Return a call under a name of its own; what the caller said is what he said of all versions."""
+        key = f"{self.job.id}-{self.candidate.offer.provider}-{name}"
         return replace(call, image=image, key=key, asked=self.candidate.call.asked)
 
     async def _image(self, accepts: Accepts | None) -> Source:
