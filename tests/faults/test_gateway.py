@@ -193,6 +193,7 @@ OTHER: Mapping[str, tuple[type[Error] | None, bool | None, str]] = {
     "unknown_route": (Misconfigured, FREE, WELL),
     "unknown_html": (UpstreamError, FREE, HURT),
     "method_html": (UpstreamError, FREE, HURT),
+    "413_html": (UpstreamRefused, FREE, WELL),
     "unknown_file": (InvalidRequest, FREE, WELL),
     "408": (UpstreamError, FREE, HURT),
     "409": (UpstreamError, FREE, HURT),

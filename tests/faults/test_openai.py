@@ -62,6 +62,7 @@ TABLE = {
     "unknown_route": (Misconfigured, False, {}),
     "unknown_html": (UpstreamError, False, {}),
     "method_html": (UpstreamError, False, {}),
+    "413_html": (UpstreamRefused, False, {}),
     "unknown_file": (InvalidRequest, False, {"param": "image"}),
     "408": (UpstreamError, False, {}),
     "409": (UpstreamError, False, {}),

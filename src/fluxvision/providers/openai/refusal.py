@@ -95,6 +95,7 @@ REFUSALS: tuple[tuple[Callable[[Said], bool], type[Error], str], ...] = (
     (lambda said: said.status == HTTPStatus.TOO_MANY_REQUESTS, UpstreamBusy, "has no room for this work now"),
     (lambda said: said.status == CLIENT_CLOSED, Cancelled, "was told to stop"),
     (lambda said: said.status in PAGES and not said.worded, UpstreamError, STRAY),
+    (lambda said: said.status in ASKED_WRONGLY and not (said.worded or said.own), UpstreamRefused, STRAY),
     (lambda said: said.status in KEY, Misconfigured, "refuses this server's key"),
     (lambda said: said.nowhere, Misconfigured, "does not know the address or the model that is configured for it"),
     (lambda said: said.status in ASKED_WRONGLY, InvalidRequest, "refused the request"),
