@@ -21,7 +21,7 @@ from fluxvision.errors import (
     InvalidRequest,
     UpstreamBroke,
     UpstreamError,
-    UpstreamRefused,
+    UpstreamUnasked,
 )
 from fluxvision.health import Health, Turn
 from fluxvision.imaging import decode_mask, quick
@@ -168,7 +168,7 @@ class Errand:
         async def made(number: int, version: Job, share: Watch) -> Try:
             async with turn:
                 found = await make(f"{number}", version, share)
-                free = isinstance(found.error, UpstreamRefused) and found.attempt.cost == 0
+                free = isinstance(found.error, UpstreamUnasked) and found.attempt.cost == 0
                 if free and version.drawn and not offer.defaults:
                     # It may know no seed, and nobody but this server asked for one.
                     found = await make(f"{number}-seedless", _seedless(version), share)

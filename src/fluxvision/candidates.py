@@ -34,7 +34,11 @@ class Candidate:
     @property
     def made(self) -> tuple[int, int] | None:
         """The size that the provider is asked to make, None where it decides by itself."""
-        left = self.offer.factors is None or not self.call.sized or self.offer.frames in self.call.body
+        left = (
+            self.offer.factors is None
+            or not self.call.sized
+            or (self.offer.frames and self.offer.frames in self.call.body)
+        )
         return None if left else (self.geometry.made_width, self.geometry.made_height)
 
     def bill(self, job: Job, seconds: float | None) -> int | None:

@@ -242,6 +242,10 @@ class UpstreamRefused(UpstreamError):
     counts = False
 
 
+class UpstreamUnasked(UpstreamRefused):
+    """A provider refuses the work for something that the caller did not ask for."""
+
+
 class UpstreamBroke(UpstreamError):
     """What this server has for a provider broke in a way that nobody foresaw; the provider may be well."""
 

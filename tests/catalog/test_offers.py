@@ -217,7 +217,7 @@ def test_a_wrong_provider_before_a_model_is_told(name, pin, model, providers):
     """The model exists: what is wrong is the word before it, and which words would do is said."""
     with pytest.raises(ModelNotFound) as caught:
         catalog.find(name)
-    assert caught.value.message == f"{pin} is no provider of {model} here; it can be had from {providers}."
+    assert caught.value.message == f"{pin} is no provider of {model}; it can be had from {providers}."
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from fluxvision.errors import (
     UpstreamBusy,
     UpstreamError,
     UpstreamRefused,
+    UpstreamUnasked,
     UpstreamUnreachable,
 )
 from fluxvision.imaging import Limits
@@ -50,7 +51,7 @@ TABLE = {
     "billing": (UpstreamRefused, False, {}),
     "billing_limit": (UpstreamRefused, False, {}),
     "invalid": (InvalidRequest, False, {"param": "scale_factor"}),
-    "invalid_words": (UpstreamRefused, False, {"param": None}),
+    "invalid_words": (UpstreamUnasked, False, {"param": None}),
     "unprocessable": (InvalidRequest, False, {"param": "image"}),
     "too_large": (InvalidRequest, False, {"param": "image"}),
     "policy": (PolicyRefused, False, {"param": None}),
@@ -58,7 +59,7 @@ TABLE = {
     "unauthorized": (Misconfigured, False, {}),
     "forbidden": (Misconfigured, False, {}),
     "unknown_model": (Misconfigured, False, {}),
-    "forbidden_html": (UpstreamError, False, {}),
+    "forbidden_html": (UpstreamRefused, False, {}),
     "unknown_route": (Misconfigured, False, {}),
     "unknown_html": (UpstreamError, False, {}),
     "method_html": (UpstreamError, False, {}),
@@ -203,8 +204,8 @@ async def test_words_that_repeat_a_prompt_are_withheld(upstream, provider, call,
     [
         ({"scale_factor": "scale_factor"}, (InvalidRequest, "scale_factor")),
         ({"scale_factor": "resolution"}, (InvalidRequest, "resolution")),
-        ({}, (UpstreamRefused, None)),
-        ({"prompt": "prompt"}, (UpstreamRefused, None)),
+        ({}, (UpstreamUnasked, None)),
+        ({"prompt": "prompt"}, (UpstreamUnasked, None)),
     ],
 )
 async def test_a_refusal_blames_the_caller_for_what_the_caller_sent(upstream, provider, call, folder, asked, blamed):  # noqa: PLR0917
@@ -220,11 +221,11 @@ async def test_a_refusal_blames_the_caller_for_what_the_caller_sent(upstream, pr
     ("body", "error", "param"),
     [
         ({"detail": [{"loc": ["body", "prompt"], "msg": "Field required"}]}, InvalidRequest, "prompt"),
-        ({"detail": [{"loc": ["body", "style"], "msg": "Field required"}]}, UpstreamRefused, None),
+        ({"detail": [{"loc": ["body", "style"], "msg": "Field required"}]}, UpstreamUnasked, None),
         ({"detail": [{"loc": ["body"], "msg": "Too long"}]}, InvalidRequest, None),
         ({"detail": [{"loc": "body", "msg": 5}, 3]}, InvalidRequest, None),
         ({"detail": []}, InvalidRequest, None),
-        ({"error": {"message": "no mask", "param": "mask"}}, UpstreamRefused, None),
+        ({"error": {"message": "no mask", "param": "mask"}}, UpstreamUnasked, None),
         ({"error": {"message": "bad", "param": "images[0]"}}, InvalidRequest, "image"),
         ({"error": {"message": "bad", "param": "prompt"}}, InvalidRequest, "prompt"),
     ],
@@ -233,6 +234,15 @@ def test_every_way_to_name_a_parameter(call, body, error, param):
     """Faults as FastAPI lists them name a parameter, too."""
     found = Server("other", ()).refusal(heard(body, 400), call)
     assert (type(found), found.param) == (error, param)
+
+
+@pytest.mark.parametrize("status", [429, 502, 503])
+@pytest.mark.parametrize(("cost", "billed"), [(0, False), (0.1, None), (None, None)])
+def test_another_gateways_failed_tries_are_not_free(call, status, cost, billed):
+    """One of this kind says what its tries have cost: what it had to pay may be on its bill."""
+    attempts = [{"provider": "fal", "outcome": "UPSTREAM_ERROR", "cost": cost}]
+    body = {"error": {"message": "No provider could."}, "metadata": {"attempts": attempts, "cost": cost}}
+    assert Server("other", ()).refusal(heard(body, status), call).billed is billed
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, *range(520, 525), 525, 529])
@@ -276,7 +286,8 @@ def test_who_speaks_tells_what_is_known_of_the_bill(call, status, body, own):
 def test_a_page_in_place_of_an_error_is_not_the_configuration(call, status, body, ours):
     """A proxy answers for a server that is down, and the next provider is asked; but a key that fails is a key."""
     found = Server("other", ()).refusal(heard(body, status), call)
-    assert type(found) is (Misconfigured if ours or status == HTTPStatus.UNAUTHORIZED else UpstreamError)
+    page = UpstreamRefused if status == HTTPStatus.FORBIDDEN else UpstreamError  # of a firewall, about this request
+    assert type(found) is (Misconfigured if ours or status == HTTPStatus.UNAUTHORIZED else page)
     assert found.billed is False
 
 

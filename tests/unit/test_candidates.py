@@ -208,6 +208,12 @@ def test_a_quote_carries_the_others():
     assert [(one.provider, one.total) for one in (quote, *quote.others)] == [("a", 7), ("b", 3)]
 
 
+def test_a_nameless_word_changes_no_check():
+    """Of an offer without a target of its own every result is checked, whatever the caller sent."""
+    [one] = translated(replace(job(), extras={"": 1}), fal(MODEL))
+    assert one.made == (1280, 854)
+
+
 @pytest.mark.parametrize(
     ("model", "values", "made"),
     [

@@ -35,7 +35,7 @@ def test_a_server_of_another_name_is_named():
     with pytest.raises(ModelNotFound) as caught:
         find(f"openai/{MODEL}", catalogue(NODE))
     has = "it can be had from flux, fal, node, embedded"
-    assert caught.value.message == f"openai is no provider of {MODEL} here; {has}."
+    assert caught.value.message == f"openai is no provider of {MODEL}; {has}."
 
 
 def test_a_server_without_a_price_is_not_free():

@@ -175,5 +175,5 @@ def _not_offered(name: str, model: Model) -> ModelNotFound:
     pin = name.strip().partition("/")[0]
     providers = ", ".join(offer.provider for offer in model.offers)
     what = f"{pin} is no provider" if pin and _showable(pin) else "What stands before the slash is no provider"
-    message = f"{what} of {model.id} here; it can be had from {providers}."
+    message = f"{what} of {model.id}; it can be had from {providers}."
     return ModelNotFound(message, param="model")

@@ -131,12 +131,17 @@ class _Run:
             self.stopped = True
             raise
 
+    def _watch(self, name: str) -> Watch:
+        """Return what follows a picture; with --debug it also shows where a provider broke that nobody foresaw."""
+        watch = Watch(self.screen.begin(name))
+        return replace(watch, broke=traceback.print_exception) if self.order.debug else watch
+
     async def _one(self, bench: Bench, target: Target) -> Record:
         """Do one picture; one that fails does not end the others."""
         name = target.picture.name
         attempts: list[Attempt] = []
         try:
-            return await bench.enlarge(target, Watch(self.screen.begin(name)), attempts)
+            return await bench.enlarge(target, self._watch(name), attempts)
         except asyncio.CancelledError:
             return Record(name, "interrupted", attempts=attempts)
         except BrokenPipeError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,6 +33,14 @@ UNWATCHED = 0.25
 """Seconds of a request in which nobody looks whether its caller is still there: asking takes as long as parsing."""
 
 
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """What is called when the pictures are here, and when only sending the answer is left."""
+
+    arrived: Callable[[], None]
+    leave: Callable[[], None]
+
+
 async def edits(edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
     """Read the request, do the job, answer; whatever happens, its files are gone afterwards."""
     headers = Headers(scope=scope)
@@ -51,11 +60,12 @@ async def edits(edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
         folder, whole = edge.workspace.folder(), False
         try:
             speed = body.BYTES_PER_SECOND if visitor is None else VISITORS_PER_SECOND
-            with edge.uploads.place(visitor):
+            with edge.uploads.place(visitor) as arrived:
                 patience = edge.settings.upload_timeout
                 arriving = body.chunks(receive, limit, patience, hint, announced=length, speed=speed)
                 form = await _read(media_type, arriving, folder, take)
-            await _until_gone(receive, _work(edge, scope, send, form, folder, dry=dry, leave=leave))
+                turns = Turns(arrived, leave)
+                await _until_gone(receive, _work(edge, scope, send, form, folder, dry=dry, turns=turns))
             whole = True
         finally:
             # In the same turn, not in a thread: a cancelled task would not wait for the thread.
@@ -63,24 +73,25 @@ async def edits(edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def _work(
-    edge: Edge, scope: Scope, send: Send, form: body.Form, folder: Path, *, dry: bool, leave: Callable[[], None]
+    edge: Edge, scope: Scope, send: Send, form: body.Form, folder: Path, *, dry: bool, turns: Turns
 ) -> None:
-    """Do what the form asks for and answer; `leave` is called when only sending is left."""
+    """Do what the form asks for and answer."""
     # Said in the body it means the same: nobody who asks for a dry run shall pay for a wet one.
     said = {name: form.fields.pop(name) for name in list(form.fields) if name.lower() in DRY_RUN}
     dry = dry or _dry_run({name: str(value) for name, value in said.items() if value is not None})
     job = await _admit(edge, form, folder, record(scope).request_id)
+    turns.arrived()
     record(scope).model = job.model
     if dry:
         quote = encode(_quoted(edge, scope, job))
         await edge.gateway.vet(edge.playground.capped(job, edge.now()) if visits(scope) else job)
-        leave()
+        turns.leave()
         await _send_body(send, quote)
         return
     if visits(scope):
         job = edge.playground.reserve(job, edge.gateway, edge.now())
     try:
-        await _deliver(edge, scope, send, job, folder, leave=leave)
+        await _deliver(edge, scope, send, job, folder, leave=turns.leave)
     finally:
         edge.playground.ended(job)
 

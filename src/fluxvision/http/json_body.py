@@ -87,7 +87,8 @@ def parse(body: bytes | bytearray | mmap) -> Form:
     if text[: len(BOM)] == BOM:
         text = text[len(BOM) :]
     if _marks(text) > MAX_MARKS:
-        raise _too_much()
+        message = f"The JSON object has more than {MAX_MARKS:,} colons and commas."
+        raise PayloadTooLarge(message)
     try:
         return _form(_members(text))
     except msgspec.ValidationError:

@@ -14,7 +14,7 @@ from starlette.types import Scope, Send
 
 from fluxvision.errors import CallerGone, Error
 from fluxvision.http import respond, splice, zoom
-from fluxvision.http.edge import Edge, draining
+from fluxvision.http.edge import Edge, draining, record
 from fluxvision.http.logs import trace
 from fluxvision.http.media import link
 from fluxvision.http.perform import perform
@@ -108,7 +108,9 @@ async def answer(edge: Edge, scope: Scope, send: Send, job: Job, work: Path, *, 
         if edge.running.draining:
             with suppress(TimeoutError):  # a caller that does not read holds up no end
                 async with asyncio.timeout(LAST_WORD):
-                    await _send(send, _failed(draining()))
+                    task.cancel()  # then what the work may have cost is known
+                    await asyncio.wait({task}, timeout=LAST_WORD / 2)
+                    await _send(send, _failed(draining(record(scope).attempts)))
                     await send(END)
         raise
     except CallerGone:  # nobody reads any more

@@ -1,9 +1,12 @@
-"""How many requests may be sending their bodies at once: with a key, and as the page without one."""
+"""How many requests may be on the way to their pictures at once: with a key, and as the page without one.
+
+A picture arrives in the request's body, or is fetched from the address that the body gives.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from fluxvision.errors import Busy
@@ -27,8 +30,11 @@ class Uploads:
         self._visitors: Counter[str] = Counter()
 
     @contextmanager
-    def place(self, visitor: str | None) -> Iterator[None]:
-        """Hold a place while a body arrives; `visitor` is the address of one without a key. Raises `Busy`."""
+    def place(self, visitor: str | None) -> Iterator[Callable[[], None]]:
+        """Hold a place until the pictures are here; `visitor` is the address of one without a key. Raises `Busy`.
+
+        Yields what gives the place back before the end.
+        """
         if visitor is None:
             if self._keyed >= MOST:
                 raise _full()
@@ -37,15 +43,22 @@ class Uploads:
             if self._visitors.total() >= VISITORS or self._visitors[visitor] >= EACH:
                 raise _full()
             self._visitors[visitor] += 1
-        try:
-            yield
-        finally:
-            if visitor is None:
+        held = True
+
+        def arrived() -> None:
+            nonlocal held
+            if held and visitor is None:
                 self._keyed -= 1
-            else:
+            elif held and visitor is not None:
                 self._visitors[visitor] -= 1
                 self._visitors += Counter()  # forgets who has none
+            held = False
+
+        try:
+            yield arrived
+        finally:
+            arrived()
 
 
 def _full() -> Busy:
-    return Busy("Too many pictures are being sent at the moment; try again.", retry_after=1.0)
+    return Busy("Too many pictures are on their way at the moment; try again.", retry_after=1.0)

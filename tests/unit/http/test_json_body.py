@@ -219,6 +219,16 @@ def test_no_more_than_a_form_may_have(body, param):
     assert refusal.value.param == param
 
 
+def test_each_limit_is_named():
+    """What is too many of what."""
+    for body, words in (
+        ({"user": [0] * 100_001}, "colons and commas"),
+        (dict.fromkeys(map(str, range(201))), "members"),
+    ):
+        with pytest.raises(PayloadTooLarge, match=words):
+            parse(json.dumps(body).encode())
+
+
 def test_a_picture_counts_as_no_field():
     """Two hundred members, one of them of many megabytes."""
     body = {**{str(number): 0 for number in range(199)}, "image": "data:image/png;base64," + "AAAA" * 2_000_000}

@@ -125,13 +125,15 @@ async def test_a_caller_that_goes_away_stops_the_job(edge, picture):
 
 
 async def test_a_drain_ends_a_stream_with_an_event(edge, picture):
-    """A stream that the server cannot finish says so before it ends."""
+    """A stream that the server cannot finish says so before it ends, and what it may have cost."""
     served = edge()
-    headers, body = form(MODEL, ("image", picture, "a"), STREAM, ("tile_seconds", "5"))
+    headers, body = form(MODEL, ("image", picture, "a"), STREAM, ("tile_seconds", "5"), ("begun", "1"))
     client = Client("POST", "/v1/images/edits", headers, [body])
     task = asyncio.create_task(client.ask(served.app))
     await served.gateway.begun.wait()
     assert await served.app.drain(0.05) == 1
     await task
-    assert client.events()[-1][1]["error"]["code"] == "UNAVAILABLE"
+    last = client.events()[-1][1]
+    assert last["error"]["code"] == "UNAVAILABLE"
+    assert [one["cost_at_most"] for one in last["metadata"]["attempts"]] == [0.1]
     assert client.sent[-1] == sse.END

@@ -9,8 +9,9 @@ import pytest
 
 from fakes.asgi import Client
 from fakes.gateway import Gateway
-from fakes.server import form
-from fluxvision.errors import Busy
+from fakes.server import document, form
+from fluxvision import fetch
+from fluxvision.errors import Busy, InvalidRequest
 from fluxvision.http import uploads
 from fluxvision.http.uploads import EACH, MOST, VISITORS, Uploads
 
@@ -42,6 +43,40 @@ def test_visitors_take_no_place_of_the_others():
             held.enter_context(counted.place(str(number)))
         for _ in range(MOST):
             held.enter_context(counted.place(None))
+
+
+def test_a_place_is_given_back_once():
+    """Early, or at the end, and never twice."""
+    counted = Uploads()
+    for visitor, most in ((None, MOST), ("a", EACH)):
+        with counted.place(visitor) as arrived:
+            arrived()
+            arrived()
+        with ExitStack() as held:
+            for _ in range(most):
+                held.enter_context(counted.place(visitor))
+            with pytest.raises(Busy):
+                held.enter_context(counted.place(visitor))
+
+
+async def test_a_picture_that_is_fetched_holds_its_place(edge, monkeypatch):
+    """The body is short, and its picture is still on its way."""
+    served = edge(allow_private_urls="true")
+    monkeypatch.setattr(uploads, "MOST", 1)
+    headers, body = document({"model": MODEL[1], "image": "http://127.0.0.1:9/slow.png"})
+    fetching, go = asyncio.Event(), asyncio.Event()
+
+    async def slow(*_given, **_words):
+        fetching.set()
+        await go.wait()
+        raise InvalidRequest("image: it cannot be fetched.", param="image")
+
+    monkeypatch.setattr(fetch, "resolve", slow)
+    first = asyncio.create_task(Client("POST", "/v1/images/edits", headers, [body]).ask(served.app))
+    await fetching.wait()
+    assert (await Client("POST", "/v1/images/edits", headers, [body]).ask(served.app)).status == 429
+    go.set()
+    assert (await first).status == 400
 
 
 async def test_as_many_work_as_the_gateway_takes(edge, picture):

@@ -10,6 +10,7 @@ import contextlib
 import time
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import Any, TypeVar
 
 from fluxvision.errors import Error, UpstreamUnreachable
@@ -30,7 +31,7 @@ LAST_PATIENCE = 0.5
 ODD = 5
 """Senseless answers in a row after which a job is given up."""
 SILENCE = 60.0
-"""Seconds in which fal.ai cannot be reached at all, after which a job is given up and somebody else may be asked."""
+"""Seconds in which fal.ai cannot be reached at all, after which a job that is not done is given up."""
 LONGEST = 5.0
 """Seconds of the longest pause."""
 SHARE = 0.1
@@ -116,7 +117,7 @@ class Queue:
         while True:
             waited = time.monotonic() - started
             await self._wire.pause(min(LONGEST, max(SHORTEST, SHARE * waited)))
-            answer = await self._persist(job.ticket.status_url, ANSWER)
+            answer = await self._persist(job.ticket.status_url, ANSWER, silence=SILENCE)
             if not answer.fine:
                 raise lost(answer, job.secrets, job.asked)
             said = answer.said or {}
@@ -124,8 +125,8 @@ class Queue:
                 return said
             job.stood = str(said.get("status"))
 
-    async def _persist(self, url: str, limit: int, most: int | None = None) -> Answer:
-        """Ask until there is an answer: lost connections, for a while, and failing servers are waited for.
+    async def _persist(self, url: str, limit: int, most: int | None = None, silence: float = inf) -> Answer:
+        """Ask until there is an answer: lost connections, but no longer `silence`, and failing servers are waited for.
 
         A few answers that make no sense are waited out. Where `most` is given, a failure of the job's own is an answer.
         """
@@ -138,7 +139,7 @@ class Queue:
             except LOST:
                 unheard += 1
                 since = time.monotonic() if since is None else since
-                if time.monotonic() - since > SILENCE * self._wire.pace:
+                if time.monotonic() - since > silence * self._wire.pace:
                     raise UpstreamUnreachable("fal.ai cannot be reached any more, and the job was given up.") from None
             else:
                 since = None

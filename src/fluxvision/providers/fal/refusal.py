@@ -16,6 +16,7 @@ from fluxvision.errors import (
     UpstreamBusy,
     UpstreamError,
     UpstreamRefused,
+    UpstreamUnasked,
 )
 from fluxvision.providers import common
 from fluxvision.providers.fal.answer import FORBIDDEN, GONE, UNPAID, Answer
@@ -72,7 +73,7 @@ def failure(answer: Answer, secrets: tuple[str, ...], asked: Mapping[str, str]) 
         places, known = _places(first.get("loc")), {**asked, **PICTURE}
         param = next((known[name] for name in places if name in known), REFUSALS[answer.status])
         if places and param is None:
-            return UpstreamRefused(f"fal.ai refuses something that was not asked for{said}")
+            return UpstreamUnasked(f"fal.ai refuses something that was not asked for{said}")
         return InvalidRequest(f"{param or 'request'}: fal.ai refuses it{said}", param=param)
     unpaid = answer.status == FORBIDDEN and re.search("balance|locked|exhausted", words, re.IGNORECASE)
     row = FAILURES.get(UNPAID if unpaid else answer.status)

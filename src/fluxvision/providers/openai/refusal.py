@@ -20,6 +20,7 @@ from fluxvision.errors import (
     UpstreamBusy,
     UpstreamError,
     UpstreamRefused,
+    UpstreamUnasked,
     UpstreamUnreachable,
 )
 from fluxvision.providers import common
@@ -35,12 +36,12 @@ MONEY = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_
 MODEL = frozenset({"model_not_found", "model_disabled", "deploymentnotfound"})
 KEY = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 ASKED_WRONGLY = frozenset({400, 404, 413, 415, 422})
-PAGES = frozenset({403, 404, 405})
-"""Statuses that a proxy or a firewall gives, too, in place of a server that is down; they say nothing to a program."""
+PAGES = frozenset({404, 405})
+"""Statuses that a proxy gives, too, in place of a server that is down; their pages say nothing to a program."""
 CLIENT_CLOSED = 499
 EMPTY = "does no work for this server now: its balance is used up"
 STRAY = "answered {} with something that is no answer of an images API"
-UNASKED = (UpstreamRefused, "refused the request for something that was not asked for")
+UNASKED = (UpstreamUnasked, "refused the request for something that was not asked for")
 PICTURES = {"image": "image", "images": "image"}
 """What servers call the picture."""
 PRIVATE = ("prompt", "negative_prompt", "user")
@@ -69,11 +70,19 @@ class Said:
     wait: float | None
     own: bool = False
     """Whether it is written as the API itself writes an error, and not as a server between may."""
+    spent: bool = False
+    """Whether a gateway like this one says that its failed tries have cost something, or may have."""
 
     @property
     def worded(self) -> bool:
         """Whether this is an error for programs: it has a message, a code, or names a parameter."""
         return bool(self.message or self.param) or any(self.codes)
+
+    @property
+    def blank(self) -> bool:
+        """Whether this is a page of a proxy or a firewall that does not let this request through."""
+        barred = self.status == HTTPStatus.FORBIDDEN or (self.status in ASKED_WRONGLY and not self.own)
+        return barred and not self.worded
 
     @property
     def asked_wrongly(self) -> bool:
@@ -95,7 +104,7 @@ REFUSALS: tuple[tuple[Callable[[Said], bool], type[Error], str], ...] = (
     (lambda said: said.status == HTTPStatus.TOO_MANY_REQUESTS, UpstreamBusy, "has no room for this work now"),
     (lambda said: said.status == CLIENT_CLOSED, Cancelled, "was told to stop"),
     (lambda said: said.status in PAGES and not said.worded, UpstreamError, STRAY),
-    (lambda said: said.status in ASKED_WRONGLY and not (said.worded or said.own), UpstreamRefused, STRAY),
+    (lambda said: said.blank, UpstreamRefused, STRAY),
     (lambda said: said.status in KEY, Misconfigured, "refuses this server's key"),
     (lambda said: said.nowhere, Misconfigured, "does not know the address or the model that is configured for it"),
     (lambda said: said.status in ASKED_WRONGLY, InvalidRequest, "refused the request"),
@@ -116,7 +125,7 @@ async def refused(response: aiohttp.ClientResponse) -> Said:
 
 def heard(found: Any, status: int = 0, wait: float | None = None) -> Said:
     """Return what an error body says; texts are empty where it says nothing."""
-    own = _own(found)
+    own, spent = _own(found), _spent(found)
     if isinstance(found, dict):
         found = found.get("error") or found
     if not isinstance(found, dict):
@@ -125,7 +134,7 @@ def heard(found: Any, status: int = 0, wait: float | None = None) -> Said:
     texts = {name: found.get(name) for name in ("message", "type", "param", "code")}
     said = {name: text if isinstance(text, str) else "" for name, text in texts.items()}
     codes = frozenset({said["code"].lower(), said["type"].lower()})
-    return Said(status, said["message"], said["param"].partition("[")[0], codes, wait, own)
+    return Said(status, said["message"], said["param"].partition("[")[0], codes, wait, own, spent)
 
 
 def _own(found: Any) -> bool:
@@ -133,6 +142,11 @@ def _own(found: Any) -> bool:
     if not isinstance(found, dict):
         return False
     return isinstance(found.get("error"), dict) or found.keys() in ({"error"}, {"detail"})
+
+
+def _spent(found: Any) -> bool:
+    told = found.get("metadata") if isinstance(found, dict) else None
+    return isinstance(told, dict) and bool(told.get("attempts")) and told.get("cost") != 0
 
 
 def _detail(detail: Any) -> Mapping[str, Any]:
@@ -160,7 +174,7 @@ class Server:
             kind, sentence = UNASKED
         words = self._words(said, call) if wordy else "."
         message = f"{self.title} {sentence.format(said.status)}{words}"
-        billed = None if said.status in common.BETWEEN and not said.own else False
+        billed = None if said.spent or (said.status in common.BETWEEN and not said.own) else False
         param = asked.get(said.param) if kind is InvalidRequest else None
         return kind(message, param=param, retry_after=said.wait, billed=billed)
 
