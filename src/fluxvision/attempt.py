@@ -9,7 +9,6 @@ from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,8 @@ from fluxvision.postprocess import Work, finish, passed
 from fluxvision.preprocess import prepared, ready
 from fluxvision.providers import Provider
 from fluxvision.rules import Accepts
-from fluxvision.types import Attempt, Call, Job, Line, Outcome, Picture, Plan, Source, Watch
+from fluxvision.types import Attempt, Call, Job, Outcome, Picture, Plan, Source, Watch
+from fluxvision.versions import seedless, sent_seed, shares, versions
 from fluxvision.workers import in_thread
 
 MARGIN, MARGIN_SHARE = 1.0, 0.05
@@ -158,12 +158,12 @@ class Errand:
         image = await self._image(offer.accepts)
         if n == 1:
             call, receipt = self.candidate.call, self.candidate.receipt
-            return [await self._try(self._named(call, image, "0"), self.watch, _sent_seed(receipt))]
+            return [await self._try(self._named(call, image, "0"), self.watch, sent_seed(receipt))]
         turn = asyncio.Semaphore(self.provider.parallel)
 
         async def make(name: str, version: Job, share: Watch) -> Try:
             call, _, receipt = normalize(version, offer, self.desk.rows[self.job.model])
-            return await self._try(self._named(call, image, name), share, _sent_seed(receipt))
+            return await self._try(self._named(call, image, name), share, sent_seed(receipt))
 
         async def made(number: int, version: Job, share: Watch) -> Try:
             async with turn:
@@ -171,16 +171,16 @@ class Errand:
                 free = isinstance(found.error, UpstreamUnasked) and found.attempt.cost == 0
                 if free and version.drawn and not offer.defaults:
                     # It may know no seed, and nobody but this server asked for one.
-                    found = await make(f"{number}-seedless", _seedless(version), share)
+                    found = await make(f"{number}-seedless", seedless(version), share)
                 return found
 
-        versions = zip(_versions(self.job, n), _shares(self.watch, n), strict=True)
+        pairs = zip(versions(self.job, n), shares(self.watch, n), strict=True)
         probe = []
         if self.turn.probe:  # one picture shows whether it is back; the others wait for that
-            probe = [await made(0, *next(versions))]
+            probe = [await made(0, *next(pairs))]
             if probe[0].picture is None:
                 return probe
-        return probe + await _gather([made(number, *pair) for number, pair in enumerate(versions, len(probe))])
+        return probe + await _gather([made(number, *pair) for number, pair in enumerate(pairs, len(probe))])
 
     def _named(self, call: Call, image: Source, name: str) -> Call:
         """Return a call under a name of its own; what the caller said is what he said of all versions."""
@@ -280,33 +280,6 @@ class Errand:
             words=(prompt or None) if outcome.caption is None else outcome.caption,
             seed=seed if outcome.seed is None else outcome.seed,
         )
-
-
-def _sent_seed(receipt: Sequence[Line]) -> int | None:
-    """Return the seed that the provider was told, None where there is none."""
-    lines = (line for line in receipt if line.parameter == "seed" and line.honoured)
-    return next((line.became for line in lines if isinstance(line.became, int)), None)
-
-
-def _seedless(job: Job) -> Job:
-    return replace(job, values={name: value for name, value in job.values.items() if name != "seed"}, drawn=False)
-
-
-def _versions(job: Job, n: int) -> list[Job]:
-    """Return one job per picture, with the seeds seed, seed+1 and so on."""
-    first = int(job.values.get("seed", 0))
-    return [replace(job, values={**job.values, "seed": first + index}) for index in range(n)]
-
-
-def _shares(watch: Watch, n: int) -> list[Watch]:
-    """Return one watch per picture that together report the progress of all of them."""
-    done, total = [0] * n, [0] * n
-
-    def progress(index: int, now: int, of: int) -> None:
-        done[index], total[index] = now, of
-        watch.progress(sum(done), max(total) * n)
-
-    return [replace(watch, progress=partial(progress, index), preview=None) for index in range(n)]
 
 
 async def _gather(work: list[Coroutine[Any, Any, Try]]) -> list[Try]:

@@ -12,7 +12,7 @@ LAYERS = (
     {"__init__", "errors", "types", "money"},
     {"params", "rules", "config", "imaging", "geometry", "machine", "guard", "workers"},
     {"catalog", "engine", "store", "accounts", "pricing", "fetch", "health"},
-    {"routing", "normalize", "offers"},
+    {"routing", "normalize", "offers", "versions"},
     {"providers", "preprocess", "postprocess", "preview", "candidates", "card"},
     {"attempt", "choice", "llms"},
     {"gateway"},
