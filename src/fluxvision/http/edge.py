@@ -86,7 +86,11 @@ def draining(attempts: Sequence[Attempt] = ()) -> Unavailable:
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """Everything that a handler may use. `now` is the wall clock, `openapi` the encoded OpenAPI document."""
+    """Everything that a handler may use.
+
+    `now` is the wall clock, `media_clock` the steady one that results expire by; `openapi` is the encoded OpenAPI
+    document.
+    """
 
     gateway: Gateway
     settings: Settings
@@ -103,6 +107,7 @@ class Edge:
     memory: Memory
     uploads: Uploads
     now: Callable[[], float]
+    media_clock: Callable[[], float]
     openapi: bytes
 
 

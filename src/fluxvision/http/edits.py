@@ -119,7 +119,7 @@ def _quoted(edge: Edge, scope: Scope, job: Job) -> dict[str, Any]:
 
 
 def _images(edge: Edge, scope: Scope, delivery: Delivery) -> Body:
-    now = edge.now()
+    now = edge.media_clock()
     data: list[dict[str, Any]] = []
     zooms: list[str | None] = []
     for picture in delivery.pictures:
@@ -129,7 +129,7 @@ def _images(edge: Edge, scope: Scope, delivery: Delivery) -> Body:
             name = edge.media.put(picture.path, picture.mime, now)
             data.append(respond.item(picture, url=link(edge, scope, name, now)))
             zooms.append(zoom.told(edge, scope, picture, name, now))
-    found = respond.images(delivery, data, int(now))
+    found = respond.images(delivery, data, int(edge.now()))
     found["metadata"] |= zoom.noted(zooms)
     return encode(found)
 

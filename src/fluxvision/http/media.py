@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from email.utils import formatdate
 
 from starlette.datastructures import Headers
 from starlette.responses import FileResponse
@@ -28,7 +29,7 @@ async def media(edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
     name = scope["path_params"]["name"]
     query = parameters(scope)
     expires, signature = query.get("expires", ""), query.get("signature", "")
-    path, left = edge.media.verify(name, expires, signature, edge.now())
+    path, left = edge.media.verify(name, expires, signature, edge.media_clock())
     try:
         facts = path.stat()
     except FileNotFoundError:  # swept in between
@@ -42,7 +43,11 @@ async def media(edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
         media_type=MIMES[path.suffix[1:]],
         filename=f"upscaled{path.suffix}",
         content_disposition_type="inline",
-        headers={**SAFE, "cache-control": f"private, max-age={int(left)}"},
+        headers={
+            **SAFE,
+            "cache-control": f"private, max-age={int(left)}",
+            "last-modified": formatdate(facts.st_ctime, usegmt=True),  # the file's own is the expiry, in the future
+        },
     )
 
     async def sent(message: Message) -> None:

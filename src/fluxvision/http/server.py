@@ -30,6 +30,7 @@ from fluxvision.http.uploads import Uploads
 from fluxvision.imaging import Limits, probe
 from fluxvision.imaging.pyramid import STEM
 from fluxvision.machine import release_memory
+from fluxvision.store.clock import SteadyClock
 from fluxvision.store.media import MediaStore
 from fluxvision.store.workspace import open_workspace
 from fluxvision.types import Source
@@ -93,6 +94,7 @@ def build(
     guard: Guard | None = None,
     read: Probe | None = None,
     now: Callable[[], float] = time.time,
+    media_clock: Callable[[], float] | None = None,
     stream: TextIO | None = None,
 ) -> App:
     """Put the edge together. `pages` are further routes, tried last; log lines go to `stream` (standard error)."""
@@ -118,6 +120,7 @@ def build(
         running=Running(),
         playground=Playground(settings),
         now=now,
+        media_clock=media_clock or SteadyClock(),
         openapi=openapi.encoded([row[:3] for row in rows], gateway.models, gateway.providers, settings),
     )
 
@@ -173,7 +176,7 @@ async def _sweep(edge: Edge) -> None:
     """Delete what expired, again and again; a sweep that fails is logged, and the next one may work."""
     while True:
         try:
-            await asyncio.to_thread(edge.media.sweep, edge.now())
+            await asyncio.to_thread(edge.media.sweep, edge.media_clock())
         except Exception as error:  # noqa: BLE001 - results must not pile up because of one bad moment
             edge.log.error("sweep", trace=logs.trace(error))  # noqa: TRY400 - its text may hold a path
         await asyncio.sleep(min(SWEEP_SECONDS, edge.settings.media_ttl))

@@ -153,13 +153,13 @@ def _partial(edge: Edge, path: Path, number: int) -> Body:
 
 def _completed(edge: Edge, scope: Scope, delivery: Delivery, number: int) -> Body:
     picture = delivery.pictures[number]
-    now = edge.now()
+    now = edge.media_clock()
     event: dict[str, Any] = {
         **COMMON,
         **respond.item(picture, b64_json=splice.file(picture)),
         "type": COMPLETED,
         "id": delivery.job.id,
-        "created_at": int(now),
+        "created_at": int(edge.now()),
         "size": respond.size(picture) if respond.size(picture) in respond.OPENAI_SIZES else "auto",
         "output_format": picture.format,
         "usage": USAGE,

@@ -58,7 +58,7 @@ async def tile(edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
 async def _part(edge: Edge, scope: Scope, place: str, kind: str) -> Response:
     """Return a file below a result's tiles, while the result's link works."""
     given = scope["path_params"]
-    path, left = edge.media.verify(given["name"], given["expires"], given["signature"], edge.now())
+    path, left = edge.media.verify(given["name"], given["expires"], given["signature"], edge.media_clock())
     folder = await edge.pyramids.of(path.name)
     try:
         body = (folder / place).read_bytes()

@@ -1,9 +1,14 @@
-"""Folders that nobody else may look into."""
+"""Folders that nobody else may look into, and folders that end with their process."""
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
+from contextlib import suppress
 from pathlib import Path
+
+LOCK = "lock"
 
 
 def make_private(folder: Path) -> None:
@@ -26,3 +31,41 @@ def emptied(folder: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+def lock_folder(folder: Path) -> int:
+    """Mark a folder as that of this process for as long as the returned handle is open.
+
+    The lock appears in one step, held: no other process ever finds one that is not. Raises `OSError` where the disk
+    has no locks.
+    """
+    draft = folder / f"{LOCK}.new"
+    handle = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        draft.replace(folder / LOCK)
+    except OSError:
+        os.close(handle)
+        with suppress(OSError):
+            draft.unlink()
+        raise
+    return handle
+
+
+def remove_if_abandoned(folder: Path) -> bool | None:
+    """Remove a folder whose process has ended; return whether it was removed, None where it has no lock."""
+    try:
+        handle = os.open(folder / LOCK, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError:  # it belongs to somebody else
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # its process lives
+        return False
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+        return True
+    finally:
+        os.close(handle)

@@ -1,4 +1,8 @@
-"""Result files behind links that nobody can guess and that expire: a folder, an HMAC, a sweep."""
+"""Result files behind links that nobody can guess and that expire: a folder, an HMAC, a sweep.
+
+The time of modification of a stored file is the time at which it expires. So each of several servers on one folder
+may sweep it, whatever their own `media_ttl` is.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +31,8 @@ MIMES: Mapping[str, str] = {extension: mime for mime, extension in EXTENSIONS.it
 NAME = re.compile(r"[A-Za-z0-9_-]{32}\.(?:" + "|".join(MIMES) + ")")
 EXPIRES = re.compile(r"[0-9]{1,12}")
 TILES = ".tiles"
+SKEW = 300.0
+"""Seconds that the clocks of this machine and of a shared disk may differ."""
 GONE = "There is no such file, or its link has expired."
 
 
@@ -43,7 +49,7 @@ class MediaStore:
     def put(self, path: Path, mime: str, now: float) -> str:
         """Move a finished file into the store, in one step, and return its id."""
         name = f"{secrets.token_urlsafe(24)}.{EXTENSIONS[mime]}"
-        os.utime(path, (now, now))
+        os.utime(path, (now + self.ttl,) * 2)
         make_private(self.folder)  # it may have been cleaned away since
         path.replace(self.folder / name)
         return name
@@ -90,28 +96,54 @@ class MediaStore:
         expected = self._signature(name, expires)
         if not hmac.compare_digest(expected.encode(), signature.encode(errors="replace")) or not well_formed:
             raise NotFound(GONE)
-        left = int(expires) - now
         path = self.folder / name
-        if left <= 0 or not path.is_file():
+        try:
+            left = min(int(expires), path.stat().st_mtime) - now
+        except (FileNotFoundError, NotADirectoryError):
+            raise NotFound(GONE) from None
+        if left <= 0:
             raise NotFound(GONE)
         return path, left
 
     def sweep(self, now: float) -> int:
-        """Delete every file whose time is over, and tiles whose file is gone; return how many files there were."""
+        """Delete every file whose time is over, and tiles whose file is gone; return how many files there were.
+
+        Only names that the store gives are touched. One file that cannot be deleted does not keep the others; its error
+        is raised at the end.
+        """
         count = 0
+        failure: OSError | None = None
         found = sorted(self.folder.iterdir()) if self.folder.is_dir() else []  # a file comes before its tiles
         for path in found:
             name, tiled, _ = path.name.partition(TILES)
+            if not NAME.fullmatch(name):
+                continue
             try:
-                if tiled:
-                    if not (self.folder / name).is_file():
-                        shutil.rmtree(path, ignore_errors=True)
-                elif path.stat().st_mtime <= now - self.ttl:
-                    path.unlink()
-                    count += 1
+                if not tiled:
+                    count += self._expire(path, now)
+                elif not (self.folder / name).is_file():
+                    shutil.rmtree(path, ignore_errors=True)
             except FileNotFoundError:  # another process swept it
                 continue
+            except OSError as error:
+                failure = error
+        if failure is not None:
+            raise failure
         return count
+
+    def _expire(self, path: Path, now: float) -> bool:
+        """Delete a file whose time is over; return whether it was.
+
+        A file from the future was stored while the clock was wrong, and would stay for as long as it was ahead: it gets
+        `ttl` seconds from now.
+        """
+        facts = path.stat()
+        if facts.st_mtime <= now:
+            path.unlink()
+            return True
+        if facts.st_ctime > now + SKEW and facts.st_mtime > now + self.ttl:
+            os.utime(path, (now + self.ttl,) * 2)
+        return False
 
     def _signature(self, name: str, expires: str) -> str:
         message = f"{name}\n{expires}".encode(errors="replace")

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import secrets
 import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fluxvision.config import ConfigError
-from fluxvision.store.folders import emptied, make_private
+from fluxvision.store.folders import LOCK, emptied, lock_folder, make_private, remove_if_abandoned
 
 SECRET_BYTES = 32
+RUN = re.compile(r"run-[a-z0-9_]{8}")
 SPARE = 64
 """Emptied folders of requests that are kept for the next ones: making and removing one costs half a millisecond."""
 SOMEBODY_ELSE = "the temporary data folder belongs to somebody else; set data_dir"
@@ -77,7 +79,7 @@ class Workspace:
         self.hold = hold
         with _door(self.run.parent):
             self.run.mkdir(mode=0o700, exist_ok=True)
-            lock = _locked(self.run)
+            lock = lock_folder(self.run)
         os.close(self.lock)
         self.lock = lock
 
@@ -94,10 +96,12 @@ def open_workspace(data_dir: str) -> Workspace:
     try:
         hold = _open_root(root, temporary=not data_dir)
         with _door(root / "uploads") as runs:
-            for run in runs.glob("run-*"):
-                _remove_if_dead(run)
+            for old in runs.glob("run-*"):
+                if RUN.fullmatch(old.name) and remove_if_abandoned(old) is None:
+                    with suppress(OSError):  # its process ended before it had a lock, or it was none of a server
+                        old.rmdir()
             run = Path(tempfile.mkdtemp(prefix="run-", dir=runs))
-            lock = _locked(run)
+            lock = lock_folder(run)
         secret = _secret(root / "media.key") if data_dir else secrets.token_bytes(SECRET_BYTES)
     except OSError as error:
         message = f"data_dir: the folder cannot be used ({error.strerror})"
@@ -123,33 +127,12 @@ def _open_root(root: Path, *, temporary: bool) -> int:
 def _door(runs: Path) -> Iterator[Path]:
     """Yield the folder of all processes, while no other process looks for dead ones in it."""
     make_private(runs)
-    door = _lock_file(runs / "lock")
+    door = os.open(runs / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(door, fcntl.LOCK_EX)
         yield runs
     finally:
         os.close(door)
-
-
-def _locked(run: Path) -> int:
-    lock = _lock_file(run / "lock")
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    return lock
-
-
-def _remove_if_dead(run: Path) -> None:
-    lock = _lock_file(run / "lock")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(run, ignore_errors=True)
-    except BlockingIOError:  # its process lives
-        pass
-    finally:
-        os.close(lock)
-
-
-def _lock_file(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
 def _secret(path: Path) -> bytes:

@@ -31,8 +31,12 @@ def edge(tmp_path):
         found = SimpleNamespace(
             gateway=gateway or Gateway(), log=io.StringIO(), clock=SimpleNamespace(now=NOW), folder=tmp_path / "data"
         )
+
+        def clock():
+            return found.clock.now
+
         found.settings = load({"FLUXVISION_DATA_DIR": str(found.folder), **environment})
-        found.app = build(found.gateway, found.settings, now=lambda: found.clock.now, stream=found.log)
+        found.app = build(found.gateway, found.settings, now=clock, media_clock=clock, stream=found.log)
 
         async def edit(*parts, query="", **headers):
             content, body = form(*parts)

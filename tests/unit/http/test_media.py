@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
+from email.utils import parsedate_to_datetime
+
 import pytest
 
 from fakes.gateway import png
-from fakes.server import Server
+from fakes.server import Server, wait_until
 from fluxvision.http.media import base
 
 MODEL = ("model", "flux-vision-upscaler")
@@ -124,3 +127,18 @@ async def test_an_expired_link_is_a_404_and_the_file_goes(edge, picture):
 def test_the_base_of_links(public, host, expected):
     """Links begin with the public address, or else with the one that the caller used."""
     assert base(public, {"type": "http", "scheme": "http", "headers": [(b"host", host.encode())]}) == expected
+
+
+def test_no_time_of_modification_lies_in_the_future(server, path):
+    """The file's own time is that of its expiry; the header is the time at which it was stored."""
+    said = parsedate_to_datetime(server.get(path).headers["last-modified"]).timestamp()
+    assert -10 < said - time.time() < 1
+
+
+def test_a_server_with_a_shorter_time_deletes_nobody_elses_results(server, path):
+    """Of two servers on one folder each sweeps by the expiry that a result has, not by its own media_ttl."""
+    with Server(server.folder, {"media_ttl": "1"}) as other:
+        short = other.edit(MODEL, ("image", png(32, 24), "a")).json()["data"][0]["url"].split("/", 3)[3]
+        name = short.partition("?")[0].removeprefix("media/")
+        assert wait_until(lambda: not (server.folder / "media" / name).exists())
+        assert server.get(path).status == 200

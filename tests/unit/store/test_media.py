@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 from urllib.parse import parse_qs
@@ -9,6 +10,7 @@ from urllib.parse import parse_qs
 import pytest
 
 from fluxvision.errors import NotFound
+from fluxvision.store.clock import SteadyClock
 from fluxvision.store.media import EXTENSIONS, MediaStore
 
 NOW = 1_800_000_000.0
@@ -119,3 +121,53 @@ def test_a_folder_that_was_cleaned_away_is_made_anew(store, tmp_path):
     path.write_bytes(b"pixels")
     assert store.path(store.put(path, "image/png", NOW)).read_bytes() == b"pixels"
     assert stat.S_IMODE(store.folder.stat().st_mode) == 0o700
+
+
+def test_a_shorter_ttl_deletes_nobody_elses_results(store, name, tmp_path):
+    """Of two servers on one folder each sweeps by the expiry that a file itself has."""
+    other = MediaStore(tmp_path / "media", 1, b"s" * 32)
+    assert other.sweep(NOW + 59) == 0
+    assert store.verify(name, **query(store, name), now=NOW + 59)
+    assert other.sweep(NOW + 60) == 1
+
+
+def test_only_files_of_the_store_are_swept(store, tmp_path):
+    """A folder `media` that holds other files keeps them, and one that cannot be deleted does not end the sweep."""
+    for other in ("holiday.jpg", "lost+found", "holiday.jpg.tiles"):
+        (store.folder / other).mkdir()
+        os.utime(store.folder / other, (NOW - 999, NOW - 999))
+    (store.folder / f"{'-' * 32}.png").mkdir()
+    os.utime(store.folder / f"{'-' * 32}.png", (NOW - 999, NOW - 999))
+    (tmp_path / "result").touch()
+    name = store.put(tmp_path / "result", "image/png", NOW)
+    with pytest.raises(OSError, match=r"directory|permitted"):
+        store.sweep(NOW + 60)
+    assert not store.path(name).exists()
+    assert len(list(store.folder.iterdir())) == 4
+
+
+def test_results_of_a_clock_that_was_years_ahead_do_not_stay_for_years(store, tmp_path):
+    """A file that was stored in the future, as this machine knows now, gets the usual time from the next sweep on."""
+    (tmp_path / "result").touch()
+    name = store.put(tmp_path / "result", "image/png", NOW)
+    now = store.path(name).stat().st_ctime - 1000.0
+    link = query(store, name)
+    assert store.sweep(now) == 0
+    assert store.verify(name, **link, now=now)[1] == pytest.approx(60, abs=0.01)
+    assert store.sweep(now + 61) == 1
+
+
+@pytest.mark.parametrize("jump", [-86_400 * 365, -3600, 3600, 86_400 * 365])
+def test_a_wall_clock_that_jumps_does_not_move_expiries(store, name, jump):
+    """A result lives as long as its link says, wherever the wall clock is set to meanwhile."""
+    times = {"wall": NOW, "counter": 5.0}
+    clock = SteadyClock(lambda: times["wall"], lambda: times["counter"])
+    link = query(store, name, clock())
+    times["wall"] += jump
+    times["counter"] += 59
+    assert store.sweep(clock()) == 0
+    assert store.verify(name, **link, now=clock())[1] == 1.0
+    times["counter"] += 1
+    with pytest.raises(NotFound):
+        store.verify(name, **link, now=clock())
+    assert store.sweep(clock()) == 1

@@ -54,15 +54,27 @@ def test_uploads_of_the_dead_are_swept_and_those_of_the_living_stay(tmp_path):
     """Opening removes the uploads of processes that are gone, and touches no other."""
     living = open_workspace(str(tmp_path))
     (living.run / "picture").touch()
-    dead = tmp_path / "uploads" / "run-dead"
+    dead, begun = tmp_path / "uploads" / "run-deaddead", tmp_path / "uploads" / "run-begun_up"
     dead.mkdir()
+    begun.mkdir()
     (dead / "picture").touch()
+    (dead / "lock").touch()
     second = open_workspace(str(tmp_path))
     assert not dead.exists()
+    assert not begun.exists()
     assert (living.run / "picture").exists()
     living.close()
     second.close()
     assert [path.name for path in (tmp_path / "uploads").iterdir()] == ["lock"]
+
+
+@pytest.mark.parametrize("name", ["run-2026", "run-uploaded"])
+def test_folders_that_no_server_made_stay(tmp_path, name):
+    """A folder that only looks like one of a server's is left alone."""
+    (tmp_path / "uploads" / name).mkdir(parents=True)
+    (tmp_path / "uploads" / name / "photo.jpg").touch()
+    open_workspace(str(tmp_path)).close()
+    assert (tmp_path / "uploads" / name / "photo.jpg").exists()
 
 
 def test_a_folder_that_cannot_be_used_is_named(tmp_path):
