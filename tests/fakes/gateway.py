@@ -2,7 +2,7 @@
 
 A job's extras steer it: `tiles` (how many, 4), `tile_seconds` (0), `bulk` (bytes behind each result, 0), `lost` (the
 number of a version that is not made), `begun` (a cancelled job may have cost its price), `fail` (busy, upstream, crash,
-refuse, vet, or path, which only wants the picture's file).
+refuse, vet, or path, which only wants the picture's file, and library, which has a C library send a warning).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 
 from fluxvision import errors
 from fluxvision.config import Settings
+from fluxvision.imaging import glib
 from fluxvision.params import BY_NAME, PARAMS, coerce
 from fluxvision.rules import Converted, Emulated, Model, Offer, Passthrough, Price, Renamed, Rule
 from fluxvision.types import (
@@ -167,6 +168,8 @@ class Gateway:
         match job.extras.get("fail"):
             case "path":
                 assert job.image.path.exists()
+            case "library":
+                glib._library.g_log(b"GLib-GObject", 1 << 4, b"value of /a/path is out of range \xdf")
             case "upstream":
                 raise errors.UpstreamError("Every provider failed.")
             case "crash":

@@ -46,7 +46,15 @@ def huge_exif() -> bytes:
     return saved("JPEG", exif=b"Exif\x00\x00" + b"\xff" * 60_000)
 
 
+def sideways_avif(box: bytes) -> bytes:
+    """Return an AVIF file that is to be turned, with another name for the box that says so."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return saved("AVIF", exif=exif).replace(b"irot", box)
+
+
 REFUSED = {
+    "avif whose error text is no utf-8": sideways_avif(b"ir\xdft"),  # first: the others are read by what is left
     "nothing": b"",
     "text": b"hello",
     "html": b"<!doctype html><script>alert(1)</script>",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import sys
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from traceback import walk_tb
@@ -12,6 +14,7 @@ from typing import Any, TextIO
 import msgspec
 import structlog
 
+from fluxvision.imaging import glib
 from fluxvision.types import Attempt
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
@@ -39,6 +42,28 @@ def logger(level: str, stream: TextIO | None = None) -> Any:
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS.get(level, LEVELS["info"])),
     ).bind()  # otherwise every line would assemble a logger of its own
+
+
+class _Libraries(logging.Handler):
+    """Writes a record of `glib.LOGGER` as a line of another log."""
+
+    def __init__(self, log: Any) -> None:
+        super().__init__()
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._log.warning("library", domain=record.__dict__["domain"], severity=record.__dict__["severity"])
+
+
+@contextmanager
+def libraries(log: Any) -> Iterator[None]:
+    """Log that a C library sent a warning or worse: its name and how severe it is, not the text."""
+    handler = _Libraries(log)
+    glib.LOGGER.addHandler(handler)
+    try:
+        yield
+    finally:
+        glib.LOGGER.removeHandler(handler)
 
 
 def trace(error: BaseException) -> list[str]:

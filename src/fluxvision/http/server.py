@@ -127,6 +127,7 @@ def build(
     @asynccontextmanager
     async def lifespan(_app: object) -> AsyncIterator[None]:
         async with AsyncExitStack() as ends:  # each is reached even where another one fails
+            ends.enter_context(logs.libraries(edge.log))
             ends.callback(workspace.close)
             ends.push_async_callback(gateway.aclose)
             ends.push_async_callback(_end, asyncio.create_task(_sweep(edge)))

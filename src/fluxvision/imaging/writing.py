@@ -13,6 +13,7 @@ from traceback import clear_frames
 import pyvips
 
 from fluxvision.errors import Cancelled, Unavailable
+from fluxvision.imaging.vips import forget
 from fluxvision.types import Watch
 
 _LITTLE = 4_000_000
@@ -28,6 +29,7 @@ def writing(target: Path, watch: Watch | None = None) -> Iterator[None]:
     """
     try:
         _go_on(watch)
+        forget()  # whether the disk is full is read from the error text
         yield
         _go_on(watch)
     except BaseException as error:

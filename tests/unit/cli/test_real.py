@@ -51,6 +51,20 @@ def test_a_photograph(photo, names):
         assert np.abs(reduced - np.asarray(source, float)).mean() < 4
 
 
+def test_a_picture_whose_error_text_is_no_utf8_fails_alone(photo, names):
+    """The pictures after it in a folder are made."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    with Image.open(photo) as picture:
+        picture.save("a.avif", exif=exif)
+    Path("a.avif").write_bytes(Path("a.avif").read_bytes().replace(b"irot", b"ir\xdft"))
+    done = run("upscale", "*.avif", "*.jpg", "--creativity", "0", command=REAL)
+    assert done.returncode == 1
+    assert b"AVIF file is damaged" in done.stderr
+    assert b"Traceback" not in done.stderr
+    assert names() == ["a.avif", "photo.jpg", "photo@2x.png"]
+
+
 def test_a_batch_with_a_damaged_picture(photo, names):
     """The good one is made, the damaged one listed, and JSON says the same."""
     whole = photo.read_bytes()

@@ -52,6 +52,13 @@ def full(tmp_path):
     subprocess.run(["umount", folder], check=True)
 
 
+def test_an_earlier_error_text_is_no_full_disk(tmp_path):
+    """What libvips left behind of an earlier call does not make a failure one of the disk."""
+    pyvips.vips_lib.vips_source_new_from_file(b"/" + os.strerror(errno.ENOSPC).encode())
+    with pytest.raises(pyvips.Error), writing(tmp_path / "result"):
+        pyvips.Image.pngload("/later.png")
+
+
 @pytest.mark.parametrize("form", WRITABLE)
 def test_no_room_for_a_file(form, full, tmp_path):
     """Every format says so where the disk is full, and leaves nothing."""

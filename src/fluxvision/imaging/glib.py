@@ -1,0 +1,60 @@
+"""Takes the messages of GLib, which libvips stands on: it would print them as plain text on standard error."""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import logging
+import sys
+import time
+from contextlib import suppress
+
+import pyvips
+
+LOGGER = logging.getLogger("fluxvision.glib")
+"""Each record has the attributes `domain` and `severity`. Silent unless somebody adds a handler."""
+SECONDS = 60.0
+"""The least time between two records of one domain and severity: a hostile picture can cause any number of messages."""
+
+_FATAL = 1 << 1
+_LEVELS = {1 << 2: "error", 1 << 3: "critical", 1 << 4: "warning"}
+"""What GLib calls so severe a message; the others are dropped."""
+_ALL = 0xFF & ~(1 << 4)
+_FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
+
+LOGGER.addHandler(logging.NullHandler())
+LOGGER.propagate = False
+_library = ctypes.CDLL(sys.modules["_libvips"].__file__ if pyvips.API_mode else pyvips.library_name("vips", 42))
+_last: dict[tuple[str, str], float] = {}
+
+
+def _take(domain: bytes | None, level: int, message: bytes | None, _data: int | None) -> None:
+    """Log that a library has something to say, from any thread; its text may hold paths and is left out.
+
+    A fatal message is printed as ever: the process ends with it.
+    """
+    with suppress(Exception):  # nothing in C could handle it
+        if level & _FATAL:
+            _library.g_log_default_handler(domain, level, message, None)
+        name, severity = (domain or b"").decode("ascii", "replace"), _LEVELS.get(level & ~0x3)
+        now = time.monotonic()
+        if severity is None or now - _last.get((name, severity), -SECONDS) < SECONDS:
+            return
+        _last[name, severity] = now
+        LOGGER.warning("A library sent a message.", extra={"domain": name, "severity": severity})
+
+
+_handler = _FUNCTION(_take)
+
+
+def capture() -> None:
+    """Take the messages of all domains. The warnings of libvips, one per row of a damaged file, stay with pyvips."""
+    _library.g_log_set_default_handler(_handler, None)
+    number = _library.g_log_set_handler(b"VIPS", _ALL, _handler, None)
+    atexit.register(_release, number)
+
+
+def _release(number: int) -> None:
+    """Give the messages back before the interpreter, which `_take` needs, is gone."""
+    _library.g_log_set_default_handler(_library.g_log_default_handler, None)
+    _library.g_log_remove_handler(b"VIPS", number)
