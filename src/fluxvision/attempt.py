@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -18,18 +17,23 @@ from fluxvision.errors import (
     DeadlineExceeded,
     Error,
     InvalidRequest,
+    Unavailable,
     UpstreamBroke,
     UpstreamError,
     UpstreamUnasked,
 )
 from fluxvision.health import Health, Turn
 from fluxvision.imaging import decode_mask, quick
+from fluxvision.machine import shortages_translated
 from fluxvision.normalize import normalize
 from fluxvision.params import Param
 from fluxvision.postprocess import Work, finish, passed
+from fluxvision.postprocess.room import room_needed
 from fluxvision.preprocess import prepared, ready
 from fluxvision.providers import Provider
 from fluxvision.rules import Accepts
+from fluxvision.store.room import DiskBudget, Reservation
+from fluxvision.submission import Stop, Submission
 from fluxvision.types import Attempt, Call, Job, Outcome, Picture, Plan, Source, Watch
 from fluxvision.versions import seedless, sent_seed, shares, versions
 from fluxvision.workers import in_thread
@@ -45,7 +49,8 @@ class Desk:
     """What all attempts share.
 
     `pool` has the threads that prepare and finish pictures, `threads` is how many the engine may use there; `rows` are
-    the parameters by model, `timeout` the seconds of one remote try, `deadline` those of a whole request.
+    the parameters by model, `timeout` the seconds of one remote try, `deadline` those of a whole request, `disk` the
+    room that running jobs will need.
     """
 
     pool: ThreadPoolExecutor
@@ -54,6 +59,7 @@ class Desk:
     timeout: float
     deadline: float
     threads: int = 0
+    disk: DiskBudget = field(default_factory=DiskBudget)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,36 +98,13 @@ async def vet(pool: ThreadPoolExecutor, job: Job, plan: Plan, watch: Watch) -> N
         raise InvalidRequest(message, param="mask")
 
 
-class _Stop(threading.Event):
-    """Set by itself, or with that of the whole job: what stops one try does not stop the next."""
-
-    def __init__(self, job: threading.Event) -> None:
-        super().__init__()
-        self._job = job
-
-    def is_set(self) -> bool:
-        return super().is_set() or self._job.is_set()
-
-
-@dataclass(slots=True)
-class _Known:
-    """What is known of work that a remote provider has taken."""
-
-    name: str | None = None
-    paid: bool | None = False
-    seconds: float | None = None
-
-    def take(self, name: str | None, paid: bool | None, seconds: float | None = None, /) -> None:
-        """Note the provider's name for it, whether it is to be paid, and its compute time."""
-        self.name, self.paid, self.seconds = name, paid, seconds
-
-
 @dataclass(frozen=True, slots=True)
 class Errand:
     """A job at one provider. `folder` takes all files, and belongs to the job.
 
     `turn` is its place in the provider's health. Each try is added to `attempts` as it ends, one that is cancelled too:
-    it may have cost money. `ends` is when the whole job has to be done, on the clock of `time.monotonic`.
+    it may have cost money. `ends` is when the whole job has to be done, on the clock of `time.monotonic`. `arriving` is
+    called when a result is about to be written.
     """
 
     desk: Desk
@@ -133,11 +116,13 @@ class Errand:
     folder: Path
     attempts: list[Attempt]
     ends: float
+    arriving: Callable[[], None] = lambda: None
 
     async def run(self) -> Sequence[Try]:
         """Make all pictures of the job and return what became of each.
 
-        Raises what is wrong with the job before the provider is asked. A remote provider has the desk's time for each
+        Raises what is wrong with the job, or `Unavailable` where there is no room for its results, before the provider
+        is asked. A remote provider has the desk's time for each
         of them. For its health all of them are one call.
         """
         health = self.desk.health
@@ -154,8 +139,18 @@ class Errand:
         return tries
 
     async def _tries(self) -> Sequence[Try]:
+        image = await self._image(self.candidate.offer.accepts)
+        size = room_needed(self.candidate.geometry, self.job, self.candidate.plan, self.provider.parallel)
+        with Reservation(self.desk.disk, self.folder, size, solid=self.provider.remote) as room:
+            if room.large:
+                await in_thread(self.desk.pool, self.watch, room.take)
+            else:
+                room.take()
+            return await replace(self, arriving=room.give_blocks).versions(image)
+
+    async def versions(self, image: Source) -> Sequence[Try]:
+        """Make all pictures of the job of the one that is sent."""
         offer, n = self.candidate.offer, self.candidate.plan.n
-        image = await self._image(offer.accepts)
         if n == 1:
             call, receipt = self.candidate.call, self.candidate.receipt
             return [await self._try(self._named(call, image, "0"), self.watch, sent_seed(receipt))]
@@ -199,19 +194,23 @@ class Errand:
         return await in_thread(self.desk.pool, self.watch, lambda: prepared(image, accepts, self.folder, self.watch))
 
     async def _finish(self, work: Work, watch: Watch) -> Picture:
-        """Finish a picture; one that needs nothing is not worth a thread."""
+        """Finish a picture; one that needs nothing is not worth a thread. Behind a link it is a file."""
         picture = passed(work)
         if picture is None:
             picture = await in_thread(self.desk.pool, watch, lambda: finish(work))
+        if work.plan.response_format != "b64_json":
+            _ = picture.path
         return picture
 
     async def _try(self, call: Call, watch: Watch, seed: int | None) -> Try:
         started = time.monotonic()
-        outcome, known = None, _Known()
+        outcome, known = None, Submission(self.arriving)
         try:
             outcome = await self._ask(call, watch, known)
             made = time.monotonic()
-            picture = await self._finish(self._work(outcome, call, watch, seed), watch)
+            self.arriving()
+            with shortages_translated():
+                picture = await self._finish(self._work(outcome, call, watch, seed), watch)
         except Error as error:
             found = self._failed(error, outcome, time.monotonic() - started)
             self.attempts.append(found.attempt)
@@ -225,7 +224,7 @@ class Errand:
         self.attempts.append(Attempt(self.candidate.offer.provider, "ok", ended - started, cost, outcome.upstream_id))
         return Try(self.attempts[-1], outcome, picture, timings={**outcome.timings, "finish": ended - made})
 
-    async def _ask(self, call: Call, watch: Watch, known: _Known) -> Outcome:
+    async def _ask(self, call: Call, watch: Watch, known: Submission) -> Outcome:
         """Ask the provider; too long a wait for a remote one is its failure, with what is known of the work.
 
         It ends a little before the job has to, so that pictures made meanwhile are delivered. A provider that others
@@ -233,16 +232,19 @@ class Errand:
         """
         left = self.ends - time.monotonic()
         patience = min(self.desk.timeout, left - min(MARGIN, left * MARGIN_SHARE))
-        watch = replace(watch, taken=known.take, cancel=_Stop(watch.cancel))
+        watch = replace(watch, taken=known.take, cancel=Stop(watch.cancel))
         try:
             async with asyncio.timeout(patience) if self.provider.remote else nullcontext():
-                return await self.provider.run(call, watch, self.folder)
+                with shortages_translated():
+                    return await self.provider.run(call, watch, self.folder)
         except TimeoutError:
             late = patience < min(self.desk.timeout, FAIR * self.desk.deadline)
             left_over = f", what was left of this server's limit of {self.desk.deadline:g}" if late else ""
             message = f"{self.provider.title} did not deliver within {patience:.3g} seconds{left_over}."
             failure = DeadlineExceeded if late else UpstreamError
             raise failure(message, upstream_id=known.name, billed=known.paid, seconds=known.seconds) from None
+        except Unavailable as error:
+            raise known.on(error) from error.__cause__
         except Error:
             raise
         except Exception as error:

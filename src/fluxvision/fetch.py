@@ -16,7 +16,7 @@ import yarl
 from fluxvision import __version__
 from fluxvision.errors import InvalidRequest, PayloadTooLarge
 from fluxvision.guard import Guard, Refused
-from fluxvision.machine import NO_SPACE
+from fluxvision.machine import shortage
 from fluxvision.workers import to_thread
 
 DATA_URI = re.compile(rb"data:[^,]{0,256};base64,", re.IGNORECASE)
@@ -126,11 +126,13 @@ async def download(text: str, path: Path, *, guard: Guard, limit: int, patience:
     except aiohttp.ClientConnectorError as error:
         if isinstance(error.os_error, Refused):
             raise _failed("its host has no public address") from None
+        if shortage(error):
+            raise
         raise _failed("its host cannot be reached", transient=True) from None
     except TimeoutError:
         raise _failed("it did not arrive in time", transient=True) from None
     except (aiohttp.ClientError, ValueError, OSError) as error:
-        if isinstance(error, OSError) and error.errno in NO_SPACE:
+        if shortage(error):
             raise
         raise _failed("its host did not answer as a web server", transient=True) from None
     raise _failed("it is redirected too often")

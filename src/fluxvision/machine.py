@@ -1,14 +1,30 @@
-"""What this process may use of the machine."""
+"""What this process may use of the machine, and the error where something of it has run out."""
 
 from __future__ import annotations
 
 import ctypes
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
-"""What a full disk raises: never the caller's fault."""
+from fluxvision.errors import Error, Unavailable
+
+SHORTAGES = (
+    ({errno.ENOSPC, errno.EDQUOT}, "There is no room on this server's disk for this picture.", 60.0),
+    ({errno.EROFS, errno.EACCES}, "This server's disk cannot be written at the moment.", 60.0),
+    ({errno.ENOMEM}, "This server has no memory left for this picture.", 10.0),
+    ({errno.EMFILE, errno.ENFILE}, "This server has too many files and connections open.", 5.0),
+    ({errno.EAGAIN}, "This server can start no further thread or process.", 5.0),
+)
+"""Numbers of system errors, what the caller is told, and the seconds after which a retry makes sense."""
+TEXTS = (
+    *((os.strerror(number), number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE)),
+    ("out of memory", errno.ENOMEM),
+    ("can't start new thread", errno.EAGAIN),
+)
+"""How errors without a number, those of libvips and of Python's threads, say the same."""
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 _MALLOC = (
@@ -47,3 +63,54 @@ def cores(quota: Path = QUOTA) -> int:
         return max(1, min(allowed, -(-int(share) // int(period))))
     except (OSError, ValueError):  # no container, or no limit ("max")
         return allowed
+
+
+def shortage(error: BaseException) -> Unavailable | None:
+    """Return the error that tells the caller what this machine has run out of; None where it is something else."""
+    if isinstance(error, MemoryError):
+        found: int | None = errno.ENOMEM
+    elif isinstance(error, OSError):
+        found = error.errno
+    else:
+        found = next((number for text, number in TEXTS if text in str(error)), None)
+    rows = ((message, wait) for numbers, message, wait in SHORTAGES if found in numbers)
+    return next((Unavailable(message, retry_after=wait) for message, wait in rows), None)
+
+
+@contextmanager
+def shortages_translated() -> Iterator[None]:
+    """Raise `Unavailable` in place of an error that says that this machine has run out of something."""
+    try:
+        yield
+    except Error:
+        raise
+    except Exception as error:
+        found = shortage(error)
+        if found is None:
+            raise
+        raise found from error
+
+
+def discard(*paths: Path) -> None:
+    """Delete files that are not needed any more. One that cannot be deleted never hides how the work ended."""
+    for path in paths:
+        with suppress(OSError):
+            path.unlink()
+
+
+def allocate(file: int, size: int) -> bool:
+    """Have the file system set `size` bytes aside for an open file; False where the file system, or system, cannot.
+
+    fallocate(2) itself: posix_fallocate(3) writes to every block where the file system cannot. Raises OSError.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(libc, "fallocate"):
+        return False
+    kinds = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+    while libc.fallocate(*(kind(value) for kind, value in zip(kinds, (file, 0, 0, size), strict=True))):
+        number = ctypes.get_errno()
+        if number in {errno.EOPNOTSUPP, errno.ENOSYS}:
+            return False
+        if number != errno.EINTR:
+            raise OSError(number, os.strerror(number))
+    return True

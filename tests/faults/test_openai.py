@@ -20,7 +20,6 @@ from fluxvision.errors import (
     InvalidRequest,
     Misconfigured,
     PolicyRefused,
-    Unavailable,
     UpstreamBusy,
     UpstreamError,
     UpstreamRefused,
@@ -170,7 +169,7 @@ async def test_a_full_disk_is_ours(provider, call, folder, monkeypatch):
 
     monkeypatch.setattr(answer, "HELD", 0)  # nothing stays in memory
     monkeypatch.setattr(common, "recognised", full)
-    with pytest.raises(Unavailable):
+    with pytest.raises(OSError, match="no space"):
         await provider.run(call, Watch(), folder)
     assert list(folder.iterdir()) == []
 

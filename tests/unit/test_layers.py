@@ -10,9 +10,10 @@ import pytest
 SOURCE = Path(__file__).parents[2] / "src" / "fluxvision"
 LAYERS = (
     {"__init__", "errors", "types", "money"},
-    {"params", "rules", "config", "imaging", "geometry", "machine", "guard", "workers"},
+    {"machine"},
+    {"params", "rules", "config", "imaging", "geometry", "guard", "workers"},
     {"catalog", "engine", "store", "accounts", "pricing", "fetch", "health"},
-    {"routing", "normalize", "offers", "versions"},
+    {"routing", "normalize", "offers", "versions", "submission"},
     {"providers", "preprocess", "postprocess", "preview", "candidates", "card"},
     {"attempt", "choice", "llms"},
     {"gateway"},

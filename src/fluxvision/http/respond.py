@@ -13,9 +13,8 @@ from fluxvision.errors import (
     InternalError,
     MethodNotAllowed,
     RangeNotSatisfiable,
-    Unavailable,
 )
-from fluxvision.machine import NO_SPACE
+from fluxvision.machine import shortage
 from fluxvision.money import CURRENCY, dollars, summed
 from fluxvision.types import Attempt, Delivery, Line, Picture, Quote
 
@@ -156,9 +155,7 @@ def told(error: Exception) -> Error:
     """Return what the caller is told of an error: the words of one of ours, else no more than whose fault it is."""
     if isinstance(error, Error):
         return error
-    if isinstance(error, OSError) and error.errno in NO_SPACE:
-        return Unavailable("The server has no room on its disk at the moment.", retry_after=60.0)
-    return InternalError("Something went wrong on this server.")
+    return shortage(error) or InternalError("Something went wrong on this server.")
 
 
 def error_headers(error: Error, allow: str = "") -> dict[str, str]:

@@ -10,6 +10,7 @@ import pyvips
 from fluxvision.errors import InvalidRequest
 from fluxvision.imaging import bmp
 from fluxvision.imaging.formats import Format
+from fluxvision.machine import shortage
 
 
 @contextmanager
@@ -21,7 +22,7 @@ def readable(row: Format, param: str) -> Iterator[None]:
         message = f"{param}: {cause}."
         raise InvalidRequest(message, param=param) from cause
     except pyvips.Error as cause:
-        raise damaged(row, param) from cause
+        raise shortage(cause) or damaged(row, param) from cause
 
 
 def damaged(row: Format, param: str) -> InvalidRequest:

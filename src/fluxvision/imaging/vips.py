@@ -13,6 +13,7 @@ from pyvips import ffi
 
 from fluxvision.errors import Error
 from fluxvision.imaging import glib
+from fluxvision.machine import shortage
 
 # Loaders that their authors do not vouch for on hostile input stay shut, whoever asks for them.
 pyvips.block_untrusted_set(True)
@@ -50,4 +51,4 @@ def translated(error: Error) -> Iterator[None]:
     try:
         yield
     except pyvips.Error as cause:
-        raise error from cause
+        raise shortage(cause) or error from cause

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import errno
-import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from traceback import clear_frames
 
@@ -14,11 +13,11 @@ import pyvips
 
 from fluxvision.errors import Cancelled, Unavailable
 from fluxvision.imaging.vips import forget
+from fluxvision.machine import discard, shortage
 from fluxvision.types import Watch
 
 _LITTLE = 4_000_000
 """Free bytes below which a write that failed is taken to have failed for want of room."""
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
@@ -34,12 +33,12 @@ def writing(target: Path, watch: Watch | None = None) -> Iterator[None]:
         _go_on(watch)
     except BaseException as error:
         clear_frames(error.__traceback__)  # an image in them would keep the half file open, and its room on the disk
-        full = isinstance(error, (pyvips.Error, OSError)) and _full(target, error)
-        target.unlink(missing_ok=True)
+        missing = _missing(target, error) if isinstance(error, (pyvips.Error, OSError)) else None
+        discard(target)
         if watch is not None and watch.cancel.is_set() and isinstance(error, Exception):
             raise _cancelled() from error
-        if full:
-            raise Unavailable("There is no room on this server's disk for the result.") from error
+        if missing is not None:
+            raise missing from error
         raise
 
 
@@ -52,11 +51,10 @@ def _cancelled() -> Cancelled:
     return Cancelled("The work was cancelled.")
 
 
-def _full(target: Path, error: pyvips.Error | OSError) -> bool:
-    """Whether the error says so, or the file system shows it."""
-    if any(os.strerror(number) in str(error) for number in _FULL):
-        return True
-    try:
-        return shutil.disk_usage(target.parent).free < _LITTLE
-    except OSError:
-        return False
+def _missing(target: Path, error: pyvips.Error | OSError) -> Unavailable | None:
+    """Return what the machine has run out of, where the error says so, or the file system shows it."""
+    found = shortage(error)
+    with suppress(OSError):
+        if found is None and shutil.disk_usage(target.parent).free < _LITTLE:
+            return shortage(OSError(errno.ENOSPC, ""))
+    return found

@@ -17,9 +17,9 @@ import aiohttp
 import yarl
 
 from fluxvision import fetch, imaging
-from fluxvision.errors import ClientError, Unavailable, UpstreamError
+from fluxvision.errors import ClientError, UpstreamError
 from fluxvision.guard import OPEN, Guard
-from fluxvision.machine import NO_SPACE
+from fluxvision.machine import discard
 from fluxvision.types import Source
 from fluxvision.workers import to_thread
 
@@ -128,8 +128,8 @@ async def fetched(
     """Write the picture that an http(s) URL or data URI in a provider's answer stands for to a new file in `folder`.
 
     It is a picture, whole as far as its header and its end tell, of at most `limit` bytes and `pixels`. What may pass
-    is tried again after a growing pause, `patience` seconds each time. Raises `UpstreamError` with `billed`, else
-    `Unavailable` where the disk is full; no file is left then.
+    is tried again after a growing pause, `patience` seconds each time. Raises `UpstreamError` with `billed`; no file is
+    left then.
     """
     path = folder / uuid4().hex
     is_data = reference[:5].lower() == "data:"
@@ -148,16 +148,11 @@ async def fetched(
             await asyncio.sleep(pause)
             left, pause = left - 1, pause * 2
             failure = await _failure(load())
-    except OSError as error:
-        path.unlink(missing_ok=True)
-        if error.errno in NO_SPACE:
-            raise Unavailable("There is no room on this server's disk for the result.") from None
-        raise
     except BaseException:
-        path.unlink(missing_ok=True)
+        discard(path)
         raise
     if failure is not None:
-        path.unlink(missing_ok=True)
+        discard(path)
         raise UpstreamError(failure.reason, billed=True)
     return path
 

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from fluxvision import engine
 from fluxvision.errors import Unavailable, UpstreamRefused
-from fluxvision.machine import NO_SPACE
+from fluxvision.machine import discard
 from fluxvision.types import Raster
 
 CLUSTER = "cluster"
@@ -17,7 +17,7 @@ CLUSTER = "cluster"
 def enlarged(request: engine.Request, folder: Path) -> tuple[Raster, engine.Result]:
     """Run the engine and return the pixels as a new file in `folder`.
 
-    Raises `Unavailable` for missing room, `UpstreamRefused` where the cluster that should make tiles cannot be had.
+    Raises `UpstreamRefused` where the cluster that should make tiles cannot be had.
     """
     bands = request.color.shape[2] + (request.alpha is not None)
     bits = request.color.dtype.itemsize * 8
@@ -25,13 +25,8 @@ def enlarged(request: engine.Request, folder: Path) -> tuple[Raster, engine.Resu
     try:
         with raster.path.open("wb") as file:
             result = engine.enlarge(request, lambda strip: strip.tofile(file))
-    except OSError as error:
-        raster.path.unlink(missing_ok=True)
-        if error.errno in NO_SPACE:
-            raise Unavailable("There is no room on this server's disk for the result.") from error
-        raise
     except BaseException as error:
-        raster.path.unlink(missing_ok=True)
+        discard(raster.path)
         if isinstance(error, Unavailable) and error.param == CLUSTER:
             raise UpstreamRefused(error.message) from error
         raise

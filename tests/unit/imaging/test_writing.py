@@ -26,7 +26,7 @@ class Usage(NamedTuple):
     free: int
 
 
-NO_ROOM = r"^There is no room on this server's disk for the result\.$"
+NO_ROOM = r"^There is no room on this server's disk for this picture\.$"
 
 
 def noise(tmp_path, width, height):

@@ -12,7 +12,7 @@ from aiohttp import web
 from PIL import Image
 
 from fluxvision import fetch
-from fluxvision.errors import Unavailable, UpstreamError
+from fluxvision.errors import UpstreamError
 from fluxvision.guard import OPEN, Guard
 from fluxvision.providers import common
 
@@ -185,14 +185,15 @@ async def test_references_that_are_no_pictures(tmp_path, reference, options):
 
 
 async def test_a_full_disk_is_this_servers(tmp_path, monkeypatch):
-    """Without room on the disk nobody else is to blame."""
+    """Without room on the disk nobody else is to blame, and no file is left."""
 
     def full(*_arguments):
         raise OSError(28, "full")
 
     monkeypatch.setattr(fetch, "decode", full)
-    with pytest.raises(Unavailable):
+    with pytest.raises(OSError, match="full"):
         await load(address(picture()), tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_a_cancelled_fetch_leaves_no_file(tmp_path, host):

@@ -7,6 +7,7 @@ import pybase64
 
 from fluxvision.errors import UpstreamError, UpstreamUnreachable
 from fluxvision.imaging import formats
+from fluxvision.machine import shortage
 from fluxvision.providers.fal import bill
 from fluxvision.providers.fal.refusal import failure
 from fluxvision.providers.fal.wire import LOST, UNSENT, Wire
@@ -50,9 +51,9 @@ async def handed_over(wire: Wire, url: str, call: Call, content: bytes) -> Ticke
         left -= 1
         try:
             answer = await wire.ask("POST", url, PATIENCE, content, HEADERS)
-        except UNSENT:
+        except UNSENT as error:
             if not left:
-                raise UpstreamUnreachable("fal.ai cannot be reached.") from None
+                raise shortage(error) or UpstreamUnreachable("fal.ai cannot be reached.") from None
             await wire.pause(SHORTEST * 2 ** (TRIES - left))
         except LOST:
             message = "The connection to fal.ai was lost while the job was handed over."

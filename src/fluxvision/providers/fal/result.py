@@ -11,6 +11,7 @@ from fluxvision.errors import Error, InvalidRequest, PolicyRefused, UpstreamErro
 from fluxvision.guard import Guard
 from fluxvision.imaging import formats, loading
 from fluxvision.imaging.reading import readable
+from fluxvision.machine import discard
 from fluxvision.providers import common
 from fluxvision.providers.fal.bill import seconds
 from fluxvision.types import Outcome, Source
@@ -73,7 +74,7 @@ class Results:
         try:
             await to_thread(_refuse_black, path, source, limit, self.pixels)
         except BaseException:
-            path.unlink(missing_ok=True)
+            discard(path)
             raise
         return path
 

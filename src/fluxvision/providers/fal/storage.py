@@ -13,6 +13,7 @@ import yarl
 from fluxvision.errors import UpstreamError, UpstreamRefused, UpstreamUnreachable
 from fluxvision.guard import Guard
 from fluxvision.imaging import formats
+from fluxvision.machine import shortage
 from fluxvision.providers import common
 from fluxvision.providers.fal.answer import parsed
 from fluxvision.providers.fal.handover import LIFECYCLE, SHORTEST
@@ -42,11 +43,11 @@ class Storage:
 
     async def upload(self, image: Source) -> str:
         """Put the picture where fal.ai can read it, from the disk, and return its address."""
-        return await self._once.get(_identity(image), lambda: self._uploaded(image))
+        return await self._once.get(_identity(image.path), lambda: self._uploaded(image))
 
     def forget(self, image: Source) -> None:
-        """Upload the picture anew the next time."""
-        self._once.forget(_identity(image))
+        """Upload the picture anew the next time; one that was never written was never uploaded."""
+        self._once.forget(_identity(image.file))
 
     async def _uploaded(self, image: Source) -> str:
         left = TRIES
@@ -54,9 +55,9 @@ class Storage:
             left -= 1
             try:
                 return await (self._whole(image) if image.size <= WHOLE else self._parts(image))
-            except LOST:
+            except LOST as error:
                 if not left:
-                    raise UpstreamUnreachable("fal.ai's storage cannot be reached.") from None
+                    raise shortage(error) or UpstreamUnreachable("fal.ai's storage cannot be reached.") from None
             except UpstreamError as error:
                 if not left or isinstance(error, UpstreamRefused):
                     raise
@@ -109,13 +110,13 @@ class Storage:
             raise UpstreamError("fal.ai's storage named an address that cannot be used.") from None
 
 
-def _identity(image: Source) -> Hashable:
+def _identity(path: Path) -> Hashable:
     """Return what tells a file, as it is now, from every other."""
     try:
-        found = image.path.stat()
+        found = path.stat()
     except OSError:  # it has gone: reading it will tell
-        return image.path
-    return image.path, found.st_ino, found.st_mtime_ns, found.st_size
+        return path
+    return path, found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _labels(image: Source) -> dict[str, str]:

@@ -11,6 +11,7 @@ import yarl
 
 from fluxvision.config import Settings, Upstream
 from fluxvision.errors import Cancelled, UpstreamError
+from fluxvision.machine import shortage
 from fluxvision.providers import common
 from fluxvision.providers.openai.answer import LARGEST, LONGEST, Answer, decoded, named, outcome, saved
 from fluxvision.providers.openai.body import read
@@ -87,7 +88,7 @@ class Provider:
             if success:
                 message = f"The answer of {self.title} broke off."
                 raise UpstreamError(message, upstream_id=identity, billed=True) from None
-            raise self._server.unanswered(error) from None
+            raise shortage(error) or self._server.unanswered(error) from None
 
     async def ping(self) -> bool:
         """Return True: whether the server is up shows when it is called."""

@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-from fluxvision.errors import Unavailable, UpstreamError
-from fluxvision.machine import NO_SPACE
+from fluxvision.errors import UpstreamError
+from fluxvision.machine import discard
 from fluxvision.providers import common
 from fluxvision.providers.openai.body import content, write
 from fluxvision.providers.openai.refusal import Server
@@ -73,9 +73,7 @@ def saved(answer: Answer, path: Path, server: Server, pixels: int) -> Source | N
             return None
         return common.recognised(path, limit=LARGEST, pixels=pixels, content=held)
     except BaseException as error:
-        path.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno in NO_SPACE:
-            raise Unavailable("There is no room on this server's disk for the result.") from None
+        discard(path)
         if isinstance(error, binascii.Error | msgspec.DecodeError):
             message = f"{server.title} sent a picture that is not valid base64."
             raise UpstreamError(message, billed=True) from None

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from fluxvision import imaging
-from fluxvision.errors import PolicyRefused, Unavailable
+from fluxvision.errors import PolicyRefused
 from fluxvision.guard import OPEN
 from fluxvision.providers import common
 from fluxvision.providers.fal.result import Results
@@ -50,14 +50,15 @@ async def test_a_picture_that_is_not_shown_is_paid_all_the_same(seen, photo, fol
 
 
 async def test_a_full_disk_does_not_make_it_cheaper(fal, provider, photo, folder, monkeypatch):
-    """Where this server has no room for a picture, the job is named and billed, and no file is left."""
+    """Where this server has no room for a picture, the job was named and billed before, and no file is left."""
 
     def full(path, **_limits):
         assert path.exists()
         raise OSError(errno.ENOSPC, "no space")
 
     monkeypatch.setattr(common, "recognised", full)
-    with pytest.raises(Unavailable) as caught:
-        await provider.run(call(photo), Watch(), folder)
-    assert (caught.value.billed, caught.value.upstream_id) == (True, fal.submissions[0].id)
+    told = []
+    with pytest.raises(OSError, match="no space"):
+        await provider.run(call(photo), Watch(taken=lambda *facts: told.append(facts)), folder)
+    assert told[-1] == (fal.submissions[0].id, True, fal.spent)
     assert list(folder.iterdir()) == []
