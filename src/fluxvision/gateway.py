@@ -24,6 +24,7 @@ from fluxvision.preview import preview
 from fluxvision.providers import Provider
 from fluxvision.routing import route
 from fluxvision.rules import Model
+from fluxvision.selftest import selftest
 from fluxvision.types import Attempt, Delivery, Failure, Job, Quote, Scalar, Source, Watch
 from fluxvision.workers import Admission, in_thread
 
@@ -69,6 +70,7 @@ class Gateway:
         self._draw = draw
         self._checks = {name: provider.check for name, provider in providers.items()}
         self._pool = ThreadPoolExecutor(workers + 2, thread_name_prefix="finish")
+        self._test_pool = ThreadPoolExecutor(1, thread_name_prefix="selftest")  # never behind a job
         self._desk = Desk(self._pool, self.health, self._rows, attempt_timeout, deadline, threads)
 
     @property
@@ -157,11 +159,19 @@ class Gateway:
         """Return for each configured provider whether it could serve a call now."""
         return {name: await provider.ping() for name, provider in self._providers.items()}
 
+    async def check(self, folder: Path) -> None:
+        """Make a small picture on this machine, beside whatever runs; raises `Unavailable` naming the failed stage.
+
+        Files are written into `folder` only.
+        """
+        await in_thread(self._test_pool, Watch(), lambda: selftest(folder))
+
     async def aclose(self) -> None:
         """Free the providers."""
         for provider in self._providers.values():
             await provider.aclose()
         self._pool.shutdown(wait=True, cancel_futures=True)
+        self._test_pool.shutdown(wait=True, cancel_futures=True)
 
     def _choose(self, job: Job) -> Choice:
         """Return the job for each offer that may do it, best first, and who may not."""

@@ -159,6 +159,9 @@ class Gateway:
         """Have one provider that is ready and one that is not."""
         return {"embedded": True, "fal": False}
 
+    async def check(self, folder: Path) -> None:
+        """Find nothing wrong."""
+
     async def aclose(self) -> None:
         """Remember that it was closed."""
         self.closed = True

@@ -15,7 +15,7 @@ LAYERS = (
     {"catalog", "engine", "store", "accounts", "pricing", "fetch", "health"},
     {"routing", "normalize", "offers", "versions", "submission"},
     {"providers", "preprocess", "postprocess", "preview", "candidates", "card"},
-    {"attempt", "choice", "llms"},
+    {"attempt", "choice", "llms", "selftest"},
     {"gateway"},
     {"http", "cli"},
     {"app"},

@@ -20,6 +20,7 @@ from fluxvision.http.metrics import Metrics
 from fluxvision.http.playground import Playground
 from fluxvision.http.ports import Gateway, Probe
 from fluxvision.http.pyramids import Pyramids
+from fluxvision.http.readiness import Readiness
 from fluxvision.http.uploads import Uploads
 from fluxvision.store.media import MediaStore
 from fluxvision.store.workspace import Workspace
@@ -105,6 +106,7 @@ class Edge:
     playground: Playground
     pyramids: Pyramids
     memory: Memory
+    readiness: Readiness
     uploads: Uploads
     now: Callable[[], float]
     media_clock: Callable[[], float]

@@ -20,15 +20,16 @@ async def alive(_edge: Edge, scope: Scope, receive: Receive, send: Send) -> None
 
 
 async def ready(edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
-    """Say whether work is taken: not while draining, and not without a provider that is ready."""
+    """Say whether work is taken: not while draining, not without a provider, and only if a picture can be made here."""
     providers: Mapping[str, bool] = {}
+    status = "draining"
     if not edge.running.draining:
         try:
             async with asyncio.timeout(PATIENCE):
-                providers = await edge.gateway.ping()
+                failure, providers = await asyncio.gather(edge.readiness.failure(), edge.gateway.ping())
+            status = failure or ("ready" if any(providers.values()) else "no provider is ready")
         except TimeoutError:
-            providers = {}
-    status = "draining" if edge.running.draining else "ready" if any(providers.values()) else "no provider is ready"
+            status = f"the checks did not end within {PATIENCE:g} seconds"
     code = 200 if status == "ready" else 503
     await _json({"status": status, "providers": dict(providers)}, code)(scope, receive, send)
 

@@ -45,6 +45,9 @@ class Gateway(Protocol):
     async def ping(self) -> Mapping[str, bool]:
         """Return which providers are ready."""
 
+    async def check(self, folder: Path) -> None:
+        """Raise `Unavailable`, in a few words, where this machine cannot make a picture; files lie in `folder`."""
+
     async def aclose(self) -> None:
         """Free everything."""
 

@@ -26,6 +26,7 @@ from fluxvision.http.metrics import Metrics
 from fluxvision.http.playground import Playground
 from fluxvision.http.ports import Gateway, Probe
 from fluxvision.http.pyramids import Pyramids
+from fluxvision.http.readiness import Readiness
 from fluxvision.http.uploads import Uploads
 from fluxvision.imaging import Limits, probe
 from fluxvision.imaging.pyramid import STEM
@@ -104,6 +105,7 @@ def build(
     store = MediaStore(workspace.media, settings.media_ttl, workspace.secret)
     rows = [*((method, prefix, path, run) for method, path, run in API for prefix in PREFIXES)]
     rows += [(method, "", path, run) for method, path, run in SITE]
+    log = logs.logger(settings.log_level, stream)
     edge = Edge(
         gateway=gateway,
         settings=settings,
@@ -112,11 +114,12 @@ def build(
         media=store,
         pyramids=Pyramids(store),
         memory=Memory(),
+        readiness=Readiness(gateway, workspace, log),
         uploads=Uploads(),
         workspace=workspace,
         guard=guard or (OPEN if settings.allow_private_urls else Guard()),
         metrics=Metrics(settings.workers),
-        log=logs.logger(settings.log_level, stream),
+        log=log,
         running=Running(),
         playground=Playground(settings),
         now=now,

@@ -1,0 +1,48 @@
+"""Whether this server can still make a picture, which /readyz asks."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+from fluxvision.http.logs import trace
+from fluxvision.http.ports import Gateway
+from fluxvision.http.respond import told
+from fluxvision.store.workspace import Workspace
+
+FRESH = 5.0
+"""Seconds for which the result of a check holds."""
+
+
+class Readiness:
+    """Whether a small picture can be made, tried when somebody asks: never twice at once, every few seconds at most."""
+
+    def __init__(
+        self, gateway: Gateway, workspace: Workspace, log: Any, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Begin with nothing known; `clock` is in seconds."""
+        self._gateway, self._workspace, self._log, self._clock = gateway, workspace, log, clock
+        self._task: asyncio.Task[str | None] | None = None
+        self._until = -FRESH
+
+    async def failure(self) -> str | None:
+        """Return in a few words what cannot be done, None where all can. A check goes on when its caller leaves."""
+        if self._task is None or (self._task.done() and self._clock() >= self._until):
+            self._task = asyncio.create_task(self._check())
+        return await asyncio.shield(self._task)
+
+    async def _check(self) -> str | None:
+        try:
+            folder = self._workspace.folder()
+            try:
+                await self._gateway.check(folder)
+            finally:
+                self._workspace.release(folder, whole=False)
+        except Exception as error:  # noqa: BLE001 - whatever it is, no picture can be made
+            self._log.error("not ready", trace=trace(error))
+            return told(error).message
+        finally:
+            self._until = self._clock() + FRESH
+        return None
