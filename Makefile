@@ -2,8 +2,9 @@ PYTHON := $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
 NODE := tests/clients/node
 BUILT := src/fluxvision/http/page
 ARGS ?=
+MINUTES ?= 60
 
-.PHONY: setup clients ready check lint types docs-check node page page-check test serve bench docs site gallery format
+.PHONY: setup clients ready check lint types docs-check node page page-check test fuzz serve bench docs site gallery format
 
 setup:
 	$(PYTHON) -m pip install -c constraints.txt -e '.[dev]'
@@ -54,6 +55,10 @@ page-check:
 test:
 	$(PYTHON) -m pytest -n 2 --dist loadfile $(ARGS) || { echo 'Once more, what failed:'; \
 		$(PYTHON) -m pytest --last-failed --last-failed-no-failures none $(ARGS); }
+
+# Hostile requests against a real server, for MINUTES; the same as `tests/fuzz/test_seeds.py`, longer and with new seeds.
+fuzz:
+	$(PYTHON) tests/fuzz/run.py --minutes $(MINUTES) $(ARGS)
 
 serve:
 	$(PYTHON) -m fluxvision serve
