@@ -74,6 +74,7 @@ class Frame:
             if not status and isinstance(failure, NotFound) and site.for_people(scope):
                 status = await site.nowhere(scope, receive, framed)
             status = status or await _answer(framed, failure, allow)
+            del failure  # it holds this frame by its traceback
         seconds = time.perf_counter() - started
         route = getattr(scope.get("route"), "path", NO_ROUTE)
         self._metrics.request(route, status, seconds)
