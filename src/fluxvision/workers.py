@@ -7,6 +7,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from traceback import clear_frames
 from typing import Any, TypeVar
 
 from fluxvision.errors import Busy
@@ -66,7 +67,7 @@ async def in_thread(pool: ThreadPoolExecutor, watch: Watch, work: Callable[[], T
 
     When the task is cancelled the watch is told, and the thread is awaited: nothing goes on in the background.
     """
-    return await _to_its_end(asyncio.get_running_loop().run_in_executor(pool, work), watch.cancel.set)
+    return await _to_its_end(asyncio.get_running_loop().run_in_executor(pool, _without_locals, work), watch.cancel.set)
 
 
 async def to_thread(work: Callable[..., T], *given: Any) -> T:
@@ -82,7 +83,22 @@ async def _to_its_end(future: asyncio.Future[T], cancel: Callable[[], None]) -> 
         return await asyncio.shield(future)
     except asyncio.CancelledError:
         cancel()
-        while not future.done():  # whoever cancels again waits all the same
+        while not future.done():  # a second cancellation waits, too
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await asyncio.shield(future)
+        raise
+    finally:
+        # The error of the work refers to this frame, and this frame to the error: neither would be freed for a while.
+        del future
+
+
+def _without_locals(work: Callable[[], T]) -> T:
+    """Run `work`; an error that it raises does not keep alive what its functions held, such as pictures."""
+    try:
+        return work()
+    except BaseException as error:
+        following: BaseException | None = error
+        while following is not None:
+            clear_frames(following.__traceback__)
+            following = following.__cause__ or following.__context__
         raise

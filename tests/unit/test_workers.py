@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 
-from fluxvision.errors import Busy
+from fluxvision.errors import Busy, Cancelled
 from fluxvision.types import Watch
 from fluxvision.workers import Admission, in_thread, to_thread
 
@@ -119,3 +122,43 @@ async def test_results_and_errors_come_through():
         assert await in_thread(pool, Watch(), lambda: 7) == 7
         with pytest.raises(ZeroDivisionError):
             await in_thread(pool, Watch(), lambda: 1 // 0)
+
+
+async def test_what_cancelled_work_held_is_freed_at_once():
+    """An error of work that was cancelled keeps no picture alive, though nobody collects cycles."""
+    watch, held = Watch(), []
+
+    def work():
+        picture = np.zeros(1000)
+        held.append(weakref.ref(picture))
+        while not watch.cancel.is_set():
+            time.sleep(0.001)
+        raise Cancelled("The work was cancelled.") from ValueError(str(picture.size))
+
+    gc.collect()
+    gc.disable()
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            task = asyncio.create_task(in_thread(pool, watch, work))
+            await asyncio.sleep(0.02)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            assert held[0]() is None
+    finally:
+        gc.enable()
+
+
+async def test_what_failed_work_held_is_freed_though_its_error_is_kept():
+    """An error that goes on to the next provider takes no picture along."""
+    held = []
+
+    def work():
+        picture = np.zeros(1000)
+        held.append(weakref.ref(picture))
+        raise ValueError(picture.size)
+
+    with ThreadPoolExecutor(1) as pool:
+        with pytest.raises(ValueError, match="1000") as caught:
+            await in_thread(pool, Watch(), work)
+        assert held[0]() is None
+        assert caught.value.__traceback__ is not None

@@ -6,7 +6,6 @@ CIEDE2000 (G. Sharma, W. Wu, E. Dalal, 2005) on a regular grid of pixels, taking
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil, floor, log10, sqrt
 
@@ -22,6 +21,8 @@ CAP = 99.0
 """LR-PSNR of an exact agreement, in dB."""
 CHUNK = 1_000_000
 """Result pixels looked at in one go."""
+LEAST_ROWS = 16
+"""Source rows compared in one go at least, where one go holds so many: neighbouring strips read some rows twice."""
 EDGE = 2
 """Source pixels beside a cut edge that do not count: their neighbours are gone."""
 GRID = 65_536
@@ -93,10 +94,10 @@ def measure(
     stride = max(1, round(sqrt(color.shape[0] * color.shape[1] / GRID)))
     error, count = 0.0, 0
     colours: list[tuple[Array, Array]] = []
-    for low, high, first, fine in _chunks(raster, rows, columns):
-        if watch is not None and watch.cancel.is_set():
-            raise Cancelled("The work was cancelled.")
-        coarse = across.columns(rows.band(low, high, first, fine.shape[1]).rows(fine))
+    step = max(1, min(max(LEAST_ROWS, round(CHUNK / raster.width / rows.ratio)), CHUNK // raster.width))
+    for low in range(rows.low, rows.high, step):
+        high = min(rows.high, low + step)
+        coarse = across.columns(_reduced(raster, rows, columns, (low, high), watch))
         wanted = _floats(color[low:high, seen])
         if len(coarse) > len(wanted):  # grey, delivered in colour
             coarse = coarse.mean(axis=0, keepdims=True)
@@ -119,21 +120,30 @@ def _floats(samples: Samples) -> Array:
     return samples.transpose(2, 0, 1).astype(np.float32) / np.float32(np.iinfo(samples.dtype).max)
 
 
-def _chunks(raster: Raster, rows: _Line, columns: _Line) -> Iterator[tuple[int, int, int, Array]]:
-    """Yield (first and last source row, first raster row, raster colours with the kernel's reach on both sides)."""
+def _reduced(raster: Raster, rows: _Line, columns: _Line, strip: tuple[int, int], watch: Watch | None) -> Array:
+    """Return some source rows as the raster shows them, at its own width: (colours, rows, columns).
+
+    The raster's rows that they depend on are read twice `CHUNK` pixels at a time, however many they are.
+    """
+    low, high = strip
     reach = ceil(2 * rows.ratio) + 2
+    first = max(rows.first, floor(low * rows.ratio) - rows.offset - reach)
+    last = min(rows.last, ceil(high * rows.ratio) - rows.offset + reach)
+    down = rows.band(low, high, first, last - first)
     dtype = np.dtype(f"u{raster.bits // 8}")
     line = raster.width * raster.bands
-    step = max(16, round(CHUNK / raster.width / rows.ratio))
-    bands = raster.bands - (raster.bands in {2, 4})
+    colours = raster.bands - (raster.bands in {2, 4})
+    step = max(1, 2 * CHUNK // raster.width)
+    reduced = np.zeros((colours, high - low, columns.last - columns.first), np.float32)
     with raster.path.open("rb") as file:
-        for low in range(rows.low, rows.high, step):
-            high = min(rows.high, low + step)
-            first = max(rows.first, floor(low * rows.ratio) - rows.offset - reach)
-            last = min(rows.last, ceil(high * rows.ratio) - rows.offset + reach)
-            file.seek(first * line * dtype.itemsize)
-            samples = np.fromfile(file, dtype, (last - first) * line).reshape(last - first, raster.width, raster.bands)
-            yield low, high, first, _floats(samples[:, columns.first : columns.last, :bands])
+        file.seek(first * line * dtype.itemsize)
+        for at in range(0, last - first, step):
+            if watch is not None and watch.cancel.is_set():
+                raise Cancelled("The work was cancelled.")
+            count = min(step, last - first - at)
+            samples = np.fromfile(file, dtype, count * line).reshape(count, raster.width, raster.bands)
+            down.add_part(_floats(samples[:, columns.first : columns.last, :colours]), at, reduced)
+    return reduced
 
 
 def _delta_e(colours: list[tuple[Array, Array]]) -> float:

@@ -20,6 +20,8 @@ Array = NDArray[np.float32]
 
 BLOCK = 32
 """Output pixels per block. A block reads only the inputs that it needs: the work follows the band, not the matrix."""
+CACHED_WEIGHTS = 131_072
+"""Most weights of a matrix that is kept for the next tile. Those for whole lines of a picture are used once."""
 
 LOBES = 3
 
@@ -76,6 +78,16 @@ class Band:
             target[..., at : at + len(matrix), :] += np.matmul(matrix, image[..., first : first + matrix.shape[1], :])
             at += len(matrix)
 
+    def add_part(self, part: Array, at: int, target: Array) -> None:
+        """Resample axis -2 of the input rows that begin at `at`, and add what they contribute to `target`."""
+        low = 0
+        for first, matrix in self.blocks:
+            begin, end = max(first, at), min(first + matrix.shape[1], at + part.shape[-2])
+            if begin < end:
+                weights = matrix[:, begin - first : end - first]
+                target[..., low : low + len(matrix), :] += np.matmul(weights, part[..., begin - at : end - at, :])
+            low += len(matrix)
+
     def columns(self, image: Array) -> Array:
         """Resample axis -1 of an array (…, rows, columns)."""
         out = np.empty((*image.shape[:-1], self.length), np.float32)
@@ -87,7 +99,6 @@ class Band:
         return out
 
 
-@lru_cache(maxsize=256)
 def band(length: int, ratio: float, *, start: float = 0.0, count: int, kernel: str = "cubic") -> Band:
     """Return the matrix that makes `count` output pixels from `length` input pixels.
 
@@ -98,6 +109,12 @@ def band(length: int, ratio: float, *, start: float = 0.0, count: int, kernel: s
         count: output pixels.
         kernel: a name in `KERNELS`.
     """
+    reach = KERNELS[kernel][1] * max(ratio, 1.0)
+    cached = count * (2 * reach + BLOCK * ratio) <= CACHED_WEIGHTS
+    return (_cached_band if cached else _band)(length, ratio, start, count, kernel)
+
+
+def _band(length: int, ratio: float, start: float, count: int, kernel: str) -> Band:
     function, support = KERNELS[kernel]
     scale = max(ratio, 1.0)
     centres = (np.arange(count) + 0.5) * ratio + start - 0.5
@@ -115,3 +132,6 @@ def band(length: int, ratio: float, *, start: float = 0.0, count: int, kernel: s
             matrix[:, column] += weight
         blocks.append((left, np.ascontiguousarray(matrix, np.float32)))
     return Band(tuple(blocks), count)
+
+
+_cached_band = lru_cache(maxsize=128)(_band)
