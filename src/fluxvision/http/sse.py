@@ -123,6 +123,7 @@ async def answer(edge: Edge, scope: Scope, send: Send, job: Job, work: Path, *, 
         task.cancel()
         with suppress(asyncio.CancelledError, Exception):
             await task
+        del task  # its error holds this frame by its traceback
     await send(END)
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 
 import pytest
 
 from fakes.asgi import Client
 from fakes.gateway import png
 from fakes.server import form
+from fluxvision.errors import UpstreamError
 from fluxvision.http import sse
 
 REQUIRED = {"type", "b64_json", "created_at", "size", "quality", "background", "output_format"}
@@ -104,6 +106,17 @@ async def test_an_error_after_the_start_is_an_event(edge, picture, fail, code):
     name, data = answer.events()[-1]
     assert (answer.status, name, data["error"]["code"]) == (200, "error", code)
     assert "secret" not in served.log.getvalue() + answer.body.decode()
+
+
+async def test_an_error_is_gone_with_its_stream(edge, picture):
+    """What failed does not wait for the collector, with all that it held: pictures, open files."""
+    served = edge()
+    gc.disable()
+    try:
+        await served.edit(MODEL, ("image", picture, "a"), STREAM, ("fail", "upstream"))
+        assert [each for each in gc.get_objects() if type(each) is UpstreamError] == []
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(("fail", "status"), [("refuse", 400), ("vet", 400)])
