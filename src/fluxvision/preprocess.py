@@ -13,6 +13,7 @@ from fluxvision import imaging
 from fluxvision.imaging.alpha import Samples
 from fluxvision.imaging.bare import Part, bare, parts
 from fluxvision.imaging.writing import writing
+from fluxvision.machine import discard
 from fluxvision.rules import Accepts
 from fluxvision.types import Metadata, Raster, Source, Watch
 
@@ -86,7 +87,7 @@ def _converted(source: Source, folder: Path, watch: Watch, *, transparency: bool
         raster = Raster(raw, source.width, source.height, 3 if alpha is None else 4, 8)
         imaging.encode(raster, target, "png", quality=None, metadata=Metadata(), strip=True, watch=watch)
     finally:
-        raw.unlink(missing_ok=True)
+        discard(raw)
     size = target.stat().st_size
     return Source(target, "png", source.width, source.height, 3, alpha is not None, 8, size)
 

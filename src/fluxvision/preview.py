@@ -7,6 +7,7 @@ from uuid import uuid4
 
 from fluxvision import imaging
 from fluxvision.geometry import solve
+from fluxvision.machine import discard
 from fluxvision.types import Job, Plan
 
 SIDE = 1024
@@ -23,5 +24,5 @@ def preview(job: Job, plan: Plan, folder: Path) -> Path:
     target = folder / f"{uuid4().hex}.{row.extension}"
     metadata = imaging.describe(job.image)
     imaging.encode(raster, target, row.name, quality=plan.output_compression, metadata=metadata, strip=True)
-    raster.path.unlink()
+    discard(raster.path)
     return target

@@ -302,6 +302,12 @@ class FakeFal:
 
     # Storage
 
+    def publish(self, content: bytes) -> str:
+        """Have a PNG file on the picture server and return its address."""
+        name = f"published-{len(self._files)}"
+        self._files[name] = content, "image/png"
+        return f"{self.cdn_url}/files/{name}"
+
     async def _token(self, _request: web.Request, _kind: str) -> web.Response:
         ends = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(time.time() + 3600))
         return web.json_response({"token": LEAVE, "token_type": "Bearer", "base_url": self.cdn_url, "expires_at": ends})

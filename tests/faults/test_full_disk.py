@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import io
 import json
 import os
+import resource
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,14 +19,11 @@ from PIL import Image
 
 from fakes.fal import FakeFal, running_fal
 from fakes.openai import FakeOpenAI, running_openai
-from fakes.server import Server, form
+from fakes.server import Server, document, form, read, wait_until
 
 SERVE = ("fluxvision", "serve")
 MODEL = "flux-vision-upscaler"
 SIZE = (64, 48)
-PRICE = 64 * 2 * 48 * 2 / 1e6 * 0.1
-"""Dollars of twice the size at fal.ai."""
-MEBIBYTE = 1 << 20
 
 
 def noise(width: int, height: int, kind: str = "PNG", mode: str = "RGB", **options) -> bytes:
@@ -36,6 +37,7 @@ def noise(width: int, height: int, kind: str = "PNG", mode: str = "RGB", **optio
 SMALL = noise(*SIZE)
 LARGE = noise(1400, 1100)
 """4.6 MB: more than stays in memory."""
+URI = "data:image/png;base64," + base64.b64encode(LARGE).decode()
 
 
 def mounted(folder: Path, options: str) -> bool:
@@ -136,3 +138,136 @@ def test_nothing_is_paid_on_a_full_disk(served, provider, fields):
     assert "metadata" not in answer.json()
     assert "x-should-retry" not in answer.headers
     assert (served.fal.submissions, served.other.paid) == ([], 0)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        form(("model", MODEL), ("image", LARGE, "a.png")),
+        form(("model", MODEL), ("image", URI)),
+        document({"model": MODEL, "image": URI}),
+    ],
+    ids=["file", "text", "json"],
+)
+def test_an_upload_that_finds_no_room_is_503(served, request_):
+    """A body that does not stay in memory is told that the disk is full, whatever its kind."""
+    fill(served.disk)
+    assert is_full(served.server.post("/v1/images/edits", request_))
+    assert served.fal.submissions == []
+
+
+def test_a_picture_that_is_fetched_finds_no_room(served):
+    """A full disk is not taken for a fault of the host that has the picture, or of the caller."""
+    url = served.fal.publish(SMALL)
+    fill(served.disk)
+    answer = served.server.post("/v1/images/edits", document({"model": f"fal/{MODEL}", "image": url}))
+    assert is_full(answer), answer.body
+
+
+@pytest.mark.parametrize("picture", [noise(*SIZE, "PNG", "RGBA"), noise(*SIZE, "TIFF")], ids=["alpha", "tiff"])
+def test_a_picture_that_cannot_be_prepared_is_not_sent(served, picture):
+    """One that has to be written in another format first is refused in the same way."""
+    fill(served.disk)
+    assert is_full(edited(served.server, picture))
+    assert served.fal.submissions == []
+
+
+@pytest.mark.parametrize("provider", ["fal", "other", "embedded"])
+def test_room_for_the_upload_is_not_room_for_the_result(served, provider):
+    """What the result needs is counted before anybody is asked: 4 times 1.5 megapixels in raw and finished."""
+    fill(served.disk, free=len(LARGE) + 30_000_000 // 2)
+    answer = edited(served.server, LARGE, provider)
+    assert is_full(answer), answer.body
+    assert (served.fal.submissions, served.other.paid) == ([], 0)
+
+
+@pytest.mark.parametrize("preview", ["0", "1"])
+def test_a_stream_tells_a_full_disk(served, preview):
+    """After the status line an event says it; nothing is paid."""
+    fill(served.disk)
+    answer = edited(served.server, stream="true", partial_images=preview)
+    assert b"event: error" in answer.body
+    assert b"no room on this server's disk" in answer.body
+    assert served.fal.submissions == []
+
+
+@pytest.mark.parametrize("provider", ["fal", "embedded"])
+def test_a_disk_without_room_for_files_is_full(served, provider):
+    """Bytes alone are not enough: a file system may have no further files."""
+    with contextlib.suppress(OSError):
+        for number in range(1000):
+            served.disk.joinpath(f"filler-{number}").touch()
+    served.disk.joinpath("filler-0").unlink()
+    assert is_full(edited(served.server, provider=provider))
+    assert served.fal.submissions == []
+
+
+def test_too_many_open_files_is_503(served):
+    """A process that may open nothing more says so before anybody is asked."""
+    pid = served.server.process.pid
+    limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    headers, body = form(("model", f"fal/{MODEL}"), ("image", SMALL, "a.png"))
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    head = f"POST /v1/images/edits HTTP/1.1\r\nHost: 127.0.0.1\r\n{lines}Content-Length: {len(body)}\r\n\r\n"
+    with served.server.connect() as connection:
+        connection.sendall(head.encode())
+        assert wait_until(lambda: list(served.disk.glob("uploads/run-*/work-*")))
+        taken = {path.name for path in Path(f"/proc/{pid}/fd").iterdir()}
+        lowest = next(number for number in range(limits[0]) if str(number) not in taken)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (lowest, limits[1]))
+        try:
+            connection.sendall(body)
+            answer = read(connection)
+        finally:
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+    assert answer.status == 503, answer.body
+    assert "too many files" in answer.json()["error"]["message"]
+    assert served.fal.submissions == []
+
+
+def test_two_jobs_do_not_count_on_the_same_room(served):
+    """Of two at the same time one is made and one is refused, where there is room for one."""
+    picture = noise(400, 300)
+    fill(served.disk, free=6_000_000)
+    served.fal.work = 1.0
+    with ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(lambda _number: edited(served.server, picture), range(2)))
+    assert sorted(answer.status for answer in answers) == [200, 503]
+    assert len(served.fal.submissions) == 1
+
+
+def test_a_large_result_keeps_its_room_while_others_fill_the_disk(served):
+    """The blocks are there when fal.ai is done, though another program took all that was free meanwhile."""
+    served.fal.work = 1.0
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(edited, served.server, noise(700, 600, "JPEG"))
+        assert wait_until(lambda: served.fal.submissions)
+        fill(served.disk)
+        answer = asked.result()
+    assert answer.status == 200, answer.body
+
+
+def test_what_was_paid_and_cannot_be_stored_is_told(served):
+    """A disk that others filled meanwhile: 503 with what the try has cost, and no advice to try again."""
+    picture = noise(300, 200)
+    served.fal.work = 1.0
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(edited, served.server, picture, response_format="url")
+        assert wait_until(lambda: served.fal.submissions)
+        fill(served.disk)
+        answer = asked.result()
+    assert is_full(answer), answer.body
+    told = answer.json()["metadata"]
+    assert told["cost"] == pytest.approx(300 * 200 * 4 / 1e6 * 0.1, rel=0.01)
+    assert [(attempt["provider"], attempt["outcome"]) for attempt in told["attempts"]] == [("fal", "UNAVAILABLE")]
+    assert answer.headers["x-should-retry"] == "false"
+
+
+def test_a_full_disk_moves_no_breaker(served):
+    """After many refusals for want of room the same provider makes the picture as soon as there is some."""
+    fill(served.disk)
+    for _ in range(6):
+        assert is_full(edited(served.server))
+    served.disk.joinpath("filler").unlink()
+    answer = edited(served.server)
+    assert (answer.status, answer.json()["metadata"]["provider"]) == (200, "fal")

@@ -240,3 +240,57 @@ async def test_a_time_limit_stops_its_own_try_only(source, folder):
     delivery = await gateway.run(job, watch, folder)
     assert ([one.outcome for one in delivery.attempts], watch.cancel.is_set()) == (["UPSTREAM_ERROR", "ok"], False)
     pool.shutdown()
+
+
+@pytest.mark.parametrize("fault", [OSError(28, "full"), MemoryError(), RuntimeError("can't start new thread")])
+@pytest.mark.parametrize("paid", [True, None, False])
+async def test_a_shortage_after_the_work_was_taken_is_this_servers_and_billed(source, folder, fault, paid):
+    """What this machine runs out of ends the job with 503, moves no breaker, and its bill is what was told before."""
+    painter = Painter("First", remote=True)
+    original = painter.run
+
+    async def taken(call, watch, folder):
+        watch.taken("job-1", paid, None)
+        return await original(call, watch, folder)
+
+    painter.run, painter.fault = taken, fault
+    async with opened(painter) as gateway:
+        with pytest.raises(Unavailable) as caught:
+            await run(gateway, source, folder)
+        assert gateway.health.standings()["first"].reliability == 1.0
+    [attempt] = caught.value.attempts
+    told = (attempt.cost, attempt.most, attempt.upstream_id)
+    assert told == ({True: PRICE, None: None, False: 0}[paid], 0 if paid is False else PRICE, "job-1")
+
+
+async def test_a_shortage_while_a_picture_is_finished_is_told_with_its_cost(source, folder, monkeypatch):
+    """A picture that was made and cannot be finished here has been paid."""
+
+    def full(_work):
+        raise OSError(28, "full")
+
+    monkeypatch.setattr("fluxvision.attempt.finish", full)
+    async with opened(Painter("First")) as gateway:
+        with pytest.raises(Unavailable) as caught:
+            await run(gateway, source, folder)
+    assert [(each.cost, each.outcome) for each in caught.value.attempts] == [(PRICE, "UNAVAILABLE")]
+
+
+async def test_the_room_of_a_job_is_reserved_while_it_runs(source, folder):
+    """The reservation is as large as its formula says, and goes with the job, however that ends."""
+    painter, seen = Painter("First"), []
+    async with opened(painter) as gateway:
+        budget = gateway._desk.disk
+        original = painter.run
+
+        async def looked(call, watch, folder):
+            seen.extend(each.size for each in budget.held)
+            return await original(call, watch, folder)
+
+        painter.run = looked
+        await run(gateway, source, folder)
+        painter.fault = UpstreamError("No.")
+        with pytest.raises(UpstreamError):
+            await run(gateway, source, folder)
+        assert (len(seen), budget.held) == (2, set())
+    assert seen[0] == 80 * 60 * 4 * 2 + 1_000_000

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
 
 import pytest
 
-from fluxvision.machine import cores
+from fluxvision.errors import InvalidRequest, Unavailable
+from fluxvision.machine import cores, discard, shortage, shortages_translated
 
 
 @pytest.mark.parametrize(
@@ -52,3 +54,52 @@ def test_freed_memory_is_kept_until_it_is_released():
     assert used > 20
     assert freed > 20
     assert released < 8
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.ENOSPC, "x"), "no room on this server's disk"),
+        (OSError(errno.EDQUOT, "x"), "no room on this server's disk"),
+        (RuntimeError("unix error: No space left on device\n"), "no room on this server's disk"),
+        (OSError(errno.EROFS, "x"), "disk cannot be written"),
+        (PermissionError(errno.EACCES, "x"), "disk cannot be written"),
+        (OSError(errno.EMFILE, "x"), "too many files"),
+        (OSError(errno.ENFILE, "x"), "too many files"),
+        (MemoryError(), "no memory"),
+        (OSError(errno.ENOMEM, "x"), "no memory"),
+        (RuntimeError("out of memory --- size == 48MB"), "no memory"),
+        (RuntimeError("can't start new thread"), "no further thread"),
+        (BlockingIOError(errno.EAGAIN, "x"), "no further thread"),
+    ],
+)
+def test_a_shortage_is_one_error_that_may_pass(error, words):
+    """Whatever this machine has run out of is a 503 that says of what, and when to try again."""
+    found = shortage(error)
+    assert found is not None
+    assert (found.status, found.retryable, words in found.message) == (503, True, True)
+    assert found.retry_after > 0
+    with pytest.raises(Unavailable, match=words), shortages_translated():
+        raise error
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), FileNotFoundError(errno.ENOENT, "x"), OSError("x"), KeyError(28)])
+def test_other_errors_stay_what_they_are(error):
+    """A fault is not taken for a shortage."""
+    assert shortage(error) is None
+    with pytest.raises(type(error)), shortages_translated():
+        raise error
+
+
+def test_an_error_of_ours_is_kept():
+    """What already says what it is is raised as it is, whatever its words."""
+    with pytest.raises(InvalidRequest), shortages_translated():
+        raise InvalidRequest("No space left on device")
+
+
+def test_what_cannot_be_deleted_hides_nothing(tmp_path):
+    """Neither a file that is gone nor one that cannot be deleted is an error."""
+    (tmp_path / "full").mkdir()
+    (tmp_path / "file").touch()
+    discard(tmp_path / "none", tmp_path / "full", tmp_path / "file")
+    assert [path.name for path in tmp_path.iterdir()] == ["full"]

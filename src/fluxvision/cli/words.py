@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fluxvision.errors import Error
+from fluxvision.machine import shortage
 from fluxvision.money import amount
 from fluxvision.params import PARAMS
 
@@ -17,6 +18,9 @@ REWORDED = (
     ("this server makes at most", "the limit is"),
     (" on the server: pip", ": pip"),
     ("this server's disk", "the disk"),
+    ("This server's disk", "The disk"),
+    ("This server has", "This machine has"),
+    ("This server can", "This machine can"),
     ("GET /models lists the models.", "`fluxvision models` lists them."),
 )
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -43,6 +47,9 @@ def sentence(error: BaseException) -> str:
         if "pixels; the limit is" in text:
             text = text.removesuffix(".") + " (FLUXVISION_MAX_INPUT_PIXELS raises it)."
         return in_flags(text)
+    short = None if getattr(error, "filename", None) is not None else shortage(error)
+    if short is not None:
+        return sentence(short)
     if isinstance(error, OSError) and error.strerror:
         what = error.strerror[0].lower() + error.strerror[1:]
         return f"{what}: {shown(error.filename)}." if error.filename is not None else f"{what}."

@@ -68,7 +68,7 @@ class Frame:
         except CallerGone as error:
             status = status or error.status
         except Exception as error:  # noqa: BLE001 - the last line of defence
-            failure, allow = _translate(error, scope["path"])
+            failure, allow = _translate(error, scope["path"], record)
             if not isinstance(error, Error | HTTPException):
                 self._log.error("unexpected", request_id=record.request_id, trace=trace(error))
             if not status and isinstance(failure, NotFound) and site.for_people(scope):
@@ -105,7 +105,7 @@ def _common(sent: Iterable[tuple[bytes, bytes]], record: Record, started: float)
         yield b"x-fluxvision-model", record.model.encode("latin-1", "replace")
 
 
-def _translate(error: Exception, path: str) -> tuple[Error, str]:
+def _translate(error: Exception, path: str, record: Record) -> tuple[Error, str]:
     """Return the error that the caller sees, and the methods that the address takes where that is the point."""
     if isinstance(error, HTTPException):
         if error.status_code == NotFound.status:
@@ -115,7 +115,7 @@ def _translate(error: Exception, path: str) -> tuple[Error, str]:
             allow = (error.headers or {}).get("Allow", "")
             return MethodNotAllowed(f"This address takes {allow} only."), allow
         return InvalidRequest("The request cannot be understood."), ""
-    return told(error), ""
+    return told(error, record.attempts), ""
 
 
 async def _answer(send: Send, error: Error, allow: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from io import BytesIO
 from itertools import chain
 from pathlib import Path
@@ -98,7 +99,8 @@ class _Parts:
 
     def __exit__(self, *_error: object) -> None:
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):  # what it still holds may find no room; how the reading ended comes first
+                self._file.close()
 
     def take(self, event: MultipartSegment | bytes | None) -> None:
         """Handle one event of the parser: a part begins, goes on, or ends."""

@@ -151,11 +151,15 @@ def error_body(error: Error) -> dict[str, Any]:
     return body
 
 
-def told(error: Exception) -> Error:
-    """Return what the caller is told of an error: the words of one of ours, else no more than whose fault it is."""
-    if isinstance(error, Error):
-        return error
-    return shortage(error) or InternalError("Something went wrong on this server.")
+def told(error: Exception, attempts: Sequence[Attempt] = ()) -> Error:
+    """Return what the caller is told of an error: the words of one of ours, else no more than whose fault it is.
+
+    `attempts` are the request's tries at providers, which may have been paid before its own end failed.
+    """
+    found = error if isinstance(error, Error) else shortage(error)
+    found = found or InternalError("Something went wrong on this server.")
+    found.attempts = found.attempts or attempts
+    return found
 
 
 def error_headers(error: Error, allow: str = "") -> dict[str, str]:

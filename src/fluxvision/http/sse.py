@@ -118,7 +118,7 @@ async def answer(edge: Edge, scope: Scope, send: Send, job: Job, work: Path, *, 
     except Exception as error:  # noqa: BLE001 - the status line is sent, only an event can tell
         if not isinstance(error, Error):
             edge.log.error("unexpected", request_id=job.id, trace=trace(error))  # noqa: TRY400 - its text stays unsaid
-        await _send(send, _failed(respond.told(error)))
+        await _send(send, _failed(respond.told(error, record(scope).attempts)))
     finally:
         task.cancel()
         with suppress(asyncio.CancelledError, Exception):

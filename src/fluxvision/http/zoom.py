@@ -62,6 +62,6 @@ async def _part(edge: Edge, scope: Scope, place: str, kind: str) -> Response:
     folder = await edge.pyramids.of(path.name)
     try:
         body = (folder / place).read_bytes()
-    except OSError:  # no such tile, or swept in between
+    except FileNotFoundError:  # no such tile, or swept in between
         raise NotFound(GONE) from None
     return Response(body, 200, {**SAFE, "cache-control": f"private, max-age={int(left)}"}, kind)

@@ -10,6 +10,7 @@ from fluxvision.engine.deblock import deblock
 from fluxvision.errors import InternalError
 from fluxvision.imaging.blending import blended, softened
 from fluxvision.imaging.writing import writing
+from fluxvision.machine import discard
 from fluxvision.postprocess.work import Work
 from fluxvision.types import Fit, Raster, Watch
 
@@ -34,8 +35,7 @@ def composite(work: Work) -> Work:
     del allowed
     faithful = _faithful(work, work.picture)
     result = blended(faithful, work.picture, weight, work.new("raw"), work.watch)
-    faithful.path.unlink()
-    work.picture.path.unlink()
+    discard(faithful.path, work.picture.path)
     # What the provider measured was another picture.
     return replace(work, picture=result, fidelity=None)
 
@@ -58,5 +58,5 @@ def _faithful(work: Work, like: Raster) -> Raster:
     if (width, height) == (like.width, like.height):
         return raster
     sized = imaging.fitted(raster, Fit(like.width, like.height, "stretch"), work.new("raw"), watch)
-    raster.path.unlink()
+    discard(raster.path)
     return sized

@@ -8,6 +8,7 @@ from pathlib import Path
 from fluxvision import imaging
 from fluxvision.engine.measure import measure
 from fluxvision.imaging.received import received
+from fluxvision.machine import discard
 from fluxvision.postprocess.arrival import billed
 from fluxvision.postprocess.work import Work
 from fluxvision.types import Raster, Source
@@ -34,7 +35,7 @@ def receive(work: Work) -> Work:
             own=own,
             watch=work.watch,
         )
-    file.path.unlink()
+    discard(file.file)
     return replace(work, picture=raster)
 
 
@@ -47,7 +48,7 @@ def fit(work: Work) -> Work:
     if inner == (raster.width, raster.height) == (box.width, box.height):
         return work
     fitted = imaging.fitted(raster, box, work.new("raw"), watch=work.watch)
-    raster.path.unlink()
+    discard(raster.path)
     # A crop begins inside the enlarged picture, a border before it.
     left, top = (inner[0] - fitted.width) // 2, (inner[1] - fitted.height) // 2
     if box.mode == "pad":
@@ -79,10 +80,10 @@ def compare(work: Work) -> Work:
     if raster is None or not isinstance(target, Path):
         return work
     if not work.plan.measured:
-        raster.path.unlink()
+        discard(raster.path)
         return replace(work, raster=None)
     if not imaging.find(work.plan.output_format).lossless:
-        raster.path.unlink()
+        discard(raster.path)
         raster = imaging.raster(target, work.new("raw"))
     pixels = imaging.decode(work.source)
     fidelity = measure(
@@ -94,5 +95,5 @@ def compare(work: Work) -> Work:
         seam_ratio=work.seam_ratio,
         watch=work.watch,
     )
-    raster.path.unlink()
+    discard(raster.path)
     return replace(work, raster=None, fidelity=fidelity)

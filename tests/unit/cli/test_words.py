@@ -26,7 +26,9 @@ SENTENCES = [
         "the picture has 9 frames; the limit is 4.",
     ),
     (PermissionError(errno.EACCES, "Permission denied", "big"), "permission denied: big."),
-    (OSError(errno.ENOSPC, "No space left on device"), "no space left on device."),
+    (OSError(errno.ENOSPC, "No space left on device"), "There is no room on the disk for this picture."),
+    (MemoryError(), "This machine has no memory left for this picture."),
+    (RuntimeError("can't start new thread"), "This machine can start no further thread or process."),
 ]
 
 

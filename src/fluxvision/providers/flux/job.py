@@ -24,6 +24,7 @@ from fluxvision.engine.resume import Resumed
 from fluxvision.engine.teams import Team
 from fluxvision.engine.teams.squad import Squad
 from fluxvision.engine.tiles import FAITHFUL
+from fluxvision.machine import discard
 from fluxvision.providers.flux.kept import Store
 from fluxvision.providers.flux.models import Loaded
 from fluxvision.providers.flux.passes import Pass, Passes, planned
@@ -146,7 +147,7 @@ class Job:
                 results.append(result)
             finally:
                 if before is not None:
-                    before.path.unlink(missing_ok=True)
+                    discard(before.path)
         assert raster is not None  # noqa: S101, there is a pass at least
         return raster, results
 
@@ -163,7 +164,7 @@ class Job:
         try:
             reached = close(raster, self.color, wanted, self.watch, alpha=self.alpha, mask=self.mask, most=most)
         except BaseException:
-            raster.path.unlink(missing_ok=True)
+            discard(raster.path)
             raise
         return {"wanted_db": wanted, "reached_db": reached}
 

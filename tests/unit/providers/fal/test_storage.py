@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -100,3 +101,11 @@ async def test_an_upload_that_nobody_waits_for_ends(fal, uploading, photo, folde
     assert [type(end) for end in await asyncio.gather(*tasks, return_exceptions=True)] == [asyncio.CancelledError] * 2
     assert (await uploading.run(call(photo), Watch(), folder)).picture.is_file()
     assert (len(fal.uploads), len(fal.submissions)) == (1, 1)
+
+
+async def test_forgetting_a_picture_writes_nothing(provider, photo):
+    """A picture that is in memory stays there while an error is on its way: the disk may be full."""
+    content = photo.read_bytes()
+    source = replace(imaging.probe(photo, imaging.Limits()), file=photo.with_name("unwritten"), content=content)
+    provider._storage.forget(source)
+    assert not source.file.exists()
