@@ -11,10 +11,10 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import gettempdir
 
 import click
 
@@ -25,6 +25,7 @@ from fluxvision.cli.inputs import Found, Input
 from fluxvision.cli.order import STREAM, Order
 from fluxvision.cli.ports import Gateway, Tools
 from fluxvision.cli.report import Report
+from fluxvision.cli.scratch import ScratchFolders, remove_abandoned
 from fluxvision.cli.targets import Target
 from fluxvision.cli.words import in_flags, sentence, shown
 from fluxvision.cli.work import Bench, Record
@@ -32,8 +33,8 @@ from fluxvision.errors import Cancelled, ClientError, InvalidRequest
 from fluxvision.imaging import Limits, probe
 from fluxvision.types import Attempt, Source, Watch
 
-OK, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+OK, FAILED, UNUSABLE, HANGUP, INTERRUPTED = 0, 1, 2, 129, 130
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 FILE_BYTES = 1 << 40
 WEEK = 7 * 24 * 3600.0
 LARGEST_FACTOR = 16
@@ -46,23 +47,32 @@ def run(order: Order, tools: Tools) -> int:
     if order.inputs == (STREAM,) and sys.stdin.isatty():
         raise click.UsageError("Standard input is a terminal; pipe a picture into it.")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda _number, _frame: sys.exit(HANGUP))
+    scratch = ScratchFolders()
     with ExitStack() as stack:
         found = inputs.find(order.inputs)
         if order.inputs == (STREAM,):
-            found = replace(found, pictures=[_spooled(picture, stack) for picture in found.pictures])
-        return _all(order, found, tools)
+            temporary = Path(gettempdir())
+            remove_abandoned(temporary)
+            folder = stack.enter_context(scratch.make(temporary))
+            found = replace(found, pictures=[_spooled(picture, folder) for picture in found.pictures])
+        return _all(order, found, tools, scratch)
 
 
-def _spooled(picture: Input, stack: ExitStack) -> Input:
-    """Return the picture of standard input as a file that is there as long as the stack is."""
-    path = Path(stack.enter_context(TemporaryDirectory(prefix="fluxvision-")), picture.path.name)
+def _spooled(picture: Input, folder: Path) -> Input:
+    """Return the picture of standard input as a file in a folder."""
+    path = folder / picture.path.name
     with path.open("wb") as file:
         shutil.copyfileobj(sys.stdin.buffer, file)
     return replace(picture, path=path)
 
 
-def _all(order: Order, found: Found, tools: Tools) -> int:
+def _all(order: Order, found: Found, tools: Tools, scratch: ScratchFolders) -> int:
     order, planned = targets.plan(found.pictures, order)
+    if not order.dry_run:
+        for folder in {target.outputs[0].parent if target.outputs else Path(gettempdir()) for target in planned}:
+            remove_abandoned(folder)
     total = len(planned) + len(found.problems)
     started = time.monotonic()
     with display(total, still=order.json or order.quiet or order.dry_run) as screen:
@@ -70,9 +80,10 @@ def _all(order: Order, found: Found, tools: Tools) -> int:
         for problem in found.problems:
             report.add(Record(problem.name, "failed", error=problem.sentence, unusable=True))
             screen.end(problem.name)
-        interrupted = asyncio.run(_Run(order, report, screen, deque(planned)).all(tools)) if planned else False
+        batch = _Run(order, report, screen, deque(planned), scratch)
+        interrupted = asyncio.run(batch.all(tools)) if planned else False
     report.close(time.monotonic() - started, total=total, results=found.results, interrupted=interrupted)
-    return INTERRUPTED if interrupted else _code(report.records)
+    return batch.exit_code if interrupted else _code(report.records)
 
 
 def _code(records: Iterable[Record]) -> int:
@@ -91,25 +102,27 @@ class _Run:
     report: Report
     screen: Display
     left: deque[Target]
+    scratch: ScratchFolders
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
-    bench: Bench | None = None
     stopped: bool = False
+    exit_code: int = INTERRUPTED
+    terminals: tuple[int, ...] = ()
 
     async def all(self, tools: Tools) -> bool:
         """Take the pictures one after the other until none is left; return whether a signal ended it before."""
         settings = _settings(self.order)
         limits = Limits(FILE_BYTES, settings.max_input_pixels, settings.max_frames)
         mask = _mask(self.order, limits)
+        self.terminals = tuple(filter(os.isatty, (1, 2)))
         loop = asyncio.get_running_loop()
         for number in SIGNALS:
-            loop.add_signal_handler(number, self._stop)
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+                loop.add_signal_handler(number, self._stop, number)
         gateway = tools.create_gateway(settings)
         try:
             _check_name(self.order, gateway)
-            self.bench = Bench(gateway, _frugal(self.order, gateway), limits, mask)
-            self.tasks = [
-                asyncio.create_task(self._work(self.bench)) for _ in range(min(self.order.jobs, len(self.left)))
-            ]
+            bench = Bench(gateway, _frugal(self.order, gateway), limits, mask, self.scratch)
+            self.tasks = [asyncio.create_task(self._work(bench)) for _ in range(min(self.order.jobs, len(self.left)))]
             for result in await asyncio.gather(*self.tasks, return_exceptions=True):
                 if isinstance(result, Exception):
                     raise result
@@ -154,18 +167,22 @@ class _Run:
             unusable = isinstance(error, ClientError)
             return Record(name, "failed", error=sentence(error), unusable=unusable, attempts=attempts)
 
-    def _stop(self) -> None:
+    def _stop(self, number: signal.Signals) -> None:
         """At the first signal end the work tile by tile; at the second leave at once."""
+        if number == signal.SIGHUP:
+            self.exit_code = HANGUP
+            for terminal in self.terminals:  # it is gone, and writing to it would fail
+                os.dup2(os.open(os.devnull, os.O_WRONLY), terminal)
         if self.stopped:
             self.screen.__exit__(None, None, None)
-            if self.bench is not None:
-                self.bench.sweep(*self.bench.workshops)
-            os._exit(INTERRUPTED)
+            self.scratch.remove_all()
+            os._exit(self.exit_code)
         self.stopped = True
-        if not self.order.quiet:
-            self.screen.say("Stopping when the tile at work is done; once more to leave at once.")
         for task in self.tasks:
             task.cancel()
+        if not self.order.quiet:
+            with suppress(OSError):  # nobody reads it any more
+                self.screen.say("Stopping when the tile at work is done; once more to leave at once.")
 
 
 def _settings(order: Order) -> config.Settings:

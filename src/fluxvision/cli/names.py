@@ -9,7 +9,7 @@ from fluxvision.params import BY_NAME
 from fluxvision.types import Scalar
 
 COMPARED = "-compare"
-_RESULT = re.compile(r"@(?:[1-4](?:\.\d+)?x|\d+x\d+|[124]K)(?:-\d+x\d+)?(?:-\d+)?(?:-compare)?\.\w+$")
+_RESULT = re.compile(r"@(?:\d+(?:\.\d+)?x|\d+x\d+|\d+[Kp])(?:-\d+x\d+)?(?:-\d+)?(?:-compare)?\.\w+$")
 
 
 def label(values: Mapping[str, Scalar]) -> str:

@@ -23,11 +23,22 @@ _EXTENSIONS[".tif"] = find("tiff")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One picture and the files that it will become; none for standard output. `problem` says why it cannot."""
+    """One picture and the files that it will become; none for standard output. `problem` says why it cannot.
+
+    `short` and `long` are its results' names without and with the picture's extension, in a folder; `outputs` is one of
+    them.
+    """
 
     picture: Input
     outputs: tuple[Path, ...]
     problem: str = ""
+    short: tuple[Path, ...] = ()
+    long: tuple[Path, ...] = ()
+
+    @property
+    def names(self) -> tuple[tuple[Path, ...], ...]:
+        """The names under which its results may lie, those that they get first."""
+        return tuple(dict.fromkeys(names for names in (self.outputs, self.long, self.short) if names))
 
 
 def plan(pictures: Sequence[Input], order: Order) -> tuple[Order, list[Target]]:
@@ -81,23 +92,21 @@ def _file(picture: Input, path: Path, order: Order) -> Target:
 def _folder(pictures: Sequence[Input], order: Order) -> list[Target]:
     """Name results after their pictures; where two would meet, the names keep the pictures' extensions."""
     size = label(order.values)
-    chosen = coerce(BY_NAME["output_format"], order.fields.get("output_format")) or "png"
-    extension = find(str(chosen)).extension
+    form = coerce(BY_NAME["output_format"], order.fields.get("output_format")) or "png"
+    extension = find(str(form)).extension
 
     def outputs(picture: Input, stem: str) -> tuple[Path, ...]:
         beside = picture.path.parent if order.out is None else Path(order.out) / picture.inside
         return tuple(beside / name for name in numbered(f"{stem}@{size}", extension, order.pictures))
 
     short = [outputs(picture, picture.path.stem) for picture in pictures]
+    long = [outputs(picture, picture.path.name) for picture in pictures]
     met = Counter(short)
-    long = [
-        outputs(picture, picture.path.name) if met[names] > 1 else names
-        for picture, names in zip(pictures, short, strict=True)
-    ]
-    first = dict(zip(reversed(long), reversed(pictures), strict=True))
+    chosen = [full if met[brief] > 1 else brief for brief, full in zip(short, long, strict=True)]
+    first = dict(zip(reversed(chosen), reversed(pictures), strict=True))
     return [
-        Target(picture, names, "" if first[names] is picture else _taken(names[0], first[names]))
-        for picture, names in zip(pictures, long, strict=True)
+        Target(picture, names, "" if first[names] is picture else _taken(names[0], first[names]), *both)
+        for picture, names, *both in zip(pictures, chosen, short, long, strict=True)
     ]
 
 

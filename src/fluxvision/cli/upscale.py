@@ -30,7 +30,7 @@ OWN = (
          help="A file, a folder (made if need be), or - for standard output. [default beside the picture]"),
     Flag("--overwrite", section="Files", is_flag=True, help="Replace results that exist already."),
     Flag("--resume", "--skip-existing", "resume", section="Files", is_flag=True,
-         help="Skip pictures whose results exist already."),
+         help="Skip pictures whose results, made of them as they are now, exist already."),
     Flag("--compare", section="Files", is_flag=True,
          help="Also write NAME-compare.png: the picture plainly enlarged on the left, the result on the right."),
     Flag("--model", section="Running", default="flux-vision-upscaler", metavar="ID",

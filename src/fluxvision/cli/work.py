@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -19,16 +19,17 @@ from uuid import uuid4
 from fluxvision.cli.names import COMPARED
 from fluxvision.cli.order import Order
 from fluxvision.cli.ports import Gateway
+from fluxvision.cli.provenance import Provenance, hash_file, write_source
+from fluxvision.cli.scratch import ScratchFolders, is_being_made
 from fluxvision.cli.targets import Target
 from fluxvision.cli.words import shown
-from fluxvision.errors import InvalidRequest
+from fluxvision.errors import Busy, InvalidRequest
 from fluxvision.imaging import Limits, probe
 from fluxvision.money import summed
 from fluxvision.types import Attempt, Delivery, Job, Quote, Source, Watch
 
 T = TypeVar("T")
 Status = Literal["done", "planned", "skipped", "failed", "interrupted"]
-HIDDEN = ".fluxvision-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,28 +65,51 @@ class Bench:
     order: Order
     limits: Limits
     mask: Source | None = None
-    workshops: set[Path] = field(default_factory=set)
+    scratch: ScratchFolders = field(default_factory=ScratchFolders)
+    provenance: Provenance = field(default_factory=Provenance)
 
     async def enlarge(self, target: Target, watch: Watch, attempts: list[Attempt]) -> Record:
         """Do one picture; raises whatever refuses or breaks it, and leaves nothing behind then but the `attempts`."""
         name = target.picture.name
         if target.problem:
             raise InvalidRequest(target.problem)
-        there = [path for path in target.outputs if path.is_symlink() or path.exists()]
-        if self.order.resume and len(there) == len(target.outputs) > 0:
-            return Record(name, "skipped", target.outputs)
-        if there and not (self.order.resume or self.order.overwrite):
-            message = f"{shown(there[0])} exists already; --overwrite replaces it, --resume skips it."
-            raise InvalidRequest(message)
+        hashed = await asyncio.to_thread(hash_file, target.picture.path)
+        if self.order.resume:
+            for names in target.names:
+                if all(self._is_made(path, target, hashed) for path in names):
+                    return Record(name, "skipped", names)
+            target = self._with_free_names(target, hashed)
+        elif not self.order.overwrite:
+            for path in filter(os.path.lexists, target.outputs):
+                message = f"{shown(path)} exists already; --overwrite replaces it, --resume skips what is done."
+                raise InvalidRequest(message)
         source = await asyncio.to_thread(probe, target.picture.path, self.limits)
         job = self.gateway.admit(self.order.name, self.order.fields, source, self.mask, uuid4().hex)
         if self.order.dry_run:
             quote = self.gateway.quote(job)
             await self.gateway.vet(job)
             return Record(name, "planned", target.outputs, source=source, quote=quote)
-        return await self._make(target, job, watch, attempts)
+        return await self._make(target, job, watch, attempts, hashed)
 
-    async def _make(self, target: Target, job: Job, watch: Watch, attempts: list[Attempt]) -> Record:
+    def _is_made(self, path: Path, target: Target, hashed: str) -> bool:
+        return self.provenance.is_made_of(path, target.picture.path, hashed)
+
+    def _with_free_names(self, target: Target, hashed: str) -> Target:
+        """Return the target with names at which nothing lies but what was made of this picture.
+
+        Raises `InvalidRequest` where there are none.
+        """
+        for names in (target.outputs, target.long or target.outputs):
+            if not any(os.path.lexists(path) and not self._is_made(path, target, hashed) for path in names):
+                return replace(target, outputs=names)
+        message = f"{shown(target.outputs[0])} exists already and was not made of this picture as it is now; "
+        raise InvalidRequest(message + "--overwrite replaces it.")
+
+    async def _make(self, target: Target, job: Job, watch: Watch, attempts: list[Attempt], hashed: str) -> Record:
+        for path in target.outputs[:1]:
+            if await asyncio.to_thread(is_being_made, path):
+                message = f"{shown(path)} is being made by another run."
+                raise Busy(message)
         started = time.perf_counter()
         with self._workshop(target) as folder:
             delivery = await self.gateway.run(job, watch, folder, attempts)
@@ -95,6 +119,10 @@ class Bench:
                 await _settled(partial(_send, made[0]))
                 return Record(target.picture.name, "done", (), (), job.image, delivery, None, seconds)
             compared = await _settled(partial(_compare, job, made, folder)) if self.order.compare else []
+            for path in made:
+                write_source(path, hashed)
+            if not self.order.overwrite:  # somebody else may have written there meanwhile
+                target = self._with_free_names(target, hashed)
             outputs = [_move(path, end) for path, end in zip(made, target.outputs, strict=False)]
             beside = [_move(path, end.with_name(f"{end.stem}{COMPARED}.png")) for path, end in zip(compared, outputs)]  # noqa: B905, as many as were asked for
         errors = " ".join(failure.message for failure in delivery.failures)
@@ -106,21 +134,13 @@ class Bench:
         where = target.outputs[0].parent if target.outputs else Path(tempfile.gettempdir())
         new = [parent for parent in (where, *where.parents) if not parent.exists()]
         where.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=HIDDEN, dir=where))
-        self.workshops.add(folder)
         try:
-            yield folder
+            with self.scratch.make(where, target.outputs[0].name if target.outputs else "") as folder:
+                yield folder
         finally:
-            self.sweep(folder)
             with suppress(OSError):  # the first that is not empty ends it
                 for parent in new:
                     parent.rmdir()
-
-    def sweep(self, *folders: Path) -> None:
-        """Remove these hidden folders."""
-        for folder in folders:
-            shutil.rmtree(folder, ignore_errors=True)
-            self.workshops.discard(folder)
 
 
 async def _settled(work: Callable[[], T]) -> T:

@@ -52,6 +52,24 @@ def lock_folder(folder: Path) -> int:
     return handle
 
 
+def is_locked(folder: Path) -> bool:
+    """Return whether a folder belongs to a process that has not ended."""
+    try:
+        handle = os.open(folder / LOCK, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # the disk has no locks
+        return False
+    else:
+        return False
+    finally:
+        os.close(handle)
+
+
 def remove_if_abandoned(folder: Path) -> bool | None:
     """Remove a folder whose process has ended; return whether it was removed, None where it has no lock."""
     try:

@@ -13,6 +13,8 @@ LABELS = [
     ({"size": "16:9"}, "2x-16x9"),
     ({"aspect_ratio": "1:1", "scale_factor": 4.0}, "4x-1x1"),
     ({"resolution": "4K"}, "4K"),
+    ({"resolution": "1080p"}, "1080p"),
+    ({"scale_factor": 10.0}, "10x"),
     ({"resolution": "4K", "aspect_ratio": "16:9"}, "4K-16x9"),
 ]
 

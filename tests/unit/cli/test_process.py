@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -61,9 +62,9 @@ def test_a_signal_tells_what_was_spent(picture, names):
     assert said.decode().splitlines()[-1].endswith("no half file left. What was begun: $0.10.")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_leaves_no_half_file(picture, names, number):
-    """Ctrl-C and SIGTERM end with 130; finished pictures stay, and nothing else does."""
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGHUP, 129)])
+def test_a_signal_leaves_no_half_file(picture, names, number, code):
+    """Ctrl-C and SIGTERM end with 130, SIGHUP with 129; finished pictures stay, and nothing else does."""
     for name in ("in/a.jpg", "in/b.jpg", "in/c.jpg"):
         picture(name)
     slow = environment(FAKE_TILES="10", FAKE_TILE_SECONDS="0.05")
@@ -72,20 +73,87 @@ def test_a_signal_leaves_no_half_file(picture, names, number):
         began = time.monotonic()
         process.send_signal(number)
         _, said = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert time.monotonic() - began < 2
     assert "Interrupted; 2 pictures not made, no half file left. --resume goes on from here." in said.decode()
     assert names() == ["in/a.jpg", "in/b.jpg", "in/c.jpg", "out/a@2x.png"]
 
 
-def test_an_interrupted_wait_for_input(folder):
-    """Ctrl-C while standard input is silent ends at once and leaves no temporary file."""
+def begin(*arguments):
+    """Start a run that takes minutes, and wait until it has begun."""
+    slow = environment(FAKE_TILES="1000", FAKE_TILE_SECONDS="0.05")
+    before = set(Path.cwd().rglob("begun.raw"))
+    process = subprocess.Popen([*FAKE, "upscale", *arguments], env=slow, stderr=subprocess.PIPE)
+    wait_for(lambda: set(Path.cwd().rglob("begun.raw")) - before)
+    return process
+
+
+def test_a_later_run_removes_what_a_killed_one_left(picture, names):
+    """After kill -9 the next run into that folder removes the hidden folder, and none of a run that lives."""
+    picture("a.jpg")
+    picture("b.jpg")
+    with begin("a.jpg", "--out", "out") as killed:
+        killed.kill()
+    old = Path("out/.fluxvision-run-00000000")
+    foreign = Path("out/.fluxvision-settings")
+    old.mkdir()
+    foreign.mkdir()
+    os.utime(old, (1, 1))
+    os.utime(foreign, (1, 1))
+    with begin("b.jpg", "--out", "out") as living:
+        left = len([name for name in names() if "begun.raw" in name]), old.exists(), foreign.exists()
+        again = run("upscale", "a.jpg", "--out", "out").returncode
+        lives = len([name for name in names() if "begun.raw" in name])
+        living.kill()
+    assert (left, again, lives) == ((1, False, True), 0, 1)
+    assert run("upscale", "a.jpg", "--out", "out", "--resume").returncode == 0
+    assert names() == ["a.jpg", "b.jpg", "out/a@2x.png"]
+
+
+def test_two_runs_do_not_make_one_picture(picture, names):
+    """What another run is making is not made, and paid for, a second time."""
+    picture("a.jpg")
+    with begin("a.jpg") as first:
+        second = run("upscale", "a.jpg", "--resume")
+        first.send_signal(signal.SIGTERM)
+    assert (second.returncode, second.stderr) == (1, b"Error: a.jpg: a@2x.png is being made by another run.\n")
+    assert names() == ["a.jpg"]
+
+
+def test_nohup_goes_on(picture, names):
+    """A run that was started with SIGHUP ignored goes on when its terminal goes away."""
+    picture("a.jpg")
+    slow = environment(FAKE_TILES="10", FAKE_TILE_SECONDS="0.05")
+    with subprocess.Popen(["nohup", *FAKE, "upscale", "a.jpg", "-q"], env=slow, stderr=subprocess.DEVNULL) as process:
+        wait_for(lambda: any("begun.raw" in name for name in names()))
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(PATIENCE) == 0
+    assert names() == ["a.jpg", "a@2x.png"]
+
+
+@pytest.mark.filterwarnings("ignore:This process.*multi-threaded:DeprecationWarning")
+def test_a_terminal_that_is_closed(picture, names):
+    """Closing the terminal's window ends the work with 129 and leaves nothing, though nothing can be said there."""
+    picture("a.jpg")
+    child, terminal = pty.fork()
+    if child == 0:
+        slow = environment(TERM="xterm-256color", FAKE_TILES="1000", FAKE_TILE_SECONDS="0.05")
+        os.execve(sys.executable, [*FAKE, "upscale", "a.jpg"], slow)  # noqa: S606
+    wait_for(lambda: any("begun.raw" in name for name in names()))
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 129
+    assert names() == ["a.jpg"]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 130), (signal.SIGHUP, 129)])
+def test_an_interrupted_wait_for_input(folder, number, code):
+    """A signal while standard input is silent ends at once and leaves no temporary file."""
     (folder / "tmp").mkdir()
     quiet = environment(TMPDIR=str(folder / "tmp"))
     with subprocess.Popen([*FAKE, "upscale", "-"], env=quiet, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         wait_for(lambda: any((folder / "tmp").iterdir()))
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(PATIENCE) == 130
+        process.send_signal(number)
+        assert process.wait(PATIENCE) == code
     assert not any((folder / "tmp").iterdir())
 
 

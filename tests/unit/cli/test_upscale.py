@@ -1,6 +1,8 @@
 """`fluxvision upscale` with a fake gateway."""
 
+import errno
 import json
+import os
 import stat
 from pathlib import Path
 
@@ -84,7 +86,10 @@ def test_an_existing_result_is_kept(line, picture):
     picture()
     Path("photo@2x.png").write_bytes(b"mine")
     assert line("upscale", "photo.jpg") == 2
-    assert line.err == "Error: photo.jpg: photo@2x.png exists already; --overwrite replaces it, --resume skips it.\n"
+    assert (
+        line.err
+        == "Error: photo.jpg: photo@2x.png exists already; --overwrite replaces it, --resume skips what is done.\n"
+    )
     assert line("upscale", "photo.jpg", "--resume") == 0
     assert Path("photo@2x.png").read_bytes() == b"mine"
     assert line("upscale", "photo.jpg", "--overwrite") == 0
@@ -121,6 +126,107 @@ def test_a_batch_goes_on_where_it_stopped(line, picture):
     assert len(line.gateway.jobs) == 3
     assert "1 done, 2 skipped in" in line.err
     assert "2 results of an earlier run left alone" in line.err
+
+
+@pytest.fixture(params=[True, False], ids=["attributes", "no attributes"])
+def attributes(request, monkeypatch):
+    """Work on a disk that can note the source of a result, and on one that cannot."""
+
+    def refuse(*_arguments):
+        raise OSError(errno.ENOTSUP, "not supported")
+
+    if not request.param:
+        monkeypatch.setattr(os, "setxattr", refuse)
+    return request.param
+
+
+@pytest.mark.usefixtures("attributes")
+def test_a_result_of_another_picture_is_not_taken_for_done(line, picture, names):
+    """After x.png, `x.jpg --resume` makes a result of its own, under a name that holds its extension, once."""
+    picture("x.png")
+    assert line("upscale", "x.png") == 0
+    picture("x.jpg", colour=(1, 2, 3))
+    for made in (2, 2):
+        assert line("upscale", "x.jpg", "--resume") == 0
+        assert len(line.gateway.jobs) == made
+        assert names() == ["x.jpg", "x.jpg@2x.png", "x.png", "x@2x.png"]
+
+
+def test_a_picture_that_comes_later_makes_nothing_twice(line, picture, names):
+    """A result keeps counting when a second picture of its stem appears beside its own, or goes away again."""
+    picture("in/x.png")
+    assert line("upscale", "in") == 0
+    later = picture("in/x.jpg", colour=(1, 2, 3))
+    assert line("upscale", "in", "--resume") == 0
+    assert len(line.gateway.jobs) == 2
+    later.unlink()
+    Path("in/x.jpg@2x.png").unlink()
+    Path("in/x@2x.png").rename("in/x.png@2x.png")
+    assert line("upscale", "in", "--resume") == 0
+    assert len(line.gateway.jobs) == 2
+    assert names() == ["in/x.png", "in/x.png@2x.png"]
+
+
+@pytest.mark.usefixtures("attributes")
+def test_a_picture_that_changed_is_made_again_beside_its_old_result(line, picture, names):
+    """--resume neither skips a picture that is another one by now nor replaces a result that is there."""
+    path = picture("x.png")
+    assert line("upscale", "x.png") == 0
+    old = Path("x@2x.png").read_bytes()
+    os.utime("x@2x.png", (1, 1))
+    picture("x.png", colour=(1, 2, 3))
+    assert line("upscale", "x.png", "--resume") == 0
+    assert names() == ["x.png", "x.png@2x.png", "x@2x.png"]
+    assert Path("x@2x.png").read_bytes() == old
+    os.utime("x.png@2x.png", (1, 1))
+    picture("x.png", colour=(4, 5, 6))
+    assert line("upscale", path.name, "--resume") == 2
+    assert line.err.endswith("was not made of this picture as it is now; --overwrite replaces it.\n")
+
+
+def test_a_renamed_result_counts_for_its_own_picture_alone(line, picture):
+    """A result that got the name of another one does not stand for it."""
+    picture("a.png")
+    picture("b.png", colour=(1, 2, 3))
+    assert line("upscale", "a.png") == 0
+    Path("a@2x.png").rename("b@2x.png")
+    assert line("upscale", "b.png", "--resume") == 0
+    assert len(line.gateway.jobs) == 2
+    assert Path("b.png@2x.png").is_file()
+
+
+def test_one_file_as_the_result_of_two_pictures(line, picture):
+    """--resume with --out FILE skips only for the picture that the file was made of."""
+    picture("a.png")
+    picture("b.png", colour=(1, 2, 3))
+    assert line("upscale", "a.png", "--out", "big.png") == 0
+    assert line("upscale", "a.png", "--out", "big.png", "--resume") == 0
+    assert line("upscale", "b.png", "--out", "big.png", "--resume") == 2
+    assert line.err.startswith("Error: b.png: big.png exists already and was not made of this picture")
+
+
+def test_a_result_that_appears_meanwhile_is_not_replaced(line, picture, monkeypatch):
+    """What another program wrote while a picture was made stays; the result gets the longer name."""
+    picture("x.png")
+    make = line.gateway.run
+
+    def run(*arguments):
+        Path("x@2x.png").write_bytes(b"mine")
+        return make(*arguments)
+
+    picture("x.jpg")
+    monkeypatch.setattr(line.gateway, "run", run)
+    assert line("upscale", "x.png") == 0
+    assert Path("x@2x.png").read_bytes() == b"mine"
+    assert size("x.png@2x.png") == (24, 16)
+
+
+def test_results_of_a_video_size_are_recognised(line, picture, names):
+    """photo@1080p.png is a result, which a second run over the folder does not enlarge."""
+    picture("in/a.png")
+    for _ in range(2):
+        assert line("upscale", "in", "--resolution", "1080p", "--resume") == 0
+    assert names() == ["in/a.png", "in/a@1080p.png"]
 
 
 def test_jobs_run_side_by_side(line, picture):

@@ -1,0 +1,67 @@
+"""Which picture a result was made of.
+
+A result carries the SHA-256 of its source as an extended attribute, which is set before the result gets its name and
+goes with it when it is moved. Where it is missing (another kind of disk, a plain copy) a result counts as made of a
+picture if its name can mean no other picture and it is not older.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+
+from fluxvision.cli.inputs import EXTENSIONS
+
+ATTRIBUTE = "user.fluxvision.source"
+TOLERANCE = 2.0
+"""Seconds to which some disks round the time of modification."""
+
+
+def hash_file(path: Path) -> str:
+    """Return the SHA-256 of a picture file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_source(result: Path, source: str) -> None:
+    """Note in a result the SHA-256 of what it was made of, where the disk can hold that."""
+    with suppress(OSError, AttributeError):  # macOS has no such function
+        os.setxattr(result, ATTRIBUTE, source.encode())
+
+
+def read_source(result: Path) -> str | None:
+    """Return the SHA-256 of what a result was made of, None where it does not say."""
+    try:
+        return os.getxattr(result, ATTRIBUTE).decode("ascii", "replace")
+    except (OSError, AttributeError):
+        return None
+
+
+class Provenance:
+    """Tells for one run which results were made of which pictures."""
+
+    def __init__(self) -> None:
+        """Begin with no folder looked at."""
+        self._stems: dict[Path, Counter[str]] = {}
+
+    def is_made_of(self, result: Path, picture: Path, source: str) -> bool:
+        """Return whether a result was made of a picture with this SHA-256, as it is now."""
+        if not result.is_file():
+            return False
+        noted = read_source(result)
+        if noted is not None:
+            return noted == source
+        facts = result.stat()
+        ambiguous = not result.name.startswith(f"{picture.name}@") and self._shares_stem(picture)
+        return not ambiguous and facts.st_size > 0 and facts.st_mtime >= picture.stat().st_mtime - TOLERANCE
+
+    def _shares_stem(self, picture: Path) -> bool:
+        """Return whether another picture beside this one has the same name but for the extension."""
+        folder = picture.parent
+        if folder not in self._stems:
+            names = (Path(name) for name in os.listdir(folder))  # noqa: PTH208, only their names are wanted
+            self._stems[folder] = Counter(name.stem for name in names if name.suffix.lower() in EXTENSIONS)
+        return self._stems[folder][picture.stem] > 1
