@@ -46,7 +46,7 @@ GROUP = click.version_option(__version__, message="fluxvision %(version)s")(GROU
 
 
 def run(arguments: Sequence[str], tools: Tools) -> int:
-    """Run one command and return the exit code: 0 done, 1 something failed, 2 not usable, 129 hung up, 130 interrupted."""
+    """Run one command and return the exit code: 0 done, 1 failed, 2 not usable, 129 hung up, 130 interrupted."""
     debug = "--debug" in arguments
     try:
         code = GROUP.main(list(arguments), prog_name="fluxvision", standalone_mode=False, obj=tools)
