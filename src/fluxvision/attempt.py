@@ -244,7 +244,8 @@ class Errand:
             failure = DeadlineExceeded if late else UpstreamError
             raise failure(message, upstream_id=known.name, billed=known.paid, seconds=known.seconds) from None
         except Unavailable as error:
-            raise known.on(error) from error.__cause__
+            known.bill(error)
+            raise
         except Error:
             raise
         except Exception as error:

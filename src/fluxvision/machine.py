@@ -12,9 +12,9 @@ from pathlib import Path
 from fluxvision.errors import Error, Unavailable
 
 SHORTAGES = (
-    ({errno.ENOSPC, errno.EDQUOT}, "There is no room on this server's disk for this picture.", 60.0),
+    ({errno.ENOSPC, errno.EDQUOT}, "There is no room on this server's disk at the moment.", 60.0),
     ({errno.EROFS, errno.EACCES}, "This server's disk cannot be written at the moment.", 60.0),
-    ({errno.ENOMEM}, "This server has no memory left for this picture.", 10.0),
+    ({errno.ENOMEM}, "This server has no memory left at the moment.", 10.0),
     ({errno.EMFILE, errno.ENFILE}, "This server has too many files and connections open.", 5.0),
     ({errno.EAGAIN}, "This server can start no further thread or process.", 5.0),
 )
@@ -88,7 +88,10 @@ def shortages_translated() -> Iterator[None]:
         found = shortage(error)
         if found is None:
             raise
-        raise found from error
+        try:
+            raise found from error
+        finally:
+            del found  # it holds this frame by its traceback
 
 
 def discard(*paths: Path) -> None:

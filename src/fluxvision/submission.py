@@ -37,9 +37,8 @@ class Submission:
         if paid:
             self.arriving()
 
-    def on(self, error: Unavailable) -> Unavailable:
-        """Return an error of this server's own with the bill: what the provider has taken is paid all the same."""
+    def bill(self, error: Unavailable) -> None:
+        """Note on an error of this server's own what the provider has taken: that is paid all the same."""
         error.upstream_id = error.upstream_id or self.name
         error.billed = error.billed or self.paid
         error.seconds = self.seconds if error.seconds is None else error.seconds
-        return error

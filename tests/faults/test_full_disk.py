@@ -9,6 +9,7 @@ import json
 import os
 import resource
 import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,6 +115,13 @@ def fill(disk: Path, free: int = 0) -> None:
         file.write(bytes(max(0, facts.f_bavail * facts.f_frsize - free)))
 
 
+def use_all_files(disk: Path) -> None:
+    """Leave the disk room for no further file."""
+    with contextlib.suppress(OSError):
+        for number in range(1000):
+            disk.joinpath(f"filler-{number}").touch()
+
+
 def edited(server: Server, picture: bytes = SMALL, provider: str = "fal", **fields):
     given = {"model": f"{provider}/{MODEL}", "response_format": "b64_json", "scale_factor": "2", **fields}
     return server.post("/v1/images/edits", form(("image", picture, "a.png"), *given.items()))
@@ -194,10 +202,7 @@ def test_a_stream_tells_a_full_disk(served, preview):
 @pytest.mark.parametrize("provider", ["fal", "embedded"])
 def test_a_disk_without_room_for_files_is_full(served, provider):
     """Bytes alone are not enough: a file system may have no further files."""
-    with contextlib.suppress(OSError):
-        for number in range(1000):
-            served.disk.joinpath(f"filler-{number}").touch()
-    served.disk.joinpath("filler-0").unlink()
+    use_all_files(served.disk)
     assert is_full(edited(served.server, provider=provider))
     assert served.fal.submissions == []
 
@@ -236,11 +241,13 @@ def test_two_jobs_do_not_count_on_the_same_room(served):
     assert len(served.fal.submissions) == 1
 
 
-def test_a_large_result_keeps_its_room_while_others_fill_the_disk(served):
+@pytest.mark.parametrize("picture", [SMALL, noise(700, 600, "JPEG")], ids=["small", "large"])
+@pytest.mark.parametrize("response_format", ["url", "b64_json"])
+def test_a_result_keeps_its_room_while_others_fill_the_disk(served, picture, response_format):
     """The blocks are there when fal.ai is done, though another program took all that was free meanwhile."""
     served.fal.work = 1.0
     with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(edited, served.server, noise(700, 600, "JPEG"))
+        asked = pool.submit(edited, served.server, picture, response_format=response_format)
         assert wait_until(lambda: served.fal.submissions)
         fill(served.disk)
         answer = asked.result()
@@ -248,13 +255,14 @@ def test_a_large_result_keeps_its_room_while_others_fill_the_disk(served):
 
 
 def test_what_was_paid_and_cannot_be_stored_is_told(served):
-    """A disk that others filled meanwhile: 503 with what the try has cost, and no advice to try again."""
+    """A disk that has no files left meanwhile: 503 with what the try has cost, and no advice to try again."""
     picture = noise(300, 200)
     served.fal.work = 1.0
     with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(edited, served.server, picture, response_format="url")
+        asked = pool.submit(edited, served.server, picture)
         assert wait_until(lambda: served.fal.submissions)
         fill(served.disk)
+        use_all_files(served.disk)
         answer = asked.result()
     assert is_full(answer), answer.body
     told = answer.json()["metadata"]
@@ -271,3 +279,34 @@ def test_a_full_disk_moves_no_breaker(served):
     served.disk.joinpath("filler").unlink()
     answer = edited(served.server)
     assert (answer.status, answer.json()["metadata"]["provider"]) == (200, "fal")
+
+
+@pytest.mark.parametrize("provider", ["fal", "embedded"])
+def test_the_command_line_pays_nothing_on_a_full_disk(served, tmp_path, provider):
+    """Where the result is to lie there is no room: one sentence, exit code 1, nothing paid and nothing left behind."""
+    picture = tmp_path / "in.png"
+    picture.write_bytes(SMALL)
+    fill(served.disk, free=64 * 1024)
+    environment = {
+        **os.environ,
+        "FAL_KEY": served.fal.key,
+        "FLUXVISION_FAL_QUEUE_URL": served.fal.queue_url,
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    flags = ["--provider", provider, "--out", served.disk / "x.png"]
+    command = [sys.executable, "-m", "fluxvision", "upscale", picture, *flags]
+    ended = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (ended.returncode, served.fal.submissions) == (1, [])
+    assert ended.stderr.strip().splitlines()[-1].endswith("There is no room on the disk at the moment.")
+    assert [path.name for path in served.disk.iterdir() if "fluxvision" in path.name or path.suffix] == ["media.key"]
+
+
+def test_the_output_may_be_a_full_disk(tmp_path):
+    """A picture that is written to standard output finds no room: a sentence and exit code 1."""
+    picture = tmp_path / "in.png"
+    picture.write_bytes(SMALL)
+    with Path("/dev/full").open("wb") as full:
+        command = [sys.executable, "-m", "fluxvision", "upscale", picture, "--out", "-"]
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.strip().endswith("There is no room on the disk at the moment.")

@@ -37,9 +37,12 @@ def writing(target: Path, watch: Watch | None = None) -> Iterator[None]:
         discard(target)
         if watch is not None and watch.cancel.is_set() and isinstance(error, Exception):
             raise _cancelled() from error
-        if missing is not None:
+        if missing is None:
+            raise
+        try:
             raise missing from error
-        raise
+        finally:
+            del missing  # it holds this frame by its traceback
 
 
 def _go_on(watch: Watch | None) -> None:

@@ -26,8 +26,8 @@ SENTENCES = [
         "the picture has 9 frames; the limit is 4.",
     ),
     (PermissionError(errno.EACCES, "Permission denied", "big"), "permission denied: big."),
-    (OSError(errno.ENOSPC, "No space left on device"), "There is no room on the disk for this picture."),
-    (MemoryError(), "This machine has no memory left for this picture."),
+    (OSError(errno.ENOSPC, "No space left on device"), "There is no room on the disk at the moment."),
+    (MemoryError(), "This machine has no memory left at the moment."),
     (RuntimeError("can't start new thread"), "This machine can start no further thread or process."),
 ]
 

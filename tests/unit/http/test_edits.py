@@ -244,7 +244,7 @@ async def test_a_disk_that_is_full_when_a_path_is_wanted_is_ours(edge, picture, 
     served = edge()
     answer = await served.edit(MODEL, ("image", picture, "a"), ("fail", "path"), ("stream", stream))
     assert answer.status == (200 if stream == "true" else 503)
-    assert b"There is no room on this server's disk for this picture." in answer.body
+    assert b"There is no room on this server's disk at the moment." in answer.body
     assert left(served) == []
 
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import gc
 import io
+import json
 import weakref
+from typing import Any
 
 import pytest
 
 from fluxvision.errors import InvalidRequest
 from fluxvision.http import logs
+from fluxvision.http.edge import RECORD
 from fluxvision.http.frame import Frame
 from fluxvision.http.metrics import Metrics
+from fluxvision.types import Attempt
 
 
 class Held:
@@ -43,3 +47,24 @@ async def test_a_failed_request_leaves_nothing_behind(error):
     finally:
         gc.enable()
     assert sent[0]["status"] in {400, 500}
+
+
+async def test_what_was_paid_is_told_though_the_end_failed():
+    """A picture that was made, and could not be put behind its link, has its cost in the error."""
+
+    async def fail(scope: dict[str, Any], *_given: object) -> None:
+        scope[RECORD].attempts = [Attempt("fal", "ok", 1.0, 80_000)]
+        raise OSError(28, "full")
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    sent: list[dict[str, Any]] = []
+    frame = Frame(fail, logs.logger("info", io.StringIO()), Metrics(1), 1.0)
+    await frame({"type": "http", "method": "GET", "path": "/", "headers": []}, receive, send)
+    assert sent[0]["status"] == 503
+    assert (b"x-should-retry", b"false") in sent[0]["headers"]
+    assert json.loads(sent[1]["body"])["metadata"]["cost"] == 0.08

@@ -26,7 +26,7 @@ class Usage(NamedTuple):
     free: int
 
 
-NO_ROOM = r"^There is no room on this server's disk for this picture\.$"
+NO_ROOM = r"^There is no room on this server's disk at the moment\.$"
 
 
 def noise(tmp_path, width, height):

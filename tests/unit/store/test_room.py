@@ -10,7 +10,7 @@ import pytest
 from fluxvision.errors import Unavailable
 from fluxvision.machine import discard
 from fluxvision.store import room
-from fluxvision.store.room import LARGE, DiskBudget, Reservation
+from fluxvision.store.room import LARGE, LITTLE, DiskBudget, Reservation
 
 MB = 1_000_000
 
@@ -69,9 +69,12 @@ def test_what_was_there_before_is_not_the_result(disk):
         assert one.left == one.size
 
 
-@pytest.mark.parametrize(("size", "blocks"), [(LARGE - 1, 0), (LARGE, LARGE)])
-def test_a_large_reservation_lies_on_the_disk(disk, size, blocks):
-    """It takes blocks of its own until the result comes, and leaves nothing; a small one is only counted."""
+@pytest.mark.parametrize(
+    ("size", "little", "blocks"), [(LARGE - 1, 0, 0), (LARGE, 0, LARGE), (LARGE - 1, LITTLE, LARGE - 1)]
+)
+def test_a_large_reservation_lies_on_the_disk(disk, monkeypatch, size, little, blocks):
+    """It takes blocks of its own until the result comes, and leaves nothing; a small one does where little is left."""
+    monkeypatch.setattr(room, "LITTLE", little)
     before = free(disk)
     with reservation(DiskBudget(), disk, "one", size, solid=True) as one:
         one.take()
