@@ -6,10 +6,11 @@ import re
 from email.utils import formatdate
 
 from starlette.datastructures import Headers
-from starlette.responses import FileResponse
+from starlette.responses import FileResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
 from fluxvision.errors import InvalidRequest, NotFound, RangeNotSatisfiable
+from fluxvision.http.conditional import is_unmodified
 from fluxvision.http.edge import Edge
 from fluxvision.http.query import parameters
 from fluxvision.store.media import GONE, MIMES
@@ -22,6 +23,9 @@ SAFE = {
     "content-security-policy": "default-src 'none'; sandbox",
     "referrer-policy": "no-referrer",
 }
+
+UNMODIFIED = frozenset({"etag", "cache-control", "last-modified", *SAFE})
+"""Headers of a 304: those of the file's body are left out."""
 
 
 async def media(edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
@@ -49,6 +53,10 @@ async def media(edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
             "last-modified": formatdate(facts.st_ctime, usegmt=True),  # the file's own is the expiry, in the future
         },
     )
+    if is_unmodified(Headers(scope=scope), response.headers["etag"]):
+        kept = {name: value for name, value in response.headers.items() if name in UNMODIFIED}
+        await Response(b"", 304, kept)(scope, receive, send)
+        return
 
     async def sent(message: Message) -> None:
         if message.get("status") == RangeNotSatisfiable.status:  # the response's own words are no JSON

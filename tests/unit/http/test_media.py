@@ -84,6 +84,23 @@ def test_a_range_behind_the_end_is_an_error_like_every_other(server, path, wante
     assert server.get(path).body == RESULT
 
 
+@pytest.mark.parametrize("form", ["{}", "W/{}", '"x", {}', "*"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_file_that_the_client_has_is_a_304(server, path, form, method):
+    """If-None-Match counts before Range; the answer has the tag and no body, and the next tag gets the file."""
+    tag = server.get(path).headers["etag"]
+    answer = server.get(path, {"If-None-Match": form.format(tag), "Range": "bytes=0-9"}, method)
+    assert (answer.status, answer.body, answer.headers["etag"]) == (304, b"", tag)
+    assert answer.headers["cache-control"].startswith("private, max-age=")
+    assert "content-type" not in answer.headers
+    assert server.get(path, {"If-None-Match": '"other"'}).body == RESULT
+
+
+def test_a_tag_opens_no_link(server, path):
+    """A changed link is a 404 for a client that has the file, too."""
+    assert server.get(path[:-1], {"If-None-Match": "*"}).status == 404
+
+
 @pytest.mark.parametrize(
     "change",
     [
