@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import signal
 import socket
+import sys
 from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
 
 import uvloop
+from granian._granian import SocketHolder
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
+from granian.log import logger as granian_logger
 from granian.server.embed import Server
 
 from fluxvision.app import create_gateway
@@ -19,18 +26,46 @@ from fluxvision.config import ConfigError, Settings
 from fluxvision.errors import InternalError
 from fluxvision.http import App, build
 from fluxvision.http.auth import is_loopback
+from fluxvision.http.health_listener import HealthListener
 from fluxvision.http.logs import logger
 from fluxvision.http.ports import Gateway
-from fluxvision.machine import keep_memory
+from fluxvision.machine import keep_memory, raise_file_limit
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 CLOSE_SECONDS = 5.0
-READ = 1024 * 1024
-"""Bytes of an upload that are read at once, at most: each piece costs a turn of the event loop."""
+READ = 512 * 1024
+"""Bytes of an upload that are read at once, at most: each piece costs a turn of the event loop.
+
+It is also the longest head of a request: a connection can hold that much memory before it says anything.
+"""
+RESERVED_FILES = 512
+"""Open files that connections leave for everything else: uploads, calls of providers, weights."""
+FILES_PER_CONNECTION = 2
+"""A connection and the media file that it sends."""
 YOUNG = 10_000
 """So many new objects, and the collector looks for cycles among them: a few requests make that many."""
 
 GatewayFactory = Callable[[Settings], Gateway]
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """What clients may have open at once, and for how long without using it."""
+
+    connections: int = 4096
+    """Most connections at once; further ones wait in the kernel's queue."""
+    backlog: int = 1024
+    """Length of that queue."""
+    idle: float = 15.0
+    """Seconds in which a request's headers have to arrive: from the connection's start, or from the last answer."""
+
+    def allowed(self) -> int:
+        """Return how many connections this process can hold, after raising its limit of open files."""
+        files = raise_file_limit(FILES_PER_CONNECTION * self.connections + RESERVED_FILES)
+        return max(1, min(self.connections, (files - RESERVED_FILES) // FILES_PER_CONNECTION))
+
+
+DEFAULT_LIMITS = ConnectionLimits()
 
 
 def create_app(settings: Settings, gateway_factory: GatewayFactory = create_gateway) -> App:
@@ -42,15 +77,16 @@ def serve(
     settings: Settings,
     gateway_factory: GatewayFactory = create_gateway,
     announce: Callable[[int], None] = lambda _port: None,
+    limits: ConnectionLimits = DEFAULT_LIMITS,
 ) -> None:
-    """Listen until SIGTERM or SIGINT, let running requests finish, and return.
+    """Listen until SIGTERM, SIGINT or SIGHUP, let running requests finish, and return.
 
     `announce` is told the port as soon as the server has it. Raises `ConfigError` for an address that may not be
     listened on.
     """
     check_exposure(settings)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings, gateway_factory, announce))
+        runner.run(_serve(settings, gateway_factory, announce, limits))
 
 
 def check_exposure(settings: Settings) -> None:
@@ -64,7 +100,9 @@ def check_exposure(settings: Settings) -> None:
     raise ConfigError(message, param="host")
 
 
-async def _serve(settings: Settings, gateway_factory: GatewayFactory, announce: Callable[[int], None]) -> None:
+async def _serve(
+    settings: Settings, gateway_factory: GatewayFactory, announce: Callable[[int], None], limits: ConnectionLimits
+) -> None:
     """Run the embedded server.
 
     Embedded, because granian's supervisor passes SIGTERM to its worker, which at once refuses connections: running
@@ -72,41 +110,78 @@ async def _serve(settings: Settings, gateway_factory: GatewayFactory, announce: 
     only patience is a kill, after which nothing is cleaned up. In one process the drain is ours: jobs finish, late
     ones are cancelled with an answer, and only then does the server close. It also saves the supervisor's 29 MB.
     """
-    address, port = _claim(settings.host, settings.port)
-    keep_memory()
-    app = create_app(settings, gateway_factory)
-    announce(port)
     log = logger(settings.log_level)
-    server = Server(
-        app,
-        address=address,
-        port=port,
-        interface=Interfaces.ASGI,
-        http=HTTPModes.http1,
-        http1_settings=HTTP1Settings(max_buffer_size=READ),
-        websockets=False,
-        log_level=LogLevels.error,
-    )
-    gc.freeze()  # what is there by now stays: no collection has to look at it
-    gc.set_threshold(YOUNG, *gc.get_threshold()[1:])
-    stop, hurry = asyncio.Event(), asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in SIGNALS:
-        loop.add_signal_handler(number, lambda: hurry.set() if stop.is_set() else stop.set())
-    shown = f"[{settings.host}]" if ":" in settings.host else settings.host
-    server.on_startup(lambda: log.info("listening", url=f"http://{shown}:{port}"))
-    serving = asyncio.ensure_future(server.serve())
-    stopping = asyncio.ensure_future(stop.wait())
-    await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    if serving.done():
-        serving.result()
-        raise InternalError("The server ended by itself.")
-    log.info("draining", seconds=settings.drain_timeout)
-    cancelled = await _drain(app, settings.drain_timeout, hurry)
-    server.stop()  # type: ignore[no-untyped-call]
-    await asyncio.wait({serving}, timeout=CLOSE_SECONDS)
-    log.info("stopped", cancelled=cancelled)
+    with ExitStack() as ends:
+        listener = ends.enter_context(_listen(settings.host, settings.port, "port"))
+        listener.listen(limits.backlog)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # ends a connection whose client takes nothing of an answer
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(settings.upload_timeout * 1000))
+        port = listener.getsockname()[1]
+        keep_memory()
+        app = create_app(settings, gateway_factory)
+        if settings.health_port:
+            probed = ends.enter_context(_listen(settings.host, settings.health_port, "health_port"))
+            ends.enter_context(HealthListener(app, asyncio.get_running_loop(), probed))
+        announce(port)
+        server = _Server(app, listener, limits)
+        granian_logger.handlers = [_GranianLog(log)]
+        gc.freeze()  # what is there by now stays: no collection has to look at it
+        gc.set_threshold(YOUNG, *gc.get_threshold()[1:])
+        stop, hurry = asyncio.Event(), asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+                loop.add_signal_handler(number, lambda: hurry.set() if stop.is_set() else stop.set())
+        shown = f"[{settings.host}]" if ":" in settings.host else settings.host
+        server.on_startup(lambda: log.info("listening", url=f"http://{shown}:{port}"))
+        serving = asyncio.ensure_future(server.serve())
+        stopping = asyncio.ensure_future(stop.wait())
+        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if serving.done():
+            serving.result()
+            raise InternalError("The server ended by itself.")
+        log.info("draining", seconds=settings.drain_timeout)
+        cancelled = await _drain(app, settings.drain_timeout, hurry)
+        server.stop()  # type: ignore[no-untyped-call]
+        await asyncio.wait({serving}, timeout=CLOSE_SECONDS)
+        log.info("stopped", cancelled=cancelled)
+
+
+class _Server(Server):
+    """granian's embedded server, on a socket that is open already: nobody can take the port in between."""
+
+    def __init__(self, app: App, listener: socket.socket, limits: ConnectionLimits) -> None:
+        """Serve `app` on `listener`."""
+        address, port = listener.getsockname()[:2]
+        super().__init__(
+            app,
+            address=address,
+            port=port,
+            interface=Interfaces.ASGI,
+            http=HTTPModes.http1,
+            http1_settings=HTTP1Settings(max_buffer_size=READ, header_read_timeout=round(limits.idle * 1000)),
+            backlog=limits.backlog,
+            backpressure=limits.allowed(),
+            websockets=False,
+            log_level=LogLevels.error,
+        )
+        self._listener = listener
+
+    def _init_shared_socket(self) -> None:
+        facts = (self._listener.detach(), False, self.backlog)
+        self._shd: Any = SocketHolder(*(facts if sys.platform == "linux" else facts[:2]))
+
+
+class _GranianLog(logging.Handler):
+    """Writes granian's errors as JSON lines: the first line of each; the others are a trace that may quote anything."""
+
+    def __init__(self, log: Any) -> None:
+        super().__init__()
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._log.error("granian", message=record.getMessage().partition("\n")[0])
 
 
 async def _drain(app: App, patience: float, hurry: asyncio.Event) -> int:
@@ -121,20 +196,24 @@ async def _drain(app: App, patience: float, hurry: asyncio.Event) -> int:
     return patient.result()
 
 
-def _claim(host: str, port: int) -> tuple[str, int]:
-    """Return the address and port to listen on; a port of 0 becomes a free one.
+def _listen(host: str, port: int, param: str) -> socket.socket:
+    """Return a socket that is bound to an address and port; a port of 0 becomes a free one.
 
-    Raises `ConfigError` where nobody can listen there: the server's own message would be a Rust backtrace.
+    Raises `ConfigError` where nobody can listen there: granian's own message would be a Rust backtrace.
     """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(found[0], socket.SOCK_STREAM) as claimed:
-            claimed.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            claimed.bind(found[4])
-            claimed.listen(1)
-            name = claimed.getsockname()
+        bound = socket.socket(found[0], socket.SOCK_STREAM)
+        try:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            bound.bind(found[4])
+            bound.listen()
+        except BaseException:
+            bound.close()
+            raise
     except (OSError, OverflowError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
-        message = f"host and port: {host}:{port} cannot be listened on ({reason}); choose another"
-        raise ConfigError(message, param="port") from None
-    return str(name[0]), int(name[1])
+        message = f"host and {param}: {host}:{port} cannot be listened on ({reason}); choose another"
+        raise ConfigError(message, param=param) from None
+    return bound

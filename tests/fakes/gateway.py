@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fluxvision import errors
+from fluxvision import errors, server
 from fluxvision.config import Settings
 from fluxvision.imaging import glib
 from fluxvision.params import BY_NAME, PARAMS, coerce
@@ -224,6 +224,15 @@ class Gateway:
         return tuple(Line(name, "passthrough", value, value) for name, value in job.values.items())
 
 
+def limits() -> server.ConnectionLimits:
+    """Return the limits of a served process; FAKE_CONNECTIONS and FAKE_IDLE in the environment change them."""
+    given = server.DEFAULT_LIMITS
+    return server.ConnectionLimits(
+        connections=int(os.environ.get("FAKE_CONNECTIONS", given.connections)),
+        idle=float(os.environ.get("FAKE_IDLE", given.idle)),
+    )
+
+
 def make(settings: Settings) -> Gateway:
     """Make the fake for a served process."""
     return Gateway(workers=settings.workers, queue=settings.queue)
@@ -232,9 +241,9 @@ def make(settings: Settings) -> Gateway:
 if __name__ == "__main__":
     from functools import partial
 
-    from fluxvision import config, server
+    from fluxvision import config
     from fluxvision.http import server as http
     from fluxvision.http.memory import Memory
 
     http.Memory = partial(Memory, each=0)  # tests look at what uploads leave on the disk
-    server.serve(config.load(dict(os.environ)), make)
+    server.serve(config.load(dict(os.environ)), make, limits=limits())

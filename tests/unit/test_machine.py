@@ -1,4 +1,4 @@
-"""How many cores there are for us, and what becomes of freed memory."""
+"""How many cores and open files there are for us, and what becomes of freed memory."""
 
 from __future__ import annotations
 
@@ -26,6 +26,24 @@ def test_a_containers_quota_counts(tmp_path, text, most):
 def test_no_container_is_no_limit(tmp_path):
     """Without a quota file the affinity alone counts."""
     assert cores(tmp_path / "none") == len(os.sched_getaffinity(0))
+
+
+FILES = """
+import resource, sys
+from fluxvision.machine import raise_file_limit
+resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]), int(sys.argv[2])))
+print(raise_file_limit(1_000), *resource.getrlimit(resource.RLIMIT_NOFILE))
+"""
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "expected"), [(100, 2_000, 1_000), (100, 500, 500), (1_500, 2_000, 1_500), (1_000, 1_000, 1_000)]
+)
+def test_the_limit_of_open_files_is_raised_as_far_as_it_may_be(soft, hard, expected):
+    """The hard limit bounds it, and a higher limit stays."""
+    words = [sys.executable, "-c", FILES, str(soft), str(hard)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(expected), str(expected), str(hard)]
 
 
 MEMORY = """

@@ -35,6 +35,14 @@ class Setting:
 SETTINGS: tuple[Setting, ...] = (
     Setting("host", "text", "127.0.0.1", "Address to listen on."),
     Setting("port", "integer", 8000, "Port to listen on.", 0, high=65535),
+    Setting(
+        "health_port",
+        "integer",
+        0,
+        "Further port for /healthz and /readyz alone, which other connections cannot block; 0: none.",
+        0,
+        high=65535,
+    ),
     Setting("public_url", "text", "", "Address that clients see, used in links; empty: taken from the request."),
     Setting(
         "api_keys",
