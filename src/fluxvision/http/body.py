@@ -12,7 +12,7 @@ from typing import Any
 from starlette.datastructures import Headers
 from starlette.types import Receive
 
-from fluxvision.errors import CallerGone, InvalidRequest, PayloadTooLarge, UnsupportedMediaType, UploadTooSlow
+from fluxvision.errors import InvalidRequest, PayloadTooLarge, UnsupportedMediaType, UploadTooSlow
 
 MAX_PARTS = 200
 """Parts of a form, or members of a JSON object."""
@@ -77,7 +77,7 @@ async def chunks(
     """Yield the body as it arrives; where its length was `announced`, nobody is asked whether more will come.
 
     Raises `PayloadTooLarge` as soon as more than `limit` bytes came, `UploadTooSlow` after `idle` seconds without a
-    byte or where the body is slower than `speed` bytes per second, and `CallerGone` where the caller goes away.
+    byte or where the body is slower than `speed` bytes per second, and `InvalidRequest` where the body breaks off.
     """
     seen, waited, more = 0, 0.0, True
     while more:
@@ -89,8 +89,8 @@ async def chunks(
         except TimeoutError:
             raise UploadTooSlow("The request body did not arrive in time.") from None
         waited += time.monotonic() - started
-        if message["type"] == "http.disconnect":
-            raise CallerGone("The caller went away.")
+        if message["type"] == "http.disconnect":  # or chunks that cannot be read: both look alike
+            raise InvalidRequest("The request body broke off, or its chunks cannot be read.")
         chunk = message.get("body", b"")
         seen += len(chunk)
         more = message.get("more_body", False) and seen != announced

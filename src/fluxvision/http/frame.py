@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
 import msgspec
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fluxvision.errors import CallerGone, Error, InvalidRequest, MethodNotAllowed, NotFound
 from fluxvision.http import site
 from fluxvision.http.edge import RECORD, draining
+from fluxvision.http.framing import LINGER_BYTES, RawHeaders, RequestBody, ResponseSender, check_headers
 from fluxvision.http.logs import Record, trace
 from fluxvision.http.metrics import Metrics
 from fluxvision.http.respond import error_body, error_headers, told
@@ -47,34 +48,28 @@ class Frame:
             return
         started = time.perf_counter()
         record = scope[RECORD] = Record(request_id(time.time_ns() // 1_000_000))
-        status = 0
+        body = RequestBody(scope, receive)
 
-        async def framed(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = [*message["headers"], *_common(message["headers"], record, started)]
-            try:
-                async with asyncio.timeout(self._patience):
-                    await send(message)
-            except TimeoutError:
-                raise CallerGone("The caller stopped reading.") from None
+        def headers(sent: RawHeaders) -> RawHeaders:
+            yield from _common(sent, record, started)
+            if body.lingers and body.left > LINGER_BYTES:
+                yield b"connection", b"close"
 
+        framed = ResponseSender(scope, send, self._patience, headers)
+        gone = 0
         try:
-            await self._app(scope, receive, framed)
+            check_headers(scope)
+            await self._app(scope, body, framed)
+            framed.check_complete()
         except asyncio.CancelledError:
             # The drain's patience is over. The task ends here, so the cancellation has served its purpose.
-            status = status or await _answer(framed, draining(record.attempts), "")
+            await _answer(framed, draining(record.attempts), "")
         except CallerGone as error:
-            status = status or error.status
+            gone = error.status
         except Exception as error:  # noqa: BLE001 - the last line of defence
-            failure, allow = _translate(error, scope["path"], record)
-            if not isinstance(error, Error | HTTPException):
-                self._log.error("unexpected", request_id=record.request_id, trace=trace(error))
-            if not status and isinstance(failure, NotFound) and site.for_people(scope):
-                status = await site.nowhere(scope, receive, framed)
-            status = status or await _answer(framed, failure, allow)
-            del failure  # it holds this frame by its traceback
+            # In a frame of its own: kept here, the error and its traceback would hold each other and the connection.
+            await self._answer_error(scope, body, framed, error)
+        status = framed.status or gone
         seconds = time.perf_counter() - started
         route = getattr(scope.get("route"), "path", NO_ROUTE)
         self._metrics.request(route, status, seconds)
@@ -89,9 +84,21 @@ class Frame:
             provider=record.provider,
             cost_micros=record.cost,
         )
+        if body.lingers:
+            await body.drain()
+
+    async def _answer_error(self, scope: Scope, receive: Receive, send: ResponseSender, error: Exception) -> None:
+        """Log what nobody expected, and answer."""
+        record: Record = scope[RECORD]
+        failure, allow = _translate(error, scope["path"], record)
+        if not isinstance(error, Error | HTTPException):
+            self._log.error("unexpected", request_id=record.request_id, trace=trace(error))
+        if not send.status and isinstance(failure, NotFound) and site.for_people(scope):
+            await site.nowhere(scope, receive, send)
+        await _answer(send, failure, allow)
 
 
-def _common(sent: Iterable[tuple[bytes, bytes]], record: Record, started: float) -> Iterator[tuple[bytes, bytes]]:
+def _common(sent: RawHeaders, record: Record, started: float) -> Iterator[tuple[bytes, bytes]]:
     """Yield the headers that every answer has beside those that are `sent`."""
     identity = record.request_id.encode()
     yield b"x-request-id", identity
@@ -118,12 +125,13 @@ def _translate(error: Exception, path: str, record: Record) -> tuple[Error, str]
     return told(error, record.attempts), ""
 
 
-async def _answer(send: Send, error: Error, allow: str) -> int:
-    """Send an error as the whole response."""
+async def _answer(send: ResponseSender, error: Error, allow: str) -> None:
+    """Send an error as the whole response, unless one has begun."""
+    if send.status:
+        return
     body = msgspec.json.encode(error_body(error))
     headers = {**error_headers(error, allow), "content-length": str(len(body))}
     raw = [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers.items()]
     with suppress(CallerGone):  # nobody reads it
         await send({"type": "http.response.start", "status": error.status, "headers": raw})
         await send({"type": "http.response.body", "body": body})
-    return error.status

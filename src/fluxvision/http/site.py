@@ -15,6 +15,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from fluxvision.errors import ModelNotFound, NotFound
+from fluxvision.http.conditional import is_unmodified
 from fluxvision.http.edge import Edge
 
 HERE = Path(__file__).parent
@@ -102,10 +103,9 @@ def for_people(scope: Scope) -> bool:
     return asked and scope["method"] in {"GET", "HEAD"} and not scope["path"].startswith(API) and NOWHERE.is_file()
 
 
-async def nowhere(scope: Scope, receive: Receive, send: Send) -> int:
-    """Send the page that says that there is nothing; return its status."""
+async def nowhere(scope: Scope, receive: Receive, send: Send) -> None:
+    """Send the page that says that there is nothing."""
     await _Sent(NOWHERE, "no-store", NotFound.status)(scope, receive, send)
-    return NotFound.status
 
 
 def _page(status: int) -> _Sent | Response:
@@ -135,7 +135,7 @@ class _Sent:
         file = _read(self.path, facts.st_mtime_ns, facts.st_size)
         asked = Headers(scope=scope)
         headers = {**SAFE, "cache-control": self.cache, "etag": file.tag, "vary": "accept-encoding"}
-        if self.status == 200 and file.tag in asked.get("if-none-match", ""):  # noqa: PLR2004
+        if self.status == 200 and is_unmodified(asked, file.tag):  # noqa: PLR2004
             await Response(b"", 304, headers)(scope, receive, send)
             return
         body = file.body

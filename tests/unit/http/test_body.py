@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fluxvision.errors import CallerGone, PayloadTooLarge
+from fluxvision.errors import InvalidRequest, PayloadTooLarge
 from fluxvision.http.body import chunks
 
 
@@ -33,8 +33,8 @@ async def test_nobody_is_asked_for_more_than_was_announced():
 
 @pytest.mark.parametrize("announced", [None, 4])
 async def test_what_is_missing_is_waited_for(announced):
-    """Without the announced length the body ends where the server says so, or the caller has gone."""
-    with pytest.raises(CallerGone):
+    """Without the announced length the body ends where the server says so, or breaks off."""
+    with pytest.raises(InvalidRequest, match="broke off"):
         await all_of(said(b"ab", b"c", last=False), 10, 1.0, announced=announced)
     assert await all_of(said(b"ab", b"c"), 10, 1.0, announced=announced) == [b"ab", b"c"]
 

@@ -1,0 +1,142 @@
+"""HTTP/1.1 message framing: headers that must be unambiguous, request bodies that nobody read, answers that fit."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+from collections.abc import Callable, Iterable
+
+from starlette.types import Message, Receive, Scope, Send
+
+from fluxvision.errors import CallerGone, InvalidRequest
+
+RawHeaders = Iterable[tuple[bytes, bytes]]
+
+HOST = re.compile(rb"(?:[A-Za-z0-9._~%!$&'()*+,;=-]{0,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{0,5})?")
+LINGER_SECONDS = 5.0
+"""Time after an early answer in which the rest of the request body is read and dropped."""
+LINGER_BYTES = 64 * 1024 * 1024
+"""Most bytes of a body that are dropped. A longer body is answered with `Connection: close`."""
+
+
+def check_headers(scope: Scope) -> None:
+    """Raise `InvalidRequest` for headers that two servers may understand differently (RFC 9112, 3.2 and 6.1).
+
+    hyper, below granian, answers the other cases itself: it refuses what it cannot parse, and where a request has both
+    Content-Length and Transfer-Encoding it drops the first and closes the connection after the answer.
+    """
+    hosts = [value for name, value in scope["headers"] if name == b"host"]
+    codings = [value for name, value in scope["headers"] if name == b"transfer-encoding"]
+    if len(hosts) > 1:
+        raise InvalidRequest("The request has more than one Host header.")
+    if scope["http_version"] == "1.1" and hosts in ([], [b""]):
+        raise InvalidRequest("The request has no Host header.")
+    if hosts and not HOST.fullmatch(hosts[0]):
+        raise InvalidRequest("The Host header is not a host name.")
+    if codings and [value.strip().lower() for value in codings] != [b"chunked"]:
+        raise InvalidRequest("The only Transfer-Encoding that is read is chunked, once.")
+
+
+class RequestBody:
+    """The `receive` of one request, which counts how much of the body is left."""
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        """Wrap `receive`; the length is what the headers announce."""
+        self._receive = receive
+        self._waits = False
+        self.left: float = 0
+        for name, value in scope["headers"]:
+            if name == b"content-length":
+                self.left = int(value) if value.isdigit() else math.inf
+            elif name == b"transfer-encoding":
+                self.left = math.inf
+            elif name == b"expect":
+                self._waits = True
+
+    async def __call__(self) -> Message:
+        """Return the next message."""
+        message = await self._receive()
+        self.left -= len(message.get("body", b""))
+        if not message.get("more_body", False):
+            self.left = 0
+        return message
+
+    @property
+    def lingers(self) -> bool:
+        """Whether the caller is sending a body that nobody read: not where it waits for `100 Continue`."""
+        return self.left > 0 and not self._waits
+
+    async def drain(self) -> None:
+        """Read and drop the rest of the body for a bounded time.
+
+        Closing a connection with unread bytes resets it, and the reset can destroy the answer before the caller reads
+        it.
+        """
+        dropped = 0
+        try:
+            async with asyncio.timeout(LINGER_SECONDS):
+                while self.lingers and dropped < LINGER_BYTES:
+                    dropped += len((await self()).get("body", b""))
+        except TimeoutError:
+            pass
+
+
+class ResponseSender:
+    """The `send` of one request, which hands no answer on that granian could not send.
+
+    The start waits for the first piece of the body: until then another answer can take its place.
+    """
+
+    def __init__(self, scope: Scope, send: Send, patience: float, more: Callable[[RawHeaders], RawHeaders]) -> None:
+        """Wrap `send`, which may take `patience` seconds for a message; `more` gives further headers of the answer."""
+        self._send = send
+        self._patience = patience
+        self._more = more
+        self._head = scope["method"] == "HEAD"
+        self._start: Message | None = None
+        self._left: int | None = None
+        self.status = 0
+        """The status that was sent, 0 as long as there is none."""
+
+    async def __call__(self, message: Message) -> None:
+        """Send a message; raises `CallerGone` where the caller does not take it."""
+        if message["type"] == "http.response.start":
+            self._start = self._checked(message)
+            return
+        self._count(message)
+        if self._start is not None:
+            start, self._start = self._start, None
+            start["headers"] = [*start["headers"], *self._more(start["headers"])]
+            await self._pass(start)
+            self.status = start["status"]
+        await self._pass(message)
+
+    def check_complete(self) -> None:
+        """Raise `ValueError` where nothing was answered."""
+        if not self.status:
+            raise ValueError("The request was not answered.")
+
+    async def _pass(self, message: Message) -> None:
+        try:
+            async with asyncio.timeout(self._patience):
+                await self._send(message)
+        except TimeoutError:
+            raise CallerGone("The caller stopped reading.") from None
+
+    def _checked(self, start: Message) -> Message:
+        """Return the start of an answer; raises `ValueError` for a status that would end the process."""
+        status = start["status"]
+        if not 200 <= status <= 599:  # noqa: PLR2004, the final ones of HTTP
+            raise ValueError("The status is none of HTTP.")
+        length = None if self._head or status == 304 else dict(start["headers"]).get(b"content-length")  # noqa: PLR2004
+        self._left = None if length is None else int(length)
+        return start
+
+    def _count(self, message: Message) -> None:
+        """Raise `ValueError` where the body is not as long as its Content-Length, which would let the caller wait."""
+        if self._left is None or message["type"] != "http.response.body":
+            return
+        self._left -= len(message.get("body", b""))
+        if self._left < 0 or (self._left and not message.get("more_body", False)):
+            raise ValueError("The body is not as long as its Content-Length.")
