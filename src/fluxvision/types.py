@@ -105,6 +105,8 @@ class Metadata:
     xmp: bytes | None = None
     iptc: bytes | None = None
     resolution: tuple[float, float] | None = None
+    warnings: tuple[str, ...] = ()
+    """Sentences for the caller: what is damaged and was left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,6 +312,8 @@ class Picture(InMemory):
     seed: int | None = None
     fidelity: Fidelity | None = None
     content: bytes | None = field(default=None, repr=False, compare=False)
+    warnings: tuple[str, ...] = ()
+    """Sentences for the caller: what the source says of itself and could not be used, or kept in this file."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,6 +132,18 @@ def test_an_odd_picture_is_enlarged(server, name):
     assert server.nothing_left()
 
 
+def test_a_damaged_profile_is_told_in_the_metadata(server):
+    """The answer says what was left out; that of a picture without a profile has no warnings."""
+    for icc, told in ((b"not a profile" * 20, True), (None, False)):
+        answer = server.edit(
+            ("model", "flux-vision-upscaler"), ("creativity", "0"), ("image", saved("JPEG", icc_profile=icc), "a.jpg")
+        )
+        assert answer.status == 200
+        assert ("warnings" in answer.json()["metadata"]) == told
+        if told:
+            assert "colour profile" in answer.json()["metadata"]["warnings"][0]
+
+
 def test_jpeg_tells_its_limit_before_the_work(server):
     """A result too wide for JPEG is refused at once, naming output_format and what to do instead."""
     wide = saved("PNG", Image.new("RGB", (20_000, 2)))

@@ -65,6 +65,17 @@ def test_a_neutral_plan_encodes_and_nothing_more(raster, source, tmp_path):
     assert [picture.path] == list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("own", ["raster", "file"])
+def test_a_damaged_profile_of_the_source_is_told(own, raster, store, tmp_path):
+    """The picture carries the warning, also where a provider's file could have been delivered as it is."""
+    source = store(Image.new("RGB", (15, 10)), "jpeg", icc_profile=SRGB[:-4])
+    made = raster if own == "raster" else sent(tmp_path, (30, 20))
+    picture = finish(Work(made, Plan(**AT_ONCE), source, tmp_path))
+    assert len(picture.warnings) == 1
+    assert "colour profile is damaged" in picture.warnings[0]
+    assert "icc_profile" not in read(picture).info
+
+
 @pytest.mark.parametrize("measured", [True, False])
 @pytest.mark.parametrize("name", ["png", "jpeg", "webp", "avif", "gif", "tiff"])
 def test_every_format_has_the_size_that_is_told(raster, source, tmp_path, name, measured):

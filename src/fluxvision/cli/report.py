@@ -49,10 +49,11 @@ def _places(record: Record) -> str:
 
 
 def warnings(record: Record) -> list[str]:
-    """Return a sentence for every parameter that could not be honoured."""
+    """Return a sentence for every parameter that could not be honoured, and for what is damaged in the picture."""
     receipt = record.delivery.receipt if record.delivery else record.quote.receipt if record.quote else ()
     degraded = record.delivery is not None and record.delivery.degraded
     reasons = [DEGRADED] if degraded else []
+    reasons += record.delivery.pictures[0].warnings if record.delivery is not None else ()
     return reasons + [
         f"{FLAGS.get(line.parameter, line.parameter)}: {in_flags(line.note)}" for line in receipt if not line.honoured
     ]
@@ -81,6 +82,7 @@ def as_json(record: Record) -> str:
         body |= {"seed": [picture.seed for picture in delivery.pictures], "prompt": first.revised_prompt}
         scores = [picture.fidelity and asdict(picture.fidelity) for picture in delivery.pictures]
         body |= {"fidelity": scores[0]} | ({"fidelities": scores} if len(scores) > 1 else {})
+        body |= {"warnings": list(first.warnings)} if first.warnings else {}
         body |= {"cost": _cost(delivery.cost), "receipt": [_line(line) for line in delivery.receipt]}
         body |= {"attempts": _tries(delivery.attempts)}
         body |= {"excluded": [asdict(one) for one in delivery.excluded]}

@@ -182,6 +182,7 @@ def answers() -> dict[str, Any]:
         "index": {**WHOLE, "description": "With n over 1: which version size, fidelity and seed are those of."},
         "seeds": rows({"type": ["integer", "null"]}),
         "fidelities": rows({"anyOf": [ref("Fidelity"), {"type": "null"}]}),
+        "warnings": {**rows(TEXT), "description": "What the picture says of itself and could not be used or kept."},
         "deep_zoom": {"type": "string", "description": "A Deep Zoom document of a large result behind a link."},
         "deep_zooms": {**rows({"type": ["string", "null"]}), "description": "One per picture, where n is over 1."},
     }

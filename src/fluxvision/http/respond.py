@@ -44,7 +44,7 @@ def item(picture: Picture, **where: Any) -> dict[str, Any]:
 def metadata(delivery: Delivery, number: int = 0) -> dict[str, Any]:
     """Return who made the pictures, at what cost, how well, and what became of every parameter.
 
-    Size, fidelity and seed are those of the picture with this `number`.
+    Size, fidelity, warnings and seed are those of the picture with this `number`.
     """
     shown = delivery.pictures[number]
     ours: dict[str, Any] = {
@@ -64,6 +64,8 @@ def metadata(delivery: Delivery, number: int = 0) -> dict[str, Any]:
         "seed": shown.seed,
         "timings": {name: round(seconds, 4) for name, seconds in delivery.timings.items()},
     }
+    if shown.warnings:
+        ours["warnings"] = list(shown.warnings)
     if delivery.plan.n > 1:
         ours["index"] = _numbers(delivery)[number]
         ours["seeds"] = [picture.seed for picture in delivery.pictures]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,20 @@ from fluxvision.imaging.formats import Format
 from fluxvision.imaging.raster import INTERPRETATION, finished, open_raster, upright
 from fluxvision.imaging.reading import readable
 from fluxvision.imaging.writing import writing
+from fluxvision.machine import discard
 from fluxvision.types import Metadata, Raster, Watch
+
+BLOCKS = {
+    "icc": loading.LEFT_OUT,
+    "exif": "The picture's EXIF data is damaged and was left out.",
+    "xmp": "The picture's XMP data is damaged and was left out.",
+    "iptc": "The picture's IPTC data is damaged and was left out.",
+}
+"""The blocks of `Metadata`, and what the caller reads where one keeps a file from being written."""
 
 _DEEP = 16
 _WHITE = 65535
-_ICC = "icc-profile-data"
+_ICC = profile.FIELD
 _SCREEN = 72 / 25.4  # what viewers assume of a picture that does not say its resolution
 _BIG = 2_000_000_000  # bytes of pixels from which 32-bit offsets of a TIFF file may not reach
 _SAMPLED = 90  # JPEG qualities from here on keep colour at full resolution
@@ -55,25 +65,37 @@ def encode(
     metadata: Metadata,
     strip: bool,
     watch: Watch | None = None,
-) -> None:
+) -> tuple[str, ...]:
     """Write a picture to `target` in one pass; PNG, JPEG and TIFF need no more memory for a taller raster.
 
     `quality` is 0 to 100, None for the format's default; lossless formats have no use for it. `metadata` is what the
     file will say of itself, `strip` leaves only its profile and resolution. A file's own profile, if `picture` is a
-    file, goes before that of `metadata`; a profile that does not fit the pixels is left out.
+    file, goes before that of `metadata`; a profile that does not fit the pixels is left out. What keeps the file from
+    being written is left out, too; returned is a sentence about each such block.
 
     Raises InternalError, InvalidRequest where `picture` is a damaged file, Unavailable where the disk is full, and
     Cancelled when the watch says so before or after the work; `target` is gone after each.
     """
     row = formats.find(format)
+    damaged: tuple[str, ...] = ()
     try:
-        with writing(target, watch):
-            _write(picture, target, row, quality, metadata, strip=strip)
+        try:
+            with writing(target, watch):
+                _write(picture, target, row, quality, metadata, strip=strip)
+        except pyvips.Error:
+            damaged = _damaged(picture, target, row, metadata, strip=strip)
+            if not damaged:
+                raise
+            nothing: dict[str, Any] = dict.fromkeys(damaged)
+            metadata = replace(metadata, **nothing)
+            with writing(target, watch):
+                _write(picture, target, row, quality, metadata, strip=strip, own="icc" not in damaged)
     except (pyvips.Error, OSError) as cause:
         if isinstance(picture, Path):
             _read_through(picture)
         message = f"The result could not be written as {row.label}."
         raise InternalError(message) from cause
+    return tuple(BLOCKS[name] for name in damaged)
 
 
 def _write(
@@ -84,9 +106,13 @@ def _write(
     metadata: Metadata,
     *,
     strip: bool,
+    own: bool = True,
 ) -> None:
-    image, own = (open_raster(picture), None) if isinstance(picture, Raster) else _opened(picture)
-    described = _fitted(_described(image, metadata, own), row)
+    """Write a picture; a file's own profile goes before that of the metadata where `own` says so."""
+    image = open_raster(picture) if isinstance(picture, Raster) else _opened(picture)
+    if own and image.get_typeof(_ICC):
+        metadata = replace(metadata, icc=image.get(_ICC))
+    described = _fitted(_described(image, metadata), row)
     labelled = _labelled(described, row, metadata, strip=strip)
     save = getattr(labelled, str(row.saver))
     save(str(target), keep=_keep(row, metadata, strip=strip), **_options(labelled, row, quality))
@@ -94,12 +120,37 @@ def _write(
         tiff.add(target, metadata.exif, metadata.iptc)
 
 
-def _opened(path: Path) -> tuple[pyvips.Image, bytes | None]:
-    """Return a file's upright pixels and its own profile."""
+def _damaged(picture: Raster | Path, target: Path, row: Format, metadata: Metadata, *, strip: bool) -> tuple[str, ...]:
+    """Return which blocks keep a picture of one pixel from being written; none where nothing else is written, too."""
+    if isinstance(picture, Path):
+        image = _opened(picture)
+        metadata = replace(metadata, icc=image.get(_ICC) if image.get_typeof(_ICC) else metadata.icc)
+        picture = Raster(picture, 1, 1, image.bands, 16 if image.format == "ushort" else 8)
+    pixel = replace(picture, path=target.with_name(f"{target.name}.pixel"), width=1, height=1)
+    trial = target.with_name(f"{target.name}.trial")
+
+    def fails(**block: Any) -> bool:
+        try:
+            _write(pixel, trial, row, None, Metadata(**block), strip=strip)
+        except pyvips.Error:
+            return True
+        return False
+
+    blocks = {name: getattr(metadata, name) for name in BLOCKS}
+    try:
+        pixel.path.write_bytes(bytes(pixel.bands * pixel.bits // 8))
+        if fails():
+            return ()
+        return tuple(name for name, block in blocks.items() if block is not None and fails(**{name: block}))
+    finally:
+        discard(pixel.path, trial)
+
+
+def _opened(path: Path) -> pyvips.Image:
+    """Return a file's upright pixels, with its profile."""
     source = finished(path)
     with readable(formats.find(source.format), "image"):
-        image = upright(source)
-        return image, image.get(_ICC) if image.get_typeof(_ICC) else None
+        return upright(source)
 
 
 def _read_through(path: Path) -> None:
@@ -109,7 +160,7 @@ def _read_through(path: Path) -> None:
         loading.opened(path, row).avg()
 
 
-def _described(image: pyvips.Image, metadata: Metadata, own: bytes | None) -> pyvips.Image:
+def _described(image: pyvips.Image, metadata: Metadata) -> pyvips.Image:
     """Return the image with a fitting profile and a resolution, and nothing else said of it."""
     across, down = metadata.resolution or (_SCREEN, _SCREEN)
     plain = image.copy(xres=across, yres=down)
@@ -117,9 +168,9 @@ def _described(image: pyvips.Image, metadata: Metadata, own: bytes | None) -> py
         if name.endswith("-data") or name.startswith("exif-") or name == "orientation":
             plain.remove(name)
     plain.set_type(pyvips.GValue.gstr_type, "resolution-unit", "in")
-    icc = own or metadata.icc
-    if profile.usable(icc, "grey" if plain.bands - plain.hasalpha() == 1 else "rgb"):
-        plain.set_type(pyvips.GValue.blob_type, _ICC, icc)
+    icc = metadata.icc
+    if icc is not None and profile.usable(icc, "grey" if plain.bands - plain.hasalpha() == 1 else "rgb"):
+        plain.set_type(pyvips.GValue.blob_type, _ICC, profile.whole(icc))
     return plain
 
 

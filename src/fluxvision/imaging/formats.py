@@ -24,6 +24,8 @@ class Format:
     extension: str
     magic: Callable[[bytes], bool]
     loader: str | None
+    buffered: bool = False
+    """Whether the loader takes the whole file from memory."""
     load: Mapping[str, Any] = field(default_factory=dict)
     saver: str | None = None
     lossless: bool = False
@@ -137,7 +139,8 @@ FORMATS: tuple[Format, ...] = (
         mime="image/avif",
         extension="avif",
         magic=_avif,
-        loader="heifload",
+        loader="heifload_buffer",
+        buffered=True,  # of a file libheif reads metadata byte by byte, a second per megabyte
         load=_STRICT,
         saver="heifsave",
         max_side=16_384,

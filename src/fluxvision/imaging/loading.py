@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyvips
 
-from fluxvision.imaging import bmp, profile
+from fluxvision.imaging import bmp, png, profile
 from fluxvision.imaging.formats import Format
 from fluxvision.types import Source
 
@@ -15,8 +15,11 @@ _RGB = {"srgb", "rgb16", "scrgb"}
 _LAB = {"lab", "labq", "labs"}
 _COLOURS = {**dict.fromkeys(_GREY, 1), **dict.fromkeys(_RGB, 3), **dict.fromkeys(_LAB, 3), "cmyk": 4}
 _DEEP = {"ushort", "uint", "float"}
-_ICC = "icc-profile-data"
 _FULL = 65535
+LEFT_OUT = "The picture's colour profile is damaged and was left out; colours are taken as sRGB."
+_PRINT = (
+    "The picture's colour profile is damaged and was left out; its CMYK colours are taken as those of a common print."
+)
 
 
 def opened(path: Path, row: Format) -> pyvips.Image:
@@ -29,7 +32,8 @@ def opened(path: Path, row: Format) -> pyvips.Image:
         interpretation = "b-w" if samples.shape[2] == 1 else "srgb"
         across, down = bmp.header(path).resolution or (1.0, 1.0)
         return pyvips.Image.new_from_array(samples).copy(interpretation=interpretation, xres=across, yres=down)
-    return getattr(pyvips.Image, row.loader)(str(path), access="sequential", **row.load)
+    file = path.read_bytes() if row.buffered else str(path)
+    return getattr(pyvips.Image, row.loader)(file, access="sequential", **row.load)
 
 
 def colours(image: pyvips.Image) -> int | None:
@@ -70,8 +74,7 @@ def working(image: pyvips.Image, source: Source) -> pyvips.Image:
         colour = _from_linear(colour)
     else:
         colour = _scaled(colour, source)
-        wanted = "grey" if number == 1 else "rgb"
-        if not profile.usable(_profile(colour), wanted):
+        if not profile.usable(_profile(colour), _space(image)):
             colour = _without_profile(colour)
     if alpha is None:
         return colour
@@ -79,9 +82,25 @@ def working(image: pyvips.Image, source: Source) -> pyvips.Image:
     return colour.bandjoin(_without_profile(_alpha(alpha, source))).copy(interpretation=colour.interpretation)
 
 
+def warning(image: pyvips.Image, source: Source) -> str | None:
+    """Return a sentence for the caller where `working` leaves out an opened image's profile; None where it does not."""
+    icc = _profile(image)
+    if icc is None:  # libpng leaves out what it finds to be damaged
+        header = png.inspect(source.path, source.content) if source.format == "png" and not source.bare else None
+        return LEFT_OUT if header is not None and header.profiled else None
+    if image.interpretation in _LAB or image.format == "float" or profile.usable(icc, _space(image)):
+        return None
+    return _PRINT if image.interpretation == "cmyk" else LEFT_OUT
+
+
+def _space(image: pyvips.Image) -> str:
+    """Return the colour space that a profile of an integer image has to be for."""
+    return {1: "grey", 3: "rgb", 4: "cmyk"}[_COLOURS[image.interpretation]]
+
+
 def _from_cmyk(colour: pyvips.Image, depth: int) -> pyvips.Image:
     """Return sRGB by the embedded profile, or by a common print profile where there is none."""
-    embedded = profile.usable(_profile(colour), "cmyk")
+    embedded = profile.usable(_profile(colour), _space(colour))
     options = {"embedded": True} if embedded else {"input_profile": "cmyk"}
     converted = colour.icc_transform("srgb", depth=depth, intent="relative", black_point_compensation=True, **options)
     return _without_profile(converted)
@@ -118,11 +137,11 @@ def _alpha(alpha: pyvips.Image, source: Source) -> pyvips.Image:
 
 
 def _profile(image: pyvips.Image) -> bytes | None:
-    return image.get(_ICC) if image.get_typeof(_ICC) else None
+    return image.get(profile.FIELD) if image.get_typeof(profile.FIELD) else None
 
 
 def _without_profile(image: pyvips.Image) -> pyvips.Image:
     plain = image.copy()
-    if plain.get_typeof(_ICC):
-        plain.remove(_ICC)
+    if plain.get_typeof(profile.FIELD):
+        plain.remove(profile.FIELD)
     return plain

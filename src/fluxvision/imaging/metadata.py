@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyvips
 
-from fluxvision.imaging import exif, iptc, tiff
+from fluxvision.imaging import exif, iptc, profile, tiff
 from fluxvision.types import Metadata, Source
 
 _DEFAULT = 1.0
@@ -20,7 +20,7 @@ def read(image: pyvips.Image, source: Source) -> Metadata:
     if resolution is None and block:
         resolution = exif.resolution(block)
     return Metadata(
-        icc=_blob(image, "icc-profile-data"),
+        icc=_blob(image, profile.FIELD),
         exif=exif.upright(exif.prefixed(block)) if block else None,
         xmp=exif.upright_xmp(packet) if packet else None,
         iptc=iptc.unwrapped(records) if records else None,

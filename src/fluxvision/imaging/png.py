@@ -49,6 +49,8 @@ class Header:
     colours: int
     alpha: bool
     bare: bool
+    profiled: bool
+    """Whether there is a colour profile, whole or not."""
 
 
 def simple(content: bytes) -> bool:
@@ -85,7 +87,7 @@ def inspect(path: Path, content: bytes | None = None) -> Header | None:
     sound = sound and 0 < width <= _LONGEST and 0 < height <= _LONGEST
     plain = sound and kind[0] > 0 and head[24] == 8 and head[26:28] == b"\0\0" and head[28] <= 1  # noqa: PLR2004
     plain = plain and b"IDAT" in kinds and not kinds & _TELLING
-    return Header(width, height, frames, whole, plain, *kind, bare)
+    return Header(width, height, frames, whole, plain, *kind, bare, b"iCCP" in kinds)
 
 
 def _walk(file: BinaryIO) -> tuple[int, bool, set[bytes]]:

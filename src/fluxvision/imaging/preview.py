@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from fluxvision.imaging import formats, loading, metadata
@@ -15,7 +16,10 @@ def describe(source: Source, param: str = "image") -> Metadata:
     """Return a probed picture's metadata, upright; raises InvalidRequest naming `param`."""
     row = formats.find(source.format)
     with readable(row, param):
-        return metadata.read(loading.working(loading.opened(source.path, row), source), source)
+        image = loading.opened(source.path, row)
+        found = metadata.read(loading.working(image, source), source)
+        warning = loading.warning(image, source)
+    return found if warning is None else replace(found, warnings=(warning,))
 
 
 def preview(source: Source, width: int, height: int, target: Path, param: str = "image") -> Raster:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pyvips
 
 from fluxvision.imaging import formats
+from fluxvision.imaging.profile import FIELD
 from fluxvision.imaging.raster import finished, upright
 from fluxvision.imaging.reading import readable
 from fluxvision.imaging.received import deep
@@ -15,7 +16,6 @@ from fluxvision.imaging.writing import writing
 STEM = "image"
 TILE = 510
 """Pixels of a tile's side; with the overlap of one on each side they are 512."""
-_ICC = "icc-profile-data"
 
 
 def pyramid(path: Path, folder: Path) -> None:
@@ -33,6 +33,6 @@ def pyramid(path: Path, folder: Path) -> None:
 
 def _shown(image: pyvips.Image) -> pyvips.Image:
     """Return 8 bits per sample in sRGB."""
-    if image.get_typeof(_ICC):
+    if image.get_typeof(FIELD):
         return image.icc_transform("srgb", embedded=True, intent="relative", depth=8)
     return deep(image, 8)

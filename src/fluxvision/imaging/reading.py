@@ -10,12 +10,14 @@ import pyvips
 from fluxvision.errors import InvalidRequest
 from fluxvision.imaging import bmp
 from fluxvision.imaging.formats import Format
+from fluxvision.imaging.vips import forget
 from fluxvision.machine import shortage
 
 
 @contextmanager
 def readable(row: Format, param: str) -> Iterator[None]:
     """Raise InvalidRequest naming `param` where a file that begins as this format cannot be read."""
+    forget()  # what has run out is read from the error text
     try:
         yield
     except bmp.Unreadable as cause:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +10,12 @@ import pyvips
 from fluxvision.imaging import formats
 from fluxvision.imaging.alpha import Samples
 from fluxvision.imaging.fitting import resampled, sized
+from fluxvision.imaging.profile import FIELD, by_digest
 from fluxvision.imaging.raster import INTERPRETATION, upright
 from fluxvision.imaging.reading import readable
 from fluxvision.imaging.writing import writing
 from fluxvision.types import Raster, Source, Watch
 
-_ICC = "icc-profile-data"
 _LUMA = [[0.299, 0.587, 0.114]]
 _RGB = 3
 _STEP = 257
@@ -78,20 +77,20 @@ def _named(image: pyvips.Image) -> pyvips.Image:
 
 def _as_sent(image: pyvips.Image) -> pyvips.Image:
     """Return the numbers in sRGB, those of an sRGB file untouched."""
-    icc = image.get(_ICC) if image.get_typeof(_ICC) else None
+    icc = image.get(FIELD) if image.get_typeof(FIELD) else None
     if icc is None or _standard(bytes(icc)):
         return image
     return image.icc_transform("srgb", embedded=True, intent="relative", depth=_bits(image))
 
 
-@lru_cache(maxsize=8)
+@by_digest
 def _standard(icc: bytes) -> bool:
     """Whether a profile is one of the many that mean sRGB, or grey as sRGB has it."""
     lattice = pyvips.Image.new_from_array(_LATTICE)
     if icc[16:20] == b"GRAY":
         lattice = lattice[0]
     named = _named(lattice)
-    named.set_type(pyvips.GValue.blob_type, _ICC, icc)
+    named.set_type(pyvips.GValue.blob_type, FIELD, icc)
     turned = named.icc_transform("srgb", embedded=True, intent="relative", depth=8)
     return bool((turned - lattice).abs().max() <= _NEAR)
 

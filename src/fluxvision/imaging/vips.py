@@ -48,6 +48,7 @@ def forget() -> None:
 @contextmanager
 def translated(error: Error) -> Iterator[None]:
     """Raise `error` in place of a libvips error, whose text holds paths of this machine."""
+    forget()  # what has run out is read from the error text
     try:
         yield
     except pyvips.Error as cause:

@@ -62,4 +62,5 @@ def _picture(made: Source, work: Work) -> Picture:
         work.seed,
         work.fidelity,
         made.content,
+        work.warnings,
     )

@@ -62,16 +62,17 @@ def encode(work: Work) -> Work:
     if not isinstance(work.picture, Raster):
         return work
     target = work.new(row.extension)
-    imaging.encode(
+    described = imaging.describe(work.source)
+    left_out = imaging.encode(
         work.picture,
         target,
         row.name,
         quality=work.plan.output_compression,
-        metadata=imaging.describe(work.source),
+        metadata=described,
         strip=work.plan.strip_metadata,
         watch=work.watch,
     )
-    return replace(work, picture=target, raster=work.picture)
+    return replace(work, picture=target, raster=work.picture, warnings=(*described.warnings, *left_out))
 
 
 def compare(work: Work) -> Work:

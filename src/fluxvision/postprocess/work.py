@@ -41,6 +41,8 @@ class Work:
     raster: Raster | None = None
     inner: tuple[int, int] | None = None
     offset: tuple[int, int] = (0, 0)
+    warnings: tuple[str, ...] = ()
+    """Sentences for the caller: what of the source's metadata could not be used or kept."""
 
     def new(self, extension: str) -> Path:
         """Return a path in the folder that is not taken."""

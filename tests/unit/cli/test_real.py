@@ -65,6 +65,17 @@ def test_a_picture_whose_error_text_is_no_utf8_fails_alone(photo, names):
     assert names() == ["a.avif", "photo.jpg", "photo@2x.png"]
 
 
+def test_a_damaged_profile_is_a_warning(photo):
+    """It is said to a person, and is in the line of JSON; the picture is made."""
+    with Image.open(photo) as picture:
+        picture.save("odd.jpg", icc_profile=b"not a profile" * 20)
+    said = run("upscale", "odd.jpg", "--creativity", "0", "--overwrite", command=REAL)
+    assert said.returncode == 0
+    assert "Warning: The picture's colour profile is damaged" in said.stderr.decode()
+    line = run("upscale", "odd.jpg", "--creativity", "0", "--overwrite", "--json", command=REAL)
+    assert "colour profile" in json.loads(line.stdout)["warnings"][0]
+
+
 def test_a_batch_with_a_damaged_picture(photo, names):
     """The good one is made, the damaged one listed, and JSON says the same."""
     whole = photo.read_bytes()

@@ -35,7 +35,9 @@ def build(gradient, saved):
 def test_header(build, store):
     """Width, height and frames are those of IHDR and acTL."""
     data = build(chunk(b"acTL", struct.pack(">II", 7, 0)))
-    assert png.Header(36, 24, 7, whole=True, plain=True, colours=3, alpha=False, bare=False) == png.inspect(store(data))
+    assert png.Header(
+        36, 24, 7, whole=True, plain=True, colours=3, alpha=False, bare=False, profiled=False
+    ) == png.inspect(store(data))
 
 
 MODES = {"L": True, "LA": True, "RGB": True, "RGBA": True, "P": False, "1": False, "I;16": False}

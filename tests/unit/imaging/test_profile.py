@@ -1,30 +1,47 @@
 """A profile is used where it is whole and made for the pixels."""
 
 import pytest
+import pyvips
 from PIL import ImageCms
 
 from fluxvision.imaging import profile
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 LAB = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+CMYK = pyvips.Operation.call("profile_load", "cmyk")
 
 
 def made(space, tags):
-    """Return a profile of a colour space with the given tags, each a gamma curve or a table."""
+    """Return a profile of a colour space with the given tags, each with its content."""
     body, table = b"", len(tags).to_bytes(4, "big")
-    for name, kind in tags.items():
-        table += name + (132 + 12 * len(tags) + len(body)).to_bytes(4, "big") + (14).to_bytes(4, "big")
-        body += (kind + bytes(4) + b"\0\0\0\1\2\0").ljust(14, b"\0")
-    return bytes(16) + space + bytes(16) + b"acsp" + bytes(88) + table + body
+    for name, content in tags.items():
+        table += name + (132 + 12 * len(tags) + len(body)).to_bytes(4, "big") + len(content).to_bytes(4, "big")
+        body += content + bytes(-len(content) % 4)
+    white = b"\0\0\xf6\xd6\0\1\0\0\0\0\xd3\x2d"
+    head = b"\0\0\0\0lcms\x02\x10\0\0mntr" + space + b"XYZ " + bytes(12) + b"acsp" + bytes(28) + white + bytes(48)
+    return (len(head + table + body)).to_bytes(4, "big") + (head + table + body)[4:]
+
+
+WHITE = b"XYZ \0\0\0\0\0\0\xf6\xd6\0\1\0\0\0\0\xd3\x2d"
+GREY = made(b"GRAY", {b"wtpt": WHITE, b"kTRC": b"curv\0\0\0\0\0\0\0\1\2\0"})
+
+
+def changed(at, data, whole=SRGB):
+    """Return a profile with other bytes at a place."""
+    return whole[:at] + data + whole[at + len(data) :]
 
 
 def test_whole_profiles():
     """A profile is usable for its own colour space only."""
-    assert profile.usable(SRGB, "rgb")
-    assert not profile.usable(SRGB, "grey")
-    assert profile.usable(made(b"GRAY", {b"kTRC": b"curv"}), "grey")
-    assert profile.usable(made(b"CMYK", {b"A2B0": b"mft2"}), "cmyk")
+    for icc, own in ((SRGB, "rgb"), (GREY, "grey"), (CMYK, "cmyk")):
+        assert [space for space in ("rgb", "grey", "cmyk") if profile.usable(icc, space)] == [own]
     assert [profile.space(SRGB), profile.space(LAB)] == ["rgb", None]
+
+
+def test_what_stands_behind_a_profile_is_no_part_of_it():
+    """It is usable, and whole without that."""
+    assert profile.usable(SRGB + b"padding", "rgb")
+    assert profile.whole(SRGB + b"padding") == SRGB
 
 
 @pytest.mark.parametrize(
@@ -38,12 +55,30 @@ def test_whole_profiles():
         SRGB[:200],
         SRGB[:128] + b"\xff" * 400,
         SRGB[:300] + bytes(len(SRGB) - 300),
-        made(b"RGB ", {b"rXYZ": b"XYZ "}),
-        made(b"CMYK", {b"A2B0": b"????"}),
+        made(b"RGB ", {b"rXYZ": WHITE}),
+        made(b"CMYK", {b"A2B0": b"????" + bytes(60)}),
         SRGB + bytes(16_000_000),
+        SRGB[:-4],
+        changed(0, b"\0\0\0\x80"),
+        changed(0, b"\0\xff\xff\xff"),
+        changed(12, b"link"),
+        changed(20, b"RGB "),
+        changed(16, b"GRAY", CMYK),
     ],
-    ids=lambda data: str(len(data or b"")),
 )
 def test_damaged_profiles(damaged):
     """Cut, empty, huge and incomplete profiles are of no use."""
     assert not any(profile.usable(damaged, space) for space in ("rgb", "grey", "cmyk"))
+
+
+def test_verdicts_are_remembered_and_profiles_are_not():
+    """The same bytes are judged once, and what remembers the verdicts stays small."""
+    judged = []
+    judge = profile.by_digest(lambda icc: judged.append(icc) is None)
+    assert [judge(b"a"), judge(b"a"), judge(b"b")] == [True, True, True]
+    assert judged == [b"a", b"b"]
+    for number in range(1000):
+        judge(bytes([number % 256, number // 256]))
+    (known,) = [cell.cell_contents for cell in judge.__closure__ if isinstance(cell.cell_contents, dict)]
+    assert len(known) <= 256
+    assert {len(digest) for digest in known} == {32}

@@ -147,6 +147,7 @@ export interface Metadata {
   normalization?: Line[];
   failures?: Unmade[];
   fidelity?: Fidelity | null;
+  warnings?: string[];
   timings?: Record<string, number>;
   degraded?: boolean;
   deep_zoom?: string;

@@ -1,0 +1,121 @@
+"""Damaged profiles and metadata cost a warning, never the picture."""
+
+from __future__ import annotations
+
+import io
+import random
+import time
+
+import numpy as np
+import pytest
+import pyvips
+from PIL import Image, ImageCms
+
+from fluxvision.errors import InternalError
+from fluxvision.imaging import FORMATS, Limits, decode, describe, encode, loading, probe, profile
+from fluxvision.imaging.encode import BLOCKS
+from fluxvision.types import Metadata, Raster
+
+WRITABLE = [row.name for row in FORMATS if row.writable]
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+P3, CMYK = (bytes(pyvips.Operation.call("profile_load", name)) for name in ("p3", "cmyk"))
+
+
+@pytest.fixture
+def written(tmp_path):
+    """Save a picture with a profile and probe it."""
+
+    def write(form, icc, mode="RGB"):
+        stream = io.BytesIO()
+        Image.new("RGB", (6, 4), (200, 90, 10)).convert(mode).save(stream, form, icc_profile=icc)
+        (tmp_path / "in").write_bytes(stream.getvalue())
+        return probe(tmp_path / "in", Limits())
+
+    return write
+
+
+@pytest.fixture
+def raster(tmp_path):
+    """A raster of 6 x 4 pixels of one colour."""
+    np.full((4, 6, 3), (200, 90, 10), np.uint8).tofile(tmp_path / "pixels.raw")
+    return Raster(tmp_path / "pixels.raw", 6, 4, 3, 8)
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "TIFF", "AVIF"])
+@pytest.mark.parametrize("damaged", [SRGB[:-4], SRGB[:20] + b"RGB " + SRGB[24:], b"x" * 300, CMYK])
+def test_a_damaged_profile_is_left_out_with_a_warning(form, damaged, written):
+    """The pixels are read as they are, and the caller is told in every format; a whole profile needs no word."""
+    whole = describe(written(form, SRGB))
+    assert (whole.icc, whole.warnings) == (SRGB, ())
+    source = written(form, damaged)
+    found = describe(source)
+    assert (found.icc, found.warnings) == (None, (loading.LEFT_OUT,))
+    assert decode(source).metadata.icc is None
+
+
+@pytest.mark.parametrize("form", ["JPEG", "TIFF"])
+def test_a_damaged_print_profile_gives_way_to_a_common_one(form, written):
+    """CMYK is read, with a warning of its own; with a whole profile, and without one, there is none."""
+    assert describe(written(form, CMYK, "CMYK")).warnings == ()
+    assert describe(written(form, None, "CMYK")).warnings == ()
+    source = written(form, CMYK[:5000], "CMYK")
+    (warning,) = describe(source).warnings
+    assert "CMYK" in warning
+    assert (decode(source).color == decode(written(form, None, "CMYK")).color).all()
+
+
+@pytest.mark.parametrize("form", WRITABLE)
+def test_what_stands_behind_a_profile_is_not_written(form, raster, tmp_path):
+    """A profile with a tail is written without it."""
+    encode(raster, tmp_path / "out", form, quality=None, metadata=Metadata(icc=P3 + b"tail"), strip=False)
+    found = describe(probe(tmp_path / "out", Limits()))
+    assert found.icc == (None if form == "gif" else P3)
+
+
+def test_a_block_that_cannot_be_written_is_left_out(raster, tmp_path, monkeypatch):
+    """The file is written without the one that is to blame and with the others; the caller reads which it was."""
+    monkeypatch.setattr(profile, "usable", lambda *_: True)
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>'
+    said = Metadata(icc=SRGB[:-4], xmp=xmp, resolution=(10.0, 10.0))
+    assert encode(raster, tmp_path / "out", "png", quality=None, metadata=said, strip=False) == (BLOCKS["icc"],)
+    monkeypatch.undo()
+    found = describe(probe(tmp_path / "out", Limits()))
+    assert (found.icc, found.xmp) == (None, xmp)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "pixels.raw"]
+
+
+def test_a_file_that_cannot_be_written_anyway_is_an_error(raster, tmp_path):
+    """Where not even one bare pixel is written, no block is to blame."""
+    with pytest.raises(InternalError):
+        encode(raster, tmp_path / "no" / "out", "png", quality=None, metadata=Metadata(icc=SRGB), strip=False)
+
+
+def mutations(icc, count):
+    """Yield copies of a profile with changes in its header and tag table."""
+    draw = random.Random(7)  # noqa: S311, no secret
+    end = 132 + 12 * int.from_bytes(icc[128:132], "big")
+    for _ in range(count):
+        copy = bytearray(icc)
+        for _ in range(draw.choice((1, 1, 2, 4))):
+            copy[draw.randrange(end)] = draw.choice((0, 255, draw.randrange(256)))
+        yield bytes(copy)
+
+
+@pytest.mark.parametrize(("icc", "form", "mode"), [(SRGB, "JPEG", "RGB"), (P3, "TIFF", "RGB"), (CMYK, "JPEG", "CMYK")])
+def test_no_profile_breaks_a_picture(icc, form, mode, written, raster):
+    """Whatever stands in a header or a tag table, the picture is read, and its result is written in every format."""
+    draw = random.Random(3)  # noqa: S311, no secret
+    for changed in mutations(icc, 40 if len(icc) < 10_000 else 6):
+        source = written(form, changed, mode)
+        decode(source)
+        said = describe(source)
+        target = raster.path.with_name("out")
+        encode(raster, target, draw.choice(WRITABLE), quality=None, metadata=said, strip=False)
+        decode(probe(target, Limits()))
+
+
+def test_a_large_profile_in_avif_costs_little(written):
+    """Megabytes of metadata are read in a moment of the processor's time."""
+    started = time.process_time()
+    assert describe(written("AVIF", b"x" * 2_000_000)).warnings == (loading.LEFT_OUT,)
+    assert time.process_time() - started < 2
