@@ -7,6 +7,7 @@ GIL.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,6 +19,8 @@ import numpy as np
 from fluxvision.engine import partition, weights
 from fluxvision.engine.backends import Backend, Window
 from fluxvision.engine.resample import Array
+from fluxvision.errors import InternalError, Unavailable
+from fluxvision.machine import shortage
 
 REUSE = 0.9
 """A freed buffer is given again for a request of at least this share of its size: the least memory of all shares."""
@@ -25,14 +28,15 @@ CONTRASTS = (1.0, 0.7, 0.5, 0.25)
 """SPAN breaks out into noise on hard-edged text and pixel art at full contrast; at one of these it does not."""
 OVERSHOOT = 1.5
 """A tile that leaves 0..1 by more has broken out: photographs leave it by 0.2, broken tiles by 4 to 900."""
+_NO_MEMORY = -100
+"""What ncnn returns where it gets no memory."""
 
 
 class Network:
     """One ncnn network: (3, rows, columns) in 0..1 to (3, 4 * rows, 4 * columns)."""
 
     def __init__(self, name: str, package: str | None, pool: Any, threads: int) -> None:
-        """Load the network's two files."""
-        param, binary = weights.files(name, package)
+        """Load the network's two files; raises `Unavailable` where they are missing or damaged."""
         self._net = ncnn.Net()
         option = self._net.opt
         option.use_vulkan_compute = False
@@ -40,27 +44,44 @@ class Network:
         option.use_fp16_packed = option.use_fp16_storage = option.use_fp16_arithmetic = False
         option.use_bf16_storage = False
         option.blob_allocator = option.workspace_allocator = pool
+        try:
+            self._load(name, package)
+        except (OSError, ValueError, LookupError) as cause:
+            message = f"The engine cannot be used: the weights of its network {name} are missing or damaged."
+            raise shortage(cause) or Unavailable(message, param="engine") from cause
+        self._input = self._net.input_names()[0]
+        self._output = self._net.output_names()[-1]
+
+    def _load(self, name: str, package: str | None) -> None:
+        param, binary = weights.files(name, package)
+        for path in (param, binary):  # ncnn takes any numbers for weights
+            weights.verify(path)
         rewritten = partition.load(param, binary)
         with TemporaryDirectory() as folder:  # ncnn reads files only, and takes copies of what it reads
             if rewritten is not None:
                 param, binary = Path(folder, "param"), Path(folder, "bin")
                 param.write_text(rewritten[0], encoding="ascii")
                 binary.write_bytes(rewritten[1])
-            failed = self._net.load_param(str(param)) or self._net.load_model(str(binary))
-        if failed:
-            raise RuntimeError(name)
-        self._input = self._net.input_names()[0]
-        self._output = self._net.output_names()[-1]
+            if self._net.load_param(str(param)) or self._net.load_model(str(binary)):
+                raise ValueError(name)
 
     def run(self, tile: Array) -> Array:
-        """Run the network once. Raises MemoryError when ncnn gets no memory."""
+        """Run the network once.
+
+        Raises MemoryError when ncnn gets no memory, and InternalError where it fails or its numbers are none: without
+        an input, or of an input of another shape, it makes something of whatever is in memory.
+        """
         tile = np.ascontiguousarray(tile)  # kept by name: a Mat borrows the memory and does not own it
         extractor = self._net.create_extractor()
-        extractor.input(self._input, ncnn.Mat(tile))
-        failed, output = extractor.extract(self._output)
-        if failed:
-            raise MemoryError
-        return np.array(output)
+        failed = tile.ndim != 3 or tile.shape[0] != 3 or extractor.input(self._input, ncnn.Mat(tile))  # noqa: PLR2004, RGB
+        if not failed:
+            failed, output = extractor.extract(self._output)
+            if failed == _NO_MEMORY:
+                raise MemoryError
+        result = None if failed else np.array(output)
+        if result is None or not math.isfinite(float(result.sum())):
+            raise InternalError("The engine's network failed.")
+        return result
 
 
 class Networks:

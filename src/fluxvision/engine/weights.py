@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 
 OWN = Path(__file__).parent / "data"
+DIGESTS = {
+    "4xSPANkendata.bin": "c99c32dbccaa5db7a8d2809ba6e693ec0ac9449b00f4be6a88135b5265b117d9",
+    "4xSPANkendata.param": "2698dadcd5d71296fe5354450eccf716d03808775dd398f81fe39a5ae2dc0fd3",
+    "spanx4_ch48.bin": "ca85ff72fbab3cfc244190b482d05b3abde8df7b661ed12db3c9dedd21e42d51",
+    "spanx4_ch48.param": "d2a0eef1f46be4a76611bdf828305081642c2f004d40c844081d5af0a9633bd8",
+}
+"""The sha256 of the files in this package."""
 
 
 def files(network: str, package: str | None) -> tuple[Path, Path]:
@@ -21,3 +29,9 @@ def files(network: str, package: str | None) -> tuple[Path, Path]:
         if not path.is_file():
             raise FileNotFoundError(path.name)
     return pair
+
+
+def verify(path: Path) -> None:
+    """Raise ValueError for a file of this package that is not as it was made; others are not known here."""
+    if path.parent == OWN and sha256(path.read_bytes()).hexdigest() != DIGESTS.get(path.name):
+        raise ValueError(path.name)

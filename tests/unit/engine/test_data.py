@@ -28,6 +28,11 @@ def test_every_weight_file_is_named_with_its_size_and_digest(page, pattern):
     assert said == found
 
 
+def test_the_digests_that_are_verified_are_those_of_the_files():
+    """Every file of this package is verified before it is loaded."""
+    assert {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in FILES} == weights.DIGESTS
+
+
 def test_the_licence_of_the_weights_is_there():
     """The full text of the one licence that is not the project's own is distributed with it."""
     text = (ROOT / "LICENSES" / "CC-BY-SA-4.0.txt").read_text("utf-8")
