@@ -6,6 +6,8 @@ import http.client
 import resource
 import signal
 import socket
+import subprocess
+import sys
 import time
 from contextlib import ExitStack, closing, suppress
 
@@ -62,6 +64,21 @@ def test_an_idle_connection_is_closed_after_its_time(tmp_path, kind):
         started = time.monotonic()
         assert connection.recv(1) == b""
         assert 0.7 * IDLE < time.monotonic() - started < 2 * IDLE
+
+
+ALLOWED = """
+import resource, sys
+from fluxvision.server import ConnectionLimits
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, int(sys.argv[1])))
+print(ConnectionLimits().allowed())
+"""
+
+
+@pytest.mark.parametrize(("files", "expected"), [(10_000, 4_096), (1_024, 256), (256, 1)])
+def test_the_limit_of_open_files_bounds_the_connections(files, expected):
+    """Two files per connection, and 512 for everything else: accepting never fails for want of a file."""
+    done = subprocess.run([sys.executable, "-c", ALLOWED, str(files)], capture_output=True, text=True, check=True)
+    assert int(done.stdout) == expected
 
 
 def test_a_client_that_takes_nothing_of_an_answer_is_disconnected(tmp_path):

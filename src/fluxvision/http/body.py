@@ -21,7 +21,7 @@ MAX_FIELD = 1_000_000
 MAX_FIELDS = 4_000_000
 """Bytes of all of them."""
 BYTES_PER_SECOND = 8 * 1024
-"""The slowest upload that is waited for, after a first grace of `idle` seconds."""
+"""The slowest upload or answer that is waited for, after a first grace of `upload_timeout` seconds."""
 
 
 @dataclass(slots=True)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import math
 import re
+import time
 from collections.abc import Callable, Iterable
 
 from starlette.types import Message, Receive, Scope, Send
 
 from fluxvision.errors import CallerGone, InvalidRequest
+from fluxvision.http.body import BYTES_PER_SECOND
 
 RawHeaders = Iterable[tuple[bytes, bytes]]
 
@@ -89,10 +91,15 @@ class ResponseSender:
     """
 
     def __init__(self, scope: Scope, send: Send, patience: float, more: Callable[[RawHeaders], RawHeaders]) -> None:
-        """Wrap `send`, which may take `patience` seconds for a message; `more` gives further headers of the answer."""
+        """Wrap `send`; `more` gives further headers of the answer.
+
+        The caller is given up after `patience` seconds in which no message is taken, or where the answer goes out
+        slower than `BYTES_PER_SECOND` beyond that.
+        """
         self._send = send
         self._patience = patience
         self._more = more
+        self._sent, self._waited = 0, 0.0
         self._head = scope["method"] == "HEAD"
         self._start: Message | None = None
         self._left: int | None = None
@@ -118,11 +125,15 @@ class ResponseSender:
             raise ValueError("The request was not answered.")
 
     async def _pass(self, message: Message) -> None:
+        patience = min(self._patience, self._patience + self._sent / BYTES_PER_SECOND - self._waited)
+        started = time.monotonic()
         try:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(max(patience, 0.0)):
                 await self._send(message)
         except TimeoutError:
-            raise CallerGone("The caller stopped reading.") from None
+            raise CallerGone("The caller stopped reading, or reads too slowly.") from None
+        self._waited += time.monotonic() - started
+        self._sent += len(message.get("body", b""))
 
     def _checked(self, start: Message) -> Message:
         """Return the start of an answer; raises `ValueError` for a status that would end the process."""
