@@ -230,7 +230,7 @@ def test_the_edge_keeps_no_key(edge):
     assert [one.settings.api_keys for one in held] == [("***", "***")]
 
 
-@pytest.mark.parametrize(("number", "status"), [(errno.ENOSPC, 503), (errno.EDQUOT, 503), (errno.EACCES, 500)])
+@pytest.mark.parametrize(("number", "status"), [(errno.ENOSPC, 503), (errno.EDQUOT, 503), (errno.EIO, 500)])
 async def test_a_full_disk_is_no_riddle(edge, number, status):
     """Without room on the disk callers get a 503 and may come back later; other failures stay a plain 500."""
 
