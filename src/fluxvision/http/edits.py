@@ -60,7 +60,7 @@ async def edits(edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
         folder, whole = edge.workspace.folder(), False
         try:
             speed = body.BYTES_PER_SECOND if visitor is None else VISITORS_PER_SECOND
-            with edge.uploads.place(visitor) as arrived:
+            with edge.workspace.watch(folder), edge.uploads.place(visitor) as arrived:
                 patience = edge.settings.upload_timeout
                 arriving = body.chunks(receive, limit, patience, hint, announced=length, speed=speed)
                 form = await _read(media_type, arriving, folder, take)

@@ -23,7 +23,8 @@ async def perform(edge: Edge, scope: Scope, job: Job, watch: Watch, work: Path) 
     attempts = found.attempts = list[Attempt]()
     watch = replace(watch, broke=lambda error: edge.log.error("unexpected", request_id=job.id, trace=trace(error)))
     try:
-        delivery = await edge.gateway.run(job, watch, work, attempts)
+        with edge.workspace.watch(work):
+            delivery = await edge.gateway.run(job, watch, work, attempts)
     except BaseException as error:  # a caller that went away may have cost money, too
         found.cost = summed(attempt.cost for attempt in attempts)
         edge.playground.failed(job, error, found.cost)

@@ -8,7 +8,17 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
+from fluxvision.errors import Unavailable
+from fluxvision.machine import shortage
+
 LOCK = "lock"
+UNUSABLE = "The server's data folder was removed or cannot be written to; try again in a moment."
+
+
+def folder_unusable(error: Exception | None) -> Unavailable:
+    """Return what the caller is told where the data folder cannot be used."""
+    found = shortage(error) if error is not None else None
+    return found or Unavailable(UNUSABLE, retry_after=5.0)
 
 
 def make_private(folder: Path) -> None:

@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from fluxvision.errors import NotFound
-from fluxvision.store.folders import make_private
+from fluxvision.store.folders import folder_unusable, make_private
 
 EXTENSIONS: Mapping[str, str] = {
     "image/png": "png",
@@ -47,11 +47,14 @@ class MediaStore:
         self._secret = secret
 
     def put(self, path: Path, mime: str, now: float) -> str:
-        """Move a finished file into the store, in one step, and return its id."""
+        """Move a finished file into the store, in one step, and return its id; raises `Unavailable`."""
         name = f"{secrets.token_urlsafe(24)}.{EXTENSIONS[mime]}"
-        os.utime(path, (now + self.ttl,) * 2)
-        make_private(self.folder)  # it may have been cleaned away since
-        path.replace(self.folder / name)
+        try:
+            os.utime(path, (now + self.ttl,) * 2)
+            make_private(self.folder)  # it may have been cleaned away since
+            path.replace(self.folder / name)
+        except OSError as error:
+            raise folder_unusable(error) from error
         return name
 
     def path(self, name: str) -> Path:

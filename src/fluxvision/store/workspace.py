@@ -15,10 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fluxvision.config import ConfigError
-from fluxvision.store.folders import LOCK, emptied, lock_folder, make_private, remove_if_abandoned
+from fluxvision.errors import CallerGone, Cancelled, Unavailable
+from fluxvision.store.folders import LOCK, emptied, folder_unusable, lock_folder, make_private, remove_if_abandoned
 
 SECRET_BYTES = 32
 RUN = re.compile(r"run-[a-z0-9_]{8}")
+TRIES = 3
+"""How often a folder is made anew while something else deletes it."""
 SPARE = 64
 """Emptied folders of requests that are kept for the next ones: making and removing one costs half a millisecond."""
 SOMEBODY_ELSE = "the temporary data folder belongs to somebody else; set data_dir"
@@ -42,19 +45,41 @@ class Workspace:
     made: int = 0
 
     def folder(self) -> Path:
-        """Return an empty folder for one request; whatever was cleaned away above it is made anew."""
+        """Return an empty folder for one request; whatever was cleaned away above it is made anew.
+
+        Raises `Unavailable` where that cannot be done.
+        """
         while self.spare:
             path = self.spare.pop()
             if path.is_dir():
                 return path
         path = self.run / f"work-{self.made}"
         self.made += 1
+        failure: Exception | None = None
+        for _ in range(TRIES):
+            try:
+                if failure is not None:
+                    self._restore()
+                path.mkdir(mode=0o700)
+            except (OSError, ConfigError) as error:
+                failure = error
+            else:
+                return path
+        raise folder_unusable(failure) from None
+
+    @contextmanager
+    def watch(self, path: Path) -> Iterator[None]:
+        """Raise `Unavailable` in place of whatever fails because the folder of a request was deleted meanwhile."""
         try:
-            path.mkdir(mode=0o700)
-        except FileNotFoundError:
-            self._restore()
-            path.mkdir(mode=0o700)
-        return path
+            yield
+        except (CallerGone, Cancelled, Unavailable):
+            raise
+        except Exception as error:
+            if path.is_dir():
+                raise
+            found = folder_unusable(error)
+            found.attempts = getattr(error, "attempts", ())
+            raise found from error
 
     def release(self, path: Path, *, whole: bool) -> None:
         """Remove all that lies in the folder of a request that has ended.
@@ -82,6 +107,8 @@ class Workspace:
             lock = lock_folder(self.run)
         os.close(self.lock)
         self.lock = lock
+        if not self.temporary:
+            _write_new(self.root / "media.key", self.secret)
 
 
 def open_workspace(data_dir: str) -> Workspace:
@@ -136,14 +163,20 @@ def _door(runs: Path) -> Iterator[Path]:
 
 
 def _secret(path: Path) -> bytes:
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
+    secret = secrets.token_bytes(SECRET_BYTES)
+    if not _write_new(path, secret):
         secret = path.read_bytes()
         if len(secret) < SECRET_BYTES:
             raise ConfigError("media.key in data_dir is damaged; delete it", param="data_dir") from None
-        return secret
-    with os.fdopen(handle, "wb") as file:
-        secret = secrets.token_bytes(SECRET_BYTES)
-        file.write(secret)
     return secret
+
+
+def _write_new(path: Path, content: bytes) -> bool:
+    """Write a file that only this user can read; return False where there is one already."""
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        return False
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
+    return True

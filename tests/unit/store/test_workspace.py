@@ -11,7 +11,9 @@ import tempfile
 import pytest
 
 from fluxvision.config import ConfigError
+from fluxvision.errors import InvalidRequest, Unavailable
 from fluxvision.store.workspace import open_workspace
+from fluxvision.types import Attempt
 
 
 def test_the_secret_lasts_as_long_as_the_folder(tmp_path):
@@ -160,7 +162,7 @@ def test_a_root_that_somebody_else_made_meanwhile_is_refused(tmp_path, monkeypat
     shutil.rmtree(living.root)
     living.root.mkdir()
     living.root.chmod(0o777)
-    with pytest.raises(ConfigError):
+    with pytest.raises(Unavailable):
         living.folder()
     living.close()
 
@@ -173,4 +175,30 @@ def test_the_temporary_folder_has_a_lock(tmp_path, monkeypatch):
     with pytest.raises(BlockingIOError):
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     os.close(handle)
+    living.close()
+
+
+def test_what_fails_because_its_folder_is_gone_is_not_the_callers_fault(tmp_path):
+    """Whatever an error says, if the request's folder was deleted it is 503; with the folder there it stays."""
+    living = open_workspace(str(tmp_path))
+    folder = living.folder()
+    with pytest.raises(InvalidRequest), living.watch(folder):
+        raise InvalidRequest("damaged")
+    error = InvalidRequest("damaged")
+    error.attempts = paid = (Attempt("fal", "ok", 1.0, 5),)
+    folder.rmdir()
+    with pytest.raises(Unavailable) as caught, living.watch(folder):
+        raise error
+    assert caught.value.attempts == paid
+    living.close()
+
+
+def test_a_folder_that_was_deleted_gets_its_secret_again(tmp_path):
+    """Links that are made after the folder was deleted work after a restart, too."""
+    living = open_workspace(str(tmp_path / "data"))
+    shutil.rmtree(tmp_path / "data")
+    living.folder()
+    second = open_workspace(str(tmp_path / "data"))
+    assert second.secret == living.secret
+    second.close()
     living.close()
