@@ -75,7 +75,8 @@ class Workspace:
         except (CallerGone, Cancelled, Unavailable):
             raise
         except Exception as error:
-            if path.is_dir():
+            lost = isinstance(error, FileNotFoundError) and str(error.filename).startswith(f"{path}/")
+            if path.is_dir() and not lost:  # files go before their folder
                 raise
             found = folder_unusable(error)
             found.attempts = getattr(error, "attempts", ())

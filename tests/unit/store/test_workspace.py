@@ -184,6 +184,8 @@ def test_what_fails_because_its_folder_is_gone_is_not_the_callers_fault(tmp_path
     folder = living.folder()
     with pytest.raises(InvalidRequest), living.watch(folder):
         raise InvalidRequest("damaged")
+    with pytest.raises(Unavailable), living.watch(folder):
+        (folder / "picture").read_bytes()
     error = InvalidRequest("damaged")
     error.attempts = paid = (Attempt("fal", "ok", 1.0, 5),)
     folder.rmdir()
