@@ -24,7 +24,7 @@ from fluxvision.errors import (
 )
 from fluxvision.health import Health, Turn
 from fluxvision.imaging import decode_mask, quick
-from fluxvision.machine import shortages_translated
+from fluxvision.machine import shortage, shortages_translated
 from fluxvision.normalize import normalize
 from fluxvision.params import Param
 from fluxvision.postprocess import Work, finish, passed
@@ -235,8 +235,7 @@ class Errand:
         watch = replace(watch, taken=known.take, cancel=Stop(watch.cancel))
         try:
             async with asyncio.timeout(patience) if self.provider.remote else nullcontext():
-                with shortages_translated():
-                    return await self.provider.run(call, watch, self.folder)
+                return await self.provider.run(call, watch, self.folder)
         except TimeoutError:
             late = patience < min(self.desk.timeout, FAIR * self.desk.deadline)
             left_over = f", what was left of this server's limit of {self.desk.deadline:g}" if late else ""
@@ -244,14 +243,17 @@ class Errand:
             failure = DeadlineExceeded if late else UpstreamError
             raise failure(message, upstream_id=known.name, billed=known.paid, seconds=known.seconds) from None
         except Unavailable as error:
-            known.bill(error)
+            if known.paid:
+                known.bill(error)
             raise
         except Error:
             raise
         except Exception as error:
-            watch.broke(error)
-            message = f"{self.provider.title} broke: {type(error).__name__}."
-            raise UpstreamBroke(message, upstream_id=known.name, billed=known.paid, seconds=known.seconds) from error
+            raise known.bill(shortage(error) or self._broken(error, watch)) from error
+
+    def _broken(self, error: Exception, watch: Watch) -> UpstreamBroke:
+        watch.broke(error)
+        return UpstreamBroke(f"{self.provider.title} broke: {type(error).__name__}.")
 
     def _failed(self, error: Error, outcome: Outcome | None, seconds: float) -> Try:
         """Return what became of a picture that is not there; one that was delivered is paid, whatever was wrong."""

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fluxvision.errors import Unavailable
+from fluxvision.errors import Error
 
 
 class Stop(threading.Event):
@@ -37,8 +37,9 @@ class Submission:
         if paid:
             self.arriving()
 
-    def bill(self, error: Unavailable) -> None:
-        """Note on an error of this server's own what the provider has taken: that is paid all the same."""
+    def bill(self, error: Error) -> Error:
+        """Return an error of this server's own with what the provider has taken: that is paid all the same."""
         error.upstream_id = error.upstream_id or self.name
         error.billed = error.billed or self.paid
         error.seconds = self.seconds if error.seconds is None else error.seconds
+        return error

@@ -294,3 +294,18 @@ async def test_the_room_of_a_job_is_reserved_while_it_runs(source, folder):
             await run(gateway, source, folder)
         assert (len(seen), budget.held) == (2, set())
     assert seen[0] == 80 * 60 * 4 * 2 + 1_000_000
+
+
+async def test_a_shortage_that_a_provider_noticed_itself_keeps_its_bill(source, folder):
+    """One that could not even connect for want of open files has sent nothing, whatever it told before."""
+    painter = Painter("First", remote=True)
+
+    async def unsent(_call, watch, _folder):
+        watch.taken(None, None)
+        raise Unavailable("Too many files.", billed=False)
+
+    painter.run = unsent
+    async with opened(painter) as gateway:
+        with pytest.raises(Unavailable) as caught:
+            await run(gateway, source, folder)
+    assert [each.cost for each in caught.value.attempts] == [0]

@@ -68,12 +68,11 @@ class Provider:
         headers = {**self._headers, "Content-Type": f"multipart/form-data; boundary={boundary}"}
         if call.key:
             headers["Idempotency-Key"] = call.key
+        data = upload(pieces)
         identity, success = None, False
         watch.taken(None, None)
         try:
-            async with self._session.post(
-                self._target, data=upload(pieces), headers=headers, allow_redirects=False
-            ) as response:
+            async with self._session.post(self._target, data=data, headers=headers, allow_redirects=False) as response:
                 identity = named(response.headers.get("x-request-id"))
                 success = response.status // 100 == 2  # noqa: PLR2004, every 2xx
                 if not success:
