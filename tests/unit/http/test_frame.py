@@ -42,7 +42,11 @@ async def test_a_failed_request_leaves_nothing_behind(error):
     frame = Frame(fail, logs.logger("info", io.StringIO()), Metrics(1), 1.0)
     gc.disable()
     try:
-        await frame({"type": "http", "method": "GET", "path": "/", "headers": []}, receive, send)
+        await frame(
+            {"type": "http", "http_version": "1.1", "method": "GET", "path": "/", "headers": [(b"host", b"localhost")]},
+            receive,
+            send,
+        )
         assert seen[0]() is None
     finally:
         gc.enable()
@@ -64,7 +68,11 @@ async def test_what_was_paid_is_told_though_the_end_failed():
 
     sent: list[dict[str, Any]] = []
     frame = Frame(fail, logs.logger("info", io.StringIO()), Metrics(1), 1.0)
-    await frame({"type": "http", "method": "GET", "path": "/", "headers": []}, receive, send)
+    await frame(
+        {"type": "http", "http_version": "1.1", "method": "GET", "path": "/", "headers": [(b"host", b"localhost")]},
+        receive,
+        send,
+    )
     assert sent[0]["status"] == 503
     assert (b"x-should-retry", b"false") in sent[0]["headers"]
     assert json.loads(sent[1]["body"])["metadata"]["cost"] == 0.08
