@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from io import SEEK_CUR, SEEK_END, SEEK_SET
 
@@ -30,7 +31,7 @@ def streamed(raster: Raster) -> pyvips.Image:
     source = pyvips.SourceCustom()
     source.on_read(file.read)
     source.on_seek(file.seek)
-    image = pyvips.Image.new_from_source(source, "", access="sequential").copy()
+    image = pyvips.Image.new_from_source(source, "", access="sequential", fail_on="error").copy()
     for name in ("bits-per-sample", "resolution-unit", "orientation"):  # the raw file says nothing of these
         image.remove(name)
     return image
@@ -44,11 +45,13 @@ class _File:
         self._size = len(self._head) + size
 
     def read(self, size: int) -> bytes:
+        """Return some bytes, none at the end or where they cannot be read: no error can pass through libvips."""
         inside = self._at - len(self._head)
+        part = b""
         if inside < 0:
             part = self._head[self._at : self._at + size]
         else:
-            with self._path.open("rb") as file:
+            with suppress(OSError), self._path.open("rb") as file:
                 file.seek(inside)
                 part = file.read(size)
         self._at += len(part)

@@ -5,10 +5,11 @@ import random
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from fluxvision.errors import ClientError, InvalidRequest, PayloadTooLarge
-from fluxvision.imaging import Limits, decode, probe
+from fluxvision.imaging import Limits, decode, describe, probe
+from fluxvision.imaging.bare import parts
 
 CASES = {
     "png": ("PNG", {}),
@@ -78,6 +79,32 @@ def test_flipped_bits(name, sample, read):
             assert "\n" not in error.message  # noqa: PT017
         else:
             assert pixels.color.shape[2] in {1, 3}
+
+
+SAYING = ("png", "jpeg", "webp", "avif", "tiff")
+
+
+@pytest.mark.parametrize("name", SAYING)
+def test_bytes_changed_in_what_a_file_says_of_itself(name, gradient, saved, tmp_path):
+    """Any bytes there give metadata or a client's error, and a sound file is read afterwards."""
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010E] = 6, "a meadow"
+    options = {} if name in {"png", "tiff"} else {"xmp": b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>'}
+    icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    sound = saved(gradient, name.upper(), exif=exif, icc_profile=icc, **options)
+    path, chance = tmp_path / "upload", random.Random(name)  # noqa: S311
+    for _ in range(60):
+        broken = bytearray(sound)
+        for _ in range(chance.choice((1, 1, 2, 8))):
+            broken[chance.randrange(min(len(sound), 1500))] = chance.choice((0, 0xDF, 0xFF, chance.randrange(256)))
+        path.write_bytes(broken)
+        with contextlib.suppress(InvalidRequest, PayloadTooLarge):
+            source = probe(path, Limits(pixels=4_000_000))
+            parts(source)
+            describe(source)
+            decode(source)
+    path.write_bytes(sound)
+    assert describe(probe(path, Limits())).icc == icc
 
 
 @pytest.mark.parametrize("name", CASES)

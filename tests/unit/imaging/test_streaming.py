@@ -1,12 +1,15 @@
 """A raw file is read as the picture that it is, in pieces, whatever its bands, bits and height."""
 
 import gc
+import os
 
 import numpy as np
 import pytest
+import pyvips
 
 from fluxvision.errors import InternalError
 from fluxvision.imaging import open_raster
+from fluxvision.imaging.streaming import streamed
 from fluxvision.types import Raster
 
 
@@ -38,3 +41,18 @@ def test_a_file_that_is_gone_is_an_error_of_ours(tmp_path):
     """It raises `InternalError`, as everything does that goes wrong behind the port."""
     with pytest.raises(InternalError):
         open_raster(Raster(tmp_path / "gone.raw", 5, 5, 3, 8))
+
+
+@pytest.mark.parametrize("how", ["gone", "cut"])
+def test_pixels_that_cannot_be_read_are_no_black_picture(how, tmp_path, capfd):
+    """A raw file that goes away or ends early while it is read is an error, and nothing is printed."""
+    path = tmp_path / "pixels.raw"
+    np.full((300, 200, 3), 200, np.uint8).tofile(path)
+    image = streamed(Raster(path, 200, 300, 3, 8))
+    if how == "gone":
+        path.unlink()
+    else:
+        os.truncate(path, 100_000)
+    with pytest.raises(pyvips.Error):
+        image.avg()
+    assert capfd.readouterr() == ("", "")
