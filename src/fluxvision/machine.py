@@ -9,6 +9,8 @@ import resource
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Protocol
+from weakref import WeakSet
 
 from fluxvision.errors import Error, Unavailable
 
@@ -36,6 +38,18 @@ _MALLOC = (
 """Options of mallopt(3). Pictures that are held in memory are smaller than a block from the system."""
 
 
+class Cache(Protocol):
+    """Memory that is kept for the next work."""
+
+    def clear(self) -> None:
+        """Free what no work is using; called from any thread."""
+        ...
+
+
+CACHES: WeakSet[Cache] = WeakSet()
+"""Emptied by `release_memory`; each adds itself."""
+
+
 def keep_memory() -> bool:
     """Let freed memory stay with the process; True where its allocator, that of glibc, can be told to.
 
@@ -50,7 +64,9 @@ def keep_memory() -> bool:
 
 
 def release_memory() -> None:
-    """Give all memory that is not used back to the system, where the allocator can."""
+    """Give all memory that is not used back to the system, that of `CACHES` too, where the allocator can."""
+    for cache in tuple(CACHES):
+        cache.clear()
     libc = ctypes.CDLL(None)
     if hasattr(libc, "malloc_trim"):
         libc.malloc_trim(0)

@@ -20,7 +20,7 @@ from fluxvision.engine import partition, weights
 from fluxvision.engine.backends import Backend, Window
 from fluxvision.engine.resample import Array
 from fluxvision.errors import InternalError, Unavailable
-from fluxvision.machine import shortage
+from fluxvision.machine import CACHES, shortage
 
 REUSE = 0.9
 """A freed buffer is given again for a request of at least this share of its size: the least memory of all shares."""
@@ -94,6 +94,11 @@ class Networks:
         self._pixels = 0
         self._base = Network(row.base, row.package, self._pool, threads)
         self._detail = Network(row.detail, row.package, self._pool, threads)
+        CACHES.add(self)
+
+    def clear(self) -> None:
+        """Free the buffers that no tile is using: those of a large picture are hundreds of megabytes."""
+        self._pool.clear()
 
     def base(self, tile: Array) -> Array:
         """Enlarge faithfully, at the highest contrast at which the network holds."""

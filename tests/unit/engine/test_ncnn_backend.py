@@ -7,11 +7,13 @@ import subprocess
 import sys
 
 import numpy as np
+import psutil
 import pytest
 
 from fluxvision.engine import BACKENDS, weights
 from fluxvision.engine.ncnn_backend import Networks
 from fluxvision.errors import InternalError, Unavailable
+from fluxvision.machine import release_memory
 
 SPAN = BACKENDS[0]
 OWN = weights.OWN
@@ -111,3 +113,15 @@ def test_no_memory_is_an_error_and_the_next_tile_is_made():
     """The network says so instead of ending the process, and goes on when there is memory again."""
     done = subprocess.run([sys.executable, "-c", SHORT], capture_output=True, text=True, check=True)
     assert done.stdout.split("\n")[:2] == ["short", "(3, 64, 64)"]
+
+
+def test_buffers_are_kept_while_there_is_work_and_freed_at_rest(networks):
+    """The buffers of the last tile wait for the next one, and `release_memory` gives them to the system."""
+    tile, most, process = np.zeros((3, 260, 260), np.float32), 60_000_000, psutil.Process()
+    release_memory()
+    before = process.memory_info().rss
+    first = networks.base(tile)
+    assert process.memory_info().rss - before > most
+    release_memory()
+    assert process.memory_info().rss - before < most
+    assert (networks.base(tile) == first).all()
