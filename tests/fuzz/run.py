@@ -25,6 +25,7 @@ SETTLE = 10.0
 REST = 60.0
 GROWTH = 1.10
 MORE_FILES = 8
+SHOWN = 60
 
 
 def main() -> int:
@@ -95,7 +96,7 @@ def compare(campaign: Campaign, start: Resources, end: Resources) -> None:
 def report(campaign: Campaign) -> int:
     """Show the findings and return the exit code."""
     print(f"findings       {len(campaign.findings)}")
-    for finding in campaign.findings[:200]:
+    for finding in campaign.findings[:SHOWN]:
         print(f"  {'seed ' + str(finding.seed) if finding.seed is not None else 'no seed'}: {finding.text}")
     return 1 if campaign.findings else 0
 
