@@ -107,6 +107,11 @@ async def big(_scope: Scope, _receive: Receive, send: Send) -> None:
     await send(body(bytes(BIG)))
 
 
+async def leave(_scope: Scope, _receive: Receive, _send: Send) -> None:
+    """Raise what is no `Exception`."""
+    raise SystemExit(PRIVATE)
+
+
 async def stuck(_scope: Scope, _receive: Receive, send: Send) -> None:
     """Block the event loop for some seconds, a moment later."""
     asyncio.get_running_loop().call_later(0.1, time.sleep, 4)
@@ -118,7 +123,7 @@ def pages() -> list[Route]:
     """Return one route for each."""
     found: dict[str, Any] = {name: Handler(messages, raises=False) for name, messages in MESSAGES.items()}
     found |= {name: Handler(messages, raises=True) for name, messages in RAISES.items()}
-    found |= {run.__name__: Endpoint(run) for run in (receive_after_disconnect, seen, big, stuck)}
+    found |= {run.__name__: Endpoint(run) for run in (receive_after_disconnect, seen, big, leave, stuck)}
     return [Route(f"/broken/{name}", run, methods=["GET", "POST"]) for name, run in found.items()]
 
 

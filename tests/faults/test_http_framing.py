@@ -58,6 +58,7 @@ def alive(server):
         request(EDITS, HOST, KIND, CHUNKED, body=b"3;" + b"x" * 40_000 + b"\r\nabc\r\n0\r\n\r\n"),
         request(EDITS, HOST, KIND, CHUNKED, body=b"0\r\n" + b"a: b\r\n" * 2_000 + b"\r\n"),
         request(EDITS, HOST, b"Content-Type: application/json", CHUNKED, body=b'2\r\n{"\r\nzz\r\n'),
+        request(EDITS, HOST, KIND, CHUNKED, body=b"1\r\nx\r\n" * 5_000 + b"0\r\n\r\n"),
         request(EDITS, HOST, KIND, b"Transfer-Encoding: gzip, chunked", body=b"0\r\n\r\n"),
         request(EDITS, HOST, KIND, b"Transfer-Encoding: chunked, chunked", body=b"0\r\n\r\n"),
         request(EDITS, HOST, KIND, CHUNKED, CHUNKED, body=b"0\r\n\r\n"),
@@ -125,6 +126,7 @@ def test_a_request_that_hyper_refuses_is_a_4xx_and_a_closed_connection(server, s
         request(ALIVE, HOST, b"Content-Length: 5", body=b"12345"),
         request(ALIVE, HOST, b"Content-Length: 5", b"Content-Length: 5", body=b"12345"),
         request(ALIVE, HOST, b"a: " + b"x" * 10_000),
+        request(ALIVE, HOST, CHUNKED, body=b"1\r\nx\r\n" * 1_000 + b"0\r\n\r\n"),
         request(ALIVE, HOST, b"a: \xff\xfe"),
     ],
 )
@@ -167,6 +169,17 @@ def test_a_refused_body_that_trickles_ends_with_the_connection(server):
 
         assert not ended()
         assert wait_until(ended, 2 * LINGER_SECONDS)
+
+
+def test_small_chunks_are_fine_as_long_as_they_are_few(server):
+    """A picture in chunks of 20 bytes is read."""
+    headers, body = form(("model", "flux-vision-upscaler"), ("image", png(32, 24) + bytes(60_000), "a"))
+    sent = b"".join(b"14\r\n" + body[at : at + 20] + b"\r\n" for at in range(0, len(body) - len(body) % 20, 20))
+    end = body[len(body) - len(body) % 20 :]
+    sent += b"%x\r\n" % len(end) + end + b"\r\n" if end else b""
+    kind = b"Content-Type: " + headers["Content-Type"].encode()
+    answer = server.raw(request(EDITS, HOST, kind, CHUNKED, body=sent + b"0\r\n\r\n"))
+    assert answer.status == 200, answer.body
 
 
 def test_expect_100_continue_gets_the_refusal_alone(server):
@@ -228,6 +241,17 @@ def test_an_answer_that_breaks_off_ends_the_connection(server, name):
             received += piece
     assert b"abc" in received
     assert not received.endswith(b"0\r\n\r\n")
+
+
+def test_what_granian_logs_is_one_line_of_json(server):
+    """Its own error about an application that raised has no trace, which could quote anything; the server lives."""
+    assert server.get("/broken/leave").status == 500
+
+    def logged() -> list[tuple[str, str]]:
+        lines = [json.loads(line) for line in server.log.splitlines()]
+        return [(line["level"], line["message"]) for line in lines if line["event"] == "granian"]
+
+    assert wait_until(lambda: logged() == [("error", "Application callable raised an exception")]), logged()
 
 
 def test_receive_after_a_disconnect_says_so_again(server):

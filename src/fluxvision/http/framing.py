@@ -7,6 +7,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 from starlette.types import Message, Receive, Scope, Send
 
@@ -20,6 +21,11 @@ LINGER_SECONDS = 5.0
 """Time after an early answer in which the rest of the request body is read and dropped."""
 LINGER_BYTES = 64 * 1024 * 1024
 """Most bytes of a body that are dropped. A longer body is answered with `Connection: close`."""
+
+PIECES = 1024
+"""Pieces of a body that may be of any size: each costs a turn of the event loop."""
+BYTES_PER_PIECE = 16
+"""The least average size of a piece beyond that. Network packets are larger; only chunks can be as small."""
 
 
 def check_headers(scope: Scope) -> None:
@@ -46,6 +52,7 @@ class RequestBody:
     def __init__(self, scope: Scope, receive: Receive) -> None:
         """Wrap `receive`; the length is what the headers announce."""
         self._receive = receive
+        self._pieces = self._seen = 0
         self._waits = False
         self.left: float = 0
         for name, value in scope["headers"]:
@@ -57,9 +64,14 @@ class RequestBody:
                 self._waits = True
 
     async def __call__(self) -> Message:
-        """Return the next message."""
+        """Return the next message; raises `InvalidRequest` where the body comes in many tiny chunks."""
         message = await self._receive()
-        self.left -= len(message.get("body", b""))
+        size = len(message.get("body", b""))
+        self.left -= size
+        self._seen += size
+        self._pieces += 1
+        if self._pieces > PIECES and self._seen < self._pieces * BYTES_PER_PIECE:
+            raise InvalidRequest("The chunks of the request body are too small; send larger ones.")
         if not message.get("more_body", False):
             self.left = 0
         return message
@@ -75,13 +87,11 @@ class RequestBody:
         Closing a connection with unread bytes resets it, and the reset can destroy the answer before the caller reads
         it.
         """
-        dropped = 0
-        try:
+        limit = self._seen + LINGER_BYTES
+        with suppress(TimeoutError, InvalidRequest):
             async with asyncio.timeout(LINGER_SECONDS):
-                while self.lingers and dropped < LINGER_BYTES:
-                    dropped += len((await self()).get("body", b""))
-        except TimeoutError:
-            pass
+                while self.lingers and self._seen < limit:
+                    await self()
 
 
 class ResponseSender:
