@@ -11,7 +11,8 @@ from PIL import Image, ImageCms, PngImagePlugin
 
 from fluxvision import engine, imaging
 from fluxvision.errors import Cancelled, InternalError, UpstreamError
-from fluxvision.postprocess import Work, finish
+from fluxvision.imaging import profile
+from fluxvision.postprocess import Work, finish, passed
 from fluxvision.types import Fidelity, Fit, Plan, Raster, Watch
 
 P3 = pyvips.Operation.call("profile_load", "p3")
@@ -65,15 +66,24 @@ def test_a_neutral_plan_encodes_and_nothing_more(raster, source, tmp_path):
     assert [picture.path] == list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("form", ["png", "jpeg"])
 @pytest.mark.parametrize("own", ["raster", "file"])
-def test_a_damaged_profile_of_the_source_is_told(own, raster, store, tmp_path):
+def test_a_damaged_profile_of_the_source_is_told(own, form, raster, store, tmp_path):
     """The picture carries the warning, also where a provider's file could have been delivered as it is."""
-    source = store(Image.new("RGB", (15, 10)), "jpeg", icc_profile=SRGB[:-4])
+    source = store(Image.new("RGB", (15, 10)), form, icc_profile=SRGB[:-4])
     made = raster if own == "raster" else sent(tmp_path, (30, 20))
     picture = finish(Work(made, Plan(**AT_ONCE), source, tmp_path))
     assert len(picture.warnings) == 1
     assert "colour profile is damaged" in picture.warnings[0]
     assert "icc_profile" not in read(picture).info
+
+
+def test_no_profile_is_judged_while_others_wait(store, tmp_path, monkeypatch):
+    """Whether a file can be delivered as it is is found out without a conversion of colours."""
+    monkeypatch.setattr(profile, "usable", None)
+    source = store(Image.new("RGB", (15, 10)), "jpeg", icc_profile=SRGB)
+    work = Work(imaging.probe(sent(tmp_path, (30, 20)), imaging.Limits()), Plan(**AT_ONCE), source, tmp_path)
+    assert passed(work) is None
 
 
 @pytest.mark.parametrize("measured", [True, False])

@@ -12,13 +12,16 @@ from fluxvision.imaging.writing import writing
 from fluxvision.types import Metadata, Raster, Source
 
 
-def describe(source: Source, param: str = "image") -> Metadata:
-    """Return a probed picture's metadata, upright; raises InvalidRequest naming `param`."""
+def describe(source: Source, param: str = "image", *, raw: bool = False) -> Metadata:
+    """Return a probed picture's metadata, upright; raises InvalidRequest naming `param`.
+
+    `raw` leaves the profile as it is in the file, which is quicker: no conversion from it is tried.
+    """
     row = formats.find(source.format)
     with readable(row, param):
         image = loading.opened(source.path, row)
-        found = metadata.read(loading.working(image, source), source)
-        warning = loading.warning(image, source)
+        found = metadata.read(image if raw else loading.working(image, source), source)
+        warning = None if raw and found.icc is not None else loading.warning(image, source)
     return found if warning is None else replace(found, warnings=(warning,))
 
 

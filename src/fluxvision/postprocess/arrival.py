@@ -121,7 +121,7 @@ def _silent(source: Source) -> bool:
     """Whether a picture says nothing of itself but a resolution that is assumed anyway."""
     if source.format in TELLING and bare(source):
         return True
-    metadata = imaging.describe(source)
+    metadata = imaging.describe(source, raw=True)
     usual = metadata.resolution is None or all(abs(one - SCREEN) < NEARLY for one in metadata.resolution)
     return usual and replace(metadata, resolution=None) == Metadata()
 
