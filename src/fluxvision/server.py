@@ -21,6 +21,7 @@ from granian.log import LogLevels
 from granian.log import logger as granian_logger
 from granian.server.embed import Server
 
+from fluxvision.accounts.keys import check_entries
 from fluxvision.app import create_gateway
 from fluxvision.config import ConfigError, Settings
 from fluxvision.errors import InternalError
@@ -90,7 +91,8 @@ def serve(
 
 
 def check_exposure(settings: Settings) -> None:
-    """Raise `ConfigError` where everybody could use the server and nobody said that they may."""
+    """Raise `ConfigError` where everybody could use the server, or guess a key, and nobody said that they may."""
+    check_entries(settings.api_keys)
     if settings.api_keys or settings.allow_unauthenticated or is_loopback(settings.host):
         return
     message = (

@@ -84,7 +84,7 @@ def test_the_key(open_page, theme):
 
 def test_a_locked_page(open_page, tmp_path):
     """The page that asks for a key, in both themes; it fits a phone."""
-    settings = {"api_keys": "k", "playground": "false"}
+    settings = {"api_keys": "key-of-this-test-7c1f", "playground": "false"}
     with Server(tmp_path / "data", settings, module=("fluxvision", "serve")) as locked:
         for theme, width in (("light", 1280), ("dark", 360)):
             page = open_page(at=locked, color_scheme=theme, viewport={"width": width, "height": 740})

@@ -118,7 +118,7 @@ def test_connections_above_the_limit_wait_and_the_health_port_answers(tmp_path):
 def test_the_health_port_has_the_two_probes_alone(tmp_path):
     """They answer what the API's port answers; nothing else is there, and what is no request gets a 400."""
     port = free_port()
-    with Server(tmp_path / "data", {"health_port": str(port), "api_keys": "sk-one"}) as server:
+    with Server(tmp_path / "data", {"health_port": str(port), "api_keys": "sk-one-4f1c09ab7d"}) as server:
         for path in ("/healthz", "/readyz"):
             assert probe(port, path) == (200, server.get(path).body)
             assert probe(port, path, "HEAD") == (200, b"")

@@ -197,7 +197,10 @@ def test_expect_100_continue_gets_the_refusal_alone(server):
 def test_no_early_answer_is_lost(tmp_path, status):
     """The client, aiohttp, reads each refusal, although it is still sending the body then."""
     found: Counter[str] = Counter()
-    headers = {"Authorization": "Bearer " + ("wrong" if status == 401 else "sk-one"), "Content-Type": "text/plain"}
+    headers = {
+        "Authorization": "Bearer " + ("wrong" if status == 401 else "sk-one-4f1c09ab7d"),
+        "Content-Type": "text/plain",
+    }
 
     async def post(session: aiohttp.ClientSession, url: str) -> None:
         for _ in range(20):
@@ -212,7 +215,7 @@ def test_no_early_answer_is_lost(tmp_path, status):
         async with aiohttp.ClientSession() as session:
             await asyncio.gather(*[post(session, url) for _ in range(50)])
 
-    with Server(tmp_path / "data", {"api_keys": "sk-one"}) as keyed:
+    with Server(tmp_path / "data", {"api_keys": "sk-one-4f1c09ab7d"}) as keyed:
         asyncio.run(all_of_them(f"{keyed.url}/v1/images/edits"))
     assert found == {str(status): 1000}
 

@@ -19,7 +19,7 @@ from fluxvision.http.openapi import document
 from fluxvision.http.openapi_operations import ZOOM
 from fluxvision.http.server import API, PREFIXES, SITE
 
-KEY = {"Authorization": "Bearer one"}
+KEY = {"Authorization": "Bearer one-4f1c09ab7d-key"}
 CHECKS = [
     not_a_server_error,
     checks.status_code_conformance,
@@ -41,7 +41,7 @@ RANGES = st.none() | st.from_regex(r"\Abytes=[0-9]{0,4}-[0-9]{0,4}(,[0-9]{0,2}-[
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """Serve with a key; pictures at random addresses are not waited for."""
-    settings = {"api_keys": "one", "fetch_timeout": "0.5", "upload_timeout": "5"}
+    settings = {"api_keys": "one-4f1c09ab7d-key", "fetch_timeout": "0.5", "upload_timeout": "5"}
     with Server(tmp_path_factory.mktemp("served") / "data", settings) as running:
         yield running
 

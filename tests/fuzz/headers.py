@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-KEY = b"sk-fuzz"
+KEY = b"sk-fuzz-4f1c09ab7d"
 PATHS = (
     b"/",
     b"/healthz",

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from collections.abc import Iterable
 
-from fluxvision.config import HASHED
+from fluxvision.config import DIGEST, HASHED, ConfigError
 from fluxvision.errors import AuthenticationFailed
 
 SCHEME = b"bearer"
 MAX_KEY = 512
+LEAST = 16
+"""Characters of the shortest key that is accepted. A hash is: nobody can tell how long its key is."""
+LEAST_DISTINCT = 6
+"""Different characters of a key: xxxxxxxxxxxxxxxx is a placeholder."""
+PLACEHOLDER = re.compile(
+    r"change.?me|(?:your|my|example|sample|secret).?(?:api|secret)?.?key|\.\.\.|\u2026|[<>{}]", re.IGNORECASE
+)
 
 
 def entry(key: str) -> str:
@@ -24,20 +32,48 @@ def entry(key: str) -> str:
     return HASHED + hashlib.sha256(raw).hexdigest()
 
 
+def check_entries(entries: Iterable[str]) -> None:
+    """Raise `ConfigError` for an entry that is easily guessed, that no caller can send, or that is there twice."""
+    seen: set[bytes] = set()
+    for text in entries:
+        hashed = DIGEST.fullmatch(text) is not None
+        reason = "" if hashed else _weakness(text)
+        found = _sha256(text)
+        if found in seen:
+            reason = "holds a key twice"
+        seen.add(found)
+        if reason:
+            message = f"api_keys {reason}; `fluxvision config hash --new` makes a key"
+            raise ConfigError(message, param="api_keys")
+
+
+def _weakness(key: str) -> str:
+    """Return what is wrong with a key; nothing where it can be used."""
+    try:
+        entry(key)
+    except ValueError:
+        return f"holds a key that no caller can send: one word of printable characters, at most {MAX_KEY} bytes"
+    if key.casefold().startswith(HASHED):
+        return f"holds a hash that does not begin with {HASHED} in small letters"
+    placeholder = PLACEHOLDER.search(key)
+    if len(key) < LEAST and not placeholder:
+        return f"holds a key of fewer than {LEAST} characters, which can be guessed"
+    return "holds a placeholder in place of a key" if placeholder or len(set(key)) < LEAST_DISTINCT else ""
+
+
+def _sha256(text: str) -> bytes:
+    """Return the SHA-256 of the key of an entry."""
+    hashed = DIGEST.fullmatch(text)
+    return bytes.fromhex(text.removeprefix(HASHED)) if hashed else hashlib.sha256(text.encode()).digest()
+
+
 class Keys:
     """The configured keys. The digests are keyed with `pepper`, so a memory image or a dump reveals no key."""
 
     def __init__(self, entries: Iterable[str], pepper: bytes) -> None:
         """Digest the entries and forget them."""
         self._pepper = pepper
-        self._digests = tuple(
-            self._pepper_in(
-                bytes.fromhex(text.removeprefix(HASHED))
-                if text.startswith(HASHED)
-                else hashlib.sha256(text.encode()).digest()
-            )
-            for text in entries
-        )
+        self._digests = tuple(self._pepper_in(_sha256(text)) for text in entries)
 
     @property
     def required(self) -> bool:

@@ -17,6 +17,7 @@ from fluxvision.config.upstream import HEADER, ConfigError, Upstream, checked, i
 
 __all__ = [
     "BY_NAME",
+    "DIGEST",
     "HASHED",
     "MASK",
     "PREFIX",

@@ -6,7 +6,8 @@ import hashlib
 
 import pytest
 
-from fluxvision.accounts.keys import Keys, entry
+from fluxvision.accounts.keys import Keys, check_entries, entry
+from fluxvision.config import ConfigError
 from fluxvision.errors import AuthenticationFailed
 
 PEPPER = b"p" * 32
@@ -68,3 +69,40 @@ def test_what_no_header_can_carry_has_no_entry(key):
     """A text with spaces or control characters, an empty and a huge one are no keys."""
     with pytest.raises(ValueError, match=r"(?s).*"):
         entry(key)
+
+
+GOOD = "4f1c09ab7d-a-long-one"
+
+
+@pytest.mark.parametrize(
+    ("entries", "words"),
+    [
+        (["short"], "fewer than 16 characters"),
+        ([GOOD, "fifteen-letters"], "fewer than 16 characters"),
+        (["two words in one key"], "no caller can send"),
+        (["k" * 500 + "abcdefghijklmno"], "no caller can send"),
+        (["changeme-changeme-changeme"], "placeholder"),
+        (["CHANGE_ME_PLEASE_1234"], "placeholder"),
+        (["sk-..."], "placeholder"),
+        (["your-api-key"], "placeholder"),
+        (["your-api-key-goes-here"], "placeholder"),
+        (["<insert the key>".replace(" ", "-")], "placeholder"),
+        (["x" * 40], "placeholder"),
+        ([GOOD, GOOD], "twice"),
+        ([GOOD, entry(GOOD)], "twice"),
+        ([entry(GOOD).upper()], "small letters"),
+    ],
+)
+def test_a_key_that_can_be_guessed_is_refused(entries, words):
+    """A short key, a placeholder, one that nobody can send and one that is there twice are named without the key."""
+    with pytest.raises(ConfigError, match=words) as caught:
+        check_entries(entries)
+    assert caught.value.param == "api_keys"
+    assert "`fluxvision config hash --new`" in caught.value.message
+    assert not any(text in caught.value.message for text in entries)
+
+
+@pytest.mark.parametrize("key", [GOOD, "sixteen-letters.", "schlüssel-für-alle", "0f1e2d3c4b5a6978", entry("short")])
+def test_a_long_key_and_a_hash_are_accepted(key):
+    """From 16 characters a key is accepted; of a hash nobody can tell."""
+    check_entries([key])
