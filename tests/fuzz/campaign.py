@@ -6,6 +6,8 @@ import base64
 import io
 import itertools
 import json
+import random
+import re
 import threading
 import time
 import traceback
@@ -17,7 +19,7 @@ import psutil
 from PIL import Image
 
 from fakes.server import Answer, Server
-from fuzz import cases, forms, headers, oracle, wire
+from fuzz import cases, forms, headers, oracle, pictures, wire
 from fuzz.client import Hang, play
 
 SETTINGS = {
@@ -37,6 +39,20 @@ CALLERS = 6
 EVERY = 3.0
 """Seconds between two control requests."""
 CONTROL_SECONDS = 20.0
+LINK = re.compile(rb'"url":"http://[^/"]*(/media/[^"]*)"')
+RANGES = (
+    "bytes=0-0",
+    "bytes=-1",
+    "bytes=5-",
+    "bytes=9-5",
+    "bytes=999999999-",
+    "bytes=0-1,3-4",
+    "bytes=x",
+    "lines=1-2",
+    "bytes=--1",
+    "",
+)
+UNSENDABLE = dict.fromkeys((*range(33), 127, *range(128, 256)), "_")
 FAR = 0.08
 """How far, of the whole range, a control's mean colour may lie from the source's."""
 
@@ -126,6 +142,7 @@ class Campaign:
         for answer in answers:
             for text in oracle.faults(script, answer, str(self.server.folder)):
                 self.note(seed, f"{script.kind}: {text} ({answer.headers.get('x-request-id', 'no id')})")
+            self._follow(seed, answer)
         with self._lock:
             self.played += 1
             self.statuses.update(str(answer.status) for answer in answers)
@@ -134,6 +151,25 @@ class Campaign:
             if script.answers:
                 self.slowest = max(self.slowest, (seconds, seed))
         return answers
+
+    def _follow(self, seed: int, answer: Answer) -> None:
+        """Ask for the results that an answer links to, and for a part of them, or with a changed link."""
+        chance = random.Random(seed)  # noqa: S311, a seed has to give the same requests again
+        for address in LINK.findall(answer.body):
+            path = address.decode()
+            whole = self.server.get(path)
+            asked = {
+                "Range": chance.choice(RANGES),
+                "If-None-Match": chance.choice(('"a"', "*", "W/", whole.headers.get("etag", ""))),
+            }
+            part = self.server.get(path, dict(chance.sample(sorted(asked.items()), chance.randrange(3))))
+            changed = self.server.get(pictures.overwrite(path.encode(), chance).decode("latin-1").translate(UNSENDABLE))
+            if whole.status != 200 or len(whole.body) != int(whole.headers["content-length"]):
+                self.note(seed, f"a link to a result got {whole.status}")
+            if part.status not in {200, 206, 304, 416}:
+                self.note(seed, f"a part of a result got {part.status}")
+            if changed.status >= 500:
+                self.note(seed, f"a changed link got {changed.status}")
 
     def _caller(self, waiting: Iterator[int], end: float) -> None:
         while time.monotonic() < end and not self._stop.is_set():

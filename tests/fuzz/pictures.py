@@ -39,6 +39,8 @@ NAMES += (
 )
 LARGEST = 200_000
 """Bytes of a mutated file, but for bombs."""
+TAILS = (70_000, 1_200_000, 1_900_000, 2_100_000, 3_000_000)
+"""Bytes behind a good picture: some bodies stay in memory, some go to the disk, some are over the limit."""
 
 
 def flip_bits(data: bytes, chance: random.Random) -> bytes:
@@ -182,4 +184,6 @@ def picture(chance: random.Random) -> bytes:
         return mutated(chance)
     if lot < 0.90:
         return good(chance)
-    return corpus.shaped(chance) if lot < 0.97 else corpus.bomb(chance)
+    if lot < 0.98:
+        return corpus.shaped(chance) if lot < 0.95 else corpus.bomb(chance)
+    return good(chance) + bytes(chance.choice(TAILS))

@@ -19,7 +19,7 @@ from fakes.server import Server
 from fuzz import cases
 from fuzz.campaign import SETTINGS, Campaign, Resources
 
-WARM = 400
+WARM = 1000
 """Cases before the first measurement: they load what the server loads once."""
 SETTLE = 10.0
 REST = 60.0
