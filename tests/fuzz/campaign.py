@@ -53,6 +53,8 @@ RANGES = (
     "",
 )
 UNSENDABLE = dict.fromkeys((*range(33), 127, *range(128, 256)), "_")
+SECRETS = (headers.KEY.decode(), "a tree", "etc/passwd", "a description", "signature=")
+"""Parts of keys, prompts, file names, metadata and links that the cases send."""
 FAR = 0.08
 """How far, of the whole range, a control's mean colour may lie from the source's."""
 
@@ -209,8 +211,12 @@ class Campaign:
             self.note(None, "the server has ended")
         if not self.server.nothing_left(10.0):
             self.note(None, f"{len(self.server.uploads)} files are left in the uploads folder")
-        for text in strange_lines(self.server.log):
+        log = self.server.log
+        for text in strange_lines(log):
             self.note(None, text)
+        for secret in SECRETS:
+            if secret in log:
+                self.note(None, f"the log holds what a caller sent: {secret!r}")
 
 
 def is_the_control(answer: Answer) -> bool:

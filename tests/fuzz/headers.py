@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 
 KEY = b"sk-fuzz-4f1c09ab7d"
+HOST = b"127.0.0.1"
+HOSTS = (b"localhost:80", b"a.example", b"[::1]:5", b"[::1", b'a"b', b"<b>", b"a\\b", b"a b", b"\xff", b"", b"a" * 5000)
 PATHS = (
     b"/",
     b"/healthz",

@@ -37,12 +37,14 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="play this case alone")
     parser.add_argument("--save", type=Path, help="write the bytes that the case of --seed sends to this file")
     parser.add_argument("--rest", type=float, default=REST, help="seconds of rest before the last measurement")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the server")
     given = parser.parse_args()
+    settings = SETTINGS | dict(each.split("=", 1) for each in given.set)
     if given.save is not None and given.seed is not None:
         given.save.write_bytes(cases.case(given.seed).sent)
     folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
     try:
-        with Server(folder / "data", SETTINGS, module=("fluxvision", "serve")) as server:
+        with Server(folder / "data", settings, module=("fluxvision", "serve")) as server:
             campaign = Campaign(server)
             if given.seed is not None:
                 return play_one(campaign, given.seed)

@@ -12,7 +12,6 @@ from fuzz import documents, forms, headers, pictures
 Body = tuple[bytes, bytes]
 """Content type and body."""
 EDITS = b"/v1/images/edits"
-HOST = b"127.0.0.1"
 
 
 class Act(Enum):
@@ -68,7 +67,8 @@ def access(chance: random.Random) -> bytes:
 
 def head(chance: random.Random, kind: bytes, *lines: bytes, path: bytes = EDITS, method: bytes = b"POST") -> bytes:
     """Return a request's head without the empty line behind it."""
-    start = method + b" " + path + b" HTTP/1.1\r\nHost: " + HOST + b"\r\n" + access(chance)
+    host = headers.HOST if chance.random() < 0.96 else chance.choice(headers.HOSTS)
+    start = method + b" " + path + b" HTTP/1.1\r\nHost: " + host + b"\r\n" + access(chance)
     return start + b"Content-Type: " + kind + b"\r\n" + b"".join(line + b"\r\n" for line in lines)
 
 
@@ -166,7 +166,7 @@ def paths(chance: random.Random) -> Script:
     path, method = chance.choice(headers.PATHS), chance.choice(headers.METHODS)
     version = chance.choice((b"HTTP/1.1",) * 8 + (b"HTTP/1.0", b"HTTP/2.0", b"HTTP/9", b""))
     lines = [
-        b"Host: " + chance.choice((HOST,) * 6 + (b"a.example", b"", b"\xff", b"127.0.0.1:99999", b"[::1]")),
+        b"Host: " + chance.choice((headers.HOST,) * 6 + (b"a.example", b"", b"\xff", b"127.0.0.1:99999", b"[::1]")),
         access(chance)[:-2],
     ]
     lines.append(
@@ -202,7 +202,7 @@ def pipeline(chance: random.Random) -> Script:
     for _ in range(count):
         kind, body = forms.simple(chance)
         asked = head(chance, kind, length(body)) + b"\r\n" + body
-        made.append(asked if chance.random() < 0.6 else b"GET /healthz HTTP/1.1\r\nHost: " + HOST + b"\r\n\r\n")
+        made.append(asked if chance.random() < 0.6 else b"GET /healthz HTTP/1.1\r\nHost: " + headers.HOST + b"\r\n\r\n")
     if chance.random() < 0.3:
         made.append(b"\r\n\r\nrubbish")
     return Script("pipeline", (b"".join(made), *_end(chance)), 0, malformed=True)
