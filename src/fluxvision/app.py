@@ -26,6 +26,7 @@ def create_gateway(settings: Settings) -> Gateway:
         deadline=settings.deadline,
         attempt_timeout=settings.attempt_timeout,
         max_output_pixels=settings.max_output_pixels,
+        max_job_memory=settings.max_job_memory,
         policy=settings.policy,
         allow_degraded=settings.allow_degraded,
     )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from fluxvision.errors import (
 from fluxvision.health import Health, Turn
 from fluxvision.imaging import decode_mask, quick
 from fluxvision.machine import shortage, shortages_translated
+from fluxvision.memory_budget import MemoryBudget
 from fluxvision.normalize import normalize
 from fluxvision.params import Param
 from fluxvision.postprocess import Work, finish, passed
@@ -50,7 +52,7 @@ class Desk:
 
     `pool` has the threads that prepare and finish pictures, `threads` is how many the engine may use there; `rows` are
     the parameters by model, `timeout` the seconds of one remote try, `deadline` those of a whole request, `disk` the
-    room that running jobs will need.
+    room that running jobs will need, `memory` the bytes that their pictures may take together.
     """
 
     pool: ThreadPoolExecutor
@@ -60,6 +62,7 @@ class Desk:
     deadline: float
     threads: int = 0
     disk: DiskBudget = field(default_factory=DiskBudget)
+    memory: MemoryBudget = field(default_factory=lambda: MemoryBudget(sys.maxsize))
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,13 +194,21 @@ class Errand:
         await vet(self.desk.pool, self.job, self.candidate.plan, self.watch)
         if accepts is None or (quick(image.size, image.content) and ready(image, accepts)):
             return image
-        return await in_thread(self.desk.pool, self.watch, lambda: prepared(image, accepts, self.folder, self.watch))
+        async with self._memory():
+            return await in_thread(
+                self.desk.pool, self.watch, lambda: prepared(image, accepts, self.folder, self.watch)
+            )
+
+    def _memory(self) -> AbstractAsyncContextManager[None]:
+        """Hold the memory that one picture is planned to take."""
+        return self.desk.memory.hold(self.candidate.memory)
 
     async def _finish(self, work: Work, watch: Watch) -> Picture:
         """Finish a picture; one that needs nothing is not worth a thread. Behind a link it is a file."""
         picture = passed(work)
         if picture is None:
-            picture = await in_thread(self.desk.pool, watch, lambda: finish(work))
+            async with self._memory():
+                picture = await in_thread(self.desk.pool, watch, lambda: finish(work))
         if work.plan.response_format != "b64_json":
             _ = picture.path
         return picture
@@ -234,7 +245,7 @@ class Errand:
         patience = min(self.desk.timeout, left - min(MARGIN, left * MARGIN_SHARE))
         watch = replace(watch, taken=known.take, cancel=Stop(watch.cancel))
         try:
-            async with asyncio.timeout(patience) if self.provider.remote else nullcontext():
+            async with asyncio.timeout(patience) if self.provider.remote else self._memory():
                 return await self.provider.run(call, watch, self.folder)
         except TimeoutError:
             late = patience < min(self.desk.timeout, FAIR * self.desk.deadline)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fluxvision import imaging, pricing
+from fluxvision.engine import BACKENDS
+from fluxvision.engine.backends import BY_NAME
 from fluxvision.errors import InvalidRequest
 from fluxvision.geometry import Geometry, solve
+from fluxvision.job_memory import check_memory, job_memory
 from fluxvision.money import amount, spendable
 from fluxvision.normalize import normalize
 from fluxvision.params import Param
@@ -16,8 +20,23 @@ from fluxvision.types import Call, Component, Excluded, Job, Line, Plan, Quote
 
 
 @dataclass(frozen=True, slots=True)
+class JobLimits:
+    """What one job may be: the most `pixels` on its way, the most bytes of `memory` for each of its pictures.
+
+    `local` are the providers that make pictures in this process.
+    """
+
+    pixels: int = 400_000_000
+    memory: int = sys.maxsize
+    local: Collection[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate:
-    """One offer for one job: the call, the plan around it, the receipt, the sizes, and a picture's line of the bill."""
+    """One offer for one job: the call, the plan around it, the receipt, the sizes, and a picture's line of the bill.
+
+    `memory` are the bytes that each of its pictures is planned to take at its peak.
+    """
 
     offer: Offer
     call: Call
@@ -25,11 +44,17 @@ class Candidate:
     receipt: Sequence[Line]
     geometry: Geometry
     line: Component
+    memory: int = 0
 
     @property
     def cost(self) -> int | None:
         """What all pictures cost, in micro-dollars; None where only the work itself will tell."""
         return pricing.total([pricing.times(self.line, self.plan.n)])
+
+    @property
+    def megapixels(self) -> float:
+        """How much work it is: the pixels of all pictures, in millions."""
+        return self.geometry.largest * self.plan.n / 1e6
 
     @property
     def made(self) -> tuple[int, int] | None:
@@ -72,7 +97,7 @@ def translate(
     offers: Iterable[Offer],
     rows: Sequence[Param],
     *,
-    max_output_pixels: int,
+    limits: JobLimits,
     checks: Mapping[str, Callable[[Call], None]],
 ) -> Translated:
     """Return the job for each offer that can do it, in the offers' order, and why the others cannot.
@@ -84,7 +109,7 @@ def translate(
     refused: dict[str, InvalidRequest] = {}
     for offer in offers:
         try:
-            candidate = _translated(job, offer, rows, max_output_pixels)
+            candidate = _translated(job, offer, rows, limits)
             checks[offer.provider](candidate.call)
             found.append(candidate)
         except InvalidRequest as refusal:
@@ -95,16 +120,22 @@ def translate(
     return Translated(within, refused, {one.offer.provider: _dear(one) for one in found if one not in within})
 
 
-def _translated(job: Job, offer: Offer, rows: Sequence[Param], max_output_pixels: int) -> Candidate:
+def _translated(job: Job, offer: Offer, rows: Sequence[Param], limits: JobLimits) -> Candidate:
     geometry = solve(job, offer.factors)
-    if geometry.largest > max_output_pixels:
+    own = job.caller.max_pixels
+    most = limits.pixels if own is None else min(own, limits.pixels)
+    if geometry.largest > most:
         what = "The result" if geometry.largest == geometry.width * geometry.height else "On its way the picture"
-        message = f"{what} would have {geometry.largest:,} pixels; this server makes at most {max_output_pixels:,}."
+        who = "this server makes" if most == limits.pixels else "without a key this server makes"
+        message = f"{what} would have {geometry.largest:,} pixels; {who} at most {most:,}."
         said = next((name for name in ("size", "resolution") if name in job.values), "scale_factor")
         raise InvalidRequest(message, param=said)
     call, plan, receipt = normalize(job, offer, rows)
     imaging.check(plan.output_format, geometry.width, geometry.height)
-    return Candidate(offer, call, plan, receipt, geometry, _line(job, offer, geometry, None))
+    row = BY_NAME.get(str(call.body.get("backend")), BACKENDS[0]) if offer.provider in limits.local else None
+    memory = job_memory(job, geometry, plan, row)
+    check_memory(memory, limits.memory, job, plan)
+    return Candidate(offer, call, plan, receipt, geometry, _line(job, offer, geometry, None), memory)
 
 
 def _line(job: Job, offer: Offer, geometry: Geometry, seconds: float | None) -> Component:

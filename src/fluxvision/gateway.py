@@ -14,10 +14,13 @@ from typing import Any
 
 from fluxvision import catalog, imaging
 from fluxvision.attempt import Desk, Errand, Try, vet, worst
-from fluxvision.candidates import Candidate, translate
+from fluxvision.candidates import Candidate, JobLimits, translate
 from fluxvision.choice import Choice, chosen
 from fluxvision.errors import Busy, DeadlineExceeded, Error, Exhausted, InvalidRequest, UpstreamBusy
+from fluxvision.fair_queue import SMALL, FairQueue
 from fluxvision.health import Health
+from fluxvision.machine import memory
+from fluxvision.memory_budget import MemoryBudget
 from fluxvision.money import spendable, summed
 from fluxvision.params import ALIASES, Param, coerce
 from fluxvision.preview import preview
@@ -25,10 +28,12 @@ from fluxvision.providers import Provider
 from fluxvision.routing import route
 from fluxvision.rules import Model
 from fluxvision.selftest import selftest
-from fluxvision.types import Attempt, Delivery, Failure, Job, Quote, Scalar, Source, Watch
-from fluxvision.workers import Admission, in_thread
+from fluxvision.types import Attempt, Caller, Delivery, Failure, Job, Quote, Scalar, Source, Watch
+from fluxvision.workers import in_thread
 
 LAST_SEED = 2**32 - 1
+LEAST_JOB_MEMORY = 1_500_000_000
+"""Bytes that a picture may take on a small machine, too: its tiles alone take half of that."""
 
 
 class Gateway:
@@ -45,6 +50,7 @@ class Gateway:
         deadline: float = 900.0,
         attempt_timeout: float = 300.0,
         max_output_pixels: int = 400_000_000,
+        max_job_memory: int = 0,
         policy: str = "quality",
         allow_degraded: bool = True,
         health: Health | None = None,
@@ -52,26 +58,35 @@ class Gateway:
     ) -> None:
         """Serve `models` by `providers`.
 
-        `workers` pictures are prepared and finished at once, with `threads` each (0: all cores); `queue` jobs may wait
-        for each provider. `deadline` is the seconds that a job may take in all, waiting included, `attempt_timeout`
-        those of one remote provider. `draw` gives a random number below its argument.
+        `workers` pictures are prepared and finished at once, with `threads` each (0: all cores); `queue` jobs of each
+        caller may wait for each provider. A picture may be planned to take `max_job_memory` bytes (0: a quarter of the
+        machine's, at least `LEAST_JOB_MEMORY`), and all together twice as many. `deadline` is the seconds that a job
+        may take in all, waiting included, `attempt_timeout` those of one remote provider. `draw` gives a random number
+        below its argument.
         """
         self.models = tuple(models)
         self.health = health or Health(providers)
-        self.admissions = {name: Admission(provider.workers, queue) for name, provider in providers.items()}
+        self.queues = {
+            name: FairQueue(provider.workers, queue, small_workers=provider.small_workers)
+            for name, provider in providers.items()
+        }
         self._providers = dict(providers)
         self._models = {model.id: model for model in models}
         self._rows: Mapping[str, Sequence[Param]] = {model.id: catalog.rows(model) for model in models}
         self._by_name = {name: {row.name: row for row in rows} for name, rows in self._rows.items()}
         self._deadline = deadline
-        self._max_output_pixels = max_output_pixels
+        most = max_job_memory or max(memory() // 4, LEAST_JOB_MEMORY)
+        local = [name for name, provider in providers.items() if not provider.remote]
+        self._limits = JobLimits(max_output_pixels, most, local)
         self._policy = policy
         self._allow_degraded = allow_degraded
         self._draw = draw
         self._checks = {name: provider.check for name, provider in providers.items()}
         self._pool = ThreadPoolExecutor(workers + 2, thread_name_prefix="finish")
         self._test_pool = ThreadPoolExecutor(1, thread_name_prefix="selftest")  # never behind a job
-        self._desk = Desk(self._pool, self.health, self._rows, attempt_timeout, deadline, threads)
+        self._desk = Desk(
+            self._pool, self.health, self._rows, attempt_timeout, deadline, threads, memory=MemoryBudget(2 * most)
+        )
 
     @property
     def providers(self) -> Collection[str]:
@@ -82,9 +97,9 @@ class Gateway:
         """Return the model of a name, the provider that it pins, and the name as written."""
         return *catalog.find(model, self.models), model
 
-    def full(self) -> float | None:
-        """Return the seconds after which a refused job may try again, None when any provider has room."""
-        waits = [admission.full() for admission in self.admissions.values()]
+    def full(self, caller: Caller) -> float | None:
+        """Return the seconds after which a caller's refused job may try again, None when any provider has room."""
+        waits = [queue.retry_after(caller) for queue in self.queues.values()]
         known = [wait for wait in waits if wait is not None]
         return min(known) if known and len(known) == len(waits) else None
 
@@ -176,8 +191,7 @@ class Gateway:
     def _choose(self, job: Job) -> Choice:
         """Return the job for each offer that may do it, best first, and who may not."""
         offers = route(job, self._models[job.model], self._providers)
-        rows, most = self._rows[job.model], self._max_output_pixels
-        able = translate(job, offers, rows, max_output_pixels=most, checks=self._checks)
+        able = translate(job, offers, self._rows[job.model], limits=self._limits, checks=self._checks)
         standings = self.health.standings()
         return chosen(job, offers, able, self._policy, standings, whole=not self._allow_degraded)
 
@@ -202,18 +216,22 @@ class Gateway:
                 pending.append(one)
                 continue
             try:
-                async with self.admissions[name].slot():
+                queue = self.queues[name]
+                async with queue.slot(job.caller, one.megapixels):
                     if not shown and one.plan.stream and one.plan.partial_images and watch.preview is not None:
                         shown = True
                         plan = one.plan
-                        watch.preview(await in_thread(self._pool, watch, lambda: preview(job, plan, folder)))  # noqa: B023
+                        async with self._desk.memory.hold(one.memory):
+                            made = await in_thread(self._pool, watch, lambda: preview(job, plan, folder))  # noqa: B023
+                        watch.preview(made)
                     turn = self.health.begin(name, anyway=not pending or name in postponed)
                     if turn is None:  # it went out while this job waited for its place
                         postponed.add(name)
                         pending.append(one)
                         continue
                     provider = self._providers[name]
-                    tries = await Errand(self._desk, provider, one, turn, job, watch, folder, attempts, ends).run()
+                    follower = replace(watch, yield_turn=queue.yield_turn) if one.megapixels > SMALL else watch
+                    tries = await Errand(self._desk, provider, one, turn, job, follower, folder, attempts, ends).run()
             except Busy as error:
                 attempts.append(Attempt(name, error.code, 0.0, message=error.message))
                 failures.append((self._providers[name].title, error))

@@ -6,7 +6,7 @@ import ctypes
 import errno
 import os
 import resource
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
@@ -29,6 +29,8 @@ TEXTS = (
 )
 """How errors without a number, those of libvips and of Python's threads, say the same."""
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
+MEMORY_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+"""Where a container's limit stands, in the second and in the first version of control groups."""
 
 _MALLOC = (
     (-1, 32 * 1024 * 1024),  # M_TRIM_THRESHOLD: bytes that stay with the process though nothing uses them
@@ -96,6 +98,15 @@ def cores(quota: Path = QUOTA) -> int:
         return max(1, min(allowed, -(-int(share) // int(period))))
     except (OSError, ValueError):  # no container, or no limit ("max")
         return allowed
+
+
+def memory(limits: Iterable[Path] = MEMORY_LIMITS) -> int:
+    """Return the bytes of memory that this process may use: those of the machine, or of its container if fewer."""
+    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for path in limits:
+        with suppress(OSError, ValueError):  # no container, or no limit ("max")
+            found.append(int(path.read_text(encoding="ascii")))
+    return min(found)
 
 
 def shortage(error: BaseException) -> Unavailable | None:

@@ -124,13 +124,30 @@ class Fidelity:
 
 
 @dataclass(frozen=True, slots=True)
+class Caller:
+    """Whose job it is: one API key, or everybody who comes without one.
+
+    `weight` is the share of a provider's time under contention, 1 for a key. `max_pixels` bounds the result, None: by
+    the server's own limit alone.
+    """
+
+    id: str = ""
+    weight: float = 1.0
+    max_pixels: int | None = None
+
+
+ANYBODY = Caller()
+"""Everybody, where no keys are configured."""
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """What the caller asked for, checked against the public parameters and nothing else.
 
     `model` is the catalogue's own id, `pin` the provider that the caller insisted on. `values` holds only parameters
     that the caller gave, `extras` the names that no public parameter has. `prefers_base64` says that the model was
     named as clients name it that read nothing but base64. `factor` is how far the model enlarges when nothing is said.
-    `drawn` tells that the seed among the values is not the caller's: it was drawn here.
+    `drawn` tells that the seed among the values is not the caller's: it was drawn here. `caller` says whose it is.
     """
 
     id: str
@@ -143,6 +160,7 @@ class Job:
     prefers_base64: bool = False
     factor: float = 2.0
     drawn: bool = False
+    caller: Caller = ANYBODY
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +248,8 @@ class Watch:
     `Cancelled` at the next tile. `preview(file)` gets small pictures of the result before it is there. `taken` is
     called when a remote provider is given the work (None for paid while nobody knows), and whenever more of it is
     known: its name there, whether it is to be paid, its compute time. The last call counts where the work is given up.
-    `broke` is told of a provider's error that nobody foresaw.
+    `broke` is told of a provider's error that nobody foresaw. `yield_turn` is called in a thread before each tile of
+    a large job, and returns when small ones have had their turn.
     """
 
     progress: Callable[[int, int], None] = lambda _done, _total: None
@@ -238,6 +257,7 @@ class Watch:
     preview: Callable[[Path], None] | None = None
     taken: Taken = lambda _name, _paid, _seconds=None: None
     broke: Callable[[Exception], None] = lambda _error: None
+    yield_turn: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True)

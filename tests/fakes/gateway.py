@@ -22,7 +22,9 @@ from fluxvision.imaging import glib
 from fluxvision.params import BY_NAME, PARAMS, coerce
 from fluxvision.rules import Converted, Emulated, Model, Offer, Passthrough, Price, Renamed, Rule
 from fluxvision.types import (
+    ANYBODY,
     Attempt,
+    Caller,
     Component,
     Delivery,
     Failure,
@@ -90,7 +92,7 @@ class Gateway:
         self.closed = False
         self.begun = asyncio.Event()
 
-    def full(self) -> float | None:
+    def full(self, _caller: Caller = ANYBODY) -> float | None:
         """Say when there may be room again."""
         return 2.0 if self.inside >= self._room else None
 

@@ -23,6 +23,7 @@ class Painter:
 
     parallel = 2
     workers = 1
+    small_workers = 0
     remote = False
 
     def __init__(self, title="Painter", faults=None, seconds=0.0, **facts) -> None:

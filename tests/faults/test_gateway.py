@@ -356,7 +356,7 @@ async def test_what_fal_does_wrong(source, tmp_path, fault, row):
             async with opened({"fal": provider, "embedded": Painter()}, attempt_timeout=limit) as gateway:
                 found = await ask(gateway, source, tmp_path / folder, name)
                 assert mood(gateway, "fal") == health
-                assert gateway.admissions["fal"].inside == 0
+                assert gateway.queues["fal"].running == 0
             assert len(upstream.submissions) <= 1
             assert upstream.paid <= 1
             untold(found, *upstream.key.split(":"), f":{upstream.port}", str(tmp_path))
@@ -383,7 +383,7 @@ async def test_what_another_server_does_wrong(source, tmp_path, fault, row):
             async with opened(house, models=models, attempt_timeout=limit) as gateway:
                 found = await ask(gateway, source, tmp_path / folder, name)
                 assert mood(gateway, "other") == health
-                assert gateway.admissions["other"].inside == 0
+                assert gateway.queues["other"].running == 0
             assert len(upstream.requests) == 1
             assert upstream.paid == bool(paid)
             untold(found, upstream.key, f":{upstream.port}", str(tmp_path))
@@ -471,7 +471,7 @@ async def test_a_gateway_goes_on_after_every_fault(source, tmp_path):
         found = await ask(gateway, source, tmp_path / "last", f"fal/{MODEL}")
         assert isinstance(found, Delivery)
         assert not gateway.health.standings()["fal"].out
-        assert all(admission.inside == 0 for admission in gateway.admissions.values())
+        assert all(queue.running == queue.waiting == 0 for queue in gateway.queues.values())
 
 
 @pytest.mark.parametrize(

@@ -221,7 +221,7 @@ async def test_a_mistake_of_ours_is_no_providers(source, folder):
         with pytest.raises(UpstreamBroke) as caught:
             await run(gateway, source, folder)
         assert [one.outcome for one in caught.value.attempts] == ["INTERNAL_ERROR"]
-        assert gateway.admissions["first"].inside == 0
+        assert gateway.queues["first"].running == 0
 
 
 async def test_a_time_limit_stops_its_own_try_only(source, folder):

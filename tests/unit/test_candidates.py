@@ -8,7 +8,7 @@ import pytest
 
 from fakes.jobs import job
 from fluxvision import catalog
-from fluxvision.candidates import translate
+from fluxvision.candidates import JobLimits, translate
 from fluxvision.catalog import CATALOG
 from fluxvision.errors import InternalError, InvalidRequest
 from fluxvision.rules import Offer, Price
@@ -44,7 +44,7 @@ def translated(asked, *offers, refused=(), most=LARGEST, model=MODEL):
 def every(asked, *offers, checks=None, most=LARGEST, model=MODEL):
     """Return the candidates, and why the others are none."""
     checks = checks or dict.fromkeys([offer.provider for offer in offers], lambda _call: None)
-    return translate(asked, offers, catalog.rows(model), max_output_pixels=most, checks=checks)
+    return translate(asked, offers, catalog.rows(model), limits=JobLimits(most), checks=checks)
 
 
 def names(found):
@@ -144,7 +144,7 @@ def test_only_refusals_are_passed_over():
         raise InternalError("It broke.")
 
     with pytest.raises(InternalError):
-        translate(job(), [at("a")], ROWS, max_output_pixels=LARGEST, checks={"a": check})
+        translate(job(), [at("a")], ROWS, limits=JobLimits(LARGEST), checks={"a": check})
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from fakes.jobs import job
 from fakes.painter import offer
 from fluxvision import catalog
-from fluxvision.candidates import translate
+from fluxvision.candidates import JobLimits, translate
 from fluxvision.choice import DEGRADES, RESTS, SPENT, chosen
 from fluxvision.errors import InvalidRequest
 from fluxvision.health import Standing
@@ -28,7 +28,7 @@ def choice(*unable, standings=WELL, policy="quality", whole=False, offers=OFFERS
 
     asked = job(**fields)
     checks = {one.provider: check for one in offers}
-    able = translate(asked, offers, ROWS, max_output_pixels=10**9, checks=checks)
+    able = translate(asked, offers, ROWS, limits=JobLimits(10**9), checks=checks)
     return chosen(asked, offers, able, policy, standings, whole=whole)
 
 

@@ -27,7 +27,7 @@ from fluxvision.errors import (
 from fluxvision.gateway import Gateway
 from fluxvision.health import FIRST_PAUSE, THRESHOLD, Health
 from fluxvision.rules import Emulated, Price
-from fluxvision.types import Watch
+from fluxvision.types import Caller, Watch
 
 MODEL = "flux-vision-upscaler"
 KINDS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, Error)]
@@ -309,7 +309,7 @@ async def test_a_caller_that_goes_away_moves_no_breaker(house, source, tmp_path)
         with pytest.raises(asyncio.CancelledError):
             await task
     assert gateway.health.standings()["first"].reliability == 1.0
-    assert gateway.admissions["first"].inside == 0
+    assert gateway.queues["first"].running == 0
 
 
 async def test_a_full_queue_sends_on_to_the_next_provider(house, source, tmp_path):
@@ -319,10 +319,10 @@ async def test_a_full_queue_sends_on_to_the_next_provider(house, source, tmp_pat
         painter.hold = asyncio.Event()
     tasks = []
     for number in range(3):
-        assert gateway.full() is None
+        assert gateway.full(Caller()) is None
         tasks.append(asyncio.ensure_future(run(gateway, source, _folder(tmp_path, number))))
         await asyncio.sleep(0.02)
-    assert gateway.full() is not None
+    assert gateway.full(Caller()) is not None
     with pytest.raises(Busy):
         await run(gateway, source, _folder(tmp_path, 3))
     for painter in house.values():

@@ -105,7 +105,7 @@ async def test_a_job_over_its_deadline_ends(source, tmp_path):
     gateway = Gateway({"embedded": Painter(seconds=5)}, deadline=0.05)
     with pytest.raises(DeadlineExceeded, match=r"0\.05 seconds"):
         await gateway.run(admitted(gateway, source), Watch(), tmp_path)
-    assert gateway.admissions["embedded"].running == 0
+    assert gateway.queues["embedded"].running == 0
 
 
 @pytest.mark.parametrize(

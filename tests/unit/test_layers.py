@@ -11,9 +11,9 @@ SOURCE = Path(__file__).parents[2] / "src" / "fluxvision"
 LAYERS = (
     {"__init__", "errors", "types", "money"},
     {"machine"},
-    {"params", "rules", "config", "imaging", "geometry", "guard", "workers"},
+    {"params", "rules", "config", "imaging", "geometry", "guard", "workers", "fair_queue", "memory_budget"},
     {"catalog", "engine", "store", "accounts", "pricing", "fetch", "health"},
-    {"routing", "normalize", "offers", "versions", "submission"},
+    {"routing", "normalize", "offers", "versions", "job_memory", "submission"},
     {"providers", "preprocess", "postprocess", "preview", "candidates", "card"},
     {"attempt", "choice", "llms", "selftest"},
     {"gateway"},

@@ -1,4 +1,4 @@
-"""Admission is exact, and nothing goes on behind a caller's back."""
+"""Work in threads: nothing goes on behind a caller's back, and nothing of it stays."""
 
 from __future__ import annotations
 
@@ -12,49 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from fluxvision.errors import Busy, Cancelled
+from fluxvision.errors import Cancelled
 from fluxvision.types import Watch
-from fluxvision.workers import Admission, in_thread, to_thread
-
-
-async def test_a_job_over_both_limits_is_refused_at_once():
-    """With 2 workers and room for 1, two run, one waits, the fourth is refused with a time to wait."""
-    admission = Admission(2, 1)
-    release = asyncio.Event()
-
-    async def job():
-        async with admission.slot():
-            await release.wait()
-
-    jobs = [asyncio.create_task(job()) for _ in range(3)]
-    await asyncio.sleep(0.01)
-    assert (admission.running, admission.waiting) == (2, 1)
-    assert admission.full() >= 1
-    with pytest.raises(Busy) as caught:
-        await job()
-    assert caught.value.retry_after >= 1
-    release.set()
-    await asyncio.gather(*jobs)
-    assert (admission.running, admission.waiting) == (0, 0)
-    assert admission.full() is None
-
-
-async def test_a_waiting_job_that_leaves_gives_its_place_back():
-    """Cancelling a job in the queue makes room for another."""
-    admission = Admission(1, 1)
-
-    async def job():
-        async with admission.slot():
-            await asyncio.sleep(60)
-
-    running, waiting = asyncio.create_task(job()), asyncio.create_task(job())
-    await asyncio.sleep(0.01)
-    waiting.cancel()
-    await asyncio.gather(waiting, return_exceptions=True)
-    assert admission.full() is None
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
-    assert admission.inside == 0
+from fluxvision.workers import in_thread, to_thread
 
 
 async def test_a_cancelled_task_stops_its_thread_and_waits_for_it():

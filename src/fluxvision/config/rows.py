@@ -61,9 +61,16 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("max_upload_bytes", "integer", 100_000_000, "Largest request body in bytes.", 1),
     Setting("max_input_pixels", "integer", 100_000_000, "Largest input picture in pixels.", 1),
     Setting("max_output_pixels", "integer", 400_000_000, "Largest result over HTTP, uncropped, in pixels.", 1),
+    Setting(
+        "max_job_memory",
+        "integer",
+        0,
+        "Most bytes of memory that one picture may be planned to take; 0: a quarter of the machine's, at least 1.5 GB.",
+        0,
+    ),
     Setting("max_frames", "integer", 1_000, "Most frames an animated input may have (only the first is used).", 1),
     Setting("workers", "integer", 1, "Pictures that are worked on at the same time.", 1),
-    Setting("queue", "integer", 16, "Requests that may wait for a worker before new ones get 429.", 0),
+    Setting("queue", "integer", 16, "Requests of one key that may wait for a worker before its new ones get 429.", 0),
     Setting("threads", "integer", 0, "Threads of one picture; 0: one per processor core.", 0),
     Setting(
         "worker_processes",
@@ -164,6 +171,13 @@ SETTINGS: tuple[Setting, ...] = (
         "Pictures that the page may ask for without a key, per minute and address; of dry runs six times as many.",
         1,
         high=1_000_000,
+    ),
+    Setting(
+        "playground_pixels",
+        "integer",
+        25_000_000,
+        "Largest result of the page without a key on a server that has keys, in pixels.",
+        1,
     ),
     Setting("drain_timeout", "number", 30.0, "Seconds that running requests get to finish after SIGTERM.", 0),
     Setting(

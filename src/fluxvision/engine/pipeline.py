@@ -102,6 +102,20 @@ def _window(source: int, count: int, row: Backend) -> int:
     return ceil(source / count) + 2 * row.halo
 
 
+def memory(row: Backend, source: tuple[int, int], target: tuple[int, int], *, bands: int, bits: int) -> int:
+    """Return the bytes that `enlarge` takes at its peak, the source's pixels not included.
+
+    `source` and `target` are (width, height), `bands` the colours and alpha, `bits` those of a sample. Tiles at work
+    take what the row says for its largest tile, less for a small picture; a row of tiles of the result is collected.
+    """
+    (width, height), longest = source, int(row.tile * STRETCH)
+    rows, columns = min(height + 2 * row.halo, longest), min(width + 2 * row.halo, longest)
+    area = min(rows * columns, row.tile**2)
+    at_once = min(row.at_once, ceil(width * height / area)) if width * height > area else 1
+    strip = ceil(min(height, rows) * target[1] / height) * target[0] * bands * bits // 8
+    return at_once * row.memory * 1_000_000 * area // row.tile**2 + strip
+
+
 def enlarge(request: Request, emit: Callable[[Strip], None]) -> Result:
     """Enlarge a picture; `emit` gets strips (rows, width, bands) of the source's sample type, top to bottom.
 
@@ -120,8 +134,12 @@ def enlarge(request: Request, emit: Callable[[Strip], None]) -> Result:
         if request.watch.cancel.is_set():
             raise Cancelled("The work was cancelled.")
 
+    def before_tile() -> None:
+        request.watch.yield_turn()
+        stop()
+
     done = 0
-    with closing((request.crew or _threads(request, work)).make(work, stop)) as batches:
+    with closing((request.crew or _threads(request, work)).make(work, before_tile)) as batches:
         for batch in batches:
             for tile in batch:
                 blender.add(tile)

@@ -11,7 +11,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from fluxvision.accounts.keys import Keys
 from fluxvision.config import Settings
 from fluxvision.errors import AuthenticationFailed, Forbidden
+from fluxvision.http.edge import CALLER
 from fluxvision.http.playground import VISITOR, asks
+from fluxvision.types import Caller
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 FACTS = "/v1/page"
@@ -20,6 +22,8 @@ VISITED = frozenset({("POST", "/v1/images/edits"), ("GET", "/v1/models"), ("HEAD
 VISITED_BELOW = "/v1/models/"
 KEYED = ("/v1/", "/openai/v1/", "/metrics")
 DEFAULT_PORTS = {"http": 80, "https": 443}
+VISITORS_WEIGHT = 0.25
+"""Share of the providers' time that all who come without a key have together beside one key."""
 LOCAL_NAMES = frozenset({"localhost", "ip6-localhost", "host.docker.internal"})
 LOCAL_ENDINGS = (".localhost", ".local", ".internal", ".lan", ".home.arpa")
 
@@ -33,6 +37,7 @@ class Gate:
         self._keys = keys
         self._open: bool = settings.playground
         self._wide = not is_loopback(settings.host)
+        self._visitors = Caller("visitors", VISITORS_WEIGHT, settings.playground_pixels)
         self._public = urlsplit(settings.public_url).netloc.lower()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -43,7 +48,7 @@ class Gate:
             self._check_names(headers)
         if path != FACTS and path.startswith(KEYED) and not self._visits(scope, headers):
             raw = next((value for name, value in scope["headers"] if name == b"authorization"), None)
-            self._keys.check(raw)
+            scope[CALLER] = Caller(self._keys.check(raw) or "")
         await self._app(scope, receive, send)
 
     def _visits(self, scope: Scope, headers: Headers) -> bool:
@@ -58,6 +63,8 @@ class Gate:
         if headers.get("sec-fetch-site", "same-origin") != "same-origin":
             raise Forbidden("Without a key this server does not answer requests that other websites make.")
         scope[VISITOR] = True
+        if self._keys.required:  # otherwise the page is as good as everybody else
+            scope[CALLER] = self._visitors
         return True
 
     def _check_names(self, headers: Headers) -> None:

@@ -24,9 +24,10 @@ from fluxvision.http.readiness import Readiness
 from fluxvision.http.uploads import Uploads
 from fluxvision.store.media import MediaStore
 from fluxvision.store.workspace import Workspace
-from fluxvision.types import Attempt
+from fluxvision.types import ANYBODY, Attempt, Caller
 
 RECORD = "fluxvision.record"
+CALLER = "fluxvision.caller"
 
 
 @dataclass(slots=True)
@@ -114,6 +115,12 @@ class Edge:
 
 
 Handler = Callable[[Edge, Scope, Receive, Send], Awaitable[None]]
+
+
+def caller(scope: Mapping[str, Any]) -> Caller:
+    """Return whose request it is."""
+    found: Caller = scope.get(CALLER, ANYBODY)
+    return found
 
 
 def record(scope: Mapping[str, Any]) -> Record:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from fluxvision import fetch, imaging
 from fluxvision.errors import Busy, CallerGone, InvalidRequest, UnsupportedMediaType
 from fluxvision.http import body, fields, json_body, multipart_form, respond, splice, sse, zoom
-from fluxvision.http.edge import Edge, record
+from fluxvision.http.edge import Edge, caller, record
 from fluxvision.http.media import link
 from fluxvision.http.memory import Take
 from fluxvision.http.perform import perform
@@ -56,11 +56,11 @@ async def edits(edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
         limit, hint = json_body.limit(limit)
     length = body.length(headers, limit, hint)
     with edge.running.job() as leave, edge.memory.share() as take:
-        _check_room(edge)
+        _check_room(edge, scope)
         folder, whole = edge.workspace.folder(), False
         try:
             speed = body.BYTES_PER_SECOND if visitor is None else VISITORS_PER_SECOND
-            with edge.workspace.watch(folder), edge.uploads.place(visitor) as arrived:
+            with edge.workspace.watch(folder), edge.uploads.place(caller(scope).id, visitor) as arrived:
                 patience = edge.settings.upload_timeout
                 arriving = body.chunks(receive, limit, patience, hint, announced=length, speed=speed)
                 form = await _read(media_type, arriving, folder, take)
@@ -79,7 +79,7 @@ async def _work(
     # Said in the body it means the same: nobody who asks for a dry run shall pay for a wet one.
     said = {name: form.fields.pop(name) for name in list(form.fields) if name.lower() in DRY_RUN}
     dry = dry or _dry_run({name: str(value) for name, value in said.items() if value is not None})
-    job = await _admit(edge, form, folder, record(scope).request_id)
+    job = replace(await _admit(edge, form, folder, record(scope).request_id), caller=caller(scope))
     turns.arrived()
     record(scope).model = job.model
     if dry:
@@ -101,7 +101,7 @@ async def _deliver(edge: Edge, scope: Scope, send: Send, job: Job, folder: Path,
     if job.values.get("stream"):
         edge.gateway.quote(job)  # what can be refused is refused with a status of its own
         await edge.gateway.vet(job)
-        _check_room(edge)
+        _check_room(edge, scope)
         await sse.answer(edge, scope, send, job, folder, leave=leave)
         return
     delivery = await perform(edge, scope, job, Watch(), folder)
@@ -226,8 +226,8 @@ async def _send_body(send: Send, content: Body) -> None:
         await send({"type": "http.response.body", "body": chunk, "more_body": left > 0})
 
 
-def _check_room(edge: Edge) -> None:
-    wait = edge.gateway.full()
+def _check_room(edge: Edge, scope: Scope) -> None:
+    wait = edge.gateway.full(caller(scope))
     if wait is not None:
         raise Busy("The queue is full; try again in a moment.", retry_after=wait)
 

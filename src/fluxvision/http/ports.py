@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fluxvision.rules import Model
-from fluxvision.types import Attempt, Delivery, Job, Quote, Source, Watch
+from fluxvision.types import Attempt, Caller, Delivery, Job, Quote, Source, Watch
 
 
 class Gateway(Protocol):
@@ -21,8 +21,8 @@ class Gateway(Protocol):
     def providers(self) -> Collection[str]:
         """The names of the providers that are configured."""
 
-    def full(self) -> float | None:
-        """Return the seconds after which a place may be free, None where there is one now."""
+    def full(self, caller: Caller) -> float | None:
+        """Return the seconds after which a place may be free for a caller, None where there is one now."""
 
     def find(self, model: str) -> tuple[Model, str | None, str]:
         """Return the model, the pinned provider and the name as written; raises `ModelNotFound`."""

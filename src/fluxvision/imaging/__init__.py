@@ -5,6 +5,7 @@ from fluxvision.imaging.encode import check, encode
 from fluxvision.imaging.fitting import fitted, inner_size
 from fluxvision.imaging.formats import FORMATS, Format, find, sniff
 from fluxvision.imaging.limits import Limits
+from fluxvision.imaging.memory import decoding, encoding, reading_back, samples
 from fluxvision.imaging.preview import describe, preview
 from fluxvision.imaging.probe import probe, quick
 from fluxvision.imaging.raster import open_raster, raster
@@ -18,8 +19,10 @@ __all__ = [
     "check_mask",
     "decode",
     "decode_mask",
+    "decoding",
     "describe",
     "encode",
+    "encoding",
     "find",
     "fitted",
     "inner_size",
@@ -28,5 +31,7 @@ __all__ = [
     "probe",
     "quick",
     "raster",
+    "reading_back",
+    "samples",
     "sniff",
 ]

@@ -12,6 +12,7 @@ from pyvips.enums import ForeignKeep
 from fluxvision.errors import InternalError, InvalidRequest
 from fluxvision.imaging import exif, formats, iptc, loading, profile, tiff
 from fluxvision.imaging.formats import Format
+from fluxvision.imaging.memory import OPTIMISED
 from fluxvision.imaging.raster import INTERPRETATION, finished, open_raster, upright
 from fluxvision.imaging.reading import readable
 from fluxvision.imaging.writing import writing
@@ -32,7 +33,6 @@ _ICC = profile.FIELD
 _SCREEN = 72 / 25.4  # what viewers assume of a picture that does not say its resolution
 _BIG = 2_000_000_000  # bytes of pixels from which 32-bit offsets of a TIFF file may not reach
 _SAMPLED = 90  # JPEG qualities from here on keep colour at full resolution
-_OPTIMISED = 16_000_000  # the most pixels of a JPEG whose tables are optimised
 _MAX_SEGMENT = 65_000  # bytes that fit into one JPEG segment, with its header
 
 
@@ -232,7 +232,7 @@ def _options(image: pyvips.Image, row: Format, quality: int | None) -> dict[str,
     if row.name == "jpeg":
         subsample = "off" if wanted >= _SAMPLED else "on"
         # Optimised tables take 3 % off the file and need all coefficients in memory, 12 bytes a pixel.
-        optimised = image.width * image.height <= _OPTIMISED
+        optimised = image.width * image.height <= OPTIMISED
         return {"Q": max(1, wanted), "optimize_coding": optimised, "subsample_mode": subsample}
     if row.name == "webp":
         # Effort 2: 0.20 s, effort 4: 0.52 s, the same size.

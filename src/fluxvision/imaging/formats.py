@@ -11,11 +11,13 @@ from typing import Any
 class Format:
     """One format. `loader` and `saver` are libvips operations; a loader None is read by this package itself.
 
-    `max_side` is the longest side that can be written; `max_pixels` keeps the savers that need the whole picture in
-    memory (13 to 20 bytes a pixel) below 2 GB; `bits` the most bits of a sample, `colours` the most different ones in
-    a picture (None: no limit), `alpha` whether a pixel can be transparent and `shades` whether it can be so by half,
-    `profile` whether a colour profile can be kept and `described` whether metadata and a resolution can, `quality` the
-    default quality (None: the format has none). A format without `saver` is only read.
+    `read_memory` is how many bytes for each pixel of 8 bits reading takes at most beside the samples, `write_memory`
+    how many writing takes, without alpha and with it; both as measured. `max_side` is the longest side that can be
+    written; `max_pixels` bounds the savers that need the whole picture in memory; `bits` the most bits of a sample,
+    `colours` the most different ones in a picture (None: no limit), `alpha` whether a pixel can be transparent and
+    `shades` whether it can be so by half, `profile` whether a colour profile can be kept and `described` whether
+    metadata and a resolution can, `quality` the default quality (None: the format has none). A format without `saver`
+    is only read.
     """
 
     name: str
@@ -28,6 +30,8 @@ class Format:
     """Whether the loader takes the whole file from memory."""
     load: Mapping[str, Any] = field(default_factory=dict)
     saver: str | None = None
+    read_memory: int = 4
+    write_memory: tuple[int, int] = (0, 0)
     lossless: bool = False
     max_side: int = 0
     max_pixels: int = 0
@@ -99,6 +103,8 @@ FORMATS: tuple[Format, ...] = (
         loader="jpegload",
         load=_STRICT,
         saver="jpegsave",
+        read_memory=7,
+        write_memory=(14, 14),
         max_side=65_500,  # the format says 65,535, libjpeg stops here
         max_pixels=65_500 * 65_500,
         alpha=False,
@@ -113,6 +119,8 @@ FORMATS: tuple[Format, ...] = (
         loader="webpload",
         load=_STRICT,
         saver="webpsave",
+        read_memory=12,
+        write_memory=(17, 38),
         max_side=16_383,
         max_pixels=134_217_728,
         quality=90,
@@ -126,6 +134,8 @@ FORMATS: tuple[Format, ...] = (
         loader="gifload",
         load=_STRICT,
         saver="gifsave",
+        read_memory=6,
+        write_memory=(15, 15),
         max_side=65_535,
         max_pixels=100_000_000,
         colours=256,
@@ -143,6 +153,8 @@ FORMATS: tuple[Format, ...] = (
         buffered=True,  # of a file libheif reads metadata byte by byte, a second per megabyte
         load=_STRICT,
         saver="heifsave",
+        read_memory=14,
+        write_memory=(23, 40),
         max_side=16_384,
         max_pixels=67_108_864,
         bits=12,

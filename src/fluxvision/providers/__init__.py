@@ -12,13 +12,15 @@ from fluxvision.types import Call, Outcome, Watch
 class Provider(Protocol):
     """What the gateway asks of a provider.
 
-    `title` is for people. `parallel` is how many calls it takes at once for one job, `workers` how many in all.
+    `title` is for people. `parallel` is how many calls it takes at once for one job, `workers` how many in all, and
+    `small_workers` how many small ones beside these.
     `remote` tells that the work is done elsewhere: it has a time limit of its own, and may cost money.
     """
 
     title: str
     parallel: int
     workers: int
+    small_workers: int
     remote: bool
 
     def check(self, call: Call) -> None:

@@ -13,7 +13,7 @@ from fluxvision.config import Settings
 from fluxvision.engine import BACKENDS
 from fluxvision.engine.deblock import deblock
 from fluxvision.engine.teams import Recipe, Team, Terms, assemble
-from fluxvision.errors import InvalidRequest
+from fluxvision.errors import Cancelled, InvalidRequest
 from fluxvision.machine import cores
 from fluxvision.providers.local import enlarged
 from fluxvision.types import Call, Outcome, Source, Watch
@@ -29,6 +29,7 @@ class Provider:
 
     title = "This machine's CPU"
     parallel = 1
+    small_workers = 1
     remote = False
 
     def __init__(self, threads: int = 0, workers: int = 1, team: Team | None = None, share: int = 1) -> None:
@@ -39,7 +40,7 @@ class Provider:
         self.workers = workers
         self._threads = threads or max(1, cores() // workers)
         self._team, self._share = team, share
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="embedded")
+        self._pool = ThreadPoolExecutor(workers + self.small_workers, thread_name_prefix="embedded")
 
     async def run(self, call: Call, watch: Watch, folder: Path) -> Outcome:
         """Make one picture.
@@ -73,6 +74,8 @@ class Provider:
         width, height = call.body["size"]
         quality = call.image.jpeg_quality
         color = pixels.color if quality is None or row.repairs else deblock(pixels.color, quality)
+        if watch.cancel.is_set():
+            raise Cancelled("The work was cancelled.")
         decoded = time.perf_counter()
         request = engine.Request(
             color=color,

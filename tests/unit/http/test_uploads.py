@@ -13,7 +13,7 @@ from fakes.server import document, form
 from fluxvision import fetch
 from fluxvision.errors import Busy, InvalidRequest
 from fluxvision.http import uploads
-from fluxvision.http.uploads import EACH, MOST, VISITORS, Uploads
+from fluxvision.http.uploads import EACH_ADDRESS, EACH_KEY, MOST, VISITORS, Uploads
 
 MODEL = ("model", "flux-vision-upscaler")
 KEY = {"Authorization": "Bearer k"}
@@ -21,42 +21,58 @@ PAGE = {"X-Fluxvision-Client": "page"}
 
 
 @pytest.mark.parametrize(
-    ("visitors", "most"),
-    [([None] * (MOST + 1), MOST), (["a"] * (EACH + 1), EACH), ([str(number) for number in range(99)], VISITORS)],
+    ("uploads_of", "most"),
+    [
+        ([(str(number % 2), None) for number in range(MOST + 1)], MOST),
+        ([("key", None)] * (EACH_KEY + 1), EACH_KEY),
+        ([("", "address")] * (EACH_ADDRESS + 1), EACH_ADDRESS),
+        ([("", str(number)) for number in range(99)], VISITORS),
+    ],
 )
-def test_places_end(visitors, most):
-    """So many at once, and as many again when they are done."""
+def test_places_end(uploads_of, most):
+    """So many at once of all keys, one key, one address and all visitors, and as many again when they are done."""
     counted = Uploads()
     for _ in range(2):
         with ExitStack() as held:
-            for visitor in visitors[:most]:
-                held.enter_context(counted.place(visitor))
+            for one in uploads_of[:most]:
+                held.enter_context(counted.place(*one))
             with pytest.raises(Busy):
-                held.enter_context(counted.place(visitors[most]))
+                held.enter_context(counted.place(*uploads_of[most]))
 
 
 def test_visitors_take_no_place_of_the_others():
-    """Whoever has a key sends while all places without one are taken, and the other way round."""
+    """A key sends while all places without one are taken, and the other way round."""
     counted = Uploads()
     with ExitStack() as held:
         for number in range(VISITORS):
-            held.enter_context(counted.place(str(number)))
-        for _ in range(MOST):
-            held.enter_context(counted.place(None))
+            held.enter_context(counted.place("", str(number)))
+        for number in range(MOST):
+            held.enter_context(counted.place(str(number % 2), None))
+
+
+def test_one_key_leaves_places_for_the_others():
+    """While all places of one key are taken by slow uploads, another key sends."""
+    counted = Uploads()
+    with ExitStack() as held:
+        for _ in range(EACH_KEY):
+            held.enter_context(counted.place("slow", None))
+        with pytest.raises(Busy):
+            held.enter_context(counted.place("slow", None))
+        held.enter_context(counted.place("other", None))
 
 
 def test_a_place_is_given_back_once():
     """Early, or at the end, and never twice."""
     counted = Uploads()
-    for visitor, most in ((None, MOST), ("a", EACH)):
-        with counted.place(visitor) as arrived:
+    for one, most in (("key", None), EACH_KEY), (("", "address"), EACH_ADDRESS):
+        with counted.place(*one) as arrived:
             arrived()
             arrived()
         with ExitStack() as held:
             for _ in range(most):
-                held.enter_context(counted.place(visitor))
+                held.enter_context(counted.place(*one))
             with pytest.raises(Busy):
-                held.enter_context(counted.place(visitor))
+                held.enter_context(counted.place(*one))
 
 
 async def test_a_picture_that_is_fetched_holds_its_place(edge, monkeypatch):

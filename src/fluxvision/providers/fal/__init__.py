@@ -40,6 +40,7 @@ class Provider:
 
     title = "fal.ai"
     parallel = 10
+    small_workers = 0
     remote = True
 
     def __init__(

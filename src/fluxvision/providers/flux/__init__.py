@@ -48,6 +48,7 @@ class Provider:
     title = "FLUX on this machine"
     parallel = 1
     workers = 1
+    small_workers = 0
     remote = False
 
     def __init__(

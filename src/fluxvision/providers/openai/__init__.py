@@ -28,6 +28,7 @@ class Provider:
     """Sends a call to one server, once: what may have been paid is never sent again."""
 
     parallel = 10
+    small_workers = 0
     remote = True
 
     def __init__(
