@@ -31,6 +31,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "settings": server.settings,
     "formats": server.formats,
     "engines": server.engines,
+    "memory": server.memory,
     "codes": server.codes,
     "measured": partial(server.measured, "quality.md"),
     "speed": partial(server.measured, "engine.md"),

@@ -14,12 +14,16 @@ from fluxvision.cli.main import GROUP
 from fluxvision.config import SETTINGS, Setting
 from fluxvision.engine import BACKENDS
 from fluxvision.errors import Error
+from fluxvision.geometry import Geometry
 from fluxvision.imaging import FORMATS
+from fluxvision.job_memory import job_memory
 from fluxvision.providers.embedded import RESTORE_BELOW
+from fluxvision.types import Job, Plan, Source
 
 ROOT = Path(__file__).parents[1]
 STAND_IN = "mock"
 WIDTH = 100
+MEMORY_FORMATS = tuple(row for row in FORMATS if row.writable)
 SEPARATED = 100_000
 """Whole numbers from here on are shown with separators, as TOML and the environment take them."""
 
@@ -49,6 +53,24 @@ def formats() -> str:
             for row in FORMATS
         ),
     )
+
+
+def memory() -> str:
+    """Return what jobs of a few usual sizes are planned to take, by the code that plans them."""
+    rows = []
+    for megapixels in (1, 12, 50, 100):
+        width, height = round((megapixels * 1.5e6) ** 0.5), round((megapixels * 1e6 / 1.5) ** 0.5)
+        image = Source(ROOT, "jpeg", width, height, 3, alpha=False, bits=8, size=1)
+        size = 2 * width, 2 * height
+        job, geometry = Job("", "", image, {}), Geometry(*size, *size, *size, 2.0, "contain")
+        plans = (
+            job_memory(job, geometry, Plan(output_format=row.name), BACKENDS[0])
+            if 4 * width * height <= row.max_pixels
+            else None
+            for row in MEMORY_FORMATS
+        )
+        rows.append((f"{megapixels} MP", *("" if plan is None else f"{plan / 1e9:.1f} GB" for plan in plans)))
+    return table(("JPEG, enlarged to twice its size as", *(row.label for row in MEMORY_FORMATS)), rows)
 
 
 def engines() -> str:

@@ -60,7 +60,8 @@ class Gateway:
 
         `workers` pictures are prepared and finished at once, with `threads` each (0: all cores); `queue` jobs of each
         caller may wait for each provider. A picture may be planned to take `max_job_memory` bytes (0: a quarter of the
-        machine's, at least `LEAST_JOB_MEMORY`), and all together twice as many. `deadline` is the seconds that a job
+        machine's, at least `LEAST_JOB_MEMORY`), and all together twice as many,
+        but no more than three quarters of it. `deadline` is the seconds that a job
         may take in all, waiting included, `attempt_timeout` those of one remote provider. `draw` gives a random number
         below its argument.
         """
@@ -84,9 +85,8 @@ class Gateway:
         self._checks = {name: provider.check for name, provider in providers.items()}
         self._pool = ThreadPoolExecutor(workers + 2, thread_name_prefix="finish")
         self._test_pool = ThreadPoolExecutor(1, thread_name_prefix="selftest")  # never behind a job
-        self._desk = Desk(
-            self._pool, self.health, self._rows, attempt_timeout, deadline, threads, memory=MemoryBudget(2 * most)
-        )
+        budget = MemoryBudget(max(most, min(2 * most, memory() // 4 * 3)))
+        self._desk = Desk(self._pool, self.health, self._rows, attempt_timeout, deadline, threads, memory=budget)
 
     @property
     def providers(self) -> Collection[str]:

@@ -31,6 +31,7 @@ from fluxvision.cli.words import in_flags, sentence, shown
 from fluxvision.cli.work import Bench, Record
 from fluxvision.errors import Cancelled, ClientError, InvalidRequest
 from fluxvision.imaging import Limits, probe
+from fluxvision.machine import memory
 from fluxvision.types import Attempt, Source, Watch
 
 OK, FAILED, UNUSABLE, HANGUP, INTERRUPTED = 0, 1, 2, 129, 130
@@ -187,13 +188,16 @@ class _Run:
 
 def _settings(order: Order) -> config.Settings:
     """Return the settings without those limits that protect a server from its callers."""
-    pixels = config.load().max_input_pixels * LARGEST_FACTOR
+    own = config.load()
+    pixels = own.max_input_pixels * LARGEST_FACTOR
     limits: dict[str, object] = {
         "workers": order.jobs,
         "queue": order.jobs,
         "deadline": WEEK,
         "max_output_pixels": pixels,
     }
+    if own.origin["max_job_memory"] == "default":
+        limits["max_job_memory"] = memory() // 4 * 3
     flux = {} if order.model_path is None else {"flux_model": order.model_path}
     return config.load(flags={**limits, **flux})
 
