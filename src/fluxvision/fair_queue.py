@@ -18,8 +18,8 @@ from math import ceil
 from fluxvision.errors import Busy
 from fluxvision.types import ANYBODY, Caller
 
-SMALL = 1.0
-"""Megapixels up to which a job is small: about a second of work on two cores."""
+SMALL = 0.25
+"""Megapixels up to which a job is small: a second or two of work on two cores."""
 OVERHEAD = 0.1
 """What a job costs beside its megapixels."""
 AGING = 0.05

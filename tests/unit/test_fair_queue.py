@@ -190,7 +190,7 @@ async def test_a_small_job_begins_beside_a_large_one():
     site = Site(1, 16, small_workers=1)
     await site.add("large")
     await site.add("second", megapixels=20)
-    await site.add("small", megapixels=0.5)
+    await site.add("small", megapixels=0.2)
     assert site.begun == ["large", "small"]
     await site.close()
 
