@@ -19,7 +19,7 @@ from fluxvision.http.openapi import EXAMPLES
 EDITS = "/v1/images/edits"
 REAL = ("fluxvision", "serve")
 ADDRESS = "http://127.0.0.1:8000"
-KEY = {"Authorization": "Bearer example"}
+KEY = {"Authorization": "Bearer key-of-these-examples-7c1f"}
 PICTURE = "data:image/png;base64," + base64.b64encode(png(8, 6)).decode()
 GIVEN = {"model": "flux-vision-upscaler", "image": PICTURE}
 REQUESTS = {
@@ -50,7 +50,7 @@ def events(text: str) -> dict[str, Any]:
 
 
 def record(server: Server) -> dict[str, Any]:
-    """Return the requests and the answers of a server that asks for the key `example`."""
+    """Return the requests and the answers of a server that asks for a key."""
     link, plain, stream = (server.post(EDITS, document(given), **KEY) for given in REQUESTS.values())
     quote = server.post(EDITS + "?dryRun=true", document(REQUESTS["link"]), **KEY)
     return {
@@ -66,8 +66,8 @@ def record(server: Server) -> dict[str, Any]:
 
 
 def serve(folder: Path, module: tuple[str, ...] = REAL) -> Server:
-    """Return a server that asks for the key `example` and takes small bodies only."""
-    settings = {"api_keys": "example", "max_upload_bytes": "5000", "public_url": ADDRESS}
+    """Return a server that asks for a key and takes small bodies only."""
+    settings = {"api_keys": "key-of-these-examples-7c1f", "max_upload_bytes": "5000", "public_url": ADDRESS}
     return Server(folder, settings, module=module)
 
 

@@ -25,7 +25,7 @@ from fluxvision.params import PARAMS
 EDITS = "/v1/images/edits"
 PICTURE = png(8, 6)
 GIVEN = (("model", MODEL.id), ("image", PICTURE, "a.png"))
-KEY = {"Authorization": "Bearer one"}
+KEY = {"Authorization": "Bearer key-of-this-test-7c1f"}
 ELSEWHERE = frozenset({CallerGone, ConfigError, MethodNotAllowed, NotFound, RangeNotSatisfiable})
 """Errors that no edit is answered with: nobody is there, or it is about the start, a wrong address or a file."""
 BODIES = (("EditForm", "multipart/form-data"), ("EditDocument", "application/json"))
@@ -35,7 +35,7 @@ VOLATILE = frozenset({"id", "created", "created_at", "duration", "timings", "fid
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """Serve with a key and tight limits."""
-    settings = {"api_keys": "one", "max_upload_bytes": "100000", "upload_timeout": "0.5"}
+    settings = {"api_keys": "key-of-this-test-7c1f", "max_upload_bytes": "100000", "upload_timeout": "0.5"}
     with Server(tmp_path_factory.mktemp("served") / "data", settings) as running:
         yield running
 
@@ -255,7 +255,7 @@ def test_refusals_before_the_body(server, described, tmp_path):
         answer = keyless.edit(*GIVEN, Origin="https://evil.example")
         assert answer.status == 403
         documented(described, EDITS, answer)
-    head = "POST /v1/images/edits HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer one\r\nContent-Length: 9\r\n"
+    head = "POST /v1/images/edits HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer key-of-this-test-7c1f\r\nContent-Length: 9\r\n"
     answer = server.raw(f"{head}Content-Type: application/json\r\n\r\n".encode())
     assert answer.status == 408
     documented(described, EDITS, answer)
