@@ -18,6 +18,9 @@ from fluxvision.params import Param
 from fluxvision.rules import Offer
 from fluxvision.types import Call, Component, Excluded, Job, Line, Plan, Quote
 
+USUAL_FACTOR = 2
+"""Local engines work as much at factor 1 as at this one."""
+
 
 @dataclass(frozen=True, slots=True)
 class JobLimits:
@@ -35,7 +38,7 @@ class JobLimits:
 class Candidate:
     """One offer for one job: the call, the plan around it, the receipt, the sizes, and a picture's line of the bill.
 
-    `memory` are the bytes that each of its pictures is planned to take at its peak.
+    `memory` are the bytes that each of its pictures is planned to take at its peak, `work` the pixels that it is worth.
     """
 
     offer: Offer
@@ -45,6 +48,7 @@ class Candidate:
     geometry: Geometry
     line: Component
     memory: int = 0
+    work: int = 0
 
     @property
     def cost(self) -> int | None:
@@ -53,8 +57,8 @@ class Candidate:
 
     @property
     def megapixels(self) -> float:
-        """How much work it is: the pixels of all pictures, in millions."""
-        return self.geometry.largest * self.plan.n / 1e6
+        """How much work it is, for its place in the queue: the pixels of all pictures, in millions."""
+        return self.work * self.plan.n / 1e6
 
     @property
     def made(self) -> tuple[int, int] | None:
@@ -135,7 +139,10 @@ def _translated(job: Job, offer: Offer, rows: Sequence[Param], limits: JobLimits
     row = BY_NAME.get(str(call.body.get("backend")), BACKENDS[0]) if offer.provider in limits.local else None
     memory = job_memory(job, geometry, plan, row)
     check_memory(memory, limits.memory, job, plan)
-    return Candidate(offer, call, plan, receipt, geometry, _line(job, offer, geometry, None), memory)
+    line, work = _line(job, offer, geometry, None), geometry.largest
+    if row is not None:  # networks enlarge the source and its halo, which of a line of pixels is most
+        work = max(work, USUAL_FACTOR**2 * (job.image.width + 2 * row.halo) * (job.image.height + 2 * row.halo))
+    return Candidate(offer, call, plan, receipt, geometry, line, memory, work)
 
 
 def _line(job: Job, offer: Offer, geometry: Geometry, seconds: float | None) -> Component:

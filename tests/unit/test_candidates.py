@@ -229,3 +229,24 @@ def test_what_a_provider_is_asked_to_make(model, values, made):
     found = catalog.find(model)[0]
     [one] = translated(job(model=model, **values), fal(found), model=found)
     assert one.made == made
+
+
+@pytest.mark.parametrize(
+    ("size", "factor", "local", "wanted"),
+    [
+        ((1000, 1000), 2, False, 4.0),
+        ((1000, 1000), 2, True, 4.19),
+        ((1000, 1000), 1, True, 4.19),
+        ((1000, 1000), 4, True, 16.0),
+        ((24, 24), 2, True, 0.01),
+        ((60_000, 1), 2, True, 6.0),
+    ],
+)
+def test_work_is_what_an_engine_looks_at(size, factor, local, wanted):
+    """At factor 1 a local engine does the work of factor 2, and of a line of pixels it works on the halo."""
+    offer = at("a")
+    source = replace(job().image, width=size[0], height=size[1])
+    asked = replace(job(scale_factor=factor), image=source)
+    limits = JobLimits(LARGEST, local=["a"] if local else [])
+    (found,) = translate(asked, [offer], ROWS, limits=limits, checks={"a": lambda _call: None}).found
+    assert found.megapixels == pytest.approx(wanted, abs=0.01)

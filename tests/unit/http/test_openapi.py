@@ -255,7 +255,8 @@ def test_refusals_before_the_body(server, described, tmp_path):
         answer = keyless.edit(*GIVEN, Origin="https://evil.example")
         assert answer.status == 403
         documented(described, EDITS, answer)
-    head = "POST /v1/images/edits HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer key-of-this-test-7c1f\r\nContent-Length: 9\r\n"
+    head = f"POST /v1/images/edits HTTP/1.1\r\nHost: localhost\r\nAuthorization: {KEY['Authorization']}\r\n"
+    head += "Content-Length: 9\r\n"
     answer = server.raw(f"{head}Content-Type: application/json\r\n\r\n".encode())
     assert answer.status == 408
     documented(described, EDITS, answer)
