@@ -144,7 +144,8 @@ class Campaign:
         for answer in answers:
             for text in oracle.faults(script, answer, str(self.server.folder)):
                 self.note(seed, f"{script.kind}: {text} ({answer.headers.get('x-request-id', 'no id')})")
-            self._follow(seed, answer)
+            if script.method == "POST":
+                self._follow(seed, answer)
         with self._lock:
             self.played += 1
             self.statuses.update(str(answer.status) for answer in answers)
