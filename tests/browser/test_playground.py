@@ -387,3 +387,15 @@ def test_the_theme_is_remembered(open_page):
     page.reload()
     page.get_by_role("button", name="Use the light theme").wait_for()
     assert page.evaluate("getComputedStyle(document.documentElement).colorScheme") == "dark"
+
+
+def test_what_had_to_be_left_out_is_told(open_page, tmp_path):
+    """A picture with a damaged colour profile is made, and the result says that the profile was left out."""
+    path = tmp_path / "damaged.png"
+    Image.new("RGB", (64, 48), (200, 90, 40)).save(path, icc_profile=b"no profile at all" * 20)
+    page = open_page()
+    choose(page, path)
+    upscale(page)
+    tab(page, "Result")
+    page.get_by_role("heading", name="Warnings").wait_for()
+    assert "colour profile" in page.get_by_role("listitem").filter(has_text="profile").first.inner_text()
