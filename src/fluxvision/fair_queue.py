@@ -25,7 +25,7 @@ OVERHEAD = 0.1
 AGING = 0.05
 """Megapixels by which a waiting job counts as smaller each second: 20 s make up for a small one."""
 PAUSE = 0.5
-"""Seconds that a large job waits for small ones at most before each of its tiles."""
+"""Seconds that a large job waits for small ones at most before each step of its tiles: the two networks."""
 SMOOTHING = 0.3
 FIRST_GUESS = 3.0
 """Seconds that a megapixel is taken to need before any has been made."""
