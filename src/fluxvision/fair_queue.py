@@ -160,7 +160,8 @@ class FairQueue:
         for lane in self._lanes:
             while True:
                 now = self._clock()
-                entry = self._turns.next((entry for entry in self._waiting if lane.admits(entry)), now)
+                able = (entry for entry in self._waiting if lane.admits(entry) and not entry.turn.cancelled())
+                entry = self._turns.next(able, now)
                 if entry is None:
                     break
                 self._waiting.remove(entry)

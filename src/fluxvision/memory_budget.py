@@ -39,16 +39,13 @@ class MemoryBudget:
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self._give_back(size)
-            else:
-                self._waiting.remove((size, turn))
-                self._give_back(0)
+            self._give_back(0 if turn.cancelled() else size)
             raise
 
     def _give_back(self, size: int) -> None:
         self.free += size
-        while self._waiting and self._waiting[0][0] <= self.free:
+        while self._waiting and (self._waiting[0][1].cancelled() or self._waiting[0][0] <= self.free):
             size, turn = self._waiting.popleft()
-            self.free -= size
-            turn.set_result(None)
+            if not turn.cancelled():
+                self.free -= size
+                turn.set_result(None)

@@ -117,6 +117,17 @@ async def test_a_job_cancelled_in_the_turn_in_which_it_begins_gives_its_place_ba
     assert site.queue.running == 1
 
 
+async def test_a_job_cancelled_in_the_turn_in_which_another_ends_is_passed_over(site):
+    """The job that ended is none the worse for it, and the next one begins."""
+    for name in ("first", "second", "third"):
+        await site.add(name)
+    site.ends["first"].set()
+    site.tasks["second"].cancel()
+    await settle()
+    assert site.tasks["first"].exception() is None
+    assert (site.begun, site.queue.running, site.queue.waiting) == (["first", "third"], 1, 0)
+
+
 async def test_two_keys_take_turns(site):
     """A key that sent ten jobs first does not keep another one waiting for more than one of them."""
     for number in range(5):

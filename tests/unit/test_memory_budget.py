@@ -66,3 +66,17 @@ async def test_cancelled_work_gives_back_what_it_held_or_waited_for():
     await asyncio.gather(*tasks, return_exceptions=True)
     assert budget.free == 100
     assert not ends[0].is_set()
+
+
+async def test_work_cancelled_in_the_turn_in_which_other_work_ends_takes_nothing():
+    """The work that ended is none the worse for it, the next begins, and in the end the budget is whole."""
+    budget = MemoryBudget(100)
+    tasks, ends, log = await begin(budget, 60, 80, 70)
+    ends[0].set()
+    tasks[1].cancel()
+    await asyncio.sleep(0.01)
+    assert tasks[0].exception() is None
+    assert log == [0, 2]
+    ends[2].set()
+    await tasks[2]
+    assert budget.free == 100
