@@ -29,6 +29,9 @@ PAUSE = 0.5
 SMOOTHING = 0.3
 FIRST_GUESS = 3.0
 """Seconds that a megapixel is taken to need before any has been made."""
+LONGEST_WAIT = 600.0
+"""The most seconds after which a refused caller is told to try again: small jobs tell little of how long large ones
+take."""
 
 
 @dataclass(slots=True, eq=False)
@@ -198,4 +201,4 @@ class FairQueue:
             left.remove(entry)
             turns.take(entry)
             cost += entry.cost / self._all.places
-        return max(1.0, round(cost * self._seconds, 1))
+        return min(LONGEST_WAIT, max(1.0, round(cost * self._seconds, 1)))

@@ -38,12 +38,13 @@ def job_memory(job: Job, geometry: Geometry, plan: Plan, row: Backend | None) ->
         bands = image.channels + image.alpha
         enlarge = 2 * imaging.samples(*source, bands, image.bits)
         enlarge += engine.memory(row or BACKENDS[0], source, made, bands=bands, bits=image.bits)
-    write = imaging.encoding(plan.output_format, geometry.width, geometry.height, alpha=alpha)
+    result = plan.output_format, geometry.width, geometry.height
+    write = imaging.encoding(*result, alpha=alpha, bits=image.bits)
     stages = [read, enlarge, write]
     if plan.masked:
         stages.append(read + WEIGHTS * image.width * image.height + enlarge)
     if plan.measured:
-        stages.append(read + imaging.reading_back(plan.output_format, geometry.width, geometry.height))
+        stages.append(read + imaging.reading_back(*result, bits=image.bits))
     return BASE + max(stages)
 
 

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from fluxvision.errors import Busy
-from fluxvision.fair_queue import PAUSE, FairQueue
+from fluxvision.fair_queue import LONGEST_WAIT, PAUSE, FairQueue
 from fluxvision.types import Caller
 
 VISITORS = Caller("visitors", 0.25)
@@ -250,4 +250,17 @@ async def test_the_time_to_wait_counts_the_jobs_of_others_that_go_first():
     first = site.queue.retry_after(ALICE)
     await site.add("bob", BOB)
     assert site.queue.retry_after(ALICE) > first > alone
+    await site.close()
+
+
+async def test_the_time_to_wait_is_never_out_of_all_proportion():
+    """Small jobs that took 15 seconds each do not make it hours for a large one."""
+    site = Site(1, 0)
+    for number in range(20):
+        await site.add(number, megapixels=0.05)
+        site.clock.now += 15
+        await site.end(number)
+    await site.add("large", megapixels=100)
+    await site.add("refused")
+    assert site.tasks["refused"].exception().retry_after == LONGEST_WAIT
     await site.close()

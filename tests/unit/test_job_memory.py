@@ -153,22 +153,58 @@ print(figure("VmHWM") - before, imaging.decoding(source))
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the system has to tell the figures")
 @pytest.mark.parametrize(
-    ("kind", "options"),
+    ("kind", "mode", "times", "options"),
     [
-        ("png", {}),
-        ("jpeg", {"progressive": True, "subsampling": 0}),
-        ("webp", {"method": 0}),
-        ("gif", {}),
-        ("avif", {"speed": 10}),
-        ("tiff", {"compression": "tiff_deflate", "tiffinfo": {278: 2000}}),
-        ("bmp", {}),
+        ("png", "RGB", 16, {}),
+        ("jpeg", "RGB", 16, {"progressive": True, "subsampling": 0}),
+        ("jpeg", "CMYK", 24, {"progressive": True, "subsampling": 0}),
+        ("webp", "RGB", 16, {"method": 0}),
+        ("gif", "RGB", 16, {}),
+        ("avif", "RGB", 16, {"speed": 10}),
+        ("tiff", "RGB", 16, {"compression": "tiff_deflate", "tiffinfo": {278: 2000}}),
+        ("bmp", "RGB", 16, {}),
     ],
 )
-def test_reading_takes_no_more_than_the_format_says(tmp_path, kind, options):
-    """Four megapixels of each format, in the variant that is dearest to read."""
-    pixels = np.kron(np.random.default_rng(0).integers(0, 256, (125, 125, 3), np.uint8), np.ones((16, 16, 1), np.uint8))
+def test_reading_takes_no_more_than_the_format_says(tmp_path, kind, mode, times, options):
+    """Four or nine megapixels of each format, in the variants that are dearest to read."""
+    random = np.random.default_rng(0).integers(0, 256, (125, 125, 3), np.uint8)
+    pixels = np.kron(random, np.ones((times, times, 1), np.uint8))
     Image.fromarray(pixels[:24, :24]).save(tmp_path / "small.png")
-    Image.fromarray(pixels).save(tmp_path / f"large.{kind}", **options)
+    picture = Image.fromarray(pixels).convert(mode)
+    picture.save(tmp_path / f"large.{kind}", **options)
     order = [sys.executable, "-c", READ, str(tmp_path / f"large.{kind}")]
     taken, planned = map(int, subprocess.run(order, check=True, capture_output=True, text=True).stdout.split())
     assert taken < planned + 20_000_000
+
+
+WRITTEN = """
+import pathlib, sys
+from fluxvision import imaging
+from fluxvision.types import Metadata, Raster
+
+def figure(name):
+    lines = pathlib.Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
+
+def write(width, height):
+    raster = Raster(path, width, height, bands, 16)
+    imaging.encode(raster, path.with_suffix(".avif"), "avif", quality=None, metadata=Metadata(), strip=True)
+
+path, bands = pathlib.Path(sys.argv[1]), int(sys.argv[2])
+write(64, 64)
+before = figure("VmRSS")
+pathlib.Path("/proc/self/clear_refs").write_text("5")
+write(1600, 1280)
+print(figure("VmHWM") - before, imaging.encoding("avif", 1600, 1280, alpha=bands == 4, bits=16))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system has to tell the figures")
+@pytest.mark.parametrize("bands", [3, 4])
+def test_writing_many_bits_takes_no_more_than_the_format_says(tmp_path, bands):
+    """Two megapixels of AVIF, which is written with 12 bits."""
+    random = np.random.default_rng(0).integers(0, 65536, (80, 100, bands), np.uint16)
+    np.kron(random, np.ones((16, 16, 1), np.uint16)).tofile(tmp_path / "raw")
+    order = [sys.executable, "-c", WRITTEN, str(tmp_path / "raw"), str(bands)]
+    taken, planned = map(int, subprocess.run(order, check=True, capture_output=True, text=True).stdout.split())
+    assert taken < planned + 30_000_000

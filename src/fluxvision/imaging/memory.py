@@ -8,6 +8,8 @@ from fluxvision.types import Source
 OPTIMISED = 16_000_000
 """The most pixels of a JPEG whose tables are optimised, for which its coefficients are held in memory."""
 _BYTE = 8
+_DEEPER = 14
+"""What writing more than 8 bits takes where writing 8 bits takes 8, as measured of AVIF."""
 
 
 def samples(width: int, height: int, channels: int, bits: int) -> int:
@@ -23,15 +25,18 @@ def decoding(source: Source) -> int:
     return pixels + max(reading, extended)
 
 
-def encoding(name: str, width: int, height: int, *, alpha: bool) -> int:
-    """Return the bytes that writing a raster as the format of this name takes at its peak."""
-    pixels = width * height
+def encoding(name: str, width: int, height: int, *, alpha: bool, bits: int = _BYTE) -> int:
+    """Return the bytes that writing a raster of so many bits as the format of this name takes at its peak."""
+    row, pixels = formats.find(name), width * height
     if name == "jpeg" and pixels > OPTIMISED:
         return 0
-    return pixels * formats.find(name).write_memory[alpha]
+    needed = pixels * row.write_memory[alpha]
+    return needed * _DEEPER // _BYTE if bits > _BYTE and row.bits > _BYTE else needed
 
 
-def reading_back(name: str, width: int, height: int) -> int:
+def reading_back(name: str, width: int, height: int, *, bits: int = _BYTE) -> int:
     """Return the bytes that reading a finished file row by row takes at its peak: those of formats kept whole."""
     row = formats.find(name)
-    return 0 if row.lossless or name == "jpeg" else width * height * row.read_memory
+    if row.lossless or name == "jpeg":
+        return 0
+    return samples(width, height, row.read_memory, bits if row.bits > _BYTE else _BYTE)

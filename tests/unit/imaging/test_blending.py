@@ -1,9 +1,12 @@
 """Weights decide which picture is seen where."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from fluxvision.imaging.blending import blended, softened
+from fluxvision.job_memory import WEIGHTS
 from fluxvision.types import Raster
 
 
@@ -59,3 +62,15 @@ def test_an_enlarged_weight_stays_inside_the_free_part(factor, tmp_path):
         columns = ((np.arange(width) + 0.5) * 50 / width).astype(int)
         assert (found[mask[rows][:, columns] == 0] == 0).all()
         assert found.max() == 255
+
+
+def test_weights_take_as_much_memory_as_is_planned():
+    """Never more than four arrays of weights stand beside each other."""
+    mask = np.random.default_rng(0).integers(0, 256, (600, 1000), np.uint8)
+    tracemalloc.start()
+    try:
+        softened(mask)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak <= WEIGHTS * mask.size + 100_000
