@@ -190,7 +190,21 @@ def test_expect_100_continue_gets_the_refusal_alone(server):
         while piece := connection.recv(65_536):
             received += piece
     assert received.startswith(b"HTTP/1.1 404 ")
+    assert b"connection: close\r\n" in received.lower()
     assert b"100 Continue" not in received
+
+
+def test_a_body_that_is_refused_after_100_continue_is_read_to_its_end(server):
+    """A client that was told to go on, and reads only after it has sent everything, gets the answer."""
+    headers, body = form(("prompt", "x" * 20_000_000), ("image", png(4, 4), "a.png"))
+    kind, size = (f"{name}: {text}".encode() for name, text in (*headers.items(), ("Content-Length", str(len(body)))))
+    with server.connect() as connection:
+        connection.sendall(request(EDITS, HOST, kind, size, b"Expect: 100-continue"))
+        assert connection.recv(1024) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(body)
+        assert read(connection).status == 413
+        connection.sendall(request(ALIVE, HOST))
+        assert read(connection).status == 200
 
 
 @pytest.mark.parametrize("status", [401, 415])

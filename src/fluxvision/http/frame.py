@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from fluxvision.errors import CallerGone, Error, InvalidRequest, MethodNotAllowed, NotFound
 from fluxvision.http import site
 from fluxvision.http.edge import RECORD, draining
-from fluxvision.http.framing import LINGER_BYTES, RawHeaders, RequestBody, ResponseSender, check_headers
+from fluxvision.http.framing import RawHeaders, RequestBody, ResponseSender, check_headers
 from fluxvision.http.logs import Record, trace
 from fluxvision.http.metrics import Metrics
 from fluxvision.http.respond import error_body, error_headers, told
@@ -52,7 +52,7 @@ class Frame:
 
         def headers(sent: RawHeaders) -> RawHeaders:
             yield from _common(sent, record, started)
-            if body.lingers and body.left > LINGER_BYTES:
+            if body.ends_connection:
                 yield b"connection", b"close"
 
         framed = ResponseSender(scope, send, self._patience, headers)

@@ -66,6 +66,7 @@ class RequestBody:
     async def __call__(self) -> Message:
         """Return the next message; raises `InvalidRequest` where the body comes in many tiny chunks."""
         message = await self._receive()
+        self._waits = False  # it was told to go on
         size = len(message.get("body", b""))
         self.left -= size
         self._seen += size
@@ -80,6 +81,11 @@ class RequestBody:
     def lingers(self) -> bool:
         """Whether the caller is sending a body that nobody read: not where it waits for `100 Continue`."""
         return self.left > 0 and not self._waits
+
+    @property
+    def ends_connection(self) -> bool:
+        """Whether the connection cannot go on after an answer now: the rest of the body is too long, or never comes."""
+        return self.left > (0 if self._waits else LINGER_BYTES)
 
     async def drain(self) -> None:
         """Read and drop the rest of the body for a bounded time.
