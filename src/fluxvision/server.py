@@ -119,10 +119,11 @@ async def _serve(
         if hasattr(socket, "TCP_USER_TIMEOUT"):  # ends a connection whose client takes nothing of an answer
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(settings.upload_timeout * 1000))
         port = listener.getsockname()[1]
+        health_port = settings.health_port
+        probed = ends.enter_context(_listen(settings.host, health_port, "health_port")) if health_port else None
         keep_memory()
         app = create_app(settings, gateway_factory)
-        if settings.health_port:
-            probed = ends.enter_context(_listen(settings.host, settings.health_port, "health_port"))
+        if probed is not None:
             ends.enter_context(HealthListener(app, asyncio.get_running_loop(), probed))
         announce(port)
         server = _Server(app, listener, limits)

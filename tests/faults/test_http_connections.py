@@ -158,7 +158,7 @@ def test_slow_connections_do_not_block_the_health_port(tmp_path):
 
 @pytest.mark.parametrize("taken", ["port", "health_port"])
 def test_a_port_that_is_taken_is_one_clear_error(tmp_path, taken):
-    """The setting is named, and there is no backtrace of the server below."""
+    """The setting is named, there is no backtrace of the server below, and no data folder was made."""
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -167,6 +167,7 @@ def test_a_port_that_is_taken_is_one_clear_error(tmp_path, taken):
             pass
     assert f"host and {taken}: 127.0.0.1:{port} cannot be listened on (Address already in use)" in str(caught.value)
     assert "panicked" not in str(caught.value)
+    assert not (tmp_path / "data").exists()
 
 
 def test_nobody_can_take_the_port_while_the_server_starts(tmp_path):
