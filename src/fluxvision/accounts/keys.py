@@ -17,8 +17,10 @@ LEAST = 16
 LEAST_DISTINCT = 6
 """Different characters of a key: xxxxxxxxxxxxxxxx is a placeholder."""
 PLACEHOLDER = re.compile(
-    r"change.?me|(?:your|my|example|sample|secret).?(?:api|secret)?.?key|\.\.\.|\u2026|[<>{}]", re.IGNORECASE
+    r"change.?me|(?<![a-z])(?:your|my|example|sample|secret).?(?:api|secret)?.?key|\.\.\.|\u2026|[<{][a-z_.-]{3,}[>}]+$",
+    re.IGNORECASE,
 )
+"""A single bracket is no sign of one: password generators use them."""
 
 
 def entry(key: str) -> str:

@@ -87,6 +87,8 @@ GOOD = "4f1c09ab7d-a-long-one"
         (["your-api-key"], "placeholder"),
         (["your-api-key-goes-here"], "placeholder"),
         (["<insert the key>".replace(" ", "-")], "placeholder"),
+        (["sk-${FLUXVISION_KEY}"], "placeholder"),
+        (["{{fluxvision_api.token}}"], "placeholder"),
         (["x" * 40], "placeholder"),
         ([GOOD, GOOD], "twice"),
         ([GOOD, entry(GOOD)], "twice"),
@@ -102,7 +104,19 @@ def test_a_key_that_can_be_guessed_is_refused(entries, words):
     assert not any(text in caught.value.message for text in entries)
 
 
-@pytest.mark.parametrize("key", [GOOD, "sixteen-letters.", "schlüssel-für-alle", "0f1e2d3c4b5a6978", entry("short")])
+@pytest.mark.parametrize(
+    "key",
+    [
+        GOOD,
+        "sixteen-letters.",
+        "schlüssel-für-alle",
+        "0f1e2d3c4b5a6978",
+        entry("short"),
+        "k9#x<Lq2!vR8{Zt4}w+/=",
+        "Q}7d>mN0<z4p{Y8s",
+        "economy_key_9f8a7b6c5d4e",
+    ],
+)
 def test_a_long_key_and_a_hash_are_accepted(key):
-    """From 16 characters a key is accepted; of a hash nobody can tell."""
+    """From 16 characters a key is accepted, whatever its punctuation; of a hash nobody can tell."""
     check_entries([key])
