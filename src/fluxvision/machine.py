@@ -6,7 +6,7 @@ import ctypes
 import errno
 import os
 import resource
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
@@ -14,8 +14,10 @@ from weakref import WeakSet
 
 from fluxvision.errors import Error, Unavailable
 
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""What a full disk raises."""
 SHORTAGES = (
-    ({errno.ENOSPC, errno.EDQUOT}, "There is no room on this server's disk at the moment.", 60.0),
+    (NO_SPACE, "There is no room on this server's disk at the moment.", 60.0),
     ({errno.EROFS, errno.EACCES}, "This server's disk cannot be written at the moment.", 60.0),
     ({errno.ENOMEM}, "This server has no memory left at the moment.", 10.0),
     ({errno.EMFILE, errno.ENFILE}, "This server has too many files and connections open.", 5.0),
@@ -109,15 +111,18 @@ def memory(limits: Iterable[Path] = MEMORY_LIMITS) -> int:
     return min(found)
 
 
-def shortage(error: BaseException) -> Unavailable | None:
-    """Return the error that tells the caller what this machine has run out of; None where it is something else."""
+def shortage(error: BaseException, besides: Collection[int] = ()) -> Unavailable | None:
+    """Return the error that tells the caller what this machine has run out of; None where it is something else.
+
+    `besides` are numbers of system errors that count as something else.
+    """
     if isinstance(error, MemoryError):
         found: int | None = errno.ENOMEM
     elif isinstance(error, OSError):
         found = error.errno
     else:
         found = next((number for text, number in TEXTS if text in str(error)), None)
-    rows = ((message, wait) for numbers, message, wait in SHORTAGES if found in numbers)
+    rows = ((message, wait) for numbers, message, wait in SHORTAGES if found in numbers and found not in besides)
     return next((Unavailable(message, retry_after=wait) for message, wait in rows), None)
 
 

@@ -11,12 +11,15 @@ from fluxvision.errors import InvalidRequest
 from fluxvision.imaging import bmp
 from fluxvision.imaging.formats import Format
 from fluxvision.imaging.vips import forget
-from fluxvision.machine import shortage
+from fluxvision.machine import NO_SPACE, shortage
 
 
 @contextmanager
 def readable(row: Format, param: str) -> Iterator[None]:
-    """Raise InvalidRequest naming `param` where a file that begins as this format cannot be read."""
+    """Raise InvalidRequest naming `param` where a file that begins as this format cannot be read.
+
+    All threads share one error text of libvips. What it says of a full disk is from a file that another thread writes.
+    """
     forget()  # what has run out is read from the error text
     try:
         yield
@@ -24,7 +27,7 @@ def readable(row: Format, param: str) -> Iterator[None]:
         message = f"{param}: {cause}."
         raise InvalidRequest(message, param=param) from cause
     except pyvips.Error as cause:
-        raise shortage(cause) or damaged(row, param) from cause
+        raise shortage(cause, besides=NO_SPACE) or damaged(row, param) from cause
 
 
 def damaged(row: Format, param: str) -> InvalidRequest:

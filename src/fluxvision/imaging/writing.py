@@ -55,9 +55,23 @@ def _cancelled() -> Cancelled:
 
 
 def _missing(target: Path, error: pyvips.Error | OSError) -> Unavailable | None:
-    """Return what the machine has run out of, where the error says so, or the file system shows it."""
+    """Return what the machine has run out of, where the error says so, or the file system shows it.
+
+    All threads share one error text of libvips, so another one may have cleared it.
+    """
     found = shortage(error)
     with suppress(OSError):
         if found is None and shutil.disk_usage(target.parent).free < _LITTLE:
             return shortage(OSError(errno.ENOSPC, ""))
-    return found
+    return found or _refused(target.with_name(f"{target.name}.room"))
+
+
+def _refused(path: Path) -> Unavailable | None:
+    """Return what the machine has run out of, where a small file cannot be written."""
+    try:
+        path.write_bytes(bytes(_LITTLE))
+    except OSError as error:
+        return shortage(error)
+    finally:
+        discard(path)
+    return None

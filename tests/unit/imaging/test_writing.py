@@ -2,8 +2,10 @@
 
 import errno
 import os
+import resource
 import shutil
 import subprocess
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +13,8 @@ import pytest
 import pyvips
 
 from fluxvision.errors import Cancelled, InvalidRequest, Unavailable
-from fluxvision.imaging import FORMATS, encode, fitted, preview, raster
+from fluxvision.imaging import FORMATS, encode, find, fitted, preview, raster
+from fluxvision.imaging.reading import readable
 from fluxvision.imaging.writing import writing
 from fluxvision.types import Fit, Metadata, Raster, Watch
 
@@ -57,6 +60,42 @@ def test_an_earlier_error_text_is_no_full_disk(tmp_path):
     pyvips.vips_lib.vips_source_new_from_file(b"/" + os.strerror(errno.ENOSPC).encode())
     with pytest.raises(pyvips.Error), writing(tmp_path / "result"):
         pyvips.Image.pngload("/later.png")
+
+
+@contextmanager
+def no_files():
+    """Let this process open no further file."""
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, allowed[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, allowed)
+
+
+def test_a_shortage_is_found_without_the_error_text(tmp_path):
+    """Where another thread has cleared the text of libvips, a file that cannot be opened shows what has run out."""
+    with pytest.raises(Unavailable, match="too many files"), no_files(), writing(tmp_path / "result"):
+        raise pyvips.Error("unable to call pngsave")
+
+
+def test_a_failure_without_a_shortage_leaves_no_file(tmp_path):
+    """Nothing stays of the file that shows whether something has run out."""
+    with pytest.raises(pyvips.Error), writing(tmp_path / "result"):
+        raise pyvips.Error("unable to call pngsave")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_no_reason_for_a_damaged_file(tmp_path):
+    """The text of libvips may have been left by another thread, whose file had no room."""
+    (tmp_path / "damaged.png").write_bytes(b"damaged")
+
+    def load():
+        pyvips.vips_lib.vips_source_new_from_file(b"/" + os.strerror(errno.ENOSPC).encode())
+        pyvips.Image.pngload(str(tmp_path / "damaged.png"))
+
+    with pytest.raises(InvalidRequest, match="damaged or truncated"), readable(find("png"), "image"):
+        load()
 
 
 @pytest.mark.parametrize("form", WRITABLE)
