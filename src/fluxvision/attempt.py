@@ -199,15 +199,15 @@ class Errand:
                 self.desk.pool, self.watch, lambda: prepared(image, accepts, self.folder, self.watch)
             )
 
-    def _memory(self) -> AbstractAsyncContextManager[None]:
+    def _memory(self, *, first: bool = False) -> AbstractAsyncContextManager[None]:
         """Hold the memory that one picture is planned to take."""
-        return self.desk.memory.hold(self.candidate.memory)
+        return self.desk.memory.hold(self.candidate.memory, first=first)
 
     async def _finish(self, work: Work, watch: Watch) -> Picture:
         """Finish a picture; one that needs nothing is not worth a thread. Behind a link it is a file."""
         picture = passed(work)
         if picture is None:
-            async with self._memory():
+            async with self._memory(first=self.provider.remote):
                 picture = await in_thread(self.desk.pool, watch, lambda: finish(work))
         if work.plan.response_format != "b64_json":
             _ = picture.path

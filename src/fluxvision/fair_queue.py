@@ -24,6 +24,10 @@ OVERHEAD = 0.1
 """What a job costs beside its megapixels."""
 AGING = 0.05
 """Megapixels by which a waiting job counts as smaller each second: 20 s make up for a small one."""
+PATIENCE = 120.0
+"""Seconds of waiting after which a caller's jobs go first in the order in which they came, however large."""
+SHORTEST = 0.01
+"""Seconds below which a job has not worked, and tells nothing of how fast work goes."""
 PAUSE = 0.5
 """Seconds that a large job waits for small ones at most before each step of its tiles: the two networks."""
 SMOOTHING = 0.3
@@ -77,11 +81,12 @@ class _Turns:
 
     def next(self, entries: Iterable[_Entry], clock: float) -> _Entry | None:
         """Return whose turn it is: the caller with the least time, and its smallest job, each second of waiting off."""
-        return min(
-            entries,
-            key=lambda entry: (self.start(entry.caller), entry.cost - AGING * (clock - entry.since)),
-            default=None,
-        )
+
+        def order(entry: _Entry) -> tuple[float, float]:
+            waited = clock - entry.since
+            return self.start(entry.caller), -waited if waited > PATIENCE else entry.cost - AGING * waited
+
+        return min(entries, key=order, default=None)
 
     def start(self, caller: Caller) -> float:
         return max(self.now, self.callers.get(caller.id, 0.0))
@@ -179,9 +184,9 @@ class FairQueue:
             self._waiting.remove(entry)
         else:
             entry.lane.running.discard(entry)
-        if done:
-            seconds = (self._clock() - entry.started) / entry.cost
-            self._seconds += SMOOTHING * (seconds - self._seconds)
+        seconds = self._clock() - entry.started
+        if done and seconds > SHORTEST:
+            self._seconds += SMOOTHING * (seconds / entry.cost - self._seconds)
         self._dispatch()
 
     def _note_small(self) -> None:

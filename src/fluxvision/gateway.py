@@ -34,6 +34,8 @@ from fluxvision.workers import in_thread
 LAST_SEED = 2**32 - 1
 LEAST_JOB_MEMORY = 1_500_000_000
 """Bytes that a picture may take on a small machine, too: its tiles alone take half of that."""
+SMALL_JOB_MEMORY = 300_000_000
+"""Bytes that a small picture takes."""
 
 
 class Gateway:
@@ -85,7 +87,8 @@ class Gateway:
         self._checks = {name: provider.check for name, provider in providers.items()}
         self._pool = ThreadPoolExecutor(workers + 2, thread_name_prefix="finish")
         self._test_pool = ThreadPoolExecutor(1, thread_name_prefix="selftest")  # never behind a job
-        budget = MemoryBudget(max(most, min(2 * most, memory() // 4 * 3)))
+        # On a small machine, too, there is room for a small picture beside the largest one.
+        budget = MemoryBudget(max(most + SMALL_JOB_MEMORY, min(2 * most, memory() // 4 * 3)))
         self._desk = Desk(self._pool, self.health, self._rows, attempt_timeout, deadline, threads, memory=budget)
 
     @property

@@ -21,21 +21,24 @@ class MemoryBudget:
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     @asynccontextmanager
-    async def hold(self, size: int) -> AsyncIterator[None]:
-        """Wait until `size` bytes are free and hold them; more than there are in all counts as all of them."""
+    async def hold(self, size: int, *, first: bool = False) -> AsyncIterator[None]:
+        """Wait until `size` bytes are free and hold them; more than there are in all counts as all of them.
+
+        What is to go `first`, since it is paid for already, waits behind nobody else.
+        """
         size = min(size, self.most)
-        if size <= self.free and (not self._waiting or size <= self.most * LITTLE):
+        if size <= self.free and (first or not self._waiting or size <= self.most * LITTLE):
             self.free -= size
         else:
-            await self._turn(size)
+            await self._turn(size, first=first)
         try:
             yield
         finally:
             self._give_back(size)
 
-    async def _turn(self, size: int) -> None:
+    async def _turn(self, size: int, *, first: bool) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((size, turn))
+        (self._waiting.appendleft if first else self._waiting.append)((size, turn))
         try:
             await turn
         except asyncio.CancelledError:

@@ -196,6 +196,17 @@ async def test_a_large_job_does_not_wait_for_ever(site):
     assert site.begun == ["running", "large"]
 
 
+async def test_a_large_job_is_not_passed_by_for_ever(site):
+    """After two minutes of waiting it goes next, though middle ones come all the time."""
+    await site.add("running")
+    await site.add("large", megapixels=100)
+    for number in range(13):
+        site.clock.now += 10
+        await site.add(number, megapixels=1)
+        await site.end(site.begun[-1])
+    assert "large" in site.begun
+
+
 async def test_a_small_job_begins_beside_a_large_one():
     """Where there are places for small jobs, a large one does not keep them waiting; a large one waits."""
     site = Site(1, 16, small_workers=1)

@@ -80,3 +80,25 @@ async def test_work_cancelled_in_the_turn_in_which_other_work_ends_takes_nothing
     ends[2].set()
     await tasks[2]
     assert budget.free == 100
+
+
+async def test_what_is_paid_for_goes_first():
+    """It passes by whatever waits, and waits for free bytes alone."""
+    budget, log = MemoryBudget(100), []
+    tasks, ends, _ = await begin(budget, 60, 80)
+
+    async def finish(size):
+        async with budget.hold(size, first=True):
+            log.append(size)
+
+    await finish(40)
+    assert log == [40]
+    waiting = asyncio.create_task(finish(50))
+    await asyncio.sleep(0.01)
+    assert log == [40]
+    ends[0].set()
+    await waiting
+    assert log == [40, 50]
+    ends[1].set()
+    await asyncio.gather(*tasks)
+    assert budget.free == 100
