@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
 from collections.abc import Iterator
 from typing import Any
 
-from PIL import Image
+import pyvips
 
 from fakes.server import Answer
 from fuzz.wire import Script
@@ -85,7 +84,9 @@ def _result(body: Any) -> Iterator[str]:
         return
     for item in body["data"]:
         if "b64_json" in item:
-            size = Image.open(io.BytesIO(base64.b64decode(item["b64_json"]))).size
+            # Pillow reads no grey TIFF of 16 bits with alpha.
+            made = pyvips.Image.new_from_buffer(base64.b64decode(item["b64_json"]), "")
+            size = made.width, made.height
             if f"{size[0]}x{size[1]}" != body["metadata"]["size"] and len(body["data"]) == 1:
                 yield f"a result of {size}, not {body['metadata']['size']} as it says"
         elif "url" not in item:
