@@ -144,7 +144,7 @@ class Errand:
     async def _tries(self) -> Sequence[Try]:
         image = await self._image(self.candidate.offer.accepts)
         size = room_needed(self.candidate.geometry, self.job, self.candidate.plan, self.provider.parallel)
-        with Reservation(self.desk.disk, self.folder, size, solid=self.provider.remote) as room:
+        with Reservation(self.desk.disk, self.folder, size, solid=self.candidate.cost != 0) as room:
             if room.large:
                 await in_thread(self.desk.pool, self.watch, room.take)
             else:

@@ -72,7 +72,7 @@ class Reservation:
             self.device = self.folder.stat().st_dev
             with self.budget.lock:
                 left = self._check()
-                self.before = _used(self.folder)
+                self.before = _used(self.folder) if self.size >= LARGE else 0
                 self.budget.held.add(self)
             if self.solid and (self.size >= LARGE or left < LITTLE):
                 self._take_blocks()
@@ -85,7 +85,9 @@ class Reservation:
 
     @property
     def left(self) -> int:
-        """Bytes that the job has not written yet."""
+        """Bytes that the job has not written yet; all of a small one, which is not worth a look into its folder."""
+        if self.size < LARGE:
+            return self.size
         return min(self.size, max(0, self.size - (_used(self.folder) - self.before)))
 
     def _check(self) -> int:
