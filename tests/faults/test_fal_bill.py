@@ -15,7 +15,7 @@ from fakes.painter import Painter
 from fluxvision import imaging
 from fluxvision.errors import DeadlineExceeded, Error
 from fluxvision.gateway import Gateway
-from fluxvision.providers import common, fal
+from fluxvision.providers import fal, result_file
 from fluxvision.types import Attempt, Delivery, Watch
 
 BY_SIZE, BY_SECOND = "flux-vision-upscaler", "esrgan"
@@ -97,7 +97,7 @@ def source(tmp_path):
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """Pictures that cannot be had are asked for again soon."""
-    monkeypatch.setitem(common.fetched.__kwdefaults__, "pause", 0.01)
+    monkeypatch.setitem(result_file.fetched.__kwdefaults__, "pause", 0.01)
 
 
 @contextlib.asynccontextmanager

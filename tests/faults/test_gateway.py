@@ -34,7 +34,7 @@ from fluxvision.errors import (
     UpstreamUnreachable,
 )
 from fluxvision.gateway import Gateway
-from fluxvision.providers import common, fal, openai
+from fluxvision.providers import fal, openai, result_file
 from fluxvision.types import Attempt, Delivery, Watch
 
 MODEL = "flux-vision-upscaler"
@@ -252,7 +252,7 @@ def source(tmp_path):
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """Pictures that cannot be had are asked for again soon."""
-    monkeypatch.setitem(common.fetched.__kwdefaults__, "pause", 0.01)
+    monkeypatch.setitem(result_file.fetched.__kwdefaults__, "pause", 0.01)
 
 
 def at_fal(upstream: FakeFal, **facts: Any) -> fal.Provider:

@@ -27,7 +27,7 @@ from fluxvision.errors import (
     UpstreamUnreachable,
 )
 from fluxvision.imaging import Limits
-from fluxvision.providers import common
+from fluxvision.providers import result_file
 from fluxvision.providers.openai import Provider, answer
 from fluxvision.providers.openai.refusal import Server, heard
 from fluxvision.types import Call, Watch
@@ -112,7 +112,7 @@ async def upstream():
 
 @pytest.fixture
 async def provider(upstream, monkeypatch):
-    monkeypatch.setitem(common.fetched.__kwdefaults__, "pause", 0.0)
+    monkeypatch.setitem(result_file.fetched.__kwdefaults__, "pause", 0.0)
     made = Provider(Upstream("other", upstream.base_url, {}, key=upstream.key), patience=0.3)
     yield made
     await made.aclose()
@@ -168,7 +168,7 @@ async def test_a_full_disk_is_ours(provider, call, folder, monkeypatch):
         raise OSError(errno.ENOSPC, "no space")
 
     monkeypatch.setattr(answer, "HELD", 0)  # nothing stays in memory
-    monkeypatch.setattr(common, "recognised", full)
+    monkeypatch.setattr(result_file, "recognised", full)
     with pytest.raises(OSError, match="no space"):
         await provider.run(call, Watch(), folder)
     assert list(folder.iterdir()) == []

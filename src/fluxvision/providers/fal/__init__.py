@@ -19,7 +19,7 @@ from pathlib import Path
 from fluxvision.config import Settings
 from fluxvision.errors import Error, InvalidRequest
 from fluxvision.guard import Guard
-from fluxvision.providers import common
+from fluxvision.providers import common, result_file
 from fluxvision.providers.fal.handover import document
 from fluxvision.providers.fal.queue import Queue
 from fluxvision.providers.fal.result import Results
@@ -51,7 +51,7 @@ class Provider:
         *,
         workers: int = 64,
         guard: Guard | None = None,
-        pixels: int = common.PIXELS,
+        pixels: int = result_file.PIXELS,
         patience: float = FETCH_PATIENCE,
         inline: int = INLINE,
         pace: float = 1.0,
@@ -68,7 +68,7 @@ class Provider:
         self._wire = Wire(key, queue_url, pace, chance)
         self._queue = Queue(self._wire, queue_url)
         self._storage = Storage(self._wire, guard, storage_url)
-        self._results = Results(guard, pixels, patience, common.PAUSE * pace)
+        self._results = Results(guard, pixels, patience, result_file.PAUSE * pace)
 
     def check(self, call: Call) -> None:
         """Refuse a file that is too large to hand over."""

@@ -12,7 +12,7 @@ from fluxvision.guard import Guard
 from fluxvision.imaging import formats, loading
 from fluxvision.imaging.reading import readable
 from fluxvision.machine import discard
-from fluxvision.providers import common
+from fluxvision.providers import result_file
 from fluxvision.providers.fal.bill import seconds
 from fluxvision.types import Outcome, Source
 from fluxvision.workers import to_thread
@@ -62,7 +62,7 @@ class Results:
         if reference is None:
             raise UpstreamError("fal.ai says that it is done, and sent no picture.")
         limit = WIDEST * self.pixels
-        path = await common.fetched(
+        path = await result_file.fetched(
             reference,
             folder,
             guard=self.guard,
@@ -98,7 +98,7 @@ def _numbers(found: Any) -> dict[str, float]:
 
 def _refuse_black(path: Path, source: Source, limit: int, pixels: int) -> None:
     """Raise `UpstreamRefused` for a picture that is all black although its source is not."""
-    made = common.recognised(path, limit=limit, pixels=pixels)
+    made = result_file.recognised(path, limit=limit, pixels=pixels)
     if made.size > FLAT * made.width * made.height + HEADERS:
         return  # black needs less
     brightest = _brightest(made)

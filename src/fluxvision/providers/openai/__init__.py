@@ -12,7 +12,7 @@ import yarl
 from fluxvision.config import Settings, Upstream
 from fluxvision.errors import Cancelled, UpstreamError
 from fluxvision.machine import shortage
-from fluxvision.providers import common
+from fluxvision.providers import common, result_file
 from fluxvision.providers.openai.answer import LARGEST, LONGEST, Answer, decoded, named, outcome, saved
 from fluxvision.providers.openai.body import read
 from fluxvision.providers.openai.form import check, form, upload
@@ -37,7 +37,7 @@ class Provider:
         *,
         workers: int = 64,
         patience: float = 300.0,
-        pixels: int = common.PIXELS,
+        pixels: int = result_file.PIXELS,
         private: bool = False,
     ) -> None:
         """Wait at most `patience` seconds for a byte; `private` lets links in answers lead to private addresses."""
@@ -120,7 +120,7 @@ class Provider:
             raise self._server.pictureless()
         if link.startswith("/") and not link.startswith("//"):
             link = f"{self._target.origin()}{link}"
-        return await common.fetched(
+        return await result_file.fetched(
             link, folder, guard=self._guard, limit=LARGEST, patience=self._patience, pixels=self._pixels
         )
 

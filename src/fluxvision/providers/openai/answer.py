@@ -11,7 +11,7 @@ import msgspec
 
 from fluxvision.errors import UpstreamError
 from fluxvision.machine import discard
-from fluxvision.providers import common
+from fluxvision.providers import result_file
 from fluxvision.providers.openai.body import content, write
 from fluxvision.providers.openai.refusal import Server
 from fluxvision.types import Call, Fidelity, Outcome, Source
@@ -71,7 +71,7 @@ def saved(answer: Answer, path: Path, server: Server, pixels: int) -> Source | N
         held = content(raw) if len(memoryview(raw)) <= HELD else None
         if held is None and not write(raw, path):
             return None
-        return common.recognised(path, limit=LARGEST, pixels=pixels, content=held)
+        return result_file.recognised(path, limit=LARGEST, pixels=pixels, content=held)
     except BaseException as error:
         discard(path)
         if isinstance(error, binascii.Error | msgspec.DecodeError):

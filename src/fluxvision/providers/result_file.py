@@ -1,0 +1,102 @@
+"""The picture that a remote provider delivers: fetched, recognised, whole."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from fluxvision import fetch, imaging
+from fluxvision.errors import ClientError, UpstreamError
+from fluxvision.guard import Guard
+from fluxvision.machine import discard
+from fluxvision.types import Source
+from fluxvision.workers import to_thread
+
+PAUSE = 0.5
+PIXELS = 400_000_000
+TAIL = 65_536
+RIFF_HEAD = 8
+
+
+async def fetched(
+    reference: str,
+    folder: Path,
+    *,
+    guard: Guard,
+    limit: int,
+    patience: float,
+    tries: int = 3,
+    pixels: int = PIXELS,
+    pause: float = PAUSE,
+) -> Path:
+    """Write the picture that an http(s) URL or data URI in a provider's answer stands for to a new file in `folder`.
+
+    It is a picture, whole as far as its header and its end tell, of at most `limit` bytes and `pixels`. What may pass
+    is tried again after a growing pause, `patience` seconds each time. Raises `UpstreamError` with `billed`; no file is
+    left then.
+    """
+    path = folder / uuid4().hex
+    is_data = reference[:5].lower() == "data:"
+    left = 0 if is_data else tries - 1
+
+    async def load() -> None:
+        if is_data:
+            await to_thread(fetch.decode, reference, path, limit)
+        else:
+            await fetch.download(reference, path, guard=guard, limit=limit, patience=patience)
+        await to_thread(partial(recognised, path, limit=limit, pixels=pixels))
+
+    try:
+        failure = await _failure(load())
+        while failure is not None and failure.transient and left > 0:
+            await asyncio.sleep(pause)
+            left, pause = left - 1, pause * 2
+            failure = await _failure(load())
+    except BaseException:
+        discard(path)
+        raise
+    if failure is not None:
+        discard(path)
+        raise UpstreamError(failure.reason, billed=True)
+    return path
+
+
+async def _failure(loading: Coroutine[Any, Any, None]) -> fetch.Unfetched | None:
+    """Return why a picture is not there, as a whole sentence; None when it is. Damage may pass, too."""
+    try:
+        await loading
+    except fetch.Unfetched as failure:
+        reason = f"The provider's picture could not be had: {failure.reason}."
+        return fetch.Unfetched(reason, transient=failure.transient)
+    except UpstreamError as failure:
+        return fetch.Unfetched(failure.message, transient=True)
+    return None
+
+
+def recognised(path: Path, *, limit: int, pixels: int = PIXELS, content: bytes | None = None) -> Source:
+    """Read a paid picture's header and its end; `content` is the file, where it is in memory.
+
+    Raises `UpstreamError` with `billed` where it cannot be used.
+    """
+    try:
+        found = imaging.probe(path, imaging.Limits(bytes=limit, pixels=pixels), content=content)
+    except ClientError:
+        raise UpstreamError("The provider's file is not a picture of a usable size.", billed=True) from None
+    if not _ends(path, found):
+        raise UpstreamError("The provider's picture is cut off.", billed=True)
+    return found
+
+
+def _ends(path: Path, found: Source) -> bool:
+    """Return False where a JPEG or WebP file stops too early; `probe` has looked at the end of a PNG file."""
+    if found.format not in {"webp", "jpeg"}:
+        return True
+    with path.open("rb") as file:
+        if found.format == "webp":
+            return found.size >= int.from_bytes(file.read(RIFF_HEAD)[4:], "little") + RIFF_HEAD
+        file.seek(max(0, found.size - TAIL))
+        return b"\xff\xd9" in file.read()
