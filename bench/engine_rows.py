@@ -23,10 +23,11 @@ import pyvips
 from numpy.typing import NDArray
 
 import span_onnx
-from fluxvision.engine import Request, enlarge, weights
-from fluxvision.engine.backends import BY_NAME
-from fluxvision.engine.measure import measure
-from fluxvision.types import Raster
+from fluxvision.core.types import Raster
+from fluxvision.engine import Request, enlarge
+from fluxvision.engine.backends import weights
+from fluxvision.engine.backends.registry import BY_NAME
+from fluxvision.engine.fidelity import measure
 
 Report = dict[str, float]
 Samples = NDArray[np.uint8]

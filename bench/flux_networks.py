@@ -18,7 +18,7 @@ from flux_flops import Shape, counted, forward
 from fluxvision.engine.flux import networks as ports
 from fluxvision.engine.flux.loop import denoise
 from fluxvision.engine.flux.prompts import Prompt
-from fluxvision.engine.flux.rows import BY_NAME, FluxRow
+from fluxvision.engine.flux.registry import BY_NAME, FluxRow
 from fluxvision.engine.flux.speed import PLAIN
 
 FORWARDS = 6

@@ -28,11 +28,11 @@ from subprocess import DEVNULL, Popen
 
 import numpy as np
 
-from fluxvision.engine.backends import BY_NAME, Window
+from fluxvision.engine.backends.registry import BY_NAME, Window
 from fluxvision.engine.pipeline import Request, plan
 from fluxvision.engine.resample import Array
 from fluxvision.engine.teams import TEAMS, Recipe, Team, Terms
-from fluxvision.engine.tiles import Work
+from fluxvision.engine.tile import Work
 
 WORKERS = (1, 2, 4, 8)
 SECONDS = 0.4

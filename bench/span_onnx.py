@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fluxvision.engine import weights
-from fluxvision.engine.backends import BY_NAME
-from fluxvision.engine.ncnn_backend import Networks
+from fluxvision.engine.backends import weights
+from fluxvision.engine.backends.ncnn import Networks
+from fluxvision.engine.backends.registry import BY_NAME
 
 Array = NDArray[np.float32]
 

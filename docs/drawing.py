@@ -1,27 +1,23 @@
-"""Draws the layers of the code as an SVG, read from the table that the tests hold the code to."""
+"""Draws the layers of the code as an SVG, from the table that the tests hold the code to."""
 
 from __future__ import annotations
 
-import ast
 from html import escape
 from pathlib import Path
 
+from rooms import ROOMS
+
 ROOT = Path(__file__).parents[1]
-TABLE = ROOT / "tests" / "unit" / "test_layers.py"
 TARGET = ROOT / "docs" / "layers.svg"
 WIDTH, ROW, LEFT, GAP, LETTER = 760, 46, 34, 8, 8.2
 FONT = 'font-family="ui-monospace, Menlo, Consolas, monospace"'
 
 
 def layers() -> list[list[str]]:
-    """Return the modules of each layer, the lowest first."""
-    tree = ast.parse(TABLE.read_text(encoding="utf-8"))
-    table = next(
-        node.value
-        for node in tree.body
-        if isinstance(node, ast.Assign) and [getattr(name, "id", "") for name in node.targets] == ["LAYERS"]
-    )
-    return [sorted(names) for names in ast.literal_eval(table)]
+    """Return the rooms of each level, the lowest first."""
+    return [
+        ["app", "server", "__main__"] if names == ("root",) else [f"{name}/" for name in names] for names, _ in ROOMS
+    ]
 
 
 def drawing() -> str:

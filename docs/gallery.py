@@ -18,7 +18,7 @@ from typing import Any
 import skimage
 from PIL import Image
 
-from fluxvision.catalog import CATALOG
+from fluxvision.catalog.catalog import CATALOG
 
 FOLDER = Path(__file__).parents[1] / "src" / "fluxvision" / "http" / "page-data"
 PHOTOS = Path(skimage.__file__).parent / "data"

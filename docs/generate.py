@@ -38,6 +38,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "gateway": partial(server.measured, "gateway.md"),
     "upscale-help": server.help_of_upscale,
     "creativity": models.creativity,
+    "rooms": server.house,
+    "modules": server.modules,
 }
 
 

@@ -6,15 +6,17 @@ from typing import Any
 
 from cells import table
 
-from fluxvision import card, catalog, pricing
-from fluxvision.catalog import CATALOG
-from fluxvision.engine.tiles import amount_of_detail
-from fluxvision.money import amount
-from fluxvision.normalize import badge
-from fluxvision.offers import ELSEWHERE
-from fluxvision.params import PARAMS, Param, describe
-from fluxvision.rules import Offer, Passthrough, Rule
-from fluxvision.types import Fit
+from fluxvision.catalog import catalog, pricing
+from fluxvision.catalog import describe as card
+from fluxvision.catalog.catalog import CATALOG
+from fluxvision.catalog.normalize import badge
+from fluxvision.catalog.offers import ELSEWHERE
+from fluxvision.catalog.params import PARAMS
+from fluxvision.catalog.row import Param, describe
+from fluxvision.catalog.rules import Offer, Passthrough, Rule
+from fluxvision.core.money import amount
+from fluxvision.core.types import Fit
+from fluxvision.engine.tile import amount_of_detail
 
 PRICED = ((512, 512), (1000, 1000), (4000, 3000))
 """Pictures whose prices are shown."""

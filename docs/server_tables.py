@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import ast
 from itertools import takewhile
 from pathlib import Path
 
 import click
 from cells import table
+from rooms import ROOMS, room
 
-from fluxvision import errors
+from fluxvision.catalog.geometry import Geometry
 from fluxvision.cli import upscale
 from fluxvision.cli.main import GROUP
-from fluxvision.config import SETTINGS, Setting
+from fluxvision.core import errors
+from fluxvision.core.errors import Error
+from fluxvision.core.settings import SETTINGS, Setting
+from fluxvision.core.types import Job, Plan, Source
 from fluxvision.engine import BACKENDS
-from fluxvision.errors import Error
-from fluxvision.geometry import Geometry
+from fluxvision.gateway.job_resources import job_memory
 from fluxvision.imaging import FORMATS
-from fluxvision.job_memory import job_memory
 from fluxvision.providers.embedded import RESTORE_BELOW
-from fluxvision.types import Job, Plan, Source
 
 ROOT = Path(__file__).parents[1]
 STAND_IN = "mock"
@@ -144,3 +146,28 @@ def _kinds(root: type[Error]) -> list[type[Error]]:
 
 def _sentence(kind: type[Error]) -> str:
     return (kind.__doc__ or "").strip().splitlines()[0]
+
+
+def house() -> str:
+    """Return the rooms, the lowest last."""
+    lines = ["| Room | What it does |", "| --- | --- |"]
+    for names, sentence in reversed(ROOMS):
+        shown = "composition root" if names == ("root",) else " ".join(f"`{name}/`" for name in names)
+        lines.append(f"| {shown} | {sentence} |")
+    return "\n".join(lines)
+
+
+def modules() -> str:
+    """Return every module with the first line of its docstring, by room."""
+    source = ROOT / "src" / "fluxvision"
+    paths = sorted(path.relative_to(source) for path in source.rglob("*.py"))
+    blocks = []
+    for names, _ in ROOMS:
+        for name in names:
+            lines = [f"**{'composition root' if name == 'root' else name + '/'}**\n"]
+            for path in paths:
+                if path.name != "__init__.py" and room(path.with_suffix("").parts) == name:
+                    said = ast.get_docstring(ast.parse((source / path).read_text(encoding="utf-8"))) or ""
+                    lines.append(f"- `{path}`: {said.splitlines()[0]}")
+            blocks.append("\n".join(lines))
+    return "\n\n".join(blocks)

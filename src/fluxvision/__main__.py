@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fluxvision.cli import Gateway, Tools, run
-from fluxvision.config import Settings
-from fluxvision.errors import InvalidRequest
+from fluxvision.core.errors import InvalidRequest
+from fluxvision.core.settings import Settings
 
 
 def main() -> None:
@@ -29,8 +29,9 @@ def _create_gateway(settings: Settings) -> Gateway:
 
 
 def _check(settings: Settings) -> None:
-    from fluxvision import offers, server  # noqa: PLC0415, see above
-    from fluxvision.catalog import CATALOG  # noqa: PLC0415, see above
+    from fluxvision import server  # noqa: PLC0415, see above
+    from fluxvision.catalog import offers  # noqa: PLC0415
+    from fluxvision.catalog.catalog import CATALOG  # noqa: PLC0415, see above
 
     server.check_exposure(settings)
     offers.configured(CATALOG, settings)
@@ -43,18 +44,18 @@ def _serve(settings: Settings, announce: Callable[[int], None]) -> None:
 
 
 def _fetch(name: str) -> Path:
-    from fluxvision.engine.flux import folder, licences, rows  # noqa: PLC0415, see above
+    from fluxvision.engine.flux import licences, registry, weights  # noqa: PLC0415, see above
 
-    every: tuple[rows.FluxRow | rows.CaptionerRow, ...] = (*rows.FLUX, *rows.CAPTIONERS)
+    every: tuple[registry.FluxRow | registry.CaptionerRow, ...] = (*registry.FLUX, *registry.CAPTIONERS)
     known = {row.name: row for row in every if row.repo is not None}
     row = known.get(name)
     if row is None:
         message = f"There is no network {name[:40]!r} whose weights could be fetched; there are {', '.join(known)}."
         raise InvalidRequest(message, param="name")
-    notice = licences.licence_notice(row) if isinstance(row, rows.FluxRow) else None
+    notice = licences.licence_notice(row) if isinstance(row, registry.FluxRow) else None
     if notice is not None:
         print(notice, file=sys.stderr)  # noqa: T201, before the download, which takes long
-    return folder.fetch(row)
+    return weights.fetch(row)
 
 
 if __name__ == "__main__":

@@ -23,14 +23,14 @@ from granian.server.embed import Server
 
 from fluxvision.accounts.keys import check_entries
 from fluxvision.app import create_gateway
-from fluxvision.config import ConfigError, Settings
-from fluxvision.errors import InternalError
+from fluxvision.core.errors import InternalError
+from fluxvision.core.settings import ConfigError, Settings
+from fluxvision.core.system import keep_memory, raise_file_limit
 from fluxvision.http import App, build
 from fluxvision.http.auth import is_loopback
 from fluxvision.http.health_listener import HealthListener
-from fluxvision.http.logs import logger
+from fluxvision.http.observability import logger
 from fluxvision.http.ports import Gateway
-from fluxvision.machine import keep_memory, raise_file_limit
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 CLOSE_SECONDS = 5.0

@@ -6,11 +6,11 @@ from typing import Any
 
 from hypothesis import strategies as some
 
-from fluxvision import catalog
-from fluxvision.normalize import normalize
-from fluxvision.params import Param
-from fluxvision.rules import Model, Offer
-from fluxvision.types import Call, Job, Line, Plan
+from fluxvision.catalog import catalog
+from fluxvision.catalog.normalize import normalize
+from fluxvision.catalog.row import Param
+from fluxvision.catalog.rules import Model, Offer
+from fluxvision.core.types import Call, Job, Line, Plan
 
 SIDES = some.integers(1, 3000)
 RATIOS = some.sampled_from(["1:1", "4:3", "16:9", "9:16", "1:20"])

@@ -10,14 +10,15 @@ from hypothesis import strategies as some
 
 from catalog.asked import normalized, values_of
 from fakes.jobs import job
-from fluxvision import catalog
-from fluxvision.catalog import CATALOG
-from fluxvision.errors import InvalidRequest
-from fluxvision.geometry import solve
-from fluxvision.normalize import badge, normalize
-from fluxvision.params import PARAMS, narrowed
-from fluxvision.rules import Converted, Emulated, Passthrough, Renamed
-from fluxvision.types import Plan
+from fluxvision.catalog import catalog
+from fluxvision.catalog.catalog import CATALOG
+from fluxvision.catalog.geometry import solve
+from fluxvision.catalog.normalize import badge, normalize
+from fluxvision.catalog.params import PARAMS
+from fluxvision.catalog.row import narrowed
+from fluxvision.catalog.rules import Converted, Emulated, Passthrough, Renamed
+from fluxvision.core.errors import InvalidRequest
+from fluxvision.core.types import Plan
 
 OFFERS = [(model, offer) for model in CATALOG for offer in model.offers]
 EACH = pytest.mark.parametrize(

@@ -10,12 +10,14 @@ from PIL import Image
 
 from fakes.fal import RANGES, FakeFal
 from fakes.openai import FakeOpenAI
-from fluxvision import config, imaging, offers
-from fluxvision.catalog import CATALOG
-from fluxvision.errors import Exhausted, InvalidRequest
-from fluxvision.gateway import Gateway
+from fluxvision import imaging
+from fluxvision.catalog import offers
+from fluxvision.catalog.catalog import CATALOG
+from fluxvision.core import settings as config
+from fluxvision.core.errors import Exhausted, InvalidRequest
+from fluxvision.core.types import Watch
+from fluxvision.gateway.gateway import Gateway
 from fluxvision.providers import embedded, fal, openai
-from fluxvision.types import Watch
 
 FLUX = "flux-vision-upscaler"
 OPENAIS = frozenset({"model", "prompt", "n", "size", "quality", "background", "user", "response_format"})

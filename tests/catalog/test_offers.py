@@ -7,14 +7,16 @@ from dataclasses import fields, replace
 import pytest
 
 from fakes.jobs import job
-from fluxvision import catalog
-from fluxvision.catalog import CATALOG
-from fluxvision.errors import ModelNotFound
-from fluxvision.normalize import STRENGTH, badge, normalize
-from fluxvision.params import PARAMS, coerce, describe
+from fluxvision.catalog import catalog
+from fluxvision.catalog.catalog import CATALOG
+from fluxvision.catalog.coerce import coerce
+from fluxvision.catalog.normalize import STRENGTH, badge, normalize
+from fluxvision.catalog.params import PARAMS
+from fluxvision.catalog.row import describe
+from fluxvision.catalog.rules import Converted, Emulated, Implied, Price, Tier
+from fluxvision.core.errors import ModelNotFound
+from fluxvision.core.types import Plan
 from fluxvision.providers import PROVIDERS
-from fluxvision.rules import Converted, Emulated, Implied, Price, Tier
-from fluxvision.types import Plan
 
 OFFERS = [pytest.param(model, offer, id=f"{offer.provider}-{model.id}") for model in CATALOG for offer in model.offers]
 RULES = [

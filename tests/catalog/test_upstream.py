@@ -9,11 +9,11 @@ from hypothesis import strategies as some
 from catalog.asked import normalized, values_of
 from catalog.upstream import SCHEMAS, TYPES, faults, fits
 from fakes.jobs import job
-from fluxvision import catalog
-from fluxvision.catalog import CATALOG
-from fluxvision.errors import InvalidRequest
-from fluxvision.normalize import normalize
-from fluxvision.rules import Converted, Passthrough, Renamed
+from fluxvision.catalog import catalog
+from fluxvision.catalog.catalog import CATALOG
+from fluxvision.catalog.normalize import normalize
+from fluxvision.catalog.rules import Converted, Passthrough, Renamed
+from fluxvision.core.errors import InvalidRequest
 
 OFFERS = [(model, offer) for model in CATALOG for offer in model.offers if offer.provider == "fal"]
 SENT = [

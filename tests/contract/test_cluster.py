@@ -18,11 +18,11 @@ from fakes.cli_process import REAL, environment
 from fakes.cluster import FACTS, JOINS, Cluster
 from fakes.teamwork import MOCK, PATIENCE, PICTURES, expected, fake, samples, until, work
 from fluxvision import imaging
+from fluxvision.core.errors import Unavailable, UpstreamRefused
+from fluxvision.core.types import Call, Watch
 from fluxvision.engine.teams import TEAMS, Limits, Terms, session
 from fluxvision.engine.teams.fleet import Fleet
-from fluxvision.errors import Unavailable, UpstreamRefused
 from fluxvision.providers import embedded
-from fluxvision.types import Call, Watch
 
 RAY = next(row for row in TEAMS if row.name == "ray")
 

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from skimage import data
 
-from fluxvision.engine import BACKENDS, Request, backends, enlarge, pipeline
-from fluxvision.errors import Cancelled
-from fluxvision.types import Watch
+from fluxvision.core.errors import Cancelled
+from fluxvision.core.types import Watch
+from fluxvision.engine import BACKENDS, Request, enlarge, pipeline
+from fluxvision.engine.backends import registry
 
 FAST = [row for row in BACKENDS if row.name in {"span", "mock"}]
 INSTALLED = [row for row in BACKENDS if row.installed]
@@ -20,7 +21,7 @@ def row(request, monkeypatch):
     """A row with small tiles, so that a small picture has several."""
     small = dataclasses.replace(request.param, tile=2 * request.param.halo + 28)
     monkeypatch.setitem(pipeline.BY_NAME, small.name, small)
-    monkeypatch.setitem(backends.BY_NAME, small.name, small)
+    monkeypatch.setitem(registry.BY_NAME, small.name, small)
     return small
 
 

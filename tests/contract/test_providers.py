@@ -26,14 +26,17 @@ from fakes.fal import FOREVER, FakeFal
 from fakes.jobs import job
 from fakes.openai import FakeOpenAI
 from fakes.outcomes import delivered
-from fluxvision import config, imaging, offers
-from fluxvision.catalog import CATALOG
-from fluxvision.engine import backends, pipeline
-from fluxvision.errors import Error, InvalidRequest
-from fluxvision.normalize import normalize
-from fluxvision.preprocess import prepared
+from fluxvision import imaging
+from fluxvision.catalog import offers
+from fluxvision.catalog.catalog import CATALOG
+from fluxvision.catalog.normalize import normalize
+from fluxvision.core import settings as config
+from fluxvision.core.errors import Error, InvalidRequest
+from fluxvision.core.types import Call, Outcome, Raster, Watch
+from fluxvision.engine import pipeline
+from fluxvision.engine.backends import registry
+from fluxvision.gateway.prepare import prepared
 from fluxvision.providers import PROVIDERS
-from fluxvision.types import Call, Outcome, Raster, Watch
 
 PROMPT = "a very private wish"
 SOON = 3.0
@@ -113,10 +116,10 @@ async def embedded_house() -> AsyncIterator[House]:
 
         def slow() -> None:
             """Have small tiles, and so many of them."""
-            row = backends.BY_NAME["span"]
+            row = registry.BY_NAME["span"]
             small = replace(row, tile=2 * row.halo + 28)
             patch.setitem(pipeline.BY_NAME, row.name, small)
-            patch.setitem(backends.BY_NAME, row.name, small)
+            patch.setitem(registry.BY_NAME, row.name, small)
 
         yield House(
             "embedded",
@@ -145,7 +148,7 @@ def flux_weights() -> Path:
 async def flux_house() -> AsyncIterator[House]:
     """Have weights of FLUX on this machine, which each test may break."""
     made = flux_weights()
-    job = import_module("fluxvision.providers.flux.job")
+    job = import_module("fluxvision.engine.flux.upscale")
     plain = job.backend_row
     with tempfile.TemporaryDirectory() as own, pytest.MonkeyPatch.context() as patch:
         root = Path(own, "weights")

@@ -14,11 +14,11 @@ import pytest
 from fakes.cluster import FACTS, JOINS, Cluster
 from fakes.teamwork import MOCK, PATIENCE, PICTURES, expected, fake, go_on, samples, until, work
 from fakes.tiles import spoken
-from fluxvision.engine.crew import Threads
+from fluxvision.core.errors import Cancelled, Unavailable, UpstreamError
+from fluxvision.engine.executors.threads import Threads
 from fluxvision.engine.teams import TEAMS, Terms
 from fluxvision.engine.teams.fleet import Fleet
 from fluxvision.engine.teams.lending import AHEAD
-from fluxvision.errors import Cancelled, Unavailable, UpstreamError
 
 
 @pytest.fixture(scope="module")

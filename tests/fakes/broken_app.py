@@ -12,7 +12,8 @@ from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 from fakes.gateway import limits, make
-from fluxvision import config, server
+from fluxvision import server
+from fluxvision.core import settings
 from fluxvision.http import build
 
 PRIVATE = "/home/somebody/prompt"
@@ -129,4 +130,4 @@ def pages() -> list[Route]:
 
 if __name__ == "__main__":
     server.create_app = lambda settings, factory: build(factory(settings), settings, pages=pages())
-    server.serve(config.load(dict(os.environ)), make, limits=limits())
+    server.serve(settings.load(dict(os.environ)), make, limits=limits())

@@ -15,13 +15,16 @@ from typing import Any
 
 from PIL import Image
 
-from fluxvision import catalog, cli, errors, imaging
-from fluxvision.config import Settings
-from fluxvision.geometry import solve
-from fluxvision.normalize import normalize
-from fluxvision.params import BY_NAME, coerce
-from fluxvision.rules import Model
-from fluxvision.types import Attempt, Component, Delivery, Fidelity, Job, Picture, Quote, Source, Watch
+from fluxvision import cli, imaging
+from fluxvision.catalog import catalog
+from fluxvision.catalog.coerce import coerce
+from fluxvision.catalog.geometry import solve
+from fluxvision.catalog.normalize import normalize
+from fluxvision.catalog.params import BY_NAME
+from fluxvision.catalog.rules import Model
+from fluxvision.core import errors
+from fluxvision.core.settings import Settings
+from fluxvision.core.types import Attempt, Component, Delivery, Fidelity, Job, Picture, Quote, Source, Watch
 
 PRICE = 100_000
 """Micro-dollars of a picture."""

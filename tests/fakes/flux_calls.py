@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fluxvision import imaging
-from fluxvision.engine.flux.rows import BY_NAME
+from fluxvision.core.types import Call
+from fluxvision.engine.flux.registry import BY_NAME
 from fluxvision.providers import flux
-from fluxvision.types import Call
 
 
 def opened(weights, name="flux2-klein-4b", *, model="flux2", captioner="captioner", tile=None, ways=None, **rest):

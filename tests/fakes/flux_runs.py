@@ -9,12 +9,12 @@ import numpy as np
 from skimage import data
 
 from fakes.flux_stub import Stub
+from fluxvision.core.errors import Cancelled
+from fluxvision.core.types import Watch
 from fluxvision.engine import Request, enlarge
-from fluxvision.engine.flux.detailer import FluxDetailer, Wishes, backend_row
-from fluxvision.engine.flux.rows import BY_NAME
-from fluxvision.engine.flux.wishes import FIDELITY
-from fluxvision.errors import Cancelled
-from fluxvision.types import Watch
+from fluxvision.engine.flux.backend import FluxDetailer, Wishes, backend_row
+from fluxvision.engine.flux.options import FIDELITY
+from fluxvision.engine.flux.registry import BY_NAME
 
 WHOLE = BY_NAME["flux2-klein-4b"]
 ROW = replace(WHOLE, tile=128)

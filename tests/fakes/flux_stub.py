@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
-from fluxvision.engine.flux.rows import BY_NAME, FluxRow
+from fluxvision.engine.flux.registry import BY_NAME, FluxRow
 
 CHANNELS = 3 * 256
 """Values of one latent cell."""

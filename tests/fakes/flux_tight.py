@@ -7,8 +7,8 @@ import torch
 
 from fakes.flux_runs import PHOTO, ROW
 from fakes.flux_stub import Stub, texture
-from fluxvision.engine.backends import Place, Window
-from fluxvision.engine.flux.detailer import Wishes
+from fluxvision.engine.backends.registry import Place, Window
+from fluxvision.engine.flux.backend import Wishes
 
 WISHES = Wishes("words", 0.5, seed=2)
 CUDA = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")

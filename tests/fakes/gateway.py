@@ -16,12 +16,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fluxvision import errors, server
-from fluxvision.config import Settings
-from fluxvision.imaging import glib
-from fluxvision.params import BY_NAME, PARAMS, coerce
-from fluxvision.rules import Converted, Emulated, Model, Offer, Passthrough, Price, Renamed, Rule
-from fluxvision.types import (
+from fluxvision import server
+from fluxvision.catalog.coerce import coerce
+from fluxvision.catalog.params import BY_NAME, PARAMS
+from fluxvision.catalog.rules import Converted, Emulated, Model, Offer, Passthrough, Price, Renamed, Rule
+from fluxvision.core import errors
+from fluxvision.core.settings import Settings
+from fluxvision.core.types import (
     ANYBODY,
     Attempt,
     Caller,
@@ -37,6 +38,7 @@ from fluxvision.types import (
     Source,
     Watch,
 )
+from fluxvision.imaging import error_log
 
 PRICE = 100_000
 RULES: dict[str, tuple[Rule, ...]] = {
@@ -174,7 +176,7 @@ class Gateway:
             case "path":
                 assert job.image.path.exists()
             case "library":
-                glib._library.g_log(b"GLib-GObject", 1 << 4, b"value of /a/path is out of range \xdf")
+                error_log._library.g_log(b"GLib-GObject", 1 << 4, b"value of /a/path is out of range \xdf")
             case "upstream":
                 raise errors.UpstreamError("Every provider failed.")
             case "crash":
@@ -243,9 +245,9 @@ def make(settings: Settings) -> Gateway:
 if __name__ == "__main__":
     from functools import partial
 
-    from fluxvision import config
-    from fluxvision.http import server as http
+    from fluxvision.core import settings
+    from fluxvision.http import app as http
     from fluxvision.http.memory import Memory
 
     http.Memory = partial(Memory, each=0)  # tests look at what uploads leave on the disk
-    server.serve(config.load(dict(os.environ)), make, limits=limits())
+    server.serve(settings.load(dict(os.environ)), make, limits=limits())

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fluxvision import catalog
-from fluxvision.types import Job, Source
+from fluxvision.catalog import catalog
+from fluxvision.core.types import Job, Source
 
 
 def source(width: int, height: int, **facts: Any) -> Source:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fluxvision.types import Outcome
+from fluxvision.core.types import Outcome
 
 
 def delivered(outcome: Outcome) -> Path:

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from fluxvision.catalog import CATALOG
-from fluxvision.rules import Price
-from fluxvision.types import Outcome, Raster
+from fluxvision.catalog.catalog import CATALOG
+from fluxvision.catalog.rules import Price
+from fluxvision.core.types import Outcome, Raster
 
 EMBEDDED = CATALOG[0].offers[-1]
 

@@ -8,14 +8,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from fluxvision.engine.backends import BY_NAME, load
-from fluxvision.engine.crew import Threads
+from fluxvision.engine.backends.registry import BY_NAME, load
+from fluxvision.engine.executors.threads import Threads
 from fluxvision.engine.pipeline import Request, plan
 from fluxvision.engine.resample import one_blas_thread
 from fluxvision.engine.teams import Recipe
-from fluxvision.engine.tiles import Work
+from fluxvision.engine.tile import Work
 
-MOCK = Recipe("fluxvision.engine.backends:load", ("mock", 1))
+MOCK = Recipe("fluxvision.engine.backends.registry:load", ("mock", 1))
 COLOR = np.random.default_rng(5).integers(0, 256, (300, 340, 3), np.uint8)
 PATIENCE = 60.0
 PICTURES = {

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from uuid import uuid4
 
-from fluxvision.engine.backends import load
+from fluxvision.engine.backends.registry import load
 
 
 class Eventful:

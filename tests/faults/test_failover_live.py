@@ -18,8 +18,8 @@ from skimage import data
 from fakes.fal import FakeFal, running_fal
 from fakes.pictures import is_the_photo
 from fakes.server import Server, form, wait_until
-from fluxvision import catalog
-from fluxvision.catalog import CATALOG
+from fluxvision.catalog import catalog
+from fluxvision.catalog.catalog import CATALOG
 
 MODEL = "flux-vision-upscaler"
 PROMPT = "a very private wish"

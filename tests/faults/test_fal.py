@@ -11,7 +11,7 @@ from skimage import data
 
 from fakes.fal import FakeFal
 from fluxvision import imaging
-from fluxvision.errors import (
+from fluxvision.core.errors import (
     Cancelled,
     InvalidRequest,
     Misconfigured,
@@ -22,8 +22,8 @@ from fluxvision.errors import (
     UpstreamUnasked,
     UpstreamUnreachable,
 )
+from fluxvision.core.types import Call, Watch
 from fluxvision.providers.fal import Provider, queue
-from fluxvision.types import Call, Watch
 
 MODEL = "fal-ai/flux-vision-upscaler"
 PROMPT = "a very private wish"

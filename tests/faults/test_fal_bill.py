@@ -13,10 +13,10 @@ from PIL import Image
 from fakes.fal import FakeFal
 from fakes.painter import Painter
 from fluxvision import imaging
-from fluxvision.errors import DeadlineExceeded, Error
-from fluxvision.gateway import Gateway
+from fluxvision.core.errors import DeadlineExceeded, Error
+from fluxvision.core.types import Attempt, Delivery, Watch
+from fluxvision.gateway.gateway import Gateway
 from fluxvision.providers import fal, result_file
-from fluxvision.types import Attempt, Delivery, Watch
 
 BY_SIZE, BY_SECOND = "flux-vision-upscaler", "esrgan"
 SIZE = 960

@@ -16,9 +16,11 @@ from fakes import openai as fake_openai
 from fakes.fal import FakeFal
 from fakes.openai import FakeOpenAI
 from fakes.painter import Painter
-from fluxvision import config, imaging, offers
-from fluxvision.catalog import CATALOG
-from fluxvision.errors import (
+from fluxvision import imaging
+from fluxvision.catalog import offers
+from fluxvision.catalog.catalog import CATALOG
+from fluxvision.core import settings
+from fluxvision.core.errors import (
     Busy,
     Cancelled,
     DeadlineExceeded,
@@ -33,9 +35,9 @@ from fluxvision.errors import (
     UpstreamUnasked,
     UpstreamUnreachable,
 )
-from fluxvision.gateway import Gateway
+from fluxvision.core.types import Attempt, Delivery, Watch
+from fluxvision.gateway.gateway import Gateway
 from fluxvision.providers import fal, openai, result_file
-from fluxvision.types import Attempt, Delivery, Watch
 
 MODEL = "flux-vision-upscaler"
 PROMPT = "a very private wish"
@@ -261,9 +263,9 @@ def at_fal(upstream: FakeFal, **facts: Any) -> fal.Provider:
     )
 
 
-def configured(upstream: FakeOpenAI) -> config.Settings:
+def configured(upstream: FakeOpenAI) -> settings.Settings:
     table = {"name": "other", "base_url": upstream.base_url, "key": upstream.key, "models": {MODEL: "theirs"}}
-    return config.load({"FLUXVISION_OPENAI": json.dumps([table | {"price": "0.05"}])})
+    return settings.load({"FLUXVISION_OPENAI": json.dumps([table | {"price": "0.05"}])})
 
 
 def at_other(upstream: FakeOpenAI, patience: float = PATIENCE) -> openai.Provider:

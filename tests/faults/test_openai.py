@@ -14,8 +14,7 @@ from PIL import Image
 from fakes.openai import FAULTS, FakeOpenAI
 from fakes.outcomes import delivered
 from fluxvision import imaging
-from fluxvision.config import Upstream
-from fluxvision.errors import (
+from fluxvision.core.errors import (
     Cancelled,
     InvalidRequest,
     Misconfigured,
@@ -26,11 +25,12 @@ from fluxvision.errors import (
     UpstreamUnasked,
     UpstreamUnreachable,
 )
+from fluxvision.core.settings import Upstream
+from fluxvision.core.types import Call, Watch
 from fluxvision.imaging import Limits
 from fluxvision.providers import result_file
-from fluxvision.providers.openai import Provider, answer
-from fluxvision.providers.openai.refusal import Server, heard
-from fluxvision.types import Call, Watch
+from fluxvision.providers.openai import Provider, response
+from fluxvision.providers.openai.errors import Server, heard
 
 PROMPT = "a portrait of my neighbour"
 BODY = {"prompt": PROMPT, "scale_factor": 2.0, "user": "somebody@example.org"}
@@ -167,7 +167,7 @@ async def test_a_full_disk_is_ours(provider, call, folder, monkeypatch):
         assert path.exists()
         raise OSError(errno.ENOSPC, "no space")
 
-    monkeypatch.setattr(answer, "HELD", 0)  # nothing stays in memory
+    monkeypatch.setattr(response, "HELD", 0)  # nothing stays in memory
     monkeypatch.setattr(result_file, "recognised", full)
     with pytest.raises(OSError, match="no space"):
         await provider.run(call, Watch(), folder)

@@ -15,9 +15,9 @@ from schemathesis.specs.openapi import checks
 from fakes.gateway import MODEL, png
 from fakes.openapi_examples import PICTURE
 from fakes.server import Server
+from fluxvision.http.app import API, PREFIXES, SITE
 from fluxvision.http.openapi import document
 from fluxvision.http.openapi_operations import ZOOM
-from fluxvision.http.server import API, PREFIXES, SITE
 
 KEY = {"Authorization": "Bearer one-4f1c09ab7d-key"}
 CHECKS = [

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from fakes.server import Server
-from fluxvision.errors import InvalidRequest, PayloadTooLarge
+from fluxvision.core.errors import InvalidRequest, PayloadTooLarge
 from fluxvision.imaging import Limits, decode, probe
 from fuzz import cases, corpus, pictures
 from fuzz.campaign import SETTINGS, Campaign

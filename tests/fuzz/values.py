@@ -6,8 +6,8 @@ import base64
 import random
 from typing import Any
 
-from fluxvision.params import PARAMS
-from fluxvision.params.row import Param
+from fluxvision.catalog.params import PARAMS
+from fluxvision.catalog.row import Param
 from fuzz import corpus, pictures
 
 MODEL = "flux-vision-upscaler"

@@ -12,8 +12,8 @@ import pytest
 import pyvips
 from PIL import Image, ImageCms
 
+from fluxvision.core.types import Metadata, Raster
 from fluxvision.imaging import FORMATS, Limits, decode, encode, probe
-from fluxvision.types import Metadata, Raster
 
 TURNS = {
     1: None,

@@ -12,12 +12,12 @@ import pyvips
 from PIL import Image
 
 from fluxvision import imaging
-from fluxvision.engine.measure import ciede2000
+from fluxvision.catalog.rules import Accepts
+from fluxvision.core.types import Fit, Plan, Watch
+from fluxvision.engine.fidelity import ciede2000
 from fluxvision.engine.resample import band
-from fluxvision.postprocess import Work, finish
-from fluxvision.preprocess import prepared
-from fluxvision.rules import Accepts
-from fluxvision.types import Fit, Plan, Watch
+from fluxvision.gateway.finish import Work, finish
+from fluxvision.gateway.prepare import prepared
 
 P3 = pyvips.Operation.call("profile_load", "p3")
 FACTOR, GRID = 2, 8

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import server_tables
 
-from fluxvision import errors
-from fluxvision.config import SETTINGS
+from fluxvision.catalog.params import PARAMS
+from fluxvision.core import errors
+from fluxvision.core.settings import SETTINGS
 from fluxvision.engine import BACKENDS
 from fluxvision.imaging import FORMATS
-from fluxvision.params import PARAMS
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "docs" / "examples").iterdir())

@@ -1,4 +1,4 @@
-"""A module imports only from layers with a smaller number; files of one package see each other."""
+"""The rooms of the house: what a module may import, from the one table that also draws docs/architecture.md."""
 
 from __future__ import annotations
 
@@ -6,32 +6,15 @@ import ast
 from pathlib import Path
 
 import pytest
+from rooms import APART, ROOMS, room
 
 SOURCE = Path(__file__).parents[2] / "src" / "fluxvision"
-LAYERS = (
-    {"__init__", "errors", "types", "money"},
-    {"machine"},
-    {"params", "rules", "config", "imaging", "geometry", "guard", "workers", "fair_queue", "memory_budget"},
-    {"catalog", "engine", "store", "accounts", "pricing", "fetch", "health"},
-    {"routing", "normalize", "offers", "versions", "job_memory", "submission"},
-    {"providers", "preprocess", "postprocess", "preview", "candidates", "card"},
-    {"attempt", "choice", "llms", "selftest"},
-    {"gateway"},
-    {"http", "cli"},
-    {"app"},
-    {"server"},
-    {"__main__"},
-)
-NUMBER = {name: number for number, names in enumerate(LAYERS) for name in names}
-FORBIDDEN = {
-    "http": {"providers", "engine"},
-    "cli": {"providers", "engine"},
-    "providers": {"catalog", "params", "accounts", "store"},
-}
-ROWS = {"catalog", "providers"}
-"""Packages whose files are rows of one table: the others see only those in `SHARED`."""
-SHARED = {"__init__", "common", "local", "privacy", "result_file", "sizes"}
 MODULES = sorted(path.relative_to(SOURCE).with_suffix("").parts for path in SOURCE.rglob("*.py"))
+LEVEL = {name: number for number, (names, _) in enumerate(ROOMS) for name in names}
+SHARED = {"__init__", "result_file", "shared_rules", "size_rules"}
+"""Modules of a table's room that its rows share."""
+TABLES = ("providers", "catalog/models")
+"""Rooms whose files and packages are rows of one table."""
 
 
 def imported(module: tuple[str, ...]) -> set[tuple[str, ...]]:
@@ -45,7 +28,7 @@ def imported(module: tuple[str, ...]) -> set[tuple[str, ...]]:
             assert node.level == 0, f"{module} has a relative import"
             if (node.module or "").partition(".")[0] == "fluxvision":
                 found |= {resolve(f"{node.module}.{alias.name}") for alias in node.names}
-    return found
+    return found - {("__init__",), module}
 
 
 def resolve(name: str) -> tuple[str, ...]:
@@ -56,35 +39,43 @@ def resolve(name: str) -> tuple[str, ...]:
     return (*parts, "__init__") if parts not in MODULES else parts
 
 
-@pytest.mark.parametrize("module", MODULES, ids=".".join)
-def test_a_module_has_a_layer_and_imports_only_from_those_below(module):
-    """The number of whatever a module imports is smaller than its own, but for files of its own package."""
-    own = module[0]
-    assert own in NUMBER, f"{own} has no layer"
-    upwards = {
-        ".".join(other)
-        for other in imported(module)
-        if (other[0] != own or len(module) == 1) and other != ("__init__",) and NUMBER[other[0]] >= NUMBER[own]
-    }
-    assert upwards == set()
+def row(module: tuple[str, ...], table: str) -> str | None:
+    """Return the row of a table that a module belongs to, None for a shared one and one outside."""
+    folder = tuple(table.split("/"))
+    inside = module[len(folder)] if module[: len(folder)] == folder else "__init__"
+    return None if inside in SHARED else inside
 
 
 @pytest.mark.parametrize("module", MODULES, ids=".".join)
-def test_a_module_keeps_away_from_what_is_not_its_business(module):
-    """The edges know no provider and no engine; a provider knows no caller's word, account or store."""
-    found = {other[0] for other in imported(module)}
-    assert found & FORBIDDEN.get(module[0], set()) == set()
+def test_no_import_leads_upward(module):
+    """Every module is in a room, and imports from its own room and those below it only."""
+    own = room(module)
+    assert own in LEVEL, f"{module} is in no room of docs/rooms.py"
+    above = {".".join(other) for other in imported(module) if LEVEL[room(other)] > LEVEL[own]}
+    assert above == set()
 
 
-@pytest.mark.parametrize("module", [module for module in MODULES if module[0] in ROWS], ids=".".join)
-def test_rows_of_a_table_do_not_know_each_other(module):
-    """No model imports a model and no provider a provider."""
-    if module[1] == "__init__":
-        return
-    siblings = {other[1] for other in imported(module) if other[0] == module[0]}
-    assert siblings - SHARED - {module[1]} == set()
+@pytest.mark.parametrize("module", MODULES, ids=".".join)
+def test_no_import_leads_sideways(module):
+    """Rooms of one level, rows of one table and rooms that are kept apart do not know each other."""
+    own, others = room(module), imported(module)
+    beside = {".".join(other) for other in others if room(other) != own and LEVEL[room(other)] == LEVEL[own]}
+    for table in TABLES:
+        mine = row(module, table)
+        beside |= {".".join(other) for other in others if mine and row(other, table) not in {None, mine}}
+    beside |= {".".join(other) for other in others if room(other) in APART.get(own, ())}
+    assert beside == set()
 
 
-def test_every_layer_is_there():
-    """No layer names a module that does not exist."""
-    assert {module[0] for module in MODULES} == set(NUMBER)
+def test_no_imports_go_in_a_circle():
+    """Modules can be sorted so that each imports only earlier ones, inside a package too."""
+    left = {module: imported(module) for module in MODULES}
+    while ready := [module for module, others in left.items() if not others & left.keys()]:
+        for module in ready:
+            del left[module]
+    assert sorted(".".join(module) for module in left) == []
+
+
+def test_every_room_is_there():
+    """No room of the table is without a module."""
+    assert {room(module) for module in MODULES} == set(LEVEL)

@@ -14,7 +14,7 @@ import pytest
 
 from fakes.asgi import Client
 from fakes.gateway import Gateway
-from fluxvision.config import load
+from fluxvision.core.settings import load
 from fluxvision.http import build
 
 ROOT = Path(__file__).parents[2]

@@ -7,8 +7,8 @@ import hmac
 import re
 from collections.abc import Iterable
 
-from fluxvision.config import DIGEST, HASHED, ConfigError
-from fluxvision.errors import AuthenticationFailed
+from fluxvision.core.errors import AuthenticationFailed
+from fluxvision.core.settings import DIGEST, HASHED, ConfigError
 
 SCHEME = b"bearer"
 MAX_KEY = 512

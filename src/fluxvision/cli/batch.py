@@ -18,21 +18,22 @@ from tempfile import gettempdir
 
 import click
 
-from fluxvision import catalog, config
-from fluxvision.cli import inputs, targets
-from fluxvision.cli.bars import Display, display
+from fluxvision.catalog import catalog
+from fluxvision.cli import inputs, paths
 from fluxvision.cli.inputs import Found, Input
 from fluxvision.cli.order import STREAM, Order
+from fluxvision.cli.output import Report
+from fluxvision.cli.paths import Target
 from fluxvision.cli.ports import Gateway, Tools
-from fluxvision.cli.report import Report
+from fluxvision.cli.progress import Display, display
+from fluxvision.cli.run_one import Bench, Record
 from fluxvision.cli.scratch import ScratchFolders, remove_abandoned
-from fluxvision.cli.targets import Target
-from fluxvision.cli.words import in_flags, sentence, shown
-from fluxvision.cli.work import Bench, Record
-from fluxvision.errors import Cancelled, ClientError, InvalidRequest
+from fluxvision.cli.text import in_flags, sentence, shown
+from fluxvision.core import settings
+from fluxvision.core.errors import Cancelled, ClientError, InvalidRequest
+from fluxvision.core.system import memory
+from fluxvision.core.types import Attempt, Source, Watch
 from fluxvision.imaging import Limits, probe
-from fluxvision.machine import memory
-from fluxvision.types import Attempt, Source, Watch
 
 OK, FAILED, UNUSABLE, HANGUP, INTERRUPTED = 0, 1, 2, 129, 130
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -70,7 +71,7 @@ def _spooled(picture: Input, folder: Path) -> Input:
 
 
 def _all(order: Order, found: Found, tools: Tools, scratch: ScratchFolders) -> int:
-    order, planned = targets.plan(found.pictures, order)
+    order, planned = paths.plan(found.pictures, order)
     if not order.dry_run:
         for folder in {target.outputs[0].parent if target.outputs else Path(gettempdir()) for target in planned}:
             remove_abandoned(folder)
@@ -186,9 +187,9 @@ class _Run:
                 self.screen.say("Stopping when the tile at work is done; once more to leave at once.")
 
 
-def _settings(order: Order) -> config.Settings:
+def _settings(order: Order) -> settings.Settings:
     """Return the settings without those limits that protect a server from its callers."""
-    own = config.load()
+    own = settings.load()
     pixels = own.max_input_pixels * LARGEST_FACTOR
     limits: dict[str, object] = {
         "workers": order.jobs,
@@ -199,7 +200,7 @@ def _settings(order: Order) -> config.Settings:
     if own.origin["max_job_memory"] == "default":
         limits["max_job_memory"] = memory() // 4 * 3
     flux = {} if order.model_path is None else {"flux_model": order.model_path}
-    return config.load(flags={**limits, **flux})
+    return settings.load(flags={**limits, **flux})
 
 
 def _mask(order: Order, limits: Limits) -> Source | None:

@@ -9,13 +9,15 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from fluxvision import card, catalog, config
-from fluxvision.card import becomes, factor_words, note, offered
+from fluxvision.catalog import catalog
+from fluxvision.catalog import describe as card
+from fluxvision.catalog.describe import becomes, factor_words, note, offered
+from fluxvision.catalog.normalize import STRENGTH, badge
+from fluxvision.catalog.row import describe
+from fluxvision.catalog.rules import Model, Offer
 from fluxvision.cli.ports import Gateway, Tools
-from fluxvision.cli.words import TIMES, columns, in_flags
-from fluxvision.normalize import STRENGTH, badge
-from fluxvision.params import describe
-from fluxvision.rules import Model, Offer
+from fluxvision.cli.text import TIMES, columns, in_flags
+from fluxvision.core import settings
 
 OPENAIS = frozenset({"object", "created", "owned_by", "title"})
 """What a model says to OpenAI's clients alone."""
@@ -37,7 +39,7 @@ def told(tools: Tools, name: str | None, *, as_json: bool) -> str:
 
 
 async def _ask(tools: Tools) -> tuple[tuple[Model, ...], Mapping[str, bool]]:
-    gateway: Gateway = tools.create_gateway(config.load())
+    gateway: Gateway = tools.create_gateway(settings.load())
     try:
         return gateway.models, await gateway.ping()
     finally:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pyvips
 
-from fluxvision.errors import InternalError
-from fluxvision.geometry import solve
-from fluxvision.imaging import Limits, find, loading, probe
-from fluxvision.types import Job, Source
+from fluxvision.catalog.geometry import solve
+from fluxvision.core.errors import InternalError
+from fluxvision.core.types import Job, Source
+from fluxvision.imaging import Limits, find, load, probe
 
 LARGEST = 40_000_000
 """Pixels of one side from which only the centre is shown."""
@@ -42,7 +42,7 @@ def write(job: Job, result: Path, target: Path) -> Path:
 
 def _pixels(source: Source) -> pyvips.Image:
     """Return a picture upright as 8-bit sRGB, on white where it is transparent."""
-    image = loading.working(loading.opened(source.path, find(source.format)), source)
+    image = load.working(load.opened(source.path, find(source.format)), source)
     if source.orientation != 1:
         image = image.copy_memory().autorot()
     if image.hasalpha():

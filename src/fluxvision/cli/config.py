@@ -10,11 +10,11 @@ from typing import Any
 
 import click
 
-from fluxvision import config as configuration
 from fluxvision.accounts.keys import entry
 from fluxvision.cli.ports import Tools
-from fluxvision.cli.words import columns, plural
-from fluxvision.config import SETTINGS, Setting, Settings
+from fluxvision.cli.text import columns, plural
+from fluxvision.core import settings as configuration
+from fluxvision.core.settings import SETTINGS, Setting, Settings
 
 KEY_BYTES = 32
 READ = 4096

@@ -12,8 +12,8 @@ import click
 from fluxvision import __version__
 from fluxvision.cli import config, models, serve, upscale, weights
 from fluxvision.cli.ports import Tools
-from fluxvision.cli.words import sentence, shown
-from fluxvision.errors import ClientError
+from fluxvision.cli.text import sentence, shown
+from fluxvision.core.errors import ClientError
 
 OK, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
 COMMANDS = (upscale.COMMAND, serve.COMMAND, models.COMMAND, config.COMMAND, weights.COMMAND)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from fluxvision.params import BY_NAME
-from fluxvision.types import Scalar
+from fluxvision.catalog.params import BY_NAME
+from fluxvision.core.types import Scalar
 
 COMPARED = "-compare"
 _RESULT = re.compile(r"@(?:\d+(?:\.\d+)?x|\d+x\d+|\d+[Kp])(?:-\d+x\d+)?(?:-\d+)?(?:-compare)?\.\w+$")

@@ -8,10 +8,12 @@ from typing import Any
 
 import click
 
-from fluxvision.cli.words import in_flags
-from fluxvision.errors import InvalidRequest
-from fluxvision.params import BY_NAME, Param, coerce
-from fluxvision.types import Scalar
+from fluxvision.catalog.coerce import coerce
+from fluxvision.catalog.params import BY_NAME
+from fluxvision.catalog.row import Param
+from fluxvision.cli.text import in_flags
+from fluxvision.core.errors import InvalidRequest
+from fluxvision.core.types import Scalar
 
 STREAM = "-"
 """The name of standard input and standard output."""

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:  # help does not wait for them
-    from fluxvision.config import Settings
-    from fluxvision.rules import Model
-    from fluxvision.types import Attempt, Delivery, Job, Quote, Source, Watch
+    from fluxvision.catalog.rules import Model
+    from fluxvision.core.settings import Settings
+    from fluxvision.core.types import Attempt, Delivery, Job, Quote, Source, Watch
 
 
 class Gateway(Protocol):

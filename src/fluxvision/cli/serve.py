@@ -6,8 +6,9 @@ from typing import Any
 
 import click
 
-from fluxvision import __version__, config
-from fluxvision.cli.flags import Sectioned, settings
+from fluxvision import __version__
+from fluxvision.cli.options import Sectioned, settings
+from fluxvision.core import settings as config
 
 HELP = """Serve the OpenAI-compatible images API on this machine.
 

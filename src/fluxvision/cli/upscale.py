@@ -7,11 +7,12 @@ from typing import Any
 
 import click
 
-from fluxvision import catalog
-from fluxvision.cli.flags import Flag, Sectioned, parameters
+from fluxvision.catalog import catalog
+from fluxvision.catalog.params import BY_NAME
+from fluxvision.catalog.row import Param
+from fluxvision.cli.options import Flag, Sectioned, parameters
 from fluxvision.cli.order import Order, check
-from fluxvision.errors import ModelNotFound
-from fluxvision.params import BY_NAME, Param
+from fluxvision.core.errors import ModelNotFound
 
 HELP = """Enlarge pictures: files, folders, patterns like '*.jpg', or - for standard input.
 

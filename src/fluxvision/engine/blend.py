@@ -14,8 +14,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from fluxvision.engine.grid import Axis, Span
 from fluxvision.engine.resample import Array
+from fluxvision.engine.tiling import Axis, Span
 
 Strip = NDArray[np.unsignedinteger]
 FINE_SHARE = 0.25

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from fluxvision.engine.grid import reflect
 from fluxvision.engine.resample import Array, one_blas_thread
+from fluxvision.engine.tiling import reflect
 
 Bytes = NDArray[np.uint8]
 

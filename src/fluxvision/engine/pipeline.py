@@ -15,14 +15,14 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
-from fluxvision.engine.backends import BY_NAME, Backend, Detailer, load
+from fluxvision.core.errors import Cancelled
+from fluxvision.core.types import Watch
+from fluxvision.engine.backends.registry import BY_NAME, Backend, Detailer, load
 from fluxvision.engine.blend import Blender, Strip
-from fluxvision.engine.crew import Crew, Threads
-from fluxvision.engine.grid import Axis, axis
+from fluxvision.engine.executors.threads import Crew, Threads
 from fluxvision.engine.resample import one_blas_thread
-from fluxvision.engine.tiles import Samples, Work
-from fluxvision.errors import Cancelled
-from fluxvision.types import Watch
+from fluxvision.engine.tile import Samples, Work
+from fluxvision.engine.tiling import Axis, axis
 
 STRETCH = 1.25
 """The longest side of a window over that of a square of the same area."""

@@ -1,5 +1,5 @@
 """The OpenAI-compatible HTTP edge: parse, respond, and nothing in between."""
 
-from fluxvision.http.server import App, build
+from fluxvision.http.app import App, build
 
 __all__ = ["App", "build"]

@@ -9,11 +9,11 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fluxvision.accounts.keys import Keys
-from fluxvision.config import Settings
-from fluxvision.errors import AuthenticationFailed, Forbidden
-from fluxvision.http.edge import CALLER
+from fluxvision.core.errors import AuthenticationFailed, Forbidden
+from fluxvision.core.settings import Settings
+from fluxvision.core.types import Caller
 from fluxvision.http.playground import VISITOR, asks
-from fluxvision.types import Caller
+from fluxvision.http.state import CALLER
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 FACTS = "/v1/page"

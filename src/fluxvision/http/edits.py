@@ -12,20 +12,22 @@ from typing import Any, cast
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
-from fluxvision import fetch, imaging
-from fluxvision.errors import Busy, CallerGone, InvalidRequest, UnsupportedMediaType
-from fluxvision.http import body, fields, json_body, multipart_form, respond, splice, sse, zoom
-from fluxvision.http.edge import Edge, caller, record
+from fluxvision import imaging
+from fluxvision.catalog.coerce import FALSE, TRUE
+from fluxvision.core.concurrency import to_thread
+from fluxvision.core.errors import Busy, CallerGone, InvalidRequest, UnsupportedMediaType
+from fluxvision.core.types import Delivery, Job, Source, Watch
+from fluxvision.http import base64_stream, responses, streaming, zoom
+from fluxvision.http.base64_stream import Body, encode
+from fluxvision.http.limits import VISITORS_PER_SECOND
 from fluxvision.http.media import link
 from fluxvision.http.memory import Take
-from fluxvision.http.perform import perform
 from fluxvision.http.playground import address, visits
-from fluxvision.http.query import parameters
-from fluxvision.http.splice import Body, encode
-from fluxvision.http.uploads import VISITORS_PER_SECOND
-from fluxvision.params import FALSE, TRUE
-from fluxvision.types import Delivery, Job, Source, Watch
-from fluxvision.workers import to_thread
+from fluxvision.http.requests import body, fields, json_body, multipart
+from fluxvision.http.requests.query import parameters
+from fluxvision.http.run_job import perform
+from fluxvision.http.state import Edge, caller, record
+from fluxvision.net import fetch
 
 DRY_RUN = frozenset({"dryrun", "dry_run"})
 FORM, DOCUMENT = "multipart/form-data", "application/json"
@@ -102,7 +104,7 @@ async def _deliver(edge: Edge, scope: Scope, send: Send, job: Job, folder: Path,
         edge.gateway.quote(job)  # what can be refused is refused with a status of its own
         await edge.gateway.vet(job)
         _check_room(edge, scope)
-        await sse.answer(edge, scope, send, job, folder, leave=leave)
+        await streaming.answer(edge, scope, send, job, folder, leave=leave)
         return
     delivery = await perform(edge, scope, job, Watch(), folder)
     images = _images(edge, scope, delivery)
@@ -113,9 +115,9 @@ async def _deliver(edge: Edge, scope: Scope, send: Send, job: Job, folder: Path,
 def _quoted(edge: Edge, scope: Scope, job: Job) -> dict[str, Any]:
     """Return the body of a dry run; without a key, with the offers that a key would open."""
     if not visits(scope):
-        return respond.quote(edge.gateway.quote(job), job.id)
+        return responses.quote(edge.gateway.quote(job), job.id)
     found, keyed = edge.playground.quote(job, edge.gateway, edge.now())
-    return {**respond.quote(found, job.id), "with_key": respond.totals(keyed)}
+    return {**responses.quote(found, job.id), "with_key": responses.totals(keyed)}
 
 
 def _images(edge: Edge, scope: Scope, delivery: Delivery) -> Body:
@@ -124,12 +126,12 @@ def _images(edge: Edge, scope: Scope, delivery: Delivery) -> Body:
     zooms: list[str | None] = []
     for picture in delivery.pictures:
         if delivery.plan.response_format == "b64_json":
-            data.append(respond.item(picture, b64_json=splice.file(picture)))
+            data.append(responses.item(picture, b64_json=base64_stream.file(picture)))
         else:
             name = edge.media.put(picture.path, picture.mime, now)
-            data.append(respond.item(picture, url=link(edge, scope, name, now)))
+            data.append(responses.item(picture, url=link(edge, scope, name, now)))
             zooms.append(zoom.told(edge, scope, picture, name, now))
-    found = respond.images(delivery, data, int(edge.now()))
+    found = responses.images(delivery, data, int(edge.now()))
     found["metadata"] |= zoom.noted(zooms)
     return encode(found)
 
@@ -168,7 +170,7 @@ async def _admit(edge: Edge, form: body.Form, folder: Path, request_id: str) -> 
 async def _read(media_type: str, chunks: AsyncIterator[bytes], folder: Path, take: Take) -> body.Form:
     kind = _kind(media_type)
     if kind == FORM:
-        return await multipart_form.read(media_type, chunks, folder, take)
+        return await multipart.read(media_type, chunks, folder, take)
     if kind == DOCUMENT:
         return await json_body.read(chunks, folder, take)
     message = f"The body must be {FORM} or {DOCUMENT}."

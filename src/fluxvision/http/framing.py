@@ -11,8 +11,8 @@ from contextlib import suppress
 
 from starlette.types import Message, Receive, Scope, Send
 
-from fluxvision.errors import CallerGone, InvalidRequest
-from fluxvision.http.body import BYTES_PER_SECOND
+from fluxvision.core.errors import CallerGone, InvalidRequest
+from fluxvision.http.requests.body import BYTES_PER_SECOND
 
 RawHeaders = Iterable[tuple[bytes, bytes]]
 

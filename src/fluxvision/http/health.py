@@ -9,7 +9,7 @@ import msgspec
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from fluxvision.http.edge import Edge
+from fluxvision.http.state import Edge
 
 PATIENCE = 3.0
 

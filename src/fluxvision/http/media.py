@@ -9,11 +9,11 @@ from starlette.datastructures import Headers
 from starlette.responses import FileResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
-from fluxvision.errors import InvalidRequest, NotFound, RangeNotSatisfiable
-from fluxvision.http.conditional import is_unmodified
-from fluxvision.http.edge import Edge
-from fluxvision.http.query import parameters
-from fluxvision.store.media import GONE, MIMES
+from fluxvision.core.errors import InvalidRequest, NotFound, RangeNotSatisfiable
+from fluxvision.http.requests.conditional import is_unmodified
+from fluxvision.http.requests.query import parameters
+from fluxvision.http.state import Edge
+from fluxvision.storage.media import GONE, MIMES
 
 HOST = re.compile(r"[A-Za-z0-9._-]{1,253}(?::\d{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::\d{1,5})?")
 RANGE = re.compile(r"bytes=(?:\d{1,18}-(?:\d{1,18})?|-\d{1,18})(?:,\s*(?:\d{1,18}-(?:\d{1,18})?|-\d{1,18})){0,9}")

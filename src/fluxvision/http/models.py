@@ -9,12 +9,12 @@ import msgspec
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from fluxvision import card, catalog, llms
-from fluxvision.http.edge import Edge
+from fluxvision.catalog import catalog, describe, llms
+from fluxvision.catalog.coerce import TRUE
+from fluxvision.catalog.rules import Model
 from fluxvision.http.media import base
-from fluxvision.http.query import parameters
-from fluxvision.params import TRUE
-from fluxvision.rules import Model
+from fluxvision.http.requests.query import parameters
+from fluxvision.http.state import Edge
 
 MARKDOWN = "text/markdown; charset=utf-8"
 
@@ -27,10 +27,10 @@ async def listing(edge: Edge, scope: Scope, receive: Receive, send: Send) -> Non
 async def one(edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
     """Send one model by id, alias or provider/model; with `?schema=true` its parameters too."""
     model, pin, _ = edge.gateway.find(scope["path_params"]["id"])
-    body = card.model(model, edge.gateway.providers)
+    body = describe.model(model, edge.gateway.providers)
     if parameters(scope).get("schema", "").lower() in TRUE:
-        body["schema"] = card.schema(model, catalog.rows(model))
-        body["parameters"] = [card.modes(offer) for offer in model.offers if pin in {None, offer.provider}]
+        body["schema"] = describe.schema(model, catalog.rows(model))
+        body["parameters"] = [describe.modes(offer) for offer in model.offers if pin in {None, offer.provider}]
     await _json(body)(scope, receive, send)
 
 
@@ -48,7 +48,7 @@ async def index(edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
 
 def describe_all(models: Iterable[Model], configured: Collection[str]) -> dict[str, Any]:
     """Return OpenAI's list of models."""
-    return {"object": "list", "data": [card.model(model, configured) for model in models]}
+    return {"object": "list", "data": [describe.model(model, configured) for model in models]}
 
 
 def _base(edge: Edge, scope: Scope) -> str:

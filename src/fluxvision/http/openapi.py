@@ -12,16 +12,16 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from fluxvision import __version__
-from fluxvision.config import Settings
-from fluxvision.errors import AuthenticationFailed, Error, Forbidden, InternalError
+from fluxvision.catalog.rules import Model
+from fluxvision.core.errors import AuthenticationFailed, Error, Forbidden, InternalError
+from fluxvision.core.settings import Settings
 from fluxvision.http import openapi_errors, openapi_schemas
 from fluxvision.http.auth import FACTS, KEYED, OPEN_PATHS
-from fluxvision.http.edge import Edge
 from fluxvision.http.models import describe_all
 from fluxvision.http.openapi_errors import ALWAYS
 from fluxvision.http.openapi_operations import JSON, OPERATIONS, Operation
 from fluxvision.http.openapi_schemas import TEXT, ref
-from fluxvision.rules import Model
+from fluxvision.http.state import Edge
 
 EXAMPLES = Path(__file__).with_name("openapi_examples.json")
 """Real requests and the answers that a real server gave to them."""

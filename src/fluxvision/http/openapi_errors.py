@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from inspect import getdoc
 from typing import Any
 
-from fluxvision.errors import (
+from fluxvision.core.errors import (
     AuthenticationFailed,
     Busy,
     ClientError,
@@ -16,8 +16,8 @@ from fluxvision.errors import (
     TooMany,
     Unavailable,
 )
+from fluxvision.core.money import CURRENCY
 from fluxvision.http.openapi_schemas import MONEY, TEXT, ref, rows, shape
-from fluxvision.money import CURRENCY
 
 TRIED = shape(
     "Where providers were tried: what each try came to, and what all of them cost.",

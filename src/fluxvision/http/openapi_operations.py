@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fluxvision.errors import (
+from fluxvision.core.errors import (
     Busy,
     Cancelled,
     DeadlineExceeded,
@@ -29,9 +29,9 @@ from fluxvision.errors import (
     UpstreamUnreachable,
 )
 from fluxvision.http.openapi_schemas import ref, shape
-from fluxvision.http.sse import COMPLETED, PARTIAL
-from fluxvision.imaging.pyramid import STEM
-from fluxvision.store.media import MIMES
+from fluxvision.http.streaming import COMPLETED, PARTIAL
+from fluxvision.imaging.deep_zoom import STEM
+from fluxvision.storage.media import MIMES
 
 JSON = "application/json"
 MARKDOWN = "text/markdown"

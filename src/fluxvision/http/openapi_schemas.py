@@ -8,14 +8,14 @@ from typing import Any
 
 import msgspec
 
-from fluxvision.card import METRICS, MODALITIES, properties
-from fluxvision.http.respond import OPENAI_SIZES
-from fluxvision.http.sse import COMMON, COMPLETED, PARTIAL, USAGE
-from fluxvision.money import CURRENCY
-from fluxvision.normalize import STRENGTH
-from fluxvision.params import BY_NAME, PARAMS
-from fluxvision.rules import Model
-from fluxvision.types import Component, Excluded, Failure, Fidelity
+from fluxvision.catalog.describe import METRICS, MODALITIES, properties
+from fluxvision.catalog.normalize import STRENGTH
+from fluxvision.catalog.params import BY_NAME, PARAMS
+from fluxvision.catalog.rules import Model
+from fluxvision.core.money import CURRENCY
+from fluxvision.core.types import Component, Excluded, Failure, Fidelity
+from fluxvision.http.responses import OPENAI_SIZES
+from fluxvision.http.streaming import COMMON, COMPLETED, PARTIAL, USAGE
 
 TEXT = {"type": "string"}
 WHOLE = {"type": "integer"}

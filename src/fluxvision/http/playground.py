@@ -11,11 +11,11 @@ from starlette.types import Scope
 
 from fluxvision.accounts.budget import Budget
 from fluxvision.accounts.rate import Rate
-from fluxvision.config import Settings
-from fluxvision.errors import DeadlineExceeded, Error, InvalidRequest, TooMany
+from fluxvision.core.errors import DeadlineExceeded, Error, InvalidRequest, TooMany
+from fluxvision.core.money import amount, dollars, spendable
+from fluxvision.core.settings import Settings
+from fluxvision.core.types import Delivery, Job, Line, Quote, Scalar
 from fluxvision.http.ports import Gateway
-from fluxvision.money import amount, dollars, spendable
-from fluxvision.types import Delivery, Job, Line, Quote, Scalar
 
 CLIENT = "x-fluxvision-client"
 PAGE = "page"

@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from fluxvision.rules import Model
-from fluxvision.types import Attempt, Caller, Delivery, Job, Quote, Source, Watch
+from fluxvision.catalog.rules import Model
+from fluxvision.core.types import Attempt, Caller, Delivery, Job, Quote, Source, Watch
 
 
 class Gateway(Protocol):

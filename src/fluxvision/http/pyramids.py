@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from fluxvision.imaging.pyramid import pyramid
-from fluxvision.store.media import MediaStore
+from fluxvision.imaging.deep_zoom import pyramid
+from fluxvision.storage.media import MediaStore
 
 
 class Pyramids:

@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from fluxvision.http.logs import trace
+from fluxvision.http.observability import trace
 from fluxvision.http.ports import Gateway
-from fluxvision.http.respond import told
-from fluxvision.store.workspace import Workspace
+from fluxvision.http.responses import told
+from fluxvision.storage.workspace import Workspace
 
 FRESH = 5.0
 """Seconds for which the result of a check holds."""

@@ -14,9 +14,9 @@ from starlette.datastructures import Headers
 from starlette.responses import RedirectResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from fluxvision.errors import ModelNotFound, NotFound
-from fluxvision.http.conditional import is_unmodified
-from fluxvision.http.edge import Edge
+from fluxvision.core.errors import ModelNotFound, NotFound
+from fluxvision.http.requests.conditional import is_unmodified
+from fluxvision.http.state import Edge
 
 HERE = Path(__file__).parent
 PAGE, DATA, DOCS = HERE / "page", HERE / "page-data", HERE / "page-docs"

@@ -9,12 +9,12 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from fluxvision.errors import NotFound
-from fluxvision.http.edge import Edge
+from fluxvision.core.errors import NotFound
+from fluxvision.core.types import Picture
 from fluxvision.http.media import SAFE, base
-from fluxvision.imaging.pyramid import STEM
-from fluxvision.store.media import GONE
-from fluxvision.types import Picture
+from fluxvision.http.state import Edge
+from fluxvision.imaging.deep_zoom import STEM
+from fluxvision.storage.media import GONE
 
 DEEP = 30_000_000
 """Pixels above which a browser is spared the whole picture."""

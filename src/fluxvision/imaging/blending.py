@@ -8,14 +8,14 @@ import numpy as np
 import pyvips
 from numpy.typing import NDArray
 
-from fluxvision.errors import InternalError
+from fluxvision.core.errors import InternalError
+from fluxvision.core.types import Raster, Watch
 from fluxvision.imaging.alpha import Floats
 from fluxvision.imaging.fitting import sized
 from fluxvision.imaging.raster import INTERPRETATION, open_raster
-from fluxvision.imaging.received import deep
+from fluxvision.imaging.transform import deep
 from fluxvision.imaging.vips import translated
 from fluxvision.imaging.writing import writing
-from fluxvision.types import Raster, Watch
 
 SHRINK = 2
 """Source pixels inside a mask's edge that stay as they are, so that its enlargement does not reach over the edge."""

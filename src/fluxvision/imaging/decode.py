@@ -9,12 +9,12 @@ import numpy as np
 import pyvips
 from numpy.typing import NDArray
 
-from fluxvision.errors import InvalidRequest
+from fluxvision.core.errors import InvalidRequest
+from fluxvision.core.types import Metadata, Source
 from fluxvision.imaging import alpha as transparency
-from fluxvision.imaging import formats, loading, metadata
+from fluxvision.imaging import formats, load, metadata
 from fluxvision.imaging.alpha import Samples
 from fluxvision.imaging.reading import readable
-from fluxvision.types import Metadata, Source
 
 _STRIP = 20_000
 """Pixels that are split into colour and alpha at once."""
@@ -42,7 +42,7 @@ def decode(source: Source, param: str = "image") -> Pixels:
     """
     row = formats.find(source.format)
     with readable(row, param):
-        image = loading.working(loading.opened(source.path, row), source)
+        image = load.working(load.opened(source.path, row), source)
         color, alpha = _read(image, source)
         found = metadata.read(image, source)
     # What the loader holds is given back before colour is extended.
@@ -72,7 +72,7 @@ def decode_mask(source: Source, width: int, height: int, param: str = "mask") ->
     mask = np.empty((height, width), np.uint8)
     stored = _stored(mask, source.orientation)
     with readable(row, param):
-        image = loading.working(loading.opened(source.path, row), source)
+        image = load.working(load.opened(source.path, row), source)
         for rows, samples in _strips(image[image.bands - 1]):
             opaque = samples[..., 0]
             if opaque.dtype == np.uint16:

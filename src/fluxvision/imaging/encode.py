@@ -9,18 +9,18 @@ from typing import Any
 import pyvips
 from pyvips.enums import ForeignKeep
 
-from fluxvision.errors import InternalError, InvalidRequest
-from fluxvision.imaging import exif, formats, iptc, loading, profile, tiff
+from fluxvision.core.errors import InternalError, InvalidRequest
+from fluxvision.core.system import discard
+from fluxvision.core.types import Metadata, Raster, Watch
+from fluxvision.imaging import exif, formats, iptc, load, profile, tiff
 from fluxvision.imaging.formats import Format
 from fluxvision.imaging.memory import OPTIMISED
 from fluxvision.imaging.raster import INTERPRETATION, finished, open_raster, upright
 from fluxvision.imaging.reading import readable
 from fluxvision.imaging.writing import writing
-from fluxvision.machine import discard
-from fluxvision.types import Metadata, Raster, Watch
 
 BLOCKS = {
-    "icc": loading.LEFT_OUT,
+    "icc": load.LEFT_OUT,
     "exif": "The picture's EXIF data is damaged and was left out.",
     "xmp": "The picture's XMP data is damaged and was left out.",
     "iptc": "The picture's IPTC data is damaged and was left out.",
@@ -157,7 +157,7 @@ def _read_through(path: Path) -> None:
     """Raise InvalidRequest where a file's pixels cannot be read to the end."""
     row = formats.find(finished(path).format)
     with readable(row, "image"):
-        loading.opened(path, row).avg()
+        load.opened(path, row).avg()
 
 
 def _described(image: pyvips.Image, metadata: Metadata) -> pyvips.Image:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pyvips
 
-from fluxvision.errors import InternalError
+from fluxvision.core.errors import InternalError
+from fluxvision.core.types import Fit, Raster, Watch
 from fluxvision.imaging.raster import open_raster
 from fluxvision.imaging.vips import translated
 from fluxvision.imaging.writing import writing
-from fluxvision.types import Fit, Raster, Watch
 
 PEAK = {8: 255, 16: 65535}
 """The largest sample of so many bits."""

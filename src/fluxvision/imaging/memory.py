@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from fluxvision.core.types import Source
 from fluxvision.imaging import formats
-from fluxvision.types import Source
 
 OPTIMISED = 16_000_000
 """The most pixels of a JPEG whose tables are optimised, for which its coefficients are held in memory."""

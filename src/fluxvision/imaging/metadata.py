@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pyvips
 
+from fluxvision.core.types import Metadata, Source
 from fluxvision.imaging import exif, iptc, profile, tiff
-from fluxvision.types import Metadata, Source
 
 _DEFAULT = 1.0
 """The resolution that libvips gives a picture that has none, in pixels per millimetre."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from fluxvision.imaging import formats, loading, metadata
+from fluxvision.core.types import Metadata, Raster, Source
+from fluxvision.imaging import formats, load, metadata
 from fluxvision.imaging.raster import upright
 from fluxvision.imaging.reading import readable
 from fluxvision.imaging.writing import writing
-from fluxvision.types import Metadata, Raster, Source
 
 
 def describe(source: Source, param: str = "image", *, raw: bool = False) -> Metadata:
@@ -19,9 +19,9 @@ def describe(source: Source, param: str = "image", *, raw: bool = False) -> Meta
     """
     row = formats.find(source.format)
     with readable(row, param):
-        image = loading.opened(source.path, row)
-        found = metadata.read(image if raw else loading.working(image, source), source)
-        warning = None if raw and found.icc is not None else loading.warning(image, source)
+        image = load.opened(source.path, row)
+        found = metadata.read(image if raw else load.working(image, source), source)
+        warning = None if raw and found.icc is not None else load.warning(image, source)
     return found if warning is None else replace(found, warnings=(warning,))
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from fluxvision.errors import InvalidRequest, PayloadTooLarge
-from fluxvision.imaging import bmp, jpeg, loading, png, webp
+from fluxvision.core.errors import InvalidRequest, PayloadTooLarge
+from fluxvision.core.types import Source
+from fluxvision.imaging import bmp, jpeg, load, scan, webp
 from fluxvision.imaging.formats import ACCEPTED, HEAD, Format, brands, find, sniff
 from fluxvision.imaging.limits import Limits
 from fluxvision.imaging.reading import damaged, readable
-from fluxvision.types import Source
 
 _QUICK, _TINY = 1_000_000, 64_000
 _PNG = find("png")
@@ -78,7 +78,7 @@ def quick(size: int, content: bytes | None) -> bool:
     not simple may take long, however small.
     """
     if content is not None and size > _TINY and _PNG.magic(content[:HEAD]):
-        return png.simple(content)
+        return scan.simple(content)
     return size <= _QUICK
 
 
@@ -100,10 +100,10 @@ def _unknown(head: bytes, param: str) -> str:
     )
 
 
-def _png(path: Path, content: bytes | None, row: Format, limits: Limits, param: str) -> png.Header:
+def _png(path: Path, content: bytes | None, row: Format, limits: Limits, param: str) -> scan.Header:
     try:
-        header = png.inspect(path, content)
-    except png.Bomb as cause:
+        header = scan.inspect(path, content)
+    except scan.Bomb as cause:
         message = f"{param}: this PNG file has text or profile chunks that inflate to an unreasonable size."
         raise InvalidRequest(message, param=param) from cause
     if header is not None:
@@ -124,9 +124,9 @@ def _bmp(path: Path, row: Format, size: int, limits: Limits, param: str) -> Sour
 
 def _vips(path: Path, row: Format, size: int, limits: Limits, param: str) -> Source:
     with readable(row, param):
-        image = loading.opened(path, row)
+        image = load.opened(path, row)
         frames = image.get("n-pages") if image.get_typeof("n-pages") else 1
-        number = loading.colours(image)
+        number = load.colours(image)
     _within("pixels", image.width * image.height, limits.pixels, param)
     _within("frames", frames, limits.frames, param)
     if number is None:
@@ -139,7 +139,7 @@ def _vips(path: Path, row: Format, size: int, limits: Limits, param: str) -> Sou
             message = f"{param}: this JPEG file has more than {_MAX_SCANS} scans."
             raise InvalidRequest(message, param=param)
         quality = report.quality
-    orientation = loading.oriented(image, row)
+    orientation = load.oriented(image, row)
     width, height = (image.width, image.height)[:: -1 if orientation >= _SIDEWAYS else 1]
     return Source(
         file=path,
@@ -148,7 +148,7 @@ def _vips(path: Path, row: Format, size: int, limits: Limits, param: str) -> Sou
         height=height,
         channels=1 if number == 1 else 3,
         alpha=image.bands > number,
-        bits=loading.bits(image),
+        bits=load.bits(image),
         size=size,
         orientation=orientation,
         frames=frames,

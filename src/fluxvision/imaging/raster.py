@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pyvips
 
-from fluxvision.errors import InternalError
-from fluxvision.imaging import formats, loading
+from fluxvision.core.errors import InternalError
+from fluxvision.core.types import Raster, Source
+from fluxvision.imaging import formats, load
 from fluxvision.imaging.limits import Limits
 from fluxvision.imaging.probe import probe
 from fluxvision.imaging.reading import readable
 from fluxvision.imaging.streaming import streamed
 from fluxvision.imaging.vips import translated
 from fluxvision.imaging.writing import writing
-from fluxvision.types import Raster, Source
 
 INTERPRETATION = {(1, 8): "b-w", (3, 8): "srgb", (1, 16): "grey16", (3, 16): "rgb16"}
 """What libvips calls so many colours of so many bits."""
@@ -43,7 +43,7 @@ def upright(source: Source) -> pyvips.Image:
     Needs no more memory for a taller picture, unless it has to be turned or its format keeps it whole.
     """
     row = formats.find(source.format)
-    image = loading.working(loading.opened(source.path, row), source)
+    image = load.working(load.opened(source.path, row), source)
     return image if source.orientation == 1 else image.copy_memory().autorot()
 
 

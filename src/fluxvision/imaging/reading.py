@@ -7,11 +7,11 @@ from contextlib import contextmanager
 
 import pyvips
 
-from fluxvision.errors import InvalidRequest
+from fluxvision.core.errors import InvalidRequest
+from fluxvision.core.system import NO_SPACE, shortage
 from fluxvision.imaging import bmp
 from fluxvision.imaging.formats import Format
 from fluxvision.imaging.vips import forget
-from fluxvision.machine import NO_SPACE, shortage
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from io import SEEK_CUR, SEEK_END, SEEK_SET
 
 import pyvips
 
-from fluxvision.types import Raster
+from fluxvision.core.types import Raster
 
 _STRIP = 16
 """Rows that libvips reads at a time."""

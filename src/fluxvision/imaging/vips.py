@@ -11,9 +11,9 @@ import pyvips
 from pyvips import error as pyvips_error
 from pyvips import ffi
 
-from fluxvision.errors import Error
-from fluxvision.imaging import glib
-from fluxvision.machine import shortage
+from fluxvision.core.errors import Error
+from fluxvision.core.system import shortage
+from fluxvision.imaging import error_log
 
 # Loaders that their authors do not vouch for on hostile input stay shut, whoever asks for them.
 pyvips.block_untrusted_set(True)
@@ -25,7 +25,7 @@ pyvips.cache_set_max_mem(0)
 pyvips.cache_set_max_files(0)
 # Every row of a damaged file is worth a warning to libvips; we say it once, to the caller.
 logging.getLogger("pyvips").setLevel(logging.ERROR)
-glib.capture()
+error_log.capture()
 
 
 def _to_string(x: Any) -> str:

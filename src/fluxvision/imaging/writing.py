@@ -11,10 +11,10 @@ from traceback import clear_frames
 
 import pyvips
 
-from fluxvision.errors import Cancelled, Unavailable
+from fluxvision.core.errors import Cancelled, Unavailable
+from fluxvision.core.system import discard, shortage
+from fluxvision.core.types import Watch
 from fluxvision.imaging.vips import forget
-from fluxvision.machine import discard, shortage
-from fluxvision.types import Watch
 
 _LITTLE = 4_000_000
 """Free bytes below which a write that failed is taken to have failed for want of room."""

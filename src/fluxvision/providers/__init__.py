@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from fluxvision.types import Call, Outcome, Watch
+from fluxvision.core.types import Call, Outcome, Watch
 
 
 class Provider(Protocol):
@@ -28,7 +28,7 @@ class Provider(Protocol):
         ...
 
     async def run(self, call: Call, watch: Watch, folder: Path) -> Outcome:
-        """Make one picture; files are written into `folder` only. Raises a `fluxvision.errors.Error`.
+        """Make one picture; files are written into `folder` only. Raises a `fluxvision.core.errors.Error`.
 
         A cancelled task cancels the work, at a remote provider too.
         """

@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from fluxvision import engine, imaging
-from fluxvision.config import Settings
+from fluxvision.core.concurrency import in_thread
+from fluxvision.core.errors import Cancelled, InvalidRequest
+from fluxvision.core.settings import Settings
+from fluxvision.core.system import cores
+from fluxvision.core.types import Call, Outcome, Source, Watch
 from fluxvision.engine import BACKENDS
 from fluxvision.engine.deblock import deblock
+from fluxvision.engine.raster_output import enlarged
 from fluxvision.engine.teams import Recipe, Team, Terms, assemble
-from fluxvision.errors import Cancelled, InvalidRequest
-from fluxvision.machine import cores
-from fluxvision.providers.local import enlarged
-from fluxvision.types import Call, Outcome, Source, Watch
-from fluxvision.workers import in_thread
 
-LOAD = "fluxvision.engine.backends:load"
+LOAD = "fluxvision.engine.backends.registry:load"
 RESTORE_BELOW = 60
 """JPEG quality under which compression damage is repaired rather than sharpened, where those weights are installed."""
 

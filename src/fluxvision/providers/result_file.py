@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from fluxvision import fetch, imaging
-from fluxvision.errors import ClientError, UpstreamError
-from fluxvision.guard import Guard
-from fluxvision.machine import discard
-from fluxvision.types import Source
-from fluxvision.workers import to_thread
+from fluxvision import imaging
+from fluxvision.core.concurrency import to_thread
+from fluxvision.core.errors import ClientError, UpstreamError
+from fluxvision.core.system import discard
+from fluxvision.core.types import Source
+from fluxvision.net import fetch
+from fluxvision.net.ssrf_guard import Guard
 
 PAUSE = 0.5
 PIXELS = 400_000_000

@@ -7,8 +7,8 @@ import hashlib
 import pytest
 
 from fluxvision.accounts.keys import Keys, check_entries, entry
-from fluxvision.config import ConfigError
-from fluxvision.errors import AuthenticationFailed
+from fluxvision.core.errors import AuthenticationFailed
+from fluxvision.core.settings import ConfigError
 
 PEPPER = b"p" * 32
 KEYS = Keys(["sk-one", "sk-zwölf"], PEPPER)

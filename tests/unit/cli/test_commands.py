@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from fluxvision import __version__
-from fluxvision.catalog import CATALOG
+from fluxvision.catalog.catalog import CATALOG
+from fluxvision.catalog.params import PARAMS
 from fluxvision.cli import serve
 from fluxvision.cli.main import GROUP
-from fluxvision.config import SETTINGS, load
-from fluxvision.params import PARAMS
+from fluxvision.core.settings import SETTINGS, load
 
 
 def test_version(line):

@@ -12,7 +12,7 @@ from skimage import data
 
 from fakes.cli_process import PATIENCE, REAL, environment, run, wait_for
 from fluxvision import app, cli, server
-from fluxvision.cli.words import TIMES as X
+from fluxvision.cli.text import TIMES as X
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from fluxvision.cli.words import TIMES as X
-from fluxvision.cli.words import sentence
+from fluxvision.cli.text import TIMES as X
+from fluxvision.cli.text import sentence
 
 
 def size(path):

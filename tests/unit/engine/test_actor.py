@@ -9,12 +9,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fluxvision.engine.backends import BY_NAME
+from fluxvision.core.errors import Cancelled
+from fluxvision.engine.backends.registry import BY_NAME
 from fluxvision.engine.pipeline import Request, plan
 from fluxvision.engine.teams.actor import Actor
 from fluxvision.engine.teams.recipe import Recipe
-from fluxvision.engine.tiles import Work
-from fluxvision.errors import Cancelled
+from fluxvision.engine.tile import Work
 
 COLOR = np.zeros((20, 20, 3), np.uint8)
 ROW = replace(BY_NAME["mock"])
@@ -32,7 +32,9 @@ def test_an_order_is_given_up_although_the_next_one_has_come(tmp_path):
         ended.append(1)
 
     def second():
-        ended.append(len(actor.make(2, Recipe("fluxvision.engine.backends:load", ("mock", 1)), WORK, [0]).tiles) + 1)
+        ended.append(
+            len(actor.make(2, Recipe("fluxvision.engine.backends.registry:load", ("mock", 1)), WORK, [0]).tiles) + 1
+        )
 
     threads = [threading.Thread(target=one, daemon=True) for one in (first, second)]
     threads[0].start()

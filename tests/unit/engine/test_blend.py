@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fluxvision.engine.blend import Blender, fade, ramp
-from fluxvision.engine.grid import axis
+from fluxvision.engine.tiling import axis
 
 
 def blended(image, rows, columns, bits=8, disturb=lambda tile, _index: tile):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fluxvision.engine import weights
+from fluxvision.engine.backends import weights
 
 ROOT = Path(__file__).parents[3]
 SUFFIXES = {".bin", ".param"}

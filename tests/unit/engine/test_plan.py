@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fluxvision.engine.backends import BACKENDS, BY_NAME
+from fluxvision.engine.backends.registry import BACKENDS, BY_NAME
 from fluxvision.engine.pipeline import STRETCH, Request, plan
 
 

@@ -10,7 +10,7 @@ import pytest
 from fakes.asgi import Client
 from fakes.gateway import Gateway, png
 from fakes.server import form
-from fluxvision.config import load
+from fluxvision.core.settings import load
 from fluxvision.http import build
 
 NOW = 1_800_000_000.0

@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from fluxvision.errors import CallerGone
+from fluxvision.core.errors import CallerGone
 from fluxvision.http.framing import RequestBody, ResponseSender
 
 START = {"type": "http.response.start", "status": 200, "headers": []}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fakes.gateway import MODEL
-from fluxvision.params import PARAMS
+from fluxvision.catalog.params import PARAMS
 
 
 async def test_the_list_has_openais_shape(edge):

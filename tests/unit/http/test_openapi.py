@@ -15,12 +15,12 @@ from fakes.asgi import Client
 from fakes.gateway import MODEL, Gateway, png
 from fakes.server import Answer, Server, form
 from fakes.server import document as body
-from fluxvision.config import ConfigError
-from fluxvision.errors import CallerGone, MethodNotAllowed, NotFound, RangeNotSatisfiable
+from fluxvision.catalog.params import PARAMS
+from fluxvision.core.errors import CallerGone, MethodNotAllowed, NotFound, RangeNotSatisfiable
+from fluxvision.core.settings import ConfigError
+from fluxvision.http.app import API, PREFIXES, SITE
 from fluxvision.http.openapi import EXAMPLES
 from fluxvision.http.openapi_errors import kinds
-from fluxvision.http.server import API, PREFIXES, SITE
-from fluxvision.params import PARAMS
 
 EDITS = "/v1/images/edits"
 PICTURE = png(8, 6)

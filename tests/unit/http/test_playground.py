@@ -12,9 +12,9 @@ from fakes.gateway import png
 from fakes.painter import Painter, model, offer
 from fakes.server import form
 from fluxvision.accounts.budget import DAY
-from fluxvision.errors import UpstreamError
-from fluxvision.gateway import Gateway
-from fluxvision.rules import Price
+from fluxvision.catalog.rules import Price
+from fluxvision.core.errors import UpstreamError
+from fluxvision.gateway.gateway import Gateway
 
 PAGE = {"x-fluxvision-client": "page"}
 BODY = (("model", "flux-vision-upscaler"), ("image", png(32, 24), "a"))

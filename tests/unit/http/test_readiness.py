@@ -8,12 +8,12 @@ import pytest
 
 from fakes.gateway import Gateway
 from fakes.painter import Painter
-from fluxvision import gateway as flow
-from fluxvision.engine import backends, weights
-from fluxvision.errors import Unavailable
+from fluxvision.core.errors import Unavailable
+from fluxvision.engine.backends import registry, weights
+from fluxvision.gateway import gateway as flow
 from fluxvision.http import health
 from fluxvision.http.readiness import FRESH, Readiness
-from fluxvision.store.workspace import open_workspace
+from fluxvision.storage.workspace import open_workspace
 
 
 class Checked(Gateway):
@@ -53,7 +53,7 @@ async def test_a_server_that_cannot_make_a_picture_is_not_ready(wrong, status, e
 
 async def test_an_engine_that_fails_makes_a_server_not_ready(edge, tmp_path, monkeypatch):
     """The real check of the real gateway: without weights it is 503, with them 200."""
-    backends.load.cache_clear()
+    registry.load.cache_clear()
     with monkeypatch.context() as patch:
         patch.setattr(weights, "OWN", tmp_path)
         answer = await edge(flow.Gateway({"embedded": Painter()})).get("/readyz")

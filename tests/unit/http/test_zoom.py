@@ -8,8 +8,8 @@ import io
 import pytest
 from PIL import Image
 
-from fluxvision.http import pyramids, sse, zoom
-from fluxvision.store.media import MediaStore
+from fluxvision.http import pyramids, streaming, zoom
+from fluxvision.storage.media import MediaStore
 
 MODEL = ("model", "flux-vision-upscaler")
 
@@ -65,7 +65,7 @@ async def test_several_have_one_each(edge, picture):
         path(row["url"]).partition("?")[0] for row in body["data"]
     ]
     events = (await served.edit(MODEL, ("image", picture, "a"), ("n", "2"), ("stream", "true"))).events()
-    completed = [data for name, data in events if name == sse.COMPLETED]
+    completed = [data for name, data in events if name == streaming.COMPLETED]
     assert all(data["url"].split("?")[0] in data["metadata"]["deep_zoom"] for data in completed)
 
 

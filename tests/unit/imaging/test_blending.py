@@ -5,9 +5,9 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from fluxvision.core.types import Raster
+from fluxvision.gateway.job_resources import WEIGHTS
 from fluxvision.imaging.blending import blended, softened
-from fluxvision.job_memory import WEIGHTS
-from fluxvision.types import Raster
 
 
 def raster(path, samples):

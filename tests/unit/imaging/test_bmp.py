@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fluxvision.errors import InvalidRequest
+from fluxvision.core.errors import InvalidRequest
 from fluxvision.imaging import bmp
 
 

@@ -11,10 +11,10 @@ import pytest
 import pyvips
 from PIL import Image, ImageCms
 
-from fluxvision.errors import InternalError
-from fluxvision.imaging import FORMATS, Limits, decode, describe, encode, loading, probe, profile
+from fluxvision.core.errors import InternalError
+from fluxvision.core.types import Metadata, Raster
+from fluxvision.imaging import FORMATS, Limits, decode, describe, encode, load, probe, profile
 from fluxvision.imaging.encode import BLOCKS
-from fluxvision.types import Metadata, Raster
 
 WRITABLE = [row.name for row in FORMATS if row.writable]
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -49,7 +49,7 @@ def test_a_damaged_profile_is_left_out_with_a_warning(form, damaged, written):
     assert (whole.icc, whole.warnings) == (SRGB, ())
     source = written(form, damaged)
     found = describe(source)
-    assert (found.icc, found.warnings) == (None, (loading.LEFT_OUT,))
+    assert (found.icc, found.warnings) == (None, (load.LEFT_OUT,))
     assert decode(source).metadata.icc is None
 
 
@@ -117,5 +117,5 @@ def test_no_profile_breaks_a_picture(icc, form, mode, written, raster):
 def test_a_large_profile_in_avif_costs_little(written):
     """Megabytes of metadata are read in a moment of the processor's time."""
     started = time.process_time()
-    assert describe(written("AVIF", b"x" * 2_000_000)).warnings == (loading.LEFT_OUT,)
+    assert describe(written("AVIF", b"x" * 2_000_000)).warnings == (load.LEFT_OUT,)
     assert time.process_time() - started < 2

@@ -9,7 +9,7 @@ import pytest
 import pyvips
 from PIL import Image, ImageOps
 
-from fluxvision.errors import InvalidRequest
+from fluxvision.core.errors import InvalidRequest
 from fluxvision.imaging import check_mask, decode, decode_mask
 from fluxvision.imaging.directories import Layout, Value, write
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from fluxvision.errors import InternalError, InvalidRequest
+from fluxvision.core.errors import InternalError, InvalidRequest
+from fluxvision.core.types import Metadata, Raster
 from fluxvision.imaging import FORMATS, check, encode, open_raster
-from fluxvision.types import Metadata, Raster
 
 WRITABLE = [row.name for row in FORMATS if row.writable]
 NOTHING = Metadata()
@@ -290,7 +290,7 @@ SCRIPT = """
 import sys, threading, time
 from pathlib import Path
 from fluxvision.imaging import encode
-from fluxvision.types import Metadata, Raster
+from fluxvision.core.types import Metadata, Raster
 folder, form, height = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 with (folder / "tall.raw").open("wb") as file:
     file.truncate(4000 * height * 3)

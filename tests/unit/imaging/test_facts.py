@@ -8,8 +8,8 @@ import pyvips
 from PIL import Image, ImageCms
 
 from fluxvision import imaging
+from fluxvision.core.types import Metadata, Raster
 from fluxvision.imaging import FORMATS, Limits
-from fluxvision.types import Metadata, Raster
 
 WRITTEN = [row for row in FORMATS if row.writable]
 SIDE = 64

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from fluxvision.core.types import Fit, Raster
 from fluxvision.engine.resample import band
 from fluxvision.imaging.fitting import fitted
-from fluxvision.types import Fit, Raster
 
 MODES = ("contain", "cover", "pad", "stretch")
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from fluxvision.errors import ClientError, InvalidRequest, PayloadTooLarge
+from fluxvision.core.errors import ClientError, InvalidRequest, PayloadTooLarge
 from fluxvision.imaging import Limits, decode, describe, probe
-from fluxvision.imaging.bare import parts
+from fluxvision.imaging.strip import parts
 
 CASES = {
     "png": ("PNG", {}),

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from fluxvision.errors import InvalidRequest
+from fluxvision.core.errors import InvalidRequest
 from fluxvision.imaging import jpeg
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fluxvision.errors import InvalidRequest, PayloadTooLarge
+from fluxvision.core.errors import InvalidRequest, PayloadTooLarge
 from fluxvision.imaging import Limits, decode, probe, quick
-from fluxvision.imaging.bare import parts
+from fluxvision.imaging.strip import parts
 
 
 def chunk(kind, data):

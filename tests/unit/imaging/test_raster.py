@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fluxvision.errors import InvalidRequest
+from fluxvision.core.errors import InvalidRequest
+from fluxvision.core.types import Metadata, Raster
 from fluxvision.imaging import FORMATS, encode, raster
-from fluxvision.types import Metadata, Raster
 
 WRITABLE = [row for row in FORMATS if row.writable]
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import pyvips
 
-from fluxvision.errors import InternalError
+from fluxvision.core.errors import InternalError
+from fluxvision.core.types import Raster
 from fluxvision.imaging import open_raster
 from fluxvision.imaging.streaming import streamed
-from fluxvision.types import Raster
 
 
 @pytest.mark.parametrize("bits", [8, 16])

@@ -8,7 +8,7 @@ import pytest
 import pyvips
 
 import fluxvision.imaging
-from fluxvision.errors import InternalError
+from fluxvision.core.errors import InternalError
 from fluxvision.imaging.vips import forget, translated
 
 

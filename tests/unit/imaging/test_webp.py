@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fluxvision.errors import PayloadTooLarge
+from fluxvision.core.errors import PayloadTooLarge
 from fluxvision.imaging import webp
 
 

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import pyvips
 
-from fluxvision.errors import Cancelled, InvalidRequest, Unavailable
+from fluxvision.core.errors import Cancelled, InvalidRequest, Unavailable
+from fluxvision.core.types import Fit, Metadata, Raster, Watch
 from fluxvision.imaging import FORMATS, encode, find, fitted, preview, raster
 from fluxvision.imaging.reading import readable
 from fluxvision.imaging.writing import writing
-from fluxvision.types import Fit, Metadata, Raster, Watch
 
 WRITABLE = [row.name for row in FORMATS if row.writable]
 

@@ -10,10 +10,10 @@ from PIL import Image
 from skimage import data
 
 from fluxvision import imaging
+from fluxvision.core.errors import Cancelled, InvalidRequest
+from fluxvision.core.types import Call, Watch
 from fluxvision.engine import BACKENDS
-from fluxvision.errors import Cancelled, InvalidRequest
 from fluxvision.providers.embedded import Provider, choose
-from fluxvision.types import Call, Watch
 
 
 def call(path, size, mask=None, **body):

@@ -10,13 +10,13 @@ from skimage import data
 pytest.importorskip("torch", reason="needs the extra flux")
 
 from fakes.flux_calls import call, opened, samples
-from fluxvision.engine.flux import recipe
-from fluxvision.engine.flux.room import BATCH
-from fluxvision.engine.measure import measure
+from fluxvision.core.errors import Cancelled
+from fluxvision.core.types import Watch
+from fluxvision.engine.fidelity import measure
+from fluxvision.engine.flux import remote
+from fluxvision.engine.flux.memory_budget import BATCH
 from fluxvision.engine.teams import TEAMS, Terms
-from fluxvision.errors import Cancelled
 from fluxvision.providers import flux
-from fluxvision.types import Watch
 
 WIDE = (24, 170)
 """Rows and columns of a picture that has several tiles."""
@@ -147,7 +147,7 @@ async def test_the_value_travels_to_workers(provider, weights, wide, folder):
     there = small(weights, elsewhere=True, team=TEAMS[0].open(Terms(1)))
     outcome = await made(there, wide[0], 2, folder, fidelity=52.0, creativity=1.0)
     await there.aclose()
-    recipe._kept.clear()
+    remote._kept.clear()
     assert samples(outcome) == samples(here)
     assert outcome.details["consistency"] == here.details["consistency"]
 
@@ -174,12 +174,12 @@ async def test_a_kept_tile_of_another_value_is_not_read(weights, wide, tmp_path,
 
 async def test_a_cancel_at_the_last_look_leaves_no_file(provider, wide, folder, monkeypatch):
     """Whoever goes while the finished picture is corrected leaves nothing behind."""
-    from fluxvision.providers.flux import job  # noqa: PLC0415, what is patched
+    from fluxvision.engine.flux import upscale  # noqa: PLC0415, what is patched
 
     def gone(*_args, **_rest):
         raise Cancelled("stopped")
 
-    monkeypatch.setattr(job, "close", gone)
+    monkeypatch.setattr(upscale, "close", gone)
     with pytest.raises(Cancelled):
         await made(provider, wide[0], 2, folder)
     assert list(folder.iterdir()) == []

@@ -9,15 +9,15 @@ from skimage import data
 
 from fakes import cli_process
 from fakes.flux_calls import call, opened, samples
-from fluxvision import config
-from fluxvision.engine.flux import wishes
-from fluxvision.engine.flux.room import Rung
+from fluxvision.core import settings
+from fluxvision.core.errors import Cancelled, UpstreamError, UpstreamRefused
+from fluxvision.core.types import Watch
+from fluxvision.engine.fidelity import measure
+from fluxvision.engine.flux import options
+from fluxvision.engine.flux.memory_budget import Rung
+from fluxvision.engine.flux.passes import CALMER, planned
 from fluxvision.engine.flux.speed import Speed
-from fluxvision.engine.measure import measure
-from fluxvision.errors import Cancelled, UpstreamError, UpstreamRefused
 from fluxvision.providers import flux
-from fluxvision.providers.flux.passes import CALMER, planned
-from fluxvision.types import Watch
 
 FULL = "CUDA out of memory. Tried to allocate 2.00 GiB"
 TILE = 256
@@ -226,7 +226,7 @@ async def test_a_device_that_is_short_of_memory(weights, long, folder, last, mon
 async def test_a_job_that_begins_anew_late(weights, folder, tmp_path, monkeypatch):
     """Memory that runs out after some tiles: progress never falls, and the larger tiles that were kept go, too."""
     Image.fromarray(data.astronaut()[60:84, :500]).save(tmp_path / "wide.png")
-    monkeypatch.setattr(wishes, "AT_ONCE", 1)  # batch after batch
+    monkeypatch.setattr(options, "AT_ONCE", 1)  # batch after batch
     provider = opened(weights, tile=TILE, ways={"kept": tmp_path / "jobs"})
     provider.models.source = flux.Source(str(weights / "flux2"), None, "cpu", "none", "")
     room, seen = short(monkeypatch, provider, lambda room, _latents: room.tile < TILE or len(seen) < 10)
@@ -316,7 +316,7 @@ def test_the_command_that_fetches_weights_tells_their_licence():
 def test_settings_reach_the_provider(tmp_path, monkeypatch):
     """Speed, passes, captions of tiles, the licence and the folder of finished tiles are the operator's."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    plain = flux.configured(config.load({"FLUXVISION_FLUX_MODEL": "/weights"}))["flux"]
+    plain = flux.configured(settings.load({"FLUXVISION_FLUX_MODEL": "/weights"}))["flux"]
     assert plain.models.source.speed == Speed(compile=True, fp8=False)
     assert plain.models.source.agreed is False
     assert (plain._ways.passes, plain._ways.tile_captions, plain._ways.fidelity) == ("auto", False, 45)
@@ -331,7 +331,7 @@ def test_settings_reach_the_provider(tmp_path, monkeypatch):
         "LICENCE_AGREED": "true",
         "RESUME": "none",
     }
-    other = flux.configured(config.load({f"FLUXVISION_FLUX_{name}": value for name, value in chosen.items()}))["flux"]
+    other = flux.configured(settings.load({f"FLUXVISION_FLUX_{name}": value for name, value in chosen.items()}))["flux"]
     assert other.models.source.speed == Speed(compile=False, fp8=True)
     assert other.models.source.agreed is True
     assert (other._ways.passes, other._ways.tile_captions, other._ways.kept) == ("2", True, None)

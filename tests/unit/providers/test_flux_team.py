@@ -13,16 +13,16 @@ pytest.importorskip("torch", reason="needs the extra flux")
 from fakes.flux_calls import call, opened, samples
 from fakes.flux_runs import ROW
 from fakes.flux_tight import WISHES, Tight, windows
-from fluxvision.engine.crew import Threads
-from fluxvision.engine.flux import recipe
+from fluxvision.core.errors import Unavailable, UpstreamError, UpstreamRefused
+from fluxvision.core.types import Watch
+from fluxvision.engine.executors.threads import Threads
+from fluxvision.engine.flux import remote
+from fluxvision.engine.flux.options import Wishes
 from fluxvision.engine.flux.speed import Speed
-from fluxvision.engine.flux.wishes import Wishes
+from fluxvision.engine.flux.upscale import decoded
 from fluxvision.engine.teams import TEAMS, Terms
 from fluxvision.engine.teams.squad import Squad
-from fluxvision.errors import Unavailable, UpstreamError, UpstreamRefused
 from fluxvision.providers import flux
-from fluxvision.providers.flux.job import decoded
-from fluxvision.types import Watch
 
 WIDE = (24, 170)
 """Rows and columns of a picture that has two tiles at factor 2."""
@@ -77,7 +77,7 @@ def on(team, weights, captioner="none", **ways):
 def nothing_loaded():
     """What a worker loads is loaded in this process here."""
     yield
-    recipe._kept.clear()
+    remote._kept.clear()
 
 
 async def test_tiles_in_a_worker_have_captions_of_their_own(weights, wide, folder, monkeypatch):
@@ -118,7 +118,7 @@ async def test_what_does_not_fit_into_a_worker_is_asked_with_less(weights, wide,
     for _ in range(2):
         outcome = await provider.run(call(wide, (340, 48)), Watch(), folder)
         assert outcome.details["memory"] == memory
-        assert outcome.details["levers"]["fp8"] == recipe.ASKED
+        assert outcome.details["levers"]["fp8"] == remote.ASKED
     assert len(team.asked) == len(memory) + 2
     assert [one.speed.fp8 for one, _ in team.asked] == [False] + [True] * (len(memory) + 1)
     await provider.aclose()
@@ -142,7 +142,7 @@ async def test_a_worker_that_cannot_load_lets_the_next_provider_go_on(weights, w
     def damaged(*_args, **_rest):
         raise OSError("Error while deserializing", str(weights))
 
-    monkeypatch.setattr(recipe, "load", damaged)
+    monkeypatch.setattr(remote, "load", damaged)
     for team, sentence in (
         (Here(), flux.NOT_LOADED),
         (Here(lambda *_: False, Unavailable("They are not on this machine.", param="engine")), "They are not"),
@@ -164,7 +164,7 @@ class Telling:
     def make(self, wanted, work, stop, batches, tell):
         """Make the tiles, and tell of it."""
         backend = wanted.backend(stop)
-        for _, room in recipe._kept.values():
+        for _, room in remote._kept.values():
             assert room.less()
         yield from Threads(backend, 1).make(work, stop, batches)
         tell(backend.notes)
@@ -217,8 +217,8 @@ async def test_all_workers_load_one_revision(weights, tmp_path, monkeypatch):
 def test_a_worker_gives_up_only_what_changes_no_byte(weights, monkeypatch):
     """Fewer tiles at once, then the text encoder's place; after that it says that there is no room."""
     stub = Tight(most=0)
-    monkeypatch.setattr(recipe, "load", lambda *_args, **_rest: stub)
-    wanted = recipe.recipe(recipe.Weights(ROW, str(weights)), 2, WISHES, 1)
+    monkeypatch.setattr(remote, "load", lambda *_args, **_rest: stub)
+    wanted = remote.recipe(remote.Weights(ROW, str(weights)), 2, WISHES, 1)
     for _ in range(2):
         with pytest.raises(MemoryError, match="no room"):
             wanted.backend(lambda: None).detail(windows(4))
@@ -233,7 +233,7 @@ def test_a_worker_holds_one_set_of_networks(monkeypatch):
         def close(self):
             events.append("closed")
 
-    monkeypatch.setattr(recipe, "load", lambda *_args, **_rest: (events.append("loaded"), Loaded())[1])
+    monkeypatch.setattr(remote, "load", lambda *_args, **_rest: (events.append("loaded"), Loaded())[1])
     for model in ("one", "one", "two"):
-        recipe.recipe(recipe.Weights(ROW, model), 2, WISHES, 1).backend(lambda: None)
+        remote.recipe(remote.Weights(ROW, model), 2, WISHES, 1).backend(lambda: None)
     assert events == ["loaded", "closed", "loaded"]

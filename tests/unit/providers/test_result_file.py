@@ -11,10 +11,10 @@ import pytest
 from aiohttp import web
 from PIL import Image
 
-from fluxvision import fetch
-from fluxvision.errors import UpstreamError
-from fluxvision.guard import OPEN, Guard
-from fluxvision.providers import common, result_file
+from fluxvision.core.errors import UpstreamError
+from fluxvision.net import client, fetch
+from fluxvision.net.ssrf_guard import OPEN, Guard
+from fluxvision.providers import result_file
 
 
 def picture(kind="PNG", size=(40, 30)):
@@ -153,17 +153,17 @@ async def test_a_cancelled_fetch_leaves_no_file(tmp_path, host):
 async def test_an_answer_has_an_end(host):
     """An answer over the limit is not read on."""
     host.answers += [(200, bytes(5000))] * 2
-    async with common.client(5.0) as session:
+    async with client.client(5.0) as session:
         async with session.get(host.url) as response:
-            assert len(await common.body(response, 5000)) == 5000
+            assert len(await client.body(response, 5000)) == 5000
         async with session.get(host.url) as response:
             with pytest.raises(UpstreamError, match="too long"):
-                await common.body(response, 4999)
+                await client.body(response, 4999)
 
 
 async def test_the_session_is_quiet():
     """A session keeps no cookies and follows no proxy of the environment."""
-    async with common.client(5.0) as session:
+    async with client.client(5.0) as session:
         assert not session.trust_env
         assert session.timeout.total is None
         assert session.headers["User-Agent"].startswith("fluxvision/")
@@ -180,5 +180,5 @@ async def test_the_session_is_quiet():
 )
 def test_origins_of_the_operator_are_trusted(private, url, refused):
     """The guard lets configured origins pass, and everything where private addresses are allowed."""
-    guard = common.guarded(private, "http://127.0.0.1:7777/queue", "https://rest.example/")
+    guard = client.guarded(private, "http://127.0.0.1:7777/queue", "https://rest.example/")
     assert bool(guard.refusal(url)) is refused

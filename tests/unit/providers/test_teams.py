@@ -11,11 +11,12 @@ from PIL import Image
 from skimage import data
 
 from fakes import server as served
-from fluxvision import config, imaging
-from fluxvision.engine.flux import recipe
-from fluxvision.errors import UpstreamRefused
+from fluxvision import imaging
+from fluxvision.core import settings as config
+from fluxvision.core.errors import UpstreamRefused
+from fluxvision.core.types import Call, Watch
+from fluxvision.engine.flux import remote
 from fluxvision.providers import embedded, flux
-from fluxvision.types import Call, Watch
 
 UNREACHABLE = "ray://127.0.0.1:9"
 
@@ -96,13 +97,13 @@ def test_devices_are_those_that_this_process_may_see(monkeypatch, visible, count
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert recipe._names(count) == names
+    assert remote._names(count) == names
 
 
 @pytest.mark.parametrize("wish", ["cpu", "cuda:1", "mps"])
 def test_a_wish_for_one_device_is_kept(wish):
     """Who names a device gets that one alone."""
-    assert recipe.devices(wish) == ()
+    assert remote.devices(wish) == ()
 
 
 def test_flux_makes_the_same_picture_in_two_processes(photo, tmp_path):

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fluxvision.engine.flux.common import Flux
+from fluxvision.engine.flux.model import Flux
 from fluxvision.engine.flux.packing import grid, pack, unpack
 from fluxvision.engine.flux.prompts import Prompt
 

@@ -5,8 +5,8 @@ Importable without torch.
 
 from __future__ import annotations
 
-from fluxvision.engine.flux.rows import FluxRow
-from fluxvision.errors import Unavailable
+from fluxvision.core.errors import Unavailable
+from fluxvision.engine.flux.registry import FluxRow
 
 
 def licence_notice(row: FluxRow) -> str | None:

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from fluxvision.engine.flux.folder import CONTROL, PARTS, Part, control_folder
-from fluxvision.engine.flux.rows import FluxRow
+from fluxvision.engine.flux.registry import FluxRow
+from fluxvision.engine.flux.weights import CONTROL, PARTS, Part, control_folder
 
 
 def pick_device(wish: str) -> torch.device:

@@ -11,9 +11,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from fluxvision.engine.flux import folder
+from fluxvision.engine.flux import weights
 from fluxvision.engine.flux.licences import need_consent
-from fluxvision.engine.flux.rows import FluxRow
+from fluxvision.engine.flux.registry import FluxRow
 from fluxvision.engine.flux.speed import Speed
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from fluxvision.engine.flux.prompts import Prompt
 
-FETCH = folder.FETCH
+FETCH = weights.FETCH
 
 ENTRIES = {
     "flux1": "fluxvision.engine.flux.flux1:Flux1",
@@ -141,9 +141,9 @@ def load(
         ValueError: there is no such device or number format.
     """
     need_consent(row, agreed)
-    folder.need_extra()
-    found = folder.find(row, source, revision)
-    folder.check(row, found)
+    weights.need_extra()
+    found = weights.find(row, source, revision)
+    weights.check(row, found)
     module, _, attribute = ENTRIES[row.architecture].partition(":")
     made: Any = getattr(import_module(module), attribute)
     loading: Any = import_module("fluxvision.engine.flux.loading")

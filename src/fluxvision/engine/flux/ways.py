@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
-from fluxvision.engine.flux.room import is_short
+from fluxvision.engine.flux.memory_budget import is_short
 
 FAILED = "failed"
 """What is told of a lever that was let go."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Protocol, cast
 
-from fluxvision.engine.crew import Crew
+from fluxvision.engine.executors.threads import Crew
 from fluxvision.engine.teams.recipe import Recipe
 
 __all__ = ["TEAMS", "Limits", "Recipe", "Row", "Team", "Terms", "assemble"]

@@ -6,9 +6,9 @@ import threading
 import time
 from collections.abc import Sequence
 
+from fluxvision.core.errors import Cancelled
 from fluxvision.engine.teams.recipe import Batch, Maker, Recipe
-from fluxvision.engine.tiles import Work
-from fluxvision.errors import Cancelled
+from fluxvision.engine.tile import Work
 
 
 class Actor:

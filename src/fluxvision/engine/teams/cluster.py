@@ -11,6 +11,7 @@ import threading
 from collections.abc import Generator, Sequence
 from contextlib import closing
 
+from fluxvision.core.errors import Unavailable
 from fluxvision.engine.resample import Array
 from fluxvision.engine.teams import Recipe, Terms, session
 from fluxvision.engine.teams.child import Child
@@ -21,8 +22,7 @@ from fluxvision.engine.teams.memory import Block
 from fluxvision.engine.teams.orders import Shelf
 from fluxvision.engine.teams.squad import Squad, Tell
 from fluxvision.engine.teams.wire import Channel
-from fluxvision.engine.tiles import Stop, Work
-from fluxvision.errors import Unavailable
+from fluxvision.engine.tile import Stop, Work
 
 LOG = logging.getLogger(__name__)
 MODULE = "fluxvision.engine.teams.envoy"

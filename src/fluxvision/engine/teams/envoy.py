@@ -13,6 +13,7 @@ import threading
 import time
 from contextlib import closing, suppress
 
+from fluxvision.core.errors import Cancelled
 from fluxvision.engine.resample import Array
 from fluxvision.engine.teams.child import owned
 from fluxvision.engine.teams.errands import Made, Told
@@ -21,7 +22,6 @@ from fluxvision.engine.teams.memory import Block, layout
 from fluxvision.engine.teams.orders import portable, whole
 from fluxvision.engine.teams.recipe import Notes
 from fluxvision.engine.teams.wire import Channel
-from fluxvision.errors import Cancelled
 
 LOOK = 0.5
 """Seconds between two looks whether the cluster still answers."""

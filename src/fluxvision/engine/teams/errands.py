@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from fluxvision.engine.teams.memory import Shape
 from fluxvision.engine.teams.recipe import Notes, Recipe
-from fluxvision.engine.tiles import Work
+from fluxvision.engine.tile import Work
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from fluxvision.core.errors import Unavailable
 from fluxvision.engine.resample import Array
 from fluxvision.engine.teams import Recipe, Terms, session
 from fluxvision.engine.teams.board import Claim, contested, crowded, share
@@ -19,8 +20,7 @@ from fluxvision.engine.teams.hired import Gone, Worker
 from fluxvision.engine.teams.lending import Desk, in_order, insist
 from fluxvision.engine.teams.neighbours import Neighbours
 from fluxvision.engine.teams.squad import Squad, Tell
-from fluxvision.engine.tiles import Stop, Work
-from fluxvision.errors import Unavailable
+from fluxvision.engine.tile import Stop, Work
 
 TICK = 0.25
 """Seconds between two looks at what the cluster has."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from fluxvision.engine.teams.lending import POLL, Lost
 from fluxvision.engine.teams.recipe import Batch, Recipe
-from fluxvision.engine.tiles import Stop
+from fluxvision.engine.tile import Stop
 
 PULSES = 4
 """How often an actor is asked for a sign of life in the time after which it is taken for hung."""

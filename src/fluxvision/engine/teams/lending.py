@@ -11,9 +11,9 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Generic, Protocol, TypeVar
 
+from fluxvision.core.errors import Cancelled, UpstreamError
 from fluxvision.engine.resample import Array
-from fluxvision.engine.tiles import Stop
-from fluxvision.errors import Cancelled, UpstreamError
+from fluxvision.engine.tile import Stop
 
 POLL = 0.05
 """Seconds after which whoever waits looks whether the work was stopped."""

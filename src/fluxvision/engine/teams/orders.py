@@ -12,7 +12,7 @@ import numpy as np
 from fluxvision.engine.resample import Array
 from fluxvision.engine.teams.memory import Block, Shape, layout
 from fluxvision.engine.teams.recipe import Notes, Recipe
-from fluxvision.engine.tiles import Work
+from fluxvision.engine.tile import Work
 
 PICTURES = ("color", "alpha", "mask", "canvas")
 """The fields of a work that hold pixels, where they are not None."""

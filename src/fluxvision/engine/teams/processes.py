@@ -13,6 +13,7 @@ from contextlib import suppress
 
 import numpy as np
 
+from fluxvision.core.errors import Unavailable
 from fluxvision.engine.resample import Array
 from fluxvision.engine.teams import Recipe, Terms
 from fluxvision.engine.teams.child import Child
@@ -22,8 +23,7 @@ from fluxvision.engine.teams.orders import Answer, Shelf, Sign, Stopped
 from fluxvision.engine.teams.recipe import Batch
 from fluxvision.engine.teams.squad import Squad, Tell
 from fluxvision.engine.teams.wire import Channel
-from fluxvision.engine.tiles import Stop, Work
-from fluxvision.errors import Unavailable
+from fluxvision.engine.tile import Stop, Work
 
 MODULE = "fluxvision.engine.teams.worker"
 CLOSED = "This server is stopping."

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, cast
 
-from fluxvision.engine.backends import Detailer
+from fluxvision.engine.backends.registry import Detailer
 from fluxvision.engine.resample import Array, one_blas_thread
-from fluxvision.engine.tiles import Stop, Work, make
+from fluxvision.engine.tile import Stop, Work, make
 
 
 @dataclass(frozen=True, slots=True)

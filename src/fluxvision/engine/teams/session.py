@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
 
-from fluxvision.errors import Unavailable
+from fluxvision.core.errors import Unavailable
 
 NO_EXTRA = "The setting cluster needs Ray: pip install 'fluxvision[cluster]'."
 NOT_REACHED = "The cluster that the setting cluster names cannot be reached."

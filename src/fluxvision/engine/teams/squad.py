@@ -7,7 +7,7 @@ from typing import Protocol
 
 from fluxvision.engine.resample import Array
 from fluxvision.engine.teams.recipe import Notes, Recipe
-from fluxvision.engine.tiles import Stop, Work
+from fluxvision.engine.tile import Stop, Work
 
 Tell = Callable[[Notes], None]
 """Takes the notes of a batch, from any thread."""

@@ -6,12 +6,12 @@ import sys
 import time
 from collections import deque
 
+from fluxvision.core.errors import Cancelled
 from fluxvision.engine.teams.child import owned
 from fluxvision.engine.teams.memory import Block
 from fluxvision.engine.teams.orders import Answer, Order, Sign, Stopped, portable, put, whole
 from fluxvision.engine.teams.recipe import Maker
 from fluxvision.engine.teams.wire import Channel
-from fluxvision.errors import Cancelled
 
 SIGN = 1.0
 """Seconds between two signs of life at least."""

@@ -16,17 +16,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from fluxvision.config import Settings
-from fluxvision.errors import Error, InvalidRequest
-from fluxvision.guard import Guard
-from fluxvision.providers import common, result_file
+from fluxvision.core.concurrency import to_thread
+from fluxvision.core.errors import Error, InvalidRequest
+from fluxvision.core.settings import Settings
+from fluxvision.core.types import Call, Outcome, Watch
+from fluxvision.net import client
+from fluxvision.net.ssrf_guard import Guard
+from fluxvision.providers import result_file
+from fluxvision.providers.fal.client import Wire
 from fluxvision.providers.fal.handover import document
 from fluxvision.providers.fal.queue import Queue
 from fluxvision.providers.fal.result import Results
 from fluxvision.providers.fal.storage import Storage
-from fluxvision.providers.fal.wire import Wire
-from fluxvision.types import Call, Outcome, Watch
-from fluxvision.workers import to_thread
 
 QUEUE, STORAGE = "https://queue.fal.run", "https://rest.fal.ai"
 INLINE = 4_000_000
@@ -64,7 +65,7 @@ class Provider:
         """
         self.workers = workers
         self._inline = inline
-        guard = guard or common.guarded(False, queue_url, storage_url)
+        guard = guard or client.guarded(False, queue_url, storage_url)
         self._wire = Wire(key, queue_url, pace, chance)
         self._queue = Queue(self._wire, queue_url)
         self._storage = Storage(self._wire, guard, storage_url)
@@ -113,7 +114,7 @@ def configured(settings: Settings) -> dict[str, Provider]:
         settings.fal_key,
         *addresses,
         workers=settings.remote_parallel,
-        guard=common.guarded(settings.allow_private_urls, *addresses),
+        guard=client.guarded(settings.allow_private_urls, *addresses),
         pixels=settings.max_output_pixels,
         patience=max(FETCH_PATIENCE, settings.fetch_timeout),
     )

@@ -5,13 +5,13 @@ from __future__ import annotations
 import msgspec
 import pybase64
 
-from fluxvision.errors import UpstreamError, UpstreamUnreachable
+from fluxvision.core.errors import UpstreamError, UpstreamUnreachable
+from fluxvision.core.system import shortage
+from fluxvision.core.types import Call
 from fluxvision.imaging import formats
-from fluxvision.machine import shortage
-from fluxvision.providers.fal import bill
-from fluxvision.providers.fal.refusal import failure
-from fluxvision.providers.fal.wire import LOST, UNSENT, Wire
-from fluxvision.types import Call
+from fluxvision.providers.fal import billing
+from fluxvision.providers.fal.client import LOST, UNSENT, Wire
+from fluxvision.providers.fal.errors import failure
 
 LIFECYCLE = '{"expiration_duration_seconds":3600}'
 """How long fal.ai keeps a picture."""
@@ -62,7 +62,7 @@ async def handed_over(wire: Wire, url: str, call: Call, content: bytes) -> Ticke
             error.billed = None  # whatever it says, it says too much of it
             raise
     if not answer.fine:
-        raise bill.untaken(answer).on(failure(answer, wire.secrets(call), call.asked))
+        raise billing.untaken(answer).on(failure(answer, wire.secrets(call), call.asked))
     try:
         ticket = msgspec.convert(answer.said, Ticket)
     except msgspec.ValidationError:

@@ -8,9 +8,9 @@ from datetime import datetime
 
 import msgspec
 
-from fluxvision.errors import UpstreamError
-from fluxvision.providers.fal.refusal import failure
-from fluxvision.providers.fal.wire import ASK_PATIENCE, Wire
+from fluxvision.core.errors import UpstreamError
+from fluxvision.providers.fal.client import ASK_PATIENCE, Wire
+from fluxvision.providers.fal.errors import failure
 
 MARGIN = 60.0
 """Seconds before its end in which a leave is not used any more."""

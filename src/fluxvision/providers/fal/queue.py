@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any, TypeVar
 
-from fluxvision.errors import Error, UpstreamUnreachable
-from fluxvision.providers import common
-from fluxvision.providers.fal import bill
+from fluxvision.core.errors import Error, UpstreamUnreachable
+from fluxvision.core.types import Call, Taken
+from fluxvision.net import client
+from fluxvision.providers.fal import billing
 from fluxvision.providers.fal.answer import Answer
-from fluxvision.providers.fal.bill import Bill
+from fluxvision.providers.fal.billing import Bill
+from fluxvision.providers.fal.client import ANSWER, LOST, Wire
+from fluxvision.providers.fal.errors import broken, failure, lost
 from fluxvision.providers.fal.handover import SHORTEST, Ticket, handed_over
-from fluxvision.providers.fal.refusal import broken, failure, lost
-from fluxvision.providers.fal.wire import ANSWER, LOST, Wire
-from fluxvision.types import Call, Taken
 
 PICTURE_INSIDE = 64_000_000
 """Bytes of an answer that may hold a picture."""
@@ -91,7 +91,7 @@ class Queue:
             if isinstance(error, Error):
                 raise found.on(error) from None
             raise
-        found = bill.completed(status)
+        found = billing.completed(status)
         taken(job.name, found.charged, found.seconds)
         failed = broken(status)
         try:
@@ -101,7 +101,7 @@ class Queue:
         if failed and (answer.fine or answer.said is None):
             raise found.on(failure(failed, job.secrets, job.asked))
         if not answer.fine:
-            raise bill.refused(answer, found).on(lost(answer, job.secrets, job.asked))
+            raise billing.refused(answer, found).on(lost(answer, job.secrets, job.asked))
         return status, answer.said or {}
 
     async def aclose(self) -> None:
@@ -121,7 +121,7 @@ class Queue:
             if not answer.fine:
                 raise lost(answer, job.secrets, job.asked)
             said = answer.said or {}
-            if said.get("status") == bill.DONE:
+            if said.get("status") == billing.DONE:
                 return said
             job.stood = str(said.get("status"))
 
@@ -145,7 +145,7 @@ class Queue:
                 since = None
                 if answer.failed:
                     failed += 1
-                    wait = common.retry_after(answer.headers, time.time()) or 0.0
+                    wait = client.retry_after(answer.headers, time.time()) or 0.0
                     if most is not None and answer.final(often=failed > most):
                         return answer
                 elif answer.odd and odd < ODD:
@@ -179,13 +179,13 @@ class Queue:
 
         One that was told to stop, or had ended before, is looked at once more, as long as somebody waits for that.
         """
-        waited = job.stood == bill.WAITS
-        found = bill.given_up(job.parted, None, waited=waited)
+        waited = job.stood == billing.WAITS
+        found = billing.given_up(job.parted, None, waited=waited)
         taken(job.name, found.charged)
-        if job.parted and job.parted.get("status") in {bill.ASKED, bill.LATE}:
+        if job.parted and job.parted.get("status") in {billing.ASKED, billing.LATE}:
             with contextlib.suppress(TimeoutError, Error):
                 async with asyncio.timeout(LAST_PATIENCE * self._wire.pace):
-                    found = bill.given_up(job.parted, await self._completed(job), waited=waited)
+                    found = billing.given_up(job.parted, await self._completed(job), waited=waited)
             taken(job.name, found.charged, found.seconds)
         return found
 

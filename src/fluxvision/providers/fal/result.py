@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fluxvision.errors import Error, InvalidRequest, PolicyRefused, UpstreamError, UpstreamRefused
-from fluxvision.guard import Guard
-from fluxvision.imaging import formats, loading
+from fluxvision.core.concurrency import to_thread
+from fluxvision.core.errors import Error, InvalidRequest, PolicyRefused, UpstreamError, UpstreamRefused
+from fluxvision.core.system import discard
+from fluxvision.core.types import Outcome, Source
+from fluxvision.imaging import formats, load
 from fluxvision.imaging.reading import readable
-from fluxvision.machine import discard
+from fluxvision.net.ssrf_guard import Guard
 from fluxvision.providers import result_file
-from fluxvision.providers.fal.bill import seconds
-from fluxvision.types import Outcome, Source
-from fluxvision.workers import to_thread
+from fluxvision.providers.fal.billing import seconds
 
 DARK, SEEN = 1, 16
 """The brightest sample, of 255, of a black picture; and of one that is surely not."""
@@ -113,7 +113,7 @@ def _brightest(source: Source) -> float | None:
     row = formats.find(source.format)
     try:
         with readable(row, "image"):
-            image = loading.working(loading.opened(source.path, row), source)
+            image = load.working(load.opened(source.path, row), source)
             top = float(image.extract_band(0, n=source.channels).max())
     except InvalidRequest:
         return None

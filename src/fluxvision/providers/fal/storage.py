@@ -10,18 +10,18 @@ from typing import Any
 import msgspec
 import yarl
 
-from fluxvision.errors import UpstreamError, UpstreamRefused, UpstreamUnreachable
-from fluxvision.guard import Guard
+from fluxvision.core.concurrency import to_thread
+from fluxvision.core.errors import UpstreamError, UpstreamRefused, UpstreamUnreachable
+from fluxvision.core.system import shortage
+from fluxvision.core.types import Source
 from fluxvision.imaging import formats
-from fluxvision.machine import shortage
-from fluxvision.providers import common
+from fluxvision.net import client
+from fluxvision.net.ssrf_guard import Guard
 from fluxvision.providers.fal.answer import parsed
+from fluxvision.providers.fal.client import ANSWER, LOST, SILENCE, Wire
 from fluxvision.providers.fal.handover import LIFECYCLE, SHORTEST
 from fluxvision.providers.fal.leave import Leave, Token
 from fluxvision.providers.fal.once import Once
-from fluxvision.providers.fal.wire import ANSWER, LOST, SILENCE, Wire
-from fluxvision.types import Source
-from fluxvision.workers import to_thread
 
 PART = 10 * 1024 * 1024
 WHOLE = 100 * 1024 * 1024
@@ -93,7 +93,7 @@ class Storage:
         if self._guard.refusal(url):
             raise UpstreamError("fal.ai named a storage whose address is refused.")
         leave = {"Authorization": f"{token.token_type} {token.token}", "Accept": "application/json"}
-        session = common.client(SILENCE, self._guard.connector(yarl.URL(url)))
+        session = client.client(SILENCE, self._guard.connector(yarl.URL(url)))
         try:
             async with (
                 session,
@@ -101,7 +101,7 @@ class Storage:
                     method, url, data=content, headers={**headers, **leave}, allow_redirects=False
                 ) as response,
             ):
-                said = parsed(await common.body(response, ANSWER)) or {}
+                said = parsed(await client.body(response, ANSWER)) or {}
                 if response.status // 100 != 2:  # noqa: PLR2004
                     message = f"fal.ai's storage refused the picture with {response.status}."
                     raise UpstreamError(message)

@@ -9,16 +9,17 @@ from pathlib import Path
 import aiohttp
 import yarl
 
-from fluxvision.config import Settings, Upstream
-from fluxvision.errors import Cancelled, UpstreamError
-from fluxvision.machine import shortage
-from fluxvision.providers import common, result_file
-from fluxvision.providers.openai.answer import LARGEST, LONGEST, Answer, decoded, named, outcome, saved
-from fluxvision.providers.openai.body import read
-from fluxvision.providers.openai.form import check, form, upload
-from fluxvision.providers.openai.refusal import Server, refused
-from fluxvision.types import Call, Outcome, Source, Watch
-from fluxvision.workers import in_thread
+from fluxvision.core.concurrency import in_thread
+from fluxvision.core.errors import Cancelled, UpstreamError
+from fluxvision.core.settings import Settings, Upstream
+from fluxvision.core.system import shortage
+from fluxvision.core.types import Call, Outcome, Source, Watch
+from fluxvision.net import client
+from fluxvision.net.body import read
+from fluxvision.providers import result_file
+from fluxvision.providers.openai.errors import Server, refused
+from fluxvision.providers.openai.request import check, form, upload
+from fluxvision.providers.openai.response import LARGEST, LONGEST, Answer, decoded, named, outcome, saved
 
 SMALL = 1_000_000
 """Bytes up to which an answer is read without a thread."""
@@ -47,7 +48,7 @@ class Provider:
         self._pixels = pixels
         address = upstream.base_url.rstrip("/")
         self._target = yarl.URL(f"{address}/images/edits")
-        self._guard = common.guarded(private, address)
+        self._guard = client.guarded(private, address)
         self._server = Server(self.title, (upstream.key, address, str(self._target.host)))
         self._headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
         if upstream.key:
@@ -64,7 +65,7 @@ class Provider:
         if watch.cancel.is_set():
             raise Cancelled("The work was stopped.")
         if self._session is None:
-            self._session = common.client(self._patience)
+            self._session = client.client(self._patience)
         boundary, pieces = form(call)
         headers = {**self._headers, "Content-Type": f"multipart/form-data; boundary={boundary}"}
         if call.key:

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from fakes.flux_runs import PHOTO, ROW, apart, run, without
 from fakes.flux_stub import Stub, texture
-from fluxvision.engine.backends import Place, Window
-from fluxvision.engine.flux.cells import allowance, cut
-from fluxvision.engine.flux.detailer import FluxDetailer, Wishes
+from fluxvision.engine.backends.registry import Place, Window
+from fluxvision.engine.flux.backend import FluxDetailer, Wishes
+from fluxvision.engine.flux.latents import allowance, cut
 
 WISHES = Wishes("words", 0.6, seed=3)
 

@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from fakes.flux_models import make_flux1, make_flux2
 from fakes.flux_runs import PHOTO, PICTURES, ROW, apart, run
 from fakes.flux_stub import DENOISERS, Stub, texture
-from fluxvision.engine.backends import Place, Window
+from fluxvision.engine.backends.registry import Place, Window
 from fluxvision.engine.flux import networks
-from fluxvision.engine.flux.detailer import FluxDetailer, Wishes, backend_row
-from fluxvision.engine.flux.room import BATCH
-from fluxvision.engine.flux.rows import BY_NAME
+from fluxvision.engine.flux.backend import FluxDetailer, Wishes, backend_row
+from fluxvision.engine.flux.memory_budget import BATCH
+from fluxvision.engine.flux.registry import BY_NAME
 from fluxvision.engine.flux.speed import PLAIN
 from fluxvision.engine.pipeline import Request, plan
-from fluxvision.engine.tiles import Work, make
+from fluxvision.engine.tile import Work, make
 
 MASK = np.zeros(PHOTO.shape[:2], np.uint8)
 MASK[10:40, 20:] = 255

@@ -8,9 +8,10 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, FluxControlNetModel, FluxControlNetPipeline
 
 from fakes.flux_models import make_control, make_flux1
-from fluxvision.engine.flux import folder, networks
-from fluxvision.engine.flux.rows import BY_NAME
-from fluxvision.errors import Unavailable
+from fluxvision.core.errors import Unavailable
+from fluxvision.engine.flux import networks
+from fluxvision.engine.flux import weights as folder
+from fluxvision.engine.flux.registry import BY_NAME
 
 ROW = BY_NAME["flux1-dev-tile"]
 SIGMA, GUIDANCE, WORDS = 0.6, 3.5, "a red kite over a wheat field"

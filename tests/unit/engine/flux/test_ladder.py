@@ -7,8 +7,8 @@ import pytest
 from fakes.flux_runs import ROW
 from fakes.flux_stub import Stub, texture
 from fakes.flux_tight import CUDA, WISHES, Tight, windows
-from fluxvision.engine.flux.detailer import FluxDetailer
-from fluxvision.engine.flux.room import Narrower, Room, Rung, is_short
+from fluxvision.engine.flux.backend import FluxDetailer
+from fluxvision.engine.flux.memory_budget import Narrower, Room, Rung, is_short
 
 FAULTS = {
     "cuda": CUDA,

@@ -2,10 +2,10 @@
 
 import pytest
 
+from fluxvision.core.errors import Unavailable
 from fluxvision.engine.flux import networks
 from fluxvision.engine.flux.licences import licence_notice, need_consent
-from fluxvision.engine.flux.rows import FLUX
-from fluxvision.errors import Unavailable
+from fluxvision.engine.flux.registry import FLUX
 
 
 @pytest.mark.parametrize("row", FLUX, ids=lambda row: row.name)

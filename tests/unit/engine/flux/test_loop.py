@@ -12,7 +12,7 @@ from torch.nn.functional import avg_pool2d
 
 from fluxvision.engine import steps
 from fluxvision.engine.flux.loop import denoise, guided, low_band
-from fluxvision.engine.flux.schedule import FLUX1, bend, sigmas, start_sigma
+from fluxvision.engine.flux.sampling import FLUX1, bend, sigmas, start_sigma
 
 PATH = (0.6, 0.45, 0.3, 0.1, 0.0)
 

@@ -9,10 +9,10 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, Flux2KleinPipeline, FluxPipeline
 
 from fakes.flux_models import make_flux1, make_flux2
-from fluxvision.engine.flux import folder, networks
+from fluxvision.core.errors import Unavailable
+from fluxvision.engine.flux import networks, weights
 from fluxvision.engine.flux.prompts import KEPT
-from fluxvision.engine.flux.rows import BY_NAME
-from fluxvision.errors import Unavailable
+from fluxvision.engine.flux.registry import BY_NAME
 
 NAMES = ("flux2-klein-4b", "flux2-klein-base-4b", "flux1-schnell", "flux1-dev")
 MAKE = {
@@ -43,7 +43,7 @@ def pair(request, folders, loaded):
     facts = {"is_distilled": request.param == "flux2-klein-4b"} if kind is Flux2KleinPipeline else {}
     parts = {
         name: getattr(__import__(package), model).from_pretrained(folders[request.param] / name)
-        for name, (package, model) in folder.PARTS[BY_NAME[request.param].architecture].items()
+        for name, (package, model) in weights.PARTS[BY_NAME[request.param].architecture].items()
     }
     pipeline = kind(scheduler=FlowMatchEulerDiscreteScheduler(), **parts, **facts)
     pipeline.set_progress_bar_config(disable=True)
@@ -294,7 +294,7 @@ def refused(name, source, **facts):
 
 def test_without_the_extra_one_sentence_says_how_to_install_it(folders, monkeypatch):
     """A missing package is a missing extra."""
-    monkeypatch.setattr(folder, "find_spec", lambda name: None if name == "diffusers" else object())
+    monkeypatch.setattr(weights, "find_spec", lambda name: None if name == "diffusers" else object())
     message = refused("flux2-klein-4b", folders["flux2-klein-4b"])
     assert message == "The flux engine is not installed: pip install 'fluxvision[flux]'."
 
@@ -318,8 +318,8 @@ def test_a_repository_in_the_cache_of_the_hub_is_found_by_its_revision(folders, 
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     row = BY_NAME["flux2-klein-4b"]
     for revision in (None, "main", commit):
-        assert folder.find(row, row.repo, revision) == place / "snapshots" / commit
-    folder.check(row, folder.find(row, row.repo))
+        assert weights.find(row, row.repo, revision) == place / "snapshots" / commit
+    weights.check(row, weights.find(row, row.repo))
 
 
 def test_only_the_files_that_are_read_are_fetched(monkeypatch, tmp_path):
@@ -327,10 +327,10 @@ def test_only_the_files_that_are_read_are_fetched(monkeypatch, tmp_path):
     asked = {}
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda **facts: asked.update(facts) or str(tmp_path))
     row = BY_NAME["flux1-schnell"]
-    assert folder.fetch(row, revision="v1") == tmp_path
+    assert weights.fetch(row, revision="v1") == tmp_path
     assert asked["repo_id"] == row.repo
     assert asked["revision"] == "v1"
-    assert asked["allow_patterns"] == ["model_index.json", *(f"{name}/*" for name in folder.PARTS["flux1"])]
+    assert asked["allow_patterns"] == ["model_index.json", *(f"{name}/*" for name in weights.PARTS["flux1"])]
 
 
 def test_offline_nothing_is_fetched_and_a_sentence_says_why(monkeypatch, tmp_path):
@@ -338,7 +338,7 @@ def test_offline_nothing_is_fetched_and_a_sentence_says_why(monkeypatch, tmp_pat
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(Unavailable, match="could not be fetched"):
-        folder.fetch(BY_NAME["flux2-klein-4b"])
+        weights.fetch(BY_NAME["flux2-klein-4b"])
 
 
 def test_a_download_that_breaks_off_is_told_in_a_sentence(monkeypatch):
@@ -349,7 +349,7 @@ def test_a_download_that_breaks_off_is_told_in_a_sentence(monkeypatch):
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", breaks_off)
     with pytest.raises(Unavailable, match="could not be fetched"):
-        folder.fetch(BY_NAME["flux2-klein-4b"])
+        weights.fetch(BY_NAME["flux2-klein-4b"])
 
 
 MISSING = {

@@ -10,14 +10,12 @@ from PIL import Image
 
 from fakes.fal import FakeFal, running_fal
 from fakes.pictures import is_the_photo
-from fluxvision import config, imaging
-from fluxvision.errors import (
-    InvalidRequest,
-    UpstreamError,
-)
+from fluxvision import imaging
+from fluxvision.core import settings as config
+from fluxvision.core.errors import InvalidRequest, UpstreamError
+from fluxvision.core.types import Call, Watch
 from fluxvision.providers import fal as module
 from fluxvision.providers.fal import Provider, configured
-from fluxvision.types import Call, Watch
 
 MODEL = "fal-ai/flux-vision-upscaler"
 

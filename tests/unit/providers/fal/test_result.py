@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 
 from fluxvision import imaging
-from fluxvision.errors import PolicyRefused
-from fluxvision.guard import OPEN
-from fluxvision.providers import common
+from fluxvision.core.errors import PolicyRefused
+from fluxvision.core.types import Call, Watch
+from fluxvision.net import client
+from fluxvision.net.ssrf_guard import OPEN
 from fluxvision.providers.fal.result import Results
-from fluxvision.types import Call, Watch
 
 MODEL = "fal-ai/flux-vision-upscaler"
 
@@ -56,7 +56,7 @@ async def test_a_full_disk_does_not_make_it_cheaper(fal, provider, photo, folder
         assert path.exists()
         raise OSError(errno.ENOSPC, "no space")
 
-    monkeypatch.setattr(common, "recognised", full)
+    monkeypatch.setattr(client, "recognised", full)
     told = []
     with pytest.raises(OSError, match="no space"):
         await provider.run(call(photo), Watch(taken=lambda *facts: told.append(facts)), folder)

@@ -11,9 +11,9 @@ from PIL import Image
 from fakes.fal import LEAVE
 from fakes.pictures import is_the_photo
 from fluxvision import imaging
-from fluxvision.errors import UpstreamError
+from fluxvision.core.errors import UpstreamError
+from fluxvision.core.types import Call, Watch
 from fluxvision.providers.fal import Provider, storage
-from fluxvision.types import Call, Watch
 
 MODEL = "fal-ai/flux-vision-upscaler"
 

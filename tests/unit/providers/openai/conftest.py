@@ -7,7 +7,7 @@ from PIL import Image
 
 from fakes.openai import FakeOpenAI
 from fluxvision import imaging
-from fluxvision.config import Upstream
+from fluxvision.core.settings import Upstream
 from fluxvision.imaging import Limits
 from fluxvision.providers.openai import Provider
 

@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 
 from fakes.openai import FakeOpenAI, running_openai
-from fluxvision.config import Upstream, load
-from fluxvision.errors import Cancelled
+from fluxvision.core.errors import Cancelled
+from fluxvision.core.settings import Upstream, load
+from fluxvision.core.types import Call, Source, Watch
 from fluxvision.providers.openai import Provider, configured
-from fluxvision.types import Call, Source, Watch
 
 
 def call(photo, body=None, **other):

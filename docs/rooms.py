@@ -1,0 +1,43 @@
+"""The rooms of the code, the lowest first: one table for the layer tests, docs/architecture.md and its drawing."""
+
+from __future__ import annotations
+
+ROOMS: tuple[tuple[tuple[str, ...], str], ...] = (
+    (
+        ("core",),
+        "the shared words: types, errors, money, settings, system facts, concurrency; needs msgspec only",
+    ),
+    (("net",), "going out: downloads behind the address guard, the HTTP client, redaction of what comes back"),
+    (("imaging",), "bytes to upright pixels and back: formats, limits, orientation, profiles, alpha, metadata"),
+    (("storage",), "what is kept on disk: media links, the workspace, room for results"),
+    (("accounts",), "who may call, how often, and what they may spend"),
+    (("catalog",), "the one table: parameters, rules, geometry, prices; `models/` has a file per model"),
+    (
+        ("engine",),
+        "pixels to larger pixels: tiles, backends, executors, fidelity; without HTTP, async or catalog",
+    ),
+    (("engine/flux",), "FLUX as plain functions over diffusers' models"),
+    (("providers",), "a call becomes a result; a file or package per provider"),
+    (("gateway",), "the flow: prepare, route, execute, finish"),
+    (("http", "cli"), "the two edges: parse and respond"),
+    (
+        ("root",),
+        "`app.py`, `server.py`, `__main__.py`: the only place that names concrete classes",
+    ),
+)
+"""Rooms of one level and what they do. A room imports from lower levels only."""
+APART = {
+    "http": {"providers", "engine", "engine/flux"},
+    "cli": {"providers", "engine", "engine/flux"},
+    "providers": {"catalog", "accounts", "storage"},
+    "engine": {"catalog", "accounts", "storage", "net"},
+    "engine/flux": {"catalog", "accounts", "storage", "net"},
+}
+"""Rooms that do not import others although these are below them."""
+
+
+def room(module: tuple[str, ...]) -> str:
+    """Return the room of a module, given as its parts below `fluxvision`."""
+    if len(module) == 1:
+        return "core" if module == ("__init__",) else "root"
+    return "engine/flux" if module[:2] == ("engine", "flux") else module[0]

@@ -1,0 +1,181 @@
+"""CATALOG: every model, checked once when imported; finding a model by any of its names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from difflib import get_close_matches
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any
+
+from fluxvision.catalog.coerce import coerce
+from fluxvision.catalog.models.aura_sr import MODEL as AURA_SR
+from fluxvision.catalog.models.clarity_upscaler import MODEL as CLARITY_UPSCALER
+from fluxvision.catalog.models.esrgan import MODEL as ESRGAN
+from fluxvision.catalog.models.flux_vision_upscaler import MODEL as FLUX_VISION_UPSCALER
+from fluxvision.catalog.models.recraft_crisp_upscale import MODEL as RECRAFT_CRISP_UPSCALE
+from fluxvision.catalog.models.seedvr import MODEL as SEEDVR
+from fluxvision.catalog.models.topaz_upscale import MODEL as TOPAZ_UPSCALE
+from fluxvision.catalog.params import PARAMS
+from fluxvision.catalog.row import Param, narrowed
+from fluxvision.catalog.rules import Model, Price
+from fluxvision.core.errors import InvalidRequest, ModelNotFound
+from fluxvision.core.types import Scalar
+
+CATALOG: tuple[Model, ...] = (
+    FLUX_VISION_UPSCALER,
+    CLARITY_UPSCALER,
+    ESRGAN,
+    AURA_SR,
+    SEEDVR,
+    RECRAFT_CRISP_UPSCALE,
+    TOPAZ_UPSCALE,
+)
+
+LONGEST_SHOWN = 80
+VERSION = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")
+"""What may follow the beginning of a family's names."""
+KNOWN = frozenset(row.name for row in PARAMS)
+NARROWABLE = frozenset(row.name for row in fields(Param)) - {"name"}
+METRICS = frozenset({"image", "output_megapixel", "input_megapixel", "second"})
+ROUNDINGS = frozenset({"none", "up", "up_min_1"})
+
+
+def check(models: Iterable[Model]) -> None:
+    """Raise ValueError when the rows contradict each other or themselves.
+
+    Two names collide, an offer lacks a rule or has one for an unknown parameter, a narrowed row has an unknown field
+    or a default out of its range, or a price cannot be computed.
+    """
+    seen: dict[str, str] = {}
+    models = tuple(models)
+    for model in models:
+        for name in (model.id, *model.aliases, *model.b64_aliases):
+            if seen.setdefault(name.lower(), model.id) != model.id or not name:
+                message = f"two models share the name {name}"
+                raise ValueError(message)
+            if any(other.id != model.id and _in_family(name.lower(), other) for other in models):
+                message = f"{name} is a name of another model's family"
+                raise ValueError(message)
+        _check_narrowed(model)
+        for offer in model.offers:
+            wrong = KNOWN.symmetric_difference(offer.rules) | {name for name, rules in offer.rules.items() if not rules}
+            if wrong:
+                message = f"{offer.provider}/{model.id} has no rule, or a needless one, for {sorted(wrong)}"
+                raise ValueError(message)
+            if not _computable(offer.price):
+                message = f"{offer.provider}/{model.id} has a price that cannot be computed"
+                raise ValueError(message)
+
+
+def _check_narrowed(model: Model) -> None:
+    for name, facts in model.narrows.items():
+        wrong = {name} - KNOWN or set(facts) - NARROWABLE
+        if wrong:
+            message = f"{model.id} narrows what does not exist: {sorted(wrong)}"
+            raise ValueError(message)
+    known = {row.name: row for row in rows(model)}
+    for one in model.implied:
+        if one.parameter not in known or not _takes(known[one.parameter], one.means):
+            message = f"{model.id} implies what {one.parameter} does not take"
+            raise ValueError(message)
+    for row in known.values():
+        if row.default is not None and not _takes(row, row.default):
+            message = f"{model.id} has a default out of range for {row.name}"
+            raise ValueError(message)
+
+
+def _takes(row: Param, value: Scalar) -> bool:
+    """Return whether a row takes a value as it is."""
+    try:
+        return coerce(row, value) == value
+    except InvalidRequest:
+        return False
+
+
+def _computable(price: Price) -> bool:
+    """Return whether the words are known, the numbers positive, and the tiers rise to an open end."""
+    limits = [float("inf") if tier.upto is None else tier.upto for tier in price.tiers]
+    rising = all(low < high for low, high in pairwise(limits))
+    open_ended = not limits or (limits[-1] == float("inf") and price.tiers[0].unit_price == price.unit_price)
+    positive = (price.unit_price is None or price.unit_price >= 0) and price.unit > 0 and price.block > 0
+    return price.metric in METRICS and price.rounding in ROUNDINGS and positive and rising and open_ended
+
+
+def rows(model: Model) -> tuple[Param, ...]:
+    """Return the public parameters as a model has them."""
+    return narrowed(PARAMS, model.narrows)
+
+
+def implied(model: Model, values: Mapping[str, Scalar], extras: Mapping[str, Any]) -> Mapping[str, Scalar]:
+    """Return what a provider's own words ask for besides the `values` given; nothing where a size was given."""
+    if "scale_factor" in values or "resolution" in values or "x" in str(values.get("size", "")):
+        return {}
+    return {row.parameter: row.means for row in model.implied if extras.get(row.word) == row.value}
+
+
+def factor(model: Model) -> float:
+    """Return how far a model enlarges when nothing is said."""
+    return next(float(row.default) for row in rows(model) if row.name == "scale_factor" and row.default is not None)
+
+
+def _in_family(name: str, model: Model) -> bool:
+    """Return whether a name is one of OpenAI's that no list can have: dated, or newer than this."""
+    return any(
+        name.startswith(family) and VERSION.fullmatch(name.removeprefix(family)) for family in model.b64_families
+    )
+
+
+check(CATALOG)
+
+
+def prefers_base64(name: str, model: Model) -> bool:
+    """Return whether a model was called by a name whose clients read only base64, pinned or not."""
+    own = name.strip().lower().rpartition("/")[2]
+    return own in _lowered(model.b64_aliases) or _in_family(own, model)
+
+
+@lru_cache(maxsize=1024)
+def _lowered(names: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(name.lower() for name in names)
+
+
+def find(name: str, models: Iterable[Model] = CATALOG) -> tuple[Model, str | None]:
+    """Return the model of a name (id, alias or provider/id, any case) and the provider that the name pins.
+
+    Raises `ModelNotFound`, with the model's providers where only the pin is wrong, else with the nearest name.
+    """
+    wanted = name.strip().lower()
+    pin, _, rest = wanted.partition("/")
+    meant: Model | None = None
+    for model in models:
+        known = _lowered((model.id, *model.aliases, *model.b64_aliases))
+        if wanted in known or _in_family(wanted, model):
+            return model, None
+        if rest in known or _in_family(rest, model):
+            for offer in model.offers:
+                if offer.provider.lower() == pin:
+                    return model, offer.provider
+            meant = model
+    if meant is not None:
+        raise _not_offered(name, meant)
+    shown = name if _showable(name) else f"of {len(name):,} characters"
+    near = get_close_matches(wanted[:LONGEST_SHOWN], [model.id for model in models], n=1, cutoff=0.5)
+    hint = f" Did you mean {near[0]}?" if near else " GET /models lists the models."
+    message = f"There is no model {shown}.{hint}"
+    raise ModelNotFound(message, param="model")
+
+
+def _showable(name: str) -> bool:
+    return len(name) <= LONGEST_SHOWN and name.isprintable()
+
+
+def _not_offered(name: str, model: Model) -> ModelNotFound:
+    """Return the error for a name that pins a provider which does not have the model."""
+    pin = name.strip().partition("/")[0]
+    providers = ", ".join(offer.provider for offer in model.offers)
+    what = f"{pin} is no provider" if pin and _showable(pin) else "What stands before the slash is no provider"
+    message = f"{what} of {model.id}; it can be had from {providers}."
+    return ModelNotFound(message, param="model")

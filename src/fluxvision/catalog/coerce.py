@@ -1,0 +1,141 @@
+"""One coercion for form strings and JSON values, by the row's type."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from fluxvision.catalog.row import Kind, Param, describe
+from fluxvision.core.errors import InvalidRequest
+from fluxvision.core.types import Scalar
+
+TRUE = frozenset({"true", "1", "yes", "on"})
+FALSE = frozenset({"false", "0", "no", "off"})
+UNSET_WORDS = frozenset({"", "null", "none", "undefined"})
+SHOWN = 40
+PRIVATE = frozenset({"prompt", "negative_prompt"})
+"""Parameters whose values no message repeats."""
+
+
+def coerce(param: Param, value: Any) -> Scalar | None:
+    """Return a form string or JSON value as the row's type, or None where it means "not given".
+
+    Raises `InvalidRequest` naming the parameter when the value has the wrong type or is out of range.
+    """
+    free = param.kind == "string" and param.pattern is None
+    word = value.strip().lower() if isinstance(value, str) and not free else None
+    if value is None or word in UNSET_WORDS or word in param.absent:
+        return None
+    coerced: Scalar = _TYPES[param.kind](param, value)
+    if not _within(param, coerced):
+        raise _refuse(param, value, number=param.kind != "string")
+    return coerced
+
+
+def _refuse(param: Param, value: Any, *, number: bool = False) -> InvalidRequest:
+    """Return the error; it shows the value as it was sent, a text that is a `number` without quotes."""
+    shown = "this value" if isinstance(value, list | dict) else repr(value)
+    if isinstance(value, bool):
+        shown = shown.lower()  # as JSON has it
+    elif isinstance(value, str) and number:
+        shown = value.strip()
+    if isinstance(value, str) and len(value) > SHOWN:
+        shown = f"a text of {len(value):,} characters"
+    elif len(shown) > SHOWN:
+        shown = "this value"
+    if param.name in PRIVATE:
+        shown = "the " + param.name.replace("_", " ")
+    return InvalidRequest(f"{param.name}: {shown} is not {describe(param)}.", param=param.name)
+
+
+def _string(param: Param, value: Any) -> str:
+    if param.pattern is None:
+        return _free(param, value)
+    text = value.strip().lower() if isinstance(value, str) else ""
+    if not param.pattern.fullmatch(text):
+        raise _refuse(param, value)
+    return text
+
+
+def _free(param: Param, value: Any) -> str:
+    if not isinstance(value, str):
+        reason = "must be a text, in quotes"
+    elif "\x00" in value:
+        reason = "has a NUL character, which is in no text"
+    elif _has_surrogate(value):
+        reason = "has half of a surrogate pair, which is no character"
+    else:
+        return value
+    message = f"{param.name} {reason}."
+    raise InvalidRequest(message, param=param.name)
+
+
+def _has_surrogate(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def _number(param: Param, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise _refuse(param, value)
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        raise _refuse(param, value) from None
+    if not math.isfinite(number) or (isinstance(value, str) and "_" in value):
+        raise _refuse(param, value)
+    return number
+
+
+def _integer(param: Param, value: Any) -> int:
+    number = _number(param, value)
+    if number != int(number):
+        raise _refuse(param, value)
+    return int(number)
+
+
+def _boolean(param: Param, value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    word = value.strip().lower() if isinstance(value, str) else str(value)
+    if word in TRUE:
+        return True
+    if word in FALSE:
+        return False
+    raise _refuse(param, value)
+
+
+def _choice(param: Param, value: Any) -> str:
+    if isinstance(value, str):
+        for choice in param.choices:
+            if choice.lower() == value.strip().lower():
+                return choice
+        if param.name == "output_format" and value.strip().lower() in {"jpg", "tif"}:
+            return {"jpg": "jpeg", "tif": "tiff"}[value.strip().lower()]
+    raise _refuse(param, value)
+
+
+def _picture(param: Param, _value: Any) -> Scalar:
+    message = f"{param.name} must be a picture file."
+    raise InvalidRequest(message, param=param.name)
+
+
+_TYPES: Mapping[Kind, Callable[[Param, Any], Scalar]] = {
+    "string": _string,
+    "number": _number,
+    "integer": _integer,
+    "boolean": _boolean,
+    "choice": _choice,
+    "picture": _picture,
+}
+
+
+def _within(param: Param, value: Scalar) -> bool:
+    if param.low is None or param.high is None:
+        return True
+    measure = len(value) if isinstance(value, str) else value
+    return param.low <= measure <= param.high

@@ -1,0 +1,177 @@
+"""The catalogue told: what a model and its offers say of themselves, to programs and to people."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from fluxvision.catalog import pricing
+from fluxvision.catalog.normalize import badge
+from fluxvision.catalog.offers import ELSEWHERE
+from fluxvision.catalog.row import Param
+from fluxvision.catalog.rules import Model, Offer, Passthrough, Price, Rule
+from fluxvision.core.money import CURRENCY, amount, dollars
+
+KINDS = {"integer": "integer", "number": "number", "boolean": "boolean"}
+MODALITIES = {"input": ["image", "text"], "output": ["image"]}
+MEGAPIXEL = (1000, 1000)
+"""The picture of the estimate: one million pixels, sent and made."""
+NOWHERE = "not sent"
+METRICS = {
+    "image": "picture",
+    "output_megapixel": "output megapixel",
+    "input_megapixel": "input megapixel",
+    "second": "compute second",
+}
+
+
+def price_words(price: Price) -> str:
+    """Return a price as people say it."""
+    unit = METRICS[price.metric]
+    if price.unit_price is None:
+        return "not known"
+    if price.tiers:
+        limits = ("above" if tier.upto is None else f"up to {tier.upto:g}" for tier in price.tiers)
+        steps = (f"{amount(tier.unit_price)} {limit}" for tier, limit in zip(price.tiers, limits, strict=True))
+        return f"{', '.join(steps)} {unit}s"
+    if price.unit_price == 0:
+        return "$0"
+    if price.block > 1:
+        return f"{amount(price.unit_price)} per started {price.block} {unit}s"
+    rounded = {"none": "", "up": ", rounded up", "up_min_1": ", rounded up, at least 1"}[price.rounding]
+    late = ", known only afterwards" if price.metric == "second" else ""
+    return f"{amount(price.unit_price)} per {unit}{rounded}{late}"
+
+
+def offered(row: Offer) -> str:
+    """Return an offer's price as people say it."""
+    return "as configured" if row.provider == ELSEWHERE else price_words(row.price)
+
+
+def estimate(price: Price) -> int | None:
+    """Return what a result of one megapixel costs in micro-dollars, None where nobody knows it beforehand."""
+    return pricing.picture(price, MEGAPIXEL, MEGAPIXEL).total_cost
+
+
+def factor_words(offer: Offer) -> str:
+    """Return how far an offer enlarges, as people say it."""
+    if offer.factors is None:
+        return "its own factor"
+    if offer.factors.only:
+        return "only " + " or ".join(f"{one:g}" for one in offer.factors.only)
+    return f"{offer.factors.low:g} to {offer.factors.high:g}"
+
+
+def model(row: Model, configured: Collection[str]) -> dict[str, Any]:
+    """Return OpenAI's model object with what a person wants to know beside it.
+
+    `configured` are the providers of this server; a model is available when one of them has it.
+    """
+    return {
+        "id": row.id,
+        "object": "model",
+        "created": row.created,
+        "owned_by": row.creator,
+        "name": row.name,
+        "title": row.name,
+        "description": row.description,
+        "tags": list(row.tags),
+        "aliases": [*row.aliases, *row.b64_aliases],
+        "capabilities": list(row.capabilities),
+        "modalities": MODALITIES,
+        "available": any(one.provider in configured for one in row.offers),
+        "offers": [offer(one, configured) for one in row.offers],
+    }
+
+
+def offer(row: Offer, configured: Collection[str]) -> dict[str, Any]:
+    """Return who serves a model, how far it enlarges, and at what price; money in dollars."""
+    known = estimate(row.price)
+    return {
+        "provider": row.provider,
+        "upstream": row.upstream,
+        "configured": row.provider in configured,
+        "generative": row.generative,
+        "factors": None
+        if row.factors is None
+        else {"low": row.factors.low, "high": row.factors.high, "only": list(row.factors.only)},
+        "price": {
+            "metric": row.price.metric,
+            "unit_price": None if row.price.unit_price is None else dollars(row.price.unit_price),
+            "unit": row.price.unit,
+            "rounding": row.price.rounding,
+            "block": row.price.block,
+            "tiers": [{"upto": tier.upto, "unit_price": dollars(tier.unit_price)} for tier in row.price.tiers],
+            "currency": CURRENCY,
+            "text": offered(row),
+        },
+        "estimate_per_megapixel": None if known is None else dollars(known),
+        "note": row.note,
+    }
+
+
+def schema(row: Model, rows: Sequence[Param]) -> dict[str, Any]:
+    """Return the JSON Schema of a request body for a model, with the mode per provider at each parameter."""
+    name = {"type": "string", "const": row.id, "description": "The model's id."}
+    known = properties(rows)
+    for param in rows:
+        known[param.name]["x-modes"] = {one.provider: badge(one.rules[param.name]) for one in row.offers}
+    return {
+        "type": "object",
+        "properties": {"model": name, **known},
+        "required": ["model", *(param.name for param in rows if param.required)],
+        "additionalProperties": True,
+    }
+
+
+def properties(rows: Sequence[Param]) -> dict[str, Any]:
+    """Return the JSON Schema of every public parameter, by name."""
+    return {param.name: _property(param) for param in rows}
+
+
+def modes(row: Offer) -> dict[str, Any]:
+    """Return an offer's modes: for every parameter the strongest of its rules, where it ends, and why."""
+    parameters = {name: _mode(rules) for name, rules in row.rules.items()}
+    return {"provider": row.provider, "upstream": row.upstream, "parameters": parameters}
+
+
+def becomes(rules: Sequence[Rule]) -> str:
+    """Return where a parameter ends: the provider's names, the gateway itself, or nowhere."""
+    ends = []
+    for rule in rules:
+        if isinstance(rule, Passthrough):
+            ends.append("the same" if rule.sent else NOWHERE)
+        else:
+            ends.append(str(getattr(rule, "to", "done here")))
+    return ", ".join(dict.fromkeys(ends))
+
+
+def note(rules: Sequence[Rule]) -> str:
+    """Return all that the rules of a parameter have to say."""
+    return " ".join(dict.fromkeys(text for rule in rules if (text := getattr(rule, "note", ""))))
+
+
+def _mode(rules: Sequence[Rule]) -> dict[str, Any]:
+    names = [name for rule in rules if (name := getattr(rule, "to", None))]
+    sent = any(getattr(rule, "sent", rule.mode != "emulated") for rule in rules)
+    return {"mode": badge(rules), "upstream_names": names, "sent": sent, "note": note(rules)}
+
+
+def _property(param: Param) -> dict[str, Any]:
+    found: dict[str, Any] = {"type": KINDS.get(param.kind, "string"), "description": param.help, "x-group": param.group}
+    if param.flag is not None:
+        found["x-flag"] = param.flag
+    if param.kind == "picture":
+        found["format"] = "binary"
+    if param.default is not None:
+        found["default"] = param.default
+    if param.choices:
+        found["enum"] = list(param.choices)
+    if param.pattern is not None:
+        found["pattern"] = f"^{param.pattern.pattern}$"
+    low, high = ("minLength", "maxLength") if param.kind == "string" else ("minimum", "maximum")
+    if param.low is not None and (param.low or param.kind != "string"):
+        found[low] = param.low
+    if param.high is not None:
+        found[high] = param.high
+    return found

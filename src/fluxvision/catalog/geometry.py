@@ -1,0 +1,253 @@
+"""How large the result is: the six size parameters of a job become one geometry. Pure.
+
+scale_factor, size, aspect_ratio, resolution and fit speak of the same thing, so they are solved together. Two of them
+that disagree are refused, naming both. Nothing that is absent ever shrinks the picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+from math import ceil, floor, isqrt
+
+from fluxvision.core.errors import InvalidRequest
+from fluxvision.core.types import Factors, Job, Scalar
+
+EXACT = Factors()
+WORDS = ("scale_factor", "size", "aspect_ratio", "resolution", "fit")
+RESOLUTIONS = {"1K": 1024, "2K": 2048, "4K": 4096}
+"""Pixels of the longer side."""
+FRAMES = {"720p": 1280 * 720, "1080p": 1920 * 1080, "1440p": 2560 * 1440, "2160p": 3840 * 2160}
+"""Pixels in all: those of a frame of video, in whatever shape."""
+FINENESS = 10**9
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """The result's size, and the size of the enlarged picture before it is fitted into it.
+
+    `width` × `height` is delivered. The source is enlarged to `inner_width` × `inner_height` (for `stretch` with two
+    factors), then cropped (`cover`) or padded (`pad`) to the result. `factor` is the larger of the two factors;
+    `made_width` × `made_height` is what an engine of limited factors makes of it, and differs from the inner size where
+    the gateway has to finish by resampling.
+    """
+
+    width: int
+    height: int
+    inner_width: int
+    inner_height: int
+    made_width: int
+    made_height: int
+    factor: float
+    fit: str
+
+    @property
+    def finished(self) -> bool:
+        """Whether what the engine makes is already the result."""
+        return (self.made_width, self.made_height) == (self.width, self.height)
+
+    @property
+    def largest(self) -> int:
+        """The most pixels that the picture has on its way: as made, as enlarged before it is cropped, as delivered."""
+        made, inner = self.made_width * self.made_height, self.inner_width * self.inner_height
+        return max(made, inner, self.width * self.height)
+
+    @property
+    def resampled(self) -> bool:
+        """Whether the gateway finishes by resampling, because the factor is outside the engine's range."""
+        return (self.made_width, self.made_height) != (self.inner_width, self.inner_height)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What of a job decides its size."""
+
+    width: int
+    height: int
+    values: Mapping[str, Scalar]
+    factor: float
+
+
+def solve(job: Job, factors: Factors | None = EXACT) -> Geometry:
+    """Return the geometry of a job for an engine of these factors; None stands for one that knows no factor.
+
+    Raises `InvalidRequest` when two parameters disagree or the result has no pixels.
+    """
+    # The rules of all offers ask this of the same job; what the answer depends on is little.
+    words = tuple(map(job.values.get, WORDS))
+    return _solve(job.image.width, job.image.height, words, job.factor, factors)
+
+
+@lru_cache(maxsize=1024)
+def _solve(
+    width: int, height: int, words: tuple[Scalar | None, ...], factor: float, factors: Factors | None
+) -> Geometry:
+    values = {word: value for word, value in zip(WORDS, words, strict=True) if value is not None}
+    return _solved(_Asked(width, height, values, factor), factors)
+
+
+def _solved(asked: _Asked, factors: Factors | None) -> Geometry:
+    source_width, source_height = asked.width, asked.height
+    fit = str(asked.values.get("fit", "contain"))
+    box = _box(asked)
+    if box is None:
+        factor = _factor(asked)
+        inner = _times(source_width, factor), _times(source_height, factor)
+        width, height = inner
+        fit = "contain"  # the result has the picture's own shape: there is nothing to fit
+    else:
+        width, height = box
+        inner = _inner(source_width, source_height, width, height, fit)
+        if fit == "contain":
+            width, height = inner
+    made = _made(source_width, source_height, inner, factors, fit)
+    largest = max(inner[0] / source_width, inner[1] / source_height)
+    return Geometry(width, height, *inner, made[0], made[1], largest, fit)
+
+
+def sized(job: Job) -> bool:
+    """Return whether the job tells its size in pixels, so that no default factor applies."""
+    return "resolution" in job.values or "x" in str(job.values.get("size", ""))
+
+
+def framed(job: Job) -> str | None:
+    """Return the frame of video whose pixels the whole picture is to have in its own shape, None where there is none.
+
+    A box that gives it another number of pixels takes precedence.
+    """
+    frame = str(job.values.get("resolution"))
+    if frame not in FRAMES:
+        return None
+    width, height = job.image.width, job.image.height
+    factor = _root(Fraction(FRAMES[frame], width * height))
+    geometry = solve(job, None)
+    inner = geometry.inner_width, geometry.inner_height
+    return frame if inner == (_times(width, factor), _times(height, factor)) else None
+
+
+def makes(width: int, height: int, inner: tuple[int, int], factor: Fraction) -> bool:
+    """Return whether a picture enlarged by this factor is at least as large as the inner size on both axes."""
+    return _times(width, factor) >= inner[0] and _times(height, factor) >= inner[1]
+
+
+def smallest(width: int, height: int, inner: tuple[int, int], factors: Iterable[float]) -> Fraction:
+    """Return the smallest of these factors that makes the inner size, or the largest when none does."""
+    known = sorted(Fraction(str(one)) for one in factors)
+    return next((one for one in known if makes(width, height, inner, one)), known[-1])
+
+
+def _factor(asked: _Asked) -> Fraction:
+    """Return the factor of a result that has the picture's own shape."""
+    if "resolution" in asked.values:
+        resolution = str(asked.values["resolution"])
+        if resolution in FRAMES:
+            return _root(Fraction(FRAMES[resolution], asked.width * asked.height))
+        return Fraction(RESOLUTIONS[resolution], max(asked.width, asked.height))
+    return Fraction(str(asked.values.get("scale_factor", asked.factor)))
+
+
+def _root(square: Fraction) -> Fraction:
+    """Return the root of a fraction, exact where it has nine decimals."""
+    return Fraction(isqrt(square.numerator * FINENESS**2 // square.denominator), FINENESS)
+
+
+def _times(pixels: int, factor: Fraction) -> int:
+    return max(1, round(pixels * factor))
+
+
+def _made(width: int, height: int, inner: tuple[int, int], factors: Factors | None, fit: str) -> tuple[int, int]:
+    """Return what an engine of these factors makes on the way to the inner size, in the picture's own shape.
+
+    A range of factors reaches every size in it exactly, of another shape too (`stretch`) unless it is uniform; of a
+    closed set it is the smallest factor that is enough, or the largest.
+    """
+    if factors is None:
+        return inner
+    if factors.only:
+        factor = smallest(width, height, inner, factors.only)
+        return _times(width, factor), _times(height, factor)
+    low, high = Fraction(str(factors.low)), Fraction(str(factors.high))
+    made = tuple(
+        min(max(wanted, ceil(own * low)), floor(own * high)) for wanted, own in zip(inner, (width, height), strict=True)
+    )
+    if factors.uniform and fit == "stretch":
+        factor = min(max(Fraction(inner[0], width), Fraction(inner[1], height), low), high)
+        return _times(width, factor), _times(height, factor)
+    if fit != "stretch" and made != inner:
+        factor = high if inner[0] > width * high or inner[1] > height * high else low
+        return _times(width, factor), _times(height, factor)
+    return made[0], made[1]
+
+
+def _box(asked: _Asked) -> tuple[int, int] | None:
+    """Return the box that the caller described, or None when only a factor counts."""
+    values = asked.values
+    size = str(values.get("size", "auto"))
+    exact = tuple(int(part) for part in size.split("x")) if "x" in size else None
+    ratio = str(values["aspect_ratio"]) if "aspect_ratio" in values else None
+    if ":" in size:
+        if ratio is not None and _ratio(ratio) != _ratio(size):
+            _disagree("size", "aspect_ratio")
+        ratio = size
+    if exact is not None:
+        _agree_with_exact(asked, (exact[0], exact[1]), ratio)
+        return exact[0], exact[1]
+    if "resolution" in values and "scale_factor" in values:
+        _disagree("resolution", "scale_factor")
+    if ratio is None:
+        return None
+    shape = _ratio(ratio)
+    if "resolution" in values:
+        return _box_of(str(values["resolution"]), shape)
+    factor = Fraction(str(values.get("scale_factor", asked.factor)))
+    width, height = _times(asked.width, factor), _times(asked.height, factor)
+    if values.get("fit") == "cover":  # the largest box of this shape inside the enlarged picture
+        return (
+            (width, max(1, round(width / shape)))
+            if width / shape <= height
+            else (max(1, round(height * shape)), height)
+        )
+    return (width, max(1, ceil(width / shape))) if width / shape >= height else (max(1, ceil(height * shape)), height)
+
+
+def _box_of(resolution: str, shape: Fraction) -> tuple[int, int]:
+    """Return the box of a shape that has a resolution's longer side, or its pixels."""
+    if resolution in FRAMES:
+        area = Fraction(FRAMES[resolution])
+        return max(1, round(_root(area * shape))), max(1, round(_root(area / shape)))
+    longer = RESOLUTIONS[resolution]
+    return (longer, max(1, round(longer / shape))) if shape >= 1 else (max(1, round(longer * shape)), longer)
+
+
+def _agree_with_exact(asked: _Asked, exact: tuple[int, int], ratio: str | None) -> None:
+    if ratio is not None and _ratio(ratio) != Fraction(*exact):
+        _disagree("size", "aspect_ratio")
+    if "resolution" in asked.values and _box_of(str(asked.values["resolution"]), Fraction(*exact)) != exact:
+        _disagree("size", "resolution")
+    if "scale_factor" in asked.values:
+        factor = Fraction(str(asked.values["scale_factor"]))
+        if exact != (_times(asked.width, factor), _times(asked.height, factor)):
+            _disagree("size", "scale_factor")
+
+
+def _ratio(text: str) -> Fraction:
+    width, height = text.split(":")
+    return Fraction(int(width), int(height))
+
+
+def _disagree(first: str, second: str) -> None:
+    message = f"{first} and {second} ask for different sizes; send one of them."
+    raise InvalidRequest(message, param=first)
+
+
+def _inner(source_width: int, source_height: int, width: int, height: int, fit: str) -> tuple[int, int]:
+    """Return the size of the enlarged picture inside (contain, pad), around (cover) or equal to (stretch) the box."""
+    if fit == "stretch":
+        return width, height
+    across, down = Fraction(width, source_width), Fraction(height, source_height)
+    factor = max(across, down) if fit == "cover" else min(across, down)
+    if factor == across:
+        return width, max(1, round(source_height * factor))
+    return max(1, round(source_width * factor)), height

@@ -1,0 +1,54 @@
+"""The model aura-sr: its words, its offer and its rules. Data only."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from fluxvision.catalog.models.shared_rules import AT_FAL, DELIVERY, IMAGE, MASKED, WORDLESS, N, nowhere, seedless
+from fluxvision.catalog.models.size_rules import by_itself
+from fluxvision.catalog.rules import Accepts, Model, Offer, Price
+from fluxvision.core.types import Factors
+
+FOUR = Factors(only=(4.0,))
+
+FAL = Offer(
+    provider="fal",
+    reserved=("image_url", "sync_mode"),
+    upstream="fal-ai/aura-sr",
+    price=Price("second", 800),
+    factors=FOUR,
+    accepts=Accepts(),
+    generative=False,
+    note="Billed by the second of compute: the price is known only when the work is done.",
+    rules={
+        "image": (IMAGE,),
+        "mask": (MASKED,),
+        **by_itself(FOUR),
+        **nowhere(
+            prompt=WORDLESS,
+            negative_prompt="The provider takes no words.",
+            creativity="This model has no such control.",
+            resemblance="This model has no such control.",
+            guidance="This model has no guidance.",
+            steps="This model makes one pass and has no steps.",
+            seed="The provider takes no seed.",
+            engine="Send checkpoint, the provider's own word.",
+        ),
+        **DELIVERY,
+        "n": (replace(N, note="", unless=seedless),),
+        **AT_FAL,
+    },
+)
+
+MODEL = Model(
+    id="aura-sr",
+    name="AuraSR",
+    creator="fal",
+    created=1_763_769_600,
+    description="Enlarges a picture exactly 4 times; other sizes are made from that by resampling.",
+    aliases=("fal-ai/aura-sr", "aurasr", "aura sr"),
+    b64_aliases=(),
+    tags=("upscale", "image-to-image"),
+    offers=(FAL,),
+    narrows={"scale_factor": {"default": 4.0}, "creativity": {"default": None}},
+)

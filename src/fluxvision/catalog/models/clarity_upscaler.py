@@ -1,0 +1,50 @@
+"""The model clarity-upscaler: its words, its offer and its rules. Data only."""
+
+from __future__ import annotations
+
+from fluxvision.catalog.models.shared_rules import AT_FAL, CHECKED, DELIVERY, IMAGE, MASKED, nowhere
+from fluxvision.catalog.models.size_rules import ONE_TO_FOUR, by_factor
+from fluxvision.catalog.rules import Accepts, Model, Offer, Passthrough, Price, Renamed
+
+FAL = Offer(
+    provider="fal",
+    reserved=("image_url", "sync_mode"),
+    upstream="fal-ai/clarity-upscaler",
+    price=Price("output_megapixel", 30_000),
+    factors=ONE_TO_FOUR,
+    accepts=Accepts(),
+    rules={
+        "image": (IMAGE,),
+        "mask": (MASKED,),
+        "prompt": (Passthrough(),),
+        "negative_prompt": (Passthrough(),),
+        **by_factor("upscale_factor", ONE_TO_FOUR),
+        "creativity": (Passthrough(),),
+        "resemblance": (Passthrough(),),
+        "guidance": (Renamed("guidance_scale"),),
+        "steps": (Renamed("num_inference_steps"),),
+        "seed": (Passthrough(),),
+        **nowhere(engine="The provider has one engine."),
+        **DELIVERY,
+        **AT_FAL,
+        **CHECKED,
+    },
+)
+
+MODEL = Model(
+    id="clarity-upscaler",
+    name="Clarity Upscaler",
+    creator="clarity-ai",
+    created=1_763_769_600,
+    description="Enlarges a picture 1 to 4 times and adds detail that a prompt can guide and resemblance holds back.",
+    aliases=("fal-ai/clarity-upscaler", "clarity-ai/clarity-upscaler", "clarity upscaler", "clarity"),
+    b64_aliases=(),
+    tags=("upscale", "image-to-image", "prompt"),
+    offers=(FAL,),
+    narrows={
+        "creativity": {"default": 0.35},
+        "resemblance": {"default": 0.6, "high": 1},
+        "guidance": {"default": 4.0, "low": 0, "high": 20},
+        "steps": {"default": 18},
+    },
+)

@@ -1,0 +1,61 @@
+"""The model recraft-crisp-upscale: its words, its offer and its rules. Data only."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from fluxvision.catalog.models.shared_rules import (
+    AT_FAL,
+    CHECKED,
+    DELIVERY,
+    IMAGE,
+    MASKED,
+    WORDLESS,
+    N,
+    nowhere,
+    seedless,
+)
+from fluxvision.catalog.models.size_rules import by_itself
+from fluxvision.catalog.rules import Accepts, Model, Offer, Price
+
+FAL = Offer(
+    provider="fal",
+    reserved=("image_url", "sync_mode"),
+    upstream="fal-ai/recraft/upscale/crisp",
+    price=Price("image", 4_000),
+    factors=None,
+    accepts=Accepts(formats=("png",)),
+    generative=False,
+    rules={
+        "image": (IMAGE,),
+        "mask": (MASKED,),
+        **by_itself(None),
+        **nowhere(
+            prompt=WORDLESS,
+            negative_prompt="The provider takes no words.",
+            creativity="This model has no such control.",
+            resemblance="This model has no such control.",
+            guidance="This model has no guidance.",
+            steps="This model has no steps.",
+            seed="The provider takes no seed.",
+            engine="The provider has one engine.",
+        ),
+        **DELIVERY,
+        "n": (replace(N, note="", unless=seedless),),
+        **AT_FAL,
+        **CHECKED,
+    },
+)
+
+MODEL = Model(
+    id="recraft-crisp-upscale",
+    name="Recraft Crisp Upscale",
+    creator="recraft",
+    created=1_763_769_600,
+    description="Enlarges a picture by a factor of its own; the result is brought to exactly the size asked for.",
+    aliases=("fal-ai/recraft/upscale/crisp", "recraft crisp upscale", "recraft/upscale/crisp"),
+    b64_aliases=(),
+    tags=("upscale", "image-to-image"),
+    offers=(FAL,),
+    narrows={"creativity": {"default": None}},
+)

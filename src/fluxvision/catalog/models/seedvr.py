@@ -1,0 +1,53 @@
+"""The model seedvr: its words, its offer and its rules. Data only."""
+
+from __future__ import annotations
+
+from fluxvision.catalog.models.shared_rules import AT_FAL, DELIVERY, IMAGE, MASKED, WORDLESS, lossless_png, nowhere
+from fluxvision.catalog.models.size_rules import Modes, by_factor_or_frame
+from fluxvision.catalog.rules import Accepts, Implied, Model, Offer, Passthrough, Price
+from fluxvision.core.types import Factors
+
+TEN = Factors(1, 10, uniform=True)
+MODES = Modes("upscale_mode", factor="factor", target="target", frame="target_resolution")
+
+FAL = Offer(
+    provider="fal",
+    reserved=("image_url", "sync_mode"),
+    upstream="fal-ai/seedvr/upscale/image",
+    price=Price("output_megapixel", 1_000),
+    factors=TEN,
+    frames=MODES.frame,
+    accepts=Accepts(),
+    rules={
+        "image": (IMAGE,),
+        "mask": (MASKED,),
+        **by_factor_or_frame("upscale_factor", TEN, MODES),
+        "seed": (Passthrough(),),
+        **nowhere(
+            prompt=WORDLESS,
+            negative_prompt="The provider takes no words.",
+            creativity="Send noise_scale, the provider's own word.",
+            resemblance="This model has no such control.",
+            guidance="This model has no guidance.",
+            steps="The provider has no such control.",
+            engine="The provider has one engine.",
+        ),
+        **DELIVERY,
+        **lossless_png("output_format"),
+        **AT_FAL,
+    },
+)
+
+MODEL = Model(
+    id="seedvr",
+    name="SeedVR2",
+    creator="bytedance",
+    created=1_763_769_600,
+    description="Enlarges a picture 1 to 10 times, or to the pixels of a video's frame, by the network SeedVR2.",
+    aliases=("fal-ai/seedvr/upscale/image", "seedvr2", "seedvr-image-upscale", "seed vr"),
+    b64_aliases=(),
+    tags=("upscale", "image-to-image"),
+    offers=(FAL,),
+    implied=(Implied(MODES.word, MODES.target, "resolution", "1080p"),),
+    narrows={"scale_factor": {"high": 10}, "creativity": {"default": None}},
+)

@@ -1,0 +1,161 @@
+"""Rows and converters that models share, but for those of sizes. Pure functions of the caller's value and the job."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fluxvision.catalog.rules import Converted, Emulated, Example, Passthrough, Rule, Using
+from fluxvision.core.types import Job
+
+if TYPE_CHECKING:
+    from fluxvision.imaging import Format
+
+VERSIONS = 8
+
+
+def _format(name: str) -> Format:
+    from fluxvision.imaging import formats  # noqa: PLC0415, pixels come along, and help does not wait for them
+
+    return formats.find(name)
+
+
+def lossless(_given: Any, job: Job) -> str | None:
+    """Say so when a quality was asked for and the format has none."""
+    row = _format(str(job.values.get("output_format", "png")))
+    if row.quality is not None:
+        return None
+    return f"{row.label} is lossless and has no quality." if row.lossless else f"{row.label} has no quality."
+
+
+def lessened(given: Any, job: Job) -> str | None:
+    """Say what a format cannot hold of a picture. What a lossy format loses by its nature was asked for."""
+    row, image = _format(given), job.image
+    sides = {
+        f"{row.label} has no transparency: the picture is laid on white.": image.alpha and not row.alpha,
+        f"{row.label} knows no half transparency: a pixel is there or it is not.": image.alpha and not row.shades,
+        f"{row.label} has at most {row.bits} bits a sample; this picture has {image.bits}.": image.bits > row.bits,
+        f"{row.label} has at most {row.colours} colours: the others become the nearest of them.": row.colours,
+        f"{row.label} keeps no colour profile: colours become those of sRGB.": not (row.profile or image.bare),
+        f"{row.label} keeps no metadata and no resolution.": not (row.described or image.bare),
+    }
+    return " ".join(reason for reason, holds in sides.items() if holds) or None
+
+
+def previews(given: Any, job: Job) -> str | None:
+    """Say so when fewer previews are shown than were asked for."""
+    if not given:
+        return None
+    if not job.values.get("stream"):
+        return "Only a stream shows previews."
+    return "One preview is shown: the resampled picture." if given > 1 else None
+
+
+def same(given: Any, job: Job) -> str | None:
+    """Say so when versions are alike: without invented detail nothing varies, and there are eight orientations."""
+    if given > 1 and job.values.get("creativity") == 0:
+        return "Creativity is 0: all versions are the same."
+    return "There are eight different versions; more repeat them." if given > VERSIONS else None
+
+
+def constant(sent: Any) -> Using:
+    """Return a function that gives the same value whatever was asked for."""
+    return lambda _given, _job: sent
+
+
+def seedless(given: Any, _job: Job) -> str | None:
+    """Say so when versions were asked for at a provider that takes no seed."""
+    return "The provider takes no seed: the versions may be the same." if given > 1 else None
+
+
+def response_format(given: Any, job: Job) -> str:
+    """Return the format asked for, else base64 for OpenAI's model names (their clients need it) and a link for ours."""
+    if given is not None:
+        return str(given)
+    return "b64_json" if job.prefers_base64 else "url"
+
+
+N = Emulated("n", None, (Example((8, 8), {"n": 3}, 3),), note="Made with the seeds seed, seed+1 and so on.")
+MASKED = Emulated(
+    "masked",
+    lambda given, _job: None if given is None else True,
+    note="New detail appears only where the mask is transparent; the rest is a faithful enlargement made here.",
+)
+DELIVERY: dict[str, tuple[Rule, ...]] = {
+    "n": (N,),
+    "response_format": (
+        Emulated("response_format", response_format, (Example((8, 8), {"response_format": "b64_json"}, "b64_json"),)),
+    ),
+    "output_format": (
+        Emulated("output_format", None, (Example((8, 8), {"output_format": "webp"}, "webp"),), unless=lessened),
+    ),
+    "output_compression": (
+        Emulated("output_compression", None, (Example((8, 8), {"output_compression": 80}, 80),), unless=lossless),
+    ),
+    "strip_metadata": (Emulated("strip_metadata", None, (Example((8, 8), {"strip_metadata": True}, True),)),),
+    "stream": (Emulated("stream", None, (Example((8, 8), {"stream": True}, True),)),),
+    "partial_images": (
+        Emulated("partial_images", None, (Example((8, 8), {"partial_images": 2}, 2),), unless=previews),
+    ),
+    "max_cost": (
+        Emulated(
+            "max_cost", None, (Example((8, 8), {"max_cost": 0.5}, 0.5),), note="Offers that cost more are not used."
+        ),
+    ),
+    "strict": (Emulated("strict", None, (Example((8, 8), {"strict": True}, True),), note="Checked on this receipt."),),
+}
+"""Rules for what the gateway does itself, whatever the provider knows."""
+
+NO_PLACE: dict[str, tuple[Rule, ...]] = {
+    "quality": (Passthrough("An enlargement has one quality; use creativity and engine.", sent=False),),
+    "style": (Passthrough("The picture's own style is kept.", sent=False),),
+    "background": (Passthrough("Transparency is kept as it is in the picture.", sent=False),),
+    "input_fidelity": (Passthrough("Fidelity is set by creativity and reported in metadata.fidelity.", sent=False),),
+    "moderation": (Passthrough("Pictures are not moderated on this machine.", sent=False),),
+    "user": (Passthrough("Nothing is kept about users.", sent=False),),
+}
+"""Rules for OpenAI's words that an enlargement on this machine has no use for."""
+
+SENT: dict[str, tuple[Rule, ...]] = {name: (Passthrough(),) for name in NO_PLACE}
+"""Rules for OpenAI's words at a provider that speaks OpenAI's API."""
+
+
+AT_FAL: dict[str, tuple[Rule, ...]] = {
+    "quality": (Passthrough("The provider has no such word.", sent=False),),
+    "style": (Passthrough("The picture's own style is kept.", sent=False),),
+    "background": (Passthrough("Transparency is kept as it is in the picture.", sent=False),),
+    "input_fidelity": (Passthrough("The provider has no such word; see metadata.fidelity.", sent=False),),
+    "moderation": (Passthrough("The provider has no such word.", sent=False),),
+    "user": (Passthrough("Not told to the provider.", sent=False),),
+}
+"""Rules for OpenAI's words at a provider that speaks another API."""
+
+CHECKED: dict[str, tuple[Rule, ...]] = {
+    "moderation": (Passthrough("Send enable_safety_checker, the provider's own word.", sent=False),),
+}
+"""The rule of moderation at a provider that has its own switch for it."""
+
+WORDLESS = "The provider takes no words: the prompt guided nothing."
+"""Why a prompt has no effect."""
+
+
+def lossless_png(to: str) -> dict[str, tuple[Rule, ...]]:
+    """Return the rules of `output_format` for a provider that is asked for PNG, which is then encoded here."""
+    example = Example((8, 8), {"output_format": "jpeg"}, "png")
+    asked = Converted(to, constant("png"), (example,), "The provider is asked for PNG, so that nothing is lost twice.")
+    return {"output_format": (asked, *DELIVERY["output_format"])}
+
+
+def nowhere(**notes: str) -> dict[str, tuple[Rule, ...]]:
+    """Return rules for parameters that a provider has no place for, each with its reason."""
+    return {name: (Passthrough(note, sent=False),) for name, note in notes.items()}
+
+
+def eight_bits(_given: Any, job: Job) -> str | None:
+    """Say so when a provider that works in 8 bits gets a picture of 16."""
+    return "The provider works in 8 bits; this picture has 16." if job.image.bits > 8 else None  # noqa: PLR2004
+
+
+IMAGE = Passthrough(
+    "Sent without alpha, profile and metadata where the provider cannot take them; they are put back here.",
+    unless=eight_bits,
+)

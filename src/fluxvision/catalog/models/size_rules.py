@@ -1,0 +1,284 @@
+"""The rules of the five size parameters, for each kind of engine. Pure functions of the caller's value and the job.
+
+Three kinds: one that makes any exact size, one that is told a factor, and one that decides by itself. Whatever it is,
+the result is brought to exactly the pixels asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil
+from typing import Any
+
+from fluxvision.catalog.geometry import EXACT, framed, makes, sized, smallest, solve
+from fluxvision.catalog.rules import Converted, Emulated, Example, Rule, Unless, Using
+from fluxvision.core.errors import InvalidRequest
+from fluxvision.core.types import Factors, Fit, Job
+
+ONE_TO_FOUR = Factors(1, 4, uniform=True)
+FINE = 10_000
+"""A factor is sent with four decimals, rounded up."""
+SHAPE = (400, 300)
+"""The picture of the worked examples."""
+WORKED: tuple[tuple[str, dict[str, Any], Fit], ...] = (
+    ("scale_factor", {"scale_factor": 2.0}, Fit(800, 600, "contain", (800, 600))),
+    ("size", {"size": "1000x1000"}, Fit(1000, 750, "contain", (1000, 750))),
+    (
+        "aspect_ratio",
+        {"aspect_ratio": "1:1", "fit": "cover", "scale_factor": 2.0},
+        Fit(600, 600, "cover", (800, 600)),
+    ),
+    ("resolution", {"resolution": "1K"}, Fit(1024, 768, "contain", (1024, 768))),
+)
+FINISHED = "The delivered pixels are brought to exactly this size here."
+UNTOLD = "The provider is not told: what it makes is brought to exactly this size here."
+SHAPED = "Shows only with fit cover, pad or stretch; contain keeps the picture's own shape."
+Rules = dict[str, tuple[Rule, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Modes:
+    """The words of a provider that is told a factor or a frame of video: `word` says by which value what counts."""
+
+    word: str
+    factor: str
+    target: str
+    frame: str
+
+
+def exact_size() -> Rules:
+    """Return the rules for an engine that is asked for exact pixels, from 1 to 4 times the source."""
+    size = _converted("size", _made_size)
+    fit = _emulated(_left_over)
+    return {
+        "scale_factor": (
+            size(
+                Example((640, 427), {"scale_factor": 2.0}, (1280, 854)),
+                Example((640, 427), {"scale_factor": 1.5}, (960, 640)),
+                note="The exact pixels are computed and sent.",
+                unless=beyond(EXACT),
+            ),
+        ),
+        "size": (
+            size(
+                Example((512, 512), {"size": "1024x1024"}, (1024, 1024)),
+                Example((640, 427), {"size": "1024x1024"}, (1024, 683)),
+                Example((1024, 1024), {"size": "512x512"}, (1024, 1024)),
+                Example((100, 100), {"size": "1000x1000"}, (400, 400)),
+                note="The picture keeps its shape inside the box unless fit says otherwise.",
+                unless=shapeless(EXACT),
+            ),
+            fit(
+                Example((512, 512), {"size": "1024x1024"}, None),
+                Example((1024, 1024), {"size": "512x512"}, Fit(512, 512, "contain")),
+                Example((100, 100), {"size": "1000x1000"}, Fit(1000, 1000, "contain")),
+                note="Sizes below x1 or above x4 are finished by exact resampling.",
+            ),
+        ),
+        "aspect_ratio": (
+            size(Example((400, 300), {"aspect_ratio": "1:1", "fit": "cover"}, (800, 600)), unless=shapeless(EXACT)),
+            fit(
+                Example((400, 300), {"aspect_ratio": "1:1", "fit": "cover"}, Fit(600, 600, "cover")),
+                note=SHAPED,
+            ),
+        ),
+        "resolution": (
+            size(Example((512, 256), {"resolution": "1K"}, (1024, 512)), unless=beyond(EXACT)),
+            fit(Example((2048, 1024), {"resolution": "1K"}, Fit(1024, 512, "contain"))),
+        ),
+        "fit": (
+            fit(
+                Example((400, 300), {"size": "800x800", "fit": "pad"}, Fit(800, 800, "pad")),
+                Example((400, 300), {"size": "800x800", "fit": "cover"}, Fit(800, 800, "cover")),
+                Example((400, 300), {"size": "800x800", "fit": "stretch"}, None),
+                unless=boxless,
+            ),
+        ),
+    }
+
+
+def by_factor(to: str, factors: Factors, gives: Sequence[float] = (2.0, 2.5, 2.0, 2.56)) -> Rules:
+    """Return the rules for a provider that is told in `to` how far to enlarge.
+
+    `gives` are the factors that the worked examples come to, in the order of the parameters.
+    """
+    return _finished_here(factors, to, _factor(factors), gives)
+
+
+def by_factor_or_frame(to: str, factors: Factors, modes: Modes) -> Rules:
+    """Return the rules for a provider that is told a frame of video where one was asked for, and else a factor.
+
+    Never both: what a factor says of a frame is rounded.
+    """
+    told, frame, framing = _factor(factors), _frame(factors, modes), {"resolution": "1080p"}
+
+    def factor(given: Any, job: Job) -> float | None:
+        return None if frame(given, job) else float(told(given, job))
+
+    def mode(given: Any, job: Job) -> str:
+        return modes.target if frame(given, job) else modes.factor
+
+    rules = _finished_here(factors, to, factor, (2.0, 2.5, 2.0, 2.56))
+    for name, given, _ in WORKED:
+        rules[name] = (*rules[name], Converted(modes.word, mode, (Example(SHAPE, given, modes.factor),)))
+    target = Converted(modes.frame, frame, (Example(SHAPE, framing, "1080p"),))
+    counts = Converted(modes.word, mode, (Example(SHAPE, framing, modes.target),))
+    rules["resolution"] = (target, *rules["resolution"][:-1], counts)
+    return rules
+
+
+def by_size() -> Rules:
+    """Return the rules for a provider that takes a factor as it is, or pixels as "WxH"."""
+    rules = _finished_here(EXACT, "size", _size_text, ("800x600", "1000x750", "800x600", "1024x768"))
+    factor = Converted("scale_factor", _unshaped, (Example(SHAPE, {"scale_factor": 2.0}, 2.0),), unless=beyond(EXACT))
+    return {**rules, "scale_factor": (factor, *rules["scale_factor"][1:])}
+
+
+def by_itself(factors: Factors | None) -> Rules:
+    """Return the rules for a provider that cannot be told how far to enlarge."""
+    return _finished_here(factors, None, None, (None,) * 4)
+
+
+def _finished_here(factors: Factors | None, to: str | None, using: Using | None, gives: Sequence[Any]) -> Rules:
+    """Return the rules for a provider whose pixels are always brought to the exact size here."""
+    rules: Rules = {}
+    for (name, given, wanted), sent in zip(WORKED, gives, strict=True):
+        unless = shapeless(factors) if ":" in str(given[name]) or name == "size" else beyond(factors)
+        note = SHAPED if name == "aspect_ratio" else FINISHED if to else UNTOLD
+        here = Emulated("fit", _whole, (Example(SHAPE, given, wanted),), note, None if to else unless)
+        told = (Converted(to, using, (Example(SHAPE, given, sent),), unless=unless),) if to and using else ()
+        rules[name] = (*told, here)
+    padded = Example(SHAPE, {"size": "800x800", "fit": "pad"}, Fit(800, 800, "pad", (800, 600)))
+    return {**rules, "fit": (Emulated("fit", _whole, (padded,), unless=boxless),)}
+
+
+def beyond(factors: Factors | None) -> Unless:
+    """Return what says so when a size is more than the engine can make of the source."""
+
+    def check(_given: Any, job: Job) -> str | None:
+        geometry = solve(job, factors)
+        if geometry.made_width >= geometry.inner_width and geometry.made_height >= geometry.inner_height:
+            return None
+        high = max(factors.only) if factors and factors.only else factors.high if factors else 0
+        made = f"{geometry.made_width}x{geometry.made_height}"
+        return f"More than x{high:g}: made at {made}, the rest is plain resampling."
+
+    return check
+
+
+def shapeless(factors: Factors | None) -> Unless:
+    """Return what says so when a shape was asked for and the fit keeps the picture's own."""
+    limit = beyond(factors)
+
+    def check(given: Any, job: Job) -> str | None:
+        if ":" not in str(given):
+            return limit(given, job)
+        geometry = solve(job, factors)
+        across, down = (int(part) for part in str(given).split(":"))
+        if geometry.fit == "contain" and abs(geometry.width * down - geometry.height * across) > across + down:
+            return "The fit contain keeps the picture's own shape; send fit cover, pad or stretch."
+        return limit(given, job)
+
+    return check
+
+
+def boxless(given: Any, job: Job) -> str | None:
+    """Say so when a fit was asked for and there is no box to fit."""
+    boxed = job.values.get("size", "auto") != "auto" or "aspect_ratio" in job.values or "resolution" in job.values
+    if given != "contain" and not boxed:
+        return "There is no box to fit: send size, aspect_ratio or resolution."
+    return None
+
+
+def _converted(to: str, using: Using) -> Callable[..., Converted]:
+    def rule(*examples: Example, note: str = "", unless: Unless | None = None) -> Converted:
+        return Converted(to, using, examples, note, unless)
+
+    return rule
+
+
+def _emulated(using: Using) -> Callable[..., Emulated]:
+    def rule(*examples: Example, note: str = "", unless: Unless | None = None) -> Emulated:
+        return Emulated("fit", using, examples, note, unless)
+
+    return rule
+
+
+def _made_size(_value: Any, job: Job) -> tuple[int, int]:
+    geometry = solve(job)
+    return geometry.made_width, geometry.made_height
+
+
+def _left_over(given: Any, job: Job) -> Fit | None:
+    """Return what is left to do after an engine of exact sizes, None when nothing is."""
+    if given is None:
+        return None
+    geometry = solve(job)
+    return None if geometry.finished else Fit(geometry.width, geometry.height, geometry.fit)
+
+
+def _whole(given: Any, job: Job) -> Fit | None:
+    """Return the exact pixels of the result, whatever a provider makes of them."""
+    if given is None:
+        return None
+    geometry = solve(job, None)
+    return Fit(geometry.width, geometry.height, geometry.fit, (geometry.inner_width, geometry.inner_height))
+
+
+def _factor(factors: Factors) -> Using:
+    """Return the function that tells the factor to send: the caller's own where it is enough, or the least that is."""
+
+    def using(_given: Any, job: Job) -> float:
+        width, height = job.image.width, job.image.height
+        geometry = solve(job, None)
+        inner = geometry.inner_width, geometry.inner_height
+        if factors.only:
+            return float(smallest(width, height, inner, factors.only))
+        own = job.values.get("scale_factor", None if sized(job) else job.factor)
+        if own is not None and makes(width, height, inner, Fraction(str(own))):
+            exact = Fraction(str(own))
+        else:
+            least = max(Fraction(inner[0], width), Fraction(inner[1], height))
+            exact = Fraction(ceil(least * FINE), FINE)
+        return min(max(float(exact), factors.low), factors.high)
+
+    return using
+
+
+def _frame(factors: Factors, modes: Modes) -> Callable[[Any, Job], str | None]:
+    """Return the function that tells the frame to send, None where a factor is sent.
+
+    It is the frame asked for, where the whole picture is to have it and the provider enlarges as far.
+    """
+
+    def using(_given: Any, job: Job) -> str | None:
+        wanted, frame = job.extras.get(modes.word), framed(job)
+        if frame is None or wanted == modes.factor:
+            return None
+        if not solve(job, factors).resampled:
+            return frame
+        if wanted != modes.target:
+            return None
+        message = (
+            f"{modes.word}: {frame} is less than x{factors.low:g} or more than x{factors.high:g} of this picture. "
+            f"Without {modes.word} it is made as near as can be, and the rest is plain resampling."
+        )
+        raise InvalidRequest(message, param=modes.word)
+
+    return using
+
+
+def _unshaped(given: Any, job: Job) -> Any:
+    """Return a factor as it is, None where a shape was asked for too: pixels say both."""
+    shaped = "aspect_ratio" in job.values or ":" in str(job.values.get("size", ""))
+    return None if shaped else given
+
+
+def _size_text(given: Any, job: Job) -> str | None:
+    """Return the pixels to ask for, None where the caller leaves them to the provider."""
+    if given == "auto":
+        return None
+    geometry = solve(job)
+    return f"{geometry.made_width}x{geometry.made_height}"

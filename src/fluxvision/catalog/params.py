@@ -1,0 +1,244 @@
+"""PARAMS: one row per public parameter. HTTP parsing, CLI flags, schemas and documents all come from these rows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from fluxvision.catalog.row import Param
+
+SIZE = re.compile(r"(?:auto|[1-9]\d{0,5}[xX][1-9]\d{0,5}|[1-9]\d{0,4}:[1-9]\d{0,4})")
+ENGINE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+RATIO = re.compile(r"[1-9]\d{0,4}:[1-9]\d{0,4}")
+FORMATS = ("png", "jpeg", "webp", "avif", "gif", "tiff")
+
+PARAMS: tuple[Param, ...] = (
+    Param(
+        "image",
+        "picture",
+        "The picture to enlarge: PNG, JPEG, WebP, GIF (first frame), AVIF, TIFF or BMP.",
+        required=True,
+        group="Picture",
+    ),
+    Param(
+        "mask",
+        "picture",
+        "A picture of the same size; new detail appears only where it is transparent.",
+        flag="--mask",
+        group="Picture",
+    ),
+    Param(
+        "prompt",
+        "string",
+        "Words that guide the detail, where the engine can be guided.",
+        low=0,
+        high=32_000,
+        group="Detail",
+        flag="--prompt",
+    ),
+    Param(
+        "negative_prompt",
+        "string",
+        "Words for what the detail shall not show, where the engine can be guided.",
+        low=0,
+        high=32_000,
+        group="Detail",
+        flag="--negative-prompt",
+    ),
+    Param(
+        "scale_factor",
+        "number",
+        "How many times wider and higher the result is.",
+        default=2.0,
+        low=1,
+        high=4,
+        flag="--scale",
+        group="Size",
+        aliases=("upscale_factor", "scale"),
+    ),
+    Param(
+        "size",
+        "string",
+        "The size of the result: WIDTHxHEIGHT in pixels, a shape WIDTH:HEIGHT, or auto.",
+        pattern=SIZE,
+        pattern_help="1024x1024, 16:9 or auto",
+        flag="--size",
+        group="Size",
+    ),
+    Param(
+        "aspect_ratio",
+        "string",
+        "The shape of the box that the result is fitted to, WIDTH:HEIGHT; auto is the same as none.",
+        pattern=RATIO,
+        pattern_help="16:9",
+        flag="--aspect-ratio",
+        group="Size",
+        absent=("auto",),
+    ),
+    Param(
+        "resolution",
+        "choice",
+        "The longer side of the result: 1K is 1024, 2K 2048 and 4K 4096 pixels; or its pixels in all, as many as a "
+        "video of 720p, 1080p, 1440p or 2160p has, in the picture's own shape; auto is the same as none.",
+        choices=("1K", "2K", "4K", "720p", "1080p", "1440p", "2160p"),
+        flag="--resolution",
+        group="Size",
+        aliases=("target_resolution",),
+        absent=("auto",),
+    ),
+    Param(
+        "fit",
+        "choice",
+        "How the picture meets a box of another shape: kept inside it, cropped to it, padded, or stretched.",
+        default="contain",
+        choices=("contain", "cover", "pad", "stretch"),
+        flag="--fit",
+        group="Size",
+    ),
+    Param(
+        "creativity",
+        "number",
+        "How much new detail is invented: 0 enlarges faithfully, 1 invents all it can.",
+        default=0.3,
+        low=0,
+        high=1,
+        flag="--creativity",
+    ),
+    Param(
+        "resemblance",
+        "number",
+        "How strongly new detail is held to the original.",
+        low=0,
+        high=3,
+        flag="--resemblance",
+    ),
+    Param(
+        "guidance",
+        "number",
+        "How closely new detail follows the caption and the prompt.",
+        low=1,
+        high=4,
+        flag="--guidance",
+        aliases=("guidance_scale",),
+    ),
+    Param(
+        "steps",
+        "integer",
+        "How many denoising steps a full trajectory has.",
+        low=4,
+        high=50,
+        flag="--steps",
+        aliases=("num_inference_steps",),
+    ),
+    Param(
+        "seed",
+        "integer",
+        "Another seed gives another version of the new detail; the same seed the same picture.",
+        low=0,
+        high=2**32 - 1,
+        flag="--seed",
+    ),
+    Param(
+        "engine",
+        "string",
+        "Which of the model's networks makes the picture; absent, the one that fits is chosen.",
+        pattern=ENGINE,
+        pattern_help="span",
+        flag="--engine",
+    ),
+    Param(
+        "n",
+        "integer",
+        "How many versions are made, with the seeds seed, seed+1, …",
+        default=1,
+        low=1,
+        high=10,
+        group="Output",
+        flag="--n",
+        aliases=("num_images",),
+    ),
+    Param(
+        "response_format",
+        "choice",
+        "Whether a picture comes as a link that works for 60 minutes or as base64.",
+        choices=("url", "b64_json"),
+        group="Output",
+    ),
+    Param(
+        "output_format",
+        "choice",
+        "The file format of the result.",
+        default="png",
+        choices=FORMATS,
+        flag="--format",
+        group="Output",
+    ),
+    Param(
+        "output_compression",
+        "integer",
+        "The quality of a lossy format, 0 (smallest) to 100 (best).",
+        low=0,
+        high=100,
+        flag="--quality",
+        group="Output",
+    ),
+    Param(
+        "strip_metadata",
+        "boolean",
+        "Leave out EXIF, XMP and IPTC (the colour profile and the resolution stay).",
+        default=False,
+        flag="--strip-metadata",
+        group="Output",
+    ),
+    Param(
+        "stream",
+        "boolean",
+        "Answer with server-sent events: a preview, progress, then the result.",
+        default=False,
+        group="Output",
+    ),
+    Param(
+        "partial_images",
+        "integer",
+        "How many previews a stream shows before the result.",
+        default=0,
+        low=0,
+        high=3,
+        group="Output",
+    ),
+    Param(
+        "strict",
+        "boolean",
+        "Refuse the request when a parameter cannot be honoured exactly.",
+        default=False,
+        flag="--strict",
+        group="Request",
+    ),
+    Param(
+        "max_cost",
+        "number",
+        "The most that the request may cost, in dollars; offers whose price is higher or not known are left out.",
+        low=0,
+        high=10_000,
+        flag="--max-cost",
+        group="Request",
+    ),
+    Param(
+        "quality",
+        "choice",
+        "OpenAI's quality word.",
+        choices=("auto", "low", "medium", "high", "xhigh", "max", "standard", "hd"),
+        group="OpenAI",
+    ),
+    Param("style", "choice", "OpenAI's style word.", choices=("vivid", "natural"), group="OpenAI"),
+    Param(
+        "background", "choice", "OpenAI's background word.", choices=("auto", "transparent", "opaque"), group="OpenAI"
+    ),
+    Param("input_fidelity", "choice", "OpenAI's input fidelity word.", choices=("low", "high"), group="OpenAI"),
+    Param("moderation", "choice", "OpenAI's moderation word.", choices=("low", "auto"), group="OpenAI"),
+    Param("user", "string", "The caller's own name for its end user.", low=0, high=512, group="Request"),
+)
+
+BY_NAME: Mapping[str, Param] = {row.name: row for row in PARAMS}
+ALIASES: Mapping[str, str] = {alias: row.name for row in PARAMS for alias in row.aliases}
+"""What upstream services call a parameter → its name here."""

@@ -1,0 +1,78 @@
+"""What a job costs: one pure function quotes and bills. Integer micro-dollars."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from fractions import Fraction
+from functools import lru_cache
+from math import ceil, isfinite
+
+from fluxvision.catalog.rules import Price
+from fluxvision.core.money import summed
+from fluxvision.core.types import Component
+
+MEGAPIXELS = {"input_megapixel": "input", "output_megapixel": "output"}
+
+
+@lru_cache(maxsize=1024)
+def picture(price: Price, source: tuple[int, int], made: tuple[int, int], seconds: float | None = None) -> Component:
+    """Return the line of a bill for one picture.
+
+    `source` is the width and height of the picture that is sent, `made` of the one that the provider makes; `seconds`
+    the compute time that it reported, None while it is not known; what is no length of time tells nothing, too. Without
+    a unit price there is no total. The total is the billable quantity times the unit price, where a started block
+    counts as one and so does a picture that a tier prices as a whole; it is rounded once, half up, to whole
+    micro-dollars.
+    """
+    kind = "compute" if price.metric == "second" else MEGAPIXELS.get(price.metric, "output")
+    if price.unit_price is None or (price.metric == "second" and not _is_time(seconds)):
+        return Component(kind, price.metric, None, None, price.unit_price, None)
+    quantity = _quantity(price, source, made, seconds)
+    billable, unit_price = _billed(price, quantity, price.unit_price)
+    return Component(kind, price.metric, float(quantity), float(billable), unit_price, _micros(billable * unit_price))
+
+
+def times(line: Component, n: int) -> Component:
+    """Return the line of a bill for `n` pictures that cost the same; each is rounded by itself."""
+    if n == 1 or line.total_cost is None or line.quantity is None or line.billable_quantity is None:
+        return line
+    return replace(
+        line,
+        quantity=line.quantity * n,
+        billable_quantity=line.billable_quantity * n,
+        total_cost=line.total_cost * n,
+    )
+
+
+def total(lines: Iterable[Component]) -> int | None:
+    """Return the sum of a bill, None while a line of it is not known."""
+    return summed(line.total_cost for line in lines)
+
+
+def _is_time(seconds: float | None) -> bool:
+    return seconds is not None and isfinite(seconds) and seconds >= 0
+
+
+def _quantity(price: Price, source: tuple[int, int], made: tuple[int, int], seconds: float | None) -> Fraction:
+    if price.metric == "image":
+        return Fraction(1)
+    if price.metric == "second":
+        return Fraction(str(seconds))
+    width, height = source if price.metric == "input_megapixel" else made
+    return Fraction(width * height, price.unit)
+
+
+def _billed(price: Price, quantity: Fraction, unit_price: int) -> tuple[Fraction, int]:
+    """Return how many units are paid, and the price of one."""
+    if price.tiers:
+        reached = (tier.unit_price for tier in price.tiers if tier.upto is None or quantity <= Fraction(str(tier.upto)))
+        return Fraction(1), next(reached)
+    if price.rounding != "none":
+        quantity = Fraction(max(ceil(quantity), 1 if price.rounding == "up_min_1" else 0))
+    return (Fraction(ceil(quantity / price.block)) if price.block > 1 else quantity), unit_price
+
+
+def _micros(exact: Fraction) -> int:
+    """Round half up."""
+    return (2 * exact.numerator + exact.denominator) // (2 * exact.denominator)

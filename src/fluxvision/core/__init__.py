@@ -1,0 +1,1 @@
+"""The shared words: types, errors, money, settings, system facts, concurrency; standard library and msgspec only."""

@@ -1,0 +1,145 @@
+"""Back-projection until a set value is reached, on the pixels of the result: what is judged is what is delivered.
+
+A window is cut where the picture ends and lies on the pixels of the result; it is reduced as the finished picture will
+be when its fidelity is measured. All arrays are float32 (channels, rows, columns).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import ceil, floor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fluxvision.engine.resample import Array, Band, band
+from fluxvision.engine.tiling import Axis, Span
+
+SHARE = 0.8
+"""What a tile may use of the difference that the picture may have; the rest is for the blend of neighbours."""
+LEAST_SHARE = 0.2
+"""What is left of it for the tile after the rounding of its samples, however few they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """Where a window lies along one axis of `source` pixels that become `target`.
+
+    It has the source's pixels `low` to `high` and the result's `first` to `last`.
+    """
+
+    source: int
+    target: int
+    low: int
+    high: int
+    first: int
+    last: int
+
+    @property
+    def ratio(self) -> float:
+        """Result pixels for each source pixel."""
+        return self.target / self.source
+
+    @property
+    def reduction(self) -> Band:
+        """From the result's pixels to the source's: the anti-aliased cubic of the measurement."""
+        start = self.low * self.ratio - self.first
+        return band(self.last - self.first, self.ratio, start=start, count=self.high - self.low)
+
+    @property
+    def expansion(self) -> Band:
+        """From the source's pixels to the result's: a cubic."""
+        start = self.first / self.ratio - self.low
+        return band(self.high - self.low, 1 / self.ratio, start=start, count=self.last - self.first)
+
+    def own(self, span: Span) -> slice:
+        """Return which of the window's source pixels a tile delivers a part of."""
+        ratio = Fraction(self.target, self.source)
+        return slice(floor(span.start / ratio) - self.low, ceil(span.stop / ratio) - self.low)
+
+
+def ground(line: Axis, span: Span) -> Ground:
+    """Return what lies inside the picture of a tile's window."""
+    ratio = Fraction(line.target, line.source)
+    low, high = max(0, span.source), min(line.source, span.source + line.window)
+    return Ground(line.source, line.target, low, high, ceil(low * ratio), floor(high * ratio))
+
+
+def all_of(span: Span, inside: Ground) -> Span:
+    """Return a tile's span as if it delivered all of its window that lies inside the picture."""
+    return replace(span, start=inside.first, stop=inside.last)
+
+
+def reduced(fine: Array, rows: Ground, columns: Ground) -> Array:
+    """Shrink a window of the result to the source's pixels."""
+    return columns.reduction.columns(rows.reduction.rows(fine))
+
+
+def expanded(coarse: Array, rows: Ground, columns: Ground) -> Array:
+    """Enlarge a window of the source to the result's pixels."""
+    return rows.expansion.rows(columns.expansion.columns(coarse))
+
+
+def allowance(psnr: float, peak: int, rows: Ground, columns: Ground) -> float:
+    """Return the mean squared difference at which a tile is near enough to the source for an LR-PSNR of the picture.
+
+    Samples are rounded to `peak` steps afterwards; the reduction averages most of that away.
+    """
+    wanted: float = 10 ** (-psnr / 10)
+    rounding = _gain(rows.reduction) * _gain(columns.reduction) / (12 * peak**2)
+    return max(SHARE * wanted - rounding, LEAST_SHARE * wanted)
+
+
+def _gain(reduction: Band) -> float:
+    """Return how much of the variance of independent samples is left in an output of a reduction."""
+    return sum(float(np.square(matrix).sum(dtype=np.float64)) for _, matrix in reduction.blocks) / reduction.length
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """What of a window is judged: the source pixels in `rows` and `columns`, and the `opaque` ones among them alone."""
+
+    rows: slice
+    columns: slice
+    opaque: NDArray[np.bool_] | None = None
+
+    def error(self, difference: Array) -> float:
+        """Return the mean squared difference, the larger one of all pixels and of the opaque ones."""
+        squares = np.square(difference[:, self.rows, self.columns])
+        found = float(squares.mean(dtype=np.float64))
+        if self.opaque is not None:
+            seen = squares[:, self.opaque[self.rows, self.columns]]
+            found = max(found, float(seen.mean(dtype=np.float64)) if seen.size else 0.0)
+        return found
+
+
+def settle(
+    fine: Array,
+    source: Array,
+    rows: Ground,
+    columns: Ground,
+    scale: Scale,
+    *,
+    error: float,
+    least: int,
+    most: int,
+    where: NDArray[np.bool_] | None = None,
+) -> Array:
+    """Return a window of the result corrected until it shrinks to the source with a mean squared difference of `error`.
+
+    Iterative back-projection (Irani & Peleg, 1991) between 0 and 1, `least` to `most` times; where it is not `where`,
+    nothing changes. Depends on its arguments alone. The array is used up.
+    """
+    np.clip(fine, 0, 1, out=fine)
+    down, across = rows.expansion, columns.expansion
+    for done in range(most + 1):
+        difference = source - reduced(fine, rows, columns)
+        if done >= least and (done == most or scale.error(difference) <= error):
+            break
+        if where is None:
+            down.add_rows(across.columns(difference), fine)
+        else:
+            fine += down.rows(across.columns(difference)) * where
+        np.clip(fine, 0, 1, out=fine)
+    return fine

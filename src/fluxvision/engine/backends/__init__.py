@@ -1,0 +1,1 @@
+"""The networks that enlarge a tile, and the registry that lists them."""

@@ -1,0 +1,34 @@
+"""A backend without weights: the pipeline's contract, run anywhere, for tests and for measuring the pipeline itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fluxvision.engine.backends.registry import Backend, Window
+from fluxvision.engine.resample import Array, band
+
+
+class Mock:
+    """Enlarges by Lanczos; its detail is a deterministic texture made of the tile's own values."""
+
+    def __init__(self, row: Backend, _threads: int = 1) -> None:
+        """Keep the factor."""
+        self._factor = row.factor
+
+    def base(self, tile: Array) -> Array:
+        """Enlarge by Lanczos."""
+        _, rows, columns = tile.shape
+        down = band(rows, 1 / self._factor, count=rows * self._factor, kernel="lanczos")
+        across = band(columns, 1 / self._factor, count=columns * self._factor, kernel="lanczos")
+        return down.rows(across.columns(tile))
+
+    def detail(self, windows: Sequence[Window]) -> list[Array]:
+        """Enlarge by Lanczos and add a fine texture that depends on the values only, so that any tiling agrees."""
+        return [_textured(self.base(window.source)) for window in windows]
+
+
+def _textured(enlarged: Array) -> Array:
+    texture: Array = np.float32(0.05) * np.sin(enlarged * np.float32(90.0))
+    return enlarged + texture

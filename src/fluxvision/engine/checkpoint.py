@@ -1,0 +1,130 @@
+"""A crew that makes no batch twice: what a killed process has finished is read, and only the rest is made.
+
+A batch is known by all that its bytes depend on: the windows of the source, every fact of the work, and what the caller
+knows of networks, words and code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from dataclasses import astuple
+from hashlib import blake2b
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from fluxvision.engine.executors.threads import Crew
+from fluxvision.engine.resample import Array
+from fluxvision.engine.tile import Stop, Work
+
+DIGEST = 20
+"""Bytes of the digests of jobs and batches."""
+FORMAT = 1
+"""Grows when other bytes are made of the same work."""
+
+
+class Store(Protocol):
+    """Keeps the batches of one job by name. It may lose them, but never changes them, and raises nothing."""
+
+    def has(self, name: str) -> bool:
+        """Tell whether there seems to be a batch."""
+        ...
+
+    def get(self, name: str) -> list[Array] | None:
+        """Return a batch as it was put, None where there is none."""
+        ...
+
+    def put(self, name: str, tiles: Sequence[Array]) -> None:
+        """Keep a batch, if there is room."""
+        ...
+
+    def forget(self) -> None:
+        """Drop all batches of the job."""
+        ...
+
+
+class Resumed:
+    """Keeps the batches that another crew makes, and reads those that are kept. `resumed` tiles were read."""
+
+    def __init__(self, crew: Crew, kept: Callable[[str], Store], key: Callable[[], str]) -> None:
+        """Keep batches in the store that `kept` returns for a job's digest.
+
+        `key` tells all that tiles depend on and that is not in the work: networks, their numbers, words, code. Where
+        it tells something else in the middle of the job, what is made from then on is not kept.
+        """
+        self._crew, self._kept, self._key = crew, kept, key
+        self._store: Store | None = None
+        self.resumed = 0
+
+    def make(
+        self, work: Work, stop: Stop, batches: Sequence[range] | None = None
+    ) -> Generator[list[Array], None, None]:
+        """Yield batches in their order, each read or made."""
+        key = self._key()
+        facts = _facts(work, key)
+        store = self._store = self._kept(_of_job(work, facts))
+        wanted = work.batches if batches is None else batches
+        names = {batch: _of_batch(work, facts, batch) for batch in wanted}
+        known = {batch for batch in wanted if store.has(names[batch])}
+        with closing(self._crew.make(work, stop, [batch for batch in wanted if batch not in known])) as fresh:
+            for batch in wanted:
+                tiles = store.get(names[batch]) if batch in known else None
+                if tiles is not None:
+                    stop()
+                    self.resumed += len(tiles)
+                    yield tiles
+                    continue
+                if batch in known:  # damaged, or deleted in the meantime
+                    with closing(self._crew.make(work, stop, [batch])) as again:
+                        tiles = next(again)
+                else:
+                    tiles = next(fresh)
+                if self._key() == key:
+                    store.put(names[batch], tiles)
+                yield tiles
+
+    def forget(self) -> None:
+        """Delete what is kept of the job: it is done."""
+        if self._store is not None:
+            self._store.forget()
+
+
+def _facts(work: Work, key: str) -> bytes:
+    """Return all that every batch of a job depends on, but for the pictures."""
+    shapes = [None if image is None else (image.dtype.str, image.shape) for image in _images(work)]
+    facts = (
+        FORMAT,
+        key,
+        work.creativity,
+        work.seed,
+        astuple(work.row),
+        astuple(work.rows),
+        astuple(work.columns),
+        work.words,
+    )
+    return repr((*facts, shapes)).encode()
+
+
+def _of_job(work: Work, facts: bytes) -> str:
+    found = blake2b(facts, digest_size=DIGEST)
+    for image in _images(work):
+        if image is not None:
+            for start in range(0, len(image), 256):  # a band of rows is copied at a time
+                found.update(image[start : start + 256].tobytes())
+    return found.hexdigest()
+
+
+def _of_batch(work: Work, facts: bytes, batch: range) -> str:
+    found = blake2b(facts, digest_size=DIGEST)
+    for number in batch:
+        found.update(f"{number};".encode())
+        for image in _images(work):
+            if image is not None:
+                index = work.window(number, of_canvas=image is work.canvas)
+                found.update(image[index].tobytes())
+    return found.hexdigest()
+
+
+def _images(work: Work) -> tuple[NDArray[Any] | None, ...]:
+    return work.color, work.alpha, work.mask, work.canvas

@@ -1,0 +1,50 @@
+"""Where tiles are made: the port, and its first row, the threads of this process."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Protocol
+
+from fluxvision.engine.backends.registry import Detailer
+from fluxvision.engine.resample import Array
+from fluxvision.engine.tile import Stop, Work, make
+
+
+class Crew(Protocol):
+    """Makes all tiles of a job. The bytes are the same for every crew of any size."""
+
+    def make(
+        self, work: Work, stop: Stop, batches: Sequence[range] | None = None
+    ) -> Generator[list[Array], None, None]:
+        """Yield `batches` of `work.batches`, None for all, in their order, each as its tiles.
+
+        `stop` is called now and then and raises to end the work; closing the iterator ends it, too.
+        """
+        ...
+
+
+class Threads:
+    """Some threads of this process, which share one running backend."""
+
+    def __init__(self, backend: Detailer, at_once: int) -> None:
+        """Have up to `at_once` batches at work."""
+        self._backend, self._at_once = backend, at_once
+
+    def make(
+        self, work: Work, stop: Stop, batches: Sequence[range] | None = None
+    ) -> Generator[list[Array], None, None]:
+        """Yield finished batches while later ones are at work."""
+        waiting: deque[Future[list[Array]]] = deque()
+        with ThreadPoolExecutor(self._at_once, thread_name_prefix="tile") as pool:
+            try:
+                for batch in work.batches if batches is None else batches:
+                    waiting.append(pool.submit(make, work, self._backend, batch, stop))
+                    if len(waiting) > self._at_once:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                for future in waiting:
+                    future.cancel()

@@ -1,0 +1,138 @@
+"""The last look at a finished picture: is it as near to its source as was promised, blend and rounding included?
+
+Tiles are held to the source one by one. Where two of them are cross-faded, what each has imagined is joined, and what
+was consistent in both may not be so in between. So the picture itself is measured, and where it misses the value, it is
+corrected in its file, strip by strip. That depends on the finished picture alone, not on how its tiles were made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import ceil
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fluxvision.core.errors import Cancelled
+from fluxvision.core.types import Raster, Watch
+from fluxvision.engine import steps
+from fluxvision.engine.back_projection import Ground, expanded, reduced
+from fluxvision.engine.fidelity import measure
+from fluxvision.engine.resample import Array, one_blas_thread
+from fluxvision.engine.tile import Samples
+
+MOST = 8
+"""Corrections of a finished picture at most."""
+CHUNK = 1_000_000
+"""Result pixels corrected in one go."""
+LEAST_ROWS = 16
+"""Source rows of a strip at least: more than a correction reaches."""
+REACH = 3
+"""Source pixels that an enlargement looks beyond a border."""
+SOFT_REACH = REACH + 2**steps.FEATHER_LEVELS
+"""The same with a mask's soft edge."""
+
+PLASTIC = (0.7548776662466927, 0.5698402909980532)
+"""Steps along rows and columns of a sequence that fills 0..1 evenly (the plastic number's inverse and its square)."""
+
+
+def close(
+    raster: Raster,
+    color: Samples,
+    wanted: float,
+    watch: Watch,
+    *,
+    alpha: Samples | None = None,
+    mask: NDArray[np.uint8] | None = None,
+    most: int = MOST,
+) -> float:
+    """Correct a finished raster, `most` times at most, until its LR-PSNR is `wanted` or grows no more; return it.
+
+    `color` is (rows, columns, 1 or 3), the source; of `alpha` only opaque pixels are measured. Nothing changes where
+    the `mask` allows no detail. Raises `Cancelled` between strips when the watch says so.
+    """
+    one_blas_thread()
+    before, found = 0.0, _measured(raster, color, alpha, watch)
+    for _ in range(most):
+        if found >= wanted or found <= before:
+            break
+        _corrected(raster, color, mask, watch)
+        before, found = found, _measured(raster, color, alpha, watch)
+    return found
+
+
+def _measured(raster: Raster, color: Samples, alpha: Samples | None, watch: Watch) -> float:
+    found = measure(raster, color, alpha=alpha, watch=watch)
+    assert found is not None  # noqa: S101, a result is as large as its source at least
+    return found.lr_psnr_db
+
+
+def _corrected(raster: Raster, color: Samples, mask: NDArray[np.uint8] | None, watch: Watch) -> None:
+    """Add what a raster lacks once, from top to bottom.
+
+    A strip is written once the difference of the next one is known: no strip is compared after a part of it changed.
+    """
+    shape = (raster.height, raster.width, raster.bands)
+    pixels = np.memmap(raster.path, np.dtype(f"u{raster.bits // 8}"), "r+", shape=shape)
+    fine = pixels[..., : color.shape[2]]
+    before: Array | None = None
+    now: tuple[int, Array] | None = None
+    for following in _differences(fine, color, watch):
+        if now is not None:
+            _add(fine, color, mask, now[0], (before, now[1], following[1]))
+            before = now[1]
+        now = following
+    assert now is not None  # noqa: S101, a picture has rows
+    _add(fine, color, mask, now[0], (before, now[1], None))
+    pixels.flush()
+
+
+def _differences(fine: Samples, color: Samples, watch: Watch) -> Iterator[tuple[int, Array]]:
+    """Yield strips of the source less the reduced result, each with its first source row."""
+    height, width = color.shape[:2]
+    ratio = fine.shape[0] / height
+    reach = ceil(2 * ratio) + 2
+    across = Ground(width, fine.shape[1], 0, width, 0, fine.shape[1])
+    step = max(LEAST_ROWS, round(CHUNK / fine.shape[1] / ratio))
+    for low in range(0, height, step):
+        if watch.cancel.is_set():
+            raise Cancelled("The work was cancelled.")
+        high = min(height, low + step)
+        first, last = max(0, int(low * ratio) - reach), min(fine.shape[0], ceil(high * ratio) + reach)
+        down = Ground(height, fine.shape[0], low, high, first, last)
+        yield low, _floats(color[low:high]) - reduced(_floats(fine[first:last]), down, across)
+
+
+def _add(
+    fine: Samples,
+    color: Samples,
+    mask: NDArray[np.uint8] | None,
+    low: int,
+    strips: tuple[Array | None, Array, Array | None],
+) -> None:
+    """Correct the result's rows that belong to the middle one of three strips; it begins at source row `low`."""
+    (height, width), (tall, wide) = color.shape[:2], fine.shape[:2]
+    above, middle, below = strips
+    high = low + middle.shape[1]
+    parts = [middle] if above is None else [above[:, -REACH:], middle]
+    top = low - (parts[0].shape[1] if above is not None else 0)
+    parts += [] if below is None else [below[:, :REACH]]
+    joined = np.concatenate(parts, axis=1)
+    # A row belongs to the source row in which it begins.
+    first, last = -(-low * tall // height), -(-high * tall // height)
+    across = Ground(width, wide, 0, width, 0, wide)
+    more = expanded(joined, Ground(height, tall, top, top + joined.shape[1], first, last), across)
+    if mask is not None:
+        start, end = max(0, low - SOFT_REACH), min(height, high + SOFT_REACH)
+        soft = steps.feather(_floats(mask[start:end, :, None]))
+        more *= expanded(soft, Ground(height, tall, start, end, first, last), across) > 0
+    peak = np.iinfo(fine.dtype).max
+    # Rounded to the nearest, corrections below half a step would all be lost: what is above the threshold goes up.
+    threshold = (np.arange(first, last)[:, None, None] * PLASTIC[0] + np.arange(wide)[:, None] * PLASTIC[1]) % 1
+    raised = np.floor(fine[first:last] + more.transpose(1, 2, 0) * peak + threshold)
+    fine[first:last] = np.clip(raised, 0, peak).astype(fine.dtype)
+
+
+def _floats(samples: Samples) -> Array:
+    peak = np.float32(np.iinfo(samples.dtype).max)
+    return np.ascontiguousarray(samples.transpose(2, 0, 1), np.float32) / peak

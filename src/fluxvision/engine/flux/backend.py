@@ -1,0 +1,228 @@
+"""FLUX as a backend of the pipeline: a tile's faithful enlargement is re-imagined, at its place in one field of noise.
+
+Every tile is cut at the same grid of latent cells and sees the noise of its own coordinates, so neighbours agree where
+they overlap, and the order in which tiles are made does not matter.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Protocol, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fluxvision.engine import steps
+from fluxvision.engine.backends import registry
+from fluxvision.engine.backends.registry import Window
+from fluxvision.engine.flux import latents, noise, sampling
+from fluxvision.engine.flux.loop import denoise, low_band
+from fluxvision.engine.flux.memory_budget import Narrower, Room, is_short
+from fluxvision.engine.flux.networks import Networks
+from fluxvision.engine.flux.options import BASE, Wishes, backend_row
+from fluxvision.engine.resample import Array, band
+
+__all__ = ["FEWEST", "FluxDetailer", "Prompts", "Wishes", "backend_row", "emptied"]
+
+FEWEST = 2
+"""Forward passes, however little is imagined: a single one is a blurred guess."""
+LOCKS = 2
+"""How often the colours of what was imagined are locked."""
+
+T = TypeVar("T")
+U = TypeVar("U")
+Prompts = Callable[[Sequence[Array]], list[str]]
+"""Says what guides the network in each of some windows of the source, float32 (3, rows, columns)."""
+
+
+class Stop(Protocol):
+    """What is called before each forward pass; raises to end the work."""
+
+    def __call__(self) -> None:
+        """Raise or return."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Tile:
+    """A tile on the grid of cells: where it lies, what it starts from, and where noise is allowed in it."""
+
+    window: Window
+    cut: latents.Cut
+    pixels: Array
+    allowed: Tensor | None
+    prompt: str | None
+
+
+class FluxDetailer:
+    """A loaded network with the wishes of one job. One batch at a time: the device is one."""
+
+    def __init__(
+        self,
+        networks: Networks,
+        factor: int,
+        wishes: Wishes,
+        stop: Stop,
+        threads: int = 0,
+        *,
+        room: Room | None = None,
+        prompts: Prompts | None = None,
+    ) -> None:
+        """Enlarge by `factor`, 1 to 4; the faithful part by the embedded network on `threads` threads.
+
+        `room` is what is given up when memory runs out, None: only the tiles that go together. `prompts` tells what
+        guides each tile, None: the tile's own words do, or where it has none the prompt of the wishes.
+        """
+        self._networks, self._factor, self._wishes, self._stop = networks, factor, wishes, stop
+        self._embedded = registry.load(BASE, threads or 1)
+        self._room, self._tile = room or Room(0), room.tile if room else 0
+        self._prompts = prompts
+        self._lock = threading.Lock()
+        self._prompt = networks.embed(wishes.prompt) if wishes.creativity > 0 and prompts is None else None
+
+    @property
+    def notes(self) -> tuple[tuple[str, str], ...]:
+        """What is told of this device: what was given up for memory, and the levers in force."""
+        levers = tuple(("levers", f"{name}: {way}") for name, way in self._networks.pulled.items())
+        return tuple(("memory", one) for one in self._room.taken) + levers
+
+    def base(self, tile: Array) -> Array:
+        """Enlarge a tile faithfully: by the embedded network, reduced to the factor."""
+        _, rows, columns = tile.shape
+        return self._faithful(tile, rows * self._factor, columns * self._factor)
+
+    def detail(self, windows: Sequence[Window]) -> list[Array]:
+        """Re-imagine tiles, with their colours locked to the faithful ones.
+
+        Raises `Narrower` when not even one tile fits and smaller ones may, MemoryError when those would not either.
+        """
+        with self._lock:
+            prompts = self._words(windows)
+        tiles = [self._placed(window, prompt) for window, prompt in zip(windows, prompts, strict=True)]
+        with self._lock:
+            return self._made(tiles, self._together)
+
+    def _made(self, items: Sequence[T], make: Callable[[Sequence[T]], list[U]]) -> list[U]:
+        """Return what is made of items, as many at once as there is room for; give something up where there is none."""
+        made: list[U] = []
+        while len(made) < len(items):
+            if self._room.tile != self._tile:
+                raise Narrower
+            try:
+                made += make(items[len(made) : len(made) + self._room.batch])
+                continue
+            except (RuntimeError, MemoryError) as reason:
+                if not is_short(reason):
+                    raise
+            emptied()  # only here: the error held on to what had been computed
+            if not self._room.less():
+                message = "There is no room for a single tile."
+                raise MemoryError(message)
+        return made
+
+    def _words(self, windows: Sequence[Window]) -> Sequence[str | None]:
+        if self._prompts is None:
+            return [window.words for window in windows]
+        return self._made([window.source for window in windows], self._prompts)
+
+    def _placed(self, window: Window, prompt: str | None) -> _Tile:
+        base = window.base
+        found = latents.cut(window.place, (base.shape[1], base.shape[2]), self._networks.row.cell)
+        start = base if window.canvas is None else self._faithful(window.canvas, *base.shape[1:])
+        # An enlargement overshoots, and no picture that a network was trained with does.
+        pixels = found.spread(np.clip(start, 0, 1))
+        allowed = None
+        if window.allowed is not None and window.allowed.min() <= 0:
+            allowed = latents.allowance(found, window.allowed, self._factor)
+        return _Tile(window, found, pixels, allowed, prompt)
+
+    def _faithful(self, image: Array, rows: int, columns: int) -> Array:
+        """Return an image at a size of 1 to 4 times its own."""
+        if image.shape[1:] == (rows, columns):
+            return image.copy()
+        made = self._embedded.base(image)
+        if made.shape[1:] == (rows, columns):
+            return made
+        down = band(made.shape[1], made.shape[1] / rows, count=rows)
+        across = band(made.shape[2], made.shape[2] / columns, count=columns)
+        return across.columns(down.rows(made))
+
+    def _together(self, tiles: Sequence[_Tile]) -> list[Array]:
+        with torch.inference_mode():
+            fine = self._imagined(tiles)
+            return [self._locked(tile, image) for tile, image in zip(tiles, fine, strict=True)]
+
+    def _imagined(self, tiles: Sequence[_Tile]) -> Tensor:
+        networks, wishes = self._networks, self._wishes
+        source = networks.encode(torch.from_numpy(np.stack([tile.pixels for tile in tiles])))
+        many, channels, rows, columns = source.shape
+        fresh = [
+            noise.field(wishes.seed, tile.cut.top, tile.cut.left, rows, columns, channels, stream=wishes.stream)
+            for tile in tiles
+        ]
+        steps_in_all = wishes.steps or networks.row.steps
+        path = sampling.sigmas(
+            sampling.SHIFTS[networks.row.shift],
+            rows * columns,
+            steps_in_all,
+            sampling.start_sigma(wishes.creativity),
+            least=max(FEWEST, ceil(steps_in_all * wishes.creativity)),
+        )
+        made = denoise(
+            self._velocity(tiles, source),
+            source,
+            torch.from_numpy(np.stack(fresh)).to(source.device),
+            path,
+            resemblance=wishes.resemblance,
+            mask=_allowed(tiles, (many, 1, rows, columns)),
+            stop=self._stop,
+        )
+        return networks.decode(made).float()
+
+    def _velocity(self, tiles: Sequence[_Tile], source: Tensor) -> Callable[[Tensor, float], Tensor]:
+        networks = self._networks
+        guidance = self._wishes.guidance if self._wishes.guidance is not None else networks.row.guidance_scale
+        prompt = self._prompt
+        if prompt is None or any(tile.prompt is not None for tile in tiles):
+            prompt = networks.embed([self._wishes.prompt if tile.prompt is None else tile.prompt for tile in tiles])
+
+        def velocity(latents: Tensor, sigma: float) -> Tensor:
+            return networks.velocity(latents, sigma, prompt, guidance, source=source)
+
+        return velocity
+
+    @staticmethod
+    def _locked(tile: _Tile, image: Tensor) -> Array:
+        """Return a tile's own pixels with the low wavelet band of its faithful enlargement."""
+        base = torch.from_numpy(np.clip(tile.window.base, 0, 1))[None]
+        fine = tile.cut.shrunk(image[None], tile.window.base)
+        found: Array = _locked(fine, base.to(fine.device))[0].cpu().numpy()
+        return found
+
+
+def emptied() -> None:
+    """Give back to the device what PyTorch keeps of it."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _allowed(tiles: Sequence[_Tile], shape: tuple[int, int, int, int]) -> Tensor | None:
+    """Return where noise is allowed in each of some tiles, None where it is everywhere."""
+    if all(tile.allowed is None for tile in tiles):
+        return None
+    everywhere = torch.ones(shape[1:])
+    return torch.stack([everywhere if tile.allowed is None else tile.allowed for tile in tiles])
+
+
+def _locked(fine: Tensor, base: Tensor) -> Tensor:
+    """Return a picture with the low wavelet band of the faithful one: no tile has a colour of its own.
+
+    Detail that leaves 0..1 is cut off, which brightens the dark and darkens the bright: that is locked once more.
+    """
+    wanted = low_band(base, steps.WAVELET_LEVELS)
+    for _ in range(LOCKS):
+        fine = (fine - low_band(fine, steps.WAVELET_LEVELS) + wanted).clamp(0, 1)
+    return fine

@@ -1,0 +1,68 @@
+"""From a tile's place in the picture to its place on the grid of latent cells, one grid for the whole picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, floor
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import max_pool2d
+
+from fluxvision.engine.backends.registry import Place
+from fluxvision.engine.flux.loop import low_band
+from fluxvision.engine.resample import Array
+from fluxvision.engine.tiling import reflect
+
+BESIDE = 1
+"""Cells beside those where detail is allowed that are imagined, too; two more fade out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A tile on the grid of cells: it begins at cell `top`, `left`, and its own first pixel is `down`, `across`.
+
+    There are `rows` × `columns` cells. Their number depends on the tile's size alone, wherever it begins.
+    """
+
+    top: int
+    left: int
+    down: int
+    across: int
+    rows: int
+    columns: int
+    cell: int
+
+    def spread(self, image: Array) -> Array:
+        """Return an image of the tile (channels, rows, columns), mirrored where cells reach beyond it."""
+        index = np.ix_(
+            reflect(-self.down, self.rows * self.cell, image.shape[1]),
+            reflect(-self.across, self.columns * self.cell, image.shape[2]),
+        )
+        return np.ascontiguousarray(image.transpose(1, 2, 0)[index].transpose(2, 0, 1))
+
+    def shrunk(self, image: Tensor, like: Array) -> Tensor:
+        """Return the part of a spread image that is the tile, of the size of `like`."""
+        _, rows, columns = like.shape
+        return image[..., self.down : self.down + rows, self.across : self.across + columns]
+
+
+def cut(place: Place, shape: tuple[int, int], cell: int) -> Cut:
+    """Return where a tile of this shape (rows, columns) at this place lies."""
+    top, left = floor(place.top / cell), floor(place.left / cell)
+    rows, columns = (ceil((side + cell - 1) / cell) for side in shape)
+    return Cut(top, left, place.top - top * cell, place.left - left * cell, rows, columns, cell)
+
+
+def allowance(found: Cut, allowed: Array, factor: int) -> Tensor:
+    """Return where noise is allowed: (1, rows, columns) of cells, 0 to 1.
+
+    It is 1 in every cell that detail may be shown in and beside it, and fades out over two cells from there, so that no
+    edge stands where detail ends.
+    """
+    whole = np.repeat(np.repeat(allowed, factor, axis=1), factor, axis=2)
+    fine = torch.from_numpy(found.spread((whole > 0).astype(np.float32)))[None]
+    coarse = max_pool2d(fine, found.cell)
+    wide = max_pool2d(coarse, 2 * BESIDE + 3, stride=1, padding=BESIDE + 1)
+    return low_band(wide, 1)[0]

@@ -1,0 +1,172 @@
+"""The models of the provider `flux`: where they come from, and how they are loaded, once."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fluxvision.core.errors import Unavailable, UpstreamRefused
+from fluxvision.engine.flux.licences import licence_notice
+from fluxvision.engine.flux.memory_budget import BATCH, Room, Rung
+from fluxvision.engine.flux.registry import CAPTIONERS_BY_NAME, FluxRow
+from fluxvision.engine.flux.remote import NOT_LOADED, Elsewhere, Weights
+from fluxvision.engine.flux.speed import Speed
+
+if TYPE_CHECKING:  # PyTorch is an extra, and takes seconds to import
+    from fluxvision.engine.flux.captioner import Captioner
+    from fluxvision.engine.flux.networks import Networks
+
+REST = 60.0
+"""Seconds after which it is tried again to load what could not be loaded."""
+PACKAGES = ("torch", "diffusers", "transformers")
+"""What else than this package decides on the bytes of a tile."""
+LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the weights are: a folder or a hub's id, its revision, the device to run on, and how fast.
+
+    `agreed`: a licence that does not let everyone use the weights was agreed to. `elsewhere`: the networks are loaded
+    by the workers of a team, not here.
+    """
+
+    model: str
+    revision: str | None
+    device: str
+    captioner: str
+    caption_model: str
+    speed: Speed = field(default_factory=Speed)
+    agreed: bool = False
+    elsewhere: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What runs, the name of its weights and their revision, where they have one. No path is told.
+
+    `identity` is another where the weights, the code that runs them or the device are others. `room` is what the device
+    has room for.
+    """
+
+    networks: Networks | Elsewhere
+    captioner: Captioner
+    weights: str
+    revision: str | None
+    identity: str
+    room: Room
+
+
+class Models:
+    """Loads the models when they are first asked for, and keeps them. Safe for many threads."""
+
+    def __init__(self, row: FluxRow, source: Source) -> None:
+        """Load a network of this row."""
+        self._row, self.source = row, source
+        self.loaded: Loaded | None = None
+        self.failed: tuple[float, str] | None = None
+        self._lock = threading.Lock()
+
+    def get(self) -> Loaded:
+        """Return the models, loaded once; what could not be loaded is not tried again for a while.
+
+        Raises `UpstreamRefused` where they cannot be loaded.
+        """
+        with self._lock:
+            if self.loaded is None:
+                if self.failed is not None and time.monotonic() < self.failed[0]:
+                    raise UpstreamRefused(self.failed[1], retry_after=REST)
+                try:
+                    self.loaded = self.load()
+                    self.failed = None
+                except Exception as reason:  # whatever foreign code says of a broken file, driver or package
+                    message = reason.message if isinstance(reason, Unavailable) else NOT_LOADED
+                    self.failed = time.monotonic() + REST, message
+                    raise UpstreamRefused(message, retry_after=REST) from reason
+            return self.loaded
+
+    def load(self) -> Loaded:
+        """Load everything; raises `Unavailable`, or what foreign code raises."""
+        from fluxvision.engine.flux import captioner as captions  # noqa: PLC0415
+        from fluxvision.engine.flux import licences, networks, weights  # noqa: PLC0415
+
+        row, source = self._row, self.source
+        licences.need_consent(row, source.agreed)
+        weights.need_extra()
+        found = weights.find(row, source.model, source.revision)
+        named = Path(source.model).expanduser().is_dir()
+        # The captioner first: it is small, and without it the large one would be loaded in vain.
+        captioner = captions.load(source.captioner, source.caption_model or None, device=source.device)
+        network: Networks | Elsewhere
+        if source.elsewhere:
+            # The commit that is here, and no other: what is newest may be another one on each machine.
+            revision = source.revision if named else found.name
+            network = Elsewhere(Weights(row, source.model, revision, source.device, source.speed, source.agreed))
+        else:
+            network = networks.load(row, found, device=source.device, speed=source.speed, agreed=source.agreed)
+        notice = licence_notice(row)
+        if notice is not None:
+            LOG.warning("%s", notice)
+        return Loaded(
+            networks=network,
+            captioner=captioner,
+            weights=found.resolve().name if named else source.model,
+            revision=None if named else found.name,
+            identity=_identity(self._folders(found), network, source.captioner),
+            # How many tiles go together is each worker's business.
+            room=Room(row.tile, rungs(network, captioner), 1 if source.elsewhere else BATCH),
+        )
+
+    def _folders(self, found: Path) -> list[Path]:
+        """Return the folders of all that decides on a tile: the networks' own, and those that lie apart."""
+        from fluxvision.engine.flux import weights  # noqa: PLC0415
+
+        row, source, folders = self._row, self.source, [found]
+        if row.control is not None:
+            folders.append(weights.control_folder(row, found))
+        captioner = CAPTIONERS_BY_NAME[source.captioner]
+        if captioner.repo is not None:
+            folders.append(weights.find(captioner, source.caption_model or captioner.repo))
+        return folders
+
+    def close(self) -> None:
+        """Free the models."""
+        if self.loaded is not None:
+            self.loaded.networks.close()
+            self.loaded.captioner.close()
+            self.loaded = None
+
+
+def rungs(networks: Networks | Elsewhere, captioner: Captioner) -> tuple[Rung, ...]:
+    """Return what can be given up beside the tiles' number and size."""
+
+    def offload() -> bool:
+        beside = networks.device.type != "cpu" and captioner.row.entry is not None
+        changed = networks.offload_text()
+        captioner.to("cpu")
+        return changed or beside
+
+    return (Rung("text encoder and captioner on the CPU", offload), Rung("fp8", networks.quantize))
+
+
+def _identity(folders: Sequence[Path], networks: Networks | Elsewhere, captioner: str) -> str:
+    """Return a text that is another where other bytes may come out: files, packages, the card and its numbers."""
+    import torch  # noqa: PLC0415, takes seconds
+
+    packages = [version(name) for name in PACKAGES]
+    digest = blake2b(f"{captioner} {packages} {networks.device} {networks.dtype}\n".encode())
+    if networks.device.type == "cuda":
+        digest.update(torch.cuda.get_device_name(networks.device).encode())
+    for number, folder in enumerate(folders):
+        for file in sorted(folder.rglob("*")):
+            if file.is_file():
+                facts = file.stat()
+                digest.update(f"{number} {file.relative_to(folder)} {facts.st_size} {facts.st_mtime_ns}\n".encode())
+    return digest.hexdigest()

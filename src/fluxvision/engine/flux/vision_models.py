@@ -1,0 +1,184 @@
+"""The vision-language models behind captions, each with its own way of being shown a picture.
+
+The pictures are prepared here: transformers' own preparation needs torchvision for some of these models. Answers are
+greedy, so that the same picture gets the same caption. Only safetensors are read, and no code from the folder.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from importlib import import_module
+from math import ceil
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from fluxvision.engine.flux.caption_text import RECIPE
+from fluxvision.engine.flux.captioner import fitted
+from fluxvision.engine.flux.loading import pick_device, pick_dtype, quiet
+from fluxvision.engine.flux.registry import CaptionerRow
+from fluxvision.engine.resample import Array
+
+TOKENS_PER_WORD = 1.5
+"""English takes 1.3 tokens a word; an answer is stopped here."""
+
+
+class Model(ABC):
+    """A tokenizer and a model. The classes below know how the model is shown a picture and asked."""
+
+    kind: ClassVar[str] = ""
+    mean: ClassVar[tuple[float, float, float]] = (0.5, 0.5, 0.5)
+    deviation: ClassVar[tuple[float, float, float]] = (0.5, 0.5, 0.5)
+
+    def __init__(self, row: CaptionerRow, folder: Path, device: str, dtype: str) -> None:
+        """Read the model from a folder known to be whole."""
+        self._device = pick_device(device)
+        transformers = import_module("transformers")
+        with quiet():
+            wanted = {"local_files_only": True}
+            self.tokenizer: Any = transformers.AutoTokenizer.from_pretrained(str(folder), **wanted)
+            self.model: Any = getattr(transformers, self.kind).from_pretrained(
+                str(folder), dtype=pick_dtype(dtype, self._device), use_safetensors=True, **wanted
+            )
+        self.model.eval().requires_grad_(False).to(self._device)
+        self.row = row
+        ends = self.model.generation_config.eos_token_id
+        ends = [ends] if isinstance(ends, int) else list(ends or [self.tokenizer.eos_token_id])
+        facts = {"do_sample": False, "num_beams": 1, "eos_token_id": ends, "pad_token_id": ends[0]}
+        started = self.model.generation_config.decoder_start_token_id
+        self._greedy = facts if started is None else facts | {"decoder_start_token_id": started}
+        found = self._prepared(folder)
+        self._mean = torch.tensor(found.get("image_mean", self.mean))[:, None, None]
+        self._deviation = torch.tensor(found.get("image_std", self.deviation))[:, None, None]
+
+    def to(self, device: str) -> None:
+        """Move the model."""
+        self._device = pick_device(device)
+        self.model.to(self._device)
+
+    def shown(self, rows: int, columns: int) -> tuple[int, int]:
+        """Return the size at which a picture of this size is shown."""
+        return fitted(rows, columns, self.row.side)
+
+    @torch.inference_mode()
+    def describe(self, pictures: Sequence[Array], words: int) -> list[str]:
+        """Return the model's answers, as they came. Pictures of one size are asked about in equal words."""
+        each = [self._asked(picture, words) for picture in pictures]
+        asked = {name: torch.cat([one[name] for one in each]).to(self._device) for name in each[0]}
+        asked["pixel_values"] = asked["pixel_values"].to(self.model.dtype)
+        settings = import_module("transformers").GenerationConfig(
+            **self._greedy, max_new_tokens=ceil(words * TOKENS_PER_WORD)
+        )
+        made = self.model.generate(**asked, generation_config=settings)
+        if not self.model.config.is_encoder_decoder:
+            made = made[:, asked["input_ids"].shape[1] :]
+        return [str(self.tokenizer.decode(one, skip_special_tokens=True)) for one in made]
+
+    @abstractmethod
+    def _asked(self, picture: Array, words: int) -> dict[str, Tensor]:
+        """Return what the model is given: the question's tokens and the picture, joined along the first axis."""
+
+    def _normalised(self, picture: Array) -> Tensor:
+        return (torch.from_numpy(picture) - self._mean) / self._deviation
+
+    def _tokens(self, text: str) -> dict[str, Tensor]:
+        ids = self.tokenizer(text, return_tensors="pt", add_special_tokens=False)["input_ids"]
+        return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+
+    def _prepared(self, folder: Path) -> dict[str, Any]:
+        """Return what the folder says of the pictures' preparation."""
+        try:
+            found = json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8"))
+        except OSError:
+            return {}
+        return dict(found)
+
+
+class Qwen3VL(Model):
+    """Qwen3-VL: any shape in patches of 16, of which 2 × 2 become one token."""
+
+    kind = "Qwen3VLForConditionalGeneration"
+    LEAST = 256 * 256
+    """Pixels at which the smallest pictures are shown."""
+
+    def shown(self, rows: int, columns: int) -> tuple[int, int]:
+        """Return sides that are whole tokens."""
+        facts = self.model.config.vision_config
+        return fitted(rows, columns, self.row.side, facts.patch_size * facts.spatial_merge_size, self.LEAST)
+
+    def _asked(self, picture: Array, words: int) -> dict[str, Tensor]:
+        facts = self.model.config.vision_config
+        patches, rows, columns = self._patches(self._normalised(picture))
+        pads = "<|image_pad|>" * (rows * columns // facts.spatial_merge_size**2)
+        asked = self._tokens(
+            f"<|im_start|>user\n<|vision_start|>{pads}<|vision_end|>{RECIPE.format(words=words)}<|im_end|>\n"
+            "<|im_start|>assistant\n"
+        )
+        return asked | {
+            "mm_token_type_ids": (asked["input_ids"] == self.model.config.image_token_id).int(),
+            "pixel_values": patches,
+            "image_grid_thw": torch.tensor([[1, rows, columns]]),
+        }
+
+    def _patches(self, picture: Tensor) -> tuple[Tensor, int, int]:
+        """Cut (3, H, W) into patches, the four of a token together, each twice as if it were two frames of a film."""
+        facts = self.model.config.vision_config
+        side, merge, frames = facts.patch_size, facts.spatial_merge_size, facts.temporal_patch_size
+        _, height, width = picture.shape
+        rows, columns = height // side, width // side
+        cut = picture.reshape(-1, rows // merge, merge, side, columns // merge, merge, side)
+        cut = cut.permute(1, 4, 2, 5, 0, 3, 6)[:, :, :, :, :, None]
+        cut = cut.expand(-1, -1, -1, -1, -1, frames, -1, -1)
+        return cut.reshape(rows * columns, -1), rows, columns
+
+
+class Florence2(Model):
+    """Florence-2: a square of 768, a fixed question; the answer is of the model's own length."""
+
+    kind = "Florence2ForConditionalGeneration"
+    mean = (0.485, 0.456, 0.406)
+    deviation = (0.229, 0.224, 0.225)
+    CELL = 32
+    """Pixels per side that become one token."""
+
+    def shown(self, _rows: int, _columns: int) -> tuple[int, int]:
+        """Return a square, whatever the picture's shape."""
+        return self.row.side, self.row.side
+
+    def _asked(self, picture: Array, _words: int) -> dict[str, Tensor]:
+        ids = self.tokenizer.encode("Describe with a paragraph what is shown in the image.", add_special_tokens=False)
+        pads = [self.model.config.image_token_id] * ((self.row.side // self.CELL) ** 2 + 1)
+        asked = torch.tensor([[*pads, self.tokenizer.bos_token_id, *ids, self.tokenizer.eos_token_id]])
+        return {
+            "input_ids": asked,
+            "attention_mask": torch.ones_like(asked),
+            "pixel_values": self._normalised(picture)[None],
+        }
+
+
+class SmolVLM2(Model):
+    """SmolVLM2: one square, the rest of it marked as empty."""
+
+    kind = "SmolVLMForConditionalGeneration"
+
+    def _asked(self, picture: Array, words: int) -> dict[str, Tensor]:
+        side = int(self.model.config.vision_config.image_size)
+        _, rows, columns = picture.shape
+        square = torch.zeros(1, 1, 3, side, side)
+        square[..., :rows, :columns] = self._normalised(picture)
+        filled = torch.zeros(1, 1, side, side, dtype=torch.bool)
+        filled[..., :rows, :columns] = True
+        pads = "<image>" * self.model.model.image_seq_len
+        fence = "<fake_token_around_image>"
+        asked = self._tokens(
+            f"<|im_start|>User:{fence}<global-img>{pads}{fence}{RECIPE.format(words=words)}<end_of_utterance>\nAssistant:"
+        )
+        return asked | {"pixel_values": square, "pixel_attention_mask": filled}
+
+    def shown(self, rows: int, columns: int) -> tuple[int, int]:
+        """Return a size within the square."""
+        return fitted(rows, columns, int(self.model.config.vision_config.image_size))

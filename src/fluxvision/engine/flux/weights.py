@@ -1,0 +1,209 @@
+"""Where a row's weights lie on this machine, and whether all of them are there. Nothing here needs torch.
+
+A source is a folder or the name of a repository on the Hugging Face hub, of which the local cache is looked into.
+Nothing is downloaded but by `fetch`. HF's own settings hold: HF_HOME, HF_HUB_OFFLINE, HF_TOKEN.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from fluxvision.core.errors import Unavailable
+from fluxvision.engine.flux.registry import CaptionerRow, FluxRow
+
+FETCH = "fluxvision weights {name}"
+"""The command that downloads a row's weights."""
+EXTRA = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "huggingface_hub")
+"""Packages that the extra brings."""
+
+Row = FluxRow | CaptionerRow
+Part = tuple[str, str]
+"""Package and class of one part of a network."""
+
+PARTS: Mapping[str, Mapping[str, Part]] = {
+    "flux1": {
+        "transformer": ("diffusers", "FluxTransformer2DModel"),
+        "vae": ("diffusers", "AutoencoderKL"),
+        "text_encoder": ("transformers", "CLIPTextModel"),
+        "text_encoder_2": ("transformers", "T5EncoderModel"),
+        "tokenizer": ("transformers", "AutoTokenizer"),
+        "tokenizer_2": ("transformers", "AutoTokenizer"),
+    },
+    "flux2": {
+        "transformer": ("diffusers", "Flux2Transformer2DModel"),
+        "vae": ("diffusers", "AutoencoderKLFlux2"),
+        "text_encoder": ("transformers", "Qwen3ForCausalLM"),
+        "tokenizer": ("transformers", "AutoTokenizer"),
+    },
+}
+"""Architecture → sub-folder → what is loaded from it. Other sub-folders and single-file checkpoints are not used."""
+CONTROL: Part = ("diffusers", "FluxControlNetModel")
+CONTROL_FOLDER = "controlnet"
+"""Where a row's ControlNet may lie within the network's folder; if it does not, it has a repository of its own."""
+
+TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "spiece.model", "tokenizer.model")
+
+
+def need_extra() -> None:
+    """Raise `Unavailable` when the packages of the extra are not installed."""
+    if any(find_spec(name) is None for name in EXTRA):
+        message = "The flux engine is not installed: pip install 'fluxvision[flux]'."
+        raise Unavailable(message, param="engine")
+
+
+def patterns(row: Row) -> list[str]:
+    """Return which files of the repository are needed, as the hub's client takes them."""
+    if isinstance(row, CaptionerRow):
+        return ["*.json", "*.safetensors", "*.txt", "*.jinja", "*.model"]
+    folders = PARTS[row.architecture]
+    return ["model_index.json", *(f"{name}/*" for name in folders)]
+
+
+def fetch(row: Row, *, revision: str | None = None) -> Path:
+    """Download a row's weights into the hub's cache, what is there already excepted, and return their folder.
+
+    Raises `Unavailable` when the hub does not give them: no network, offline mode, licence not accepted.
+    """
+    need_extra()
+    hub, web = import_module("huggingface_hub"), import_module("httpx2")
+    wanted = {"repo_id": row.repo, "revision": revision or row.revision, "allow_patterns": patterns(row)}
+    control = row.control if isinstance(row, FluxRow) else None
+    try:
+        if control is not None:
+            hub.snapshot_download(
+                repo_id=control.repo, revision=control.revision, allow_patterns=["*.json", "*.safetensors"]
+            )
+        return Path(hub.snapshot_download(**wanted))
+    except (OSError, ValueError, web.HTTPError) as reason:
+        message = (
+            f"The weights of {row.name} could not be fetched from the Hugging Face hub: this needs the network, and"
+            " for some networks an accepted licence and HF_TOKEN."
+        )
+        raise Unavailable(message, param="engine") from reason
+
+
+def find(row: Row, source: str | Path, revision: str | None = None) -> Path:
+    """Return the folder of a source. Raises `Unavailable` when it is neither a folder nor in the hub's cache."""
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        return folder
+    return _cached(row, str(source), revision or (row.revision if str(source) == row.repo else None))
+
+
+def control_folder(row: FluxRow, folder: Path) -> Path:
+    """Return where the ControlNet of a row that has one lies: within the folder, else in the hub's cache.
+
+    Raises `Unavailable` when it is in neither.
+    """
+    assert row.control is not None  # noqa: S101, asked of such rows only
+    within = folder / CONTROL_FOLDER
+    return within if within.is_dir() else _cached(row, row.control.repo, row.control.revision)
+
+
+def _cached(row: Row, repo: str, revision: str | None) -> Path:
+    hub = import_module("huggingface_hub")
+    try:
+        return Path(hub.snapshot_download(repo, revision=revision, local_files_only=True))
+    except (OSError, ValueError) as reason:
+        command = FETCH.format(name=row.name)
+        message = f"The weights of {row.name} are not on this machine: fetch them with `{command}`."
+        raise Unavailable(message, param="engine") from reason
+
+
+def check(row: FluxRow, folder: Path) -> None:
+    """Raise `Unavailable` where a file is missing from the folder of a network, or it is another network's folder."""
+    index = _read(folder / "model_index.json")
+    if index is None:
+        raise _incomplete(row, "model_index.json")
+    for name, (_, kind) in PARTS[row.architecture].items():
+        part = folder / name
+        if name.startswith("tokenizer"):
+            if not any((part / file).is_file() for file in TOKENIZER_FILES):
+                raise _incomplete(row, name)
+            continue
+        config = _read(part / "config.json")
+        if config is None or not weights_whole(part):
+            raise _incomplete(row, name)
+        if name == "transformer":
+            _compare(row, kind, config, index)
+    if row.control is not None:
+        _check_control(row, control_folder(row, folder))
+
+
+def _check_control(row: FluxRow, folder: Path) -> None:
+    """Raise `Unavailable` where the folder of a row's ControlNet is not whole, or the network is of another kind."""
+    config = _read(folder / "config.json")
+    if config is None or not weights_whole(folder):
+        raise _incomplete(row, CONTROL_FOLDER)
+    facts = {
+        "_class_name": CONTROL[1],
+        "in_channels": row.packed_channels,
+        "num_mode": None,
+        "conditioning_embedding_channels": None,
+    }
+    if any(config.get(name, fact) != fact for name, fact in facts.items()):
+        raise _foreign(row)
+
+
+def _compare(row: FluxRow, kind: str, config: dict[str, Any], index: dict[str, Any]) -> None:
+    """Raise `Unavailable` where a transformer or its folder say that they are another network's."""
+    facts = {
+        "_class_name": kind,
+        "in_channels": row.packed_channels,
+        "guidance_embeds": row.guidance == "embedded",
+    }
+    foreign = any(config.get(name, fact) != fact for name, fact in facts.items())
+    if row.architecture == "flux2" and index.get("is_distilled", row.guidance == "none") != (row.guidance == "none"):
+        foreign = True
+    if foreign:
+        raise _foreign(row)
+
+
+def check_captioner(row: CaptionerRow, folder: Path) -> None:
+    """Raise `Unavailable` where a file is missing from the folder of a captioner."""
+    present = {
+        "config.json": _read(folder / "config.json") is not None,
+        "its weights": weights_whole(folder),
+        "its tokenizer": any((folder / file).is_file() for file in TOKENIZER_FILES),
+    }
+    for name, there in present.items():
+        if not there:
+            raise _incomplete(row, name)
+
+
+def weights_whole(part: Path) -> bool:
+    """Whether a folder holds its safetensors, and where an index names several, all of them."""
+    named: set[str] = set()
+    for file in part.glob("*.safetensors.index.json"):
+        index = _read(file)
+        named |= set(index["weight_map"].values()) if index and "weight_map" in index else {file.name}
+    if named:
+        return _all_there(part / name for name in named)
+    return any(file.is_file() for file in part.glob("*.safetensors"))
+
+
+def _all_there(files: Iterable[Path]) -> bool:
+    return all(file.is_file() and file.suffix == ".safetensors" for file in files)
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _foreign(row: FluxRow) -> Unavailable:
+    return Unavailable(f"The weights are not those of {row.name}, but another network's.", param="engine")
+
+
+def _incomplete(row: Row, missing: str) -> Unavailable:
+    command = FETCH.format(name=row.name)
+    message = f"The weights of {row.name} are incomplete, {missing} is missing: fetch them again with `{command}`."
+    return Unavailable(message, param="engine")

@@ -1,0 +1,1 @@
+"""The flow: prepare, route, execute, finish."""

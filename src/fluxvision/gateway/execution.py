@@ -1,0 +1,310 @@
+"""One try at one provider: its pictures are made, finished, billed, and its health noted."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from fluxvision.catalog.normalize import normalize
+from fluxvision.catalog.row import Param
+from fluxvision.catalog.rules import Accepts
+from fluxvision.core.concurrency import in_thread
+from fluxvision.core.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    Error,
+    InvalidRequest,
+    Unavailable,
+    UpstreamBroke,
+    UpstreamError,
+    UpstreamUnasked,
+)
+from fluxvision.core.system import shortage, shortages_translated
+from fluxvision.core.types import Attempt, Call, Job, Outcome, Picture, Plan, Source, Watch
+from fluxvision.gateway.candidates import Candidate
+from fluxvision.gateway.circuit_breaker import Health, Turn
+from fluxvision.gateway.finish import Work, finish, passed
+from fluxvision.gateway.memory_budget import MemoryBudget
+from fluxvision.gateway.prepare import prepared, ready
+from fluxvision.gateway.room import room_needed
+from fluxvision.gateway.submission import Stop, Submission
+from fluxvision.gateway.versions import seedless, sent_seed, shares, versions
+from fluxvision.imaging import decode_mask, quick
+from fluxvision.providers import Provider
+from fluxvision.storage.disk_budget import DiskBudget, Reservation
+
+MARGIN, MARGIN_SHARE = 1.0, 0.05
+"""Seconds, and at most the share of the time that is left, for finishing what was made."""
+FAIR = 0.5
+"""Share of a request's whole time from which a provider that does not deliver is itself to blame."""
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What all attempts share.
+
+    `pool` has the threads that prepare and finish pictures, `threads` is how many the engine may use there; `rows` are
+    the parameters by model, `timeout` the seconds of one remote try, `deadline` those of a whole request, `disk` the
+    room that running jobs will need, `memory` the bytes that their pictures may take together.
+    """
+
+    pool: ThreadPoolExecutor
+    health: Health
+    rows: Mapping[str, Sequence[Param]]
+    timeout: float
+    deadline: float
+    threads: int = 0
+    disk: DiskBudget = field(default_factory=DiskBudget)
+    memory: MemoryBudget = field(default_factory=lambda: MemoryBudget(sys.maxsize))
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """What became of one picture: the attempt, and either the picture with what was said of it, or an error.
+
+    `timings` are seconds by stage, `seed` is what the provider was told.
+    """
+
+    attempt: Attempt
+    outcome: Outcome | None = None
+    picture: Picture | None = None
+    error: Error | None = None
+    timings: Mapping[str, float] = field(default_factory=dict)
+    seed: int | None = None
+
+
+def worst(tries: Sequence[Try]) -> Error:
+    """Return the error that decides what happens next.
+
+    One that ends the job goes before one that goes on, and of these one that a provider's health suffers from goes
+    before one that it does not.
+    """
+    errors = [each.error for each in tries if each.error is not None]
+    return min(errors, key=lambda error: (error.goes_on, not error.counts))
+
+
+async def vet(pool: ThreadPoolExecutor, job: Job, plan: Plan, watch: Watch) -> None:
+    """Look at a mask that is applied here; raises `InvalidRequest` for a damaged one, and where nothing may change."""
+    image, mask = job.image, job.mask
+    if mask is None or not plan.masked:
+        return
+    allowed = await in_thread(pool, watch, lambda: decode_mask(mask, image.width, image.height))
+    if not allowed.any():
+        message = "mask: nothing of it is transparent, so nothing may change. Leave it out, or pin embedded."
+        raise InvalidRequest(message, param="mask")
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """A job at one provider. `folder` takes all files, and belongs to the job.
+
+    `turn` is its place in the provider's health. Each try is added to `attempts` as it ends, one that is cancelled too:
+    it may have cost money. `ends` is when the whole job has to be done, on the clock of `time.monotonic`. `arriving` is
+    called when a result is about to be written.
+    """
+
+    desk: Desk
+    provider: Provider
+    candidate: Candidate
+    turn: Turn
+    job: Job
+    watch: Watch
+    folder: Path
+    attempts: list[Attempt]
+    ends: float
+    arriving: Callable[[], None] = lambda: None
+
+    async def run(self) -> Sequence[Try]:
+        """Make all pictures of the job and return what became of each.
+
+        Raises what is wrong with the job, or `Unavailable` where there is no room for its results, before the provider
+        is asked. A remote provider has the desk's time for each
+        of them. For its health all of them are one call.
+        """
+        health = self.desk.health
+        try:
+            tries = await self._tries()
+        except BaseException:
+            health.released(self.turn)
+            raise
+        made = [each.attempt.duration for each in tries if each.picture is not None]
+        if made:
+            health.succeeded(self.turn, sum(made) / len(made))
+        else:
+            health.failed(self.turn, worst(tries))
+        return tries
+
+    async def _tries(self) -> Sequence[Try]:
+        image = await self._image(self.candidate.offer.accepts)
+        size = room_needed(self.candidate.geometry, self.job, self.candidate.plan, self.provider.parallel)
+        with Reservation(self.desk.disk, self.folder, size, solid=self.candidate.cost != 0) as room:
+            if room.large:
+                await in_thread(self.desk.pool, self.watch, room.take)
+            else:
+                room.take()
+            return await replace(self, arriving=room.give_blocks).versions(image)
+
+    async def versions(self, image: Source) -> Sequence[Try]:
+        """Make all pictures of the job of the one that is sent."""
+        offer, n = self.candidate.offer, self.candidate.plan.n
+        if n == 1:
+            call, receipt = self.candidate.call, self.candidate.receipt
+            return [await self._try(self._named(call, image, "0"), self.watch, sent_seed(receipt))]
+        turn = asyncio.Semaphore(self.provider.parallel)
+
+        async def make(name: str, version: Job, share: Watch) -> Try:
+            call, _, receipt = normalize(version, offer, self.desk.rows[self.job.model])
+            return await self._try(self._named(call, image, name), share, sent_seed(receipt))
+
+        async def made(number: int, version: Job, share: Watch) -> Try:
+            async with turn:
+                found = await make(f"{number}", version, share)
+                free = isinstance(found.error, UpstreamUnasked) and found.attempt.cost == 0
+                if free and version.drawn and not offer.defaults:
+                    # It may know no seed, and nobody but this server asked for one.
+                    found = await make(f"{number}-seedless", seedless(version), share)
+                return found
+
+        pairs = zip(versions(self.job, n), shares(self.watch, n), strict=True)
+        probe = []
+        if self.turn.probe:  # one picture shows whether it is back; the others wait for that
+            probe = [await made(0, *next(pairs))]
+            if probe[0].picture is None:
+                return probe
+        return probe + await _gather([made(number, *pair) for number, pair in enumerate(pairs, len(probe))])
+
+    def _named(self, call: Call, image: Source, name: str) -> Call:
+        """Return a call under a name of its own; what the caller said is what he said of all versions."""
+        key = f"{self.job.id}-{self.candidate.offer.provider}-{name}"
+        return replace(call, image=image, key=key, asked=self.candidate.call.asked)
+
+    async def _image(self, accepts: Accepts | None) -> Source:
+        """Return the picture that is sent; a small one that needs nothing is not worth a thread.
+
+        A mask that is applied here is looked at first: a damaged one must not show when the picture is paid.
+        """
+        image = self.job.image
+        await vet(self.desk.pool, self.job, self.candidate.plan, self.watch)
+        if accepts is None or (quick(image.size, image.content) and ready(image, accepts)):
+            return image
+        async with self._memory():
+            return await in_thread(
+                self.desk.pool, self.watch, lambda: prepared(image, accepts, self.folder, self.watch)
+            )
+
+    def _memory(self, *, first: bool = False) -> AbstractAsyncContextManager[None]:
+        """Hold the memory that one picture is planned to take."""
+        return self.desk.memory.hold(self.candidate.memory, first=first)
+
+    async def _finish(self, work: Work, watch: Watch) -> Picture:
+        """Finish a picture; one that needs nothing is not worth a thread. Behind a link it is a file."""
+        picture = passed(work)
+        if picture is None:
+            async with self._memory(first=self.provider.remote):
+                picture = await in_thread(self.desk.pool, watch, lambda: finish(work))
+        if work.plan.response_format != "b64_json":
+            _ = picture.path
+        return picture
+
+    async def _try(self, call: Call, watch: Watch, seed: int | None) -> Try:
+        started = time.monotonic()
+        outcome, known = None, Submission(self.arriving)
+        try:
+            outcome = await self._ask(call, watch, known)
+            made = time.monotonic()
+            self.arriving()
+            with shortages_translated():
+                picture = await self._finish(self._work(outcome, call, watch, seed), watch)
+        except Error as error:
+            found = self._failed(error, outcome, time.monotonic() - started)
+            self.attempts.append(found.attempt)
+            return replace(found, seed=seed)
+        except BaseException:
+            given_up = Cancelled("Given up.", billed=known.paid, upstream_id=known.name, seconds=known.seconds)
+            self.attempts.append(self._failed(given_up, outcome, time.monotonic() - started).attempt)
+            raise
+        ended = time.monotonic()
+        cost = self.candidate.bill(self.job, outcome.seconds)
+        self.attempts.append(Attempt(self.candidate.offer.provider, "ok", ended - started, cost, outcome.upstream_id))
+        return Try(self.attempts[-1], outcome, picture, timings={**outcome.timings, "finish": ended - made})
+
+    async def _ask(self, call: Call, watch: Watch, known: Submission) -> Outcome:
+        """Ask the provider; too long a wait for a remote one is its failure, with what is known of the work.
+
+        It ends a little before the job has to, so that pictures made meanwhile are delivered. A provider that others
+        left little time is not to blame.
+        """
+        left = self.ends - time.monotonic()
+        patience = min(self.desk.timeout, left - min(MARGIN, left * MARGIN_SHARE))
+        watch = replace(watch, taken=known.take, cancel=Stop(watch.cancel))
+        try:
+            async with asyncio.timeout(patience) if self.provider.remote else self._memory():
+                return await self.provider.run(call, watch, self.folder)
+        except TimeoutError:
+            late = patience < min(self.desk.timeout, FAIR * self.desk.deadline)
+            left_over = f", what was left of this server's limit of {self.desk.deadline:g}" if late else ""
+            message = f"{self.provider.title} did not deliver within {patience:.3g} seconds{left_over}."
+            failure = DeadlineExceeded if late else UpstreamError
+            raise failure(message, upstream_id=known.name, billed=known.paid, seconds=known.seconds) from None
+        except Unavailable as error:
+            if known.paid:
+                known.bill(error)
+            raise
+        except Error:
+            raise
+        except Exception as error:
+            raise known.bill(shortage(error) or self._broken(error, watch)) from error
+
+    def _broken(self, error: Exception, watch: Watch) -> UpstreamBroke:
+        watch.broke(error)
+        return UpstreamBroke(f"{self.provider.title} broke: {type(error).__name__}.")
+
+    def _failed(self, error: Error, outcome: Outcome | None, seconds: float) -> Try:
+        """Return what became of a picture that is not there; one that was delivered is paid, whatever was wrong."""
+        paid = True if outcome is not None else error.billed
+        spent = error.seconds if outcome is None else outcome.seconds
+        most = self.candidate.bill(self.job, spent) if paid is not False else 0
+        cost = None if paid is None and most else most
+        found = outcome.upstream_id if outcome else error.upstream_id
+        name = self.candidate.offer.provider
+        return Try(Attempt(name, error.code, seconds, cost, found, error.message, most), error=error)
+
+    def _work(self, outcome: Outcome, call: Call, watch: Watch, seed: int | None) -> Work:
+        accepts = self.candidate.offer.accepts
+        guided = any(line.parameter == "prompt" and line.honoured for line in self.candidate.receipt)
+        prompt = str(self.job.values.get("prompt", "")) if guided else ""
+        return Work(
+            outcome.picture,
+            self.candidate.plan,
+            self.job.image,
+            self.folder,
+            watch,
+            outcome.seam_ratio,
+            mask=self.job.mask,
+            made=self.candidate.made,
+            transparent=accepts is not None and accepts.transparency,
+            threads=self.desk.threads,
+            fidelity=outcome.fidelity,
+            silent=accepts is not None and call.image is self.job.image,  # nothing had to be taken off it
+            words=(prompt or None) if outcome.caption is None else outcome.caption,
+            seed=seed if outcome.seed is None else outcome.seed,
+        )
+
+
+async def _gather(work: list[Coroutine[Any, Any, Try]]) -> list[Try]:
+    """Run all; when one breaks or the task is cancelled, cancel the others and wait for them."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        return await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise

@@ -1,0 +1,108 @@
+"""Before a picture goes to a provider: nothing that it cannot read, and nothing that is none of its business."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+
+from fluxvision import imaging
+from fluxvision.catalog.rules import Accepts
+from fluxvision.core.system import discard
+from fluxvision.core.types import Metadata, Raster, Source, Watch
+from fluxvision.imaging.alpha import Samples
+from fluxvision.imaging.strip import Part, bare, parts
+from fluxvision.imaging.writing import writing
+
+_DEEP = 257
+"""An 8-bit step, in 16 bits."""
+_STRIP = 1_000_000
+"""Pixels that are turned into 8-bit RGB at once."""
+_BLOCK = 1 << 20
+
+
+def prepared(source: Source, accepts: Accepts | None, folder: Path, watch: Watch) -> Source:
+    """Return a picture that a provider takes; where it is another file than the source, it lies in `folder`.
+
+    Without `accepts` that is the source. An upright still picture in 8-bit RGB or grey, of a format that is taken, is
+    sent without its profile, metadata, comments and previews, its coded pixels untouched; one that has none of these is
+    the source itself. Anything else becomes an 8-bit RGB PNG of the same numbers that `imaging.decode` gives, with
+    alpha only where that is taken. A provider thus sees the picture's numbers as if they were sRGB; its own profile
+    belongs on the result again.
+
+    Raises `InvalidRequest` naming image for a damaged picture that had to be decoded, `Unavailable` for missing room
+    and `Cancelled` when the watch says so.
+    """
+    if accepts is None:
+        return source
+    if _readable(source, accepts):
+        if source.bare:
+            return source
+        found = parts(source)
+        if found == [slice(0, source.size)]:
+            return source
+        if found is not None:
+            return _copied(source, found, folder, watch)
+    return _converted(source, folder, watch, transparency=accepts.transparency)
+
+
+def ready(source: Source, accepts: Accepts | None) -> bool:
+    """Whether `prepared` would return the source itself. Reads the headers inside the file, never its pixels."""
+    return accepts is None or (_readable(source, accepts) and bare(source))
+
+
+def _readable(source: Source, accepts: Accepts) -> bool:
+    """Whether the provider takes this kind of file."""
+    plain = source.orientation == 1 and source.frames == 1 and source.bits == 8  # noqa: PLR2004
+    return plain and source.format in accepts.formats and (accepts.transparency or not source.alpha)
+
+
+def _copied(source: Source, found: list[Part], folder: Path, watch: Watch) -> Source:
+    """Write the parts of a file as another one."""
+    target = folder / f"{uuid4().hex}.{imaging.find(source.format).extension}"
+    with writing(target, watch), source.path.open("rb") as file, target.open("wb") as out:
+        for part in found:
+            if isinstance(part, bytes):
+                out.write(part)
+                continue
+            file.seek(part.start)
+            for at in range(part.start, part.stop, _BLOCK):
+                out.write(file.read(min(_BLOCK, part.stop - at)))
+    return replace(source, file=target, size=target.stat().st_size, content=None)
+
+
+def _converted(source: Source, folder: Path, watch: Watch, *, transparency: bool) -> Source:
+    """Write the picture's working colours as a PNG file."""
+    pixels = imaging.decode(source)
+    alpha = pixels.alpha if transparency else None
+    raw, target = folder / f"{uuid4().hex}.raw", folder / f"{uuid4().hex}.png"
+    try:
+        with writing(raw, watch), raw.open("wb") as file:
+            for strip in _strips(pixels.color, alpha):
+                strip.tofile(file)
+        del pixels
+        raster = Raster(raw, source.width, source.height, 3 if alpha is None else 4, 8)
+        imaging.encode(raster, target, "png", quality=None, metadata=Metadata(), strip=True, watch=watch)
+    finally:
+        discard(raw)
+    size = target.stat().st_size
+    return Source(target, "png", source.width, source.height, 3, alpha is not None, 8, size)
+
+
+def _strips(color: Samples, alpha: Samples | None) -> Iterator[Samples]:
+    """Yield rows (rows, columns, 3 or 4) of 8 bits, top to bottom."""
+    step = max(1, _STRIP // color.shape[1])
+    for low in range(0, len(color), step):
+        rows = slice(low, low + step)
+        colours = np.broadcast_to(_rounded(color[rows]), (*color[rows].shape[:2], 3))
+        yield colours if alpha is None else np.dstack([colours, _rounded(alpha[rows])])
+
+
+def _rounded(samples: Samples) -> Samples:
+    """Return samples with 8 bits."""
+    if samples.dtype == np.uint8:
+        return samples
+    return ((samples.astype(np.uint32) + _DEEP // 2) // _DEEP).astype(np.uint8)

@@ -1,0 +1,48 @@
+"""Proves that this process can still make a picture: one of a few pixels is read, enlarged and written."""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from pathlib import Path
+
+from fluxvision import engine, imaging
+from fluxvision.core.errors import Unavailable
+from fluxvision.core.types import Metadata
+from fluxvision.engine import BACKENDS
+from fluxvision.engine.raster_output import enlarged
+from fluxvision.imaging import Limits
+from fluxvision.imaging.alpha import Samples
+
+PICTURE = b64decode("iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAD0lEQVR42mNowAEYhpYEAILzYAEllbNjAAAAAElFTkSuQmCC")
+"""A PNG file of 8 x 8 grey pixels."""
+GREY, NEAR = 128, 8
+"""The value of its samples, and how far from it the mean of those of a result may be."""
+FACTOR = 2
+
+
+def selftest(folder: Path) -> None:
+    """Read, enlarge and write a small picture in `folder`, which is left as it is, in one tile and one thread.
+
+    Raises `Unavailable` naming the stage that failed; its cause is what happened there.
+    """
+    stage = "read"
+    try:
+        pixels = imaging.decode(imaging.probe(folder / "small.png", Limits(), content=PICTURE))
+        _check(pixels.color)
+        stage = "enlarged"
+        height, width = (FACTOR * side for side in pixels.color.shape[:2])
+        request = engine.Request(pixels.color, width, height, backend=BACKENDS[0].name, threads=1)
+        raster, _ = enlarged(request, folder)
+        stage = "written"
+        target = folder / "large.png"
+        imaging.encode(raster, target, "png", quality=None, metadata=Metadata(), strip=True)
+        _check(imaging.decode(imaging.probe(target, Limits())).color)
+    except Exception as cause:
+        message = f"a small picture cannot be {stage}"
+        raise Unavailable(message) from cause
+
+
+def _check(color: Samples) -> None:
+    """Raise `ValueError` for samples that are not those of the picture."""
+    if abs(float(color.mean()) - GREY) > NEAR:
+        raise ValueError(color.shape)

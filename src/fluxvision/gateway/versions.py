@@ -1,0 +1,37 @@
+"""Several pictures of one job: a job, a watch and a seed for each. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+from fluxvision.core.types import Job, Line, Watch
+
+
+def sent_seed(receipt: Sequence[Line]) -> int | None:
+    """Return the seed that the provider was told, None where there is none."""
+    lines = (line for line in receipt if line.parameter == "seed" and line.honoured)
+    return next((line.became for line in lines if isinstance(line.became, int)), None)
+
+
+def seedless(job: Job) -> Job:
+    """Return a job without its seed."""
+    return replace(job, values={name: value for name, value in job.values.items() if name != "seed"}, drawn=False)
+
+
+def versions(job: Job, n: int) -> list[Job]:
+    """Return one job per picture, with the seeds seed, seed+1 and so on."""
+    first = int(job.values.get("seed", 0))
+    return [replace(job, values={**job.values, "seed": first + index}) for index in range(n)]
+
+
+def shares(watch: Watch, n: int) -> list[Watch]:
+    """Return one watch per picture that together report the progress of all of them."""
+    done, total = [0] * n, [0] * n
+
+    def progress(index: int, now: int, of: int) -> None:
+        done[index], total[index] = now, of
+        watch.progress(sum(done), max(total) * n)
+
+    return [replace(watch, progress=partial(progress, index), preview=None) for index in range(n)]

@@ -1,0 +1,1 @@
+"""What arrives: bodies, multipart forms, JSON and fields."""

@@ -1,0 +1,100 @@
+"""A request's body as chunks, with limits that hold while it arrives, and the form that a body is read into."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from starlette.datastructures import Headers
+from starlette.types import Receive
+
+from fluxvision.core.errors import InvalidRequest, PayloadTooLarge, UnsupportedMediaType, UploadTooSlow
+
+MAX_PARTS = 200
+"""Parts of a form, or members of a JSON object."""
+MAX_FIELD = 1_000_000
+"""Bytes of one field that is no picture."""
+MAX_FIELDS = 4_000_000
+"""Bytes of all of them."""
+BYTES_PER_SECOND = 8 * 1024
+"""The slowest upload or answer that is waited for, after a first grace of `upload_timeout` seconds."""
+
+
+@dataclass(slots=True)
+class Form:
+    """What the caller sent: fields by name; pictures (`image`, `mask`) as a file here, or as the URL of one.
+
+    A data URI may be in pieces, which are read once. `contents` has the files that are in memory and not written.
+    """
+
+    fields: dict[str, Any] = field(default_factory=dict)
+    pictures: dict[str, Path | str | Iterator[bytes]] = field(default_factory=dict)
+    contents: dict[str, bytes] = field(default_factory=dict)
+
+
+def content_type(headers: Headers) -> str:
+    """Return the body's media type; raises for a compressed body."""
+    encoding = headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in {"", "identity"}:
+        raise UnsupportedMediaType("Compressed request bodies are not read; send the body without Content-Encoding.")
+    return headers.get("content-type", "")
+
+
+def length(headers: Headers, limit: int, hint: str = "") -> int | None:
+    """Return the announced length of the body, None where there is none.
+
+    Raises `PayloadTooLarge` for one over the limit, before a byte is read.
+    """
+    text = headers.get("content-length")
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit()):
+        raise InvalidRequest("The Content-Length header is not a number.")
+    if len(text) > len(str(limit)) or int(text) > limit:
+        raise too_large(limit, hint)
+    return int(text)
+
+
+def too_large(limit: int, hint: str = "") -> PayloadTooLarge:
+    """Return the error for a body over the limit; `hint` says what the limit is for and what to do."""
+    message = f"The request body is larger than the limit of {limit:,} bytes{hint}."
+    return PayloadTooLarge(message)
+
+
+async def chunks(
+    receive: Receive,
+    limit: int,
+    idle: float,
+    hint: str = "",
+    *,
+    announced: int | None = None,
+    speed: float = BYTES_PER_SECOND,
+) -> AsyncIterator[bytes]:
+    """Yield the body as it arrives; where its length was `announced`, nobody is asked whether more will come.
+
+    Raises `PayloadTooLarge` as soon as more than `limit` bytes came, `UploadTooSlow` after `idle` seconds without a
+    byte or where the body is slower than `speed` bytes per second, and `InvalidRequest` where the body breaks off.
+    """
+    seen, waited, more = 0, 0.0, True
+    while more:
+        patience = min(idle, idle + seen / speed - waited)
+        started = time.monotonic()
+        try:
+            async with asyncio.timeout(max(patience, 0.0)):
+                message = await receive()
+        except TimeoutError:
+            raise UploadTooSlow("The request body did not arrive in time.") from None
+        waited += time.monotonic() - started
+        if message["type"] == "http.disconnect":  # or chunks that cannot be read: both look alike
+            raise InvalidRequest("The request body broke off, or its chunks cannot be read.")
+        chunk = message.get("body", b"")
+        seen += len(chunk)
+        more = message.get("more_body", False) and seen != announced
+        if seen > limit:
+            raise too_large(limit, hint)
+        if chunk:
+            yield chunk

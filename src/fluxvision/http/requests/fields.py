@@ -1,0 +1,94 @@
+"""Form names: which part is which picture, and how `a[b]` and `k[]` become values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from fluxvision.catalog.params import ALIASES, BY_NAME
+from fluxvision.core.errors import InvalidRequest
+
+PICTURE = re.compile(r"(?:(image)s?|(mask))(?:\[\d{0,4}\])?")
+NAME = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")
+NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,14})(?:\.\d{1,15})?")
+OURS = frozenset({"model", "images", *BY_NAME, *ALIASES})
+MAX_DEPTH = 8
+SHOWN = 64
+
+
+def picture_name(name: str) -> str | None:
+    """Return `image` for image, images, image[] and image[0], `mask` for mask and the like, else None."""
+    match = PICTURE.fullmatch(name)
+    return match[1] or match[2] if match else None
+
+
+def known(name: str) -> bool:
+    """Tell whether a part belongs to a public parameter or names the model."""
+    return name.partition("[")[0] in OURS
+
+
+def shown(name: str) -> str:
+    """Return a caller's field name in a form that is safe to show."""
+    return "".join(character if character.isprintable() else "?" for character in name[:SHOWN])
+
+
+def one_image() -> InvalidRequest:
+    """Return the error for a second picture."""
+    return InvalidRequest("This model takes one image per request; send one `image`.", param="image")
+
+
+def collect(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """Build the fields from the parts of a form, in the notation of OpenAI's SDKs: `k[]` lists, `a[b]` objects.
+
+    Raises `InvalidRequest` naming the field when two parts disagree.
+    """
+    fields: dict[str, Any] = {}
+    for name, text in pairs:
+        value = text if known(name) else _typed(text)
+        if name.isidentifier():  # most are: the rest is for k[] and a[b]
+            _set(fields, name, value, name)
+            continue
+        match = NAME.fullmatch(name)
+        if match is None:
+            raise _refuse(name, "is not a field name")
+        keys = [match[1], *re.findall(r"\[([^\[\]]*)\]", match[2])]
+        if len(keys) > MAX_DEPTH:
+            raise _refuse(name, "is nested too deeply")
+        _place(fields, keys, value, name)
+    return fields
+
+
+def _typed(text: str) -> Any:
+    """Return a provider's own parameter as the number or the truth that its text plainly is, else the text."""
+    if text in {"true", "false"}:
+        return text == "true"
+    if NUMBER.fullmatch(text):
+        return float(text) if "." in text else int(text)
+    return text
+
+
+def _place(fields: dict[str, Any], keys: list[str], value: Any, name: str) -> None:
+    target: Any = fields
+    for key, following in zip(keys, [*keys[1:], None], strict=True):
+        if isinstance(target, list):
+            if key or following is not None:
+                raise _refuse(name, "mixes a list with something else")
+            target.append(value)
+            return
+        if not isinstance(target, dict) or not key:
+            raise _refuse(name, "is given twice with different values")
+        if following is None:
+            _set(target, key, value, name)
+            return
+        target = target.setdefault(key, [] if following == "" else {})
+
+
+def _set(target: dict[str, Any], key: str, value: Any, name: str) -> None:
+    if target.setdefault(key, value) != value:
+        raise _refuse(name, "is given twice with different values")
+
+
+def _refuse(name: str, reason: str) -> InvalidRequest:
+    message = f"{shown(name)} {reason}."
+    return InvalidRequest(message, param=shown(name))

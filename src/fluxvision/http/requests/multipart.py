@@ -1,0 +1,198 @@
+"""multipart/form-data, parsed as it arrives: pictures go straight to files, fields stay small."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from io import BytesIO
+from itertools import chain
+from pathlib import Path
+from typing import BinaryIO, Self
+
+from multipart import (  # type: ignore[import-untyped]
+    MultipartError,
+    MultipartSegment,
+    ParserLimitReached,
+    PushMultipartParser,
+    parse_options_header,
+)
+
+from fluxvision.core.concurrency import to_thread
+from fluxvision.core.errors import InvalidRequest, PayloadTooLarge
+from fluxvision.http.memory import Take, nothing
+from fluxvision.http.requests.body import MAX_FIELD, MAX_FIELDS, MAX_PARTS, Form
+from fluxvision.http.requests.fields import collect, known, one_image, picture_name, shown
+from fluxvision.net.fetch import SLICE
+
+MAX_BOUNDARY = 70
+MAX_PART_HEADERS = 16
+MAX_PART_HEADER = 8 * 1024
+WRITE_BUFFER = 1024 * 1024
+DATA = b"data:"
+SCHEMES = (b"http://", b"https://", DATA)
+LONGEST = max(map(len, SCHEMES))
+JSON = (b"[", b"{")
+"""With these begin the references of a JSON body, and no picture."""
+FILE = "file"
+"""What stands for a file under a name that no parameter has; its bytes are dropped."""
+
+
+def boundary_of(content_type: str) -> str:
+    """Return the boundary; raises `InvalidRequest` where it is missing or longer than RFC 2046 allows."""
+    boundary = str(parse_options_header(content_type)[1].get("boundary", ""))
+    if not boundary:
+        raise InvalidRequest("The multipart body has no boundary in its Content-Type.")
+    if len(boundary) > MAX_BOUNDARY or not boundary.isascii() or not boundary.isprintable():
+        message = f"The multipart boundary must be at most {MAX_BOUNDARY} printable ASCII characters."
+        raise InvalidRequest(message)
+    return boundary
+
+
+async def read(content_type: str, chunks: AsyncIterator[bytes], folder: Path, take: Take = nothing) -> Form:
+    """Read the whole form; picture files lie in `folder` under names of our own.
+
+    Pictures that `take` gives room for stay in memory, and are not written.
+    """
+    parser = PushMultipartParser(
+        boundary_of(content_type),
+        max_header_size=MAX_PART_HEADER,
+        max_header_count=MAX_PART_HEADERS,
+        max_segment_count=MAX_PARTS,
+    )
+    with _Parts(folder, take) as parts:
+        try:
+            async for chunk in chunks:
+                # A write of one chunk into the page cache takes microseconds; a thread would cost more than it saves.
+                for event in parser.parse(chunk):
+                    parts.take(event)
+            parser.close()
+        except ParserLimitReached:
+            message = f"The multipart body has more than {MAX_PARTS} parts or a part with too large headers."
+            raise PayloadTooLarge(message) from None
+        except MultipartError as error:
+            message = f"The multipart body is malformed: {str(error.args[0]).lower()}."
+            raise InvalidRequest(message) from None
+    # Whether a part is a reference is read from the disk, and there may be much text.
+    return await to_thread(parts.form) if parts.long else parts.form()
+
+
+class _Parts:
+    """The parts so far, and the one that is arriving."""
+
+    def __init__(self, folder: Path, take: Take) -> None:
+        self._folder = folder
+        self._take = take
+        self._name = ""
+        self._path: Path | None = None
+        self._file: BinaryIO | None = None
+        self._held: list[bytes | bytearray] = []
+        self._text = bytearray()
+        self._dropped = False
+        self._pairs: list[tuple[str, str]] = []
+        self._room = MAX_FIELDS
+        self._pictures: dict[str, Path] = {}
+        self._contents: dict[str, bytes] = {}
+        self._named: set[str] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        if self._file is not None:
+            with suppress(OSError):  # what it still holds may find no room; how the reading ended comes first
+                self._file.close()
+
+    def take(self, event: MultipartSegment | bytes | None) -> None:
+        """Handle one event of the parser: a part begins, goes on, or ends."""
+        if isinstance(event, MultipartSegment):
+            self._begin(event)
+        elif event is None:
+            self._end()
+        elif self._path is not None:
+            self._keep(self._path, event)
+        elif not self._dropped:
+            self._text += event
+            self._room -= len(event)
+            if len(self._text) > MAX_FIELD or self._room < 0:
+                message = f"{shown(self._name)}: a field may have at most {MAX_FIELD:,} bytes."
+                raise PayloadTooLarge(message, param=shown(self._name))
+
+    @property
+    def long(self) -> bool:
+        """Whether there is much text to be read or looked through."""
+        return MAX_FIELDS - self._room > WRITE_BUFFER // 16 or set(self._pictures) != self._named
+
+    def form(self) -> Form:
+        """Return what was read. A picture that is an empty text is none, as with every other parameter."""
+        for name in [name for name, content in self._contents.items() if not content and name not in self._named]:
+            del self._pictures[name], self._contents[name]
+        pictures = {
+            name: path if name in self._named else self._reference(name, path) for name, path in self._pictures.items()
+        }
+        return Form(collect(self._pairs), pictures, self._contents)
+
+    def _reference(self, name: str, path: Path) -> Path | str | Iterator[bytes]:
+        """Return a picture part without a file name as the URL that it holds, or as the file that it is."""
+        pieces = _pieces(path, self._contents.get(name))
+        first = next(pieces, b"")
+        if first[:1] in JSON:
+            message = f"{name}: in a form this is a file or its URL; references in JSON need a body of JSON."
+            raise InvalidRequest(message, param=name)
+        if not first[:LONGEST].lower().startswith(SCHEMES):
+            return path
+        self._contents.pop(name, None)
+        # Of an address the first piece is already longer than one may be.
+        if first[: len(DATA)].lower() == DATA:
+            return chain((first,), pieces)
+        return first.decode("utf-8", "replace").strip()
+
+    def _begin(self, segment: MultipartSegment) -> None:
+        self._name = segment.name or ""
+        self._text.clear()
+        if not self._name or "\x00" in self._name:
+            raise InvalidRequest("A part of the multipart body has no usable name.")
+        picture = picture_name(self._name)
+        self._dropped = picture is None and segment.filename is not None and not known(self._name)
+        if picture is None:
+            return
+        if picture in self._pictures:
+            raise one_image() if picture == "image" else InvalidRequest("mask is given twice.", param="mask")
+        path = self._folder / picture
+        self._pictures[picture] = path
+        if segment.filename is not None:
+            self._named.add(picture)
+        self._path = path
+
+    def _keep(self, path: Path, piece: bytes | bytearray) -> None:
+        """Keep a piece of a picture: in memory while there is room, in its file from then on."""
+        if self._file is None:
+            if self._take(len(piece)):
+                self._held.append(piece)
+                return
+            self._file = path.open("xb", buffering=WRITE_BUFFER)
+            self._file.writelines(self._held)
+            self._held.clear()
+        self._file.write(piece)
+
+    def _end(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = self._path = None
+            return
+        if self._path is not None:
+            self._contents[self._path.name] = b"".join(self._held)
+            self._held.clear()
+            self._path = None
+            return
+        try:
+            self._pairs.append((self._name, FILE if self._dropped else self._text.decode()))
+        except UnicodeDecodeError:
+            message = f"{shown(self._name)} is not text in UTF-8."
+            raise InvalidRequest(message, param=shown(self._name)) from None
+
+
+def _pieces(path: Path, content: bytes | None) -> Iterator[bytes]:
+    """Yield a text that is in a file, or in memory, without the white space behind it."""
+    with path.open("rb") if content is None else BytesIO(content) as file:
+        while piece := file.read(SLICE):
+            yield piece.rstrip()

@@ -1,0 +1,129 @@
+"""The parts that the handlers share, and the requests that run at this moment."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from starlette.types import Receive, Scope, Send
+
+from fluxvision.accounts.keys import Keys
+from fluxvision.core.errors import Unavailable
+from fluxvision.core.settings import Settings
+from fluxvision.core.types import ANYBODY, Attempt, Caller
+from fluxvision.http.limits import Uploads
+from fluxvision.http.memory import Memory
+from fluxvision.http.metrics import Metrics
+from fluxvision.http.observability import Record
+from fluxvision.http.playground import Playground
+from fluxvision.http.ports import Gateway, Probe
+from fluxvision.http.pyramids import Pyramids
+from fluxvision.http.readiness import Readiness
+from fluxvision.net.ssrf_guard import Guard
+from fluxvision.storage.media import MediaStore
+from fluxvision.storage.workspace import Workspace
+
+RECORD = "fluxvision.record"
+CALLER = "fluxvision.caller"
+
+
+@dataclass(slots=True)
+class Running:
+    """The jobs that run now, those that only send their answer, and whether new ones are still taken.
+
+    `begun` is how many there have been.
+    """
+
+    draining: bool = False
+    begun: int = 0
+    jobs: set[asyncio.Task[Any]] = field(default_factory=set)
+    answering: set[asyncio.Task[Any]] = field(default_factory=set)
+
+    @contextmanager
+    def job(self) -> Iterator[Callable[[], None]]:
+        """Count the current task as a job that a drain waits for; raises `Unavailable` once draining.
+
+        Yields what is to be called when only the answer is left to send: it gives the job's place to the next one.
+        """
+        if self.draining:
+            raise draining()
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
+        self.jobs.add(task)
+        self.begun += 1
+
+        def leave() -> None:
+            if task in self.jobs:
+                self.jobs.discard(task)
+                self.answering.add(task)
+
+        try:
+            yield leave
+        finally:
+            self.jobs.discard(task)
+            self.answering.discard(task)
+
+    async def drain(self, patience: float) -> int:
+        """Take no more jobs, give the running ones `patience` seconds, then cancel; return how many were cancelled."""
+        self.draining = True
+        jobs = self.jobs | self.answering
+        if not jobs:
+            return 0
+        _, late = await asyncio.wait(jobs, timeout=patience)
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late, timeout=1.0)
+        return len(late)
+
+
+def draining(attempts: Sequence[Attempt] = ()) -> Unavailable:
+    """Return the error of a server that is about to stop, with the tries at providers that this has broken off."""
+    error = Unavailable("The server is shutting down; try again in a moment.", retry_after=5.0)
+    error.attempts = attempts
+    return error
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """Everything that a handler may use.
+
+    `now` is the wall clock, `media_clock` the steady one that results expire by; `openapi` is the encoded OpenAPI
+    document.
+    """
+
+    gateway: Gateway
+    settings: Settings
+    probe: Probe
+    keys: Keys
+    media: MediaStore
+    workspace: Workspace
+    guard: Guard
+    metrics: Metrics
+    log: Any
+    running: Running
+    playground: Playground
+    pyramids: Pyramids
+    memory: Memory
+    readiness: Readiness
+    uploads: Uploads
+    now: Callable[[], float]
+    media_clock: Callable[[], float]
+    openapi: bytes
+
+
+Handler = Callable[[Edge, Scope, Receive, Send], Awaitable[None]]
+
+
+def caller(scope: Mapping[str, Any]) -> Caller:
+    """Return whose request it is."""
+    found: Caller = scope.get(CALLER, ANYBODY)
+    return found
+
+
+def record(scope: Mapping[str, Any]) -> Record:
+    """Return the request's log record."""
+    found: Record = scope[RECORD]
+    return found

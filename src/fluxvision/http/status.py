@@ -1,0 +1,50 @@
+"""GET /v1/page: what the page has to know before anything is asked of it."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from fluxvision import __version__
+from fluxvision.core.money import dollars
+from fluxvision.http.site import DATA
+from fluxvision.http.state import Edge
+
+EXAMPLES, GALLERY = DATA / "examples.json", DATA / "gallery.json"
+
+
+async def facts(edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
+    """Send the limits of this server, what the page may spend, and the pictures that come with the package."""
+    playground, settings = edge.playground, edge.settings
+    body = {
+        "version": __version__,
+        "playground": playground.open,
+        "keys": edge.keys.required,
+        "budget": {
+            "spends": playground.open and playground.budget.per_day > 0,
+            "per_request": dollars(playground.budget.left(edge.now())),
+            "per_day": dollars(playground.budget.per_day),
+        },
+        "limits": {
+            "max_upload_bytes": settings.max_upload_bytes,
+            "max_input_pixels": settings.max_input_pixels,
+            "max_output_pixels": settings.max_output_pixels,
+            "requests_per_minute": playground.rate,
+        },
+        **_pictures(),
+    }
+    headers = {"cache-control": "no-store"}
+    await Response(msgspec.json.encode(body), headers=headers, media_type="application/json")(scope, receive, send)
+
+
+@lru_cache(maxsize=1)
+def _pictures() -> dict[str, Any]:
+    examples = [
+        {name: row[name] for name in ("name", "title", "url", "width", "height")}
+        for row in msgspec.json.decode(EXAMPLES.read_bytes())
+    ]
+    return {"examples": examples, "gallery": msgspec.json.decode(GALLERY.read_bytes())}

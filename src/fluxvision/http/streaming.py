@@ -1,0 +1,192 @@
+"""stream=true: OpenAI's typed events, with progress as comments that SDKs do not see."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from starlette.types import Scope, Send
+
+from fluxvision.core.errors import CallerGone, Error
+from fluxvision.core.types import Delivery, Job, Watch
+from fluxvision.http import base64_stream, responses, zoom
+from fluxvision.http.base64_stream import Body, encode
+from fluxvision.http.media import link
+from fluxvision.http.observability import trace
+from fluxvision.http.run_job import perform
+from fluxvision.http.state import Edge, draining, record
+from fluxvision.imaging import sniff
+
+KEEP_ALIVE = 10.0
+LAST_WORD = 0.5
+END = {"type": "http.response.body", "body": b""}
+PARTIAL = "image_edit.partial_image"
+COMPLETED = "image_edit.completed"
+HEAD = 64
+HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache, no-store"),
+    (b"x-accel-buffering", b"no"),
+]
+# The words that OpenAI's events must have; token counts do not exist here.
+COMMON = {"background": "auto", "quality": "auto"}
+USAGE = {
+    "input_tokens": 0,
+    "output_tokens": 0,
+    "total_tokens": 0,
+    "input_tokens_details": {"image_tokens": 0, "text_tokens": 0},
+}
+
+
+class News:
+    """The previews that are not sent yet and the newest `done/total`; set from any thread, waited for in the loop."""
+
+    def __init__(self) -> None:
+        """Belong to the running loop."""
+        self._loop = asyncio.get_running_loop()
+        self._previews: deque[Path] = deque()
+        self._text = ""
+        self._told = ""
+        self._shown = 0
+        self.changed = asyncio.Event()
+
+    def progress(self, done: int, total: int) -> None:
+        """Note how far the work is."""
+        self._text = f"progress {done}/{total}"
+        self._tell()
+
+    def preview(self, path: Path) -> None:
+        """Note a preview, which stays where it is as long as the job's folder does."""
+        self._previews.append(path)
+        self._tell()
+
+    async def send(self, edge: Edge, send: Send) -> None:
+        """Send what is new, previews in their order."""
+        self.changed.clear()
+        while self._previews:
+            await _send(send, _partial(edge, self._previews.popleft(), self._shown))
+            self._shown += 1
+        text = self._text
+        if text != self._told:
+            self._told = text
+            await _comment(send, text)
+
+    def _tell(self) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(self.changed.set)
+
+
+async def answer(edge: Edge, scope: Scope, send: Send, job: Job, work: Path, *, leave: Callable[[], None]) -> None:
+    """Run the job and tell it as it goes; an error after the first byte becomes an event.
+
+    `leave` is called when only the result is left to send.
+    """
+    news = News()
+    watch = Watch(progress=news.progress, preview=news.preview if job.values.get("partial_images") else None)
+    task = asyncio.ensure_future(perform(edge, scope, job, watch, work))
+    task.add_done_callback(lambda _task: leave())
+    try:
+        headers = [*HEADERS, (b"x-fluxvision-model", job.model.encode())]  # whose picture it is, the last event tells
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await _comment(send, "started")
+        while not task.done():
+            await _wait(task, news.changed)
+            if news.changed.is_set():
+                await news.send(edge, send)
+            elif not task.done():
+                await _comment(send, "keep-alive")
+        delivery = task.result()
+        await news.send(edge, send)  # what came in the same turn as the end
+        for number in range(len(delivery.pictures)):
+            await _send(send, _completed(edge, scope, delivery, number))
+    except asyncio.CancelledError:
+        if edge.running.draining:
+            with suppress(TimeoutError):  # a caller that does not read holds up no end
+                async with asyncio.timeout(LAST_WORD):
+                    task.cancel()  # then what the work may have cost is known
+                    await asyncio.wait({task}, timeout=LAST_WORD / 2)
+                    await _send(send, _failed(draining(record(scope).attempts)))
+                    await send(END)
+        raise
+    except CallerGone:  # nobody reads any more
+        raise
+    except Exception as error:  # noqa: BLE001 - the status line is sent, only an event can tell
+        if not isinstance(error, Error):
+            edge.log.error("unexpected", request_id=job.id, trace=trace(error))  # noqa: TRY400 - its text stays unsaid
+        await _send(send, _failed(responses.told(error, record(scope).attempts)))
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError, Exception):
+            await task
+        del task  # its error holds this frame by its traceback
+    await send(END)
+
+
+async def _wait(task: asyncio.Future[Delivery], changed: asyncio.Event) -> None:
+    """Return when the task is done, progress was made, or a keep-alive is due."""
+    news = asyncio.ensure_future(changed.wait())
+    try:
+        waiting: set[asyncio.Future[Any]] = {task, news}
+        await asyncio.wait(waiting, timeout=KEEP_ALIVE, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        news.cancel()
+
+
+def _partial(edge: Edge, path: Path, number: int) -> Body:
+    with path.open("rb") as file:
+        found = sniff(file.read(HEAD))
+    event = {
+        **COMMON,
+        "type": PARTIAL,
+        "b64_json": path,
+        "created_at": int(edge.now()),
+        "size": "auto",
+        "output_format": found.name if found else "png",
+        "partial_image_index": number,
+    }
+    return _event(PARTIAL, event)
+
+
+def _completed(edge: Edge, scope: Scope, delivery: Delivery, number: int) -> Body:
+    picture = delivery.pictures[number]
+    now = edge.media_clock()
+    event: dict[str, Any] = {
+        **COMMON,
+        **responses.item(picture, b64_json=base64_stream.file(picture)),
+        "type": COMPLETED,
+        "id": delivery.job.id,
+        "created_at": int(edge.now()),
+        "size": responses.size(picture) if responses.size(picture) in responses.OPENAI_SIZES else "auto",
+        "output_format": picture.format,
+        "usage": USAGE,
+        "metadata": responses.metadata(delivery, number),
+    }
+    if delivery.plan.response_format == "url":
+        name = edge.media.put(picture.path, picture.mime, now)
+        # Only a caller who asked for a link is sure to read it; the others get the bytes as well.
+        twice = edge.media.path(name) if "response_format" not in delivery.job.values else ""
+        event |= {"b64_json": twice, "url": link(edge, scope, name, now)}
+        event["metadata"] |= zoom.noted([zoom.told(edge, scope, picture, name, now)])
+    return _event(COMPLETED, event)
+
+
+def _event(name: str, event: dict[str, Any]) -> Body:
+    return encode(event, before=f"event: {name}\ndata: ".encode(), after=b"\n\n")
+
+
+def _failed(error: Error) -> Body:
+    return Body((b"event: error\ndata: " + msgspec.json.encode(responses.error_body(error)) + b"\n\n",))
+
+
+async def _comment(send: Send, text: str) -> None:
+    await send({"type": "http.response.body", "body": f": {text}\n\n".encode(), "more_body": True})
+
+
+async def _send(send: Send, event: Body) -> None:
+    for chunk in event.chunks():
+        await send({"type": "http.response.body", "body": chunk, "more_body": True})

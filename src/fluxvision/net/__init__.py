@@ -1,0 +1,1 @@
+"""Going out: guarded downloads, the HTTP client, redaction of what comes back."""

@@ -1,0 +1,111 @@
+"""What providers that speak HTTP share: their session, bounded answers, pauses and clean words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from math import isfinite
+
+import aiohttp
+import yarl
+
+from fluxvision.core.errors import UpstreamError
+from fluxvision.net import fetch
+from fluxvision.net.ssrf_guard import OPEN, Guard
+
+LONGEST_WAIT = 3600.0
+LONGEST_MESSAGE = 300
+READ = 4_000
+"""Characters of a foreign text that are looked at."""
+BETWEEN = frozenset({502, 504, *range(520, 525)})
+"""Statuses by which a server between says that the one behind it gave no answer: the work may go on there."""
+CONNECT = 5.0
+CONNECTIONS = 1024
+KEEP_ALIVE = 15.0
+CHUNK = 256 * 1024
+HIDDEN = "…"
+
+SECRETS = (
+    re.compile(r"data:[^\s,;]*[;,]\S*", re.IGNORECASE),
+    re.compile(r"\b[a-z][a-z0-9+.-]{1,15}://\S*", re.IGNORECASE),
+    re.compile(r"\b(?:key|bearer|basic|token)[\s:=]+(?=\S*\d)\S{6,}", re.IGNORECASE),
+    re.compile(r"\b[sprf]k[-_][\w*-]{4,}"),
+    re.compile(r"(?<=\w)\?[\w.-]+=\S*"),
+    re.compile(r"[A-Za-z0-9+/_-]{40,}={0,2}"),
+)
+"""Data URIs, addresses, credentials, queries, base64."""
+
+
+def retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """Return the seconds from 0 to 3600 that a server asks to wait, None where it does not say or makes no sense.
+
+    `headers` ignore case, `now` is the Unix time.
+    """
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        seconds = _number(headers.get(name, ""))
+        if seconds is not None:
+            return min(seconds * unit, LONGEST_WAIT)
+    try:
+        date = parsedate_to_datetime(headers.get("retry-after", ""))
+        moment = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return min(max(0.0, moment - now), LONGEST_WAIT)
+
+
+def scrubbed(text: str, *secrets: str) -> str:
+    """Return at most 300 printable characters of a foreign text, without the secrets and all that looks like one.
+
+    Addresses, data URIs and long base64 go, too.
+    """
+    for secret in secrets:
+        text = text.replace(secret, HIDDEN) if secret else text
+    text = "".join(character if character.isprintable() else " " for character in text[:READ])
+    for pattern in SECRETS:
+        text = pattern.sub(HIDDEN, text)
+    return " ".join(text.split())[:LONGEST_MESSAGE]
+
+
+def client(sock_read: float, connector: aiohttp.TCPConnector | None = None) -> aiohttp.ClientSession:
+    """Return a session for one provider, to be made inside the event loop.
+
+    Many connections that are kept alive (or those of `connector`), no cookies, no proxies, 5 s to connect, `sock_read`
+    seconds without a byte, no limit in all: whoever awaits it has one.
+    """
+    return aiohttp.ClientSession(
+        connector=connector or aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=KEEP_ALIVE),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT, sock_read=sock_read),
+        trust_env=False,
+        headers={"User-Agent": fetch.HEADERS["User-Agent"]},
+    )
+
+
+def guarded(private: bool, *addresses: str) -> Guard:
+    """Return the guard for pictures in a provider's answers: public addresses and the origins of `addresses`.
+
+    With `private` every address will do.
+    """
+    return OPEN if private else Guard(trusted=frozenset(str(yarl.URL(address).origin()) for address in addresses))
+
+
+async def body(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    """Read an answer of at most `limit` bytes; raises `UpstreamError` for a longer one."""
+    content = bytearray()
+    async for chunk in response.content.iter_chunked(CHUNK):
+        content += chunk
+        if len(content) > limit:
+            response.close()
+            raise UpstreamError("The provider's answer is too long.")
+    return bytes(content)
+
+
+def _number(text: str) -> float | None:
+    """Return a number of 0 or more, None for anything else."""
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if isfinite(number) and number >= 0 else None

@@ -1,0 +1,173 @@
+"""Pictures given by reference: a data URI is decoded, a URL is fetched through the address guard."""
+
+from __future__ import annotations
+
+import asyncio
+import binascii
+import re
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+
+import aiohttp
+import pybase64
+import yarl
+
+from fluxvision import __version__
+from fluxvision.core.concurrency import to_thread
+from fluxvision.core.errors import InvalidRequest, PayloadTooLarge
+from fluxvision.core.system import shortage
+from fluxvision.net.ssrf_guard import Guard, Refused
+
+DATA_URI = re.compile(rb"data:[^,]{0,256};base64,", re.IGNORECASE)
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+MAX_REDIRECTS = 3
+OK, SERVER_ERROR = 200, 500
+SLICE = 1024 * 1024
+"""Characters of base64 that are decoded at once."""
+QUANTUM = 4
+"""Characters of base64 that stand for whole bytes."""
+CHUNK = 256 * 1024
+HEADERS = {"Accept": "image/*", "Accept-Encoding": "identity", "User-Agent": f"fluxvision/{__version__}"}
+
+
+class Unfetched(Exception):
+    """A picture could not be had; the text is the end of a sentence and holds nothing of the URL.
+
+    `transient` tells that the same URL may work in a moment.
+    """
+
+    def __init__(self, reason: str, *, transient: bool = False) -> None:
+        """Keep the reason."""
+        super().__init__(reason)
+        self.reason = reason
+        self.transient = transient
+
+
+class TooLarge(Unfetched):
+    """It is larger than the limit."""
+
+
+async def resolve(
+    given: str | Iterator[bytes], path: Path, param: str, *, guard: Guard, limit: int, patience: float
+) -> None:
+    """Write the picture that a caller's text stands for to `path`; raises an error that names `param`.
+
+    A data URI may be given in pieces, as `save` takes them.
+    """
+    text = given if isinstance(given, str) else "data:"
+    is_data = text[:5].lower() == "data:"
+    if not is_data and not text[:8].lower().startswith(("http://", "https://")):
+        message = f"{param} must be a picture file, an http(s) URL or a data URI."
+        raise InvalidRequest(message, param=param)
+    try:
+        if not isinstance(given, str):
+            await to_thread(save, given, path, limit)
+        elif is_data:
+            await to_thread(decode, given, path, limit)
+        else:
+            await download(given, path, guard=guard, limit=limit, patience=patience)
+    except TooLarge:
+        message = f"{param}: the picture is larger than the limit of {limit:,} bytes."
+        raise PayloadTooLarge(message, param=param) from None
+    except Unfetched as refusal:
+        message = f"{param}: {refusal.reason}."
+        raise InvalidRequest(message, param=param) from None
+
+
+def decode(text: str, path: Path, limit: int) -> None:
+    """Decode a base64 data URI in slices, so that only the text itself is held in memory; raises `Unfetched`."""
+    slices = (text[start : start + SLICE].encode("utf-8", "replace") for start in range(0, len(text), SLICE))
+    save(slices, path, limit)
+
+
+def save(pieces: Iterator[bytes], path: Path, limit: int) -> None:
+    """Decode a base64 data URI that comes in pieces to a new file; raises `Unfetched`.
+
+    All that stands before its comma is in the first piece. No piece is held longer than it takes to decode it.
+    """
+    first = next(pieces, b"")
+    head = DATA_URI.match(first)
+    if head is None:
+        raise Unfetched("the data URI must be base64 (data:image/png;base64,…)")
+    size, left = 0, b""
+    with path.open("xb") as file:
+        for piece in chain((first[head.end() :],), pieces):
+            text = memoryview(left + piece)
+            whole = len(text) // QUANTUM * QUANTUM
+            left = bytes(text[whole:])
+            try:
+                size += file.write(pybase64.b64decode(text[:whole], validate=True))
+            except (binascii.Error, ValueError):
+                raise Unfetched("the data URI is not valid base64") from None
+            if size > limit:
+                raise TooLarge("it is too large")
+    if left:
+        raise Unfetched("the data URI is not valid base64")
+
+
+async def download(text: str, path: Path, *, guard: Guard, limit: int, patience: float) -> None:
+    """Fetch a URL to a new file: guarded addresses, few redirects, no cookies, no proxies, no compression, a byte cap.
+
+    Raises `Unfetched`.
+    """
+    try:
+        async with asyncio.timeout(patience):
+            for _ in range(MAX_REDIRECTS + 1):
+                reason = guard.refusal(text)
+                if reason:
+                    raise Unfetched("the URL " + reason)
+                following = await _hop(yarl.URL(text), path, guard, limit)
+                if following is None:
+                    return
+                text = following
+    except Refused:
+        raise _failed("its host has no public address") from None
+    except aiohttp.ClientConnectorError as error:
+        if isinstance(error.os_error, Refused):
+            raise _failed("its host has no public address") from None
+        if shortage(error):
+            raise
+        raise _failed("its host cannot be reached", transient=True) from None
+    except TimeoutError:
+        raise _failed("it did not arrive in time", transient=True) from None
+    except (aiohttp.ClientError, ValueError, OSError) as error:
+        if shortage(error):
+            raise
+        raise _failed("its host did not answer as a web server", transient=True) from None
+    raise _failed("it is redirected too often")
+
+
+async def _hop(url: yarl.URL, path: Path, guard: Guard, limit: int) -> str | None:
+    """Make one request: None when the file is written, else where the server says it is."""
+    session = aiohttp.ClientSession(
+        connector=guard.connector(url),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None),
+        trust_env=False,
+        auto_decompress=False,
+        headers=HEADERS,
+    )
+    async with session, session.get(url, allow_redirects=False) as response:
+        if response.status in REDIRECTS:
+            location = response.headers.get("Location", "")
+            return str(url.join(yarl.URL(location)))
+        if response.status != OK:
+            reason = f"its host answered {response.status}"
+            raise _failed(reason, transient=response.status >= SERVER_ERROR)
+        if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+            raise _failed("its host sent it compressed")
+        if (response.content_length or 0) > limit:
+            raise TooLarge("it is too large")
+        size = 0
+        with path.open("wb") as file:
+            async for chunk in response.content.iter_chunked(CHUNK):
+                size += len(chunk)
+                if size > limit:
+                    raise TooLarge("it is too large")
+                file.write(chunk)
+    return None
+
+
+def _failed(reason: str, *, transient: bool = False) -> Unfetched:
+    return Unfetched(f"the picture cannot be fetched, {reason}", transient=transient)

@@ -1,0 +1,95 @@
+"""Requests to fal.ai with the key, which goes nowhere else, and the pauses between them."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import random
+from collections.abc import Callable, Mapping
+
+import aiohttp
+import yarl
+
+from fluxvision.core.types import Call
+from fluxvision.net import client
+from fluxvision.providers.fal.answer import Answer, parsed
+
+ANSWER = 16_000_000
+"""Bytes of an answer that holds no picture."""
+SILENCE = 30.0
+"""Seconds without a byte."""
+ASK_PATIENCE = 60.0
+"""Seconds that an answer may take."""
+PRIVATE = ("prompt", "negative_prompt")
+LOST = (aiohttp.ClientError, TimeoutError, OSError)
+UNSENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+
+
+class Wire:
+    """Asks the origins that the operator configured, and knows what must not be told of it."""
+
+    def __init__(
+        self, key: str, queue_url: str, pace: float = 1.0, chance: Callable[[], float] = random.random
+    ) -> None:
+        """Use `key`; `pace` scales all pauses and the patience with an answer, `chance` makes the pauses differ."""
+        self.key = key.strip()
+        self.pace = pace
+        self._chance = chance
+        origin = yarl.URL(queue_url)
+        self._origin = origin.scheme, origin.host, origin.port
+        self._session: aiohttp.ClientSession | None = None
+
+    async def ask(
+        self,
+        method: str,
+        url: str,
+        patience: float = ASK_PATIENCE,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        limit: int = ANSWER,
+    ) -> Answer:
+        """Make one request with the key to an origin that the operator configured; raises what `LOST` names."""
+        if self._session is None:
+            self._session = client.client(SILENCE)
+        async with (
+            asyncio.timeout(patience * self.pace),
+            self._session.request(
+                method,
+                yarl.URL(url),
+                data=None if content is None else io.BytesIO(content),
+                headers={"Authorization": f"Key {self.key}", "Accept": "application/json", **(headers or {})},
+                allow_redirects=False,
+            ) as response,
+        ):
+            found = await client.body(response, limit)
+            return Answer(response.status, response.headers, parsed(found))
+
+    async def pause(self, seconds: float) -> None:
+        """Sleep for about so long: three to five quarters."""
+        await asyncio.sleep(seconds * self.pace * (0.75 + 0.5 * self._chance()))
+
+    def owns(self, url: str) -> bool:
+        """Return whether an address may get the key."""
+        try:
+            found = yarl.URL(url)
+            origin = found.scheme, found.host, found.port
+        except ValueError:
+            return False
+        return found.raw_user is None and found.raw_password is None and origin == self._origin
+
+    def shown(self, name: str) -> str:
+        """Return a job's name as it may be shown."""
+        return client.scrubbed(name, self.key)
+
+    def secrets(self, call: Call | None = None) -> tuple[str, ...]:
+        """Return what no message may repeat: the key, and the caller's own words."""
+        body = call.body if call else {}
+        words = [body[name] for name in PRIVATE if isinstance(body.get(name), str) and len(body[name]) > 1]
+        return (self.key, *self.key.split(":"), *words)
+
+    async def aclose(self) -> None:
+        """Close the connections; asking again opens new ones."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None

@@ -1,0 +1,103 @@
+"""What fal.ai's refusals and failures mean, as tables: whose fault each is, and what the caller is told."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from fluxvision.core.errors import (
+    Cancelled,
+    Error,
+    InvalidRequest,
+    Misconfigured,
+    PolicyRefused,
+    UpstreamBusy,
+    UpstreamError,
+    UpstreamRefused,
+    UpstreamUnasked,
+)
+from fluxvision.net import client
+from fluxvision.net.redact import WITHHELD, repeats
+from fluxvision.providers.fal.answer import FORBIDDEN, GONE, UNPAID, Answer
+
+PICTURE = {"image_url": "image"}
+"""What fal.ai calls the picture."""
+POLICY = "content_policy_violation"
+THEIRS = frozenset(
+    {
+        "downstream_service_error",
+        "downstream_service_unavailable",
+        "file_download_error",
+        "generation_timeout",
+        "internal_server_error",
+        "no_media_generated",
+    }
+)
+"""Types of refusals that are not the request's fault."""
+STATUS_OF = {"bad_request": 400, "client_cancelled": 499, "client_disconnected": 499}
+"""Error types of a completed job, as statuses; the others are fal.ai's fault."""
+REFUSALS = {400: None, 413: "image", 422: None}
+"""Statuses that are the request's fault, and the parameter that they are about."""
+FAILURES: Mapping[int, tuple[type[Error], str]] = {
+    200: (UpstreamError, "fal.ai's answer makes no sense."),
+    202: (UpstreamError, "fal.ai's answer makes no sense."),
+    401: (Misconfigured, "fal.ai refuses this server's key: the operator of this server has to mend it."),
+    402: (UpstreamRefused, "fal.ai does no more work for this server's account: its balance is used up, or locked."),
+    403: (
+        Misconfigured,
+        "fal.ai forbids this server's key what was asked: the operator of this server has to mend it.",
+    ),
+    404: (Misconfigured, "fal.ai does not know the model that this server asks for: its operator has to mend it."),
+    429: (UpstreamBusy, "fal.ai has no room for this request now."),
+    499: (Cancelled, "fal.ai was asked to stop this work."),
+}
+
+
+def failure(answer: Answer, secrets: tuple[str, ...], asked: Mapping[str, str]) -> Error:
+    """Return the error that an answer stands for; its words hold no key, prompt or address.
+
+    `asked` has the caller's parameters by fal.ai's names. What it refuses beside them is between it and this server.
+    """
+    detail = (answer.said or {}).get("detail")
+    first = detail[0] if isinstance(detail, list) and detail and isinstance(detail[0], dict) else {}
+    kind = first["type"] if isinstance(first.get("type"), str) else answer.error_type
+    words = next((text for text in (first.get("msg"), detail) if isinstance(text, str)), "")
+    reason = client.scrubbed(words, *secrets).rstrip(".")
+    told = f": {reason}." if reason else "."
+    said = WITHHELD if repeats(words[: client.READ], secrets) else told
+    if POLICY in {kind, answer.error_type}:
+        return PolicyRefused(f"fal.ai's content policy forbids this request{said}")
+    if answer.status in REFUSALS and kind not in THEIRS:
+        places, known = _places(first.get("loc")), {**asked, **PICTURE}
+        param = next((known[name] for name in places if name in known), REFUSALS[answer.status])
+        if places and param is None:
+            return UpstreamUnasked(f"fal.ai refuses something that was not asked for{said}")
+        return InvalidRequest(f"{param or 'request'}: fal.ai refuses it{said}", param=param)
+    unpaid = answer.status == FORBIDDEN and re.search("balance|locked|exhausted", words, re.IGNORECASE)
+    row = FAILURES.get(UNPAID if unpaid else answer.status)
+    kind_of, message = row or (UpstreamError, f"fal.ai failed with {answer.status}{said}")
+    wait = client.retry_after(answer.headers, time.time()) if answer.failed else None
+    return kind_of(message, retry_after=wait)
+
+
+def lost(answer: Answer, secrets: tuple[str, ...], asked: Mapping[str, str]) -> Error:
+    """Return the error that an answer about a job that was taken stands for."""
+    gone = answer.status == GONE
+    return UpstreamError("fal.ai no longer knows the job.") if gone else failure(answer, secrets, asked)
+
+
+def broken(status: Mapping[str, Any]) -> Answer | None:
+    """Return what a completed job says of its failure, as an answer; None where it did not fail."""
+    error, kind = status.get("error"), status.get("error_type")
+    if not error and not kind:
+        return None
+    known = kind if isinstance(kind, str) else ""
+    return Answer(STATUS_OF.get(known, 502), {}, {"detail": error, "error_type": known})
+
+
+def _places(location: Any) -> list[str]:
+    """Return fal.ai's names of what a refusal is about, the outermost first; none where it is about the whole body."""
+    names = [part for part in location if isinstance(part, str)] if isinstance(location, list) else []
+    return names[1:] if names[:1] == ["body"] else names

@@ -1,0 +1,198 @@
+"""The provider `flux`: a vision-language model looks at the picture, FLUX re-imagines its detail, on this machine.
+
+::
+
+    call ──models──▶ loaded ──job──▶ caption, passes of tiles ──▶ outcome
+                                     │  memory runs out: something is given up, and the job goes on or begins anew
+                                     └─ kept: finished tiles, for a job that is killed
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+from fluxvision.core.concurrency import in_thread
+from fluxvision.core.errors import Cancelled, InvalidRequest, Unavailable, UpstreamError, UpstreamRefused
+from fluxvision.core.settings import Settings
+from fluxvision.core.system import cores
+from fluxvision.core.types import Call, Outcome, Watch
+from fluxvision.engine.checkpoint_store import sweep
+from fluxvision.engine.flux.memory_budget import Narrower, is_short
+from fluxvision.engine.flux.model_cache import REST, Models, Source
+from fluxvision.engine.flux.options import FIDELITY
+from fluxvision.engine.flux.passes import Passes
+from fluxvision.engine.flux.registry import FLUX, FluxRow
+from fluxvision.engine.flux.remote import NOT_LOADED, devices
+from fluxvision.engine.flux.speed import Speed
+from fluxvision.engine.flux.upscale import Job, Ways, decoded
+from fluxvision.engine.teams import Team, Terms, assemble
+
+__all__ = ["FAILED", "NOT_LOADED", "NO_ROOM", "REST", "Provider", "Source", "Ways", "configured"]
+
+HIGHEST = {"creativity": 1.0, "resemblance": 3.0}
+"""The parameters' own ranges, from 0 on."""
+FAILED = "FLUX failed on this machine."
+NO_ROOM = "FLUX ran out of memory on this machine, although everything that can be given up was."
+NOWHERE = "none"
+
+
+class Provider:
+    """Loads the models with the first picture and keeps them; one picture at a time, for the device is one."""
+
+    title = "FLUX on this machine"
+    parallel = 1
+    workers = 1
+    small_workers = 0
+    remote = False
+
+    def __init__(
+        self,
+        row: FluxRow,
+        source: Source,
+        threads: int = 0,
+        *,
+        tile_captions: bool = False,
+        passes: Passes = "auto",
+        kept: Path | None = None,
+        team: Team | None = None,
+        fidelity: float = FIDELITY,
+    ) -> None:
+        """Run a network of this row; `kept` is where finished tiles wait for a job that was killed, None: nowhere.
+
+        `team` makes the tiles where there is one; `source` then says that the networks are loaded elsewhere. What is
+        enlarged is held to an LR-PSNR of `fidelity` dB.
+        """
+        self.models = Models(row, source)
+        self._ways = Ways(row, threads or cores(), tile_captions, passes, kept, team, fidelity)
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="flux")
+
+    def check(self, call: Call) -> None:
+        """Refuse numbers out of their range.
+
+        What is missing shows when the models are loaded, and then the next provider takes over.
+        """
+        for name, highest in HIGHEST.items():
+            if not 0 <= float(call.body.get(name) or 0) <= highest:
+                message = f"{name}: it must be a number from 0 to {highest:g}."
+                raise InvalidRequest(message, param=name)
+
+    async def run(self, call: Call, watch: Watch, folder: Path) -> Outcome:
+        """Make one picture.
+
+        Raises `UpstreamRefused` where the models cannot be loaded, `UpstreamError` where the device fails,
+        `InvalidRequest` for a damaged picture.
+        """
+        return await in_thread(self._pool, watch, lambda: self._run(call, watch, folder))
+
+    async def ping(self) -> bool:
+        """Return False after the models could not be loaded."""
+        return self.models.failed is None
+
+    async def aclose(self) -> None:
+        """Free the models and end the thread."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        if self._ways.team is not None:
+            await asyncio.to_thread(self._ways.team.close)
+        self.models.close()
+
+    def _run(self, call: Call, watch: Watch, folder: Path) -> Outcome:
+        self.check(call)
+        stop = _stop(watch)
+        stop()
+        began = time.perf_counter()
+        loaded = self.models.get()
+        ready = time.perf_counter()
+        if self._ways.kept is not None:
+            sweep(self._ways.kept)
+        try:
+            return _made(decoded(self._ways, loaded, call, watch, stop, folder), began, ready)
+        except (RuntimeError, MemoryError) as reason:
+            raise UpstreamError(NO_ROOM if is_short(reason) else FAILED) from reason
+        except Unavailable as reason:
+            if reason.param == "engine":  # a worker could not load them
+                raise UpstreamRefused(reason.message) from reason
+            raise
+
+
+def _made(job: Job, began: float, ready: float) -> Outcome:
+    """Make a job, each time with less until it fits. Raises `UpstreamError` when it never does."""
+    from fluxvision.engine.flux.backend import emptied  # noqa: PLC0415, PyTorch takes seconds
+
+    while True:
+        try:
+            return job.make(began, ready)
+        except Narrower:
+            continue
+        except (RuntimeError, MemoryError) as reason:
+            if not is_short(reason):
+                raise
+        emptied()  # only here: the error held on to what had been computed
+        if not job.loaded.room.less():
+            raise UpstreamError(NO_ROOM)
+
+
+def configured(settings: Settings) -> dict[str, Provider]:
+    """Return the provider where weights are named."""
+    if not settings.flux_model:
+        return {}
+    row = next(row for row in FLUX if row.name == settings.flux_engine)
+    source = Source(
+        settings.flux_model,
+        settings.flux_revision or None,
+        settings.flux_device,
+        settings.captioner,
+        settings.caption_model,
+        Speed(compile=settings.flux_compile, fp8=settings.flux_fp8),
+        settings.flux_licence_agreed,
+    )
+    team = _team(settings)
+    if team is not None:
+        source = replace(source, elsewhere=True)
+    kept = _folder(settings.flux_resume)
+    if kept is not None:
+        sweep(kept)  # what the last process left, though nobody may ask for FLUX again
+    provider = Provider(
+        row,
+        source,
+        settings.threads,
+        tile_captions=settings.flux_tile_captions,
+        passes=settings.flux_passes,
+        kept=kept,
+        team=team,
+        fidelity=settings.flux_fidelity,
+    )
+    return {"flux": provider}
+
+
+def _team(settings: Settings) -> Team | None:
+    """Return who makes the tiles: None for this process."""
+    if settings.cluster:
+        return assemble(Terms(settings.worker_processes, cluster=settings.cluster, gpus=1.0))
+    return assemble(Terms(settings.worker_processes, devices(settings.flux_device)))
+
+
+def _folder(wish: str) -> Path | None:
+    """Return where finished tiles are kept: the folder that is named, else one in the user's cache."""
+    if wish == NOWHERE:
+        return None
+    try:
+        if wish:
+            return Path(wish).expanduser()
+        cache = os.environ.get("XDG_CACHE_HOME")
+        return (Path(cache) if cache else Path.home() / ".cache") / "fluxvision" / "jobs"
+    except RuntimeError:  # this user has no home
+        return None
+
+
+def _stop(watch: Watch) -> Callable[[], None]:
+    def stop() -> None:
+        if watch.cancel.is_set():
+            raise Cancelled("The work was cancelled.")
+
+    return stop

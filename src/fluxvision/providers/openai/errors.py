@@ -1,0 +1,199 @@
+"""What it means that a server made no picture, as tables, and how that is told without anything private."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from fluxvision.core.errors import (
+    Cancelled,
+    Error,
+    InvalidRequest,
+    Misconfigured,
+    PolicyRefused,
+    UpstreamBusy,
+    UpstreamError,
+    UpstreamRefused,
+    UpstreamUnasked,
+    UpstreamUnreachable,
+)
+from fluxvision.core.types import Call
+from fluxvision.net import client
+from fluxvision.net.body import read
+from fluxvision.net.redact import WITHHELD, repeats
+
+LONGEST = 65_536
+"""Bytes of an answer without a picture."""
+
+POLICY = frozenset({"content_policy_violation", "moderation_blocked", "content_filter", "responsibleaipolicyviolation"})
+MONEY = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_error", "insufficient_balance"})
+MODEL = frozenset({"model_not_found", "model_disabled", "deploymentnotfound"})
+KEY = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
+ASKED_WRONGLY = frozenset({400, 404, 413, 415, 422})
+PAGES = frozenset({404, 405})
+"""Statuses that a proxy gives, too, in place of a server that is down; their pages say nothing to a program."""
+CLIENT_CLOSED = 499
+EMPTY = "does no work for this server now: its balance is used up"
+STRAY = "answered {} with something that is no answer of an images API"
+UNASKED = (UpstreamUnasked, "refused the request for something that was not asked for")
+PICTURES = {"image": "image", "images": "image"}
+"""What servers call the picture."""
+PRIVATE = ("prompt", "negative_prompt", "user")
+"""What of a request is never repeated in a message."""
+
+AWAY = "cannot be reached"
+"""Nothing was sent, so nothing can have been charged."""
+FOREIGN: tuple[tuple[type[Exception], type[UpstreamError], str], ...] = (
+    (aiohttp.ClientConnectorError, UpstreamUnreachable, AWAY),
+    (aiohttp.ConnectionTimeoutError, UpstreamUnreachable, AWAY),
+    (TimeoutError, UpstreamUnreachable, "did not answer in time"),
+    (aiohttp.ClientConnectionError, UpstreamUnreachable, "closed the connection before it answered"),
+    (Exception, UpstreamError, "did not answer as a web server"),
+)
+"""What the HTTP client raises before there is an answer, the particular first, and how it is told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """An answer that is no success: its status, its words, and the seconds that it asks to wait."""
+
+    status: int
+    message: str
+    param: str
+    codes: frozenset[str]
+    wait: float | None
+    own: bool = False
+    """Whether it is written as the API itself writes an error, and not as a server between may."""
+    spent: bool = False
+    """Whether a gateway like this one says that its failed tries have cost something, or may have."""
+
+    @property
+    def worded(self) -> bool:
+        """Whether this is an error for programs: it has a message, a code, or names a parameter."""
+        return bool(self.message or self.param) or any(self.codes)
+
+    @property
+    def blank(self) -> bool:
+        """Whether this is a page of a proxy or a firewall that does not let this request through."""
+        barred = self.status == HTTPStatus.FORBIDDEN or (self.status in ASKED_WRONGLY and not self.own)
+        return barred and not self.worded
+
+    @property
+    def asked_wrongly(self) -> bool:
+        """Whether the server blames the request."""
+        return HTTPStatus.BAD_REQUEST <= self.status < HTTPStatus.INTERNAL_SERVER_ERROR
+
+    @property
+    def nowhere(self) -> bool:
+        """Whether there is no such address or model."""
+        route = self.status == HTTPStatus.NOT_FOUND and not self.param
+        model = self.asked_wrongly and (self.param == "model" or bool(self.codes & MODEL))
+        return route or model or self.status == HTTPStatus.METHOD_NOT_ALLOWED
+
+
+REFUSALS: tuple[tuple[Callable[[Said], bool], type[Error], str], ...] = (
+    (lambda said: said.asked_wrongly and bool(said.codes & POLICY), PolicyRefused, "will not make this by its policy"),
+    (lambda said: said.status == HTTPStatus.PAYMENT_REQUIRED, UpstreamRefused, EMPTY),
+    (lambda said: said.asked_wrongly and bool(said.codes & MONEY), UpstreamRefused, EMPTY),
+    (lambda said: said.status == HTTPStatus.TOO_MANY_REQUESTS, UpstreamBusy, "has no room for this work now"),
+    (lambda said: said.status == CLIENT_CLOSED, Cancelled, "was told to stop"),
+    (lambda said: said.status in PAGES and not said.worded, UpstreamError, STRAY),
+    (lambda said: said.blank, UpstreamRefused, STRAY),
+    (lambda said: said.status in KEY, Misconfigured, "refuses this server's key"),
+    (lambda said: said.nowhere, Misconfigured, "does not know the address or the model that is configured for it"),
+    (lambda said: said.status in ASKED_WRONGLY, InvalidRequest, "refused the request"),
+    (lambda said: 300 <= said.status < 400, UpstreamError, "answered with a redirect, which is not followed"),  # noqa: PLR2004
+    (lambda _said: True, UpstreamError, "answered {}"),
+)
+"""What an answer that is no success means; the first that holds counts."""
+
+
+async def refused(response: aiohttp.ClientResponse) -> Said:
+    """Return what an answer says that is no success, as far as it can be read."""
+    wait = client.retry_after(response.headers, time.time())
+    try:
+        return heard(msgspec.json.decode(await read(response, LONGEST)), response.status, wait)
+    except (aiohttp.ClientError, TimeoutError, UpstreamError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return heard(None, response.status, wait)
+
+
+def heard(found: Any, status: int = 0, wait: float | None = None) -> Said:
+    """Return what an error body says; texts are empty where it says nothing."""
+    own, spent = _own(found), _spent(found)
+    if isinstance(found, dict):
+        found = found.get("error") or found
+    if not isinstance(found, dict):
+        found = {"message": found}
+    found = {**_detail(found.get("detail")), **found}
+    texts = {name: found.get(name) for name in ("message", "type", "param", "code")}
+    said = {name: text if isinstance(text, str) else "" for name, text in texts.items()}
+    codes = frozenset({said["code"].lower(), said["type"].lower()})
+    return Said(status, said["message"], said["param"].partition("[")[0], codes, wait, own, spent)
+
+
+def _own(found: Any) -> bool:
+    """Return whether a body is an error as an API writes it: an object under `error`, or `error` or `detail` alone."""
+    if not isinstance(found, dict):
+        return False
+    return isinstance(found.get("error"), dict) or found.keys() in ({"error"}, {"detail"})
+
+
+def _spent(found: Any) -> bool:
+    told = found.get("metadata") if isinstance(found, dict) else None
+    return isinstance(told, dict) and bool(told.get("attempts")) and told.get("cost") != 0
+
+
+def _detail(detail: Any) -> Mapping[str, Any]:
+    """Return the words and the parameter of an error as FastAPI writes it: a text, or a list of faults."""
+    if not (isinstance(detail, list) and detail and isinstance(detail[0], dict)):
+        return {"message": detail}
+    place = detail[0].get("loc")
+    names = [part for part in place if isinstance(part, str)] if isinstance(place, list) else []
+    return {"message": detail[0].get("msg"), "param": names[-1] if names and names[-1] != "body" else None}
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server as callers hear of it: by its title, and never by its `secrets`."""
+
+    title: str
+    secrets: tuple[str, ...] = field(repr=False)
+
+    def refusal(self, said: Said, call: Call) -> Error:
+        """Return what an answer that is no success means; what a server between gave up has no known bill."""
+        kind, sentence = next((kind, sentence) for holds, kind, sentence in REFUSALS if holds(said))
+        asked = PICTURES | ({"mask": "mask"} if call.mask is not None else {}) | dict(call.asked)
+        wordy = kind in {InvalidRequest, PolicyRefused}
+        if kind is InvalidRequest and said.param and said.param not in asked:
+            kind, sentence = UNASKED
+        words = self._words(said, call) if wordy else "."
+        message = f"{self.title} {sentence.format(said.status)}{words}"
+        billed = None if said.spent or (said.status in client.BETWEEN and not said.own) else False
+        param = asked.get(said.param) if kind is InvalidRequest else None
+        return kind(message, param=param, retry_after=said.wait, billed=billed)
+
+    def unanswered(self, error: Exception) -> UpstreamError:
+        """Return what it means that there was no answer."""
+        ours, reason = next((ours, reason) for kind, ours, reason in FOREIGN if isinstance(error, kind))
+        return ours(f"{self.title} {reason}.", billed=False if reason == AWAY else None)
+
+    def failed(self, error: Any, call: Call) -> UpstreamError:
+        """Return what an error inside a success means."""
+        return UpstreamError(f"{self.title} failed{self._words(heard(error), call)}")
+
+    def pictureless(self) -> UpstreamError:
+        """Return what a success without a picture means."""
+        return UpstreamError(f"{self.title} answered without a picture.", billed=True)
+
+    def _words(self, said: Said, call: Call) -> str:
+        """Return the end of a sentence: the server's own words, without anything that is nobody's business."""
+        if repeats(said.message[: client.READ], (str(call.body.get(name, "")) for name in PRIVATE)):
+            return WITHHELD
+        words = client.scrubbed(said.message, *self.secrets).rstrip(".")
+        return f": {words}." if words else "."

@@ -1,0 +1,117 @@
+"""What is read of a success: the picture, and what the server says of it where that makes sense."""
+
+from __future__ import annotations
+
+import binascii
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from fluxvision.core.errors import UpstreamError
+from fluxvision.core.system import discard
+from fluxvision.core.types import Call, Fidelity, Outcome, Source
+from fluxvision.net.body import content, write
+from fluxvision.providers import result_file
+from fluxvision.providers.openai.errors import Server
+
+LARGEST = 512_000_000
+"""Bytes of a picture."""
+LONGEST = LARGEST * 4 // 3 + 4_000_000
+"""Bytes of an answer with a picture."""
+HELD = 1_000_000
+"""Characters of base64 whose picture stays in memory."""
+NAME = 200
+"""Characters of a name that a server gives."""
+LAST_SEED = 2**63 - 1
+BEST_PSNR = 99.0
+
+
+class Item(msgspec.Struct):
+    """One entry of `data`. The base64 text stays where it lies in the answer."""
+
+    b64_json: msgspec.Raw = msgspec.Raw(b"null")
+    url: Any = None
+    revised_prompt: Any = None
+
+
+class Answer(msgspec.Struct):
+    """What is read of a success."""
+
+    data: list[Item] = []
+    metadata: Any = None
+    id: Any = None
+    error: Any = None
+
+
+def decoded(content: bytearray, server: Server, call: Call) -> Answer:
+    """Return an answer with at least one entry; raises `UpstreamError`."""
+    try:
+        answer = msgspec.json.decode(content, type=Answer)
+    except msgspec.ValidationError:  # JSON of another shape
+        answer = Answer()
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        message = f"{server.title} sent something that is no answer of an images API."
+        raise UpstreamError(message) from None
+    if answer.error and not answer.data:
+        raise server.failed(answer.error, call)
+    if not answer.data:
+        raise server.pictureless()
+    return answer
+
+
+def saved(answer: Answer, path: Path, server: Server, pixels: int) -> Source | None:
+    """Return the picture that the answer holds, None when it holds none; a large one is written to a new file.
+
+    An error leaves no file.
+    """
+    try:
+        raw = answer.data[0].b64_json
+        held = content(raw) if len(memoryview(raw)) <= HELD else None
+        if held is None and not write(raw, path):
+            return None
+        return result_file.recognised(path, limit=LARGEST, pixels=pixels, content=held)
+    except BaseException as error:
+        discard(path)
+        if isinstance(error, binascii.Error | msgspec.DecodeError):
+            message = f"{server.title} sent a picture that is not valid base64."
+            raise UpstreamError(message, billed=True) from None
+        raise
+
+
+def outcome(answer: Answer, picture: Path | Source, identity: str | None) -> Outcome:
+    """Return a picture with what the answer says of it; `identity` is the work's name where the answer has none."""
+    said = answer.metadata if isinstance(answer.metadata, dict) else {}
+    caption = answer.data[0].revised_prompt
+    told = {"upstream_provider": named(said.get("provider")), "upstream_model": named(said.get("executed_model"))}
+    return Outcome(
+        picture=picture,
+        seed=_seed(said.get("seed")),
+        caption=caption if isinstance(caption, str) and caption else None,
+        details={name: value for name, value in told.items() if value is not None},
+        upstream_id=named(answer.id) or identity,
+        fidelity=_fidelity(said.get("fidelity")),
+    )
+
+
+def named(found: Any) -> str | None:
+    """Return a short printable text as it is, None for anything else."""
+    return found if isinstance(found, str) and 0 < len(found) <= NAME and found.isprintable() else None
+
+
+def _seed(found: Any) -> int | None:
+    return found if isinstance(found, int) and not isinstance(found, bool) and 0 <= found <= LAST_SEED else None
+
+
+def _fidelity(found: Any) -> Fidelity | None:
+    """Return what another fluxvision measured, None where it makes no sense."""
+    if found is None:
+        return None
+    try:
+        fidelity = msgspec.convert(found, Fidelity)
+    except msgspec.ValidationError:
+        return None
+    figures = (fidelity.lr_psnr_db, fidelity.delta_e, fidelity.seam_ratio or 0.0)
+    sane = all(isfinite(figure) and figure >= 0 for figure in figures) and fidelity.lr_psnr_db <= BEST_PSNR
+    return fidelity if sane else None

@@ -1,0 +1,153 @@
+"""Result files behind links that nobody can guess and that expire: a folder, an HMAC, a sweep.
+
+The time of modification of a stored file is the time at which it expires. So each of several servers on one folder
+may sweep it, whatever their own `media_ttl` is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from fluxvision.core.errors import NotFound
+from fluxvision.storage.folders import folder_unusable, make_private
+
+EXTENSIONS: Mapping[str, str] = {
+    "image/png": "png",
+    "image/jpeg": "jpg",
+    "image/webp": "webp",
+    "image/gif": "gif",
+    "image/avif": "avif",
+    "image/tiff": "tif",
+}
+MIMES: Mapping[str, str] = {extension: mime for mime, extension in EXTENSIONS.items()}
+NAME = re.compile(r"[A-Za-z0-9_-]{32}\.(?:" + "|".join(MIMES) + ")")
+EXPIRES = re.compile(r"[0-9]{1,12}")
+TILES = ".tiles"
+SKEW = 300.0
+"""Seconds that the clocks of this machine and of a shared disk may differ."""
+GONE = "There is no such file, or its link has expired."
+
+
+class MediaStore:
+    """Keeps files for `ttl` seconds. An id is the file's name: random letters and the extension of its format."""
+
+    def __init__(self, folder: Path, ttl: float, secret: bytes) -> None:
+        """Use `folder`, which is made where it does not exist and belongs to this store alone."""
+        make_private(folder)
+        self.folder = folder
+        self.ttl = ttl
+        self._secret = secret
+
+    def put(self, path: Path, mime: str, now: float) -> str:
+        """Move a finished file into the store, in one step, and return its id; raises `Unavailable`."""
+        name = f"{secrets.token_urlsafe(24)}.{EXTENSIONS[mime]}"
+        try:
+            os.utime(path, (now + self.ttl,) * 2)
+            make_private(self.folder)  # it may have been cleaned away since
+            path.replace(self.folder / name)
+        except OSError as error:
+            raise folder_unusable(error) from error
+        return name
+
+    def path(self, name: str) -> Path:
+        """Return where a file of the store lies."""
+        return self.folder / name
+
+    def tiles(self, name: str) -> Path:
+        """Return where the tiles of a file lie, once they are made."""
+        return self.folder / f"{name}{TILES}"
+
+    def add_tiles(self, name: str, make: Callable[[Path, Path], None]) -> None:
+        """Have `make(file, folder)` make a file's tiles, and put them in their place in one step.
+
+        They go with their file. Raises `NotFound` where the file is gone.
+        """
+        draft = self.folder / f"{name}{TILES}-{secrets.token_hex(8)}"
+        try:
+            make_private(draft)
+            make(self.folder / name, draft)
+            with suppress(OSError):  # another process was faster
+                draft.rename(self.tiles(name))
+        except Exception:
+            if not (self.folder / name).is_file():
+                raise NotFound(GONE) from None
+            raise
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+    def sign(self, name: str, now: float) -> str:
+        """Return the query that opens the file until `ttl` seconds after `now`."""
+        expires, signature = self.signed(name, now)
+        return f"expires={expires}&signature={signature}"
+
+    def signed(self, name: str, now: float) -> tuple[str, str]:
+        """Return the expiry and the signature that open the file until `ttl` seconds after `now`."""
+        expires = str(int(now + self.ttl))
+        return expires, self._signature(name, expires)
+
+    def verify(self, name: str, expires: str, signature: str, now: float) -> tuple[Path, float]:
+        """Return the file and the seconds that its link still works; raises `NotFound` for every other link."""
+        well_formed = NAME.fullmatch(name) and EXPIRES.fullmatch(expires)
+        expected = self._signature(name, expires)
+        if not hmac.compare_digest(expected.encode(), signature.encode(errors="replace")) or not well_formed:
+            raise NotFound(GONE)
+        path = self.folder / name
+        try:
+            left = min(int(expires), path.stat().st_mtime) - now
+        except (FileNotFoundError, NotADirectoryError):
+            raise NotFound(GONE) from None
+        if left <= 0:
+            raise NotFound(GONE)
+        return path, left
+
+    def sweep(self, now: float) -> int:
+        """Delete every file whose time is over, and tiles whose file is gone; return how many files there were.
+
+        Only names that the store gives are touched. One file that cannot be deleted does not keep the others; its error
+        is raised at the end.
+        """
+        count = 0
+        failure: OSError | None = None
+        found = sorted(self.folder.iterdir()) if self.folder.is_dir() else []  # a file comes before its tiles
+        for path in found:
+            name, tiled, _ = path.name.partition(TILES)
+            if not NAME.fullmatch(name):
+                continue
+            try:
+                if not tiled:
+                    count += self._expire(path, now)
+                elif not (self.folder / name).is_file():
+                    shutil.rmtree(path, ignore_errors=True)
+            except FileNotFoundError:  # another process swept it
+                continue
+            except OSError as error:
+                failure = error
+        if failure is not None:
+            raise failure
+        return count
+
+    def _expire(self, path: Path, now: float) -> bool:
+        """Delete a file whose time is over; return whether it was.
+
+        A file from the future was stored while the clock was wrong, and would stay for as long as it was ahead: it gets
+        `ttl` seconds from now.
+        """
+        facts = path.stat()
+        if facts.st_mtime <= now:
+            path.unlink()
+            return True
+        if facts.st_ctime > now + SKEW and facts.st_mtime > now + self.ttl:
+            os.utime(path, (now + self.ttl,) * 2)
+        return False
+
+    def _signature(self, name: str, expires: str) -> str:
+        message = f"{name}\n{expires}".encode(errors="replace")
+        return hmac.new(self._secret, message, hashlib.sha256).hexdigest()

@@ -1,0 +1,183 @@
+"""The folders of one server: results, the secret of their links, and uploads that outlive no request and no crash."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import secrets
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fluxvision.core.errors import CallerGone, Cancelled, Unavailable
+from fluxvision.core.settings import ConfigError
+from fluxvision.storage.folders import LOCK, emptied, folder_unusable, lock_folder, make_private, remove_if_abandoned
+
+SECRET_BYTES = 32
+RUN = re.compile(r"run-[a-z0-9_]{8}")
+TRIES = 3
+"""How often a folder is made anew while something else deletes it."""
+SPARE = 64
+"""Emptied folders of requests that are kept for the next ones: making and removing one costs half a millisecond."""
+SOMEBODY_ELSE = "the temporary data folder belongs to somebody else; set data_dir"
+
+
+@dataclass(slots=True)
+class Workspace:
+    """An opened data folder. `run` belongs to this process alone for as long as `lock` is open.
+
+    `media` lies inside `run` where no folder is configured: links end with such a server, and so do their files.
+    """
+
+    root: Path
+    temporary: bool
+    media: Path
+    run: Path
+    secret: bytes
+    lock: int
+    hold: int
+    spare: list[Path] = field(default_factory=list)
+    made: int = 0
+
+    def folder(self) -> Path:
+        """Return an empty folder for one request; whatever was cleaned away above it is made anew.
+
+        Raises `Unavailable` where that cannot be done.
+        """
+        while self.spare:
+            path = self.spare.pop()
+            if path.is_dir():
+                return path
+        path = self.run / f"work-{self.made}"
+        self.made += 1
+        failure: Exception | None = None
+        for _ in range(TRIES):
+            try:
+                if failure is not None:
+                    self._restore()
+                path.mkdir(mode=0o700)
+            except (OSError, ConfigError) as error:
+                failure = error
+            else:
+                return path
+        raise folder_unusable(failure) from None
+
+    @contextmanager
+    def watch(self, path: Path) -> Iterator[None]:
+        """Raise `Unavailable` in place of whatever fails because the folder of a request was deleted meanwhile."""
+        try:
+            yield
+        except (CallerGone, Cancelled, Unavailable):
+            raise
+        except Exception as error:
+            lost = isinstance(error, FileNotFoundError) and str(error.filename).startswith(f"{path}/")
+            if path.is_dir() and not lost:  # files go before their folder
+                raise
+            found = folder_unusable(error)
+            found.attempts = getattr(error, "attempts", ())
+            raise found from error
+
+    def release(self, path: Path, *, whole: bool) -> None:
+        """Remove all that lies in the folder of a request that has ended.
+
+        The empty folder of a `whole` one waits for the next. That of one that broke off goes, and its name never comes
+        again: should anything be left that still writes there, nobody reads it.
+        """
+        if whole and emptied(path) and len(self.spare) < SPARE:
+            self.spare.append(path)
+        else:
+            shutil.rmtree(path, ignore_errors=True)
+
+    def close(self) -> None:
+        """Remove this process's own folder and release it."""
+        shutil.rmtree(self.run, ignore_errors=True)
+        os.close(self.lock)
+        os.close(self.hold)
+
+    def _restore(self) -> None:
+        hold = _open_root(self.root, temporary=self.temporary)
+        os.close(self.hold)
+        self.hold = hold
+        with _door(self.run.parent):
+            self.run.mkdir(mode=0o700, exist_ok=True)
+            lock = lock_folder(self.run)
+        os.close(self.lock)
+        self.lock = lock
+        if not self.temporary:
+            _write_new(self.root / "media.key", self.secret)
+
+
+def open_workspace(data_dir: str) -> Workspace:
+    """Open the data folder, or a private folder under the system's temporary one where `data_dir` is empty.
+
+    What crashed processes left behind is removed; what belongs to living ones stays. The secret lasts as long as a
+    configured folder does, so that links survive a restart. Raises `ConfigError` for a folder that cannot be used.
+    """
+    root = (
+        Path(data_dir).expanduser().absolute() if data_dir else Path(tempfile.gettempdir(), f"fluxvision-{os.getuid()}")
+    )
+    try:
+        hold = _open_root(root, temporary=not data_dir)
+        with _door(root / "uploads") as runs:
+            for old in runs.glob("run-*"):
+                if RUN.fullmatch(old.name) and remove_if_abandoned(old) is None:
+                    with suppress(OSError):  # its process ended before it had a lock, or it was none of a server
+                        old.rmdir()
+            run = Path(tempfile.mkdtemp(prefix="run-", dir=runs))
+            lock = lock_folder(run)
+        secret = _secret(root / "media.key") if data_dir else secrets.token_bytes(SECRET_BYTES)
+    except OSError as error:
+        message = f"data_dir: the folder cannot be used ({error.strerror})"
+        raise ConfigError(message, param="data_dir") from None
+    media = root / "media" if data_dir else run / "media"
+    return Workspace(root, not data_dir, media, run, secret, lock, hold)
+
+
+def _open_root(root: Path, *, temporary: bool) -> int:
+    """Make the root and hold it open, locked as shared: systemd-tmpfiles does not clean below a folder with a lock."""
+    make_private(root)
+    facts = root.lstat()
+    foreign = facts.st_uid != os.getuid() or stat.S_IMODE(facts.st_mode) & 0o077 or root.is_symlink()
+    if temporary and foreign:
+        raise ConfigError(SOMEBODY_ELSE, param="data_dir")
+    hold = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    if temporary:
+        fcntl.flock(hold, fcntl.LOCK_SH)
+    return hold
+
+
+@contextmanager
+def _door(runs: Path) -> Iterator[Path]:
+    """Yield the folder of all processes, while no other process looks for dead ones in it."""
+    make_private(runs)
+    door = os.open(runs / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(door, fcntl.LOCK_EX)
+        yield runs
+    finally:
+        os.close(door)
+
+
+def _secret(path: Path) -> bytes:
+    secret = secrets.token_bytes(SECRET_BYTES)
+    if not _write_new(path, secret):
+        secret = path.read_bytes()
+        if len(secret) < SECRET_BYTES:
+            raise ConfigError("media.key in data_dir is damaged; delete it", param="data_dir") from None
+    return secret
+
+
+def _write_new(path: Path, content: bytes) -> bool:
+    """Write a file that only this user can read; return False where there is one already."""
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        return False
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
+    return True

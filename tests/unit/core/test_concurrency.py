@@ -1,0 +1,124 @@
+"""Work in threads: nothing goes on behind a caller's back, and nothing of it stays."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import time
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from fluxvision.core.concurrency import in_thread, to_thread
+from fluxvision.core.errors import Cancelled
+from fluxvision.core.types import Watch
+
+
+async def test_a_cancelled_task_stops_its_thread_and_waits_for_it():
+    """The watch is told, and when the cancellation arrives the thread has ended."""
+    watch, ended = Watch(), threading.Event()
+
+    def work():
+        while not watch.cancel.is_set():
+            time.sleep(0.001)
+        time.sleep(0.05)
+        ended.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        task = asyncio.create_task(in_thread(pool, watch, work))
+        await asyncio.sleep(0.02)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert ended.is_set()
+
+
+async def test_a_second_cancellation_waits_too():
+    """Whoever cancels again while the thread ends does not leave it behind."""
+    watch, ended = Watch(), threading.Event()
+
+    def work():
+        while not watch.cancel.is_set():
+            time.sleep(0.001)
+        time.sleep(0.1)
+        ended.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        task = asyncio.create_task(in_thread(pool, watch, work))
+        await asyncio.sleep(0.02)
+        for _ in range(3):
+            task.cancel()
+            await asyncio.sleep(0.01)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert ended.is_set()
+
+
+async def test_a_plain_thread_is_not_left_behind():
+    """A cancelled task waits for what it began, and gets values and exceptions as they are."""
+    ended = threading.Event()
+
+    def work(seconds):
+        time.sleep(seconds)
+        ended.set()
+
+    task = asyncio.create_task(to_thread(work, 0.1))
+    await asyncio.sleep(0.02)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended.is_set()
+    assert await to_thread(max, 3, 4) == 4
+    with pytest.raises(ZeroDivisionError):
+        await to_thread(lambda: 1 // 0)
+
+
+async def test_results_and_errors_come_through():
+    """A thread's value or exception is that of the await."""
+    with ThreadPoolExecutor(1) as pool:
+        assert await in_thread(pool, Watch(), lambda: 7) == 7
+        with pytest.raises(ZeroDivisionError):
+            await in_thread(pool, Watch(), lambda: 1 // 0)
+
+
+async def test_what_cancelled_work_held_is_freed_at_once():
+    """An error of work that was cancelled keeps no picture alive, though nobody collects cycles."""
+    watch, held = Watch(), []
+
+    def work():
+        picture = np.zeros(1000)
+        held.append(weakref.ref(picture))
+        while not watch.cancel.is_set():
+            time.sleep(0.001)
+        raise Cancelled("The work was cancelled.") from ValueError(str(picture.size))
+
+    gc.collect()
+    gc.disable()
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            task = asyncio.create_task(in_thread(pool, watch, work))
+            await asyncio.sleep(0.02)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            assert held[0]() is None
+    finally:
+        gc.enable()
+
+
+async def test_what_failed_work_held_is_freed_though_its_error_is_kept():
+    """An error that goes on to the next provider takes no picture along."""
+    held = []
+
+    def work():
+        picture = np.zeros(1000)
+        held.append(weakref.ref(picture))
+        raise ValueError(picture.size)
+
+    with ThreadPoolExecutor(1) as pool:
+        with pytest.raises(ValueError, match="1000") as caught:
+            await in_thread(pool, Watch(), work)
+        assert held[0]() is None
+        assert caught.value.__traceback__ is not None

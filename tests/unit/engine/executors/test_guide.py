@@ -1,0 +1,85 @@
+"""Words that are found here guide tiles that are made elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from fluxvision.engine.backends.registry import BY_NAME, load
+from fluxvision.engine.executors.guide import Guided
+from fluxvision.engine.executors.threads import Threads
+from fluxvision.engine.pipeline import Request, plan
+from fluxvision.engine.teams.orders import Shelf
+from fluxvision.engine.teams.recipe import Recipe
+from fluxvision.engine.tile import Work
+
+ROW = replace(BY_NAME["mock"], batch=2)
+COLOR = np.random.default_rng(1).integers(0, 256, (150, 170, 3), np.uint8)
+RIGHT = np.where(np.arange(170) < 120, 0, 255).astype(np.uint8)[None].repeat(150, 0)
+
+
+class Noted:
+    """The mock, which notes each tile's words."""
+
+    def __init__(self):
+        """Note nothing yet."""
+        self._mock, self.words = load("mock"), []
+
+    def base(self, tile):
+        """Enlarge as the mock does."""
+        return self._mock.base(tile)
+
+    def detail(self, windows):
+        """Note the words."""
+        self.words += [window.words for window in windows]
+        return self._mock.detail(windows)
+
+
+def go_on():
+    """Never stops."""
+
+
+def mean(windows):
+    return [f"{window.mean():.6f}" for window in windows]
+
+
+def job(mask=None):
+    return Work(COLOR, None, mask, 0.6, 3, ROW, *plan(Request(COLOR, 510, 450), ROW))
+
+
+def made(work, batches=None):
+    """Return the words of the tiles in the order in which they were made, and the tiles."""
+    backend = Noted()
+    tiles = [tile for some in Guided(Threads(backend, 1), mean).make(work, go_on, batches) for tile in some]
+    return backend.words, [tile.tobytes() for tile in tiles]
+
+
+def test_every_tile_has_the_words_of_its_own_window():
+    """Of all tiles or of some batches; the words change no tile that does not look at them."""
+    work = job()
+    expected = [mean([work.source(number)])[0] for number in range(work.total)]
+    words, tiles = made(work)
+    assert words == expected
+    assert tiles == [tile.tobytes() for some in Threads(load("mock"), 1).make(work, go_on) for tile in some]
+    some = work.batches[1:3]
+    assert made(work, some)[0] == [expected[number] for batch in some for number in batch]
+
+
+def test_protected_tiles_are_not_looked_at():
+    """Where nothing may be invented there is nothing to say."""
+    work = job(RIGHT)
+    looked = []
+    crew = Guided(Threads(load("mock"), 1), lambda windows: (looked.extend(windows), mean(windows))[1])
+    assert len([tile for some in crew.make(work, go_on) for tile in some]) == work.total
+    protected = [number for number in range(work.total) if work.is_protected(number)]
+    assert len(looked) == work.total - len(protected) < work.total
+
+
+def test_an_order_has_no_other_words_than_its_own():
+    """What is sent with a batch does not grow with the picture."""
+    work = replace(job(), words=tuple(f"words {number}" for number in range(job().total)))
+    shelf = Shelf(work)
+    order = shelf.order(1, Recipe("nothing"), (1, 2))
+    shelf.close()
+    assert {number: one for number, one in enumerate(order.work.words) if one} == {1: "words 1", 2: "words 2"}

@@ -1,0 +1,148 @@
+"""A tile is held to its source until it is near enough, on the pixels of the result."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+from skimage import data
+
+from fluxvision.core.types import Raster
+from fluxvision.engine.back_projection import SHARE, Ground, Scale, allowance, expanded, ground, reduced, settle
+from fluxvision.engine.fidelity import measure
+from fluxvision.engine.tiling import axis
+
+RATIOS = (1.05, 1.5, 2, 3.3, 4)
+PHOTO = np.ascontiguousarray(data.astronaut()[60:100, 190:238])
+CHEQUERS = np.repeat((np.indices((40, 48)).sum(axis=0)[..., None] % 2 * 255).astype(np.uint8), 3, axis=2)
+"""Black beside white: no enlargement between them shrinks to it."""
+
+
+class Counting(Scale):
+    """Judges all of a window and remembers what it found."""
+
+    seen: list[float]
+
+    def __new__(cls, *_args):
+        """Have a list, which a frozen object cannot be given later."""
+        made = super().__new__(cls)
+        object.__setattr__(made, "seen", [])
+        return made
+
+    def error(self, difference):
+        """Note the error."""
+        self.seen.append(super().error(difference))
+        return self.seen[-1]
+
+
+def whole(color, ratio):
+    """Return a picture's source as a tile sees it, and where it lies: all of it."""
+    height, width = color.shape[:2]
+    source = np.ascontiguousarray(color.transpose(2, 0, 1), np.float32) / 255
+    tall, wide = round(height * ratio), round(width * ratio)
+    return source, Ground(height, tall, 0, height, 0, tall), Ground(width, wide, 0, width, 0, wide)
+
+
+def wild(rows, columns, seed=0):
+    """Return random pixels."""
+    return np.random.default_rng(seed).random((3, rows.last, columns.last), np.float32)
+
+
+def held(color, ratio, psnr, *, most=32, start=None, **rest):
+    """Hold a picture; return it with the errors on the way."""
+    source, rows, columns = whole(color, ratio)
+    scale = Counting(slice(None), slice(None))
+    fine = wild(rows, columns) if start is None else start
+    error = allowance(psnr, 255, rows, columns)
+    made = settle(fine, source, rows, columns, scale, error=error, least=0, most=most, **rest)
+    return made, scale.seen
+
+
+@pytest.mark.parametrize("ratio", RATIOS)
+@pytest.mark.parametrize("psnr", [35, 45, 50])
+def test_a_tile_of_a_whole_picture_reaches_what_is_measured(ratio, psnr, tmp_path):
+    """From random pixels, at any ratio: rounded to 8 bits, the finished picture measures what was wanted or more."""
+    made, _ = held(PHOTO, ratio, psnr)
+    path = tmp_path / "out.raw"
+    np.floor(made.transpose(1, 2, 0) * 255 + 0.5).astype(np.uint8).tofile(path)
+    found = measure(Raster(path, made.shape[2], made.shape[1], 3, 8), PHOTO)
+    assert psnr <= found.lr_psnr_db < psnr + 9
+
+
+def test_easy_tiles_end_early():
+    """What is near from the beginning is not touched; the more is wanted, the more corrections there are."""
+    source, rows, columns = whole(PHOTO, 2)
+    near = np.clip(expanded(source, rows, columns), 0, 1)
+    start = near.copy()
+    made, seen = held(PHOTO, 2, 20, start=start)
+    assert (len(seen), np.array_equal(made, near)) == (1, True)
+    counts = [len(held(PHOTO, 2, psnr)[1]) - 1 for psnr in (0, 20, 35, 45, 60)]
+    assert counts == sorted(set(counts))
+    assert counts[0] == 0
+    assert counts[-1] < 32
+
+
+def test_what_cannot_be_reached_ends_at_the_most():
+    """A chequerboard of pixels comes as near as it may, stays within 0..1, and costs no more than was allowed."""
+    made, seen = held(CHEQUERS, 2, 45, most=8)
+    assert (len(seen), made.min() >= 0, made.max() <= 1) == (8, True, True)
+    assert -10 * np.log10(seen[-1]) < 20
+    assert seen == sorted(seen, reverse=True)
+
+
+def test_nothing_changes_where_nothing_may():
+    """Outside `where` every byte stays, and inside the tile is held."""
+    source, rows, columns = whole(PHOTO, 2)
+    start = wild(rows, columns)
+    where = np.zeros((1, rows.last, columns.last), np.bool_)
+    where[:, :, 40:] = True
+    made, seen = held(PHOTO, 2, 45, start=start.copy(), where=where)
+    assert np.array_equal(made[:, :, :40], start[:, :, :40])
+    assert np.square(reduced(made, rows, columns) - source)[:, :, 24:].mean() < 1e-4
+    assert len(seen) == 32
+
+
+def test_opaque_pixels_are_judged_by_themselves():
+    """A difference that is small over all pixels counts where only the opaque ones are seen."""
+    difference = np.zeros((3, 8, 8), np.float32)
+    difference[:, 0, 0] = 0.5
+    opaque = np.zeros((8, 8), np.bool_)
+    everything = slice(None), slice(None)
+    assert Scale(*everything, opaque).error(difference) == pytest.approx(0.25 / 64)
+    opaque[0, :2] = True
+    assert Scale(*everything, opaque).error(difference) == pytest.approx(0.125)
+    assert Scale(slice(1, None), slice(None), opaque).error(difference) == 0
+
+
+@pytest.mark.parametrize("ratio", RATIOS)
+def test_a_window_is_a_part_of_the_picture(ratio):
+    """Where it sees enough, a window shrinks and grows as the whole picture does, wherever its borders fall."""
+    source, rows, columns = whole(PHOTO, ratio)
+    fine = wild(rows, columns)
+    coarse, large = reduced(fine, rows, columns), expanded(source, rows, columns)
+    lines = [
+        axis(size, line.last, tile=24, halo=6, overlap=2) for size, line in zip((40, 48), (rows, columns), strict=True)
+    ]
+    for down, across in product(lines[0].spans, lines[1].spans):
+        part = ground(lines[0], down), ground(lines[1], across)
+        inner = tuple(line.own(span) for line, span in zip(part, (down, across), strict=True))
+        shown = slice(part[0].first, part[0].last), slice(part[1].first, part[1].last)
+        found = reduced(np.ascontiguousarray(fine[:, shown[0], shown[1]]), *part)[:, inner[0], inner[1]]
+        there = [slice(own.start + line.low, own.stop + line.low) for own, line in zip(inner, part, strict=True)]
+        assert np.abs(found - coarse[:, there[0], there[1]]).max() < 1e-5
+        seen = np.ascontiguousarray(source[:, part[0].low : part[0].high, part[1].low : part[1].high])
+        grown = expanded(seen, *part)
+        rise, left = down.start - part[0].first, across.start - part[1].first
+        own = grown[:, rise : rise + down.length, left : left + across.length]
+        assert np.abs(own - large[:, down.start : down.stop, across.start : across.stop]).max() < 1e-5
+
+
+@pytest.mark.parametrize("ratio", RATIOS)
+def test_rounding_is_known_beforehand(ratio):
+    """What a tile may lose less because of 8 bits is what rounding to them costs, to a twentieth."""
+    _, rows, columns = whole(np.zeros((200, 240, 3), np.uint8), ratio)
+    fine = wild(rows, columns)
+    lost = np.square(reduced(np.round(fine * 255) / 255 - fine, rows, columns), dtype=np.float64).mean()
+    assert 10**-5 * SHARE - allowance(50, 255, rows, columns) == pytest.approx(lost, rel=0.05)
+    assert allowance(99, 255, rows, columns) > 0

@@ -1,0 +1,86 @@
+"""Tiles of a picture, made a few at a time."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fluxvision.engine.backends.registry import BY_NAME, load
+from fluxvision.engine.pipeline import Request, plan
+from fluxvision.engine.tile import Work, make
+
+MOCK = BY_NAME["mock"]
+COLOR = np.random.default_rng(5).integers(0, 256, (150, 170, 3), np.uint8)
+MASK = np.zeros(COLOR.shape[:2], np.uint8)
+MASK[20:90, 30:100] = 255
+
+
+def work(row=MOCK, color=COLOR, mask=None, alpha=None):
+    rows, columns = plan(Request(color, color.shape[1] * 3, color.shape[0] * 3), row)
+    return Work(color, alpha, mask, 0.6, 3, row, rows, columns)
+
+
+def go_on():
+    """Never stops."""
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 100])
+def test_batches_hold_every_tile_once(size, replace_row):
+    """Batches divide the numbers from 0 up, in order, and the last may be smaller."""
+    found = work(replace_row(batch=size))
+    assert [number for batch in found.batches for number in batch] == list(range(found.total))
+    assert all(len(batch) == size for batch in found.batches[:-1])
+
+
+@pytest.mark.parametrize("mask", [None, MASK], ids=["all", "masked"])
+@pytest.mark.parametrize("alpha", [None, COLOR[..., 0]], ids=["opaque", "alpha"])
+@pytest.mark.parametrize("grey", [False, True], ids=["colour", "grey"])
+def test_a_tile_is_the_same_alone_and_in_company(mask, alpha, grey):
+    """Which tiles are made together, and in which order, changes no byte."""
+    found = work(color=COLOR[..., :1] if grey else COLOR, mask=mask, alpha=alpha)
+    backend = load("mock")
+    alone = [make(found, backend, [number], go_on)[0] for number in range(found.total)]
+    backwards = make(found, backend, range(found.total)[::-1], go_on)[::-1]
+    assert found.total > 3
+    for one, other in zip(alone, backwards, strict=True):
+        assert one.tobytes() == other.tobytes()
+
+
+def test_only_tiles_that_may_have_detail_are_given_to_the_network():
+    """A tile outside the mask is enlarged faithfully, and the network does not see it."""
+    seen = []
+
+    class Spy:
+        base = staticmethod(load("mock").base)
+
+        def detail(self, windows):
+            seen.append(len(windows))
+            return load("mock").detail(windows)
+
+    found = work(mask=MASK)
+    make(found, Spy(), range(found.total), go_on)
+    allowed = sum(
+        MASK[
+            max(0, down.source) : down.source + found.rows.window,
+            max(0, across.source) : across.source + found.columns.window,
+        ].any()
+        for down, across in map(found.spans, range(found.total))
+    )
+    assert seen == [allowed]
+    assert 0 < allowed < found.total
+
+
+def test_work_ends_where_stop_raises():
+    """What `stop` raises comes out, before the tile that was to be made."""
+
+    def stop():
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        make(work(), load("mock"), [0], stop)
+
+
+@pytest.fixture
+def replace_row():
+    """Return the mock's row with other facts."""
+    return lambda **facts: replace(MOCK, **facts)

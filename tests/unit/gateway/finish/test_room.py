@@ -1,0 +1,96 @@
+"""How much of the disk the pictures of a job need: by a formula, and on a disk that has just so much."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fluxvision import imaging
+from fluxvision.catalog.geometry import Geometry
+from fluxvision.core.types import Fit, Job, Plan, Raster, Source
+from fluxvision.gateway.finish import Work, finish
+from fluxvision.gateway.room import SPARE, room_needed
+
+RGB = Source("in.png", "png", 500, 400, 3, False, 8, 1000)
+TWICE = Geometry(1000, 800, 1000, 800, 1000, 800, 2.0, "contain")
+RAW = 1000 * 800 * 3
+MASK = replace(RGB, alpha=True)
+
+
+def job(image=RGB, mask=None):
+    return Job("req_1", "m", image, {}, mask)
+
+
+@pytest.mark.parametrize(
+    ("geometry", "image", "plan", "parallel", "expected"),
+    [
+        (TWICE, RGB, Plan(), 1, 2 * RAW),
+        (replace(TWICE, made_width=2000, made_height=1600), RGB, Plan(), 1, 2 * 4 * RAW),
+        (TWICE, replace(RGB, bits=16), Plan(), 1, 2 * 2 * RAW),
+        (TWICE, replace(RGB, channels=1), Plan(), 1, 2 * RAW // 3),
+        (TWICE, replace(RGB, alpha=True), Plan(), 1, 2 * RAW // 3 * 4),
+        (replace(TWICE, fit="pad"), RGB, Plan(), 1, 2 * RAW // 3 * 4),
+        (TWICE, RGB, Plan(masked=True), 1, 3 * RAW),
+        (TWICE, RGB, Plan(n=4), 1, (4 + 1) * RAW),
+        (TWICE, RGB, Plan(n=4), 10, (4 + 4) * RAW),
+        (TWICE, replace(RGB, content=bytes(1000)), Plan(), 1, 2 * RAW + 1000),
+    ],
+)
+def test_the_room_follows_from_the_geometry(geometry, image, plan, parallel, expected):
+    """Two of the largest picture on its way; more with a mask, for several, and for what is still in memory."""
+    assert room_needed(geometry, job(image), plan, parallel) == expected + SPARE
+
+
+@pytest.fixture
+def disk(tmp_path):
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=80m", "tmpfs", folder]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("only root may mount a file system")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def noise(width, height, bands, kind=np.uint8):
+    return np.random.default_rng(1).integers(0, np.iinfo(kind).max, (height, width, bands), kind, endpoint=True)
+
+
+@pytest.mark.parametrize("provider", ["raster", "file"])
+@pytest.mark.parametrize(
+    ("plan", "geometry"),
+    [
+        (Plan(), TWICE),
+        (Plan(output_format="tiff"), TWICE),
+        (Plan(output_format="jpeg", output_compression=100), TWICE),
+        (Plan(output_format="webp", output_compression=100), TWICE),
+        (Plan(fit=Fit(700, 800, "cover")), replace(TWICE, width=700, fit="cover")),
+        (Plan(fit=Fit(1200, 800, "pad")), replace(TWICE, width=1200, fit="pad")),
+        (Plan(masked=True), TWICE),
+    ],
+    ids=["png", "tiff", "jpeg", "webp", "cover", "pad", "mask"],
+)
+def test_it_is_enough(disk, tmp_path, provider, plan, geometry):
+    """Noise, which no format makes small, is finished on a disk that has just so much, less what is spare."""
+    path, mask = tmp_path / "in.png", tmp_path / "mask.png"
+    Image.fromarray(noise(500, 400, 3)).save(path)
+    Image.fromarray(noise(500, 400, 4)).save(mask)
+    source = imaging.probe(path, imaging.Limits())
+    large = noise(1000, 800, 3)
+    size = room_needed(geometry, job(source), plan, 1) - SPARE + 64 * 1024
+    facts = os.statvfs(disk)
+    (disk / "filler").write_bytes(bytes(facts.f_bavail * facts.f_frsize - size))
+    made = disk / "made"
+    if provider == "raster":
+        large.tofile(made)
+        picture = Raster(made, 1000, 800, 3, 8)
+    else:
+        Image.fromarray(large).save(made, "PNG", compress_level=3)
+        picture = made
+    work = Work(picture, plan, source, disk, mask=imaging.probe(mask, imaging.Limits()), made=(1000, 800))
+    assert finish(work).path.stat().st_size > 0

@@ -1,0 +1,214 @@
+"""The flow: a job goes in, a delivery comes out, and what goes wrong is told truthfully."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fakes.painter import Painter
+from fluxvision import imaging
+from fluxvision.core.errors import DeadlineExceeded, Exhausted, InvalidRequest, ModelNotFound, UpstreamError
+from fluxvision.core.types import Watch
+from fluxvision.gateway.gateway import Gateway
+
+MODEL = "flux-vision-upscaler"
+
+
+@pytest.fixture
+def source(tmp_path):
+    path = tmp_path / "in.png"
+    Image.new("RGB", (40, 30), (1, 2, 3)).save(path)
+    return imaging.probe(path, imaging.Limits())
+
+
+def admitted(gateway, source, **fields):
+    return gateway.admit(fields.pop("model", MODEL), fields, source, None, "req_1")
+
+
+def opened(path: Path):
+    with Image.open(path) as picture:
+        picture.load()
+        return picture
+
+
+async def test_one_job_is_one_picture_of_the_promised_size(source, tmp_path):
+    """Size, format, provider, cost and the receipt agree with the file."""
+    gateway = Gateway({"embedded": Painter()})
+    job = admitted(gateway, source, scale_factor="1.5", output_format="webp")
+    delivery = await gateway.run(job, Watch(), tmp_path)
+    picture = opened(delivery.pictures[0].path)
+    assert (picture.size, picture.format) == ((60, 45), "WEBP")
+    assert (delivery.provider, delivery.upstream, delivery.cost) == ("embedded", "flat", 0)
+    assert [attempt.outcome for attempt in delivery.attempts] == ["ok"]
+    assert "scale_factor" in [line.parameter for line in delivery.receipt]
+
+
+@pytest.mark.parametrize(
+    ("fields", "size"),
+    [
+        ({"size": "80x80"}, (80, 60)),
+        ({"size": "80x80", "fit": "cover"}, (80, 80)),
+        ({"size": "80x80", "fit": "pad"}, (80, 80)),
+        ({"size": "80x80", "fit": "stretch"}, (80, 80)),
+        ({"size": "20x20"}, (20, 15)),
+        ({"size": "400x400"}, (400, 300)),
+        ({"aspect_ratio": "1:1", "fit": "cover"}, (60, 60)),
+        ({"resolution": "1K"}, (1024, 768)),
+        ({}, (80, 60)),
+    ],
+)
+async def test_the_delivered_pixels_are_those_quoted(source, tmp_path, fields, size):
+    """Quote, delivery and file agree for every way to ask for a size."""
+    gateway = Gateway({"embedded": Painter()})
+    job = admitted(gateway, source, **fields)
+    quote = gateway.quote(job)
+    delivery = await gateway.run(job, Watch(), tmp_path)
+    picture = delivery.pictures[0]
+    assert (quote.width, quote.height) == (picture.width, picture.height) == opened(picture.path).size == size
+
+
+async def test_versions_have_consecutive_seeds(source, tmp_path):
+    """N pictures are made with seed, seed+1, …; progress counts all of them."""
+    seen = []
+    gateway, painter = None, Painter()
+    gateway = Gateway({"embedded": painter})
+    job = admitted(gateway, source, n="3", seed="5")
+    delivery = await gateway.run(job, Watch(lambda done, total: seen.append((done, total))), tmp_path)
+    assert [call.body["seed"] for call in painter.calls] == [5, 6, 7]
+    assert [picture.seed for picture in delivery.pictures] == [5, 6, 7]
+    assert seen[-1] == (3, 3)
+
+
+async def test_what_succeeded_is_delivered_and_the_rest_listed(source, tmp_path):
+    """One failure of three is told in `failures`; two pictures come."""
+    gateway = Gateway({"embedded": Painter(faults={1: UpstreamError("That one broke.")})})
+    delivery = await gateway.run(admitted(gateway, source, n=3), Watch(), tmp_path)
+    assert len(delivery.pictures) == 2
+    [failure] = delivery.failures
+    assert (failure.index, failure.code, failure.message) == (1, "UPSTREAM_ERROR", "That one broke.")
+
+
+async def test_nothing_made_is_an_error(source, tmp_path):
+    """When every version fails, the error says what the first failure was."""
+    gateway = Gateway({"embedded": Painter(faults={0: UpstreamError("a"), 1: UpstreamError("b")})})
+    with pytest.raises(Exhausted, match="said: a"):
+        await gateway.run(admitted(gateway, source, n=2), Watch(), tmp_path)
+
+
+async def test_a_job_over_its_deadline_ends(source, tmp_path):
+    """The deadline is told in seconds, and the worker is free again."""
+    gateway = Gateway({"embedded": Painter(seconds=5)}, deadline=0.05)
+    with pytest.raises(DeadlineExceeded, match=r"0\.05 seconds"):
+        await gateway.run(admitted(gateway, source), Watch(), tmp_path)
+    assert gateway.queues["embedded"].running == 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"scale_factor": 4, "size": "100x100"}, "size"),
+        ({"output_format": "jpeg", "size": "66000x66000", "fit": "stretch"}, "size"),
+        ({"strict": True, "size": "400x400"}, "size"),
+        ({"strict": True, "prompt": "stars"}, "prompt"),
+        ({"strict": True, "unheard_of": 1}, "unheard_of"),
+    ],
+)
+async def test_what_cannot_be_done_is_refused_before_work(source, tmp_path, fields, param):
+    """Quote and run refuse the same things, naming the parameter, and call nobody."""
+    painter = Painter()
+    gateway = Gateway({"embedded": painter}, max_output_pixels=1_000_000)
+    job = admitted(gateway, source, **fields)
+    with pytest.raises(InvalidRequest) as quoted:
+        gateway.quote(job)
+    with pytest.raises(InvalidRequest) as ran:
+        await gateway.run(job, Watch(), tmp_path)
+    assert quoted.value.param == ran.value.param == param
+    assert painter.calls == []
+
+
+async def test_a_format_tells_its_limit_before_work(source, tmp_path):
+    """A side that WebP cannot have is refused naming output_format."""
+    gateway = Gateway({"embedded": Painter()})
+    job = admitted(gateway, source, output_format="webp", size="17000x10", fit="stretch")
+    with pytest.raises(InvalidRequest) as caught:
+        await gateway.run(job, Watch(), tmp_path)
+    assert caught.value.param == "output_format"
+
+
+async def test_providers_that_are_not_here_are_said_so(source, tmp_path):
+    """A pinned provider that is not configured is not found, and neither is a model that nobody here makes."""
+    empty = Gateway({})
+    with pytest.raises(ModelNotFound, match="it can be had from"):
+        empty.quote(admitted(empty, source))
+    gateway = Gateway({"embedded": Painter()})
+    with pytest.raises(ModelNotFound):
+        gateway.quote(replace(admitted(gateway, source), pin="elsewhere"))
+    pinned = admitted(gateway, source, model=f"EMBEDDED/{MODEL}")
+    assert (await gateway.run(pinned, Watch(), tmp_path)).provider == "embedded"
+
+
+@pytest.mark.parametrize(("fields", "size"), [({"scale_factor": 4}, (160, 120)), ({"resolution": "2K"}, (1024, 768))])
+async def test_a_stream_shows_a_preview_of_the_results_shape(source, tmp_path, fields, size):
+    """The preview comes before the result, at most 1024 pixels long; without a stream there is none."""
+    seen = []
+    gateway = Gateway({"embedded": Painter()})
+    watch = Watch(preview=lambda path: seen.append(opened(path).size))
+    await gateway.run(admitted(gateway, source, stream=True, partial_images=1, **fields), watch, tmp_path)
+    await gateway.run(admitted(gateway, source, **fields), watch, tmp_path)
+    assert seen == [size]
+
+
+async def test_fidelity_is_that_of_the_delivered_file(source, tmp_path):
+    """A flat picture is told apart from its source; strong compression is not hidden; a smaller one has no figure."""
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)).save(source.path)
+    gateway = Gateway({"embedded": Painter()})
+    flat = (await gateway.run(admitted(gateway, source), Watch(), tmp_path)).pictures[0]
+    assert flat.fidelity.lr_psnr_db < 15
+    small = (await gateway.run(admitted(gateway, source, size="20x15"), Watch(), tmp_path)).pictures[0]
+    assert small.fidelity is None
+
+
+async def test_every_try_is_told(source, tmp_path):
+    """Three versions are three attempts, the failed one with its code."""
+    gateway = Gateway({"embedded": Painter(faults={1: UpstreamError("That one broke.")})})
+    delivery = await gateway.run(admitted(gateway, source, n=3), Watch(), tmp_path)
+    assert sorted(attempt.outcome for attempt in delivery.attempts) == ["UPSTREAM_ERROR", "ok", "ok"]
+
+
+def test_a_mask_is_checked_when_the_job_is_admitted(source, tmp_path):
+    """A mask of another size, or without transparency, is refused before anything else, naming mask."""
+    gateway = Gateway({"embedded": Painter()})
+    for mode, size in (("RGBA", (9, 9)), ("RGB", (40, 30))):
+        path = tmp_path / "mask.png"
+        Image.new(mode, size).save(path)
+        with pytest.raises(InvalidRequest) as caught:
+            gateway.admit(MODEL, {}, source, imaging.probe(path, imaging.Limits()), "req_1")
+        assert caught.value.param == "mask"
+
+
+@pytest.mark.parametrize(
+    ("given", "values"),
+    [
+        ({"upscale_factor": "3"}, {"scale_factor": 3.0}),
+        ({"scale": 2, "scale_factor": 2.0}, {"scale_factor": 2.0}),
+        ({"num_images": "2", "guidance_scale": "3", "num_inference_steps": 9}, {"n": 2, "guidance": 3.0, "steps": 9}),
+    ],
+)
+def test_what_upstream_services_call_a_parameter_is_understood(source, given, values):
+    """Their names are ours under another name, checked and priced as such."""
+    gateway = Gateway({"embedded": Painter()})
+    job = admitted(gateway, source, **given)
+    assert (job.values, job.extras) == (values, {})
+
+
+def test_two_names_of_one_parameter_must_agree(source):
+    """Different values are refused, naming both as they were sent, in any order."""
+    gateway = Gateway({"embedded": Painter()})
+    for first, second in itertools.permutations(("scale", "scale_factor", "upscale_factor"), 2):
+        with pytest.raises(InvalidRequest, match=f"^{first} and {second} mean the same"):
+            admitted(gateway, source, **{first: 2, second: 3})

@@ -1,0 +1,121 @@
+"""Chunks of a PNG are read without trusting them."""
+
+import resource
+import struct
+import zlib
+
+import pytest
+from PIL import Image
+
+from fluxvision.core.errors import InvalidRequest
+from fluxvision.imaging import Limits, formats, scan
+from fluxvision.imaging.probe import _vips, probe
+
+EXIF = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
+
+
+def chunk(kind, data):
+    """Return a chunk with its checksum."""
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def zeros(size):
+    """Return `size` zero bytes, deflated."""
+    packer = zlib.compressobj(9)
+    return b"".join([packer.compress(bytes(1_000_000)) for _ in range(size // 1_000_000)]) + packer.flush()
+
+
+@pytest.fixture
+def build(gradient, saved):
+    """Put chunks between the header and the pixels of a good picture."""
+    data = saved(gradient, "PNG")
+    return lambda *chunks: data[:33] + b"".join(chunks) + data[33:]
+
+
+def test_header(build, store):
+    """Width, height and frames are those of IHDR and acTL."""
+    data = build(chunk(b"acTL", struct.pack(">II", 7, 0)))
+    assert scan.Header(
+        36, 24, 7, whole=True, plain=True, colours=3, alpha=False, bare=False, profiled=False
+    ) == scan.inspect(store(data))
+
+
+MODES = {"L": True, "LA": True, "RGB": True, "RGBA": True, "P": False, "1": False, "I;16": False}
+
+
+@pytest.mark.parametrize("chunks", [(), (b"tRNS",), (b"eXIf",), (b"sBIT",), (b"pHYs",), (b"tEXt",)])
+@pytest.mark.parametrize("mode", MODES)
+def test_a_plain_picture_is_told_as_libvips_tells_it(mode, chunks, saved, store):
+    """What is read without libvips is what libvips reads; whatever is not plain is left to it."""
+    data = saved(Image.new(mode, (5, 3)), "PNG")
+    contents = {b"tRNS": bytes(6 if mode == "RGB" else 2), b"eXIf": EXIF, b"sBIT": b"\x05\x05\x05", b"pHYs": bytes(9)}
+    if b"tRNS" in chunks and mode in {"LA", "RGBA", "P", "1"}:
+        pytest.skip("a palette has one of its own, alpha excludes it")
+    data = data[:33] + b"".join(chunk(kind, contents.get(kind, b"a\0b")) for kind in chunks) + data[33:]
+    path = store(data)
+    header = scan.inspect(path)
+    assert header.plain == (MODES[mode] and not set(chunks) & {b"tRNS", b"eXIf", b"sBIT"})
+    assert probe(path, Limits()) == _vips(path, formats.find("png"), len(data), Limits(), "image")
+
+
+@pytest.mark.parametrize("length", [0, 14, 2**31])
+def test_a_header_of_another_length_is_not_plain(length, gradient, saved, store):
+    """What libvips refuses must not look well without it: the file would be paid for and then be of no use."""
+    data = bytearray(saved(gradient, "PNG"))
+    data[8:12] = struct.pack(">I", length)
+    assert not scan.inspect(store(bytes(data))).plain
+
+
+@pytest.mark.parametrize("at", [16, 24, 25, 26, 27, 28, 30])
+def test_a_damaged_header_is_not_plain(at, gradient, saved, store):
+    """One wrong byte in IHDR is left to libvips to judge."""
+    data = bytearray(saved(gradient, "PNG"))
+    data[at] ^= 0x41
+    assert not scan.inspect(store(bytes(data))).plain
+
+
+@pytest.mark.parametrize("data", [b"\x89PNG\r\n\x1a\n", b"\x89PNG\r\n\x1a\n" + bytes(40)])
+def test_no_header(data, store):
+    """Without a whole IHDR there is nothing to tell."""
+    assert scan.inspect(store(data)) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "before"), [(b"iTXt", b"key\0\1\0en\0key\0"), (b"zTXt", b"key\0\0"), (b"iCCP", b"icc\0\0")]
+)
+def test_bombs(kind, before, build, probed):
+    """A chunk that inflates to 300 MB is refused without taking that memory."""
+    data = build(chunk(kind, before + zeros(300_000_000)))
+    start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(InvalidRequest, match="inflate to an unreasonable size"):
+        probed(data)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - start < 60_000  # kilobytes
+
+
+def test_many_small_bombs(build, probed):
+    """The budget is for the file, not for a chunk."""
+    text = chunk(b"zTXt", b"key\0\0" + zeros(1_000_000))
+    with pytest.raises(InvalidRequest, match="inflate"):
+        probed(build(*[text] * 20))
+
+
+def test_too_many_chunks(build, store):
+    """A file of nothing but chunks is refused."""
+    with pytest.raises(scan.Bomb):
+        scan.inspect(store(build(*[chunk(b"teSt", b"")] * scan.MAX_CHUNKS)))
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        chunk(b"tEXt", b"Comment\0hello"),
+        chunk(b"zTXt", b"key\0\0" + zlib.compress(b"hello")),
+        chunk(b"iTXt", b"key\0\0\0en\0key\0" + "grün".encode()),
+        chunk(b"zTXt", b"key\0\0not a stream"),
+        chunk(b"zTXt", b""),
+        chunk(b"iTXt", b"key"),
+    ],
+)
+def test_ordinary_chunks(extra, build, probed):
+    """Text, even broken text, does not make a picture unusable."""
+    assert probed(build(extra)).width == 36
