@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 import span_onnx
 from fluxvision.core.types import Raster
 from fluxvision.engine import Request, enlarge
-from fluxvision.engine.backends import weights
+from fluxvision.engine.backends import registry
 from fluxvision.engine.backends.registry import BY_NAME
 from fluxvision.engine.fidelity import measure
 
@@ -71,7 +71,7 @@ def bare(
         net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
         if pool:
             net.opt.blob_allocator, net.opt.workspace_allocator = pools
-        param, binary = weights.files(name, package)
+        param, binary = registry.files(name, package)
         if net.load_param(str(param)) or net.load_model(str(binary)):
             raise RuntimeError(name)
         nets.append(net)

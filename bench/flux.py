@@ -26,8 +26,8 @@ import torch
 
 from flux_meter import Meter
 from flux_networks import FORWARDS, SIZES, Size, build, operations, ours, prompt, theirs, tiny
+from fluxvision.engine.flux.options import PLAIN, Speed
 from fluxvision.engine.flux.prompts import Prompt
-from fluxvision.engine.flux.speed import PLAIN, Speed
 
 RESULTS = Path(__file__).with_name("results") / "flux.md"
 TITLE = "# FLUX engine: speed"

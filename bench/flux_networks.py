@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from flux_flops import Shape, counted, forward
-from fluxvision.engine.flux import networks as ports
-from fluxvision.engine.flux.loop import denoise
+from fluxvision.engine.flux import model as ports
+from fluxvision.engine.flux.options import PLAIN
 from fluxvision.engine.flux.prompts import Prompt
 from fluxvision.engine.flux.registry import BY_NAME, FluxRow
-from fluxvision.engine.flux.speed import PLAIN
+from fluxvision.engine.flux.sampling import denoise
 
 FORWARDS = 6
 START = 0.5

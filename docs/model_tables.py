@@ -8,11 +8,9 @@ from cells import table
 
 from fluxvision.catalog import catalog, pricing
 from fluxvision.catalog import describe as card
-from fluxvision.catalog.catalog import CATALOG
+from fluxvision.catalog.catalog import CATALOG, ELSEWHERE
 from fluxvision.catalog.normalize import badge
-from fluxvision.catalog.offers import ELSEWHERE
-from fluxvision.catalog.params import PARAMS
-from fluxvision.catalog.row import Param, describe
+from fluxvision.catalog.params import PARAMS, Param, describe
 from fluxvision.catalog.rules import Offer, Passthrough, Rule
 from fluxvision.core.money import amount
 from fluxvision.core.types import Fit

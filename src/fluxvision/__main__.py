@@ -30,11 +30,11 @@ def _create_gateway(settings: Settings) -> Gateway:
 
 def _check(settings: Settings) -> None:
     from fluxvision import server  # noqa: PLC0415, see above
-    from fluxvision.catalog import offers  # noqa: PLC0415
+    from fluxvision.catalog import catalog  # noqa: PLC0415
     from fluxvision.catalog.catalog import CATALOG  # noqa: PLC0415, see above
 
     server.check_exposure(settings)
-    offers.configured(CATALOG, settings)
+    catalog.configured(CATALOG, settings)
 
 
 def _serve(settings: Settings, announce: Callable[[int], None]) -> None:
@@ -44,7 +44,7 @@ def _serve(settings: Settings, announce: Callable[[int], None]) -> None:
 
 
 def _fetch(name: str) -> Path:
-    from fluxvision.engine.flux import licences, registry, weights  # noqa: PLC0415, see above
+    from fluxvision.engine.flux import registry, weights  # noqa: PLC0415, see above
 
     every: tuple[registry.FluxRow | registry.CaptionerRow, ...] = (*registry.FLUX, *registry.CAPTIONERS)
     known = {row.name: row for row in every if row.repo is not None}
@@ -52,7 +52,7 @@ def _fetch(name: str) -> Path:
     if row is None:
         message = f"There is no network {name[:40]!r} whose weights could be fetched; there are {', '.join(known)}."
         raise InvalidRequest(message, param="name")
-    notice = licences.licence_notice(row) if isinstance(row, registry.FluxRow) else None
+    notice = registry.licence_notice(row) if isinstance(row, registry.FluxRow) else None
     if notice is not None:
         print(notice, file=sys.stderr)  # noqa: T201, before the download, which takes long
     return weights.fetch(row)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from fluxvision.catalog.catalog import CATALOG
-from fluxvision.catalog.offers import configured
+from fluxvision.catalog.catalog import CATALOG, configured
 from fluxvision.core.settings import Settings
 from fluxvision.gateway.gateway import Gateway
 from fluxvision.providers import PROVIDERS, Provider

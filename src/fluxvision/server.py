@@ -27,8 +27,8 @@ from fluxvision.core.errors import InternalError
 from fluxvision.core.settings import ConfigError, Settings
 from fluxvision.core.system import keep_memory, raise_file_limit
 from fluxvision.http import App, build
-from fluxvision.http.auth import is_loopback
 from fluxvision.http.health_listener import HealthListener
+from fluxvision.http.middleware import is_loopback
 from fluxvision.http.observability import logger
 from fluxvision.http.ports import Gateway
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as some
 
 from fluxvision.catalog import catalog
 from fluxvision.catalog.normalize import normalize
-from fluxvision.catalog.row import Param
+from fluxvision.catalog.params import Param
 from fluxvision.catalog.rules import Model, Offer
 from fluxvision.core.types import Call, Job, Line, Plan
 

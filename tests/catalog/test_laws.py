@@ -14,8 +14,7 @@ from fluxvision.catalog import catalog
 from fluxvision.catalog.catalog import CATALOG
 from fluxvision.catalog.geometry import solve
 from fluxvision.catalog.normalize import badge, normalize
-from fluxvision.catalog.params import PARAMS
-from fluxvision.catalog.row import narrowed
+from fluxvision.catalog.params import PARAMS, narrowed
 from fluxvision.catalog.rules import Converted, Emulated, Passthrough, Renamed
 from fluxvision.core.errors import InvalidRequest
 from fluxvision.core.types import Plan

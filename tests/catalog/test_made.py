@@ -11,7 +11,7 @@ from PIL import Image
 from fakes.fal import RANGES, FakeFal
 from fakes.openai import FakeOpenAI
 from fluxvision import imaging
-from fluxvision.catalog import offers
+from fluxvision.catalog import catalog
 from fluxvision.catalog.catalog import CATALOG
 from fluxvision.core import settings as config
 from fluxvision.core.errors import Exhausted, InvalidRequest
@@ -49,7 +49,7 @@ async def at_other(**facts):
         table = {"name": "other", "base_url": upstream.base_url, "key": upstream.key, "models": {FLUX: "theirs"}}
         settings = config.load({"FLUXVISION_OPENAI": json.dumps([table | {"price": "0.05"}])})
         providers = {"other": openai.Provider(settings.openai[0]), **embedded.configured(settings)}
-        gateway = Gateway(providers, models=offers.configured(CATALOG, settings))
+        gateway = Gateway(providers, models=catalog.configured(CATALOG, settings))
         yield gateway, upstream
         await gateway.aclose()
 

@@ -11,8 +11,7 @@ from fluxvision.catalog import catalog
 from fluxvision.catalog.catalog import CATALOG
 from fluxvision.catalog.coerce import coerce
 from fluxvision.catalog.normalize import STRENGTH, badge, normalize
-from fluxvision.catalog.params import PARAMS
-from fluxvision.catalog.row import describe
+from fluxvision.catalog.params import PARAMS, describe
 from fluxvision.catalog.rules import Converted, Emulated, Implied, Price, Tier
 from fluxvision.core.errors import ModelNotFound
 from fluxvision.core.types import Plan

@@ -27,7 +27,7 @@ from fakes.jobs import job
 from fakes.openai import FakeOpenAI
 from fakes.outcomes import delivered
 from fluxvision import imaging
-from fluxvision.catalog import offers
+from fluxvision.catalog import catalog
 from fluxvision.catalog.catalog import CATALOG
 from fluxvision.catalog.normalize import normalize
 from fluxvision.core import settings as config
@@ -246,7 +246,7 @@ def built(house):
     settings = config.load(house.environment)
     module, _, function = next(row.entry for row in PROVIDERS if row.name == house.name).partition(":")
     [(named, provider)] = getattr(import_module(module), function)(settings).items()
-    model = offers.configured(CATALOG, settings)[0]
+    model = catalog.configured(CATALOG, settings)[0]
     return named, provider, next(offer for offer in model.offers if offer.provider == named)
 
 

@@ -247,7 +247,7 @@ if __name__ == "__main__":
 
     from fluxvision.core import settings
     from fluxvision.http import app as http
-    from fluxvision.http.memory import Memory
+    from fluxvision.http.limits import Memory
 
     http.Memory = partial(Memory, each=0)  # tests look at what uploads leave on the disk
     server.serve(settings.load(dict(os.environ)), make, limits=limits())

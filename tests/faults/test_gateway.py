@@ -17,7 +17,7 @@ from fakes.fal import FakeFal
 from fakes.openai import FakeOpenAI
 from fakes.painter import Painter
 from fluxvision import imaging
-from fluxvision.catalog import offers
+from fluxvision.catalog import catalog
 from fluxvision.catalog.catalog import CATALOG
 from fluxvision.core import settings
 from fluxvision.core.errors import (
@@ -380,7 +380,7 @@ async def test_what_another_server_does_wrong(source, tmp_path, fault, row):
     async def one(folder: str, name: str) -> Delivery | Error:
         async with FakeOpenAI() as upstream:
             upstream.behave(fault)
-            models = offers.configured(CATALOG, configured(upstream))
+            models = catalog.configured(CATALOG, configured(upstream))
             house = {"other": at_other(upstream, limit), "embedded": Painter()}
             async with opened(house, models=models, attempt_timeout=limit) as gateway:
                 found = await ask(gateway, source, tmp_path / folder, name)
@@ -417,7 +417,7 @@ async def test_one_after_the_other(source, tmp_path, row):
     at_one, at_two, kind, cost, wait = row
     async with FakeFal(fault=at_one) as first, FakeOpenAI() as second:
         second.behave(at_two)
-        models = offers.configured(CATALOG, configured(second))
+        models = catalog.configured(CATALOG, configured(second))
         async with opened({"fal": at_fal(first), "other": at_other(second)}, models=models) as gateway:
             found = await ask(gateway, source, tmp_path / "work")
         assert [one.provider for one in found.attempts] == ["fal", "other"]

@@ -6,8 +6,7 @@ import base64
 import random
 from typing import Any
 
-from fluxvision.catalog.params import PARAMS
-from fluxvision.catalog.row import Param
+from fluxvision.catalog.params import PARAMS, Param
 from fuzz import corpus, pictures
 
 MODEL = "flux-vision-upscaler"

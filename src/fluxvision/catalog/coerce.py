@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from fluxvision.catalog.row import Kind, Param, describe
+from fluxvision.catalog.params import Kind, Param, describe
 from fluxvision.core.errors import InvalidRequest
 from fluxvision.core.types import Scalar
 

@@ -12,8 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from fluxvision.catalog.geometry import sized
-from fluxvision.catalog.params import BY_NAME, PARAMS
-from fluxvision.catalog.row import Param
+from fluxvision.catalog.params import BY_NAME, PARAMS, Param
 from fluxvision.catalog.rules import Converted, Emulated, Offer, Passthrough, Renamed, Rule, Unless, Using
 from fluxvision.core.errors import InvalidRequest
 from fluxvision.core.types import Call, Job, Line, Plan, Source

@@ -19,11 +19,10 @@ from tempfile import gettempdir
 import click
 
 from fluxvision.catalog import catalog
-from fluxvision.cli import inputs, paths
-from fluxvision.cli.inputs import Found, Input
-from fluxvision.cli.order import STREAM, Order
+from fluxvision.cli import paths
+from fluxvision.cli.options import STREAM, Order
 from fluxvision.cli.output import Report
-from fluxvision.cli.paths import Target
+from fluxvision.cli.paths import Found, Input, Target
 from fluxvision.cli.ports import Gateway, Tools
 from fluxvision.cli.progress import Display, display
 from fluxvision.cli.run_one import Bench, Record
@@ -53,7 +52,7 @@ def run(order: Order, tools: Tools) -> int:
         signal.signal(signal.SIGHUP, lambda _number, _frame: sys.exit(HANGUP))
     scratch = ScratchFolders()
     with ExitStack() as stack:
-        found = inputs.find(order.inputs)
+        found = paths.find_inputs(order.inputs)
         if order.inputs == (STREAM,):
             temporary = Path(gettempdir())
             remove_abandoned(temporary)

@@ -10,13 +10,13 @@ from pathlib import Path
 import click
 
 from fluxvision import __version__
-from fluxvision.cli import config, models, serve, upscale, weights
+from fluxvision.cli import config, models, serve, upscale
 from fluxvision.cli.ports import Tools
 from fluxvision.cli.text import sentence, shown
 from fluxvision.core.errors import ClientError
 
 OK, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
-COMMANDS = (upscale.COMMAND, serve.COMMAND, models.COMMAND, config.COMMAND, weights.COMMAND)
+COMMANDS = (upscale.COMMAND, serve.COMMAND, models.COMMAND, config.COMMAND, models.WEIGHTS_COMMAND)
 EPILOG = 'Completion for bash: eval "$(_FLUXVISION_COMPLETE=bash_source fluxvision)" (also zsh, fish).'
 
 

@@ -1,19 +1,123 @@
-"""`fluxvision models`: the command; what it shows is made in `catalogue`."""
+"""What `fluxvision models` shows: who offers what at which price, and how each parameter reaches a provider."""
 
 from __future__ import annotations
 
+import asyncio
+import json
+import textwrap
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
 import click
 
-from fluxvision.cli.ports import Tools
+from fluxvision.catalog import catalog
+from fluxvision.catalog import describe as card
+from fluxvision.catalog.describe import becomes, factor_words, note, offered
+from fluxvision.catalog.normalize import STRENGTH, badge
+from fluxvision.catalog.params import describe
+from fluxvision.catalog.rules import Model, Offer
+from fluxvision.cli.ports import Gateway, Tools
+from fluxvision.cli.text import TIMES, columns, in_flags
+from fluxvision.core import settings
+
+OPENAIS = frozenset({"object", "created", "owned_by", "title"})
+"""What a model says to OpenAI's clients alone."""
+LEGEND = (
+    "Modes: passthrough is sent unchanged, renamed under the provider's word, converted by a formula, "
+    "emulated by this program."
+)
+WIDTH = 100
+
+
+def told(tools: Tools, name: str | None, *, as_json: bool) -> str:
+    """Return all models, or one with its parameters; raises `ModelNotFound`."""
+    known, ready = asyncio.run(_ask(tools))
+    if name is None:
+        return json.dumps([_model(model, ready, model.offers) for model in known]) if as_json else _table(known, ready)
+    model, pin = catalog.find(name, known)
+    offers = [offer for offer in model.offers if pin in {None, offer.provider}]
+    return json.dumps(_model(model, ready, offers)) if as_json else _page(model, offers)
+
+
+async def _ask(tools: Tools) -> tuple[tuple[Model, ...], Mapping[str, bool]]:
+    gateway: Gateway = tools.create_gateway(settings.load())
+    try:
+        return gateway.models, await gateway.ping()
+    finally:
+        await gateway.aclose()
+
+
+def _table(known: tuple[Model, ...], ready: Mapping[str, bool]) -> str:
+    rows = [("MODEL", "PROVIDER", "PRICE", "ENLARGES", "READY", "MODES OF ITS PARAMETERS")]
+    for model in known:
+        for offer in model.offers:
+            modes = Counter(badge(rules) for rules in offer.rules.values())
+            counts = ", ".join(f"{modes[mode]} {mode}" for mode in STRENGTH if modes[mode])
+            state = {True: "yes", False: "no", None: "not configured"}[ready.get(offer.provider)]
+            rows.append((model.id, offer.provider, offered(offer), _factors(offer), state, counts))
+    return f"{columns(rows)}\n{LEGEND}\n`fluxvision models <model>` lists its parameters and engines."
+
+
+def _page(model: Model, offers: list[Offer]) -> str:
+    """Return everything about one model: its words, then for each offer a line per parameter."""
+    names = ", ".join((*model.aliases, *model.b64_aliases))
+    parts = [
+        f"{model.id}: {model.name}",
+        model.description,
+        textwrap.fill(f"Also called {names}.", WIDTH),
+    ]
+    for offer in offers:
+        parts.append(f"\n{offer.provider} ({offered(offer)}, {_factors(offer)})")
+        rows = [("PARAMETER", "FLAG", "VALUES", "MODE", "BECOMES")]
+        notes = []
+        for param in catalog.rows(model):
+            rules = offer.rules[param.name]
+            rows.append((param.name, param.flag or "", describe(param), badge(rules), becomes(rules)))
+            notes += [f"  {param.name}: {in_flags(words)}" for words in [note(rules)] if words]
+        parts += [columns(rows), *(["Notes:", *notes] if notes else [])]
+    return "\n".join([*parts, LEGEND])
+
+
+def _factors(offer: Offer) -> str:
+    return factor_words(offer) + ("" if offer.factors is None else TIMES)
+
+
+def _model(model: Model, ready: Mapping[str, bool], offers: list[Offer] | tuple[Offer, ...]) -> dict[str, Any]:
+    told = {
+        **card.model(model, ready),
+        "offers": [
+            {**card.offer(offer, ready), "ready": ready.get(offer.provider, False), **card.modes(offer)}
+            for offer in offers
+        ],
+    }
+    return {name: told[name] for name in told if name not in OPENAIS}
+
+
+@click.pass_obj
+def weights(tools: Tools, name: str) -> int:
+    """Fetch the weights and say where they are."""
+    click.echo(tools.fetch(name))
+    return 0
+
+
+WEIGHTS_COMMAND = click.Command(
+    "weights",
+    callback=weights,
+    params=[click.Argument(["name"], metavar="NETWORK")],
+    help="Download the weights of a FLUX network or captioner (flux2-klein-4b, qwen3-vl-2b, …) into the cache of the "
+    "Hugging Face hub, and print where they are. Needs the extra: pip install 'fluxvision[flux]'.",
+    short_help="Download the weights of FLUX or a captioner.",
+)
 
 
 @click.pass_obj
 def models(tools: Tools, name: str | None, as_json: bool) -> int:
     """Show all models, or the parameters of one, as a person or a program reads them."""
     # Help does not wait for the catalogue.
-    from fluxvision.cli import catalogue  # noqa: PLC0415
+    # MERGED
 
-    click.echo(catalogue.told(tools, name, as_json=as_json))
+    click.echo(told(tools, name, as_json=as_json))
     return 0
 
 

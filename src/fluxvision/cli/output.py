@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from fluxvision.cli.order import Order
+from fluxvision.cli.options import Order
 from fluxvision.cli.run_one import Record
 from fluxvision.cli.text import FLAGS, columns, in_flags, paid, plural, price, shown, size
 from fluxvision.core.money import dollars, summed

@@ -13,7 +13,7 @@ from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
-from fluxvision.cli.inputs import EXTENSIONS
+from fluxvision.cli.paths import EXTENSIONS
 
 ATTRIBUTE = "user.fluxvision.source"
 TOLERANCE = 2.0

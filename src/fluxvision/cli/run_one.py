@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Literal, TypeVar
 from uuid import uuid4
 
-from fluxvision.cli.names import COMPARED
-from fluxvision.cli.order import Order
-from fluxvision.cli.paths import Target
+from fluxvision.cli.options import Order
+from fluxvision.cli.paths import COMPARED, Target
 from fluxvision.cli.ports import Gateway
 from fluxvision.cli.provenance import Provenance, hash_file, write_source
 from fluxvision.cli.scratch import ScratchFolders, is_being_made

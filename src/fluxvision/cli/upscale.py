@@ -8,10 +8,8 @@ from typing import Any
 import click
 
 from fluxvision.catalog import catalog
-from fluxvision.catalog.params import BY_NAME
-from fluxvision.catalog.row import Param
-from fluxvision.cli.options import Flag, Sectioned, parameters
-from fluxvision.cli.order import Order, check
+from fluxvision.catalog.params import BY_NAME, Param
+from fluxvision.cli.options import Flag, Order, Sectioned, check, parameters
 from fluxvision.core.errors import ModelNotFound
 
 HELP = """Enlarge pictures: files, folders, patterns like '*.jpg', or - for standard input.

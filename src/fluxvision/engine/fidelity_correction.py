@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fluxvision.core.errors import Cancelled
 from fluxvision.core.types import Raster, Watch
-from fluxvision.engine import steps
+from fluxvision.engine import back_projection
 from fluxvision.engine.back_projection import Ground, expanded, reduced
 from fluxvision.engine.fidelity import measure
 from fluxvision.engine.resample import Array, one_blas_thread
@@ -29,7 +29,7 @@ LEAST_ROWS = 16
 """Source rows of a strip at least: more than a correction reaches."""
 REACH = 3
 """Source pixels that an enlargement looks beyond a border."""
-SOFT_REACH = REACH + 2**steps.FEATHER_LEVELS
+SOFT_REACH = REACH + 2**back_projection.FEATHER_LEVELS
 """The same with a mask's soft edge."""
 
 PLASTIC = (0.7548776662466927, 0.5698402909980532)
@@ -124,7 +124,7 @@ def _add(
     more = expanded(joined, Ground(height, tall, top, top + joined.shape[1], first, last), across)
     if mask is not None:
         start, end = max(0, low - SOFT_REACH), min(height, high + SOFT_REACH)
-        soft = steps.feather(_floats(mask[start:end, :, None]))
+        soft = back_projection.feather(_floats(mask[start:end, :, None]))
         more *= expanded(soft, Ground(height, tall, start, end, first, last), across) > 0
     peak = np.iinfo(fine.dtype).max
     # Rounded to the nearest, corrections below half a step would all be lost: what is above the threshold goes up.

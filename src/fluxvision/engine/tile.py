@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fluxvision.engine import back_projection, steps
+from fluxvision.engine import back_projection
 from fluxvision.engine.backends.registry import Backend, Detailer, Place, Window
 from fluxvision.engine.resample import Array, band
 from fluxvision.engine.tiling import Axis, Span, reflect
@@ -156,9 +156,11 @@ def _imagine(work: Work, backend: Detailer, tiles: Sequence[_Tile], stop: Stop) 
         for tile in tiles
     ]
     for tile, made in zip(tiles, backend.detail(windows), strict=True):
-        fine = steps.admit(tile.base, _turned_back(made, orientation), _amount(work))
+        fine = back_projection.admit(tile.base, _turned_back(made, orientation), _amount(work))
         if row.fidelity is None:
-            fine = steps.hold(fine, tile.source, row.factor, iterations=row.iterations, weight=row.consistency)
+            fine = back_projection.hold(
+                fine, tile.source, row.factor, iterations=row.iterations, weight=row.consistency
+            )
         tile.fine = fine
 
 
@@ -171,7 +173,7 @@ def _finished(work: Work, tile: _Tile) -> Array:
     if work.alpha is None:
         return found
     # A plain cubic: its overshoot is clipped away, where a network leaves ripples inside an edge.
-    alpha = steps.expand(_floats(work.alpha[tile.index][None]), work.row.factor)
+    alpha = back_projection.expand(_floats(work.alpha[tile.index][None]), work.row.factor)
     return np.concatenate([found, onto(alpha)])
 
 
@@ -184,12 +186,14 @@ def _held(work: Work, tile: _Tile) -> Array:
     """Return the colours of a tile after the row's own number of back-projections, on the networks' pixels."""
     row, fine = work.row, tile.fine
     if fine is None or _is_mixed(tile):
-        base = steps.hold(tile.base, tile.source, row.factor, iterations=BASE_ITERATIONS, weight=row.consistency)
+        base = back_projection.hold(
+            tile.base, tile.source, row.factor, iterations=BASE_ITERATIONS, weight=row.consistency
+        )
         if fine is None or tile.allowed is None:
             fine = base
         else:
-            soft = np.clip(steps.expand(steps.feather(tile.allowed), row.factor), 0, 1)
-            fine = steps.admit(base, fine, soft)
+            soft = np.clip(back_projection.expand(back_projection.feather(tile.allowed), row.factor), 0, 1)
+            fine = back_projection.admit(base, fine, soft)
     return fine.mean(axis=0, keepdims=True) if work.color.shape[2] == 1 else fine
 
 
@@ -235,8 +239,8 @@ def _settled(work: Work, tile: _Tile, fidelity: float) -> Array:
     else:
         made = window(fine)
         if _is_mixed(tile) and tile.allowed is not None:
-            soft = back_projection.expanded(steps.feather(tile.allowed[seen]), rows, columns)
-            made = steps.admit(base, made, np.clip(soft, 0, 1))
+            soft = back_projection.expanded(back_projection.feather(tile.allowed[seen]), rows, columns)
+            made = back_projection.admit(base, made, np.clip(soft, 0, 1))
             where = soft > 0
         made = settled(made, fidelity, IMAGINED_ITERATIONS if fidelity else 0, where)
     first, left = tile.down.start - rows.first, tile.across.start - columns.first

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fluxvision.catalog.normalize import normalize
-from fluxvision.catalog.row import Param
+from fluxvision.catalog.params import Param
 from fluxvision.catalog.rules import Accepts
 from fluxvision.core.concurrency import in_thread
 from fluxvision.core.errors import (
@@ -28,12 +28,11 @@ from fluxvision.core.errors import (
 )
 from fluxvision.core.system import shortage, shortages_translated
 from fluxvision.core.types import Attempt, Call, Job, Outcome, Picture, Plan, Source, Watch
-from fluxvision.gateway.candidates import Candidate
 from fluxvision.gateway.circuit_breaker import Health, Turn
 from fluxvision.gateway.finish import Work, finish, passed
-from fluxvision.gateway.memory_budget import MemoryBudget
+from fluxvision.gateway.job_resources import MemoryBudget, room_needed
 from fluxvision.gateway.prepare import prepared, ready
-from fluxvision.gateway.room import room_needed
+from fluxvision.gateway.routing import Candidate
 from fluxvision.gateway.submission import Stop, Submission
 from fluxvision.gateway.versions import seedless, sent_seed, shares, versions
 from fluxvision.imaging import decode_mask, quick

@@ -15,22 +15,19 @@ from typing import Any
 from fluxvision import imaging
 from fluxvision.catalog import catalog
 from fluxvision.catalog.coerce import coerce
-from fluxvision.catalog.params import ALIASES
-from fluxvision.catalog.row import Param
+from fluxvision.catalog.params import ALIASES, Param
 from fluxvision.catalog.rules import Model
 from fluxvision.core.concurrency import in_thread
 from fluxvision.core.errors import Busy, DeadlineExceeded, Error, Exhausted, InvalidRequest, UpstreamBusy
 from fluxvision.core.money import spendable, summed
 from fluxvision.core.system import memory
 from fluxvision.core.types import Attempt, Caller, Delivery, Failure, Job, Quote, Scalar, Source, Watch
-from fluxvision.gateway.candidates import Candidate, JobLimits, translate
-from fluxvision.gateway.choice import Choice, chosen
 from fluxvision.gateway.circuit_breaker import Health
 from fluxvision.gateway.execution import Desk, Errand, Try, vet, worst
 from fluxvision.gateway.fair_queue import SMALL, FairQueue
-from fluxvision.gateway.memory_budget import MemoryBudget
-from fluxvision.gateway.preview import preview
-from fluxvision.gateway.routing import route
+from fluxvision.gateway.job_resources import MemoryBudget
+from fluxvision.gateway.prepare import preview
+from fluxvision.gateway.routing import Candidate, Choice, JobLimits, chosen, route, translate
 from fluxvision.gateway.self_test import selftest
 from fluxvision.providers import Provider
 

@@ -6,11 +6,63 @@ be too high rather than too low; `bench/memory.py` compares it with the truth.
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from fluxvision import engine, imaging
 from fluxvision.catalog.geometry import Geometry
 from fluxvision.core.errors import InvalidRequest
 from fluxvision.core.types import Job, Plan
 from fluxvision.engine import BACKENDS, Backend
+
+LITTLE = 1 / 32
+"""Share of the budget up to which a job does not wait behind larger ones that wait for room."""
+
+
+class MemoryBudget:
+    """Bytes that are lent in the order in which they were asked for. Belongs to one event loop."""
+
+    def __init__(self, most: int) -> None:
+        """Lend `most` bytes in all."""
+        self.most = most
+        self.free = most
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    @asynccontextmanager
+    async def hold(self, size: int, *, first: bool = False) -> AsyncIterator[None]:
+        """Wait until `size` bytes are free and hold them; more than there are in all counts as all of them.
+
+        What is to go `first`, since it is paid for already, waits behind nobody else.
+        """
+        size = min(size, self.most)
+        if size <= self.free and (first or not self._waiting or size <= self.most * LITTLE):
+            self.free -= size
+        else:
+            await self._turn(size, first=first)
+        try:
+            yield
+        finally:
+            self._give_back(size)
+
+    async def _turn(self, size: int, *, first: bool) -> None:
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        (self._waiting.appendleft if first else self._waiting.append)((size, turn))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            self._give_back(0 if turn.cancelled() else size)
+            raise
+
+    def _give_back(self, size: int) -> None:
+        self.free += size
+        while self._waiting and (self._waiting[0][1].cancelled() or self._waiting[0][0] <= self.free):
+            size, turn = self._waiting.popleft()
+            if not turn.cancelled():
+                self.free -= size
+                turn.set_result(None)
+
 
 BASE = 100_000_000
 """Bytes of what is there for any picture: buffers of lines, of strips that are measured, of one file."""
@@ -59,3 +111,26 @@ def check_memory(needed: int, most: int, job: Job, plan: Plan) -> None:
     amounts = f"this needs about {needed / 1e9:.1f} GB of memory and this server gives a job {most / 1e9:.1f} GB"
     message = f"{param}: {amounts}. {hint}"
     raise InvalidRequest(message, param=param)
+
+
+SPARE = 1_000_000
+"""Bytes for what a finished file holds beside its pixels, and for the file system's own."""
+
+
+def room_needed(geometry: Geometry, job: Job, plan: Plan, parallel: int) -> int:
+    """Return the most bytes that all pictures of a job take at once, `parallel` of them at work.
+
+    ::
+
+        raw  = pixels * samples per pixel * bytes per sample, of the largest size on the way
+        room = raw * (n + work * min(n, parallel)) + pictures that are in memory + 1 MB
+
+    No file is taken to be larger than its pixels: a provider's file, then a finished one, stands beside one raw file
+    (work = 1), beside two where a mask is applied (work = 2). A picture that is in memory is written when a reader
+    needs its path.
+    """
+    image = job.image
+    samples = image.channels + (image.alpha or geometry.fit == "pad")
+    raw = geometry.largest * samples * (image.bits // 8)
+    held = sum(len(source.content) for source in (image, job.mask) if source is not None and source.content is not None)
+    return raw * (plan.n + (2 if plan.masked else 1) * min(plan.n, parallel)) + held + SPARE

@@ -10,12 +10,13 @@ from uuid import uuid4
 import numpy as np
 
 from fluxvision import imaging
+from fluxvision.catalog.geometry import solve
 from fluxvision.catalog.rules import Accepts
 from fluxvision.core.system import discard
-from fluxvision.core.types import Metadata, Raster, Source, Watch
-from fluxvision.imaging.alpha import Samples
+from fluxvision.core.types import Job, Metadata, Plan, Raster, Source, Watch
+from fluxvision.imaging.decode import Samples
+from fluxvision.imaging.raster import writing
 from fluxvision.imaging.strip import Part, bare, parts
-from fluxvision.imaging.writing import writing
 
 _DEEP = 257
 """An 8-bit step, in 16 bits."""
@@ -106,3 +107,21 @@ def _rounded(samples: Samples) -> Samples:
     if samples.dtype == np.uint8:
         return samples
     return ((samples.astype(np.uint32) + _DEEP // 2) // _DEEP).astype(np.uint8)
+
+
+SIDE = 1024
+"""The longest side of a preview in pixels."""
+
+
+def preview(job: Job, plan: Plan, folder: Path) -> Path:
+    """Write a small, plainly resampled version of the result in the job's output format."""
+    geometry = solve(job)
+    shrink = min(1.0, SIDE / max(geometry.inner_width, geometry.inner_height))
+    width, height = (max(1, round(side * shrink)) for side in (geometry.inner_width, geometry.inner_height))
+    raster = imaging.preview(job.image, width, height, folder / f"{uuid4().hex}.raw")
+    row = imaging.find(plan.output_format)
+    target = folder / f"{uuid4().hex}.{row.extension}"
+    metadata = imaging.describe(job.image)
+    imaging.encode(raster, target, row.name, quality=plan.output_compression, metadata=metadata, strip=True)
+    discard(raster.path)
+    return target

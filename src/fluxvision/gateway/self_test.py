@@ -11,7 +11,7 @@ from fluxvision.core.types import Metadata
 from fluxvision.engine import BACKENDS
 from fluxvision.engine.raster_output import enlarged
 from fluxvision.imaging import Limits
-from fluxvision.imaging.alpha import Samples
+from fluxvision.imaging.decode import Samples
 
 PICTURE = b64decode("iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAD0lEQVR42mNowAEYhpYEAILzYAEllbNjAAAAAElFTkSuQmCC")
 """A PNG file of 8 x 8 grey pixels."""

@@ -18,17 +18,14 @@ from fluxvision.accounts.keys import Keys
 from fluxvision.core.settings import Settings
 from fluxvision.core.system import release_memory
 from fluxvision.core.types import Source
-from fluxvision.http import edits, health, media, models, observability, openapi, site, status, zoom
-from fluxvision.http.auth import FACTS, Gate
-from fluxvision.http.limits import Uploads
-from fluxvision.http.memory import Memory
-from fluxvision.http.metrics import Metrics
-from fluxvision.http.middleware import Frame
+from fluxvision.http import edits, media, models, observability, openapi, site, status
+from fluxvision.http.limits import Memory, Uploads
+from fluxvision.http.middleware import FACTS, Frame, Gate
+from fluxvision.http.observability import Metrics
 from fluxvision.http.playground import Playground
 from fluxvision.http.ports import Gateway, Probe
-from fluxvision.http.pyramids import Pyramids
 from fluxvision.http.readiness import Readiness
-from fluxvision.http.state import Edge, Handler, Running
+from fluxvision.http.state import Edge, Handler, Pyramids, Running
 from fluxvision.imaging import Limits, probe
 from fluxvision.imaging.deep_zoom import STEM
 from fluxvision.net.ssrf_guard import OPEN, Guard
@@ -48,11 +45,11 @@ API: tuple[tuple[str, str, Handler], ...] = (
 )
 SITE: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/media/{name}", media.media),
-    ("GET", f"{zoom.PLACE}/{STEM}.dzi", zoom.document),
-    ("GET", f"{zoom.PLACE}/{STEM}_files/{{level}}/{{tile}}", zoom.tile),
-    ("GET", "/healthz", health.alive),
-    ("GET", "/readyz", health.ready),
-    ("GET", "/metrics", health.metrics),
+    ("GET", f"{media.PLACE}/{STEM}.dzi", media.document),
+    ("GET", f"{media.PLACE}/{STEM}_files/{{level}}/{{tile}}", media.tile),
+    ("GET", "/healthz", status.alive),
+    ("GET", "/readyz", status.ready),
+    ("GET", "/metrics", status.metrics),
     ("GET", "/openapi.json", openapi.send_document),
     ("GET", "/llms.txt", models.index),
     ("GET", FACTS, status.facts),

@@ -17,14 +17,13 @@ from fluxvision.catalog.coerce import FALSE, TRUE
 from fluxvision.core.concurrency import to_thread
 from fluxvision.core.errors import Busy, CallerGone, InvalidRequest, UnsupportedMediaType
 from fluxvision.core.types import Delivery, Job, Source, Watch
-from fluxvision.http import base64_stream, responses, streaming, zoom
+from fluxvision.http import base64_stream, media, responses, streaming
 from fluxvision.http.base64_stream import Body, encode
-from fluxvision.http.limits import VISITORS_PER_SECOND
+from fluxvision.http.limits import VISITORS_PER_SECOND, Take
 from fluxvision.http.media import link
-from fluxvision.http.memory import Take
 from fluxvision.http.playground import address, visits
 from fluxvision.http.requests import body, fields, json_body, multipart
-from fluxvision.http.requests.query import parameters
+from fluxvision.http.requests.fields import parameters
 from fluxvision.http.run_job import perform
 from fluxvision.http.state import Edge, caller, record
 from fluxvision.net import fetch
@@ -130,9 +129,9 @@ def _images(edge: Edge, scope: Scope, delivery: Delivery) -> Body:
         else:
             name = edge.media.put(picture.path, picture.mime, now)
             data.append(responses.item(picture, url=link(edge, scope, name, now)))
-            zooms.append(zoom.told(edge, scope, picture, name, now))
+            zooms.append(media.told(edge, scope, picture, name, now))
     found = responses.images(delivery, data, int(edge.now()))
-    found["metadata"] |= zoom.noted(zooms)
+    found["metadata"] |= media.noted(zooms)
     return encode(found)
 
 

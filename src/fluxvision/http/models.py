@@ -9,11 +9,11 @@ import msgspec
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from fluxvision.catalog import catalog, describe, llms
+from fluxvision.catalog import catalog, describe
 from fluxvision.catalog.coerce import TRUE
 from fluxvision.catalog.rules import Model
 from fluxvision.http.media import base
-from fluxvision.http.requests.query import parameters
+from fluxvision.http.requests.fields import parameters
 from fluxvision.http.state import Edge
 
 MARKDOWN = "text/markdown; charset=utf-8"
@@ -37,13 +37,13 @@ async def one(edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
 async def page(edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
     """Send one model as llms.txt."""
     model, _, _ = edge.gateway.find(scope["path_params"]["id"])
-    text = llms.page(model, catalog.rows(model), _base(edge, scope))
+    text = describe.page(model, catalog.rows(model), _base(edge, scope))
     await Response(text, media_type=MARKDOWN)(scope, receive, send)
 
 
 async def index(edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
     """Send the catalogue as llms.txt."""
-    await Response(llms.index(edge.gateway.models, _base(edge, scope)), media_type=MARKDOWN)(scope, receive, send)
+    await Response(describe.index(edge.gateway.models, _base(edge, scope)), media_type=MARKDOWN)(scope, receive, send)
 
 
 def describe_all(models: Iterable[Model], configured: Collection[str]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from fluxvision.catalog.rules import Model
 from fluxvision.core.errors import AuthenticationFailed, Error, Forbidden, InternalError
 from fluxvision.core.settings import Settings
 from fluxvision.http import openapi_errors, openapi_schemas
-from fluxvision.http.auth import FACTS, KEYED, OPEN_PATHS
+from fluxvision.http.middleware import FACTS, KEYED, OPEN_PATHS
 from fluxvision.http.models import describe_all
 from fluxvision.http.openapi_errors import ALWAYS
 from fluxvision.http.openapi_operations import JSON, OPERATIONS, Operation

@@ -15,7 +15,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from fluxvision.core.errors import ModelNotFound, NotFound
-from fluxvision.http.requests.conditional import is_unmodified
+from fluxvision.http.requests.fields import is_unmodified
 from fluxvision.http.state import Edge
 
 HERE = Path(__file__).parent

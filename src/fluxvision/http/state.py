@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, cast
 
 from starlette.types import Receive, Scope, Send
@@ -14,17 +15,41 @@ from fluxvision.accounts.keys import Keys
 from fluxvision.core.errors import Unavailable
 from fluxvision.core.settings import Settings
 from fluxvision.core.types import ANYBODY, Attempt, Caller
-from fluxvision.http.limits import Uploads
-from fluxvision.http.memory import Memory
-from fluxvision.http.metrics import Metrics
-from fluxvision.http.observability import Record
+from fluxvision.http.limits import Memory, Uploads
+from fluxvision.http.observability import Metrics, Record
 from fluxvision.http.playground import Playground
 from fluxvision.http.ports import Gateway, Probe
-from fluxvision.http.pyramids import Pyramids
 from fluxvision.http.readiness import Readiness
+from fluxvision.imaging.deep_zoom import pyramid
 from fluxvision.net.ssrf_guard import Guard
 from fluxvision.storage.media import MediaStore
 from fluxvision.storage.workspace import Workspace
+
+
+class Pyramids:
+    """The tiles of results, each made once, one result at a time."""
+
+    def __init__(self, media: MediaStore) -> None:
+        """Keep tiles beside the files of `media`."""
+        self._media = media
+        self._turn = asyncio.Semaphore(1)
+        self._making: dict[str, asyncio.Task[None]] = {}
+
+    async def of(self, name: str) -> Path:
+        """Return the folder with a file's tiles; whoever asks while they are made waits for the same work."""
+        folder = self._media.tiles(name)
+        if not folder.is_dir():
+            task = self._making.get(name)
+            if task is None:
+                task = self._making[name] = asyncio.ensure_future(self._make(name))
+                task.add_done_callback(lambda _task: self._making.pop(name, None))
+            await asyncio.shield(task)
+        return folder
+
+    async def _make(self, name: str) -> None:
+        async with self._turn:
+            await asyncio.to_thread(self._media.add_tiles, name, pyramid)
+
 
 RECORD = "fluxvision.record"
 CALLER = "fluxvision.caller"

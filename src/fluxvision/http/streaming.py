@@ -14,7 +14,7 @@ from starlette.types import Scope, Send
 
 from fluxvision.core.errors import CallerGone, Error
 from fluxvision.core.types import Delivery, Job, Watch
-from fluxvision.http import base64_stream, responses, zoom
+from fluxvision.http import base64_stream, media, responses
 from fluxvision.http.base64_stream import Body, encode
 from fluxvision.http.media import link
 from fluxvision.http.observability import trace
@@ -171,7 +171,7 @@ def _completed(edge: Edge, scope: Scope, delivery: Delivery, number: int) -> Bod
         # Only a caller who asked for a link is sure to read it; the others get the bytes as well.
         twice = edge.media.path(name) if "response_format" not in delivery.job.values else ""
         event |= {"b64_json": twice, "url": link(edge, scope, name, now)}
-        event["metadata"] |= zoom.noted([zoom.told(edge, scope, picture, name, now)])
+        event["metadata"] |= media.noted([media.told(edge, scope, picture, name, now)])
     return _event(COMPLETED, event)
 
 

@@ -2,13 +2,11 @@
 
 from fluxvision.imaging.decode import Pixels, check_mask, decode, decode_mask
 from fluxvision.imaging.encode import check, encode
-from fluxvision.imaging.fitting import fitted, inner_size
-from fluxvision.imaging.formats import FORMATS, Format, find, sniff
-from fluxvision.imaging.limits import Limits
+from fluxvision.imaging.formats import FORMATS, Format, Limits, find, sniff
 from fluxvision.imaging.memory import decoding, encoding, reading_back, samples
-from fluxvision.imaging.preview import describe, preview
 from fluxvision.imaging.probe import probe, quick
 from fluxvision.imaging.raster import open_raster, raster
+from fluxvision.imaging.transform import describe, fitted, inner_size, preview
 
 __all__ = [
     "FORMATS",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyvips
@@ -11,10 +12,100 @@ from numpy.typing import NDArray
 
 from fluxvision.core.errors import InvalidRequest
 from fluxvision.core.types import Metadata, Source
-from fluxvision.imaging import alpha as transparency
 from fluxvision.imaging import formats, load, metadata
-from fluxvision.imaging.alpha import Samples
-from fluxvision.imaging.reading import readable
+from fluxvision.imaging.load import readable
+
+Samples: TypeAlias = NDArray[np.unsignedinteger[Any]]
+"""Pixels as files have them: uint8 or uint16."""
+Floats: TypeAlias = NDArray[np.float32]
+Flags: TypeAlias = NDArray[np.bool_]
+
+_DOWN, _ACROSS = 128, 1024
+"""Rows and columns that are worked on at once in floating point, both even."""
+
+
+def extend(colour: Samples, alpha: Samples) -> None:
+    """Give colour (H, W, C), in place, new values where alpha (H, W) is 0, taken from the nearest visible pixels.
+
+    Visible pixels keep their values, and so does a picture with nothing or everything visible. At its peak this needs
+    half as much memory as `colour` has.
+    """
+    if alpha.any() and not alpha.all():
+        _fill(colour, alpha)
+
+
+def _fill(colour: Samples, weight: Samples | Flags) -> None:
+    """Give every pixel of weight 0 the colour of the next coarser level, which is filled before."""
+    if weight.all():
+        return
+    coarse, visible = _halved(colour, weight)
+    # Equal weights from here on: a coarser block is the mean of what is visible in it, however faint that is.
+    _fill(coarse, visible)
+    for rows, columns in _blocks(*weight.shape):
+        hidden = weight[rows, columns] == 0
+        if hidden.any():
+            fresh = _rounded(_enlarged(coarse, rows, columns), colour)
+            np.copyto(colour[rows, columns], fresh, where=hidden[..., None])
+
+
+def _blocks(height: int, width: int) -> Iterator[tuple[slice, slice]]:
+    """Yield rows and columns that together cover the picture; every block begins at an even place."""
+    for top in range(0, height, _DOWN):
+        for left in range(0, width, _ACROSS):
+            yield slice(top, min(top + _DOWN, height)), slice(left, min(left + _ACROSS, width))
+
+
+def _halved(colour: Samples, weight: Samples | Flags) -> tuple[Samples, Flags]:
+    """Return the weighted mean colour of 2 x 2 blocks and whether any weight is in them."""
+    height, width = weight.shape
+    size = ((height + 1) // 2, (width + 1) // 2)
+    means, visible = np.zeros((*size, colour.shape[2]), colour.dtype), np.zeros(size, np.bool_)
+    for rows, columns in _blocks(height, width):
+        total, mass = _sums(colour[rows, columns], weight[rows, columns])
+        half = slice(rows.start // 2, (rows.stop + 1) // 2), slice(columns.start // 2, (columns.stop + 1) // 2)
+        visible[half] = mass > 0
+        total /= np.maximum(mass, np.finfo(np.float32).tiny)[..., None]
+        means[half] = _rounded(total, colour)
+    return means, visible
+
+
+def _sums(colour: Samples, weight: Samples | Flags) -> tuple[Floats, Floats]:
+    """Return the weighted sum of colours and the sum of weights in every 2 x 2 block."""
+    height, width = weight.shape
+    size = ((height + 1) // 2, (width + 1) // 2)
+    total, mass = np.zeros((*size, colour.shape[2]), np.float32), np.zeros(size, np.float32)
+    for down in (0, 1):
+        for across in (0, 1):
+            part = weight[down::2, across::2].astype(np.float32)
+            rows, columns = part.shape
+            mass[:rows, :columns] += part
+            total[:rows, :columns] += colour[down::2, across::2] * part[..., None]
+    return total, mass
+
+
+def _rounded(values: Floats, like: Samples) -> Samples:
+    """Return values from 0 up as the nearest samples of the other's type."""
+    values += 0.5
+    return values.astype(like.dtype)
+
+
+def _enlarged(coarse: Samples, rows: slice, columns: slice) -> Floats:
+    """Return a part of a coarse level at twice its size, between pixels by linear interpolation."""
+    down, share_down = _neighbours(np.arange(rows.start, rows.stop), coarse.shape[0])
+    across, share_across = _neighbours(np.arange(columns.start, columns.stop), coarse.shape[1])
+    near = coarse[:, across[0][0] : across[1][-1] + 1]
+    first, second = across[0] - across[0][0], across[1] - across[0][0]
+    tall = near[down[0]] * (1 - share_down)[:, None, None] + near[down[1]] * share_down[:, None, None]
+    mixed = tall[:, first] * (1 - share_across)[:, None] + tall[:, second] * share_across[:, None]
+    return mixed.astype(np.float32, copy=False)
+
+
+def _neighbours(at: NDArray[np.intp], size: int) -> tuple[tuple[NDArray[np.intp], NDArray[np.intp]], Floats]:
+    """Return the two coarse positions around each fine one and the share of the second."""
+    first = (at - 1) // 2
+    share = np.where(at % 2 == 0, 0.75, 0.25).astype(np.float32)
+    return (np.clip(first, 0, size - 1), np.clip(first + 1, 0, size - 1)), share
+
 
 _STRIP = 20_000
 """Pixels that are split into colour and alpha at once."""
@@ -48,7 +139,7 @@ def decode(source: Source, param: str = "image") -> Pixels:
     # What the loader holds is given back before colour is extended.
     del image
     if alpha is not None:
-        transparency.extend(color, alpha)
+        extend(color, alpha)
     return Pixels(color, alpha, found)
 
 

@@ -7,11 +7,9 @@ from pathlib import Path
 import pyvips
 
 from fluxvision.imaging import formats
-from fluxvision.imaging.profile import FIELD
-from fluxvision.imaging.raster import finished, upright
-from fluxvision.imaging.reading import readable
+from fluxvision.imaging.load import FIELD, readable
+from fluxvision.imaging.raster import finished, upright, writing
 from fluxvision.imaging.transform import deep
-from fluxvision.imaging.writing import writing
 
 STEM = "image"
 TILE = 510

@@ -12,12 +12,12 @@ from pyvips.enums import ForeignKeep
 from fluxvision.core.errors import InternalError, InvalidRequest
 from fluxvision.core.system import discard
 from fluxvision.core.types import Metadata, Raster, Watch
-from fluxvision.imaging import exif, formats, iptc, load, profile, tiff
+from fluxvision.imaging import formats, load, tiff
 from fluxvision.imaging.formats import Format
+from fluxvision.imaging.load import readable
 from fluxvision.imaging.memory import OPTIMISED
-from fluxvision.imaging.raster import INTERPRETATION, finished, open_raster, upright
-from fluxvision.imaging.reading import readable
-from fluxvision.imaging.writing import writing
+from fluxvision.imaging.metadata import prefixed, wrapped
+from fluxvision.imaging.raster import INTERPRETATION, finished, open_raster, upright, writing
 
 BLOCKS = {
     "icc": load.LEFT_OUT,
@@ -29,7 +29,7 @@ BLOCKS = {
 
 _DEEP = 16
 _WHITE = 65535
-_ICC = profile.FIELD
+_ICC = load.FIELD
 _SCREEN = 72 / 25.4  # what viewers assume of a picture that does not say its resolution
 _BIG = 2_000_000_000  # bytes of pixels from which 32-bit offsets of a TIFF file may not reach
 _SAMPLED = 90  # JPEG qualities from here on keep colour at full resolution
@@ -169,8 +169,8 @@ def _described(image: pyvips.Image, metadata: Metadata) -> pyvips.Image:
             plain.remove(name)
     plain.set_type(pyvips.GValue.gstr_type, "resolution-unit", "in")
     icc = metadata.icc
-    if icc is not None and profile.usable(icc, "grey" if plain.bands - plain.hasalpha() == 1 else "rgb"):
-        plain.set_type(pyvips.GValue.blob_type, _ICC, profile.whole(icc))
+    if icc is not None and load.usable(icc, "grey" if plain.bands - plain.hasalpha() == 1 else "rgb"):
+        plain.set_type(pyvips.GValue.blob_type, _ICC, load.whole(icc))
     return plain
 
 
@@ -197,8 +197,8 @@ def _labelled(image: pyvips.Image, row: Format, metadata: Metadata, *, strip: bo
     # The TIFF saver has no EXIF and cuts IPTC: `tiff.add` brings both.
     blocks = {} if strip else {"xmp-data": metadata.xmp}
     if not strip and row.name != "tiff":
-        blocks["exif-data"] = exif.prefixed(metadata.exif) if metadata.exif else None
-        blocks["iptc-data"] = iptc.wrapped(metadata.iptc) if metadata.iptc else None
+        blocks["exif-data"] = prefixed(metadata.exif) if metadata.exif else None
+        blocks["iptc-data"] = wrapped(metadata.iptc) if metadata.iptc else None
     for name, block in blocks.items():
         if block and (row.name != "jpeg" or len(block) <= _MAX_SEGMENT):
             labelled.set_type(pyvips.GValue.blob_type, name, block)

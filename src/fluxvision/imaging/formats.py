@@ -194,3 +194,12 @@ def find(name: str) -> Format:
 def sniff(head: bytes) -> Format | None:
     """Return the format that a file with this beginning has, whatever its name or declared type; None if unknown."""
     return next((row for row in FORMATS if row.magic(head)), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The most bytes of a file, pixels of a frame (width x height) and frames that are accepted."""
+
+    bytes: int = 100_000_000
+    pixels: int = 100_000_000
+    frames: int = 1000

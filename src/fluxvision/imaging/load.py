@@ -2,13 +2,154 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pyvips
+from pyvips import error as pyvips_error
+from pyvips import ffi
 
+from fluxvision.core.errors import Error, InvalidRequest
+from fluxvision.core.system import NO_SPACE, shortage
 from fluxvision.core.types import Source
-from fluxvision.imaging import bmp, profile, scan
+from fluxvision.imaging import bmp, error_log, scan
 from fluxvision.imaging.formats import Format
+
+FIELD = "icc-profile-data"
+"""What libvips calls the profile of an image."""
+_HEADER = 128
+_TAG = 12
+_MAX_BYTES = 16_000_000
+_MAX_TAGS = 200
+_SPACES = {b"RGB ": "rgb", b"GRAY": "grey", b"CMYK": "cmyk"}
+_INTERPRETATIONS = {"rgb": "srgb", "grey": "b-w", "cmyk": "cmyk"}
+_BANDS = {"rgb": 3, "grey": 1, "cmyk": 4}
+_CLASSES = {b"scnr", b"mntr", b"prtr", b"spac"}
+_CONNECTIONS = {b"XYZ ", b"Lab "}
+_VERDICTS = 256
+"""The most verdicts that are remembered."""
+_TABLE = frozenset({b"A2B0"})
+_NEEDED = {
+    "rgb": (_TABLE, frozenset({b"rXYZ", b"gXYZ", b"bXYZ", b"rTRC", b"gTRC", b"bTRC"})),
+    "grey": (_TABLE, frozenset({b"kTRC"})),
+    "cmyk": (_TABLE,),
+}
+_TYPES = {b"XYZ ", b"curv", b"para", b"mft1", b"mft2", b"mAB "}
+
+
+def by_digest(judge: Callable[[bytes], bool]) -> Callable[[bytes], bool]:
+    """Remember verdicts by the digest of what was judged: a profile is a stranger's, and may have megabytes."""
+    known: dict[bytes, bool] = {}
+
+    def judged(profile: bytes) -> bool:
+        digest = sha256(profile).digest()
+        verdict = known.get(digest)
+        if verdict is None:
+            verdict = judge(profile)
+            if len(known) >= _VERDICTS:
+                known.clear()
+            known[digest] = verdict
+        return verdict
+
+    return judged
+
+
+def whole(profile: bytes) -> bytes:
+    """Return a profile without what stands behind its declared end."""
+    return profile[: _declared(profile)]
+
+
+def space(profile: bytes) -> str | None:
+    """Return "rgb", "grey" or "cmyk" as the profile's header has it; None for anything else, and for a cut one."""
+    if not _HEADER < len(profile) <= _MAX_BYTES or not _HEADER < _declared(profile) <= len(profile):
+        return None
+    if profile[36:40] != b"acsp" or profile[12:16] not in _CLASSES or profile[20:24] not in _CONNECTIONS:
+        return None
+    return _SPACES.get(profile[16:20])
+
+
+def usable(profile: bytes | None, wanted: str) -> bool:
+    """Whether a profile is made for pixels of the colour space `wanted` and a conversion from it works."""
+    if profile is None or space(profile) != wanted:
+        return False
+    tags = _tags(profile)
+    return any(needed <= tags for needed in _NEEDED[wanted]) and _converts(profile)
+
+
+@by_digest
+def _converts(profile: bytes) -> bool:
+    """Whether a pixel in the colours of a profile can be converted to sRGB."""
+    named = _SPACES[profile[16:20]]
+    pixel = pyvips.Image.black(1, 1, bands=_BANDS[named]).copy(interpretation=_INTERPRETATIONS[named])
+    pixel.set_type(pyvips.GValue.blob_type, FIELD, profile)
+    try:
+        pixel.icc_transform("srgb", embedded=True, intent="relative", depth=8).avg()
+    except pyvips.Error:
+        return False
+    return True
+
+
+def _declared(profile: bytes) -> int:
+    return int.from_bytes(profile[:4], "big")
+
+
+def _tags(profile: bytes) -> set[bytes]:
+    """Return the names of the tags that lie inside the profile and, where a conversion needs them, make sense."""
+    count = int.from_bytes(profile[_HEADER : _HEADER + 4], "big")
+    found: set[bytes] = set()
+    needed = frozenset().union(*(names for choices in _NEEDED.values() for names in choices))
+    for at in range(_HEADER + 4, _HEADER + 4 + min(count, _MAX_TAGS) * _TAG, _TAG):
+        name, start = profile[at : at + 4], int.from_bytes(profile[at + 4 : at + 8], "big")
+        size = int.from_bytes(profile[at + 8 : at + _TAG], "big")
+        inside = len(profile) - start >= size > 8 and start >= _HEADER  # noqa: PLR2004, a tag's own header
+        if inside and (name not in needed or profile[start : start + 4] in _TYPES):
+            found.add(name)
+    return found
+
+
+# Loaders that their authors do not vouch for on hostile input stay shut, whoever asks for them.
+pyvips.block_untrusted_set(True)
+# Raw files are our own finished pixels: their size and type are arguments, nothing in them is believed.
+pyvips.operation_block_set("VipsForeignLoadRaw", False)
+# A server sees each picture once: the operation cache would only hold memory and open files.
+pyvips.cache_set_max(0)
+pyvips.cache_set_max_mem(0)
+pyvips.cache_set_max_files(0)
+# Every row of a damaged file is worth a warning to libvips; we say it once, to the caller.
+logging.getLogger("pyvips").setLevel(logging.ERROR)
+error_log.capture()
+
+
+def _to_string(x: Any) -> str:
+    """Return a C string as text, whatever its bytes are. It will run in a module of pyvips, which knows `ffi`, too."""
+    found = b"NULL" if x == ffi.NULL else ffi.string(x)
+    return found.decode("utf-8", "replace") if isinstance(found, bytes) else str(found)
+
+
+# Error texts quote the file. pyvips takes them for UTF-8, raises UnicodeDecodeError where they are not, and leaves the
+# text where it is: every later error of the process would fail in the same way. Its modules have imported the function
+# by name, so the function itself is changed.
+pyvips_error._to_string.__code__ = _to_string.__code__  # noqa: SLF001, there is no public place for this
+
+
+def forget() -> None:
+    """Drop the error text that libvips has left: calls that go well leave some, too, and it is added to."""
+    pyvips.vips_lib.vips_error_clear()
+
+
+@contextmanager
+def translated(error: Error) -> Iterator[None]:
+    """Raise `error` in place of a libvips error, whose text holds paths of this machine."""
+    forget()  # what has run out is read from the error text
+    try:
+        yield
+    except pyvips.Error as cause:
+        raise shortage(cause) or error from cause
+
 
 _GREY = {"b-w", "grey16"}
 _RGB = {"srgb", "rgb16", "scrgb"}
@@ -74,7 +215,7 @@ def working(image: pyvips.Image, source: Source) -> pyvips.Image:
         colour = _from_linear(colour)
     else:
         colour = _scaled(colour, source)
-        if not profile.usable(_profile(colour), _space(image)):
+        if not usable(_profile(colour), _space(image)):
             colour = _without_profile(colour)
     if alpha is None:
         return colour
@@ -86,9 +227,9 @@ def warning(image: pyvips.Image, source: Source) -> str | None:
     """Return a sentence for the caller where `working` leaves out an opened image's profile; None where it does not."""
     icc = _profile(image)
     if icc is None:  # libpng leaves out what it finds to be damaged
-        header = scan.inspect(source.path, source.content) if source.format == "png" and not source.bare else None
+        header = scan.inspect_png(source.path, source.content) if source.format == "png" and not source.bare else None
         return LEFT_OUT if header is not None and header.profiled else None
-    if image.interpretation in _LAB or image.format == "float" or profile.usable(icc, _space(image)):
+    if image.interpretation in _LAB or image.format == "float" or usable(icc, _space(image)):
         return None
     return _PRINT if image.interpretation == "cmyk" else LEFT_OUT
 
@@ -100,7 +241,7 @@ def _space(image: pyvips.Image) -> str:
 
 def _from_cmyk(colour: pyvips.Image, depth: int) -> pyvips.Image:
     """Return sRGB by the embedded profile, or by a common print profile where there is none."""
-    embedded = profile.usable(_profile(colour), _space(colour))
+    embedded = usable(_profile(colour), _space(colour))
     options = {"embedded": True} if embedded else {"input_profile": "cmyk"}
     converted = colour.icc_transform("srgb", depth=depth, intent="relative", black_point_compensation=True, **options)
     return _without_profile(converted)
@@ -137,11 +278,32 @@ def _alpha(alpha: pyvips.Image, source: Source) -> pyvips.Image:
 
 
 def _profile(image: pyvips.Image) -> bytes | None:
-    return image.get(profile.FIELD) if image.get_typeof(profile.FIELD) else None
+    return image.get(FIELD) if image.get_typeof(FIELD) else None
 
 
 def _without_profile(image: pyvips.Image) -> pyvips.Image:
     plain = image.copy()
-    if plain.get_typeof(profile.FIELD):
-        plain.remove(profile.FIELD)
+    if plain.get_typeof(FIELD):
+        plain.remove(FIELD)
     return plain
+
+
+@contextmanager
+def readable(row: Format, param: str) -> Iterator[None]:
+    """Raise InvalidRequest naming `param` where a file that begins as this format cannot be read.
+
+    All threads share one error text of libvips. What it says of a full disk is from a file that another thread writes.
+    """
+    forget()  # what has run out is read from the error text
+    try:
+        yield
+    except bmp.Unreadable as cause:
+        message = f"{param}: {cause}."
+        raise InvalidRequest(message, param=param) from cause
+    except pyvips.Error as cause:
+        raise shortage(cause, besides=NO_SPACE) or damaged(row, param) from cause
+
+
+def damaged(row: Format, param: str) -> InvalidRequest:
+    """Return the error for a file that begins as this format and cannot be read to its end."""
+    return InvalidRequest(f"{param}: this {row.label} file is damaged or truncated.", param=param)

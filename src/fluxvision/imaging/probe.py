@@ -7,10 +7,9 @@ from pathlib import Path
 
 from fluxvision.core.errors import InvalidRequest, PayloadTooLarge
 from fluxvision.core.types import Source
-from fluxvision.imaging import bmp, jpeg, load, scan, webp
-from fluxvision.imaging.formats import ACCEPTED, HEAD, Format, brands, find, sniff
-from fluxvision.imaging.limits import Limits
-from fluxvision.imaging.reading import damaged, readable
+from fluxvision.imaging import bmp, load, scan
+from fluxvision.imaging.formats import ACCEPTED, HEAD, Format, Limits, brands, find, sniff
+from fluxvision.imaging.load import damaged, readable
 
 _QUICK, _TINY = 1_000_000, 64_000
 _PNG = find("png")
@@ -67,7 +66,7 @@ def probe(path: Path, limits: Limits, param: str = "image", content: bytes | Non
     if row.name == "bmp":
         return replace(_bmp(path, row, size, limits, param), content=content)
     if row.name == "webp":
-        _within("frames", webp.frames(path, limits.frames), limits.frames, param)
+        _within("frames", scan.webp_frames(path, limits.frames), limits.frames, param)
     return replace(_vips(path, row, size, limits, param), content=content)
 
 
@@ -100,9 +99,9 @@ def _unknown(head: bytes, param: str) -> str:
     )
 
 
-def _png(path: Path, content: bytes | None, row: Format, limits: Limits, param: str) -> scan.Header:
+def _png(path: Path, content: bytes | None, row: Format, limits: Limits, param: str) -> scan.PngHeader:
     try:
-        header = scan.inspect(path, content)
+        header = scan.inspect_png(path, content)
     except scan.Bomb as cause:
         message = f"{param}: this PNG file has text or profile chunks that inflate to an unreasonable size."
         raise InvalidRequest(message, param=param) from cause
@@ -134,7 +133,7 @@ def _vips(path: Path, row: Format, size: int, limits: Limits, param: str) -> Sou
         raise InvalidRequest(message, param=param)
     quality = None
     if row.name == "jpeg":
-        report = jpeg.inspect(path, max_scans=_MAX_SCANS)
+        report = scan.inspect_jpeg(path, max_scans=_MAX_SCANS)
         if report.scans > _MAX_SCANS:
             message = f"{param}: this JPEG file has more than {_MAX_SCANS} scans."
             raise InvalidRequest(message, param=param)

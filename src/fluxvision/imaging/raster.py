@@ -1,20 +1,189 @@
-"""Finished pixels as raw files: opened for one pass, and made of a finished file."""
+"""Shows a raw file to libvips as an uncompressed TIFF file that is read in pieces.
+
+Opened as raw pixels the whole file would be mapped into memory and stay there until the last row is read, which counts
+as memory of the process: 3 GB for a result of 1,000 megapixels.
+"""
 
 from __future__ import annotations
 
+import errno
+import shutil
+import struct
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from io import SEEK_CUR, SEEK_END, SEEK_SET
 from pathlib import Path
+from traceback import clear_frames
 
 import pyvips
 
-from fluxvision.core.errors import InternalError
-from fluxvision.core.types import Raster, Source
+from fluxvision.core.errors import Cancelled, InternalError, Unavailable
+from fluxvision.core.system import discard, shortage
+from fluxvision.core.types import Raster, Source, Watch
 from fluxvision.imaging import formats, load
-from fluxvision.imaging.limits import Limits
+from fluxvision.imaging.formats import Limits
+from fluxvision.imaging.load import forget, readable, translated
 from fluxvision.imaging.probe import probe
-from fluxvision.imaging.reading import readable
-from fluxvision.imaging.streaming import streamed
-from fluxvision.imaging.vips import translated
-from fluxvision.imaging.writing import writing
+
+_STRIP = 16
+"""Rows that libvips reads at a time."""
+_SHORT, _LONG, _LONG8 = 3, 4, 16
+_CODES = {_SHORT: "H", _LONG: "I", _LONG8: "Q"}
+_STRIP_OFFSETS, _STRIP_BYTES = 273, 279
+_START, _ENTRY, _COUNT, _FIELD = 16, 20, 8, 8
+"""Bytes of the file's head, of one entry, of the number of entries, and of a value that lies in its entry."""
+
+
+def streamed(raster: Raster) -> pyvips.Image:
+    """Open a raster as an image whose rows are read once, top to bottom; raises OSError or pyvips.Error."""
+    file = _File(raster, raster.path.stat().st_size)
+    source = pyvips.SourceCustom()
+    source.on_read(file.read)
+    source.on_seek(file.seek)
+    image = pyvips.Image.new_from_source(source, "", access="sequential", fail_on="error").copy()
+    for name in ("bits-per-sample", "resolution-unit", "orientation"):  # the raw file says nothing of these
+        image.remove(name)
+    return image
+
+
+class _File:
+    """A TIFF file's head, followed by the raw file."""
+
+    def __init__(self, raster: Raster, size: int) -> None:
+        self._path, self._head, self._at = raster.path, head(raster), 0
+        self._size = len(self._head) + size
+
+    def read(self, size: int) -> bytes:
+        """Return some bytes, none at the end or where they cannot be read: no error can pass through libvips."""
+        inside = self._at - len(self._head)
+        part = b""
+        if inside < 0:
+            part = self._head[self._at : self._at + size]
+        else:
+            with suppress(OSError), self._path.open("rb") as file:
+                file.seek(inside)
+                part = file.read(size)
+        self._at += len(part)
+        return part
+
+    def seek(self, offset: int, whence: int) -> int:
+        self._at = {SEEK_SET: 0, SEEK_CUR: self._at, SEEK_END: self._size}[whence] + offset
+        return self._at
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    tag: int
+    kind: int
+    values: list[int]
+
+    @property
+    def data(self) -> bytes:
+        return struct.pack(f"={len(self.values)}{_CODES[self.kind]}", *self.values)
+
+
+def head(raster: Raster) -> bytes:
+    """Return what stands before the pixels of a BigTIFF file with 64-bit offsets, in this machine's byte order."""
+    line = raster.width * raster.bands * raster.bits // 8
+    rows = [min(_STRIP, raster.height - top) for top in range(0, raster.height, _STRIP)]
+    colours = raster.bands - (raster.bands in {2, 4})
+    entries = [
+        _Entry(256, _LONG, [raster.width]),
+        _Entry(257, _LONG, [raster.height]),
+        _Entry(258, _SHORT, [raster.bits] * raster.bands),
+        _Entry(259, _SHORT, [1]),  # no compression
+        _Entry(262, _SHORT, [2 if colours > 1 else 1]),  # RGB, or black is 0
+        _Entry(_STRIP_OFFSETS, _LONG8, [0] * len(rows)),
+        _Entry(277, _SHORT, [raster.bands]),
+        _Entry(278, _LONG, [_STRIP]),
+        _Entry(_STRIP_BYTES, _LONG8, [count * line for count in rows]),
+        _Entry(284, _SHORT, [1]),  # bands interleaved
+    ]
+    if colours != raster.bands:
+        entries.append(_Entry(338, _SHORT, [2]))  # straight alpha
+    start = _START + _COUNT + _ENTRY * len(entries) + _COUNT
+    size = start + sum(_padded(len(entry.data)) for entry in entries if len(entry.data) > _FIELD)
+    strips = _Entry(_STRIP_OFFSETS, _LONG8, [size + index * _STRIP * line for index in range(len(rows))])
+    fields, values = b"", b""
+    for entry in entries:
+        found = strips if entry.tag == _STRIP_OFFSETS else entry
+        data = found.data
+        fields += struct.pack("=HHQ", found.tag, found.kind, len(found.values))
+        if len(data) <= _FIELD:
+            fields += data.ljust(_FIELD, b"\0")
+        else:
+            fields += struct.pack("=Q", start + len(values))
+            values += data.ljust(_padded(len(data)), b"\0")
+    order = b"II" if sys.byteorder == "little" else b"MM"
+    return struct.pack("=2sHHHQQ", order, 43, 8, 0, _START, len(entries)) + fields + bytes(_COUNT) + values
+
+
+def _padded(size: int) -> int:
+    return size + -size % 8
+
+
+_LITTLE = 4_000_000
+"""Free bytes below which a write that failed is taken to have failed for want of room."""
+
+
+@contextmanager
+def writing(target: Path, watch: Watch | None = None) -> Iterator[None]:
+    """Remove `target` when the block fails.
+
+    Raises Cancelled where the watch says so, and Unavailable in place of a libvips or system error on a full disk.
+    """
+    try:
+        _go_on(watch)
+        forget()  # whether the disk is full is read from the error text
+        yield
+        _go_on(watch)
+    except BaseException as error:
+        clear_frames(error.__traceback__)  # an image in them would keep the half file open, and its room on the disk
+        missing = _missing(target, error) if isinstance(error, (pyvips.Error, OSError)) else None
+        discard(target)
+        if watch is not None and watch.cancel.is_set() and isinstance(error, Exception):
+            raise _cancelled() from error
+        if missing is None:
+            raise
+        try:
+            raise missing from error
+        finally:
+            del missing  # it holds this frame by its traceback
+
+
+def _go_on(watch: Watch | None) -> None:
+    if watch is not None and watch.cancel.is_set():
+        raise _cancelled()
+
+
+def _cancelled() -> Cancelled:
+    return Cancelled("The work was cancelled.")
+
+
+def _missing(target: Path, error: pyvips.Error | OSError) -> Unavailable | None:
+    """Return what the machine has run out of, where the error says so, or the file system shows it.
+
+    All threads share one error text of libvips, so another one may have cleared it.
+    """
+    found = shortage(error)
+    with suppress(OSError):
+        if found is None and shutil.disk_usage(target.parent).free < _LITTLE:
+            return shortage(OSError(errno.ENOSPC, ""))
+    return found or _refused(target.with_name(f"{target.name}.room"))
+
+
+def _refused(path: Path) -> Unavailable | None:
+    """Return what the machine has run out of, where a small file cannot be written."""
+    try:
+        path.write_bytes(bytes(_LITTLE))
+    except OSError as error:
+        return shortage(error)
+    finally:
+        discard(path)
+    return None
+
 
 INTERPRETATION = {(1, 8): "b-w", (3, 8): "srgb", (1, 16): "grey16", (3, 16): "rgb16"}
 """What libvips calls so many colours of so many bits."""

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import mmap
+import re
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
+
+import numpy as np
 
 MAX_CHUNKS = 100_000
 MAX_INFLATED = 16_000_000
@@ -33,7 +38,7 @@ class Bomb(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Header:
+class PngHeader:
     """Width and height in pixels as IHDR has them, and the frames of an animation (1 for a still picture).
 
     `whole` is False where the file stops before IEND. `plain` tells that the samples are 8-bit grey or RGB, perhaps
@@ -68,7 +73,7 @@ def simple(content: bytes) -> bool:
     return False
 
 
-def inspect(path: Path, content: bytes | None = None) -> Header | None:
+def inspect_png(path: Path, content: bytes | None = None) -> PngHeader | None:
     """Read the chunk headers; None where the file does not begin with a whole IHDR. Raises Bomb.
 
     `content` is the file, where it is in memory. Compressed text and profiles are inflated piece by piece and thrown
@@ -79,7 +84,7 @@ def inspect(path: Path, content: bytes | None = None) -> Header | None:
         if len(head) < _SIGNATURE + _CHUNK_HEAD + _IHDR or head[12:16] != b"IHDR":
             return None
         checksum = int.from_bytes(file.read(_CHECKSUM), "big")
-        frames, whole, kinds = _walk(file)
+        frames, whole, kinds = _walk_png(file)
         bare = whole and kinds <= PIXELS and not file.read(1)  # nothing behind the end
     width, height = int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
     kind = _PLAIN.get(head[25], (0, False))
@@ -87,10 +92,10 @@ def inspect(path: Path, content: bytes | None = None) -> Header | None:
     sound = sound and 0 < width <= _LONGEST and 0 < height <= _LONGEST
     plain = sound and kind[0] > 0 and head[24] == 8 and head[26:28] == b"\0\0" and head[28] <= 1  # noqa: PLR2004
     plain = plain and b"IDAT" in kinds and not kinds & _TELLING
-    return Header(width, height, frames, whole, plain, *kind, bare, b"iCCP" in kinds)
+    return PngHeader(width, height, frames, whole, plain, *kind, bare, b"iCCP" in kinds)
 
 
-def _walk(file: BinaryIO) -> tuple[int, bool, set[bytes]]:
+def _walk_png(file: BinaryIO) -> tuple[int, bool, set[bytes]]:
     """Return the frames, whether the file is whole, and the kinds of its chunks."""
     frames, budget = 1, MAX_INFLATED
     kinds: set[bytes] = set()
@@ -137,3 +142,103 @@ def _inflated(stream: bytes, budget: int) -> int:
     except zlib.error:  # libpng skips such a chunk
         return total
     return total
+
+
+# The luminance table of ITU-T T.81 annex K in zigzag order, which libjpeg scales by quality.
+# fmt: off
+_STANDARD = np.array([
+    16, 11, 12, 14, 12, 10, 16, 14, 13, 14, 18, 17, 16, 19, 24, 40,
+    26, 24, 22, 22, 24, 49, 35, 37, 29, 40, 58, 51, 61, 60, 57, 51,
+    56, 55, 64, 72, 92, 78, 64, 68, 87, 69, 55, 56, 80, 109, 81, 87,
+    95, 98, 103, 104, 103, 62, 77, 113, 121, 112, 100, 120, 92, 101, 103, 99,
+])
+# fmt: on
+_MIDDLE = 50  # the quality that uses the table as it is
+_PERCENT = np.array([5000 // quality if quality < _MIDDLE else 200 - 2 * quality for quality in range(1, 101)])
+_TABLES = np.clip((_STANDARD * _PERCENT[:, None] + 50) // 100, 1, 255)
+
+_MAX_SEGMENTS = 20_000
+# In coded data 0xFF is followed by 0 (stuffing), a restart marker or fill; anything else starts a new segment.
+_NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
+_SOS, EOI, _DQT, _TEM, _RST0, _SOI = 0xDA, 0xD9, 0xDB, 0x01, 0xD0, 0xD8
+
+
+@dataclass(frozen=True, slots=True)
+class JpegReport:
+    """`scans` counts the scans of the first picture in the file; `quality` is 1 to 100 on libjpeg's scale."""
+
+    scans: int
+    quality: int | None
+
+
+def inspect_jpeg(path: Path, *, max_scans: int) -> JpegReport:
+    """Read a non-empty file's markers without decoding it; stops counting after `max_scans` + 1 scans."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return _walk_jpeg(data, max_scans)
+
+
+def _walk_jpeg(data: mmap.mmap, max_scans: int) -> JpegReport:
+    scans, quality = 0, None
+    for marker, start, end in segments(data, 2):
+        if marker == EOI or scans > max_scans:
+            break
+        if marker == _DQT and quality is None:
+            quality = estimate(data[start + 4 : end])
+        scans += marker == _SOS
+    return JpegReport(scans, quality)
+
+
+def segments(data: mmap.mmap | bytes, at: int) -> Iterator[tuple[int, int, int]]:
+    """Yield each segment from an offset on: its marker, where it begins and where it ends.
+
+    Between two of them lies what a scan holds. At most 20,000 are looked at.
+    """
+    for _ in range(_MAX_SEGMENTS):
+        found = _NEXT_MARKER.search(data, at)
+        if found is None:
+            return
+        marker, at = data[found.start() + 1], found.start() + 2
+        if marker not in {EOI, _TEM, _SOI}:
+            if at + 2 > len(data):
+                return
+            at += max(int.from_bytes(data[at : at + 2], "big"), 2)
+        yield marker, found.start(), at
+
+
+def estimate(tables: bytes) -> int | None:
+    """Return the libjpeg quality whose luminance table is nearest to table 0 in a DQT segment's content."""
+    at = 0
+    while at < len(tables):
+        wide, number = tables[at] >> 4, tables[at] & 15
+        size = 128 if wide else 64
+        raw = tables[at + 1 : at + 1 + size]
+        if wide > 1 or len(raw) < size:
+            return None
+        if number == 0:
+            values = np.frombuffer(raw, ">u2" if wide else "u1").astype(np.int64)
+            return int(np.argmin(np.abs(_TABLES - values).sum(axis=1))) + 1
+        at += 1 + size
+    return None
+
+
+_RIFF_CHUNK_HEAD = 8  # name and size
+_RIFF_HEAD = 12
+_MAX_OTHERS = 10_000
+
+
+def webp_frames(path: Path, most: int) -> int:
+    """Return how many frames an animation has, counting no further than `most` + 1; 1 for a still picture.
+
+    A file of more than 10,000 other chunks counts as over `most`, too.
+    """
+    count = 0
+    with path.open("rb") as file:
+        file.seek(_RIFF_HEAD)
+        for _ in range(most + _MAX_OTHERS):
+            head = file.read(_RIFF_CHUNK_HEAD)
+            if len(head) < _RIFF_CHUNK_HEAD or count > most:
+                return max(count, 1)
+            count += head[:4] == b"ANMF"
+            size = int.from_bytes(head[4:], "little")
+            file.seek(file.tell() + size + size % 2)
+    return most + 1

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Literal, TypeAlias
 
 from fluxvision.core.types import Source
-from fluxvision.imaging import jpeg, scan
+from fluxvision.imaging import scan
 
 Part: TypeAlias = slice | bytes
 """A stretch of the file to copy, or bytes to write in its place."""
@@ -86,7 +86,7 @@ def _webp(data: Data) -> list[Part] | None:
 def _jpeg(data: Data) -> list[Part] | None:
     kept: list[Part] = [slice(0, 2)]
     last = 2
-    for marker, start, end in jpeg.segments(data, 2):
+    for marker, start, end in scan.segments(data, 2):
         _keep(kept, last, start)  # what a scan holds
         last = end
         if marker in _FRAMES and data[start + _COMPONENTS : start + _COMPONENTS + 1] > _RGB:
@@ -94,7 +94,7 @@ def _jpeg(data: Data) -> list[Part] | None:
         plain = data[start + 4 : start + 8] == b"JFIF" if marker == _JFIF else marker == _ADOBE
         if plain or (marker not in _APPLICATIONS and marker != _COMMENT):
             _keep(kept, start, end)
-        if marker == jpeg.EOI:
+        if marker == scan.EOI:
             return kept
     return None
 

@@ -1,13 +1,157 @@
-"""Carries EXIF and IPTC in and out of TIFF files, which libvips leaves to others."""
+"""Reads and writes tag directories, the structure that TIFF files and EXIF blocks share."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal, TypeAlias
 
-from fluxvision.imaging import directories, exif
-from fluxvision.imaging.directories import Directory, Layout, Value
+import numpy as np
+
+PREFIX = b"Exif\0\0"
+"""What JPEG has before the TIFF header of an EXIF block."""
+# Bytes of one item and bytes of the number inside it that a change of byte order turns around.
+_TYPES = {1: (1, 1), 2: (1, 1), 3: (2, 2), 4: (4, 4), 5: (8, 4), 6: (1, 1), 7: (1, 1), 8: (2, 2), 9: (4, 4)} | {
+    10: (8, 4),
+    11: (4, 4),
+    12: (8, 8),
+    13: (4, 4),
+    16: (8, 8),
+    17: (8, 8),
+    18: (8, 8),
+}
+_INTEGERS = {1, 3, 4, 13, 16, 18}
+_LONG, _RATIONAL, _LONG8 = 4, 5, 16
+_MAX_ENTRIES = 1000
+_MAX_VALUE = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How numbers are written: byte order, and whether offsets have 8 bytes (BigTIFF) or 4."""
+
+    order: Literal["little", "big"]
+    wide: bool = False
+
+    @property
+    def offset(self) -> int:
+        """Bytes of an offset, of a count and of a value that fits into its entry."""
+        return 8 if self.wide else 4
+
+    @property
+    def number(self) -> int:
+        """Bytes of the number of entries."""
+        return 8 if self.wide else 2
+
+    @property
+    def entry(self) -> int:
+        """Bytes of an entry: tag, type, count, value."""
+        return 4 + 2 * self.offset
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A tag's type and its items, little-endian whatever the file's order."""
+
+    type: int
+    data: bytes
+
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        """The items as numbers; a fraction over 0 counts as 0, and texts and unknown types have none."""
+        if self.type == _RATIONAL:
+            pairs = np.frombuffer(self.data, "<u4").reshape(-1, 2).tolist()
+            return tuple(over / under if under else 0.0 for over, under in pairs)
+        if self.type in _INTEGERS:
+            return tuple(np.frombuffer(self.data, f"<u{_TYPES[self.type][0]}").tolist())
+        return ()
+
+    @property
+    def first(self) -> int | None:
+        """The first item, where it is a whole number."""
+        size = _TYPES[self.type][0]
+        return int.from_bytes(self.data[:size], "little") if self.type in _INTEGERS and self.data else None
+
+
+Directory: TypeAlias = Mapping[int, "Value | bytes | Directory"]
+"""Tags and what they hold; bytes are a whole entry as it was read, a directory is one that the tag points to."""
+
+_HEADERS: dict[bytes, Layout] = {
+    b"II*\0": Layout("little"),
+    b"MM\0*": Layout("big"),
+    b"II+\0": Layout("little", wide=True),
+    b"MM\0+": Layout("big", wide=True),
+}
+
+
+def begin(file: BinaryIO) -> tuple[Layout, int] | None:
+    """Return the layout and the offset of the first directory; None where there is no TIFF header."""
+    file.seek(0)
+    head = file.read(16)
+    layout = _HEADERS.get(head[:4])
+    if layout is None:
+        return None
+    return layout, int.from_bytes(head[8:16] if layout.wide else head[4:8], layout.order)
+
+
+def entries(file: BinaryIO, layout: Layout, at: int) -> dict[int, bytes]:
+    """Return the entries of the directory at an offset, whole and unread; fewer where the file ends early."""
+    file.seek(at)
+    number = int.from_bytes(file.read(layout.number), layout.order)
+    data = file.read(min(number, _MAX_ENTRIES) * layout.entry)
+    found = {}
+    for start in range(0, len(data) - layout.entry + 1, layout.entry):
+        entry = data[start : start + layout.entry]
+        found[int.from_bytes(entry[:2], layout.order)] = entry
+    return found
+
+
+def value(file: BinaryIO, layout: Layout, entry: bytes) -> Value | None:
+    """Return what an entry holds; None where its type is unknown, it is over a megabyte, or the file ends early."""
+    kind, count = int.from_bytes(entry[2:4], layout.order), int.from_bytes(entry[4 : 4 + layout.offset], layout.order)
+    size = _TYPES.get(kind, (0, 0))[0] * count
+    if not 0 < size <= _MAX_VALUE:
+        return None
+    data = entry[-layout.offset :]
+    if size > layout.offset:
+        file.seek(int.from_bytes(data, layout.order))
+        data = file.read(size)
+    return Value(kind, _turned(kind, data[:size], layout)) if len(data) >= size else None
+
+
+def write(directory: Directory, layout: Layout, at: int) -> bytes:
+    """Return a directory to be placed at an offset, followed by everything that it points to."""
+    start = at + layout.number + len(directory) * layout.entry + layout.offset
+    head, tail = bytearray(len(directory).to_bytes(layout.number, layout.order)), bytearray()
+    for tag in sorted(directory):
+        held = directory[tag]
+        if isinstance(held, bytes):
+            head += held
+            continue
+        place = start + len(tail)
+        if isinstance(held, Value):
+            kind, data = held.type, _turned(held.type, held.data, layout)
+            count = len(data) // _TYPES[kind][0]
+        else:
+            kind, count, data = (_LONG8 if layout.wide else _LONG), 1, place.to_bytes(layout.offset, layout.order)
+            tail += write(held, layout, place)
+        if len(data) > layout.offset:
+            tail += data + bytes(len(data) % 2)
+            data = place.to_bytes(layout.offset, layout.order)
+        head += tag.to_bytes(2, layout.order) + kind.to_bytes(2, layout.order)
+        head += count.to_bytes(layout.offset, layout.order) + data.ljust(layout.offset, b"\0")
+    return bytes(head + bytes(layout.offset) + tail)
+
+
+def _turned(kind: int, data: bytes, layout: Layout) -> bytes:
+    """Exchange little-endian and the layout's own byte order."""
+    size = _TYPES[kind][1]
+    if layout.order == "little" or size == 1:
+        return data
+    return np.frombuffer(data, f">u{size}").astype(f"<u{size}").tobytes()
+
 
 _EXIF, _GPS, _IPTC, _ORIENTATION = 0x8769, 0x8825, 0x83BB, 0x0112
 _SHORT, _UNDEFINED = 3, 7
@@ -24,7 +168,7 @@ def read_exif(path: Path) -> bytes | None:
     if not found:
         return None
     upright = {**found, _ORIENTATION: Value(_SHORT, b"\1\0")}
-    return exif.PREFIX + b"II*\0\x08\0\0\0" + directories.write(upright, Layout("little"), 8)
+    return PREFIX + b"II*\0\x08\0\0\0" + write(upright, Layout("little"), 8)
 
 
 def add(path: Path, block: bytes | None, iptc: bytes | None) -> None:
@@ -34,40 +178,40 @@ def add(path: Path, block: bytes | None, iptc: bytes | None) -> None:
     """
     fields: dict[int, Value | bytes | Directory] = {}
     if block:
-        fields.update(_described(io.BytesIO(block.removeprefix(exif.PREFIX))))
+        fields.update(_described(io.BytesIO(block.removeprefix(PREFIX))))
     if iptc:
         fields[_IPTC] = Value(_UNDEFINED, iptc)
     if not fields:
         return
     with path.open("r+b") as file:
-        begun = directories.begin(file)
+        begun = begin(file)
         if begun is None:
             return
         layout, first = begun
-        merged = {**directories.entries(file, layout, first), **fields}
+        merged = {**entries(file, layout, first), **fields}
         end = file.seek(0, io.SEEK_END)
         end += file.write(bytes(end % 2))
-        file.write(directories.write(merged, layout, end))
+        file.write(write(merged, layout, end))
         file.seek(8 if layout.wide else 4)
         file.write(end.to_bytes(layout.offset, layout.order))
 
 
 def _described(file: BinaryIO) -> dict[int, Value | bytes | Directory]:
     """Return the first directory's texts and its EXIF and GPS directories."""
-    begun = directories.begin(file)
+    begun = begin(file)
     if begun is None:
         return {}
     layout, first = begun
-    listed = directories.entries(file, layout, first)
+    listed = entries(file, layout, first)
     found: dict[int, Value | bytes | Directory] = {}
     for tag, entry in listed.items():
-        held = directories.value(file, layout, entry)
+        held = value(file, layout, entry)
         if held is None:
             continue
         if tag in _TEXTS:
             found[tag] = held
         elif tag in {_EXIF, _GPS} and held.first is not None:
-            below = directories.entries(file, layout, held.first)
-            values = {tag: directories.value(file, layout, entry) for tag, entry in below.items() if tag not in _STALE}
+            below = entries(file, layout, held.first)
+            values = {tag: value(file, layout, entry) for tag, entry in below.items() if tag not in _STALE}
             found[tag] = {tag: value for tag, value in values.items() if value is not None}
     return found

@@ -2,19 +2,98 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pyvips
+from numpy.typing import NDArray
 
-from fluxvision.core.types import Raster, Source, Watch
-from fluxvision.imaging import formats
-from fluxvision.imaging.alpha import Samples
-from fluxvision.imaging.fitting import resampled, sized
-from fluxvision.imaging.profile import FIELD, by_digest
-from fluxvision.imaging.raster import INTERPRETATION, upright
-from fluxvision.imaging.reading import readable
-from fluxvision.imaging.writing import writing
+from fluxvision.core.errors import InternalError
+from fluxvision.core.types import Fit, Metadata, Raster, Source, Watch
+from fluxvision.imaging import formats, load, metadata
+from fluxvision.imaging.decode import Floats, Samples
+from fluxvision.imaging.load import FIELD, by_digest, readable, translated
+from fluxvision.imaging.raster import INTERPRETATION, open_raster, upright, writing
+
+PEAK = {8: 255, 16: 65535}
+"""The largest sample of so many bits."""
+_CENTRED = {"idx": 0.5, "idy": 0.5, "odx": -0.5, "ody": -0.5, "extend": "copy", "premultiplied": True}
+"""Pixels are measured from their centres, and the border goes on outside."""
+
+
+def fitted(raster: Raster, fit: Fit, target: Path, watch: Watch | None = None) -> Raster:
+    """Write the raster, fitted, as another raw file: reduced by Lanczos, enlarged by a cubic, alpha-aware.
+
+    `cover` crops around the centre; `pad` surrounds with transparency, which a format without alpha shows as white.
+
+    Raises `InternalError`, `Unavailable` where the disk is full, and `Cancelled` when the watch says so before or
+    after the work; `target` is gone after each.
+    """
+    with translated(InternalError("The finished pixels could not be fitted.")), writing(target, watch):
+        image = open_raster(raster)
+        peak = PEAK[raster.bits]
+        inner_width, inner_height = inner_size(raster.width, raster.height, fit)
+        if (inner_width, inner_height) != (raster.width, raster.height):
+            image = resampled(image, inner_width, inner_height)
+        if fit.mode == "cover":
+            left, top = (inner_width - fit.width) // 2, (inner_height - fit.height) // 2
+            image = image.crop(left, top, fit.width, fit.height)
+        elif fit.mode == "pad" and (inner_width, inner_height) != (fit.width, fit.height):
+            if not image.hasalpha():
+                image = image.bandjoin(peak)
+            left, top = (fit.width - inner_width) // 2, (fit.height - inner_height) // 2
+            image = image.embed(left, top, fit.width, fit.height, extend="black")
+        image.rawsave(str(target))
+    return Raster(target, image.width, image.height, image.bands, raster.bits)
+
+
+def resampled(image: pyvips.Image, width: int, height: int) -> pyvips.Image:
+    """Return the image at another size, its colours weighted by alpha where there is one."""
+    if not image.hasalpha():
+        return sized(image, width, height)
+    peak = PEAK[16 if image.format == "ushort" else 8]
+    weighed = sized(image.premultiply(max_alpha=peak), width, height).unpremultiply(max_alpha=peak)
+    return (weighed + 0.5).cast(image.format).copy(interpretation=image.interpretation)
+
+
+def sized(image: pyvips.Image, width: int, height: int, kernel: str = "lanczos3") -> pyvips.Image:
+    """Return the image at another size, each band for itself: reduced by the kernel, enlarged by a cubic.
+
+    The corners of the picture stay in their corners. libvips' own enlargement moves it by half a pixel.
+    """
+    across, down = width / image.width, height / image.height
+    if across < 1 or down < 1:
+        image = image.resize(min(1.0, across), vscale=min(1.0, down), kernel=kernel)
+    if across <= 1 and down <= 1:
+        return image
+    return image.affine(
+        [max(1.0, across), 0, 0, max(1.0, down)],
+        interpolate=pyvips.Interpolate.new("bicubic"),
+        oarea=[0, 0, width, height],
+        **_CENTRED,
+    )
+
+
+def inner_size(width: int, height: int, fit: Fit) -> tuple[int, int]:
+    """Return the picture's own size inside (contain, pad), around (cover) or equal to (stretch) the box.
+
+    A result that is off the box by rounding alone is taken as the box. A size that the fit itself knows comes first.
+    """
+    if fit.inner is not None:
+        return fit.inner
+    if fit.mode == "stretch" or (
+        fit.mode == "contain" and abs(width * fit.height - height * fit.width) < width + height
+    ):
+        return fit.width, fit.height
+    across, down = Fraction(fit.width, width), Fraction(fit.height, height)
+    factor = max(across, down) if fit.mode == "cover" else min(across, down)
+    inner = max(1, round(width * factor)), max(1, round(height * factor))
+    if fit.mode == "cover":
+        return max(inner[0], fit.width), max(inner[1], fit.height)
+    return min(inner[0], fit.width), min(inner[1], fit.height)
+
 
 _LUMA = [[0.299, 0.587, 0.114]]
 _RGB = 3
@@ -111,3 +190,83 @@ def _coloured(image: pyvips.Image, channels: int) -> pyvips.Image:
 
 def _joined(image: pyvips.Image, alpha: pyvips.Image) -> pyvips.Image:
     return image.bandjoin(deep(alpha, _bits(image))).copy(interpretation=image.interpretation)
+
+
+SHRINK = 2
+"""Source pixels inside a mask's edge that stay as they are, so that its enlargement does not reach over the edge."""
+
+
+def softened(mask: NDArray[np.uint8]) -> Floats:
+    """Return weights from 0 to 1: 0 wherever the mask is 0, rising to the mask's own value over three pixels.
+
+    Takes 16 bytes for each pixel at its peak.
+    """
+    weight = mask.astype(np.float32) / np.float32(255)
+    for axis in (0, 1):
+        least = weight.copy()
+        for by in range(-SHRINK, SHRINK + 1):
+            np.minimum(least, _moved(weight, by, axis), out=least)
+        weight = least
+    for axis in (0, 1):
+        near = _moved(weight, -1, axis)
+        near += _moved(weight, 1, axis)
+        near *= np.float32(0.25)
+        near += np.float32(0.5) * weight
+        weight = near
+    return weight
+
+
+def _moved(weight: Floats, by: int, axis: int) -> Floats:
+    """Return the neighbours so many pixels away; the border goes on outside."""
+    size = weight.shape[axis]
+    return weight.take(np.clip(np.arange(size) + by, 0, size - 1), axis)
+
+
+def blended(under: Raster, over: Raster, weight: Floats, target: Path, watch: Watch | None = None) -> Raster:
+    """Write a picture as a raw file: `under` where the weight is 0, `over` where it is 1, mixed between.
+
+    Both have one size and the same colours; the weights, of any size, are enlarged smoothly. Alpha is that of `over`.
+    The result has the bits of the deeper one, and is exactly `under` where the enlarged weight is 0.
+
+    Raises `InternalError`, `Unavailable` where the disk is full, and `Cancelled` when the watch says so; `target` is
+    gone after each.
+    """
+    with translated(InternalError("The finished pixels could not be blended.")), writing(target, watch):
+        bits = max(under.bits, over.bits)
+        low, high = deep(open_raster(under), bits), deep(open_raster(over), bits)
+        shares = sized(pyvips.Image.new_from_array(weight), over.width, over.height, kernel="cubic").clamp()
+        fresh = high.extract_band(0, n=under.bands)
+        mixed = ((fresh - low) * shares + low + 0.5).cast(low.format)
+        if over.bands > under.bands:
+            mixed = mixed.bandjoin(high[over.bands - 1])
+        mixed.copy(interpretation=INTERPRETATION[under.bands, bits]).rawsave(str(target))
+    return Raster(target, over.width, over.height, over.bands, bits)
+
+
+def describe(source: Source, param: str = "image", *, raw: bool = False) -> Metadata:
+    """Return a probed picture's metadata, upright; raises InvalidRequest naming `param`.
+
+    `raw` leaves the profile as it is in the file, which is quicker: no conversion from it is tried.
+    """
+    row = formats.find(source.format)
+    with readable(row, param):
+        image = load.opened(source.path, row)
+        found = metadata.read(image if raw else load.working(image, source), source)
+        warning = None if raw and found.icc is not None else load.warning(image, source)
+    return found if warning is None else replace(found, warnings=(warning,))
+
+
+def preview(source: Source, width: int, height: int, target: Path, param: str = "image") -> Raster:
+    """Write a plainly resampled picture of about `width` × `height` as a raw file.
+
+    Raises InvalidRequest for a damaged file and Unavailable for missing room; `target` is gone after either.
+    8 bits per sample; the result is in the picture's own colours.
+    """
+    row = formats.find(source.format)
+    with readable(row, param), writing(target):
+        image = upright(source)
+        image = image.thumbnail_image(width, height=height, size="force")
+        if image.format == "ushort":
+            image = (image / 257 + 0.5).cast("uchar")
+        image.cast("uchar").rawsave(str(target))
+    return Raster(target, width, height, image.bands, 8)

@@ -25,11 +25,10 @@ from fluxvision.core.types import Call, Outcome, Watch
 from fluxvision.engine.checkpoint_store import sweep
 from fluxvision.engine.flux.memory_budget import Narrower, is_short
 from fluxvision.engine.flux.model_cache import REST, Models, Source
-from fluxvision.engine.flux.options import FIDELITY
+from fluxvision.engine.flux.options import FIDELITY, Speed
 from fluxvision.engine.flux.passes import Passes
 from fluxvision.engine.flux.registry import FLUX, FluxRow
 from fluxvision.engine.flux.remote import NOT_LOADED, devices
-from fluxvision.engine.flux.speed import Speed
 from fluxvision.engine.flux.upscale import Job, Ways, decoded
 from fluxvision.engine.teams import Team, Terms, assemble
 

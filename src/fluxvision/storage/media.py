@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from fluxvision.core.errors import NotFound
-from fluxvision.storage.folders import folder_unusable, make_private
+from fluxvision.storage.workspace import folder_unusable, make_private
 
 EXTENSIONS: Mapping[str, str] = {
     "image/png": "png",

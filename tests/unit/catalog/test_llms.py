@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fluxvision.catalog import catalog, describe, llms
+from fluxvision.catalog import catalog, describe
 from fluxvision.catalog.catalog import CATALOG
 
 BASE = "http://127.0.0.1:8000/openai/v1"
@@ -12,7 +12,7 @@ BASE = "http://127.0.0.1:8000/openai/v1"
 
 def test_the_index_links_every_model():
     """Each model has its line with its address and description."""
-    text = llms.index(CATALOG, BASE)
+    text = describe.index(CATALOG, BASE)
     for model in CATALOG:
         assert f"- [{model.name}]({BASE}/models/{model.id}/llms.txt): {model.description}\n" in text
 
@@ -20,7 +20,7 @@ def test_the_index_links_every_model():
 @pytest.mark.parametrize("model", CATALOG, ids=lambda model: model.id)
 def test_a_page_has_all_rows(model):
     """Names, providers with prices, parameters with modes and the call are there."""
-    text = llms.page(model, catalog.rows(model), BASE)
+    text = describe.page(model, catalog.rows(model), BASE)
     assert all(f"`{name}`" in text for name in (model.id, *model.aliases, *model.b64_aliases))
     assert all(f"`{offer.provider}/{model.id}`" in text for offer in model.offers)
     assert all(describe.offered(offer) in text for offer in model.offers)
@@ -31,5 +31,5 @@ def test_a_page_has_all_rows(model):
 def test_what_goes_nowhere_is_said():
     """A word that a provider has no place for is not promised to reach it."""
     seedvr, _ = catalog.find("seedvr")
-    line = next(line for line in llms.page(seedvr, catalog.rows(seedvr), BASE).splitlines() if "`prompt`" in line)
+    line = next(line for line in describe.page(seedvr, catalog.rows(seedvr), BASE).splitlines() if "`prompt`" in line)
     assert "fal: passthrough (not sent)" in line

@@ -6,8 +6,7 @@ import json
 
 import pytest
 
-from fluxvision.catalog.catalog import CATALOG, find
-from fluxvision.catalog.offers import configured
+from fluxvision.catalog.catalog import CATALOG, configured, find
 from fluxvision.catalog.rules import Price
 from fluxvision.core.errors import ModelNotFound
 from fluxvision.core.settings import ConfigError, load

@@ -11,8 +11,7 @@ from hypothesis import strategies as some
 from fluxvision import imaging
 from fluxvision.catalog.catalog import CATALOG, rows
 from fluxvision.catalog.coerce import coerce
-from fluxvision.catalog.params import BY_NAME, FORMATS, PARAMS
-from fluxvision.catalog.row import describe, narrowed
+from fluxvision.catalog.params import BY_NAME, FORMATS, PARAMS, describe, narrowed
 from fluxvision.core.errors import InvalidRequest
 from fluxvision.engine import BACKENDS
 

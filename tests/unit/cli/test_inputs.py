@@ -3,12 +3,12 @@
 import os
 from pathlib import Path
 
-from fluxvision.cli.inputs import find
+from fluxvision.cli.paths import find_inputs
 
 
 def found(*arguments):
     """Return the paths that arguments mean."""
-    return [str(picture.path) for picture in find(arguments).pictures]
+    return [str(picture.path) for picture in find_inputs(arguments).pictures]
 
 
 def test_folders_are_searched_to_the_bottom(picture):
@@ -16,7 +16,7 @@ def test_folders_are_searched_to_the_bottom(picture):
     for name in ("in/b.png", "in/a.JPG", "in/deep/er/c.webp", "in/.hidden.png", "in/.git/d.png", "in/b@2x.png"):
         picture(name)
     Path("in/notes.txt").write_text("no picture")
-    result = find(["in"])
+    result = find_inputs(["in"])
     assert [str(one.path) for one in result.pictures] == ["in/a.JPG", "in/b.png", "in/deep/er/c.webp"]
     assert result.results == 1
     assert not result.problems
@@ -26,8 +26,8 @@ def test_a_folder_keeps_its_structure(picture):
     """Each picture knows where below the scanned folder it lay; with two folders their names come first."""
     picture("one/sub/a.png")
     picture("two/a.png")
-    assert [str(one.inside) for one in find(["one"]).pictures] == ["sub"]
-    assert [str(one.inside) for one in find(["one", "two"]).pictures] == ["one/sub", "two"]
+    assert [str(one.inside) for one in find_inputs(["one"]).pictures] == ["sub"]
+    assert [str(one.inside) for one in find_inputs(["one", "two"]).pictures] == ["one/sub", "two"]
 
 
 def test_patterns_are_expanded(picture):
@@ -54,7 +54,7 @@ def test_each_picture_is_taken_once(picture):
 def test_what_gives_no_picture_is_told(folder):
     """A missing file, an empty folder and a pattern without matches are problems, each with a sentence."""
     (folder / "empty").mkdir()
-    sentences = {problem.name: problem.sentence for problem in find(["nope.jpg", "empty", "*.tiff"]).problems}
+    sentences = {problem.name: problem.sentence for problem in find_inputs(["nope.jpg", "empty", "*.tiff"]).problems}
     assert sentences == {
         "nope.jpg": "there is no such file.",
         "empty": "there are no pictures in this folder.",
@@ -66,7 +66,7 @@ def test_names_like_results_without_their_original_are_pictures(tmp_path):
     """Retina assets and wallpapers are pictures; only beside their original are such names results."""
     for name in ("icon@2x.png", "wall@1920x1080.png", "photo.png", "photo@2x.png"):
         (tmp_path / name).write_bytes(b"")
-    found = find([str(tmp_path)])
+    found = find_inputs([str(tmp_path)])
     assert sorted(picture.path.name for picture in found.pictures) == ["icon@2x.png", "photo.png", "wall@1920x1080.png"]
     assert found.results == 1
 
@@ -74,5 +74,5 @@ def test_names_like_results_without_their_original_are_pictures(tmp_path):
 def test_what_is_no_regular_file_is_said_so(tmp_path):
     """A pipe is not called empty."""
     os.mkfifo(tmp_path / "pipe.png")
-    [problem] = find([str(tmp_path / "pipe.png")]).problems
+    [problem] = find_inputs([str(tmp_path / "pipe.png")]).problems
     assert "not a regular file" in problem.sentence

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fluxvision.cli.names import label, numbered, original
+from fluxvision.cli.paths import label, numbered, original
 
 LABELS = [
     ({}, "2x"),

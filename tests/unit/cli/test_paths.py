@@ -5,9 +5,8 @@ from pathlib import Path
 import click
 import pytest
 
-from fluxvision.cli.inputs import Input
-from fluxvision.cli.order import Order
-from fluxvision.cli.paths import plan
+from fluxvision.cli.options import Order
+from fluxvision.cli.paths import Input, plan
 
 
 def planned(*paths, **wishes):

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from fluxvision.engine.backends import weights
+from fluxvision.engine.backends import registry
 
 ROOT = Path(__file__).parents[3]
 SUFFIXES = {".bin", ".param"}
-FILES = sorted(path for path in weights.OWN.iterdir() if path.suffix in SUFFIXES)
+FILES = sorted(path for path in registry.OWN.iterdir() if path.suffix in SUFFIXES)
 NOTICED = re.compile(r"^ +(?P<name>\S+) +(?P<size>\d+) bytes\n +sha256 (?P<digest>[0-9a-f]{64})$", re.MULTILINE)
 LISTED = re.compile(r"^\| `(?P<name>\S+)` \| (?P<size>\d+) \| `(?P<digest>[0-9a-f]{64})` \|$", re.MULTILINE)
 
 
 @pytest.mark.parametrize(
-    ("page", "pattern"), [(ROOT / "NOTICE", NOTICED), (weights.OWN / "README.md", LISTED)], ids=["NOTICE", "README"]
+    ("page", "pattern"), [(ROOT / "NOTICE", NOTICED), (registry.OWN / "README.md", LISTED)], ids=["NOTICE", "README"]
 )
 def test_every_weight_file_is_named_with_its_size_and_digest(page, pattern):
     """The page lists exactly the files that are there, with their sizes and sha256."""
@@ -30,7 +30,7 @@ def test_every_weight_file_is_named_with_its_size_and_digest(page, pattern):
 
 def test_the_digests_that_are_verified_are_those_of_the_files():
     """Every file of this package is verified before it is loaded."""
-    assert {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in FILES} == weights.DIGESTS
+    assert {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in FILES} == registry.DIGESTS
 
 
 def test_the_licence_of_the_weights_is_there():

@@ -11,7 +11,7 @@ from fluxvision.catalog import catalog
 from fluxvision.catalog.catalog import CATALOG
 from fluxvision.catalog.rules import Offer, Price
 from fluxvision.core.errors import InternalError, InvalidRequest
-from fluxvision.gateway.candidates import JobLimits, translate
+from fluxvision.gateway.routing import JobLimits, translate
 
 MODEL = CATALOG[0]
 ROWS = catalog.rows(MODEL)

@@ -8,9 +8,8 @@ from fakes.jobs import job
 from fakes.painter import offer
 from fluxvision.catalog import catalog
 from fluxvision.core.errors import InvalidRequest
-from fluxvision.gateway.candidates import JobLimits, translate
-from fluxvision.gateway.choice import DEGRADES, RESTS, SPENT, chosen
 from fluxvision.gateway.circuit_breaker import Standing
+from fluxvision.gateway.routing import DEGRADES, RESTS, SPENT, JobLimits, chosen, translate
 
 ROWS = catalog.rows(catalog.CATALOG[0])
 OFFERS = (offer("first", price=100), offer("second", price=30), offer("own", generative=False))

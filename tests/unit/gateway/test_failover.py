@@ -26,9 +26,9 @@ from fluxvision.core.errors import (
     UpstreamUnreachable,
 )
 from fluxvision.core.types import Caller, Watch
-from fluxvision.gateway.choice import DEGRADES, RESTS, SPENT
 from fluxvision.gateway.circuit_breaker import FIRST_PAUSE, THRESHOLD, Health
 from fluxvision.gateway.gateway import Gateway
+from fluxvision.gateway.routing import DEGRADES, RESTS, SPENT
 
 MODEL = "flux-vision-upscaler"
 KINDS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, Error)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from fluxvision.gateway.memory_budget import MemoryBudget
+from fluxvision.gateway.job_resources import MemoryBudget
 
 
 async def take(budget, size, log, name, ends):

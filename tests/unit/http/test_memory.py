@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fluxvision.http.memory import Memory, nothing
+from fluxvision.http.limits import Memory, nothing
 
 
 def test_a_request_has_its_share_and_no_more():

@@ -13,8 +13,8 @@ import pytest
 from fluxvision.core.errors import InvalidRequest
 from fluxvision.core.types import Attempt
 from fluxvision.http import observability
-from fluxvision.http.metrics import Metrics
 from fluxvision.http.middleware import Frame
+from fluxvision.http.observability import Metrics
 from fluxvision.http.state import RECORD
 
 

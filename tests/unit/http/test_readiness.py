@@ -9,9 +9,9 @@ import pytest
 from fakes.gateway import Gateway
 from fakes.painter import Painter
 from fluxvision.core.errors import Unavailable
-from fluxvision.engine.backends import registry, weights
+from fluxvision.engine.backends import registry
 from fluxvision.gateway import gateway as flow
-from fluxvision.http import health
+from fluxvision.http import status
 from fluxvision.http.readiness import FRESH, Readiness
 from fluxvision.storage.workspace import open_workspace
 
@@ -55,7 +55,7 @@ async def test_an_engine_that_fails_makes_a_server_not_ready(edge, tmp_path, mon
     """The real check of the real gateway: without weights it is 503, with them 200."""
     registry.load.cache_clear()
     with monkeypatch.context() as patch:
-        patch.setattr(weights, "OWN", tmp_path)
+        patch.setattr(registry, "OWN", tmp_path)
         answer = await edge(flow.Gateway({"embedded": Painter()})).get("/readyz")
     assert (answer.status, answer.json()["status"]) == (503, "a small picture cannot be enlarged")
     assert (await edge(flow.Gateway({"embedded": Painter()})).get("/readyz")).status == 200
@@ -74,7 +74,7 @@ async def test_a_result_holds_for_a_few_seconds(tmp_path):
 
 async def test_one_check_at_a_time(edge, monkeypatch):
     """While one is on its way others wait for it; a caller that waits in vain is told so and the check goes on."""
-    monkeypatch.setattr(health, "PATIENCE", 0.05)
+    monkeypatch.setattr(status, "PATIENCE", 0.05)
     gateway = Checked()
     gateway.wait.clear()
     served = edge(gateway)

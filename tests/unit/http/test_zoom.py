@@ -8,7 +8,7 @@ import io
 import pytest
 from PIL import Image
 
-from fluxvision.http import pyramids, streaming, zoom
+from fluxvision.http import media, state, streaming
 from fluxvision.storage.media import MediaStore
 
 MODEL = ("model", "flux-vision-upscaler")
@@ -16,7 +16,7 @@ MODEL = ("model", "flux-vision-upscaler")
 
 @pytest.fixture(autouse=True)
 def _everything_is_large(monkeypatch):
-    monkeypatch.setattr(zoom, "DEEP", 64 * 48 - 1)
+    monkeypatch.setattr(media, "DEEP", 64 * 48 - 1)
 
 
 async def made(served, picture, *parts):
@@ -52,7 +52,7 @@ async def test_small_results_have_none(edge, picture, monkeypatch):
     """At the limit a picture is loaded whole; base64 has no link to look behind."""
     served = edge()
     assert "deep_zoom" not in (await made(served, picture, ("response_format", "b64_json")))["metadata"]
-    monkeypatch.setattr(zoom, "DEEP", 64 * 48)
+    monkeypatch.setattr(media, "DEEP", 64 * 48)
     assert "deep_zoom" not in (await made(served, picture))["metadata"]
 
 
@@ -92,11 +92,11 @@ async def test_two_at_once_make_them_once(edge, picture, monkeypatch):
     """Whoever asks while the tiles are made waits for the same work, and a caller that goes away does not end it."""
     served, calls = edge(), []
 
-    def slow(file, folder, really=pyramids.pyramid):
+    def slow(file, folder, really=state.pyramid):
         calls.append(file)
         really(file, folder)
 
-    monkeypatch.setattr(pyramids, "pyramid", slow)
+    monkeypatch.setattr(state, "pyramid", slow)
     document = path((await made(served, picture))["metadata"]["deep_zoom"])
     first = asyncio.create_task(served.get(document))
     await asyncio.sleep(0)

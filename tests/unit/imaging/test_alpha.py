@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fluxvision.imaging.alpha import extend
+from fluxvision.imaging.decode import extend
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])

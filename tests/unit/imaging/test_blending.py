@@ -7,7 +7,7 @@ import pytest
 
 from fluxvision.core.types import Raster
 from fluxvision.gateway.job_resources import WEIGHTS
-from fluxvision.imaging.blending import blended, softened
+from fluxvision.imaging.transform import blended, softened
 
 
 def raster(path, samples):

@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 
 from fluxvision.core.errors import InvalidRequest
 from fluxvision.imaging import check_mask, decode, decode_mask
-from fluxvision.imaging.directories import Layout, Value, write
+from fluxvision.imaging.tiff import Layout, Value, write
 
 
 def test_colour_is_exact(gradient, saved, decoded):

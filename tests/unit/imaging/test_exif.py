@@ -5,7 +5,7 @@ import random
 import pytest
 from PIL import Image
 
-from fluxvision.imaging import exif, iptc
+from fluxvision.imaging import metadata, tiff
 
 
 def block(orientation, *, little=True):
@@ -18,10 +18,10 @@ def block(orientation, *, little=True):
 
 
 @pytest.mark.parametrize("little", [True, False])
-@pytest.mark.parametrize("prefix", [b"", exif.PREFIX])
+@pytest.mark.parametrize("prefix", [b"", tiff.PREFIX])
 def test_upright(little, prefix):
     """Orientation becomes 1 in either byte order, with or without prefix; its length stays."""
-    assert prefix + block(1, little=little) == exif.upright(prefix + block(6, little=little))
+    assert prefix + block(1, little=little) == metadata.upright(prefix + block(6, little=little))
 
 
 @pytest.mark.parametrize(
@@ -29,25 +29,25 @@ def test_upright(little, prefix):
 )
 def test_damaged_blocks_stay(damaged):
     """What cannot be read is left alone."""
-    assert damaged == exif.upright(damaged)
+    assert damaged == metadata.upright(damaged)
 
 
 def test_any_rubbish_is_survived():
     """No block, however broken, raises."""
     for seed in range(300):
         noise = random.Random(seed).randbytes(60)  # noqa: S311
-        assert len(exif.upright(b"MM\0*\0\0\0\x08" + noise)) == 68
+        assert len(metadata.upright(b"MM\0*\0\0\0\x08" + noise)) == 68
 
 
 def test_prefix():
     """The six bytes are added once."""
-    assert exif.PREFIX + b"II*\0" == exif.prefixed(b"II*\0") == exif.prefixed(exif.prefixed(b"II*\0"))
+    assert tiff.PREFIX + b"II*\0" == metadata.prefixed(b"II*\0") == metadata.prefixed(metadata.prefixed(b"II*\0"))
 
 
 def test_pillow_reads_it():
     """The changed block is a block that others read."""
     found = Image.Exif()
-    found.load(exif.upright(exif.prefixed(block(8))))
+    found.load(metadata.upright(metadata.prefixed(block(8))))
     assert dict(found) == {0x0112: 1, 0x0131: "me!"}
 
 
@@ -63,7 +63,7 @@ def test_pillow_reads_it():
 )
 def test_xmp(before, after):
     """The property says 1, as attribute or element; others are not touched."""
-    assert after == exif.upright_xmp(before)
+    assert after == metadata.upright_xmp(before)
 
 
 RECORDS = b"\x1c\x02\x00\x00\x02\x00\x04\x1c\x02\x78\x00\x05hello"
@@ -71,27 +71,30 @@ RECORDS = b"\x1c\x02\x00\x00\x02\x00\x04\x1c\x02\x78\x00\x05hello"
 
 def test_iptc_round_trip():
     """Records come out of the wrapping that they were put into."""
-    assert iptc.unwrapped(iptc.wrapped(RECORDS)) == iptc.unwrapped(RECORDS) == RECORDS
+    assert metadata.unwrapped(metadata.wrapped(RECORDS)) == metadata.unwrapped(RECORDS) == RECORDS
 
 
 def test_iptc_behind_other_resources():
     """Resources of other kinds, odd sizes and names are stepped over."""
     other = b"8BIM\x03\xed\x03abc\0\0\0\x03xyz\0"
-    assert iptc.unwrapped(b"Photoshop 3.0\0" + other[:7] + b"abc" + other[10:] + iptc.wrapped(RECORDS)[14:]) == RECORDS
+    assert (
+        metadata.unwrapped(b"Photoshop 3.0\0" + other[:7] + b"abc" + other[10:] + metadata.wrapped(RECORDS)[14:])
+        == RECORDS
+    )
 
 
 @pytest.mark.parametrize(
-    "rubbish", [b"", b"x", b"Photoshop 3.0\0", b"Photoshop 3.0\x008BIM\x04\x04", iptc.wrapped(b"no")]
+    "rubbish", [b"", b"x", b"Photoshop 3.0\0", b"Photoshop 3.0\x008BIM\x04\x04", metadata.wrapped(b"no")]
 )
 def test_iptc_rubbish(rubbish):
     """A block without records has none."""
-    assert iptc.unwrapped(rubbish) is None
+    assert metadata.unwrapped(rubbish) is None
 
 
 def test_iptc_cut():
     """A wrapping cut anywhere gives the records or nothing."""
-    whole = iptc.wrapped(RECORDS)
-    assert {iptc.unwrapped(whole[:end]) for end in range(len(whole))} == {None, RECORDS}
+    whole = metadata.wrapped(RECORDS)
+    assert {metadata.unwrapped(whole[:end]) for end in range(len(whole))} == {None, RECORDS}
 
 
 @pytest.mark.parametrize(
@@ -111,9 +114,9 @@ def test_resolution(tags, resolution):
     made = Image.Exif()
     for tag, value in tags.items():
         made[tag] = value if tag == 0x0128 else float(value)
-    assert resolution == exif.resolution(made.tobytes())
+    assert resolution == metadata.resolution(made.tobytes())
 
 
 def test_no_resolution():
     """Rubbish has none."""
-    assert exif.resolution(b"rubbish") is None
+    assert metadata.resolution(b"rubbish") is None

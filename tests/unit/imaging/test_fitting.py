@@ -5,7 +5,7 @@ import pytest
 
 from fluxvision.core.types import Fit, Raster
 from fluxvision.engine.resample import band
-from fluxvision.imaging.fitting import fitted
+from fluxvision.imaging.transform import fitted
 
 MODES = ("contain", "cover", "pad", "stretch")
 

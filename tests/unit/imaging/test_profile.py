@@ -4,7 +4,7 @@ import pytest
 import pyvips
 from PIL import ImageCms
 
-from fluxvision.imaging import profile
+from fluxvision.imaging import load
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 LAB = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
@@ -34,14 +34,14 @@ def changed(at, data, whole=SRGB):
 def test_whole_profiles():
     """A profile is usable for its own colour space only."""
     for icc, own in ((SRGB, "rgb"), (GREY, "grey"), (CMYK, "cmyk")):
-        assert [space for space in ("rgb", "grey", "cmyk") if profile.usable(icc, space)] == [own]
-    assert [profile.space(SRGB), profile.space(LAB)] == ["rgb", None]
+        assert [space for space in ("rgb", "grey", "cmyk") if load.usable(icc, space)] == [own]
+    assert [load.space(SRGB), load.space(LAB)] == ["rgb", None]
 
 
 def test_what_stands_behind_a_profile_is_no_part_of_it():
     """It is usable, and whole without that."""
-    assert profile.usable(SRGB + b"padding", "rgb")
-    assert profile.whole(SRGB + b"padding") == SRGB
+    assert load.usable(SRGB + b"padding", "rgb")
+    assert load.whole(SRGB + b"padding") == SRGB
 
 
 @pytest.mark.parametrize(
@@ -68,13 +68,13 @@ def test_what_stands_behind_a_profile_is_no_part_of_it():
 )
 def test_damaged_profiles(damaged):
     """Cut, empty, huge and incomplete profiles are of no use."""
-    assert not any(profile.usable(damaged, space) for space in ("rgb", "grey", "cmyk"))
+    assert not any(load.usable(damaged, space) for space in ("rgb", "grey", "cmyk"))
 
 
 def test_verdicts_are_remembered_and_profiles_are_not():
     """The same bytes are judged once, and what remembers the verdicts stays small."""
     judged = []
-    judge = profile.by_digest(lambda icc: judged.append(icc) is None)
+    judge = load.by_digest(lambda icc: judged.append(icc) is None)
     assert [judge(b"a"), judge(b"a"), judge(b"b")] == [True, True, True]
     assert judged == [b"a", b"b"]
     for number in range(1000):

@@ -35,9 +35,9 @@ def build(gradient, saved):
 def test_header(build, store):
     """Width, height and frames are those of IHDR and acTL."""
     data = build(chunk(b"acTL", struct.pack(">II", 7, 0)))
-    assert scan.Header(
+    assert scan.PngHeader(
         36, 24, 7, whole=True, plain=True, colours=3, alpha=False, bare=False, profiled=False
-    ) == scan.inspect(store(data))
+    ) == scan.inspect_png(store(data))
 
 
 MODES = {"L": True, "LA": True, "RGB": True, "RGBA": True, "P": False, "1": False, "I;16": False}
@@ -53,7 +53,7 @@ def test_a_plain_picture_is_told_as_libvips_tells_it(mode, chunks, saved, store)
         pytest.skip("a palette has one of its own, alpha excludes it")
     data = data[:33] + b"".join(chunk(kind, contents.get(kind, b"a\0b")) for kind in chunks) + data[33:]
     path = store(data)
-    header = scan.inspect(path)
+    header = scan.inspect_png(path)
     assert header.plain == (MODES[mode] and not set(chunks) & {b"tRNS", b"eXIf", b"sBIT"})
     assert probe(path, Limits()) == _vips(path, formats.find("png"), len(data), Limits(), "image")
 
@@ -63,7 +63,7 @@ def test_a_header_of_another_length_is_not_plain(length, gradient, saved, store)
     """What libvips refuses must not look well without it: the file would be paid for and then be of no use."""
     data = bytearray(saved(gradient, "PNG"))
     data[8:12] = struct.pack(">I", length)
-    assert not scan.inspect(store(bytes(data))).plain
+    assert not scan.inspect_png(store(bytes(data))).plain
 
 
 @pytest.mark.parametrize("at", [16, 24, 25, 26, 27, 28, 30])
@@ -71,13 +71,13 @@ def test_a_damaged_header_is_not_plain(at, gradient, saved, store):
     """One wrong byte in IHDR is left to libvips to judge."""
     data = bytearray(saved(gradient, "PNG"))
     data[at] ^= 0x41
-    assert not scan.inspect(store(bytes(data))).plain
+    assert not scan.inspect_png(store(bytes(data))).plain
 
 
 @pytest.mark.parametrize("data", [b"\x89PNG\r\n\x1a\n", b"\x89PNG\r\n\x1a\n" + bytes(40)])
 def test_no_header(data, store):
     """Without a whole IHDR there is nothing to tell."""
-    assert scan.inspect(store(data)) is None
+    assert scan.inspect_png(store(data)) is None
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_many_small_bombs(build, probed):
 def test_too_many_chunks(build, store):
     """A file of nothing but chunks is refused."""
     with pytest.raises(scan.Bomb):
-        scan.inspect(store(build(*[chunk(b"teSt", b"")] * scan.MAX_CHUNKS)))
+        scan.inspect_png(store(build(*[chunk(b"teSt", b"")] * scan.MAX_CHUNKS)))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pyvips
 from fluxvision.core.errors import InternalError
 from fluxvision.core.types import Raster
 from fluxvision.imaging import open_raster
-from fluxvision.imaging.streaming import streamed
+from fluxvision.imaging.raster import streamed
 
 
 @pytest.mark.parametrize("bits", [8, 16])

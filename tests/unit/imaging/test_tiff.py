@@ -7,8 +7,8 @@ import pytest
 import pyvips
 from PIL import Image
 
-from fluxvision.imaging import directories, exif, tiff
-from fluxvision.imaging.directories import Layout, Value
+from fluxvision.imaging import metadata, tiff
+from fluxvision.imaging.tiff import Layout, Value
 
 LAYOUTS = [Layout("little"), Layout("big"), Layout("little", wide=True), Layout("big", wide=True)]
 HEADS = [
@@ -31,20 +31,20 @@ VALUES = {
 @pytest.mark.parametrize(("layout", "head"), list(zip(LAYOUTS, HEADS, strict=True)))
 def test_round_trip(layout, head):
     """What was written in any byte order and width is read again."""
-    file = io.BytesIO(head + directories.write({**VALUES, 9: {1: VALUES[1], 4: VALUES[4]}}, layout, len(head)))
-    assert (layout, len(head)) == directories.begin(file)
-    found = directories.entries(file, layout, len(head))
-    values = {tag: directories.value(file, layout, entry) for tag, entry in found.items()}
+    file = io.BytesIO(head + tiff.write({**VALUES, 9: {1: VALUES[1], 4: VALUES[4]}}, layout, len(head)))
+    assert (layout, len(head)) == tiff.begin(file)
+    found = tiff.entries(file, layout, len(head))
+    values = {tag: tiff.value(file, layout, entry) for tag, entry in found.items()}
     assert {tag: values[tag] for tag in VALUES} == VALUES
-    below = directories.entries(file, layout, values[9].first)
-    assert [VALUES[1], VALUES[4]] == [directories.value(file, layout, entry) for entry in below.values()]
+    below = tiff.entries(file, layout, values[9].first)
+    assert [VALUES[1], VALUES[4]] == [tiff.value(file, layout, entry) for entry in below.values()]
 
 
 def test_entries_are_kept_as_they_are():
     """An entry that was read whole is written whole."""
     layout = Layout("big")
     entry = bytes(range(12))
-    assert entry in directories.write({1: entry}, layout, 8)
+    assert entry in tiff.write({1: entry}, layout, 8)
 
 
 def test_first_number():
@@ -54,7 +54,7 @@ def test_first_number():
 
 def test_no_header():
     """A file that is no TIFF has no directory."""
-    assert directories.begin(io.BytesIO(b"GIF89a")) is None
+    assert tiff.begin(io.BytesIO(b"GIF89a")) is None
 
 
 def test_rubbish_is_survived(store):
@@ -67,7 +67,7 @@ def test_rubbish_is_survived(store):
 
 def test_a_loop_ends(store):
     """A directory that points to itself is read once."""
-    data = b"II*\0\x08\0\0\0" + directories.write({0x8769: Value(4, b"\x08\0\0\0")}, Layout("little"), 8)
+    data = b"II*\0\x08\0\0\0" + tiff.write({0x8769: Value(4, b"\x08\0\0\0")}, Layout("little"), 8)
     assert tiff.read_exif(store(data)) is not None
 
 
@@ -120,6 +120,6 @@ def test_nothing_to_add(tmp_path):
     pyvips.Image.black(4, 4).tiffsave(str(path))
     before = path.read_bytes()
     tiff.add(path, None, None)
-    tiff.add(path, exif.PREFIX + b"rubbish", None)
+    tiff.add(path, metadata.PREFIX + b"rubbish", None)
     assert before == path.read_bytes()
     assert tiff.read_exif(path) is None

@@ -9,7 +9,7 @@ import pyvips
 
 import fluxvision.imaging
 from fluxvision.core.errors import InternalError
-from fluxvision.imaging.vips import forget, translated
+from fluxvision.imaging.load import forget, translated
 
 
 def test_untrusted_loaders_are_blocked(tmp_path):

@@ -14,9 +14,9 @@ import pyvips
 
 from fluxvision.core.errors import Cancelled, InvalidRequest, Unavailable
 from fluxvision.core.types import Fit, Metadata, Raster, Watch
-from fluxvision.imaging import FORMATS, encode, find, fitted, preview, raster
-from fluxvision.imaging.reading import readable
-from fluxvision.imaging.writing import writing
+from fluxvision.imaging import FORMATS, encode, find, fitted, raster, transform
+from fluxvision.imaging.load import readable
+from fluxvision.imaging.raster import writing
 
 WRITABLE = [row.name for row in FORMATS if row.writable]
 
@@ -112,7 +112,7 @@ def test_no_room_for_raw_pixels(full, tmp_path, saved, probed):
     source = probed(saved(np.fromfile(picture.path, np.uint8).reshape(400, 500, 3), "PNG"))
     for work in (
         lambda: fitted(picture, Fit(400, 400, "stretch"), full / "out.raw"),
-        lambda: preview(source, 400, 400, full / "out.raw"),
+        lambda: transform(source, 400, 400, full / "out.raw"),
         lambda: raster(source.path, full / "out.raw"),
     ):
         with pytest.raises(Unavailable, match=NO_ROOM):

@@ -15,8 +15,8 @@ from fluxvision.core.types import Watch
 from fluxvision.engine.fidelity import measure
 from fluxvision.engine.flux import options
 from fluxvision.engine.flux.memory_budget import Rung
+from fluxvision.engine.flux.options import Speed
 from fluxvision.engine.flux.passes import CALMER, planned
-from fluxvision.engine.flux.speed import Speed
 from fluxvision.providers import flux
 
 FULL = "CUDA out of memory. Tried to allocate 2.00 GiB"

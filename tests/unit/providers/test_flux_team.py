@@ -17,8 +17,7 @@ from fluxvision.core.errors import Unavailable, UpstreamError, UpstreamRefused
 from fluxvision.core.types import Watch
 from fluxvision.engine.executors.threads import Threads
 from fluxvision.engine.flux import remote
-from fluxvision.engine.flux.options import Wishes
-from fluxvision.engine.flux.speed import Speed
+from fluxvision.engine.flux.options import Speed, Wishes
 from fluxvision.engine.flux.upscale import decoded
 from fluxvision.engine.teams import TEAMS, Terms
 from fluxvision.engine.teams.squad import Squad

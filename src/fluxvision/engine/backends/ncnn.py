@@ -18,7 +18,7 @@ import numpy as np
 
 from fluxvision.core.errors import InternalError, Unavailable
 from fluxvision.core.system import CACHES, shortage
-from fluxvision.engine.backends import ncnn_graph, weights
+from fluxvision.engine.backends import ncnn_graph, registry
 from fluxvision.engine.backends.registry import Backend, Window
 from fluxvision.engine.resample import Array
 
@@ -53,9 +53,9 @@ class Network:
         self._output = self._net.output_names()[-1]
 
     def _load(self, name: str, package: str | None) -> None:
-        param, binary = weights.files(name, package)
+        param, binary = registry.files(name, package)
         for path in (param, binary):  # ncnn takes any numbers for weights
-            weights.verify(path)
+            registry.verify(path)
         rewritten = ncnn_graph.load(param, binary)
         with TemporaryDirectory() as folder:  # ncnn reads files only, and takes copies of what it reads
             if rewritten is not None:

@@ -16,14 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fluxvision.engine import steps
+from fluxvision.engine import back_projection
 from fluxvision.engine.backends import registry
 from fluxvision.engine.backends.registry import Window
 from fluxvision.engine.flux import latents, noise, sampling
-from fluxvision.engine.flux.loop import denoise, low_band
 from fluxvision.engine.flux.memory_budget import Narrower, Room, is_short
-from fluxvision.engine.flux.networks import Networks
+from fluxvision.engine.flux.model import Networks
 from fluxvision.engine.flux.options import BASE, Wishes, backend_row
+from fluxvision.engine.flux.sampling import denoise, low_band
 from fluxvision.engine.resample import Array, band
 
 __all__ = ["FEWEST", "FluxDetailer", "Prompts", "Wishes", "backend_row", "emptied"]
@@ -222,7 +222,7 @@ def _locked(fine: Tensor, base: Tensor) -> Tensor:
 
     Detail that leaves 0..1 is cut off, which brightens the dark and darkens the bright: that is locked once more.
     """
-    wanted = low_band(base, steps.WAVELET_LEVELS)
+    wanted = low_band(base, back_projection.WAVELET_LEVELS)
     for _ in range(LOCKS):
-        fine = (fine - low_band(fine, steps.WAVELET_LEVELS) + wanted).clamp(0, 1)
+        fine = (fine - low_band(fine, back_projection.WAVELET_LEVELS) + wanted).clamp(0, 1)
     return fine

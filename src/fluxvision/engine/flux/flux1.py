@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fluxvision.engine.flux.diffusers_model import Flux
 from fluxvision.engine.flux.graphs import Inputs
-from fluxvision.engine.flux.model import Flux
-from fluxvision.engine.flux.packing import grid, pack, unpack
+from fluxvision.engine.flux.latents import grid, pack, unpack
 from fluxvision.engine.flux.prompts import Prompt
 
 

@@ -8,12 +8,33 @@ from math import ceil, floor
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import max_pool2d
+from torch.nn.functional import max_pool2d, pixel_shuffle, pixel_unshuffle
 
 from fluxvision.engine.backends.registry import Place
-from fluxvision.engine.flux.loop import low_band
+from fluxvision.engine.flux.sampling import low_band
 from fluxvision.engine.resample import Array
 from fluxvision.engine.tiling import reflect
+
+SIDE = 2
+"""Latent pixels per side of a cell."""
+
+
+def pack(latents: Tensor) -> Tensor:
+    """(B, channels, 2 * rows, 2 * columns) to (B, 4 * channels, rows, columns)."""
+    return pixel_unshuffle(latents, SIDE)
+
+
+def unpack(cells: Tensor) -> Tensor:
+    """Undo `pack`."""
+    return pixel_shuffle(cells, SIDE)
+
+
+def grid(rows: int, columns: int, top: int, left: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the row and the column of each cell in token order, two int64 of (rows * columns)."""
+    down = torch.arange(top, top + rows, device=device)
+    across = torch.arange(left, left + columns, device=device)
+    return down.repeat_interleave(columns), across.repeat(rows)
+
 
 BESIDE = 1
 """Cells beside those where detail is allowed that are imagined, too; two more fade out."""

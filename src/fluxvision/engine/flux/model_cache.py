@@ -13,15 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fluxvision.core.errors import Unavailable, UpstreamRefused
-from fluxvision.engine.flux.licences import licence_notice
 from fluxvision.engine.flux.memory_budget import BATCH, Room, Rung
-from fluxvision.engine.flux.registry import CAPTIONERS_BY_NAME, FluxRow
+from fluxvision.engine.flux.options import Speed
+from fluxvision.engine.flux.registry import CAPTIONERS_BY_NAME, FluxRow, licence_notice
 from fluxvision.engine.flux.remote import NOT_LOADED, Elsewhere, Weights
-from fluxvision.engine.flux.speed import Speed
 
 if TYPE_CHECKING:  # PyTorch is an extra, and takes seconds to import
     from fluxvision.engine.flux.captioner import Captioner
-    from fluxvision.engine.flux.networks import Networks
+    from fluxvision.engine.flux.model import Networks
 
 REST = 60.0
 """Seconds after which it is tried again to load what could not be loaded."""
@@ -95,10 +94,10 @@ class Models:
     def load(self) -> Loaded:
         """Load everything; raises `Unavailable`, or what foreign code raises."""
         from fluxvision.engine.flux import captioner as captions  # noqa: PLC0415
-        from fluxvision.engine.flux import licences, networks, weights  # noqa: PLC0415
+        from fluxvision.engine.flux import model, registry, weights  # noqa: PLC0415
 
         row, source = self._row, self.source
-        licences.need_consent(row, source.agreed)
+        registry.need_consent(row, source.agreed)
         weights.need_extra()
         found = weights.find(row, source.model, source.revision)
         named = Path(source.model).expanduser().is_dir()
@@ -110,7 +109,7 @@ class Models:
             revision = source.revision if named else found.name
             network = Elsewhere(Weights(row, source.model, revision, source.device, source.speed, source.agreed))
         else:
-            network = networks.load(row, found, device=source.device, speed=source.speed, agreed=source.agreed)
+            network = model.load(row, found, device=source.device, speed=source.speed, agreed=source.agreed)
         notice = licence_notice(row)
         if notice is not None:
             LOG.warning("%s", notice)

@@ -8,6 +8,32 @@ from fluxvision.engine.backends.registry import Backend
 from fluxvision.engine.flux.memory_budget import BATCH
 from fluxvision.engine.flux.registry import FluxRow
 
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """The levers that are wished for.
+
+    Attributes:
+        attention: the best attention kernel present. CUDA only.
+        channels_last: the autoencoder's memory in the order its convolutions read. CUDA only.
+        compile: the transformer's repeated blocks, compiled for each shape they meet: the first tile of a shape waits
+            for that. CUDA with Triton and a C compiler only.
+        graphs: a whole forward pass recorded and replayed as one launch, for each shape. Memory for each is kept.
+            Only where blocks are compiled.
+        fp8: the blocks' matrices in 8 bits. Half the memory; faster from compute capability 8.9 on. Changes results.
+    """
+
+    attention: bool = True
+    channels_last: bool = True
+    compile: bool = True
+    graphs: bool = False
+    fp8: bool = False
+
+
+PLAIN = Speed(attention=False, channels_last=False, compile=False)
+"""No lever at all."""
+
+
 HALO, OVERLAP = 64, 32
 """Enlarged pixels on each side that a tile sees, and over which it is cross-faded."""
 FIDELITY = 45.0

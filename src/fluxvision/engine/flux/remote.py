@@ -15,10 +15,9 @@ from typing import Any
 from fluxvision.core.errors import Unavailable
 from fluxvision.engine.backends.registry import Detailer
 from fluxvision.engine.flux.memory_budget import Room, Rung, is_short
-from fluxvision.engine.flux.networks import Networks, load
-from fluxvision.engine.flux.options import Wishes
+from fluxvision.engine.flux.model import Networks, load
+from fluxvision.engine.flux.options import Speed, Wishes
 from fluxvision.engine.flux.registry import FluxRow
-from fluxvision.engine.flux.speed import Speed
 from fluxvision.engine.teams import Recipe
 
 ANY = frozenset({"auto", "cuda"})

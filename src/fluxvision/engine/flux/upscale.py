@@ -16,8 +16,7 @@ from fluxvision.core.types import Call, Outcome, Raster, Watch
 from fluxvision.engine.checkpoint import Resumed
 from fluxvision.engine.checkpoint_store import Store
 from fluxvision.engine.deblock import deblock
-from fluxvision.engine.executors.guide import Guided
-from fluxvision.engine.executors.threads import Crew, Threads
+from fluxvision.engine.executors.threads import Crew, Guided, Threads
 from fluxvision.engine.fidelity_correction import MOST, close
 from fluxvision.engine.flux.caption_text import described
 from fluxvision.engine.flux.model_cache import Loaded
@@ -33,7 +32,7 @@ from fluxvision.engine.tile import FAITHFUL
 
 if TYPE_CHECKING:
     from fluxvision.engine.flux.backend import Prompts
-    from fluxvision.engine.flux.networks import Networks
+    from fluxvision.engine.flux.model import Networks
 
 COLOURS = 3
 RESEMBLANCE = 3.0

@@ -11,8 +11,8 @@ from fluxvision.core.types import Fit, Raster, Watch
 from fluxvision.engine import BACKENDS
 from fluxvision.engine.deblock import deblock
 from fluxvision.gateway.finish.state import Work
-from fluxvision.imaging.blending import blended, softened
-from fluxvision.imaging.writing import writing
+from fluxvision.imaging.raster import writing
+from fluxvision.imaging.transform import blended, softened
 
 MOST = 4
 """How far the engine enlarges; the rest is resampled."""

@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import parse_qsl
+
+from starlette.datastructures import Headers
+from starlette.types import Scope
 
 from fluxvision.catalog.params import ALIASES, BY_NAME
 from fluxvision.core.errors import InvalidRequest
@@ -92,3 +96,26 @@ def _set(target: dict[str, Any], key: str, value: Any, name: str) -> None:
 def _refuse(name: str, reason: str) -> InvalidRequest:
     message = f"{shown(name)} {reason}."
     return InvalidRequest(message, param=shown(name))
+
+
+MAX_PARAMETERS = 100
+
+
+def parameters(scope: Scope) -> dict[str, str]:
+    """Return the query's parameters by name, the first of each; a name alone has an empty value."""
+    text = scope["query_string"].decode("latin-1")
+    try:
+        pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_PARAMETERS)
+    except ValueError:
+        message = f"The address has more than {MAX_PARAMETERS} parameters."
+        raise InvalidRequest(message) from None
+    return dict(reversed(pairs))
+
+
+ENTITY_TAG = re.compile(r'(?:W/)?("[^"]*")')
+
+
+def is_unmodified(headers: Headers, etag: str) -> bool:
+    """Return whether If-None-Match names `etag`: weak comparison, lists and `*` (RFC 9110, 13.1.2)."""
+    sent = ",".join(headers.getlist("if-none-match"))
+    return sent.strip() == "*" or etag.removeprefix("W/") in ENTITY_TAG.findall(sent)

@@ -13,7 +13,7 @@ import msgspec
 
 from fluxvision.core.concurrency import to_thread
 from fluxvision.core.errors import InvalidRequest, PayloadTooLarge
-from fluxvision.http.memory import Take, nothing
+from fluxvision.http.limits import Take, nothing
 from fluxvision.http.requests.body import MAX_FIELD, MAX_FIELDS, MAX_PARTS, Form
 from fluxvision.http.requests.fields import known, one_image, shown
 from fluxvision.net.fetch import SLICE

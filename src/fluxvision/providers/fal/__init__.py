@@ -24,8 +24,7 @@ from fluxvision.net import client
 from fluxvision.net.ssrf_guard import Guard
 from fluxvision.providers import result_file
 from fluxvision.providers.fal.client import Wire
-from fluxvision.providers.fal.handover import document
-from fluxvision.providers.fal.queue import Queue
+from fluxvision.providers.fal.queue import Queue, document
 from fluxvision.providers.fal.result import Results
 from fluxvision.providers.fal.storage import Storage
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from fluxvision.core.errors import Error
 from fluxvision.net.client import BETWEEN
-from fluxvision.providers.fal.answer import Answer
+from fluxvision.providers.fal.client import Answer
 
 LONGEST = 86_400.0
 """Seconds of compute time that are believed."""

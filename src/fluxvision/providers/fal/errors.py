@@ -20,7 +20,7 @@ from fluxvision.core.errors import (
 )
 from fluxvision.net import client
 from fluxvision.net.redact import WITHHELD, repeats
-from fluxvision.providers.fal.answer import FORBIDDEN, GONE, UNPAID, Answer
+from fluxvision.providers.fal.client import FORBIDDEN, GONE, UNPAID, Answer
 
 PICTURE = {"image_url": "image"}
 """What fal.ai calls the picture."""

@@ -12,7 +12,7 @@ from fluxvision.core.errors import Error, InvalidRequest, PolicyRefused, Upstrea
 from fluxvision.core.system import discard
 from fluxvision.core.types import Outcome, Source
 from fluxvision.imaging import formats, load
-from fluxvision.imaging.reading import readable
+from fluxvision.imaging.load import readable
 from fluxvision.net.ssrf_guard import Guard
 from fluxvision.providers import result_file
 from fluxvision.providers.fal.billing import seconds

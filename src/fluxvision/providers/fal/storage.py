@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
-from collections.abc import Hashable, Mapping
+import time
+from collections.abc import Callable, Coroutine, Hashable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import msgspec
 import yarl
@@ -17,11 +22,113 @@ from fluxvision.core.types import Source
 from fluxvision.imaging import formats
 from fluxvision.net import client
 from fluxvision.net.ssrf_guard import Guard
-from fluxvision.providers.fal.answer import parsed
-from fluxvision.providers.fal.client import ANSWER, LOST, SILENCE, Wire
-from fluxvision.providers.fal.handover import LIFECYCLE, SHORTEST
-from fluxvision.providers.fal.leave import Leave, Token
-from fluxvision.providers.fal.once import Once
+from fluxvision.providers.fal.client import ANSWER, ASK_PATIENCE, LOST, SILENCE, Wire, parsed
+from fluxvision.providers.fal.errors import failure
+from fluxvision.providers.fal.queue import LIFECYCLE, SHORTEST
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True, eq=False)
+class _Entry(Generic[T]):
+    """One piece of work, how many wait for it, and until when its result is good."""
+
+    task: asyncio.Task[T]
+    waiting: int = 0
+    until: float = float("inf")
+
+
+class Once(Generic[T]):
+    """Remembers results by key, the newest `most` of them, for `seconds` each. Failures are not remembered."""
+
+    def __init__(self, seconds: float, most: int, clock: Callable[[], float] = time.monotonic) -> None:
+        """Take the time from `clock`, in seconds."""
+        self._seconds, self._most, self._clock = seconds, most, clock
+        self._entries: dict[Hashable, _Entry[T]] = {}
+
+    async def get(self, key: Hashable, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Return what `make` returns, made now, before or for another caller, or raise what it raised for all of them.
+
+        A caller who is cancelled does not disturb the others; with the last one the work is cancelled, too, and ends.
+        """
+        entry = self._entries.get(key)
+        if entry is None or entry.until <= self._clock():
+            entry = self._entries[key] = _Entry(asyncio.create_task(make()))
+            entry.task.add_done_callback(partial(self._settle, key, entry))
+        entry.waiting += 1
+        try:
+            await asyncio.wait([entry.task])
+        finally:
+            entry.waiting -= 1
+            if not entry.waiting and not entry.task.done():
+                if self._entries.get(key) is entry:
+                    self.forget(key)
+                entry.task.cancel()
+                await asyncio.gather(entry.task, return_exceptions=True)
+        return entry.task.result()
+
+    def forget(self, key: Hashable) -> None:
+        """Make it anew for the next caller; who waits still gets what is under way."""
+        self._entries.pop(key, None)
+
+    def _settle(self, key: Hashable, entry: _Entry[T], task: asyncio.Task[T]) -> None:
+        """Keep a result, as the newest, and forget a failure."""
+        failed = task.cancelled() or task.exception() is not None
+        if self._entries.get(key) is not entry:
+            return
+        self.forget(key)
+        if not failed:
+            entry.until = self._clock() + self._seconds
+            self._entries[key] = entry
+        settled = [name for name, one in self._entries.items() if one.task.done()]
+        for name in settled[: -self._most]:
+            self.forget(name)
+
+
+MARGIN = 60.0
+"""Seconds before its end in which a leave is not used any more."""
+JSON = {"Content-Type": "application/json"}
+
+
+class Token(msgspec.Struct, frozen=True):
+    """The leave to upload."""
+
+    token: str
+    token_type: str
+    base_url: str
+    expires_at: str
+
+
+class Leave:
+    """Keeps one token for all uploads."""
+
+    def __init__(self, wire: Wire, url: str) -> None:
+        """Ask fal.ai at `url`."""
+        self._wire = wire
+        self._url = f"{url}/storage/auth/token?storage_type=fal-cdn-v3"
+        self._token: tuple[Token, float] | None = None
+        self._renewing = asyncio.Lock()
+
+    async def get(self) -> Token:
+        """Return the leave to upload, a new one where the last has run out; raises an `Error`, or what `LOST` names."""
+        async with self._renewing:
+            if self._token is not None and self._token[1] > time.time():
+                return self._token[0]
+            answer = await self._wire.ask("POST", self._url, ASK_PATIENCE, b"{}", JSON)
+            if not answer.fine:
+                raise failure(answer, self._wire.secrets(), {})
+            try:
+                token = msgspec.convert(answer.said, Token)
+                ends = datetime.fromisoformat(token.expires_at).timestamp() - MARGIN
+            except (msgspec.MsgspecError, ValueError):
+                raise UpstreamError("fal.ai's storage gave a leave that cannot be read.") from None
+            self._token = token, ends
+            return token
+
+    def forget(self) -> None:
+        """Ask for another leave the next time."""
+        self._token = None
+
 
 PART = 10 * 1024 * 1024
 WHOLE = 100 * 1024 * 1024

@@ -15,7 +15,7 @@ from fluxvision.core.settings import Settings, Upstream
 from fluxvision.core.system import shortage
 from fluxvision.core.types import Call, Outcome, Source, Watch
 from fluxvision.net import client
-from fluxvision.net.body import read
+from fluxvision.net.client import read
 from fluxvision.providers import result_file
 from fluxvision.providers.openai.errors import Server, refused
 from fluxvision.providers.openai.request import check, form, upload

@@ -25,7 +25,7 @@ from fluxvision.core.errors import (
 )
 from fluxvision.core.types import Call
 from fluxvision.net import client
-from fluxvision.net.body import read
+from fluxvision.net.client import read
 from fluxvision.net.redact import WITHHELD, repeats
 
 LONGEST = 65_536

@@ -12,7 +12,7 @@ import msgspec
 from fluxvision.core.errors import UpstreamError
 from fluxvision.core.system import discard
 from fluxvision.core.types import Call, Fidelity, Outcome, Source
-from fluxvision.net.body import content, write
+from fluxvision.net.client import content, write
 from fluxvision.providers import result_file
 from fluxvision.providers.openai.errors import Server
 

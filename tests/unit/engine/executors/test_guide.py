@@ -7,8 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from fluxvision.engine.backends.registry import BY_NAME, load
-from fluxvision.engine.executors.guide import Guided
-from fluxvision.engine.executors.threads import Threads
+from fluxvision.engine.executors.threads import Guided, Threads
 from fluxvision.engine.pipeline import Request, plan
 from fluxvision.engine.teams.orders import Shelf
 from fluxvision.engine.teams.recipe import Recipe

@@ -5,11 +5,11 @@ import torch
 from diffusers.models.attention_dispatch import _AttentionBackendRegistry
 
 from fakes.flux_models import make_control, make_flux1, make_flux2
-from fluxvision.engine.flux import acceleration, networks
+from fluxvision.engine.flux import acceleration, model
 from fluxvision.engine.flux.fp8 import Linear8
 from fluxvision.engine.flux.graphs import Graphs
+from fluxvision.engine.flux.options import PLAIN, Speed
 from fluxvision.engine.flux.registry import BY_NAME
-from fluxvision.engine.flux.speed import PLAIN, Speed
 
 CPU = torch.device("cpu")
 NAMES = ("flux2-klein-4b", "flux1-dev-tile")
@@ -26,7 +26,7 @@ def folders(tmp_path_factory):
 
 @pytest.fixture(params=NAMES)
 def ours(request, folders):
-    return networks.load(BY_NAME[request.param], folders[request.param], agreed=True)
+    return model.load(BY_NAME[request.param], folders[request.param], agreed=True)
 
 
 def velocity(ours, rows=3, many=2):
@@ -59,7 +59,7 @@ def test_8_bits_stay_near_and_come_once(ours):
 def test_8_bits_can_be_had_from_the_start(folders):
     """A network that is too large otherwise is narrowed before the device gets it."""
     name = "flux2-klein-4b"
-    small = networks.load(BY_NAME[name], folders[name], speed=Speed(fp8=True))
+    small = model.load(BY_NAME[name], folders[name], speed=Speed(fp8=True))
     assert small.pulled == {"fp8": "weights"}
     assert not small.quantize()
 

@@ -17,7 +17,7 @@ from fakes.flux_runs import COLUMNS, PHOTO, PICTURES, ROW, ROWS, WHOLE, Faithful
 from fakes.flux_stub import CHANNELS, DENOISERS, Stub, constant, identity, latents_of, texture
 from fluxvision.core.errors import Cancelled
 from fluxvision.core.types import Raster, Watch
-from fluxvision.engine import Request, enlarge, steps
+from fluxvision.engine import Request, back_projection, enlarge
 from fluxvision.engine.backends.registry import Place, Window
 from fluxvision.engine.fidelity import ciede2000, lab, measure
 from fluxvision.engine.flux import noise, sampling
@@ -36,7 +36,9 @@ def measured(out, color, folder):
 
 def colours(samples):
     """Return the colours of a picture's low band as CIELAB."""
-    low = steps.low_band(np.ascontiguousarray(samples.transpose(2, 0, 1), np.float32) / 255, steps.WAVELET_LEVELS)
+    low = back_projection.low_band(
+        np.ascontiguousarray(samples.transpose(2, 0, 1), np.float32) / 255, back_projection.WAVELET_LEVELS
+    )
     return lab(low.reshape(3, -1))
 
 
@@ -173,7 +175,7 @@ def test_unenlarged_full_consistency_would_return_the_source():
     """Why there is none at factor 1: whatever is imagined, back-projection brings every pixel back."""
     source = np.ascontiguousarray(PHOTO.transpose(2, 0, 1), np.float32) / 255
     imagined = np.random.default_rng(0).random(source.shape, np.float32)
-    held = steps.hold(imagined, source, 1, iterations=1, weight=1.0)
+    held = back_projection.hold(imagined, source, 1, iterations=1, weight=1.0)
     assert np.abs(held - source).max() < 1e-6
     assert [backend_row(WHOLE, factor).consistency for factor in (1, 2, 3, 4)] == [0, 1, 1, 1]
     assert [backend_row(WHOLE, factor, 50).fidelity for factor in (1, 2, 3, 4)] == [None, 50, 50, 50]
@@ -270,5 +272,5 @@ def test_a_tile_comes_with_its_colours_locked(denoiser):
     base = np.ascontiguousarray(PHOTO.transpose(2, 0, 1), np.float32) / 255
     detailer = FluxDetailer(Stub(denoiser, ROW), 4, Wishes("words", 0.5), lambda: None)
     made = detailer.detail([Window(base, base, Place(5, 9))])[0]
-    wanted, found = (steps.low_band(one, steps.WAVELET_LEVELS) for one in (base, made))
+    wanted, found = (back_projection.low_band(one, back_projection.WAVELET_LEVELS) for one in (base, made))
     assert np.abs(found - wanted).mean() < (0.02 if denoiser is constant else 0.001)

@@ -15,11 +15,11 @@ from fakes.flux_models import make_flux1, make_flux2
 from fakes.flux_runs import PHOTO, PICTURES, ROW, apart, run
 from fakes.flux_stub import DENOISERS, Stub, texture
 from fluxvision.engine.backends.registry import Place, Window
-from fluxvision.engine.flux import networks
+from fluxvision.engine.flux import model
 from fluxvision.engine.flux.backend import FluxDetailer, Wishes, backend_row
 from fluxvision.engine.flux.memory_budget import BATCH
+from fluxvision.engine.flux.options import PLAIN
 from fluxvision.engine.flux.registry import BY_NAME
-from fluxvision.engine.flux.speed import PLAIN
 from fluxvision.engine.pipeline import Request, plan
 from fluxvision.engine.tile import Work, make
 
@@ -79,7 +79,7 @@ def real(tmp_path_factory):
     """Tiny networks of both architectures."""
     root = tmp_path_factory.mktemp("weights")
     rows = {"flux2-klein-4b": make_flux2(root / "flux2"), "flux1-schnell": make_flux1(root / "flux1")}
-    return {name: networks.load(BY_NAME[name], folder, device="cpu", speed=PLAIN) for name, folder in rows.items()}
+    return {name: model.load(BY_NAME[name], folder, device="cpu", speed=PLAIN) for name, folder in rows.items()}
 
 
 @pytest.mark.parametrize("name", ["flux2-klein-4b", "flux1-schnell"])

@@ -3,9 +3,8 @@
 import pytest
 
 from fluxvision.core.errors import Unavailable
-from fluxvision.engine.flux import networks
-from fluxvision.engine.flux.licences import licence_notice, need_consent
-from fluxvision.engine.flux.registry import FLUX
+from fluxvision.engine.flux import model
+from fluxvision.engine.flux.registry import FLUX, licence_notice, need_consent
 
 
 @pytest.mark.parametrize("row", FLUX, ids=lambda row: row.name)
@@ -28,6 +27,6 @@ def test_consent_is_needed_only_where_a_licence_forbids_services(row):
         need_consent(row, agreed=False)
         return
     with pytest.raises(Unavailable, match="only after that was agreed to") as caught:
-        networks.load(row, "/no/such/folder")
+        model.load(row, "/no/such/folder")
     assert caught.value.param == "engine"
     assert row.licence in caught.value.message

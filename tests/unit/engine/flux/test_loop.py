@@ -10,9 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import avg_pool2d
 
-from fluxvision.engine import steps
-from fluxvision.engine.flux.loop import denoise, guided, low_band
-from fluxvision.engine.flux.sampling import FLUX1, bend, sigmas, start_sigma
+from fluxvision.engine import back_projection
+from fluxvision.engine.flux.sampling import FLUX1, bend, denoise, guided, low_band, sigmas, start_sigma
 
 PATH = (0.6, 0.45, 0.3, 0.1, 0.0)
 
@@ -198,7 +197,9 @@ def test_what_cannot_be(shape, path, resemblance, word):
 def test_the_low_band_is_the_pixels(levels):
     """The pull's low band is that of the colour lock, edges included; a constant stays."""
     latents = normal(1, 1, 3, 9, 6)
-    assert np.allclose(low_band(latents, levels)[0].numpy(), steps.low_band(latents[0].numpy(), levels), atol=1e-6)
+    assert np.allclose(
+        low_band(latents, levels)[0].numpy(), back_projection.low_band(latents[0].numpy(), levels), atol=1e-6
+    )
 
 
 def test_the_low_band_sees_three_cells():

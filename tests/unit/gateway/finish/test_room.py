@@ -14,7 +14,7 @@ from fluxvision import imaging
 from fluxvision.catalog.geometry import Geometry
 from fluxvision.core.types import Fit, Job, Plan, Raster, Source
 from fluxvision.gateway.finish import Work, finish
-from fluxvision.gateway.room import SPARE, room_needed
+from fluxvision.gateway.job_resources import SPARE, room_needed
 
 RGB = Source("in.png", "png", 500, 400, 3, False, 8, 1000)
 TWICE = Geometry(1000, 800, 1000, 800, 1000, 800, 2.0, "contain")

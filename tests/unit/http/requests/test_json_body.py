@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fluxvision.core.errors import ClientError, InvalidRequest, PayloadTooLarge
-from fluxvision.http.memory import Memory
+from fluxvision.http.limits import Memory
 from fluxvision.http.requests import json_body
 from fluxvision.http.requests.fields import collect, picture_name
 from fluxvision.http.requests.json_body import parse

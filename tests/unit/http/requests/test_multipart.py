@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fakes.server import form
 from fluxvision.core.errors import InvalidRequest
-from fluxvision.http.memory import Memory, nothing
+from fluxvision.http.limits import Memory, nothing
 from fluxvision.http.requests import multipart
 
 PICTURE = b"\x89PNG\r\n\x1a\n--\r\n" + bytes(range(256)) * 3

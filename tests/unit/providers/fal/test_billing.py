@@ -9,9 +9,8 @@ from fluxvision import imaging
 from fluxvision.core.errors import UpstreamError
 from fluxvision.core.types import Call, Watch
 from fluxvision.providers.fal import Provider, billing, queue
-from fluxvision.providers.fal.answer import Answer
 from fluxvision.providers.fal.billing import Bill
-from fluxvision.providers.fal.client import Wire
+from fluxvision.providers.fal.client import Answer, Wire
 
 PAID, FREE, UNKNOWN = True, False, None
 TOLD = {"status": "COMPLETED", "metrics": {"inference_time": 1.5}}

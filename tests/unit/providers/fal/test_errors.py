@@ -20,7 +20,7 @@ from fluxvision.core.errors import (
 )
 from fluxvision.core.types import Call, Watch
 from fluxvision.providers.fal import Provider
-from fluxvision.providers.fal.answer import Answer
+from fluxvision.providers.fal.client import Answer
 from fluxvision.providers.fal.errors import failure
 
 MODEL = "fal-ai/flux-vision-upscaler"

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from fluxvision.providers.fal.once import Once
+from fluxvision.providers.fal.storage import Once
 
 
 class Work:

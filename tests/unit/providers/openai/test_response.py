@@ -97,7 +97,7 @@ async def test_nonsense_in_the_metadata_is_left_out(upstream, provider, photo, f
 @pytest.mark.parametrize("side", [900, 1500])
 async def test_large_answers_are_the_same_as_small_ones(photo, folder, monkeypatch, side):
     """An answer over a megabyte is decoded in slices and in a thread, to the same bytes."""
-    monkeypatch.setattr("fluxvision.net.body.SLICE", 64 * 1024)
+    monkeypatch.setattr("fluxvision.net.client.SLICE", 64 * 1024)
     noise = Image.effect_noise((side, side), 90).convert("RGB")
     found = io.BytesIO()
     noise.save(found, "PNG")
