@@ -23,11 +23,11 @@ import pyvips
 from numpy.typing import NDArray
 
 import span_onnx
-from fluxvision.core.types import Raster
+from fluxvision.core.types import RawImage
 from fluxvision.engine import Request, enlarge
 from fluxvision.engine.backends import registry
 from fluxvision.engine.backends.registry import BY_NAME
-from fluxvision.engine.fidelity import measure
+from fluxvision.engine.fidelity import measure_fidelity
 
 Report = dict[str, float]
 Samples = NDArray[np.uint8]
@@ -71,7 +71,7 @@ def bare(
         net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
         if pool:
             net.opt.blob_allocator, net.opt.workspace_allocator = pools
-        param, binary = registry.files(name, package)
+        param, binary = registry.weight_files(name, package)
         if net.load_param(str(param)) or net.load_model(str(binary)):
             raise RuntimeError(name)
         nets.append(net)
@@ -112,12 +112,12 @@ def pipeline(picture: Samples, *, factor: int, creativity: float) -> Report:
     enlarge(Request(warm, WARM * factor, WARM * factor, creativity=creativity), lambda _: None)
     report: Report = {"input": height * width, "output": height * width * factor**2}
     with tempfile.TemporaryDirectory() as folder:
-        raster = Raster(Path(folder) / "result.raw", width * factor, height * factor, 3, 8)
+        raster = RawImage(Path(folder) / "result.raw", width * factor, height * factor, 3, 8)
         request = Request(picture, raster.width, raster.height, creativity=creativity)
         with raster.path.open("wb") as file, measured(report):
             result = enlarge(request, lambda strip: strip.tofile(file))
         with measured(report, "fidelity_"):
-            measure(raster, picture, seam_ratio=result.seam_ratio)
+            measure_fidelity(raster, picture, seam_ratio=result.seam_ratio)
     return report
 
 

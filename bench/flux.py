@@ -26,7 +26,7 @@ import torch
 
 from flux_meter import Meter
 from flux_networks import FORWARDS, SIZES, Size, build, operations, ours, prompt, theirs, tiny
-from fluxvision.engine.flux.options import PLAIN, Speed
+from fluxvision.engine.flux.options import PLAIN, AccelerationConfig
 from fluxvision.engine.flux.prompts import Prompt
 
 RESULTS = Path(__file__).with_name("results") / "flux.md"
@@ -40,7 +40,7 @@ NOTE = (
     " plain* is how far a velocity moves, in the mean, with random weights."
 )
 
-LEVERS: tuple[tuple[str, str, Speed], ...] = (
+LEVERS: tuple[tuple[str, str, AccelerationConfig], ...] = (
     ("plain", "", PLAIN),
     ("+ attention", "attention", replace(PLAIN, attention=True)),
     ("+ channels-last", "channels_last", replace(PLAIN, channels_last=True)),

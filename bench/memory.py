@@ -64,7 +64,7 @@ async def work(source: Path, creativity: float) -> dict[str, Any]:
     """Enlarge one file and return what it took."""
     from fluxvision.app import create_gateway  # noqa: PLC0415
     from fluxvision.core import settings  # noqa: PLC0415, counted as a part of the job's memory
-    from fluxvision.core.types import Watch  # noqa: PLC0415
+    from fluxvision.core.types import JobCallbacks  # noqa: PLC0415
     from fluxvision.imaging import Limits, probe  # noqa: PLC0415
 
     peak = Peak()
@@ -79,7 +79,7 @@ async def work(source: Path, creativity: float) -> dict[str, Any]:
         "output_format": "tiff" if pixels > BIG * 1e6 else "png",
     }
     job = gateway.admit("flux-vision-upscaler", fields, picture, None, "bench")
-    delivery = await gateway.run(job, Watch(), source.parent)
+    delivery = await gateway.run(job, JobCallbacks(), source.parent)
     return {
         "pixels": pixels,
         "seconds": time.perf_counter() - started,

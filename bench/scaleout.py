@@ -28,11 +28,11 @@ from subprocess import DEVNULL, Popen
 
 import numpy as np
 
-from fluxvision.engine.backends.registry import BY_NAME, Window
-from fluxvision.engine.pipeline import Request, plan
+from fluxvision.engine.backends.registry import BY_NAME, TileInput
+from fluxvision.engine.pipeline import Request, plan_tiles
 from fluxvision.engine.resample import Array
 from fluxvision.engine.teams import TEAMS, Recipe, Team, Terms
-from fluxvision.engine.tile import Work
+from fluxvision.engine.tile import TileJob
 
 WORKERS = (1, 2, 4, 8)
 SECONDS = 0.4
@@ -55,25 +55,25 @@ class Sleeper:
         """Return a grey tile."""
         return np.full((3, tile.shape[1] * 4, tile.shape[2] * 4), 0.5, np.float32)
 
-    def detail(self, windows: Sequence[Window]) -> list[Array]:
+    def detail(self, windows: Sequence[TileInput]) -> list[Array]:
         """Sleep, and return the tiles as they are."""
         time.sleep(self._seconds)
         return [window.base.copy() for window in windows]
 
 
-def job() -> Work:
+def job() -> TileJob:
     """Return a work of `TILES` tiles."""
     row = replace(BY_NAME["mock"], tile=SIDE + 32, iterations=0)
     side = int(TILES**0.5) * SIDE
     color = np.full((side, side, 3), 128, np.uint8)
-    return Work(color, None, None, 0.3, 0, row, *plan(Request(color, side * 4, side * 4), row))
+    return TileJob(color, None, None, 0.3, 0, row, *plan_tiles(Request(color, side * 4, side * 4), row))
 
 
 def go_on() -> None:
     """Never stop."""
 
 
-def timed(team: Team, work: Work, seconds: float, batches: Sequence[range]) -> float:
+def timed(team: Team, work: TileJob, seconds: float, batches: Sequence[range]) -> float:
     """Return the seconds that some batches take, one tile each."""
     began = time.perf_counter()
     made = sum(len(batch) for batch in team.crew(Recipe("scaleout:Sleeper", (seconds,))).make(work, go_on, batches))

@@ -9,12 +9,12 @@ from cells import table
 from fluxvision.catalog import catalog, pricing
 from fluxvision.catalog import describe as card
 from fluxvision.catalog.catalog import CATALOG, ELSEWHERE
-from fluxvision.catalog.normalize import badge
-from fluxvision.catalog.params import PARAMS, Param, describe
+from fluxvision.catalog.normalize import strongest_mode
+from fluxvision.catalog.params import PARAMS, Param, describe_param
 from fluxvision.catalog.rules import Offer, Passthrough, Rule
-from fluxvision.core.money import amount
+from fluxvision.core.money import format_amount
 from fluxvision.core.types import Fit
-from fluxvision.engine.tile import amount_of_detail
+from fluxvision.engine.tile import detail_amount
 
 PRICED = ((512, 512), (1000, 1000), (4000, 3000))
 """Pictures whose prices are shown."""
@@ -26,7 +26,7 @@ def parameters() -> str:
     return table(
         ("Parameter", "Values", "Default", "CLI", "Meaning"),
         (
-            (f"`{row.name}`", describe(row), _default(row), f"`{row.flag}`" if row.flag else "", row.help)
+            (f"`{row.name}`", describe_param(row), _default(row), f"`{row.flag}`" if row.flag else "", row.help)
             for row in PARAMS
         ),
     )
@@ -41,8 +41,8 @@ def offers() -> str:
                 f"`{model.id}`",
                 f"`{offer.provider}`",
                 f"`{offer.upstream}`",
-                card.factor_words(offer),
-                card.offered(offer),
+                card.format_factors(offer),
+                card.format_offer_price(offer),
                 _estimate(offer),
             )
             for model in CATALOG
@@ -71,7 +71,10 @@ def modes() -> str:
     parts = []
     for model in CATALOG:
         for offer in model.offers:
-            rows = ((f"`{row.name}`", badge(offer.rules[row.name]), *_rules(offer, row)) for row in catalog.rows(model))
+            rows = (
+                (f"`{row.name}`", strongest_mode(offer.rules[row.name]), *_rules(offer, row))
+                for row in catalog.model_params(model)
+            )
             parts.append(
                 f"`{model.id}` at `{offer.provider}`:\n\n{table(('Parameter', 'Mode', 'Becomes', 'Note'), rows)}"
             )
@@ -82,14 +85,16 @@ def badges() -> str:
     """Return the mode of each parameter at each provider of the first model."""
     model = CATALOG[0]
     head = ("Parameter", *(f"`{offer.provider}`" for offer in model.offers))
-    rows = catalog.rows(model)
-    return table(head, ((f"`{row.name}`", *(badge(offer.rules[row.name]) for offer in model.offers)) for row in rows))
+    rows = catalog.model_params(model)
+    return table(
+        head, ((f"`{row.name}`", *(strongest_mode(offer.rules[row.name]) for offer in model.offers)) for row in rows)
+    )
 
 
 def worked() -> str:
     """Return the worked examples of the first model's rules, which are executed as tests; each once."""
     rows: dict[tuple[str, ...], list[str]] = {}
-    for row in catalog.rows(CATALOG[0]):
+    for row in catalog.model_params(CATALOG[0]):
         for offer in CATALOG[0].offers:
             for rule in offer.rules[row.name]:
                 for example in getattr(rule, "examples", ()):
@@ -116,16 +121,21 @@ def price_sizes() -> str:
         factor = offer.factors.only[0] if offer.factors and offer.factors.only else 2
         made = round(source[0] * factor), round(source[1] * factor)
         if offer.provider == ELSEWHERE:
-            return card.offered(offer)
-        total = pricing.picture(offer.price, source, made).total_cost
-        return "not known beforehand" if total is None else amount(total)
+            return card.format_offer_price(offer)
+        total = pricing.image_price(offer.price, source, made).total_cost
+        return "not known beforehand" if total is None else format_amount(total)
 
     head = ("Model", "Provider", "Price", *(f"{width:,}×{height:,}, ×2" for width, height in PRICED))
     rows = ((model, offer) for model in CATALOG for offer in model.offers)
     return table(
         head,
         (
-            (f"`{model.id}`", f"`{offer.provider}`", card.offered(offer), *(cost(offer, size) for size in PRICED))
+            (
+                f"`{model.id}`",
+                f"`{offer.provider}`",
+                card.format_offer_price(offer),
+                *(cost(offer, size) for size in PRICED),
+            )
             for model, offer in rows
         ),
     )
@@ -135,7 +145,7 @@ def creativity() -> str:
     """Return the share of the detail network in the blend for some values of creativity."""
     return table(
         ("`creativity`", *(f"{value:g}" for value in SHOWN_CREATIVITY)),
-        [("share of the detail network", *(f"{amount_of_detail(value):.2f}" for value in SHOWN_CREATIVITY))],
+        [("share of the detail network", *(f"{detail_amount(value):.2f}" for value in SHOWN_CREATIVITY))],
     )
 
 
@@ -146,8 +156,8 @@ def _default(row: Param) -> str:
 
 
 def _estimate(offer: Offer) -> str:
-    guess = card.estimate(offer.price)
-    return "not known beforehand" if guess is None else amount(guess)
+    guess = card.estimate_megapixel(offer.price)
+    return "not known beforehand" if guess is None else format_amount(guess)
 
 
 def _rules(offer: Offer, row: Param) -> tuple[str, str]:

@@ -16,7 +16,7 @@ from fluxvision.cli.main import GROUP
 from fluxvision.core import errors
 from fluxvision.core.errors import Error
 from fluxvision.core.settings import SETTINGS, Setting
-from fluxvision.core.types import Job, Plan, Source
+from fluxvision.core.types import InputImage, Job, PostprocessPlan
 from fluxvision.engine import BACKENDS
 from fluxvision.gateway.job_resources import job_memory
 from fluxvision.imaging import FORMATS
@@ -62,11 +62,11 @@ def memory() -> str:
     rows = []
     for megapixels in (1, 12, 50, 100):
         width, height = round((megapixels * 1.5e6) ** 0.5), round((megapixels * 1e6 / 1.5) ** 0.5)
-        image = Source(ROOT, "jpeg", width, height, 3, alpha=False, bits=8, size=1)
+        image = InputImage(ROOT, "jpeg", width, height, 3, alpha=False, bits=8, size=1)
         size = 2 * width, 2 * height
         job, geometry = Job("", "", image, {}), Geometry(*size, *size, *size, 2.0, "contain")
         plans = (
-            job_memory(job, geometry, Plan(output_format=row.name), BACKENDS[0])
+            job_memory(job, geometry, PostprocessPlan(output_format=row.name), BACKENDS[0])
             if 4 * width * height <= row.max_pixels
             else None
             for row in MEMORY_FORMATS

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from fluxvision.cli import Gateway, Tools, run
+from fluxvision.cli import Gateway, Tools, run_cli
 from fluxvision.core.errors import InvalidRequest
 from fluxvision.core.settings import Settings
 
@@ -16,7 +16,7 @@ def main() -> None:
     """Run the command line and end the process with its exit code."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that lacks a character gets another one
         sys.stdout.reconfigure(errors="replace")
-    sys.exit(run(sys.argv[1:], Tools(create_gateway=_create_gateway, check=_check, serve=_serve, fetch=_fetch)))
+    sys.exit(run_cli(sys.argv[1:], Tools(create_gateway=_create_gateway, check=_check, serve=_serve, fetch=_fetch)))
 
 
 # Each part is imported when it is used: help and the configuration commands do not wait for the engine or the server.
@@ -34,7 +34,7 @@ def _check(settings: Settings) -> None:
     from fluxvision.catalog.catalog import CATALOG  # noqa: PLC0415, see above
 
     server.check_exposure(settings)
-    catalog.configured(CATALOG, settings)
+    catalog.configure_offers(CATALOG, settings)
 
 
 def _serve(settings: Settings, announce: Callable[[int], None]) -> None:
@@ -55,7 +55,7 @@ def _fetch(name: str) -> Path:
     notice = registry.licence_notice(row) if isinstance(row, registry.FluxRow) else None
     if notice is not None:
         print(notice, file=sys.stderr)  # noqa: T201, before the download, which takes long
-    return weights.fetch(row)
+    return weights.download_weights(row)
 
 
 if __name__ == "__main__":

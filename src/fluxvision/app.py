@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from fluxvision.catalog.catalog import CATALOG, configured
+from fluxvision.catalog.catalog import CATALOG, configure_offers
 from fluxvision.core.settings import Settings
 from fluxvision.gateway.gateway import Gateway
 from fluxvision.providers import PROVIDERS, Provider
@@ -18,7 +18,7 @@ def create_gateway(settings: Settings) -> Gateway:
         providers |= getattr(import_module(module), function)(settings)
     return Gateway(
         providers,
-        models=configured(CATALOG, settings),
+        models=configure_offers(CATALOG, settings),
         workers=settings.workers,
         threads=settings.threads,
         queue=settings.queue,

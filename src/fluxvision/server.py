@@ -29,7 +29,7 @@ from fluxvision.core.system import keep_memory, raise_file_limit
 from fluxvision.http import App, build
 from fluxvision.http.health_listener import HealthListener
 from fluxvision.http.middleware import is_loopback
-from fluxvision.http.observability import logger
+from fluxvision.http.observability import create_logger
 from fluxvision.http.ports import Gateway
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -112,15 +112,15 @@ async def _serve(
     only patience is a kill, after which nothing is cleaned up. In one process the drain is ours: jobs finish, late
     ones are cancelled with an answer, and only then does the server close. It also saves the supervisor's 29 MB.
     """
-    log = logger(settings.log_level)
+    log = create_logger(settings.log_level)
     with ExitStack() as ends:
-        listener = ends.enter_context(_listen(settings.host, settings.port, "port"))
+        listener = ends.enter_context(_open_sockets(settings.host, settings.port, "port"))
         listener.listen(limits.backlog)
         if hasattr(socket, "TCP_USER_TIMEOUT"):  # ends a connection whose client takes nothing of an answer
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(settings.upload_timeout * 1000))
         port = listener.getsockname()[1]
         health_port = settings.health_port
-        probed = ends.enter_context(_listen(settings.host, health_port, "health_port")) if health_port else None
+        probed = ends.enter_context(_open_sockets(settings.host, health_port, "health_port")) if health_port else None
         keep_memory()
         app = create_app(settings, gateway_factory)
         if probed is not None:
@@ -199,7 +199,7 @@ async def _drain(app: App, patience: float, hurry: asyncio.Event) -> int:
     return patient.result()
 
 
-def _listen(host: str, port: int, param: str) -> socket.socket:
+def _open_sockets(host: str, port: int, param: str) -> socket.socket:
     """Return a socket that is bound to an address and port; a port of 0 becomes a free one.
 
     Raises `ConfigError` where nobody can listen there: granian's own message would be a Rust backtrace.

@@ -10,7 +10,7 @@ from fluxvision.catalog import catalog
 from fluxvision.catalog.normalize import normalize
 from fluxvision.catalog.params import Param
 from fluxvision.catalog.rules import Model, Offer
-from fluxvision.core.types import Call, Job, Line, Plan
+from fluxvision.core.types import Call, Job, PostprocessPlan, ReceiptEntry
 
 SIDES = some.integers(1, 3000)
 RATIOS = some.sampled_from(["1:1", "4:3", "16:9", "9:16", "1:20"])
@@ -33,11 +33,13 @@ def values(row: Param) -> some.SearchStrategy[Any]:
 
 def values_of(model: Model, *without: str) -> some.SearchStrategy[dict[str, Any]]:
     """Return any values that a caller of a model may give, strict and those named left out."""
-    rows = [row for row in catalog.rows(model) if row.kind != "picture" and row.name not in {"strict", *without}]
+    rows = [
+        row for row in catalog.model_params(model) if row.kind != "picture" and row.name not in {"strict", *without}
+    ]
     few = some.lists(some.sampled_from(rows), unique_by=lambda row: row.name, max_size=6)
     return few.flatmap(lambda chosen: some.fixed_dictionaries({row.name: values(row) for row in chosen}))
 
 
-def normalized(job: Job, model: Model, offer: Offer) -> tuple[Call, Plan, tuple[Line, ...]]:
+def normalized(job: Job, model: Model, offer: Offer) -> tuple[Call, PostprocessPlan, tuple[ReceiptEntry, ...]]:
     """Translate a job by the model's own rows."""
-    return normalize(job, offer, catalog.rows(model))
+    return normalize(job, offer, catalog.model_params(model))

@@ -12,12 +12,12 @@ from catalog.asked import normalized, values_of
 from fakes.jobs import job
 from fluxvision.catalog import catalog
 from fluxvision.catalog.catalog import CATALOG
-from fluxvision.catalog.geometry import solve
-from fluxvision.catalog.normalize import badge, normalize
-from fluxvision.catalog.params import PARAMS, narrowed
+from fluxvision.catalog.geometry import solve_geometry
+from fluxvision.catalog.normalize import normalize, strongest_mode
+from fluxvision.catalog.params import PARAMS, narrow
 from fluxvision.catalog.rules import Converted, Emulated, Passthrough, Renamed
 from fluxvision.core.errors import InvalidRequest
-from fluxvision.core.types import Plan
+from fluxvision.core.types import PostprocessPlan
 
 OFFERS = [(model, offer) for model in CATALOG for offer in model.offers]
 EACH = pytest.mark.parametrize(
@@ -86,16 +86,16 @@ def test_defaults_fill_only_free_slots(data, pair, width, height):
     """What the caller said is sent and planned the same with the rows' defaults and without any."""
     model, offer = pair
     asked = job(width, height, model=model.id, **data.draw(values_of(model)))
-    undecided = narrowed(catalog.rows(model), {row.name: {"default": None} for row in PARAMS})
+    undecided = narrow(catalog.model_params(model), {row.name: {"default": None} for row in PARAMS})
     try:
         call, plan, _ = normalized(asked, model, offer)
         bare_call, bare_plan, _ = normalize(asked, offer, undecided)
     except InvalidRequest:
         return
     assert bare_call.body.items() <= call.body.items()
-    for row in fields(Plan):
+    for row in fields(PostprocessPlan):
         said = getattr(bare_plan, row.name)
-        if said != getattr(Plan(), row.name):
+        if said != getattr(PostprocessPlan(), row.name):
             assert getattr(plan, row.name) == said, row.name
 
 
@@ -114,7 +114,7 @@ def test_the_receipt_is_complete(data, pair, unknown, masked):
     given_names = {*values, *unknown, "image", *(["mask"] if masked else [])}
     assert given_names <= set(lines)
     for name, line in lines.items():
-        assert line.mode == (badge(offer.rules[name]) if name in offer.rules else "passthrough")
+        assert line.mode == (strongest_mode(offer.rules[name]) if name in offer.rules else "passthrough")
         assert line.sent == {**values, **unknown, "image": "picture", "mask": "picture" if masked else None}.get(name)
         if name in values:
             sent = [call.body[slot] for slot in slots(offer, name) if slot in call.body]
@@ -205,7 +205,7 @@ def test_a_neutral_request_is_honoured_strictly(model, offer):
 @EACH
 def test_a_default_factor_makes_the_models_own_size(model, offer):
     """Without a size the result is as large as the model's default factor says, and the receipt tells the factor."""
-    factor = catalog.factor(model)
+    factor = catalog.default_factor(model)
     _, plan, receipt = normalized(job(400, 300, model=model.id), model, offer)
     if plan.fit is not None:
         assert (plan.fit.width, plan.fit.height) == (400 * factor, 300 * factor)
@@ -270,7 +270,7 @@ def test_a_default_factor_makes_the_models_own_size(model, offer):
 )
 def test_what_fal_is_sent(model, values, body):
     """The whole body of some requests for a picture of 400 by 300 pixels."""
-    found, _ = catalog.find(model)
+    found, _ = catalog.find_model(model)
     asked = job(400, 300, model=model, **values)
     assert normalized(asked, found, fal(found))[0].body == body
 
@@ -292,7 +292,7 @@ def test_what_fal_is_sent(model, values, body):
 )
 def test_what_fal_cannot_honour_is_said(model, values, parameter, words):
     """The line of a word without effect, or with less than asked for, says why."""
-    found, _ = catalog.find(model)
+    found, _ = catalog.find_model(model)
     receipt = normalized(job(400, 300, model=model, **values), found, fal(found))[2]
     line = next(line for line in receipt if line.parameter == parameter)
     assert not line.honoured
@@ -310,7 +310,7 @@ def test_a_picture_of_sixteen_bits_is_told():
 
 def test_an_upstream_word_may_not_contradict_the_size():
     """A mode of enlarging that would make another size than the one quoted is refused, naming what was sent."""
-    model, _ = catalog.find("seedvr")
+    model, _ = catalog.find_model("seedvr")
     with pytest.raises(InvalidRequest, match="upscale_mode speaks of another size") as caught:
         normalized(job(model="seedvr", extras={"upscale_mode": "other"}), model, model.offers[0])
     assert caught.value.param == "upscale_mode"
@@ -343,7 +343,7 @@ FRAMED = {"upscale_mode": "target", "output_format": "png"}
 )
 def test_a_target_goes_without_a_factor(values, extras, body):
     """A frame of video is told as such where the picture is to have it, and by a factor in any other case."""
-    model, _ = catalog.find("seedvr")
+    model, _ = catalog.find_model("seedvr")
     call, plan, receipt = normalized(job(400, 300, model="seedvr", extras=extras, **values), model, model.offers[0])
     assert call.body == body
     assert all(line.honoured for line in receipt)
@@ -360,7 +360,7 @@ def test_a_target_goes_without_a_factor(values, extras, body):
 )
 def test_a_target_and_another_size_contradict(values, first):
     """Two words that the caller did send are both named."""
-    model, _ = catalog.find("seedvr")
+    model, _ = catalog.find_model("seedvr")
     with pytest.raises(InvalidRequest, match=f"{first} and upscale_mode ask for different things"):
         normalized(job(400, 300, model="seedvr", extras={"upscale_mode": "target"}, **values), model, model.offers[0])
 
@@ -368,7 +368,7 @@ def test_a_target_and_another_size_contradict(values, first):
 @pytest.mark.parametrize("sides", [(96, 64), (4000, 3000)])
 def test_a_target_out_of_reach_is_made_by_a_factor(sides):
     """Who insists on the target is refused; else it is made as near as can be, and the receipt tells a shortfall."""
-    model, _ = catalog.find("seedvr")
+    model, _ = catalog.find_model("seedvr")
     call, _, receipt = normalized(job(*sides, model="seedvr", resolution="1080p"), model, model.offers[0])
     assert call.body["upscale_mode"] == "factor"
     assert call.body["upscale_factor"] == (10.0 if sides == (96, 64) else 1.0)
@@ -393,19 +393,19 @@ def test_a_target_out_of_reach_is_made_by_a_factor(sides):
 )
 def test_a_providers_word_may_imply_a_size(values, extras, means):
     """SeedVR's target without a size is 1080p, as at the provider; a size that was given counts."""
-    assert catalog.implied(catalog.find("seedvr")[0], values, extras) == means
-    assert catalog.implied(CATALOG[0], values, extras) == {}
+    assert catalog.implied_values(catalog.find_model("seedvr")[0], values, extras) == means
+    assert catalog.implied_values(CATALOG[0], values, extras) == {}
 
 
 @given(some.data(), sides, sides)
 def test_sizes_for_another_server_agree(data, width, height):
     """A server of our own kind is never sent a factor and pixels that contradict each other, and nothing unasked."""
-    model, _ = catalog.find("flux-vision-upscaler")
+    model, _ = catalog.find_model("flux-vision-upscaler")
     offer = next(offer for offer in model.offers if offer.provider == "openai")
     found = answer(job(width, height, **data.draw(values_of(model))), model, offer)
     if len(found) == 3:
         words = {name: value for name, value in found[0].body.items() if name in {"scale_factor", "size"}}
-        geometry = solve(job(width, height, **words))
+        geometry = solve_geometry(job(width, height, **words))
         assert geometry.width <= 4 * width
         assert geometry.height <= 4 * height
         assert found[0].sized == bool(words)
@@ -414,7 +414,7 @@ def test_sizes_for_another_server_agree(data, width, height):
 
 def test_another_server_is_told_no_default():
     """A bare request says nothing but the picture: what is left out is decided there, and finished here."""
-    model, _ = catalog.find("flux-vision-upscaler")
+    model, _ = catalog.find_model("flux-vision-upscaler")
     offer = next(offer for offer in model.offers if offer.provider == "openai")
     call, plan, receipt = normalized(job(400, 300, size="auto"), model, offer)
     assert (call.body, call.sized) == ({}, False)
@@ -440,7 +440,7 @@ def test_a_call_tells_what_was_asked(values, asked):
     for model, offer in OFFERS:
         if offer.provider == "openai":
             assert dict(normalized(job(400, 300, **values, extras={}), model, offer)[0].asked) == asked
-    found, _ = catalog.find("clarity-upscaler")
+    found, _ = catalog.find_model("clarity-upscaler")
     asked_fal = normalized(job(400, 300, model=found.id, steps=9), found, fal(found))[0]
     assert asked_fal.asked == {"num_inference_steps": "steps"}
     assert asked_fal.sized
@@ -461,7 +461,7 @@ def test_a_call_tells_what_was_asked(values, asked):
 )
 def test_what_another_server_is_sent(values, body):
     """A factor goes as it is, any box as the pixels of the picture in it."""
-    model, _ = catalog.find("flux-vision-upscaler")
+    model, _ = catalog.find_model("flux-vision-upscaler")
     offer = next(offer for offer in model.offers if offer.provider == "openai")
     call = normalized(job(400, 300, **values), model, offer)[0]
     assert {name: value for name, value in call.body.items() if name in {"scale_factor", "size", "fit"}} == body

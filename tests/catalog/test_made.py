@@ -15,7 +15,7 @@ from fluxvision.catalog import catalog
 from fluxvision.catalog.catalog import CATALOG
 from fluxvision.core import settings as config
 from fluxvision.core.errors import Exhausted, InvalidRequest
-from fluxvision.core.types import Watch
+from fluxvision.core.types import JobCallbacks
 from fluxvision.gateway.gateway import Gateway
 from fluxvision.providers import embedded, fal, openai
 
@@ -49,7 +49,7 @@ async def at_other(**facts):
         table = {"name": "other", "base_url": upstream.base_url, "key": upstream.key, "models": {FLUX: "theirs"}}
         settings = config.load({"FLUXVISION_OPENAI": json.dumps([table | {"price": "0.05"}])})
         providers = {"other": openai.Provider(settings.openai[0]), **embedded.configured(settings)}
-        gateway = Gateway(providers, models=catalog.configured(CATALOG, settings))
+        gateway = Gateway(providers, models=catalog.configure_offers(CATALOG, settings))
         yield gateway, upstream
         await gateway.aclose()
 
@@ -57,7 +57,7 @@ async def at_other(**facts):
 async def made(gateway, model, source, folder, **fields):
     """Return the quote of a job and what it delivered."""
     job = gateway.admit(model, fields, source, None, "req_1")
-    return gateway.quote(job), await gateway.run(job, Watch(), folder)
+    return gateway.quote(job), await gateway.run(job, JobCallbacks(), folder)
 
 
 def size(delivery):
@@ -174,7 +174,7 @@ async def test_a_server_that_knows_no_seed_makes_versions(source, folder):
     """A seed that nobody but this server asked for is left out where it is refused, and is told of no picture."""
     async with at_other(known=OPENAIS) as (gateway, upstream):
         job = gateway.admit(f"other/{FLUX}", {"n": 2}, source, None, "req_1")
-        delivery = await gateway.run(job, Watch(), folder)
+        delivery = await gateway.run(job, JobCallbacks(), folder)
         assert sorted((one.outcome, one.cost) for one in delivery.attempts) == [
             ("UPSTREAM_REFUSED", 0),
             ("UPSTREAM_REFUSED", 0),
@@ -193,7 +193,7 @@ async def test_the_seeds_that_were_sent_are_told(source, folder, fields):
     """A server that says nothing of seeds was told one for each version: drawn here, or the caller's and its next."""
     async with at_other() as (gateway, upstream):
         job = gateway.admit(f"other/{FLUX}", {"n": 3, **fields}, source, None, "req_1")
-        delivery = await gateway.run(job, Watch(), folder)
+        delivery = await gateway.run(job, JobCallbacks(), folder)
         first = delivery.pictures[0].seed
         assert [picture.seed for picture in delivery.pictures] == [first, first + 1, first + 2]
         assert first == fields.get("seed", first)
@@ -209,7 +209,7 @@ async def test_what_the_caller_sent_is_the_callers(source, folder, fields, param
     async with at_other(known=OPENAIS) as (gateway, upstream):
         job = gateway.admit(FLUX, fields, source, None, "req_1")
         with pytest.raises(InvalidRequest) as caught:
-            await gateway.run(job, Watch(), folder)
+            await gateway.run(job, JobCallbacks(), folder)
         assert caught.value.param == param
         assert {one.provider for one in caught.value.attempts} == {"other"}
         assert upstream.paid == 0

@@ -10,11 +10,11 @@ from fakes.jobs import job
 from fluxvision.catalog import catalog
 from fluxvision.catalog.catalog import CATALOG
 from fluxvision.catalog.coerce import coerce
-from fluxvision.catalog.normalize import STRENGTH, badge, normalize
-from fluxvision.catalog.params import PARAMS, describe
+from fluxvision.catalog.normalize import STRENGTH, normalize, strongest_mode
+from fluxvision.catalog.params import PARAMS, describe_param
 from fluxvision.catalog.rules import Converted, Emulated, Implied, Price, Tier
 from fluxvision.core.errors import ModelNotFound
-from fluxvision.core.types import Plan
+from fluxvision.core.types import PostprocessPlan
 from fluxvision.providers import PROVIDERS
 
 OFFERS = [pytest.param(model, offer, id=f"{offer.provider}-{model.id}") for model in CATALOG for offer in model.offers]
@@ -33,7 +33,9 @@ EXAMPLES = [
     for rule in rules
     for number, example in enumerate(getattr(rule, "examples", ()))
 ]
-NARROWED = [pytest.param(model, row, id=f"{model.id}-{row.name}") for model in CATALOG for row in catalog.rows(model)]
+NARROWED = [
+    pytest.param(model, row, id=f"{model.id}-{row.name}") for model in CATALOG for row in catalog.model_params(model)
+]
 GATEWAYS_OWN = {"strict", "max_cost"}
 """What is emulated by the routing or by the receipt itself and needs no field of the plan."""
 ON_PICTURES = {"masked"}
@@ -45,13 +47,13 @@ FAL = next(offer for offer in CATALOG[0].offers if offer.provider == "fal")
 def test_every_parameter_has_a_rule(model, offer):
     """No public word is without a rule, and no rule is for a word that does not exist."""
     assert set(offer.rules) == {row.name for row in PARAMS}, model.id
-    assert all(badge(rules) in STRENGTH for rules in offer.rules.values())
+    assert all(strongest_mode(rules) in STRENGTH for rules in offer.rules.values())
 
 
 @pytest.mark.parametrize(("model", "offer", "name", "rule", "example"), EXAMPLES)
 def test_an_example_holds(model, offer, name, rule, example):
     """The rule's function gives exactly what its example says, for values that a caller of the model may send."""
-    rows = {row.name: row for row in catalog.rows(model)}
+    rows = {row.name: row for row in catalog.model_params(model)}
     assert {word: coerce(rows[word], value) for word, value in example.given.items()} == dict(example.given)
     given = job(*example.source, model=model.id, **example.given)
     value = example.given.get(name)
@@ -62,7 +64,7 @@ def test_an_example_holds(model, offer, name, rule, example):
 def test_an_example_reaches_its_slot(model, offer, name, rule, example):
     """What the example gives is what the call or the plan holds after the whole translation."""
     given = job(*example.source, model=model.id, **example.given)
-    call, plan, _ = normalize(given, offer, catalog.rows(model))
+    call, plan, _ = normalize(given, offer, catalog.model_params(model))
     if isinstance(rule, Converted):
         assert call.body[rule.to] == example.gives, name
     elif rule.by not in GATEWAYS_OWN:
@@ -73,7 +75,7 @@ def test_an_example_reaches_its_slot(model, offer, name, rule, example):
 def test_what_is_emulated_is_a_field_of_the_plan(rule):
     """No rule plans something that nobody does, and each conversion of a value has an example."""
     if isinstance(rule, Emulated):
-        assert rule.by in {field.name for field in fields(Plan)} | GATEWAYS_OWN
+        assert rule.by in {field.name for field in fields(PostprocessPlan)} | GATEWAYS_OWN
     if isinstance(rule, Converted | Emulated) and getattr(rule, "by", "") not in ON_PICTURES:
         assert rule.examples
 
@@ -96,7 +98,7 @@ def test_a_provider_that_invents_takes_a_seed(model, offer):
     """Versions of invented detail differ by their seeds; without a seed, several versions are not honoured."""
     takes_seed = any(getattr(rule, "sent", True) for rule in offer.rules["seed"])
     assert takes_seed or not offer.generative
-    _, _, receipt = normalize(job(model=model.id, n=2), offer, catalog.rows(model))
+    _, _, receipt = normalize(job(model=model.id, n=2), offer, catalog.model_params(model))
     line = next(line for line in receipt if line.parameter == "n")
     assert line.honoured == takes_seed
 
@@ -104,7 +106,7 @@ def test_a_provider_that_invents_takes_a_seed(model, offer):
 @pytest.mark.parametrize(("model", "offer"), OFFERS)
 def test_a_mask_is_kept_by_someone(model, offer):
     """A mask goes to a provider that knows it, or is planned here; without one nothing is planned or told."""
-    rows = catalog.rows(model)
+    rows = catalog.model_params(model)
     call, plan, receipt = normalize(job(model=model.id, mask=True), offer, rows)
     assert plan.masked == (call.mask is None)
     assert next(line for line in receipt if line.parameter == "mask").honoured
@@ -116,7 +118,7 @@ def test_a_mask_is_kept_by_someone(model, offer):
 @pytest.mark.parametrize(("model", "row"), NARROWED)
 def test_a_row_is_complete_as_the_model_has_it(model, row):
     """A model's rows have words, whole ranges, and defaults that they would themselves take."""
-    assert describe(row), model.id
+    assert describe_param(row), model.id
     assert (row.low is None) == (row.high is None)
     assert bool(row.choices) == (row.kind == "choice")
     if row.default is not None:
@@ -126,10 +128,10 @@ def test_a_row_is_complete_as_the_model_has_it(model, row):
 @pytest.mark.parametrize(("model", "offer"), OFFERS)
 def test_a_factor_is_within_a_providers_reach(model, offer):
     """Of a model with one offer every factor that the caller may ask for is made by the provider."""
-    row = next(row for row in catalog.rows(model) if row.name == "scale_factor")
+    row = next(row for row in catalog.model_params(model) if row.name == "scale_factor")
     if offer.factors is not None:
         assert row.high <= (max(offer.factors.only) if offer.factors.only else offer.factors.high)
-        assert catalog.factor(model) in offer.factors.only or not offer.factors.only
+        assert catalog.default_factor(model) in offer.factors.only or not offer.factors.only
 
 
 def test_names_are_unique():
@@ -137,19 +139,19 @@ def test_names_are_unique():
     names = [name.lower() for model in CATALOG for name in (model.id, *model.aliases, *model.b64_aliases)]
     assert len(set(names)) == len(names)
     assert not {name.partition("/")[0] for name in names if "/" in name} & {row.name for row in PROVIDERS}
-    catalog.check(CATALOG)
+    catalog.check_models(CATALOG)
 
 
 @pytest.mark.parametrize("model", CATALOG, ids=lambda model: model.id)
 def test_every_name_finds_its_model(model):
     """The id, every alias and the display name lead to the model, in any case, pinned or not."""
     for name in (model.id, model.name, *model.aliases, *model.b64_aliases):
-        assert catalog.find(f" {name.upper()} ") == (model, None)
+        assert catalog.find_model(f" {name.upper()} ") == (model, None)
         for offer in model.offers:
-            assert catalog.find(f"{offer.provider}/{name}") == (model, offer.provider)
+            assert catalog.find_model(f"{offer.provider}/{name}") == (model, offer.provider)
     for offer in model.offers:
         if offer.provider == "fal":
-            assert catalog.find(offer.upstream) == (model, None)
+            assert catalog.find_model(offer.upstream) == (model, None)
 
 
 @pytest.mark.parametrize("model", CATALOG, ids=lambda model: model.id)
@@ -184,7 +186,7 @@ def test_a_model_has_words(model):
 )
 def test_names_are_forgiving(name, model, pin):
     """Case, other providers' ids and display names lead to the model; a provider's name in front pins it."""
-    found, pinned = catalog.find(name)
+    found, pinned = catalog.find_model(name)
     assert (found.id, pinned) == (model, pin)
 
 
@@ -198,7 +200,7 @@ def test_names_are_forgiving(name, model, pin):
 def test_a_wrong_name_is_not_found(name):
     """The message is short and safe to show, whatever was asked for."""
     with pytest.raises(ModelNotFound) as caught:
-        catalog.find(name)
+        catalog.find_model(name)
     assert len(caught.value.message) < 200
     assert caught.value.message.isprintable()
 
@@ -217,7 +219,7 @@ def test_a_wrong_name_is_not_found(name):
 def test_a_wrong_provider_before_a_model_is_told(name, pin, model, providers):
     """The model exists: what is wrong is the word before it, and which words would do is said."""
     with pytest.raises(ModelNotFound) as caught:
-        catalog.find(name)
+        catalog.find_model(name)
     assert caught.value.message == f"{pin} is no provider of {model}; it can be had from {providers}."
 
 
@@ -227,7 +229,7 @@ def test_a_wrong_provider_before_a_model_is_told(name, pin, model, providers):
 def test_a_near_name_is_suggested(name, near):
     """A slip of the pen gets the right name."""
     with pytest.raises(ModelNotFound, match=f"Did you mean {near}"):
-        catalog.find(name)
+        catalog.find_model(name)
 
 
 def test_base64_is_for_the_names_of_other_apis():
@@ -272,4 +274,4 @@ def test_a_table_that_contradicts_itself_is_refused(facts, words):
     """A colliding name, a missing rule, a needless narrowing or a price without meaning ends the import."""
     wrong = replace(CATALOG[0], **{"b64_aliases": (), "b64_families": (), **facts})
     with pytest.raises(ValueError, match=words):
-        catalog.check([CATALOG[0], wrong])
+        catalog.check_models([CATALOG[0], wrong])

@@ -19,7 +19,7 @@ OFFERS = [(model, offer) for model in CATALOG for offer in model.offers if offer
 SENT = [
     pytest.param(model, offer, row, rule, id=f"{model.id}-{row.name}-{number}")
     for model, offer in OFFERS
-    for row in catalog.rows(model)
+    for row in catalog.model_params(model)
     for number, rule in enumerate(offer.rules[row.name])
     if isinstance(rule, Converted | Renamed) or (isinstance(rule, Passthrough) and rule.sent)
     if row.kind != "picture"
@@ -49,7 +49,7 @@ def edges(row):
 CASES = [
     pytest.param(model, offer, row, id=f"{model.id}-{row.name}")
     for model, offer in OFFERS
-    for row in catalog.rows(model)
+    for row in catalog.model_params(model)
     if row.kind != "picture" and row.name != "strict"
 ]
 
@@ -96,7 +96,7 @@ def test_a_range_is_the_endpoints(model, offer, row, rule):
 def test_the_default_factor_is_the_endpoints(model, offer):
     """Who says nothing gets the factor that the endpoint would have chosen itself."""
     there = {row["default"] for name, row in SCHEMAS[offer.upstream]["input"].items() if name in FACTOR_NAMES}
-    assert there in ({catalog.factor(model)}, set())
+    assert there in ({catalog.default_factor(model)}, set())
 
 
 FACTOR_NAMES = {"upscale_factor", "scale"}
@@ -121,7 +121,7 @@ def test_every_value_of_a_row_is_taken(model, offer, row):
     for value in edges(row):
         for source in SOURCES:
             asked = job(*source, model=model.id, **{row.name: value})
-            call, _, _ = normalize(asked, offer, catalog.rows(model))
+            call, _, _ = normalize(asked, offer, catalog.model_params(model))
             assert faults(call.body, offer.upstream) == [], (source, value)
 
 
@@ -129,7 +129,7 @@ def test_every_value_of_a_row_is_taken(model, offer, row):
 def test_every_example_is_taken(model, offer, example):
     """A worked example shows a body that the endpoint takes."""
     asked = job(*example.source, model=model.id, **example.given)
-    assert faults(normalize(asked, offer, catalog.rows(model))[0].body, offer.upstream) == []
+    assert faults(normalize(asked, offer, catalog.model_params(model))[0].body, offer.upstream) == []
 
 
 @given(some.data(), some.sampled_from(OFFERS))

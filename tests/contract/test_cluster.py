@@ -19,7 +19,7 @@ from fakes.cluster import FACTS, JOINS, Cluster
 from fakes.teamwork import MOCK, PATIENCE, PICTURES, expected, fake, samples, until, work
 from fluxvision import imaging
 from fluxvision.core.errors import Unavailable, UpstreamRefused
-from fluxvision.core.types import Call, Watch
+from fluxvision.core.types import Call, JobCallbacks
 from fluxvision.engine.teams import TEAMS, Limits, Terms, session
 from fluxvision.engine.teams.fleet import Fleet
 from fluxvision.providers import embedded
@@ -208,7 +208,7 @@ async def test_a_lost_cluster_is_one_sentence(kind, tmp_path):
             lost.append(time.monotonic())
 
     try:
-        for watch in (Watch(progress), Watch()):
+        for watch in (JobCallbacks(progress), JobCallbacks()):
             with pytest.raises(UpstreamRefused, match="that the setting cluster names") as caught:
                 await provider.run(call, watch, tmp_path)
             assert caught.value.goes_on

@@ -8,7 +8,7 @@ import pytest
 from skimage import data
 
 from fluxvision.core.errors import Cancelled
-from fluxvision.core.types import Watch
+from fluxvision.core.types import JobCallbacks
 from fluxvision.engine import BACKENDS, Request, enlarge, pipeline
 from fluxvision.engine.backends import registry
 
@@ -112,11 +112,11 @@ def test_tiles_are_invisible(row):
 def test_progress_counts_every_tile_and_cancel_stops_at_the_next(row):
     """Progress goes from 1 to the number of tiles; a cancel set on the way raises `Cancelled`."""
     seen = []
-    run(photo(), 144, 120, backend=row.name, watch=Watch(lambda done, total: seen.append((done, total))))
+    run(photo(), 144, 120, backend=row.name, watch=JobCallbacks(lambda done, total: seen.append((done, total))))
     total = seen[0][1]
     assert [(n + 1, total) for n in range(total)] == seen
     assert total > 3
-    watch = Watch(lambda *_: watch.cancel.set())
+    watch = JobCallbacks(lambda *_: watch.cancel.set())
     with pytest.raises(Cancelled):
         run(photo(), 144, 120, backend=row.name, watch=watch, threads=1)
 

@@ -32,10 +32,10 @@ from fluxvision.catalog.catalog import CATALOG
 from fluxvision.catalog.normalize import normalize
 from fluxvision.core import settings as config
 from fluxvision.core.errors import Error, InvalidRequest
-from fluxvision.core.types import Call, Outcome, Raster, Watch
+from fluxvision.core.types import Call, JobCallbacks, ProviderResult, RawImage
 from fluxvision.engine import pipeline
 from fluxvision.engine.backends import registry
-from fluxvision.gateway.prepare import prepared
+from fluxvision.gateway.prepare import prepare_input
 from fluxvision.providers import PROVIDERS
 
 PROMPT = "a very private wish"
@@ -246,7 +246,7 @@ def built(house):
     settings = config.load(house.environment)
     module, _, function = next(row.entry for row in PROVIDERS if row.name == house.name).partition(":")
     [(named, provider)] = getattr(import_module(module), function)(settings).items()
-    model = catalog.configured(CATALOG, settings)[0]
+    model = catalog.configure_offers(CATALOG, settings)[0]
     return named, provider, next(offer for offer in model.offers if offer.provider == named)
 
 
@@ -257,13 +257,13 @@ def asking(parts, path: Path, sides=(40, 24), colour=RED, **values: Any) -> Call
     source = imaging.probe(path, imaging.Limits())
     asked = replace(job(*sides, prompt=PROMPT, **values), image=source)
     call = normalize(asked, parts[2])[0]
-    image = prepared(source, parts[2].accepts, path.parent, Watch())
+    image = prepare_input(source, parts[2].accepts, path.parent, JobCallbacks())
     return replace(call, image=image, key=f"work-{path.stem}")
 
 
-def pixels(outcome: Outcome) -> np.ndarray[Any, Any]:
+def pixels(outcome: ProviderResult) -> np.ndarray[Any, Any]:
     """Return what was made, as (rows, columns, bands)."""
-    if isinstance(outcome.picture, Raster):
+    if isinstance(outcome.picture, RawImage):
         raster = outcome.picture
         return np.fromfile(raster.path, np.uint8).reshape(raster.height, raster.width, raster.bands)
     with Image.open(delivered(outcome)) as picture:
@@ -308,7 +308,7 @@ async def test_a_picture_of_about_the_size_asked_for(parts, provider, folder, va
     """What check lets pass is made: as large as asked for to a few pixels, and the same colours."""
     call = asking(parts, folder.parent / "in.png", **values)
     provider.check(call)
-    made = pixels(await provider.run(call, Watch(), folder))
+    made = pixels(await provider.run(call, JobCallbacks(), folder))
     assert (made.shape[1], made.shape[0]) == pytest.approx(size, abs=2)
     with Image.open(folder.parent / "in.png") as source:
         wanted = np.asarray(source).mean(axis=(0, 1))
@@ -324,7 +324,7 @@ async def test_files_are_written_into_the_folder_only(parts, provider, tmp_path,
     monkeypatch.chdir(elsewhere)
     call = asking(parts, folder.parent / "in.png")
     before = everything(tmp_path)
-    outcome = await provider.run(call, Watch(), folder)
+    outcome = await provider.run(call, JobCallbacks(), folder)
     found = delivered(outcome)
     assert everything(tmp_path) - before == {found}
     assert found.parent == folder
@@ -335,7 +335,7 @@ async def test_a_cancelled_task_stops_the_work(house, parts, provider, folder, t
     """It ends soon, no file is left, and nothing goes on: not here, and not at the upstream."""
     house.slow()
     tiles = []
-    watch = Watch(lambda done, _total: tiles.append(done))
+    watch = JobCallbacks(lambda done, _total: tiles.append(done))
     call = asking(parts, folder.parent / "in.png", (400, 300), scale_factor=4)
     task = asyncio.ensure_future(provider.run(call, watch, folder))
     await until(lambda: house.begun() == 1 or bool(tiles))
@@ -360,8 +360,8 @@ async def test_two_calls_at_once_do_not_disturb_each_other(parts, provider, tmp_
         asking(parts, tmp_path / "red.png", (40, 24), RED, seed=3),
         asking(parts, tmp_path / "blue.png", (30, 42), BLUE, seed=4, scale_factor=3),
     ]
-    alone = [pixels(await provider.run(call, Watch(), folder)) for call in calls]
-    both = await asyncio.gather(*(provider.run(call, Watch(), folder) for call in calls))
+    alone = [pixels(await provider.run(call, JobCallbacks(), folder)) for call in calls]
+    both = await asyncio.gather(*(provider.run(call, JobCallbacks(), folder) for call in calls))
     for outcome, wanted in zip(both, alone, strict=True):
         assert np.array_equal(pixels(outcome), wanted)
     assert len(list(folder.iterdir())) == 4
@@ -370,11 +370,11 @@ async def test_two_calls_at_once_do_not_disturb_each_other(parts, provider, tmp_
 async def test_a_call_outlives_the_one_beside_it(house, parts, provider, tmp_path, folder):
     """A call that is cancelled or fails takes no other with it."""
     good = asking(parts, tmp_path / "good.png")
-    tasks = [asyncio.ensure_future(provider.run(good, Watch(), folder)) for _ in range(3)]
+    tasks = [asyncio.ensure_future(provider.run(good, JobCallbacks(), folder)) for _ in range(3)]
     await asyncio.sleep(0)
     tasks[0].cancel()
     with pytest.raises(Error):
-        await provider.run(house.spoil(good), Watch(), folder)
+        await provider.run(house.spoil(good), JobCallbacks(), folder)
     for task in tasks[1:]:
         assert pixels(await task).shape == (48, 80, 3)
     with pytest.raises(asyncio.CancelledError):
@@ -388,7 +388,7 @@ async def test_check_refuses_what_run_refuses(house, parts, provider, tmp_path, 
     with pytest.raises(InvalidRequest) as early:
         provider.check(call)
     with pytest.raises(InvalidRequest) as late:
-        await provider.run(call, Watch(), folder)
+        await provider.run(call, JobCallbacks(), folder)
     assert (early.value.message, early.value.param) == (late.value.message, late.value.param)
     assert early.value.message.startswith(f"{early.value.param}: ")
     assert house.asked() == 0
@@ -408,7 +408,7 @@ async def test_closing_twice_leaves_nothing(house, tmp_path, folder, used):
     parts = built(house)
     provider = parts[1]
     if used:
-        await provider.run(asking(parts, tmp_path / "in.png"), Watch(), folder)
+        await provider.run(asking(parts, tmp_path / "in.png"), JobCallbacks(), folder)
     await provider.aclose()
     await provider.aclose()
     own = {thread for thread in set(threading.enumerate()) - threads if not thread.name.startswith("asyncio_")}
@@ -433,7 +433,7 @@ async def test_a_failure_is_told_in_plain_words(house, parts, provider, folder, 
     call = asking(parts, folder.parent / "in.png")
     house.fail(fault, call)
     with pytest.raises(Error) as caught:
-        await provider.run(call, Watch(), folder)
+        await provider.run(call, JobCallbacks(), folder)
     message = caught.value.message
     assert message.endswith(".")
     assert message.isprintable()

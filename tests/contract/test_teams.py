@@ -15,7 +15,7 @@ from fakes.cluster import FACTS, JOINS, Cluster
 from fakes.teamwork import MOCK, PATIENCE, PICTURES, expected, fake, go_on, samples, until, work
 from fakes.tiles import spoken
 from fluxvision.core.errors import Cancelled, Unavailable, UpstreamError
-from fluxvision.engine.executors.threads import Threads
+from fluxvision.engine.executors.threads import ThreadExecutor
 from fluxvision.engine.teams import TEAMS, Terms
 from fluxvision.engine.teams.fleet import Fleet
 from fluxvision.engine.teams.lending import AHEAD
@@ -64,7 +64,7 @@ def test_words_go_with_their_tiles(team):
     of = work()
     of = replace(of, words=tuple("x" * (number % 7) for number in range(of.total)))
     made = samples(team.crew(fake("spoken")), of)
-    assert made == samples(Threads(spoken(), 1), of)
+    assert made == samples(ThreadExecutor(spoken(), 1), of)
     assert made != expected(of)
 
 

@@ -18,13 +18,23 @@ from PIL import Image
 from fluxvision import cli, imaging
 from fluxvision.catalog import catalog
 from fluxvision.catalog.coerce import coerce
-from fluxvision.catalog.geometry import solve
+from fluxvision.catalog.geometry import solve_geometry
 from fluxvision.catalog.normalize import normalize
 from fluxvision.catalog.params import BY_NAME
 from fluxvision.catalog.rules import Model
 from fluxvision.core import errors
 from fluxvision.core.settings import Settings
-from fluxvision.core.types import Attempt, Component, Delivery, Fidelity, Job, Picture, Quote, Source, Watch
+from fluxvision.core.types import (
+    Attempt,
+    Fidelity,
+    InputImage,
+    Job,
+    JobCallbacks,
+    JobResult,
+    PriceComponent,
+    Quote,
+    ResultImage,
+)
 
 PRICE = 100_000
 """Micro-dollars of a picture."""
@@ -48,9 +58,11 @@ class Gateway:
         self.most = 0
         self.closed = False
 
-    def admit(self, model: str, fields: Mapping[str, Any], image: Source, mask: Source | None, request_id: str) -> Job:
+    def admit(
+        self, model: str, fields: Mapping[str, Any], image: InputImage, mask: InputImage | None, request_id: str
+    ) -> Job:
         """Coerce by the rows, as the real one does."""
-        found, pin = catalog.find(model)
+        found, pin = catalog.find_model(model)
         pairs = {name: coerce(BY_NAME[name], value) for name, value in fields.items()}
         values = {name: value for name, value in pairs.items() if value is not None}
         return Job(request_id, found.id, image, values, mask, pin=pin)
@@ -58,9 +70,9 @@ class Gateway:
     def quote(self, job: Job) -> Quote:
         """Ask ten cents for every picture."""
         _, plan, receipt = normalize(job, self.models[0].offers[-1])
-        geometry = solve(job)
+        geometry = solve_geometry(job)
         total = PRICE * plan.n
-        part = Component("output", "image", plan.n, plan.n, PRICE, total)
+        part = PriceComponent("output", "image", plan.n, plan.n, PRICE, total)
         return Quote(job.model, "embedded", total, (part,), receipt, geometry.width, geometry.height)
 
     async def vet(self, job: Job) -> None:
@@ -68,7 +80,7 @@ class Gateway:
         if job.mask is not None and job.mask.path.stem == "closed":
             raise errors.InvalidRequest("mask: nothing of it is transparent.", param="mask")
 
-    async def run(self, job: Job, watch: Watch, folder: Path, attempts: list[Attempt]) -> Delivery:
+    async def run(self, job: Job, watch: JobCallbacks, folder: Path, attempts: list[Attempt]) -> JobResult:
         """Count through the tiles, then write the pictures."""
         self.jobs.append(job)
         self.running += 1
@@ -89,7 +101,7 @@ class Gateway:
         """Remember that it was closed."""
         self.closed = True
 
-    async def _make(self, job: Job, watch: Watch, folder: Path, attempts: list[Attempt]) -> Delivery:
+    async def _make(self, job: Job, watch: JobCallbacks, folder: Path, attempts: list[Attempt]) -> JobResult:
         started = time.monotonic()
         offer = self.models[0].offers[-1]
         _, plan, receipt = normalize(job, offer)
@@ -111,8 +123,8 @@ class Gateway:
             case "stopped":
                 attempts.append(Attempt("fal", "CANCELLED", 0.5, None))
                 raise errors.Cancelled("It was stopped over there.")
-        geometry = solve(job)
-        row = imaging.find(plan.output_format)
+        geometry = solve_geometry(job)
+        row = imaging.find_format(plan.output_format)
         pictures = []
         colours = imaging.decode(job.image).color
         upright = Image.fromarray(colours).convert("RGB").resize((geometry.width, geometry.height))
@@ -120,9 +132,9 @@ class Gateway:
             path = folder / f"{number}.{row.extension}"
             upright.save(path, row.name)
             scores = Fidelity(lr_psnr_db=52.34, seam_ratio=1.0, delta_e=0.4)
-            picture = Picture(path, row.name, row.mime, geometry.width, geometry.height, None, 7 + number, scores)
+            picture = ResultImage(path, row.name, row.mime, geometry.width, geometry.height, None, 7 + number, scores)
             pictures.append(picture)
-        return Delivery(
+        return JobResult(
             job=job,
             provider="embedded",
             provider_name="Embedded",
@@ -156,4 +168,4 @@ def tools(gateway: Gateway, *, served: list[Settings] | None = None) -> cli.Tool
 
 if __name__ == "__main__":
     fake = Gateway(int(os.environ.get("FAKE_TILES", "4")), float(os.environ.get("FAKE_TILE_SECONDS", "0")))
-    sys.exit(cli.run(sys.argv[1:], tools(fake)))
+    sys.exit(cli.run_cli(sys.argv[1:], tools(fake)))

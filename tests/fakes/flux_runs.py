@@ -10,9 +10,9 @@ from skimage import data
 
 from fakes.flux_stub import Stub
 from fluxvision.core.errors import Cancelled
-from fluxvision.core.types import Watch
+from fluxvision.core.types import JobCallbacks
 from fluxvision.engine import Request, enlarge
-from fluxvision.engine.flux.backend import FluxDetailer, Wishes, backend_row
+from fluxvision.engine.flux.backend import FluxDetailer, SamplingOptions, backend_row
 from fluxvision.engine.flux.options import FIDELITY
 from fluxvision.engine.flux.registry import BY_NAME
 
@@ -54,8 +54,8 @@ def run(
 ):
     """Enlarge a picture by way of the pipeline."""
     stub = stub or Stub(row=ROW)
-    wishes = wishes or Wishes("words", 0.5, seed=1)
-    watch = watch or Watch()
+    wishes = wishes or SamplingOptions("words", 0.5, seed=1)
+    watch = watch or JobCallbacks()
 
     def stop():
         if watch.cancel.is_set():
@@ -83,7 +83,7 @@ def run(
 @cache
 def without(picture, scale, row=ROW):
     """Return the enlargement with creativity 0."""
-    return run(PICTURES[picture], scale, Stub(row=row), wishes=Wishes("words", 0.0))[0]
+    return run(PICTURES[picture], scale, Stub(row=row), wishes=SamplingOptions("words", 0.0))[0]
 
 
 def apart(one, other):

@@ -7,10 +7,10 @@ import torch
 
 from fakes.flux_runs import PHOTO, ROW
 from fakes.flux_stub import Stub, texture
-from fluxvision.engine.backends.registry import Place, Window
-from fluxvision.engine.flux.backend import Wishes
+from fluxvision.engine.backends.registry import TileInput, TileOrigin
+from fluxvision.engine.flux.backend import SamplingOptions
 
-WISHES = Wishes("words", 0.5, seed=2)
+WISHES = SamplingOptions("words", 0.5, seed=2)
 CUDA = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
 
@@ -58,4 +58,4 @@ class Tight(Stub):
 def windows(many):
     """Return tiles of one shape."""
     base = np.ascontiguousarray(PHOTO[:32, :48].transpose(2, 0, 1), np.float32) / 255
-    return [Window(base[:, ::2, ::2], base, Place(16 * at, 24 * at)) for at in range(many)]
+    return [TileInput(base[:, ::2, ::2], base, TileOrigin(16 * at, 24 * at)) for at in range(many)]

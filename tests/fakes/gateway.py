@@ -26,17 +26,17 @@ from fluxvision.core.types import (
     ANYBODY,
     Attempt,
     Caller,
-    Component,
-    Delivery,
     Failure,
     Fidelity,
+    InputImage,
     Job,
-    Line,
-    Picture,
-    Plan,
+    JobCallbacks,
+    JobResult,
+    PostprocessPlan,
+    PriceComponent,
     Quote,
-    Source,
-    Watch,
+    ReceiptEntry,
+    ResultImage,
 )
 from fluxvision.imaging import error_log
 
@@ -108,7 +108,9 @@ class Gateway:
             raise errors.ModelNotFound(message, param="model")
         return MODEL, pinned, name
 
-    def admit(self, model: str, fields: Mapping[str, Any], image: Source, mask: Source | None, request_id: str) -> Job:
+    def admit(
+        self, model: str, fields: Mapping[str, Any], image: InputImage, mask: InputImage | None, request_id: str
+    ) -> Job:
         """Coerce by the rows, as the real one does."""
         found, pin, alias = self.find(model)
         values = {name: coerce(BY_NAME[name], value) for name, value in fields.items() if name in BY_NAME}
@@ -128,7 +130,7 @@ class Gateway:
         if job.extras.get("fail") == "refuse":
             raise errors.InvalidRequest("size cannot be honoured exactly.", param="size")
         width, height = self._size(job)
-        part = Component("output", "output_megapixel", width * height / 1e6, 1.0, PRICE, PRICE)
+        part = PriceComponent("output", "output_megapixel", width * height / 1e6, 1.0, PRICE, PRICE)
         return Quote(job.model, job.pin or "embedded", PRICE, (part,), self._receipt(job), width, height)
 
     async def vet(self, job: Job) -> None:
@@ -136,7 +138,7 @@ class Gateway:
         if job.extras.get("fail") == "vet":
             raise errors.InvalidRequest("mask: nothing of it is transparent.", param="mask")
 
-    async def run(self, job: Job, watch: Watch, folder: Path, attempts: list[Attempt]) -> Delivery:
+    async def run(self, job: Job, watch: JobCallbacks, folder: Path, attempts: list[Attempt]) -> JobResult:
         """Wait for a place, count through the tiles, write the pictures."""
         assert attempts == []
         if self.full() is not None or job.extras.get("fail") == "busy":
@@ -170,7 +172,7 @@ class Gateway:
         """Remember that it was closed."""
         self.closed = True
 
-    async def _make(self, job: Job, watch: Watch, folder: Path) -> Delivery:
+    async def _make(self, job: Job, watch: JobCallbacks, folder: Path) -> JobResult:
         started = time.monotonic()
         match job.extras.get("fail"):
             case "path":
@@ -202,10 +204,10 @@ class Gateway:
             path = folder / f"{number}.png"
             path.write_bytes(png(width, height, (number, 30, 60)) + bytes(int(job.extras.get("bulk", 0))))
             fidelity = Fidelity(lr_psnr_db=48.5, seam_ratio=None, delta_e=0.4)
-            pictures.append(Picture(path, "png", "image/png", width, height, "a red square", 7 + number, fidelity))
+            pictures.append(ResultImage(path, "png", "image/png", width, height, "a red square", 7 + number, fidelity))
         default = "b64_json" if job.prefers_base64 else "url"
-        plan = Plan(response_format=str(job.values.get("response_format", default)), n=n)
-        return Delivery(
+        plan = PostprocessPlan(response_format=str(job.values.get("response_format", default)), n=n)
+        return JobResult(
             job=job,
             provider="embedded",
             provider_name="Embedded",
@@ -224,8 +226,8 @@ class Gateway:
         factor = float(job.values.get("scale_factor", 2.0))
         return round(job.image.width * factor), round(job.image.height * factor)
 
-    def _receipt(self, job: Job) -> tuple[Line, ...]:
-        return tuple(Line(name, "passthrough", value, value) for name, value in job.values.items())
+    def _receipt(self, job: Job) -> tuple[ReceiptEntry, ...]:
+        return tuple(ReceiptEntry(name, "passthrough", value, value) for name, value in job.values.items())
 
 
 def limits() -> server.ConnectionLimits:
@@ -247,7 +249,7 @@ if __name__ == "__main__":
 
     from fluxvision.core import settings
     from fluxvision.http import app as http
-    from fluxvision.http.limits import Memory
+    from fluxvision.http.limits import BodyMemory
 
-    http.Memory = partial(Memory, each=0)  # tests look at what uploads leave on the disk
+    http.Memory = partial(BodyMemory, each=0)  # tests look at what uploads leave on the disk
     server.serve(settings.load(dict(os.environ)), make, limits=limits())

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from fluxvision.catalog import catalog
-from fluxvision.core.types import Job, Source
+from fluxvision.core.types import InputImage, Job
 
 
-def source(width: int, height: int, **facts: Any) -> Source:
+def source(width: int, height: int, **facts: Any) -> InputImage:
     """Return a PNG of this size."""
     facts = {"format": "png", "channels": 3, "alpha": False, "bits": 8, "size": 1, **facts}
-    return Source(file=Path("picture.png"), width=width, height=height, **facts)
+    return InputImage(file=Path("picture.png"), width=width, height=height, **facts)
 
 
 def job(
@@ -38,5 +38,5 @@ def job(
         extras=extras or {},
         pin=pin,
         prefers_base64=prefers_base64,
-        factor=catalog.factor(catalog.find(model)[0]),
+        factor=catalog.default_factor(catalog.find_model(model)[0]),
     )

@@ -9,7 +9,7 @@ import numpy as np
 
 from fluxvision.catalog.catalog import CATALOG
 from fluxvision.catalog.rules import Price
-from fluxvision.core.types import Outcome, Raster
+from fluxvision.core.types import ProviderResult, RawImage
 
 EMBEDDED = CATALOG[0].offers[-1]
 
@@ -61,7 +61,7 @@ class Painter:
         np.full((height, width, 3), 40 + call.body.get("seed", 0) % 50, np.uint8).tofile(path)
         watch.progress(1, 1)
         said = {"seed": call.body.get("seed"), "details": {"engine": "flat"}, **self.said}
-        return Outcome(Raster(path, width, height, 3, 8), **said)
+        return ProviderResult(RawImage(path, width, height, 3, 8), **said)
 
     async def ping(self):
         """Be ready."""

@@ -8,14 +8,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from fluxvision.engine.backends.registry import BY_NAME, load
-from fluxvision.engine.executors.threads import Threads
-from fluxvision.engine.pipeline import Request, plan
+from fluxvision.engine.backends.registry import BY_NAME, load_backend
+from fluxvision.engine.executors.threads import ThreadExecutor
+from fluxvision.engine.pipeline import Request, plan_tiles
 from fluxvision.engine.resample import one_blas_thread
 from fluxvision.engine.teams import Recipe
-from fluxvision.engine.tile import Work
+from fluxvision.engine.tile import TileJob
 
-MOCK = Recipe("fluxvision.engine.backends.registry:load", ("mock", 1))
+MOCK = Recipe("fluxvision.engine.backends.registry:load_backend", ("mock", 1))
 COLOR = np.random.default_rng(5).integers(0, 256, (300, 340, 3), np.uint8)
 PATIENCE = 60.0
 PICTURES = {
@@ -33,7 +33,7 @@ def work(picture="colour", batch=2, creativity=0.6):
     color, alpha, mask = PICTURES[picture]
     row = replace(BY_NAME["mock"], batch=batch)
     height, width = color.shape[0] * 3, color.shape[1] * 3
-    return Work(color, alpha, mask, creativity, 3, row, *plan(Request(color, width, height), row))
+    return TileJob(color, alpha, mask, creativity, 3, row, *plan_tiles(Request(color, width, height), row))
 
 
 def go_on():
@@ -49,7 +49,7 @@ def samples(crew, of, stop=go_on, **rest):
 
 def expected(of, **rest):
     """Return the bytes that threads of this process make."""
-    return samples(Threads(load("mock"), 2), of, **rest)
+    return samples(ThreadExecutor(load_backend("mock"), 2), of, **rest)
 
 
 def fake(name, *arguments, **rest):

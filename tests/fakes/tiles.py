@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from uuid import uuid4
 
-from fluxvision.engine.backends.registry import load
+from fluxvision.engine.backends.registry import load_backend
 
 
 class Eventful:
@@ -17,7 +17,7 @@ class Eventful:
 
     def __init__(self, event):
         """Keep the event."""
-        self._mock, self._event = load("mock"), event
+        self._mock, self._event = load_backend("mock"), event
 
     def base(self, tile):
         """Enlarge as the mock does."""

@@ -410,7 +410,7 @@ def test_seconds_are_billed_as_reported(server, fal, photo, model, n):
     """A price by the second is not known beforehand; the bill is that of the 1.25 seconds that fal reports, each."""
     quote = edited(server, photo, model, "/v1/images/edits?dryRun=true", n=n).json()
     assert quote["total_cost_micros"] is None
-    price = catalog.find(model)[0].offers[0].price.unit_price
+    price = catalog.find_model(model)[0].offers[0].price.unit_price
     said = edited(server, photo, model, n=n).json()["metadata"]
     assert round(said["cost"] * 1e6, 3) == n * int(1.25 * price + 0.5)
     assert len(fal.submissions) == n

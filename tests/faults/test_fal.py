@@ -22,7 +22,7 @@ from fluxvision.core.errors import (
     UpstreamUnasked,
     UpstreamUnreachable,
 )
-from fluxvision.core.types import Call, Watch
+from fluxvision.core.types import Call, JobCallbacks
 from fluxvision.providers.fal import Provider, queue
 
 MODEL = "fal-ai/flux-vision-upscaler"
@@ -45,7 +45,7 @@ async def run(fal, photo, folder, *, seconds=10.0, upstream=MODEL, asked=ASKED, 
     call = Call("fal", upstream, {"upscale_factor": 2.0, "prompt": PROMPT}, source, None, asked=asked)
     try:
         async with asyncio.timeout(seconds):
-            return await provider.run(call, Watch(), folder)
+            return await provider.run(call, JobCallbacks(), folder)
     finally:
         await provider.aclose()
 

@@ -14,7 +14,7 @@ from fakes.fal import FakeFal
 from fakes.painter import Painter
 from fluxvision import imaging
 from fluxvision.core.errors import DeadlineExceeded, Error
-from fluxvision.core.types import Attempt, Delivery, Watch
+from fluxvision.core.types import Attempt, JobCallbacks, JobResult
 from fluxvision.gateway.gateway import Gateway
 from fluxvision.providers import fal, result_file
 
@@ -97,7 +97,7 @@ def source(tmp_path):
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """Pictures that cannot be had are asked for again soon."""
-    monkeypatch.setitem(result_file.fetched.__kwdefaults__, "pause", 0.01)
+    monkeypatch.setitem(result_file.fetch_result.__kwdefaults__, "pause", 0.01)
 
 
 @contextlib.asynccontextmanager
@@ -110,10 +110,10 @@ async def opened(upstream: FakeFal, pace: float = 0.2, **facts: Any) -> AsyncIte
         await gateway.aclose()
 
 
-async def ask(gateway: Gateway, source, folder, name: str) -> Delivery | Error:
+async def ask(gateway: Gateway, source, folder, name: str) -> JobResult | Error:
     """Return what the caller gets."""
     try:
-        return await gateway.run(gateway.admit(name, {}, source, None, "req_1"), Watch(), folder)
+        return await gateway.run(gateway.admit(name, {}, source, None, "req_1"), JobCallbacks(), folder)
     except Error as error:
         return error
 
@@ -137,7 +137,7 @@ async def test_what_a_failed_try_has_cost(source, folder, row, by):
         assert (first.upstream_id is None) is fault.startswith("submit")
         if cost == by_size:  # what is told for sure agrees with fal.ai's own ledger, which bills what it has made
             assert cost is None or bool(cost) is bool(upstream.paid) or fault.startswith(("status", "result"))
-    if isinstance(found, Delivery):
+    if isinstance(found, JobResult):
         assert (found.provider, found.cost) == ("embedded", cost)
 
 
@@ -163,7 +163,7 @@ async def test_what_a_caller_who_leaves_has_spent(source, folder, row):
     async with FakeFal(fault=fault, queue=queue, work=work) as upstream:
         async with opened(upstream, 0.2 if "hang" in fault else 1.0, attempt_timeout=LONG) as gateway:
             job = gateway.admit(BY_SIZE, {}, source, None, "req_1")
-            task = asyncio.create_task(gateway.run(job, Watch(), folder, attempts))
+            task = asyncio.create_task(gateway.run(job, JobCallbacks(), folder, attempts))
             await asyncio.sleep(0.3)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -191,7 +191,7 @@ async def test_fal_dies_in_the_middle_of_a_job(source, folder):
         found = await task
         await asyncio.sleep(0.2)
         assert upstream.paid == 1
-    assert isinstance(found, Delivery)
+    assert isinstance(found, JobResult)
     assert [(one.provider, one.cost) for one in found.attempts] == [("fal", None), ("embedded", 0)]
     assert found.cost is None
 
@@ -205,7 +205,7 @@ async def test_seconds_that_make_no_sense(source, folder, spent, fault):
     async with FakeFal(fault=fault, spent=spent) as upstream, opened(upstream, attempt_timeout=LONG) as gateway:
         found = await ask(gateway, source, folder, BY_SECOND)
     assert [one.cost for one in found.attempts] == [None]
-    assert isinstance(found, Error if fault else Delivery)
+    assert isinstance(found, Error if fault else JobResult)
 
 
 @pytest.mark.parametrize(("spent", "cost"), [(0, 0), (0.0, 0), (2, 2_220), (1.25, TIME)])

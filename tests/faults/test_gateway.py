@@ -35,7 +35,7 @@ from fluxvision.core.errors import (
     UpstreamUnasked,
     UpstreamUnreachable,
 )
-from fluxvision.core.types import Attempt, Delivery, Watch
+from fluxvision.core.types import Attempt, JobCallbacks, JobResult
 from fluxvision.gateway.gateway import Gateway
 from fluxvision.providers import fal, openai, result_file
 
@@ -254,7 +254,7 @@ def source(tmp_path):
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """Pictures that cannot be had are asked for again soon."""
-    monkeypatch.setitem(result_file.fetched.__kwdefaults__, "pause", 0.01)
+    monkeypatch.setitem(result_file.fetch_result.__kwdefaults__, "pause", 0.01)
 
 
 def at_fal(upstream: FakeFal, **facts: Any) -> fal.Provider:
@@ -281,17 +281,17 @@ async def opened(providers: Mapping[str, Any], **facts: Any) -> AsyncIterator[Ga
         await gateway.aclose()
 
 
-async def ask(gateway: Gateway, source, folder, name: str = MODEL, **fields: Any) -> Delivery | Error:
+async def ask(gateway: Gateway, source, folder, name: str = MODEL, **fields: Any) -> JobResult | Error:
     """Return what the caller gets."""
     folder.mkdir()
     try:
         job = gateway.admit(name, {"prompt": PROMPT, "user": USER, **fields}, source, None, f"req_{folder.name}")
-        return await gateway.run(job, Watch(), folder)
+        return await gateway.run(job, JobCallbacks(), folder)
     except Error as error:
         return error
 
 
-def tries(found: Delivery | Error, name: str) -> list[Attempt]:
+def tries(found: JobResult | Error, name: str) -> list[Attempt]:
     return [attempt for attempt in found.attempts if attempt.provider == name]
 
 
@@ -300,7 +300,7 @@ def mood(gateway: Gateway, name: str) -> str:
     return HURT if standing.reliability < 1 else RESTED if standing.out else WELL
 
 
-def judge(name: str, price: int, expected: Any, open_house: Delivery | Error, alone: Delivery | Error) -> None:
+def judge(name: str, price: int, expected: Any, open_house: JobResult | Error, alone: JobResult | Error) -> None:
     """Compare what came of a request that others may serve, and of one that insists on the provider."""
     kind, paid, _ = expected
     bill = {PAID: price, FREE: 0, UNKNOWN: None}[paid]
@@ -309,14 +309,14 @@ def judge(name: str, price: int, expected: Any, open_house: Delivery | Error, al
         assert [(one.outcome, one.cost) for one in tries(found, name)] == [(outcome, bill)]
     if kind is None:
         for found in (open_house, alone):
-            assert isinstance(found, Delivery)
+            assert isinstance(found, JobResult)
             assert (found.provider, found.cost, found.degraded) == (name, price, False)
             assert [(picture.width, picture.height) for picture in found.pictures] == [(120, 80)]
         return
     assert type(alone) is kind
     assert [one.provider for one in alone.attempts] == [name]
     if kind.blame in {"provider", "network"}:
-        assert isinstance(open_house, Delivery)
+        assert isinstance(open_house, JobResult)
         assert (open_house.provider, open_house.degraded) == ("embedded", True)
         assert open_house.cost == bill
         assert [one.provider for one in open_house.attempts] == [name, "embedded"]
@@ -325,7 +325,7 @@ def judge(name: str, price: int, expected: Any, open_house: Delivery | Error, al
         assert open_house.message == alone.message
 
 
-def untold(found: Delivery | Error, *secrets: str) -> None:
+def untold(found: JobResult | Error, *secrets: str) -> None:
     """Assert that nothing secret is in what a caller gets."""
     said = repr(found.attempts)
     if isinstance(found, Error):
@@ -351,7 +351,7 @@ async def test_what_fal_does_wrong(source, tmp_path, fault, row):
     stage, (kind, _, health) = fault.split()[0], row
     facts = STEADY if fault in ENDLESS else CALM
 
-    async def one(folder: str, name: str) -> Delivery | Error:
+    async def one(folder: str, name: str) -> JobResult | Error:
         async with FakeFal(fault=fault, work=30.0 if stage == "cancel" else 0.0) as upstream:
             provider = at_fal(upstream, inline=0 if stage in {"token", "upload"} else 10**6, **facts)
             limit = PATIENCE if fault in ENDLESS else CALM["patience"]
@@ -377,10 +377,10 @@ async def test_what_another_server_does_wrong(source, tmp_path, fault, row):
     _, paid, health = row
     limit = PATIENCE if fault in ENDLESS else CALM["patience"]
 
-    async def one(folder: str, name: str) -> Delivery | Error:
+    async def one(folder: str, name: str) -> JobResult | Error:
         async with FakeOpenAI() as upstream:
             upstream.behave(fault)
-            models = catalog.configured(CATALOG, configured(upstream))
+            models = catalog.configure_offers(CATALOG, configured(upstream))
             house = {"other": at_other(upstream, limit), "embedded": Painter()}
             async with opened(house, models=models, attempt_timeout=limit) as gateway:
                 found = await ask(gateway, source, tmp_path / folder, name)
@@ -417,14 +417,14 @@ async def test_one_after_the_other(source, tmp_path, row):
     at_one, at_two, kind, cost, wait = row
     async with FakeFal(fault=at_one) as first, FakeOpenAI() as second:
         second.behave(at_two)
-        models = catalog.configured(CATALOG, configured(second))
+        models = catalog.configure_offers(CATALOG, configured(second))
         async with opened({"fal": at_fal(first), "other": at_other(second)}, models=models) as gateway:
             found = await ask(gateway, source, tmp_path / "work")
         assert [one.provider for one in found.attempts] == ["fal", "other"]
         assert sum(one.cost for one in found.attempts) == cost
         assert (len(first.submissions) <= 1, len(second.requests)) == (True, 1)
         untold(found, *first.key.split(":"), second.key, f":{first.port}", f":{second.port}")
-    assert type(found) is (kind or Delivery)
+    assert type(found) is (kind or JobResult)
     if isinstance(found, Error):
         assert found.retryable is (kind is Busy)
         assert found.retry_after == (wait and pytest.approx(wait, abs=1.1))
@@ -468,10 +468,10 @@ async def test_a_gateway_goes_on_after_every_fault(source, tmp_path):
                 continue
             upstream.fail(fault)
             found = await ask(gateway, source, tmp_path / f"{number}", f"fal/{MODEL}")
-            assert isinstance(found, Delivery if kind is None else kind)
+            assert isinstance(found, JobResult if kind is None else kind)
         upstream.fail("")
         found = await ask(gateway, source, tmp_path / "last", f"fal/{MODEL}")
-        assert isinstance(found, Delivery)
+        assert isinstance(found, JobResult)
         assert not gateway.health.standings()["fal"].out
         assert all(queue.running == queue.waiting == 0 for queue in gateway.queues.values())
 

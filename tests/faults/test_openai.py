@@ -26,11 +26,11 @@ from fluxvision.core.errors import (
     UpstreamUnreachable,
 )
 from fluxvision.core.settings import Upstream
-from fluxvision.core.types import Call, Watch
+from fluxvision.core.types import Call, JobCallbacks
 from fluxvision.imaging import Limits
 from fluxvision.providers import result_file
 from fluxvision.providers.openai import Provider, response
-from fluxvision.providers.openai.errors import Server, heard
+from fluxvision.providers.openai.errors import ErrorTranslator, parse_error_response
 
 PROMPT = "a portrait of my neighbour"
 BODY = {"prompt": PROMPT, "scale_factor": 2.0, "user": "somebody@example.org"}
@@ -112,7 +112,7 @@ async def upstream():
 
 @pytest.fixture
 async def provider(upstream, monkeypatch):
-    monkeypatch.setitem(result_file.fetched.__kwdefaults__, "pause", 0.0)
+    monkeypatch.setitem(result_file.fetch_result.__kwdefaults__, "pause", 0.0)
     made = Provider(Upstream("other", upstream.base_url, {}, key=upstream.key), patience=0.3)
     yield made
     await made.aclose()
@@ -137,7 +137,7 @@ async def test_a_fault_is_told_by_its_kind(upstream, provider, call, folder, fau
     error, billed, known = TABLE[fault]
     upstream.behave(fault)
     with pytest.raises(error) as caught:
-        await provider.run(call, Watch(), folder)
+        await provider.run(call, JobCallbacks(), folder)
     found = caught.value
     assert type(found) is error
     assert found.billed is billed
@@ -155,7 +155,7 @@ async def test_a_fault_is_told_by_its_kind(upstream, provider, call, folder, fau
 async def test_an_odd_picture_is_a_picture(upstream, provider, call, folder, fault):
     """What the server made is delivered as it is; the gateway brings it to size and format."""
     upstream.behave(fault)
-    outcome = await provider.run(call, Watch(), folder)
+    outcome = await provider.run(call, JobCallbacks(), folder)
     found = imaging.probe(delivered(outcome), Limits())
     assert ((found.width, found.height), found.format) == PICTURES[fault]
 
@@ -168,9 +168,9 @@ async def test_a_full_disk_is_ours(provider, call, folder, monkeypatch):
         raise OSError(errno.ENOSPC, "no space")
 
     monkeypatch.setattr(response, "HELD", 0)  # nothing stays in memory
-    monkeypatch.setattr(result_file, "recognised", full)
+    monkeypatch.setattr(result_file, "probe_result", full)
     with pytest.raises(OSError, match="no space"):
-        await provider.run(call, Watch(), folder)
+        await provider.run(call, JobCallbacks(), folder)
     assert list(folder.iterdir()) == []
 
 
@@ -178,7 +178,7 @@ async def test_the_words_of_the_server_are_told_clean(upstream, provider, call, 
     """A refusal keeps what the server said, but for keys and addresses."""
     upstream.behave("invalid_words")
     with pytest.raises(UpstreamRefused) as caught:
-        await provider.run(replace(call, body={"scale_factor": 2.0}), Watch(), folder)
+        await provider.run(replace(call, body={"scale_factor": 2.0}), JobCallbacks(), folder)
     told = "other refused the request for something that was not asked for: Bad request to …"
     assert caught.value.message.startswith(told)
     assert "scale_factor" in caught.value.message
@@ -191,7 +191,7 @@ async def test_words_that_repeat_a_prompt_are_withheld(upstream, provider, call,
     """However the server writes what the caller wrote, none of it is told."""
     upstream.behave("invalid_words")
     with pytest.raises(UpstreamRefused) as caught:
-        await provider.run(replace(call, body={"scale_factor": 2.0, "prompt": secret}), Watch(), folder)
+        await provider.run(replace(call, body={"scale_factor": 2.0, "prompt": secret}), JobCallbacks(), folder)
     assert caught.value.message == (
         "other refused the request for something that was not asked for. "
         "Its words repeat what was sent and are not shown."
@@ -211,7 +211,7 @@ async def test_a_refusal_blames_the_caller_for_what_the_caller_sent(upstream, pr
     """It names the caller's own parameter; one that this server added is between the two servers."""
     upstream.behave("invalid")
     with pytest.raises(blamed[0]) as caught:
-        await provider.run(replace(call, asked=asked), Watch(), folder)
+        await provider.run(replace(call, asked=asked), JobCallbacks(), folder)
     assert (type(caught.value), caught.value.param) == blamed
     assert "400 about the parameter scale_factor" in caught.value.message
 
@@ -231,7 +231,7 @@ async def test_a_refusal_blames_the_caller_for_what_the_caller_sent(upstream, pr
 )
 def test_every_way_to_name_a_parameter(call, body, error, param):
     """Faults as FastAPI lists them name a parameter, too."""
-    found = Server("other", ()).refusal(heard(body, 400), call)
+    found = ErrorTranslator("other", ()).refusal(parse_error_response(body, 400), call)
     assert (type(found), found.param) == (error, param)
 
 
@@ -241,7 +241,7 @@ def test_another_gateways_failed_tries_are_not_free(call, status, cost, billed):
     """One of this kind says what its tries have cost: what it had to pay may be on its bill."""
     attempts = [{"provider": "fal", "outcome": "UPSTREAM_ERROR", "cost": cost}]
     body = {"error": {"message": "No provider could."}, "metadata": {"attempts": attempts, "cost": cost}}
-    assert Server("other", ()).refusal(heard(body, status), call).billed is billed
+    assert ErrorTranslator("other", ()).refusal(parse_error_response(body, status), call).billed is billed
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, *range(520, 525), 525, 529])
@@ -261,7 +261,7 @@ def test_another_gateways_failed_tries_are_not_free(call, status, cost, billed):
 )
 def test_who_speaks_tells_what_is_known_of_the_bill(call, status, body, own):
     """A server that failed by its own account made nothing; behind one that only stands between, work may go on."""
-    found = Server("other", ()).refusal(heard(body, status), call)
+    found = ErrorTranslator("other", ()).refusal(parse_error_response(body, status), call)
     known = own or status not in {502, 504, 520, 521, 522, 523, 524}
     assert (type(found), found.billed) == (UpstreamError, False if known else None)
 
@@ -284,7 +284,7 @@ def test_who_speaks_tells_what_is_known_of_the_bill(call, status, body, own):
 )
 def test_a_page_in_place_of_an_error_is_not_the_configuration(call, status, body, ours):
     """A proxy answers for a server that is down, and the next provider is asked; but a key that fails is a key."""
-    found = Server("other", ()).refusal(heard(body, status), call)
+    found = ErrorTranslator("other", ()).refusal(parse_error_response(body, status), call)
     page = UpstreamRefused if status == HTTPStatus.FORBIDDEN else UpstreamError  # of a firewall, about this request
     assert type(found) is (Misconfigured if ours or status == HTTPStatus.UNAUTHORIZED else page)
     assert found.billed is False
@@ -294,7 +294,7 @@ async def test_a_prompt_of_one_letter_does_not_eat_the_words(upstream, provider,
     """What says nothing is not worth hiding."""
     upstream.behave("invalid")
     with pytest.raises(InvalidRequest, match="400 about the parameter scale_factor"):
-        await provider.run(replace(call, body={**BODY, "prompt": "a", "negative_prompt": " "}), Watch(), folder)
+        await provider.run(replace(call, body={**BODY, "prompt": "a", "negative_prompt": " "}), JobCallbacks(), folder)
 
 
 async def test_the_servers_name_for_the_work_is_kept(upstream, provider, call, folder):
@@ -302,19 +302,19 @@ async def test_the_servers_name_for_the_work_is_kept(upstream, provider, call, f
     for fault in ("500", "busy", "no_image", "hang_after_headers"):
         upstream.behave(fault)
         with pytest.raises(UpstreamError) as caught:
-            await provider.run(call, Watch(), folder)
+            await provider.run(call, JobCallbacks(), folder)
         assert caught.value.upstream_id.startswith("req-")
 
 
 async def test_a_server_that_is_down_is_unreachable_and_may_come_back(upstream, provider, call, folder):
     """Refused connections are the network's fault; the next call after its return works."""
-    await provider.run(call, Watch(), folder)
+    await provider.run(call, JobCallbacks(), folder)
     await upstream.stop()
     with pytest.raises(UpstreamUnreachable) as caught:
-        await provider.run(call, Watch(), folder)
+        await provider.run(call, JobCallbacks(), folder)
     assert not caught.value.billed
     await upstream.start()
-    assert delivered(await provider.run(call, Watch(), folder)).exists()
+    assert delivered(await provider.run(call, JobCallbacks(), folder)).exists()
 
 
 @pytest.mark.parametrize(
@@ -332,7 +332,7 @@ async def test_no_connection_is_the_networks_fault(upstream, call, folder, addre
         address = address.format(port=upstream.port, closed=closed.getsockname()[1])
         provider = Provider(Upstream("other", address, {}), patience=2.0)
         with pytest.raises(error) as caught:
-            await provider.run(call, Watch(), folder)
+            await provider.run(call, JobCallbacks(), folder)
         await provider.aclose()
     assert type(caught.value) is error
     assert caught.value.message == "other cannot be reached."
@@ -343,7 +343,7 @@ async def test_a_redirect_never_gets_the_key(upstream, provider, call, folder):
     """The other address, which would answer, is not asked."""
     upstream.behave("redirect")
     with pytest.raises(UpstreamError, match="redirect"):
-        await provider.run(call, Watch(), folder)
+        await provider.run(call, JobCallbacks(), folder)
     assert (len(upstream.requests), upstream.paid) == (1, 0)
 
 
@@ -351,7 +351,7 @@ async def test_a_private_redirect_of_a_picture_is_refused(upstream, provider, ca
     """A picture's link may lead to the server itself, and from there to no private address."""
     upstream.behave("url_private")
     with pytest.raises(UpstreamError, match="no public address") as caught:
-        await provider.run(call, Watch(), folder)
+        await provider.run(call, JobCallbacks(), folder)
     assert caught.value.billed
     assert upstream.fetched == 1
 
@@ -381,7 +381,7 @@ async def test_what_is_no_web_server_is_a_failure(call, folder, head):
     server = await asyncio.start_server(handle, "127.0.0.1", 0)
     provider = Provider(Upstream("other", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", {}), patience=1.0)
     with pytest.raises((UpstreamError, InvalidRequest, Misconfigured)) as caught:
-        await provider.run(call, Watch(), folder)
+        await provider.run(call, JobCallbacks(), folder)
     assert caught.value.message.startswith(("other ", "The answer of other "))
     await provider.aclose()
     server.close()
@@ -404,7 +404,7 @@ async def test_an_endless_answer_is_given_up(call, folder, monkeypatch):
     server = await asyncio.start_server(handle, "127.0.0.1", 0)
     provider = Provider(Upstream("other", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", {}), patience=1.0)
     with pytest.raises(UpstreamError, match="too long") as caught:
-        await provider.run(call, Watch(), folder)
+        await provider.run(call, JobCallbacks(), folder)
     assert caught.value.billed
     await provider.aclose()
     server.close()

@@ -16,7 +16,7 @@ from fakes.gateway import MODEL, png
 from fakes.openapi_examples import PICTURE
 from fakes.server import Server
 from fluxvision.http.app import API, PREFIXES, SITE
-from fluxvision.http.openapi import document
+from fluxvision.http.openapi import build_document
 from fluxvision.http.openapi_operations import ZOOM
 
 KEY = {"Authorization": "Bearer one-4f1c09ab7d-key"}
@@ -28,7 +28,7 @@ CHECKS = [
     checks.response_schema_conformance,
 ]
 ROUTES = [(method, PREFIXES[-1], path) for method, path, _ in API] + [(method, "", path) for method, path, _ in SITE]
-SCHEMA = schemathesis.openapi.from_dict(document(ROUTES, (MODEL,), ("embedded",)))
+SCHEMA = schemathesis.openapi.from_dict(build_document(ROUTES, (MODEL,), ("embedded",)))
 OPERATIONS = [(path, method) for path, place in SCHEMA.raw_schema["paths"].items() for method in place]
 EXAMPLES = {"/v1/images/edits": 150, "/media/{name}": 60, "/v1/models/{id}": 30}
 FEW = 5

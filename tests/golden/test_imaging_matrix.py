@@ -12,7 +12,7 @@ import pytest
 import pyvips
 from PIL import Image, ImageCms
 
-from fluxvision.core.types import Metadata, Raster
+from fluxvision.core.types import Metadata, RawImage
 from fluxvision.imaging import FORMATS, Limits, decode, encode, probe
 
 TURNS = {
@@ -157,7 +157,7 @@ def test_from_format_to_format(form, mode, orientation, profile, target, tmp_pat
     source, pixels = read(tmp_path / "upload", data)
     samples = pixels.color if pixels.alpha is None else np.dstack([pixels.color, pixels.alpha])
     (tmp_path / "raw").write_bytes(samples.tobytes())
-    raster = Raster(tmp_path / "raw", source.width, source.height, samples.shape[2], source.bits)
+    raster = RawImage(tmp_path / "raw", source.width, source.height, samples.shape[2], source.bits)
     quality = 100 if target in {"jpeg", "webp", "avif"} else None
     encode(raster, tmp_path / "result", target, quality=quality, metadata=pixels.metadata, strip=False)
     colour, alpha = seen(data, orientation)
@@ -210,7 +210,7 @@ def test_grey_profile(tmp_path):
     icc = (icc + (1).to_bytes(4, "big") + tags).ljust(160, b"\0")
     _, pixels = read(tmp_path / "upload", written(scene("L"), "tiff", icc=icc))
     assert (pixels.color.shape[2], pixels.metadata.icc) == (1, icc)
-    raster = Raster(tmp_path / "raw", 20, 14, 1, 8)
+    raster = RawImage(tmp_path / "raw", 20, 14, 1, 8)
     raster.path.write_bytes(pixels.color.tobytes())
     encode(raster, tmp_path / "out", "gif", quality=None, metadata=Metadata(icc=icc), strip=False)
     with Image.open(tmp_path / "out") as image:

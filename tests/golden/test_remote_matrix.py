@@ -12,12 +12,12 @@ import pyvips
 from PIL import Image
 
 from fluxvision import imaging
-from fluxvision.catalog.rules import Accepts
-from fluxvision.core.types import Fit, Plan, Watch
+from fluxvision.catalog.rules import InputFormats
+from fluxvision.core.types import Fit, JobCallbacks, PostprocessPlan
 from fluxvision.engine.fidelity import ciede2000
-from fluxvision.engine.resample import band
-from fluxvision.gateway.finish import Work, finish
-from fluxvision.gateway.prepare import prepared
+from fluxvision.engine.resample import band_matrix
+from fluxvision.gateway.finish import FinishState, finish
+from fluxvision.gateway.prepare import prepare_input
 
 P3 = pyvips.Operation.call("profile_load", "p3")
 FACTOR, GRID = 2, 8
@@ -106,14 +106,14 @@ def probed(name, tmp_path):
 
 def through(source, folder, form, output="png", *, transparency=False):
     """Send a picture to the stand-in and finish its answer; return the file and what is in it."""
-    accepts = Accepts(transparency=transparency)
-    sent = prepared(source, accepts, folder, Watch())
+    accepts = InputFormats(transparency=transparency)
+    sent = prepare_input(source, accepts, folder, JobCallbacks())
     answer = provider(sent.path, folder, form, transparency=transparency)
     if sent is not source:
         sent.path.unlink()
     size = source.width * FACTOR, source.height * FACTOR
-    plan = Plan(fit=Fit(*size, "contain", size), output_format=output)
-    picture = finish(Work(answer, plan, source, folder, made=size, transparent=transparency))
+    plan = PostprocessPlan(fit=Fit(*size, "contain", size), output_format=output)
+    picture = finish(FinishState(answer, plan, source, folder, made=size, transparent=transparency))
     assert [picture.path] == list(folder.iterdir())
     assert (picture.width, picture.height) == size
     result = imaging.probe(picture.path, imaging.Limits())
@@ -124,8 +124,8 @@ def enlarged(samples):
     """Return (rows, columns, bands) at twice the size, by the engine's own cubic."""
     height, width = samples.shape[:2]
     planes = np.moveaxis(samples.astype(np.float32), 2, 0)
-    down = band(height, 1 / FACTOR, count=height * FACTOR)
-    across = band(width, 1 / FACTOR, count=width * FACTOR)
+    down = band_matrix(height, 1 / FACTOR, count=height * FACTOR)
+    across = band_matrix(width, 1 / FACTOR, count=width * FACTOR)
     return np.moveaxis(across.columns(down.rows(planes)), 0, 2)
 
 
@@ -170,7 +170,7 @@ def test_every_format_is_delivered(name, output, tmp_path, folder):
     result, after, picture = through(source, folder, "webp", output)
     assert (result.format, picture.format) == (output, output)
     if output != "gif":
-        assert after.metadata.icc == imaging.describe(source).icc
+        assert after.metadata.icc == imaging.read_metadata(source).icc
         assert result.alpha == (source.alpha and output != "jpeg")
 
 

@@ -23,7 +23,7 @@ PLACEHOLDER = re.compile(
 """A single bracket is no sign of one: password generators use them."""
 
 
-def entry(key: str) -> str:
+def hash_entry(key: str) -> str:
     """Return what may stand for a key in the configuration, from which nobody can tell the key.
 
     Raises `ValueError` for a text that no Authorization header can carry.
@@ -39,7 +39,7 @@ def check_entries(entries: Iterable[str]) -> None:
     seen: set[bytes] = set()
     for text in entries:
         hashed = DIGEST.fullmatch(text) is not None
-        reason = "" if hashed else _weakness(text)
+        reason = "" if hashed else _find_weakness(text)
         found = _sha256(text)
         if found in seen:
             reason = "holds a key twice"
@@ -49,10 +49,10 @@ def check_entries(entries: Iterable[str]) -> None:
             raise ConfigError(message, param="api_keys")
 
 
-def _weakness(key: str) -> str:
+def _find_weakness(key: str) -> str:
     """Return what is wrong with a key; nothing where it can be used."""
     try:
-        entry(key)
+        hash_entry(key)
     except ValueError:
         return f"holds a key that no caller can send: one word of printable characters, at most {MAX_KEY} bytes"
     if key.casefold().startswith(HASHED):

@@ -18,10 +18,10 @@ from fluxvision.catalog.models.flux_vision_upscaler import MODEL as FLUX_VISION_
 from fluxvision.catalog.models.recraft_crisp_upscale import MODEL as RECRAFT_CRISP_UPSCALE
 from fluxvision.catalog.models.seedvr import MODEL as SEEDVR
 from fluxvision.catalog.models.topaz_upscale import MODEL as TOPAZ_UPSCALE
-from fluxvision.catalog.params import PARAMS, Param, narrowed
+from fluxvision.catalog.params import PARAMS, Param, narrow
 from fluxvision.catalog.rules import Model, Offer, Price
 from fluxvision.core.errors import InvalidRequest, ModelNotFound
-from fluxvision.core.money import micros
+from fluxvision.core.money import to_micros
 from fluxvision.core.settings import ConfigError, Settings, Upstream
 from fluxvision.core.types import Scalar
 
@@ -29,7 +29,7 @@ ELSEWHERE = "openai"
 """The provider of the offer that stands for every configured server."""
 
 
-def configured(models: Sequence[Model], settings: Settings) -> tuple[Model, ...]:
+def configure_offers(models: Sequence[Model], settings: Settings) -> tuple[Model, ...]:
     """Return the models with an offer for each configured server that has them, instead of the one that stands for all.
 
     Raises `ConfigError` for a server whose models are not in the catalogue, or cannot be had from elsewhere.
@@ -41,26 +41,26 @@ def configured(models: Sequence[Model], settings: Settings) -> tuple[Model, ...]
             given = ", ".join(unknown) or "none"
             message = f"openai: only {', '.join(sorted(takes))} can be had from {upstream.name}; its models has {given}"
             raise ConfigError(message, param="openai")
-    return tuple(replace(model, offers=_offers(model, settings)) for model in models)
+    return tuple(replace(model, offers=_configured_offers(model, settings)) for model in models)
 
 
-def _offers(model: Model, settings: Settings) -> tuple[Offer, ...]:
+def _configured_offers(model: Model, settings: Settings) -> tuple[Offer, ...]:
     found: list[Offer] = []
     for offer in model.offers:
         if offer.provider != ELSEWHERE:
-            found.append(_counted(offer, settings))
+            found.append(_numbered_names(offer, settings))
             continue
         serving = [upstream for upstream in settings.openai if model.id in upstream.models]
-        found += [_instance(offer, upstream, model.id) for upstream in serving] or [offer]
+        found += [_upstream_offer(offer, upstream, model.id) for upstream in serving] or [offer]
     return tuple(found)
 
 
-def _instance(offer: Offer, upstream: Upstream, model: str) -> Offer:
-    price = Price(upstream.per, None if upstream.price is None else micros(upstream.price))
+def _upstream_offer(offer: Offer, upstream: Upstream, model: str) -> Offer:
+    price = Price(upstream.per, None if upstream.price is None else to_micros(upstream.price))
     return replace(offer, provider=upstream.name, upstream=upstream.models[model], price=price, note=upstream.title)
 
 
-def _counted(offer: Offer, settings: Settings) -> Offer:
+def _numbered_names(offer: Offer, settings: Settings) -> Offer:
     """Return fal's offers with the megapixel that the operator knows from the bill."""
     if offer.provider != "fal" or not offer.price.metric.endswith("megapixel"):
         return offer
@@ -86,7 +86,7 @@ METRICS = frozenset({"image", "output_megapixel", "input_megapixel", "second"})
 ROUNDINGS = frozenset({"none", "up", "up_min_1"})
 
 
-def check(models: Iterable[Model]) -> None:
+def check_models(models: Iterable[Model]) -> None:
     """Raise ValueError when the rows contradict each other or themselves.
 
     Two names collide, an offer lacks a rule or has one for an unknown parameter, a narrowed row has an unknown field
@@ -99,7 +99,7 @@ def check(models: Iterable[Model]) -> None:
             if seen.setdefault(name.lower(), model.id) != model.id or not name:
                 message = f"two models share the name {name}"
                 raise ValueError(message)
-            if any(other.id != model.id and _in_family(name.lower(), other) for other in models):
+            if any(other.id != model.id and _is_in_family(name.lower(), other) for other in models):
                 message = f"{name} is a name of another model's family"
                 raise ValueError(message)
         _check_narrowed(model)
@@ -108,7 +108,7 @@ def check(models: Iterable[Model]) -> None:
             if wrong:
                 message = f"{offer.provider}/{model.id} has no rule, or a needless one, for {sorted(wrong)}"
                 raise ValueError(message)
-            if not _computable(offer.price):
+            if not _is_computable(offer.price):
                 message = f"{offer.provider}/{model.id} has a price that cannot be computed"
                 raise ValueError(message)
 
@@ -119,18 +119,18 @@ def _check_narrowed(model: Model) -> None:
         if wrong:
             message = f"{model.id} narrows what does not exist: {sorted(wrong)}"
             raise ValueError(message)
-    known = {row.name: row for row in rows(model)}
+    known = {row.name: row for row in model_params(model)}
     for one in model.implied:
-        if one.parameter not in known or not _takes(known[one.parameter], one.means):
+        if one.parameter not in known or not _accepts_value(known[one.parameter], one.means):
             message = f"{model.id} implies what {one.parameter} does not take"
             raise ValueError(message)
     for row in known.values():
-        if row.default is not None and not _takes(row, row.default):
+        if row.default is not None and not _accepts_value(row, row.default):
             message = f"{model.id} has a default out of range for {row.name}"
             raise ValueError(message)
 
 
-def _takes(row: Param, value: Scalar) -> bool:
+def _accepts_value(row: Param, value: Scalar) -> bool:
     """Return whether a row takes a value as it is."""
     try:
         return coerce(row, value) == value
@@ -138,7 +138,7 @@ def _takes(row: Param, value: Scalar) -> bool:
         return False
 
 
-def _computable(price: Price) -> bool:
+def _is_computable(price: Price) -> bool:
     """Return whether the words are known, the numbers positive, and the tiers rise to an open end."""
     limits = [float("inf") if tier.upto is None else tier.upto for tier in price.tiers]
     rising = all(low < high for low, high in pairwise(limits))
@@ -147,45 +147,47 @@ def _computable(price: Price) -> bool:
     return price.metric in METRICS and price.rounding in ROUNDINGS and positive and rising and open_ended
 
 
-def rows(model: Model) -> tuple[Param, ...]:
+def model_params(model: Model) -> tuple[Param, ...]:
     """Return the public parameters as a model has them."""
-    return narrowed(PARAMS, model.narrows)
+    return narrow(PARAMS, model.narrows)
 
 
-def implied(model: Model, values: Mapping[str, Scalar], extras: Mapping[str, Any]) -> Mapping[str, Scalar]:
+def implied_values(model: Model, values: Mapping[str, Scalar], extras: Mapping[str, Any]) -> Mapping[str, Scalar]:
     """Return what a provider's own words ask for besides the `values` given; nothing where a size was given."""
     if "scale_factor" in values or "resolution" in values or "x" in str(values.get("size", "")):
         return {}
     return {row.parameter: row.means for row in model.implied if extras.get(row.word) == row.value}
 
 
-def factor(model: Model) -> float:
+def default_factor(model: Model) -> float:
     """Return how far a model enlarges when nothing is said."""
-    return next(float(row.default) for row in rows(model) if row.name == "scale_factor" and row.default is not None)
+    return next(
+        float(row.default) for row in model_params(model) if row.name == "scale_factor" and row.default is not None
+    )
 
 
-def _in_family(name: str, model: Model) -> bool:
+def _is_in_family(name: str, model: Model) -> bool:
     """Return whether a name is one of OpenAI's that no list can have: dated, or newer than this."""
     return any(
         name.startswith(family) and VERSION.fullmatch(name.removeprefix(family)) for family in model.b64_families
     )
 
 
-check(CATALOG)
+check_models(CATALOG)
 
 
 def prefers_base64(name: str, model: Model) -> bool:
     """Return whether a model was called by a name whose clients read only base64, pinned or not."""
     own = name.strip().lower().rpartition("/")[2]
-    return own in _lowered(model.b64_aliases) or _in_family(own, model)
+    return own in _lower_names(model.b64_aliases) or _is_in_family(own, model)
 
 
 @lru_cache(maxsize=1024)
-def _lowered(names: tuple[str, ...]) -> frozenset[str]:
+def _lower_names(names: tuple[str, ...]) -> frozenset[str]:
     return frozenset(name.lower() for name in names)
 
 
-def find(name: str, models: Iterable[Model] = CATALOG) -> tuple[Model, str | None]:
+def find_model(name: str, models: Iterable[Model] = CATALOG) -> tuple[Model, str | None]:
     """Return the model of a name (id, alias or provider/id, any case) and the provider that the name pins.
 
     Raises `ModelNotFound`, with the model's providers where only the pin is wrong, else with the nearest name.
@@ -194,31 +196,31 @@ def find(name: str, models: Iterable[Model] = CATALOG) -> tuple[Model, str | Non
     pin, _, rest = wanted.partition("/")
     meant: Model | None = None
     for model in models:
-        known = _lowered((model.id, *model.aliases, *model.b64_aliases))
-        if wanted in known or _in_family(wanted, model):
+        known = _lower_names((model.id, *model.aliases, *model.b64_aliases))
+        if wanted in known or _is_in_family(wanted, model):
             return model, None
-        if rest in known or _in_family(rest, model):
+        if rest in known or _is_in_family(rest, model):
             for offer in model.offers:
                 if offer.provider.lower() == pin:
                     return model, offer.provider
             meant = model
     if meant is not None:
-        raise _not_offered(name, meant)
-    shown = name if _showable(name) else f"of {len(name):,} characters"
+        raise _not_offered_error(name, meant)
+    shown = name if _is_showable(name) else f"of {len(name):,} characters"
     near = get_close_matches(wanted[:LONGEST_SHOWN], [model.id for model in models], n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]}?" if near else " GET /models lists the models."
     message = f"There is no model {shown}.{hint}"
     raise ModelNotFound(message, param="model")
 
 
-def _showable(name: str) -> bool:
+def _is_showable(name: str) -> bool:
     return len(name) <= LONGEST_SHOWN and name.isprintable()
 
 
-def _not_offered(name: str, model: Model) -> ModelNotFound:
+def _not_offered_error(name: str, model: Model) -> ModelNotFound:
     """Return the error for a name that pins a provider which does not have the model."""
     pin = name.strip().partition("/")[0]
     providers = ", ".join(offer.provider for offer in model.offers)
-    what = f"{pin} is no provider" if pin and _showable(pin) else "What stands before the slash is no provider"
+    what = f"{pin} is no provider" if pin and _is_showable(pin) else "What stands before the slash is no provider"
     message = f"{what} of {model.id}; it can be had from {providers}."
     return ModelNotFound(message, param="model")

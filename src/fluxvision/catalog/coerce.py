@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from fluxvision.catalog.params import Kind, Param, describe
+from fluxvision.catalog.params import Kind, Param, describe_param
 from fluxvision.core.errors import InvalidRequest
 from fluxvision.core.types import Scalar
 
@@ -28,12 +28,12 @@ def coerce(param: Param, value: Any) -> Scalar | None:
     if value is None or word in UNSET_WORDS or word in param.absent:
         return None
     coerced: Scalar = _TYPES[param.kind](param, value)
-    if not _within(param, coerced):
-        raise _refuse(param, value, number=param.kind != "string")
+    if not _is_in_range(param, coerced):
+        raise _wrong_value(param, value, number=param.kind != "string")
     return coerced
 
 
-def _refuse(param: Param, value: Any, *, number: bool = False) -> InvalidRequest:
+def _wrong_value(param: Param, value: Any, *, number: bool = False) -> InvalidRequest:
     """Return the error; it shows the value as it was sent, a text that is a `number` without quotes."""
     shown = "this value" if isinstance(value, list | dict) else repr(value)
     if isinstance(value, bool):
@@ -46,19 +46,19 @@ def _refuse(param: Param, value: Any, *, number: bool = False) -> InvalidRequest
         shown = "this value"
     if param.name in PRIVATE:
         shown = "the " + param.name.replace("_", " ")
-    return InvalidRequest(f"{param.name}: {shown} is not {describe(param)}.", param=param.name)
+    return InvalidRequest(f"{param.name}: {shown} is not {describe_param(param)}.", param=param.name)
 
 
-def _string(param: Param, value: Any) -> str:
+def _to_string(param: Param, value: Any) -> str:
     if param.pattern is None:
-        return _free(param, value)
+        return _to_free_text(param, value)
     text = value.strip().lower() if isinstance(value, str) else ""
     if not param.pattern.fullmatch(text):
-        raise _refuse(param, value)
+        raise _wrong_value(param, value)
     return text
 
 
-def _free(param: Param, value: Any) -> str:
+def _to_free_text(param: Param, value: Any) -> str:
     if not isinstance(value, str):
         reason = "must be a text, in quotes"
     elif "\x00" in value:
@@ -79,26 +79,26 @@ def _has_surrogate(text: str) -> bool:
     return False
 
 
-def _number(param: Param, value: Any) -> float:
+def _to_number(param: Param, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise _refuse(param, value)
+        raise _wrong_value(param, value)
     try:
         number = float(value)
     except (ValueError, OverflowError):
-        raise _refuse(param, value) from None
+        raise _wrong_value(param, value) from None
     if not math.isfinite(number) or (isinstance(value, str) and "_" in value):
-        raise _refuse(param, value)
+        raise _wrong_value(param, value)
     return number
 
 
-def _integer(param: Param, value: Any) -> int:
-    number = _number(param, value)
+def _to_integer(param: Param, value: Any) -> int:
+    number = _to_number(param, value)
     if number != int(number):
-        raise _refuse(param, value)
+        raise _wrong_value(param, value)
     return int(number)
 
 
-def _boolean(param: Param, value: Any) -> bool:
+def _to_boolean(param: Param, value: Any) -> bool:
     if isinstance(value, bool):
         return value
     word = value.strip().lower() if isinstance(value, str) else str(value)
@@ -106,35 +106,35 @@ def _boolean(param: Param, value: Any) -> bool:
         return True
     if word in FALSE:
         return False
-    raise _refuse(param, value)
+    raise _wrong_value(param, value)
 
 
-def _choice(param: Param, value: Any) -> str:
+def _to_choice(param: Param, value: Any) -> str:
     if isinstance(value, str):
         for choice in param.choices:
             if choice.lower() == value.strip().lower():
                 return choice
         if param.name == "output_format" and value.strip().lower() in {"jpg", "tif"}:
             return {"jpg": "jpeg", "tif": "tiff"}[value.strip().lower()]
-    raise _refuse(param, value)
+    raise _wrong_value(param, value)
 
 
-def _picture(param: Param, _value: Any) -> Scalar:
+def _refuse_picture(param: Param, _value: Any) -> Scalar:
     message = f"{param.name} must be a picture file."
     raise InvalidRequest(message, param=param.name)
 
 
 _TYPES: Mapping[Kind, Callable[[Param, Any], Scalar]] = {
-    "string": _string,
-    "number": _number,
-    "integer": _integer,
-    "boolean": _boolean,
-    "choice": _choice,
-    "picture": _picture,
+    "string": _to_string,
+    "number": _to_number,
+    "integer": _to_integer,
+    "boolean": _to_boolean,
+    "choice": _to_choice,
+    "picture": _refuse_picture,
 }
 
 
-def _within(param: Param, value: Scalar) -> bool:
+def _is_in_range(param: Param, value: Scalar) -> bool:
     if param.low is None or param.high is None:
         return True
     measure = len(value) if isinstance(value, str) else value

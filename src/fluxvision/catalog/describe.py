@@ -7,10 +7,10 @@ from typing import Any
 
 from fluxvision.catalog import pricing
 from fluxvision.catalog.catalog import ELSEWHERE
-from fluxvision.catalog.normalize import badge
-from fluxvision.catalog.params import Param, describe
+from fluxvision.catalog.normalize import strongest_mode
+from fluxvision.catalog.params import Param, describe_param
 from fluxvision.catalog.rules import Model, Offer, Passthrough, Price, Rule
-from fluxvision.core.money import CURRENCY, amount, dollars
+from fluxvision.core.money import CURRENCY, format_amount, to_dollars
 
 KINDS = {"integer": "integer", "number": "number", "boolean": "boolean"}
 MODALITIES = {"input": ["image", "text"], "output": ["image"]}
@@ -25,35 +25,35 @@ METRICS = {
 }
 
 
-def price_words(price: Price) -> str:
+def describe_price(price: Price) -> str:
     """Return a price as people say it."""
     unit = METRICS[price.metric]
     if price.unit_price is None:
         return "not known"
     if price.tiers:
         limits = ("above" if tier.upto is None else f"up to {tier.upto:g}" for tier in price.tiers)
-        steps = (f"{amount(tier.unit_price)} {limit}" for tier, limit in zip(price.tiers, limits, strict=True))
+        steps = (f"{format_amount(tier.unit_price)} {limit}" for tier, limit in zip(price.tiers, limits, strict=True))
         return f"{', '.join(steps)} {unit}s"
     if price.unit_price == 0:
         return "$0"
     if price.block > 1:
-        return f"{amount(price.unit_price)} per started {price.block} {unit}s"
+        return f"{format_amount(price.unit_price)} per started {price.block} {unit}s"
     rounded = {"none": "", "up": ", rounded up", "up_min_1": ", rounded up, at least 1"}[price.rounding]
     late = ", known only afterwards" if price.metric == "second" else ""
-    return f"{amount(price.unit_price)} per {unit}{rounded}{late}"
+    return f"{format_amount(price.unit_price)} per {unit}{rounded}{late}"
 
 
-def offered(row: Offer) -> str:
+def format_offer_price(row: Offer) -> str:
     """Return an offer's price as people say it."""
-    return "as configured" if row.provider == ELSEWHERE else price_words(row.price)
+    return "as configured" if row.provider == ELSEWHERE else describe_price(row.price)
 
 
-def estimate(price: Price) -> int | None:
+def estimate_megapixel(price: Price) -> int | None:
     """Return what a result of one megapixel costs in micro-dollars, None where nobody knows it beforehand."""
-    return pricing.picture(price, MEGAPIXEL, MEGAPIXEL).total_cost
+    return pricing.image_price(price, MEGAPIXEL, MEGAPIXEL).total_cost
 
 
-def factor_words(offer: Offer) -> str:
+def format_factors(offer: Offer) -> str:
     """Return how far an offer enlarges, as people say it."""
     if offer.factors is None:
         return "its own factor"
@@ -62,7 +62,7 @@ def factor_words(offer: Offer) -> str:
     return f"{offer.factors.low:g} to {offer.factors.high:g}"
 
 
-def model(row: Model, configured: Collection[str]) -> dict[str, Any]:
+def describe_model(row: Model, configured: Collection[str]) -> dict[str, Any]:
     """Return OpenAI's model object with what a person wants to know beside it.
 
     `configured` are the providers of this server; a model is available when one of them has it.
@@ -80,13 +80,13 @@ def model(row: Model, configured: Collection[str]) -> dict[str, Any]:
         "capabilities": list(row.capabilities),
         "modalities": MODALITIES,
         "available": any(one.provider in configured for one in row.offers),
-        "offers": [offer(one, configured) for one in row.offers],
+        "offers": [describe_offer(one, configured) for one in row.offers],
     }
 
 
-def offer(row: Offer, configured: Collection[str]) -> dict[str, Any]:
+def describe_offer(row: Offer, configured: Collection[str]) -> dict[str, Any]:
     """Return who serves a model, how far it enlarges, and at what price; money in dollars."""
-    known = estimate(row.price)
+    known = estimate_megapixel(row.price)
     return {
         "provider": row.provider,
         "upstream": row.upstream,
@@ -97,25 +97,25 @@ def offer(row: Offer, configured: Collection[str]) -> dict[str, Any]:
         else {"low": row.factors.low, "high": row.factors.high, "only": list(row.factors.only)},
         "price": {
             "metric": row.price.metric,
-            "unit_price": None if row.price.unit_price is None else dollars(row.price.unit_price),
+            "unit_price": None if row.price.unit_price is None else to_dollars(row.price.unit_price),
             "unit": row.price.unit,
             "rounding": row.price.rounding,
             "block": row.price.block,
-            "tiers": [{"upto": tier.upto, "unit_price": dollars(tier.unit_price)} for tier in row.price.tiers],
+            "tiers": [{"upto": tier.upto, "unit_price": to_dollars(tier.unit_price)} for tier in row.price.tiers],
             "currency": CURRENCY,
-            "text": offered(row),
+            "text": format_offer_price(row),
         },
-        "estimate_per_megapixel": None if known is None else dollars(known),
+        "estimate_per_megapixel": None if known is None else to_dollars(known),
         "note": row.note,
     }
 
 
-def schema(row: Model, rows: Sequence[Param]) -> dict[str, Any]:
+def request_schema(row: Model, rows: Sequence[Param]) -> dict[str, Any]:
     """Return the JSON Schema of a request body for a model, with the mode per provider at each parameter."""
     name = {"type": "string", "const": row.id, "description": "The model's id."}
-    known = properties(rows)
+    known = param_schemas(rows)
     for param in rows:
-        known[param.name]["x-modes"] = {one.provider: badge(one.rules[param.name]) for one in row.offers}
+        known[param.name]["x-modes"] = {one.provider: strongest_mode(one.rules[param.name]) for one in row.offers}
     return {
         "type": "object",
         "properties": {"model": name, **known},
@@ -124,18 +124,18 @@ def schema(row: Model, rows: Sequence[Param]) -> dict[str, Any]:
     }
 
 
-def properties(rows: Sequence[Param]) -> dict[str, Any]:
+def param_schemas(rows: Sequence[Param]) -> dict[str, Any]:
     """Return the JSON Schema of every public parameter, by name."""
-    return {param.name: _property(param) for param in rows}
+    return {param.name: _param_schema(param) for param in rows}
 
 
-def modes(row: Offer) -> dict[str, Any]:
+def offer_modes(row: Offer) -> dict[str, Any]:
     """Return an offer's modes: for every parameter the strongest of its rules, where it ends, and why."""
-    parameters = {name: _mode(rules) for name, rules in row.rules.items()}
+    parameters = {name: _describe_mode(rules) for name, rules in row.rules.items()}
     return {"provider": row.provider, "upstream": row.upstream, "parameters": parameters}
 
 
-def becomes(rules: Sequence[Rule]) -> str:
+def destination(rules: Sequence[Rule]) -> str:
     """Return where a parameter ends: the provider's names, the gateway itself, or nowhere."""
     ends = []
     for rule in rules:
@@ -146,18 +146,18 @@ def becomes(rules: Sequence[Rule]) -> str:
     return ", ".join(dict.fromkeys(ends))
 
 
-def note(rules: Sequence[Rule]) -> str:
+def rule_notes(rules: Sequence[Rule]) -> str:
     """Return all that the rules of a parameter have to say."""
     return " ".join(dict.fromkeys(text for rule in rules if (text := getattr(rule, "note", ""))))
 
 
-def _mode(rules: Sequence[Rule]) -> dict[str, Any]:
+def _describe_mode(rules: Sequence[Rule]) -> dict[str, Any]:
     names = [name for rule in rules if (name := getattr(rule, "to", None))]
     sent = any(getattr(rule, "sent", rule.mode != "emulated") for rule in rules)
-    return {"mode": badge(rules), "upstream_names": names, "sent": sent, "note": note(rules)}
+    return {"mode": strongest_mode(rules), "upstream_names": names, "sent": sent, "note": rule_notes(rules)}
 
 
-def _property(param: Param) -> dict[str, Any]:
+def _param_schema(param: Param) -> dict[str, Any]:
     found: dict[str, Any] = {"type": KINDS.get(param.kind, "string"), "description": param.help, "x-group": param.group}
     if param.flag is not None:
         found["x-flag"] = param.flag
@@ -185,7 +185,7 @@ MODES = (
 )
 
 
-def index(models: Sequence[Model], base: str) -> str:
+def markdown_index(models: Sequence[Model], base: str) -> str:
     """Return the catalogue; `base` is the address of the API, such as http://host/v1."""
     lines = [
         "# Flux Vision Upscaler",
@@ -207,7 +207,7 @@ def index(models: Sequence[Model], base: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def page(model: Model, rows: Sequence[Param], base: str) -> str:
+def markdown_page(model: Model, rows: Sequence[Param], base: str) -> str:
     """Return one model: its names, offers, prices and parameters, and how to call it."""
     lines = [
         f"# {model.name}",
@@ -225,17 +225,17 @@ def page(model: Model, rows: Sequence[Param], base: str) -> str:
         "",
     ]
     for offer in model.offers:
-        guess = estimate(offer.price)
-        told = "not known beforehand" if guess is None else amount(guess)
+        guess = estimate_megapixel(offer.price)
+        told = "not known beforehand" if guess is None else format_amount(guess)
         lines.append(
-            f"- `{offer.provider}/{model.id}` ({offer.upstream}): {offered(offer)}; a result of one "
-            f"megapixel: {told}; enlarges {factor_words(offer)} times"
+            f"- `{offer.provider}/{model.id}` ({offer.upstream}): {format_offer_price(offer)}; a result of one "
+            f"megapixel: {told}; enlarges {format_factors(offer)} times"
         )
-    lines += ["", "## Call", "", "```bash", *_curl(model, base), "```", "", "## Parameters", ""]
+    lines += ["", "## Call", "", "```bash", *_curl_example(model, base), "```", "", "## Parameters", ""]
     for param in rows:
         default = "" if param.default is None else f", default {param.default}"
-        by = "; ".join(f"{offer.provider}: {_mode_text(offer.rules[param.name])}" for offer in model.offers)
-        lines.append(f"- `{param.name}` ({describe(param)}{default}): {param.help} [{by}]")
+        by = "; ".join(f"{offer.provider}: {_format_mode(offer.rules[param.name])}" for offer in model.offers)
+        lines.append(f"- `{param.name}` ({describe_param(param)}{default}): {param.help} [{by}]")
     lines += [
         "",
         "Unknown parameters go unchanged to providers that have some of their own; the receipt tells.",
@@ -247,12 +247,12 @@ def page(model: Model, rows: Sequence[Param], base: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _mode_text(rules: Sequence[Rule]) -> str:
+def _format_mode(rules: Sequence[Rule]) -> str:
     """Return a parameter's mode, and that it goes nowhere where it does."""
-    return badge(rules) + (" (not sent)" if becomes(rules) == NOWHERE else "")
+    return strongest_mode(rules) + (" (not sent)" if destination(rules) == NOWHERE else "")
 
 
-def _curl(model: Model, base: str) -> list[str]:
+def _curl_example(model: Model, base: str) -> list[str]:
     return [
         f"curl {base}/images/edits \\",
         '  -H "Authorization: Bearer $API_KEY" \\',

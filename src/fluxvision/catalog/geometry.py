@@ -13,9 +13,9 @@ from functools import lru_cache
 from math import ceil, floor, isqrt
 
 from fluxvision.core.errors import InvalidRequest
-from fluxvision.core.types import Factors, Job, Scalar
+from fluxvision.core.types import Job, Scalar, ScaleRange
 
-EXACT = Factors()
+EXACT = ScaleRange()
 WORDS = ("scale_factor", "size", "aspect_ratio", "resolution", "fit")
 RESOLUTIONS = {"1K": 1024, "2K": 2048, "4K": 4096}
 """Pixels of the longer side."""
@@ -70,7 +70,7 @@ class _Asked:
     factor: float
 
 
-def solve(job: Job, factors: Factors | None = EXACT) -> Geometry:
+def solve_geometry(job: Job, factors: ScaleRange | None = EXACT) -> Geometry:
     """Return the geometry of a job for an engine of these factors; None stands for one that knows no factor.
 
     Raises `InvalidRequest` when two parameters disagree or the result has no pixels.
@@ -82,37 +82,37 @@ def solve(job: Job, factors: Factors | None = EXACT) -> Geometry:
 
 @lru_cache(maxsize=1024)
 def _solve(
-    width: int, height: int, words: tuple[Scalar | None, ...], factor: float, factors: Factors | None
+    width: int, height: int, words: tuple[Scalar | None, ...], factor: float, factors: ScaleRange | None
 ) -> Geometry:
     values = {word: value for word, value in zip(WORDS, words, strict=True) if value is not None}
     return _solved(_Asked(width, height, values, factor), factors)
 
 
-def _solved(asked: _Asked, factors: Factors | None) -> Geometry:
+def _solved(asked: _Asked, factors: ScaleRange | None) -> Geometry:
     source_width, source_height = asked.width, asked.height
     fit = str(asked.values.get("fit", "contain"))
-    box = _box(asked)
+    box = _requested_box(asked)
     if box is None:
-        factor = _factor(asked)
-        inner = _times(source_width, factor), _times(source_height, factor)
+        factor = _shape_factor(asked)
+        inner = _scale(source_width, factor), _scale(source_height, factor)
         width, height = inner
         fit = "contain"  # the result has the picture's own shape: there is nothing to fit
     else:
         width, height = box
-        inner = _inner(source_width, source_height, width, height, fit)
+        inner = _inner_size(source_width, source_height, width, height, fit)
         if fit == "contain":
             width, height = inner
-    made = _made(source_width, source_height, inner, factors, fit)
+    made = _engine_size(source_width, source_height, inner, factors, fit)
     largest = max(inner[0] / source_width, inner[1] / source_height)
     return Geometry(width, height, *inner, made[0], made[1], largest, fit)
 
 
-def sized(job: Job) -> bool:
+def has_pixel_size(job: Job) -> bool:
     """Return whether the job tells its size in pixels, so that no default factor applies."""
     return "resolution" in job.values or "x" in str(job.values.get("size", ""))
 
 
-def framed(job: Job) -> str | None:
+def requested_frame(job: Job) -> str | None:
     """Return the frame of video whose pixels the whole picture is to have in its own shape, None where there is none.
 
     A box that gives it another number of pixels takes precedence.
@@ -121,43 +121,45 @@ def framed(job: Job) -> str | None:
     if frame not in FRAMES:
         return None
     width, height = job.image.width, job.image.height
-    factor = _root(Fraction(FRAMES[frame], width * height))
-    geometry = solve(job, None)
+    factor = _exact_root(Fraction(FRAMES[frame], width * height))
+    geometry = solve_geometry(job, None)
     inner = geometry.inner_width, geometry.inner_height
-    return frame if inner == (_times(width, factor), _times(height, factor)) else None
+    return frame if inner == (_scale(width, factor), _scale(height, factor)) else None
 
 
-def makes(width: int, height: int, inner: tuple[int, int], factor: Fraction) -> bool:
+def is_large_enough(width: int, height: int, inner: tuple[int, int], factor: Fraction) -> bool:
     """Return whether a picture enlarged by this factor is at least as large as the inner size on both axes."""
-    return _times(width, factor) >= inner[0] and _times(height, factor) >= inner[1]
+    return _scale(width, factor) >= inner[0] and _scale(height, factor) >= inner[1]
 
 
-def smallest(width: int, height: int, inner: tuple[int, int], factors: Iterable[float]) -> Fraction:
+def smallest_factor(width: int, height: int, inner: tuple[int, int], factors: Iterable[float]) -> Fraction:
     """Return the smallest of these factors that makes the inner size, or the largest when none does."""
     known = sorted(Fraction(str(one)) for one in factors)
-    return next((one for one in known if makes(width, height, inner, one)), known[-1])
+    return next((one for one in known if is_large_enough(width, height, inner, one)), known[-1])
 
 
-def _factor(asked: _Asked) -> Fraction:
+def _shape_factor(asked: _Asked) -> Fraction:
     """Return the factor of a result that has the picture's own shape."""
     if "resolution" in asked.values:
         resolution = str(asked.values["resolution"])
         if resolution in FRAMES:
-            return _root(Fraction(FRAMES[resolution], asked.width * asked.height))
+            return _exact_root(Fraction(FRAMES[resolution], asked.width * asked.height))
         return Fraction(RESOLUTIONS[resolution], max(asked.width, asked.height))
     return Fraction(str(asked.values.get("scale_factor", asked.factor)))
 
 
-def _root(square: Fraction) -> Fraction:
+def _exact_root(square: Fraction) -> Fraction:
     """Return the root of a fraction, exact where it has nine decimals."""
     return Fraction(isqrt(square.numerator * FINENESS**2 // square.denominator), FINENESS)
 
 
-def _times(pixels: int, factor: Fraction) -> int:
+def _scale(pixels: int, factor: Fraction) -> int:
     return max(1, round(pixels * factor))
 
 
-def _made(width: int, height: int, inner: tuple[int, int], factors: Factors | None, fit: str) -> tuple[int, int]:
+def _engine_size(
+    width: int, height: int, inner: tuple[int, int], factors: ScaleRange | None, fit: str
+) -> tuple[int, int]:
     """Return what an engine of these factors makes on the way to the inner size, in the picture's own shape.
 
     A range of factors reaches every size in it exactly, of another shape too (`stretch`) unless it is uniform; of a
@@ -166,43 +168,43 @@ def _made(width: int, height: int, inner: tuple[int, int], factors: Factors | No
     if factors is None:
         return inner
     if factors.only:
-        factor = smallest(width, height, inner, factors.only)
-        return _times(width, factor), _times(height, factor)
+        factor = smallest_factor(width, height, inner, factors.only)
+        return _scale(width, factor), _scale(height, factor)
     low, high = Fraction(str(factors.low)), Fraction(str(factors.high))
     made = tuple(
         min(max(wanted, ceil(own * low)), floor(own * high)) for wanted, own in zip(inner, (width, height), strict=True)
     )
     if factors.uniform and fit == "stretch":
         factor = min(max(Fraction(inner[0], width), Fraction(inner[1], height), low), high)
-        return _times(width, factor), _times(height, factor)
+        return _scale(width, factor), _scale(height, factor)
     if fit != "stretch" and made != inner:
         factor = high if inner[0] > width * high or inner[1] > height * high else low
-        return _times(width, factor), _times(height, factor)
+        return _scale(width, factor), _scale(height, factor)
     return made[0], made[1]
 
 
-def _box(asked: _Asked) -> tuple[int, int] | None:
+def _requested_box(asked: _Asked) -> tuple[int, int] | None:
     """Return the box that the caller described, or None when only a factor counts."""
     values = asked.values
     size = str(values.get("size", "auto"))
     exact = tuple(int(part) for part in size.split("x")) if "x" in size else None
     ratio = str(values["aspect_ratio"]) if "aspect_ratio" in values else None
     if ":" in size:
-        if ratio is not None and _ratio(ratio) != _ratio(size):
-            _disagree("size", "aspect_ratio")
+        if ratio is not None and _parse_ratio(ratio) != _parse_ratio(size):
+            _refuse_disagreement("size", "aspect_ratio")
         ratio = size
     if exact is not None:
         _agree_with_exact(asked, (exact[0], exact[1]), ratio)
         return exact[0], exact[1]
     if "resolution" in values and "scale_factor" in values:
-        _disagree("resolution", "scale_factor")
+        _refuse_disagreement("resolution", "scale_factor")
     if ratio is None:
         return None
-    shape = _ratio(ratio)
+    shape = _parse_ratio(ratio)
     if "resolution" in values:
-        return _box_of(str(values["resolution"]), shape)
+        return _shape_box(str(values["resolution"]), shape)
     factor = Fraction(str(values.get("scale_factor", asked.factor)))
-    width, height = _times(asked.width, factor), _times(asked.height, factor)
+    width, height = _scale(asked.width, factor), _scale(asked.height, factor)
     if values.get("fit") == "cover":  # the largest box of this shape inside the enlarged picture
         return (
             (width, max(1, round(width / shape)))
@@ -212,37 +214,37 @@ def _box(asked: _Asked) -> tuple[int, int] | None:
     return (width, max(1, ceil(width / shape))) if width / shape >= height else (max(1, ceil(height * shape)), height)
 
 
-def _box_of(resolution: str, shape: Fraction) -> tuple[int, int]:
+def _shape_box(resolution: str, shape: Fraction) -> tuple[int, int]:
     """Return the box of a shape that has a resolution's longer side, or its pixels."""
     if resolution in FRAMES:
         area = Fraction(FRAMES[resolution])
-        return max(1, round(_root(area * shape))), max(1, round(_root(area / shape)))
+        return max(1, round(_exact_root(area * shape))), max(1, round(_exact_root(area / shape)))
     longer = RESOLUTIONS[resolution]
     return (longer, max(1, round(longer / shape))) if shape >= 1 else (max(1, round(longer * shape)), longer)
 
 
 def _agree_with_exact(asked: _Asked, exact: tuple[int, int], ratio: str | None) -> None:
-    if ratio is not None and _ratio(ratio) != Fraction(*exact):
-        _disagree("size", "aspect_ratio")
-    if "resolution" in asked.values and _box_of(str(asked.values["resolution"]), Fraction(*exact)) != exact:
-        _disagree("size", "resolution")
+    if ratio is not None and _parse_ratio(ratio) != Fraction(*exact):
+        _refuse_disagreement("size", "aspect_ratio")
+    if "resolution" in asked.values and _shape_box(str(asked.values["resolution"]), Fraction(*exact)) != exact:
+        _refuse_disagreement("size", "resolution")
     if "scale_factor" in asked.values:
         factor = Fraction(str(asked.values["scale_factor"]))
-        if exact != (_times(asked.width, factor), _times(asked.height, factor)):
-            _disagree("size", "scale_factor")
+        if exact != (_scale(asked.width, factor), _scale(asked.height, factor)):
+            _refuse_disagreement("size", "scale_factor")
 
 
-def _ratio(text: str) -> Fraction:
+def _parse_ratio(text: str) -> Fraction:
     width, height = text.split(":")
     return Fraction(int(width), int(height))
 
 
-def _disagree(first: str, second: str) -> None:
+def _refuse_disagreement(first: str, second: str) -> None:
     message = f"{first} and {second} ask for different sizes; send one of them."
     raise InvalidRequest(message, param=first)
 
 
-def _inner(source_width: int, source_height: int, width: int, height: int, fit: str) -> tuple[int, int]:
+def _inner_size(source_width: int, source_height: int, width: int, height: int, fit: str) -> tuple[int, int]:
     """Return the size of the enlarged picture inside (contain, pad), around (cover) or equal to (stretch) the box."""
     if fit == "stretch":
         return width, height

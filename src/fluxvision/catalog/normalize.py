@@ -11,11 +11,11 @@ from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from typing import Any
 
-from fluxvision.catalog.geometry import sized
+from fluxvision.catalog.geometry import has_pixel_size
 from fluxvision.catalog.params import BY_NAME, PARAMS, Param
 from fluxvision.catalog.rules import Converted, Emulated, Offer, Passthrough, Renamed, Rule, Unless, Using
 from fluxvision.core.errors import InvalidRequest
-from fluxvision.core.types import Call, Job, Line, Plan, Source
+from fluxvision.core.types import Call, InputImage, Job, PostprocessPlan, ReceiptEntry
 
 STRENGTH = ("passthrough", "renamed", "converted", "emulated")
 SIZES = "Size"
@@ -23,7 +23,7 @@ SIZES = "Size"
 UNTOLD = "The provider is not told, and has a default of its own."
 NEUTRAL = ("", "auto")
 """Values that ask for nothing."""
-PLAN_FIELDS = frozenset(row.name for row in fields(Plan))
+PLAN_FIELDS = frozenset(row.name for row in fields(PostprocessPlan))
 PLACES = {row.name: place for place, row in enumerate(PARAMS)}
 
 
@@ -78,28 +78,28 @@ class _Default:
     """What becomes of a parameter that is not given: `line` and `writes`; without a line that depends on the job."""
 
     entry: _Entry
-    line: Line | None = None
+    line: ReceiptEntry | None = None
     writes: Sequence[tuple[_Step, Any]] = ()
 
 
 @lru_cache(maxsize=1024)
 def _entries(offer: Offer, rows: Sequence[Param]) -> Mapping[str, _Entry]:
     """Return the table as one offer has it. It is the same for every job, so it is made ready once."""
-    return {row.name: _entry(row, offer.rules[row.name]) for row in rows}
+    return {row.name: _make_entry(row, offer.rules[row.name]) for row in rows}
 
 
-def _entry(param: Param, rules: Sequence[Rule]) -> _Entry:
-    steps = [_Step(_slot(rule, param), isinstance(rule, Emulated), _using(rule)) for rule in rules]
+def _make_entry(param: Param, rules: Sequence[Rule]) -> _Entry:
+    steps = [_Step(_slot(rule, param), isinstance(rule, Emulated), _apply_converter(rule)) for rule in rules]
     checks = [check for rule in rules if (check := _check(rule)) is not None]
     note = " ".join(rule.note for rule in rules if not isinstance(rule, Renamed) and rule.note)
-    return _Entry(param, rules, steps, checks, badge(rules), note)
+    return _Entry(param, rules, steps, checks, strongest_mode(rules), note)
 
 
 def _slot(rule: Rule, param: Param) -> str:
     return rule.by if isinstance(rule, Emulated) else str(getattr(rule, "to", param.name))
 
 
-def _using(rule: Rule) -> Using | None:
+def _apply_converter(rule: Rule) -> Using | None:
     """Return what a rule makes its value by, None where that stays as it is."""
     if isinstance(rule, Passthrough):
         return None if rule.sent else lambda _value, _job: None
@@ -124,11 +124,11 @@ def _defaults(offer: Offer, rows: Sequence[Param]) -> tuple[_Default, ...]:
     Of most nothing becomes, or the same for every job: that is worked out once.
     """
     entries = _entries(offer, rows).values()
-    found = (_default(entry if offer.defaults else _untold(entry)) for entry in entries)
+    found = (_fill_default(entry if offer.defaults else _unstated_slots(entry)) for entry in entries)
     return tuple(row for row in found if row is not None)
 
 
-def _untold(entry: _Entry) -> _Entry:
+def _unstated_slots(entry: _Entry) -> _Entry:
     """Return what is left of a parameter whose default the provider is not told: what the gateway does itself."""
     kept = [number for number, step in enumerate(entry.steps) if step.emulated]
     note = entry.note if len(kept) == len(entry.steps) else f"{entry.note} {UNTOLD}".strip()
@@ -136,96 +136,102 @@ def _untold(entry: _Entry) -> _Entry:
     return replace(entry, rules=rules, steps=steps, note=note)
 
 
-def _default(entry: _Entry) -> _Default | None:
+def _fill_default(entry: _Entry) -> _Default | None:
     value = entry.param.default
-    if any(_depends(rule, value) for rule in entry.rules):
+    if any(_depends_on(rule, value) for rule in entry.rules):
         return _Default(entry)
     became = [None if isinstance(rule, Passthrough) and not rule.sent else value for rule in entry.rules]
     if all(part is None for part in became):
         return None
     writes = [(step, part) for step, part in zip(entry.steps, became, strict=True) if part is not None]
-    return _Default(entry, _line(entry, None, became, ()), writes)
+    return _Default(entry, _receipt_entry(entry, None, became, ()), writes)
 
 
-def _depends(rule: Rule, default: Any) -> bool:
+def _depends_on(rule: Rule, default: Any) -> bool:
     """Whether what a rule makes of a default depends on the job; nothing is converted to nothing."""
     if isinstance(rule, Converted):
         return default is not None
     return isinstance(rule, Emulated) and rule.using is not None
 
 
-def badge(rules: Sequence[Rule]) -> str:
+def strongest_mode(rules: Sequence[Rule]) -> str:
     """Return the mode of a parameter: the strongest of its rules."""
     return max((rule.mode for rule in rules), key=STRENGTH.index)
 
 
-def normalize(job: Job, offer: Offer, rows: Sequence[Param] = PARAMS) -> tuple[Call, Plan, tuple[Line, ...]]:
+def normalize(
+    job: Job, offer: Offer, rows: Sequence[Param] = PARAMS
+) -> tuple[Call, PostprocessPlan, tuple[ReceiptEntry, ...]]:
     """Translate a job for one offer; `rows` are the parameters as the model has them.
 
     Raises `InvalidRequest` when two parameters disagree, or under `strict` when one cannot be honoured exactly.
     """
     body, plan = slots = _Slots("body"), _Slots("plan")
-    lines = _given(job, offer, rows, slots)
-    passed = [_passed(name, extra, offer, body) for name, extra in job.extras.items()]
+    lines = _given_params(job, offer, rows, slots)
+    passed = [_pass_through(name, extra, offer, body) for name, extra in job.extras.items()]
     asked = dict(body.writers)
-    lines |= _left_out(job, offer, rows, slots, lines.keys())
+    lines |= _left_out_entry(job, offer, rows, slots, lines.keys())
     receipt = (*map(lines.__getitem__, sorted(lines, key=PLACES.__getitem__)), *passed)
     if job.values.get("strict"):
         _refuse_unhonoured(receipt)
-    planned = Plan(**{slot: plan.values[slot] for slot in PLAN_FIELDS & plan.values.keys()}, measured=offer.measured)
+    planned = PostprocessPlan(
+        **{slot: plan.values[slot] for slot in PLAN_FIELDS & plan.values.keys()}, measured=offer.measured
+    )
     mask = None if planned.masked else job.mask
     sized = offer.defaults or any(name in BY_NAME and BY_NAME[name].group == SIZES for name in asked.values())
     call = Call(offer.provider, offer.upstream, body.values, job.image, mask, asked=asked, sized=sized)
     return call, planned, receipt
 
 
-def _given(job: Job, offer: Offer, rows: Sequence[Param], slots: _Both) -> dict[str, Line]:
+def _given_params(job: Job, offer: Offer, rows: Sequence[Param], slots: _Both) -> dict[str, ReceiptEntry]:
     """Apply the rules of what the caller gave, pictures and all, in the table's order."""
     given: dict[str, Any] = {**job.values, "image": job.image}
     if job.mask is not None:
         given["mask"] = job.mask
     entries = _entries(offer, rows)
-    lines: dict[str, Line] = {}
+    lines: dict[str, ReceiptEntry] = {}
     for name in sorted(given.keys() & entries.keys(), key=PLACES.__getitem__):
         entry, value = entries[name], given[name]
-        became = _applied(entry, value, job, slots, default=False)
+        became = _apply_rule(entry, value, job, slots, default=False)
         reasons = [reason for check in entry.checks if (reason := check(value, job)) is not None]
-        lines[name] = _line(entry, value, became, reasons)
+        lines[name] = _receipt_entry(entry, value, became, reasons)
     return lines
 
 
-def _left_out(job: Job, offer: Offer, rows: Sequence[Param], slots: _Both, given: Collection[str]) -> dict[str, Line]:
+def _left_out_entry(
+    job: Job, offer: Offer, rows: Sequence[Param], slots: _Both, given: Collection[str]
+) -> dict[str, ReceiptEntry]:
     """Apply the defaults of what was not `given` to the slots that are free."""
     body, plan = slots
-    lines: dict[str, Line] = {}
+    lines: dict[str, ReceiptEntry] = {}
     for row in _defaults(offer, rows):
         param = row.entry.param
         name = param.name
-        if name in given or (name == "scale_factor" and sized(job)):
+        if name in given or (name == "scale_factor" and has_pixel_size(job)):
             continue  # where the size is given no factor applies
         if row.line is not None:
             for step, part in row.writes:
                 (plan if step.emulated else body).write(step.slot, part, name, default=True)
             lines[name] = row.line
             continue
-        became = _applied(row.entry, param.default, job, slots, default=True)
+        became = _apply_rule(row.entry, param.default, job, slots, default=True)
         if became.count(None) == len(became):
             continue  # decided by nobody
         if param.group == SIZES and job.extras:
             _agree_with_extras(job, row.entry, became, body)
-        lines[name] = _line(row.entry, None, became, ())
+        lines[name] = _receipt_entry(row.entry, None, became, ())
     return lines
 
 
-def _passed(name: str, extra: Any, offer: Offer, body: _Slots) -> Line:
+def _pass_through(name: str, extra: Any, offer: Offer, body: _Slots) -> ReceiptEntry:
     """Send a name that no row has to a provider that may know it."""
     if not offer.takes_extras:
-        return Line(name, "passthrough", extra, None, "Unknown here and to the provider: no effect.", False)
+        return ReceiptEntry(name, "passthrough", extra, None, "Unknown here and to the provider: no effect.", False)
     if name in offer.reserved:
         instead = "send image" if name.startswith("image") else "no effect"
-        return Line(name, "passthrough", extra, None, f"Written by this server alone: {instead}.", False)
+        return ReceiptEntry(name, "passthrough", extra, None, f"Written by this server alone: {instead}.", False)
     body.write(name, extra, name, default=False)
-    return Line(name, "passthrough", extra, extra, "Unknown here; sent on unchanged.")
+    return ReceiptEntry(name, "passthrough", extra, extra, "Unknown here; sent on unchanged.")
 
 
 def _agree_with_extras(job: Job, entry: _Entry, became: Sequence[Any], body: _Slots) -> None:
@@ -237,12 +243,12 @@ def _agree_with_extras(job: Job, entry: _Entry, became: Sequence[Any], body: _Sl
             raise InvalidRequest(message, param=step.slot)
 
 
-def _applied(entry: _Entry, value: Any, job: Job, slots: _Both, *, default: bool) -> list[Any]:
+def _apply_rule(entry: _Entry, value: Any, job: Job, slots: _Both, *, default: bool) -> list[Any]:
     """Let each rule write what it makes of a value; return that, None where nothing was written."""
     body, plan = slots
     became: list[Any] = []
     for step in entry.steps:
-        if isinstance(value, Source) and not step.emulated:
+        if isinstance(value, InputImage) and not step.emulated:
             made = "sent"  # pictures travel beside the body
         else:
             made = value if step.using is None else step.using(value, job)
@@ -252,15 +258,15 @@ def _applied(entry: _Entry, value: Any, job: Job, slots: _Both, *, default: bool
     return became
 
 
-def _line(entry: _Entry, value: Any, became: Sequence[Any], reasons: Sequence[str]) -> Line:
+def _receipt_entry(entry: _Entry, value: Any, became: Sequence[Any], reasons: Sequence[str]) -> ReceiptEntry:
     """Return the receipt's line; `value` is None for a default, `reasons` say what of it was not honoured."""
-    shown = {step.slot: _shown(part) for step, part in zip(entry.steps, became, strict=True) if part is not None}
+    shown = {step.slot: _shown_value(part) for step, part in zip(entry.steps, became, strict=True) if part is not None}
     result = next(iter(shown.values())) if len(shown) == 1 else shown or None
-    sent = "picture" if isinstance(value, Source) else value
-    return Line(entry.param.name, entry.mode, sent, result, " ".join(reasons) or entry.note, not reasons)
+    sent = "picture" if isinstance(value, InputImage) else value
+    return ReceiptEntry(entry.param.name, entry.mode, sent, result, " ".join(reasons) or entry.note, not reasons)
 
 
-def _shown(value: Any) -> Any:
+def _shown_value(value: Any) -> Any:
     if isinstance(value, tuple):
         return "x".join(str(part) for part in value)
     if hasattr(value, "mode") and hasattr(value, "width"):
@@ -268,7 +274,7 @@ def _shown(value: Any) -> Any:
     return value
 
 
-def _refuse_unhonoured(receipt: Sequence[Line]) -> None:
+def _refuse_unhonoured(receipt: Sequence[ReceiptEntry]) -> None:
     for line in receipt:
         if not line.honoured:
             message = f"{line.parameter} cannot be honoured exactly, and strict is set: {line.note}"

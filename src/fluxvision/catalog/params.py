@@ -40,7 +40,7 @@ class Param:
     absent: tuple[str, ...] = ()
 
 
-def describe(param: Param) -> str:
+def describe_param(param: Param) -> str:
     """Say in a few words which values the row takes."""
     if param.choices:
         return "one of " + ", ".join(param.choices)
@@ -61,7 +61,7 @@ def describe(param: Param) -> str:
     return f"{noun} from {param.low:g} to {param.high:.10g}"
 
 
-def narrowed(rows: Sequence[Param], facts: Mapping[str, Mapping[str, Any]]) -> tuple[Param, ...]:
+def narrow(rows: Sequence[Param], facts: Mapping[str, Mapping[str, Any]]) -> tuple[Param, ...]:
     """Return the rows with other facts for some of them, as a model has them: `facts` by parameter and field."""
     return tuple(replace(row, **facts[row.name]) if row.name in facts else row for row in rows)
 

@@ -9,14 +9,16 @@ from functools import lru_cache
 from math import ceil, isfinite
 
 from fluxvision.catalog.rules import Price
-from fluxvision.core.money import summed
-from fluxvision.core.types import Component
+from fluxvision.core.money import sum_costs
+from fluxvision.core.types import PriceComponent
 
 MEGAPIXELS = {"input_megapixel": "input", "output_megapixel": "output"}
 
 
 @lru_cache(maxsize=1024)
-def picture(price: Price, source: tuple[int, int], made: tuple[int, int], seconds: float | None = None) -> Component:
+def image_price(
+    price: Price, source: tuple[int, int], made: tuple[int, int], seconds: float | None = None
+) -> PriceComponent:
     """Return the line of a bill for one picture.
 
     `source` is the width and height of the picture that is sent, `made` of the one that the provider makes; `seconds`
@@ -26,14 +28,16 @@ def picture(price: Price, source: tuple[int, int], made: tuple[int, int], second
     micro-dollars.
     """
     kind = "compute" if price.metric == "second" else MEGAPIXELS.get(price.metric, "output")
-    if price.unit_price is None or (price.metric == "second" and not _is_time(seconds)):
-        return Component(kind, price.metric, None, None, price.unit_price, None)
-    quantity = _quantity(price, source, made, seconds)
-    billable, unit_price = _billed(price, quantity, price.unit_price)
-    return Component(kind, price.metric, float(quantity), float(billable), unit_price, _micros(billable * unit_price))
+    if price.unit_price is None or (price.metric == "second" and not _is_duration(seconds)):
+        return PriceComponent(kind, price.metric, None, None, price.unit_price, None)
+    quantity = _billed_quantity(price, source, made, seconds)
+    billable, unit_price = _round_quantity(price, quantity, price.unit_price)
+    return PriceComponent(
+        kind, price.metric, float(quantity), float(billable), unit_price, _to_micros(billable * unit_price)
+    )
 
 
-def times(line: Component, n: int) -> Component:
+def multiply(line: PriceComponent, n: int) -> PriceComponent:
     """Return the line of a bill for `n` pictures that cost the same; each is rounded by itself."""
     if n == 1 or line.total_cost is None or line.quantity is None or line.billable_quantity is None:
         return line
@@ -45,16 +49,16 @@ def times(line: Component, n: int) -> Component:
     )
 
 
-def total(lines: Iterable[Component]) -> int | None:
+def total_cost(lines: Iterable[PriceComponent]) -> int | None:
     """Return the sum of a bill, None while a line of it is not known."""
-    return summed(line.total_cost for line in lines)
+    return sum_costs(line.total_cost for line in lines)
 
 
-def _is_time(seconds: float | None) -> bool:
+def _is_duration(seconds: float | None) -> bool:
     return seconds is not None and isfinite(seconds) and seconds >= 0
 
 
-def _quantity(price: Price, source: tuple[int, int], made: tuple[int, int], seconds: float | None) -> Fraction:
+def _billed_quantity(price: Price, source: tuple[int, int], made: tuple[int, int], seconds: float | None) -> Fraction:
     if price.metric == "image":
         return Fraction(1)
     if price.metric == "second":
@@ -63,7 +67,7 @@ def _quantity(price: Price, source: tuple[int, int], made: tuple[int, int], seco
     return Fraction(width * height, price.unit)
 
 
-def _billed(price: Price, quantity: Fraction, unit_price: int) -> tuple[Fraction, int]:
+def _round_quantity(price: Price, quantity: Fraction, unit_price: int) -> tuple[Fraction, int]:
     """Return how many units are paid, and the price of one."""
     if price.tiers:
         reached = (tier.unit_price for tier in price.tiers if tier.upto is None or quantity <= Fraction(str(tier.upto)))
@@ -73,6 +77,6 @@ def _billed(price: Price, quantity: Fraction, unit_price: int) -> tuple[Fraction
     return (Fraction(ceil(quantity / price.block)) if price.block > 1 else quantity), unit_price
 
 
-def _micros(exact: Fraction) -> int:
+def _to_micros(exact: Fraction) -> int:
     """Round half up."""
     return (2 * exact.numerator + exact.denominator) // (2 * exact.denominator)

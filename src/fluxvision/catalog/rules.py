@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fluxvision.core.types import Factors, Job, Scalar
+from fluxvision.core.types import Job, Scalar, ScaleRange
 
 Unless = Callable[[Any, Job], str | None]
 """A pure function that says why a value, as given, has not the effect that was asked for; None where it has."""
@@ -101,7 +101,7 @@ class Price:
 
 
 @dataclass(frozen=True, slots=True)
-class Accepts:
+class InputFormats:
     """What a provider takes as its picture; anything else is turned into an 8-bit RGB PNG before it is sent.
 
     `transparency` tells whether it keeps an alpha channel by itself.
@@ -111,7 +111,7 @@ class Accepts:
     transparency: bool = False
 
 
-ANY_FACTOR = Factors()
+ANY_FACTOR = ScaleRange()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,10 +132,10 @@ class Offer:
     upstream: str
     price: Price
     rules: Mapping[str, tuple[Rule, ...]]
-    factors: Factors | None = ANY_FACTOR
+    factors: ScaleRange | None = ANY_FACTOR
     takes_extras: bool = True
     generative: bool = True
-    accepts: Accepts | None = None
+    accepts: InputFormats | None = None
     measured: bool = True
     reserved: tuple[str, ...] = ()
     defaults: bool = True

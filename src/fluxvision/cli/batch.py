@@ -20,18 +20,18 @@ import click
 
 from fluxvision.catalog import catalog
 from fluxvision.cli import paths
-from fluxvision.cli.options import STREAM, Order
-from fluxvision.cli.output import Report
-from fluxvision.cli.paths import Found, Input, Target
+from fluxvision.cli.options import STREAM, UpscaleRequest
+from fluxvision.cli.output import BatchReport
+from fluxvision.cli.paths import FoundInputs, InputFile, OutputTarget
 from fluxvision.cli.ports import Gateway, Tools
-from fluxvision.cli.progress import Display, display
-from fluxvision.cli.run_one import Bench, Record
+from fluxvision.cli.progress import ProgressDisplay, create_display
+from fluxvision.cli.run_one import PictureRecord, PictureRunner
 from fluxvision.cli.scratch import ScratchFolders, remove_abandoned
-from fluxvision.cli.text import in_flags, sentence, shown
+from fluxvision.cli.text import error_sentence, replace_with_flags, safe_path
 from fluxvision.core import settings
 from fluxvision.core.errors import Cancelled, ClientError, InvalidRequest
-from fluxvision.core.system import memory
-from fluxvision.core.types import Attempt, Source, Watch
+from fluxvision.core.system import total_memory
+from fluxvision.core.types import Attempt, InputImage, JobCallbacks
 from fluxvision.imaging import Limits, probe
 
 OK, FAILED, UNUSABLE, HANGUP, INTERRUPTED = 0, 1, 2, 129, 130
@@ -41,7 +41,7 @@ WEEK = 7 * 24 * 3600.0
 LARGEST_FACTOR = 16
 
 
-def run(order: Order, tools: Tools) -> int:
+def run_batch(order: UpscaleRequest, tools: Tools) -> int:
     """Do an order and return the exit code. Raises what makes the whole order impossible."""
     if order.to_stream and sys.stdout.isatty() and not order.dry_run:
         raise click.UsageError("A picture is not written to a terminal; redirect the output or name a file with --out.")
@@ -57,11 +57,11 @@ def run(order: Order, tools: Tools) -> int:
             temporary = Path(gettempdir())
             remove_abandoned(temporary)
             folder = stack.enter_context(scratch.make(temporary))
-            found = replace(found, pictures=[_spooled(picture, folder) for picture in found.pictures])
-        return _all(order, found, tools, scratch)
+            found = replace(found, pictures=[_spool_standard_input(picture, folder) for picture in found.pictures])
+        return _run_all(order, found, tools, scratch)
 
 
-def _spooled(picture: Input, folder: Path) -> Input:
+def _spool_standard_input(picture: InputFile, folder: Path) -> InputFile:
     """Return the picture of standard input as a file in a folder."""
     path = folder / picture.path.name
     with path.open("wb") as file:
@@ -69,25 +69,25 @@ def _spooled(picture: Input, folder: Path) -> Input:
     return replace(picture, path=path)
 
 
-def _all(order: Order, found: Found, tools: Tools, scratch: ScratchFolders) -> int:
-    order, planned = paths.plan(found.pictures, order)
+def _run_all(order: UpscaleRequest, found: FoundInputs, tools: Tools, scratch: ScratchFolders) -> int:
+    order, planned = paths.plan_targets(found.pictures, order)
     if not order.dry_run:
         for folder in {target.outputs[0].parent if target.outputs else Path(gettempdir()) for target in planned}:
             remove_abandoned(folder)
     total = len(planned) + len(found.problems)
     started = time.monotonic()
-    with display(total, still=order.json or order.quiet or order.dry_run) as screen:
-        report = Report(order, screen.say)
+    with create_display(total, still=order.json or order.quiet or order.dry_run) as screen:
+        report = BatchReport(order, screen.say)
         for problem in found.problems:
-            report.add(Record(problem.name, "failed", error=problem.sentence, unusable=True))
+            report.add(PictureRecord(problem.name, "failed", error=problem.sentence, unusable=True))
             screen.end(problem.name)
         batch = _Run(order, report, screen, deque(planned), scratch)
         interrupted = asyncio.run(batch.all(tools)) if planned else False
     report.close(time.monotonic() - started, total=total, results=found.results, interrupted=interrupted)
-    return batch.exit_code if interrupted else _code(report.records)
+    return batch.exit_code if interrupted else _exit_code(report.records)
 
 
-def _code(records: Iterable[Record]) -> int:
+def _exit_code(records: Iterable[PictureRecord]) -> int:
     records = list(records)
     failed = [record for record in records if record.error]
     if not failed:
@@ -99,10 +99,10 @@ def _code(records: Iterable[Record]) -> int:
 class _Run:
     """The pictures that are left, and the workers that take them."""
 
-    order: Order
-    report: Report
-    screen: Display
-    left: deque[Target]
+    order: UpscaleRequest
+    report: BatchReport
+    screen: ProgressDisplay
+    left: deque[OutputTarget]
     scratch: ScratchFolders
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
     stopped: bool = False
@@ -111,9 +111,9 @@ class _Run:
 
     async def all(self, tools: Tools) -> bool:
         """Take the pictures one after the other until none is left; return whether a signal ended it before."""
-        settings = _settings(self.order)
+        settings = _override_settings(self.order)
         limits = Limits(FILE_BYTES, settings.max_input_pixels, settings.max_frames)
-        mask = _mask(self.order, limits)
+        mask = _open_mask(self.order, limits)
         self.terminals = tuple(filter(os.isatty, (1, 2)))
         loop = asyncio.get_running_loop()
         for number in SIGNALS:
@@ -122,7 +122,7 @@ class _Run:
         gateway = tools.create_gateway(settings)
         try:
             _check_name(self.order, gateway)
-            bench = Bench(gateway, _frugal(self.order, gateway), limits, mask, self.scratch)
+            bench = PictureRunner(gateway, _limit_parallel(self.order, gateway), limits, mask, self.scratch)
             self.tasks = [asyncio.create_task(self._work(bench)) for _ in range(min(self.order.jobs, len(self.left)))]
             for result in await asyncio.gather(*self.tasks, return_exceptions=True):
                 if isinstance(result, Exception):
@@ -134,7 +134,7 @@ class _Run:
             await gateway.aclose()
         return self.stopped and (bool(self.left) or self.report.interrupted)
 
-    async def _work(self, bench: Bench) -> None:
+    async def _work(self, bench: PictureRunner) -> None:
         """Take pictures until none is left, a signal came, or nobody reads the output any more."""
         try:
             while self.left and not self.stopped:
@@ -145,28 +145,28 @@ class _Run:
             self.stopped = True
             raise
 
-    def _watch(self, name: str) -> Watch:
+    def _watch(self, name: str) -> JobCallbacks:
         """Return what follows a picture; with --debug it also shows where a provider broke that nobody foresaw."""
-        watch = Watch(self.screen.begin(name))
+        watch = JobCallbacks(self.screen.begin(name))
         return replace(watch, broke=traceback.print_exception) if self.order.debug else watch
 
-    async def _one(self, bench: Bench, target: Target) -> Record:
+    async def _one(self, bench: PictureRunner, target: OutputTarget) -> PictureRecord:
         """Do one picture; one that fails does not end the others."""
         name = target.picture.name
         attempts: list[Attempt] = []
         try:
             return await bench.enlarge(target, self._watch(name), attempts)
         except asyncio.CancelledError:
-            return Record(name, "interrupted", attempts=attempts)
+            return PictureRecord(name, "interrupted", attempts=attempts)
         except BrokenPipeError:
             raise
         except Exception as error:  # noqa: BLE001, whatever it is, it is told at the end
             if self.stopped and isinstance(error, Cancelled):
-                return Record(name, "interrupted", attempts=attempts)
+                return PictureRecord(name, "interrupted", attempts=attempts)
             if self.order.debug:
                 traceback.print_exception(error)
             unusable = isinstance(error, ClientError)
-            return Record(name, "failed", error=sentence(error), unusable=unusable, attempts=attempts)
+            return PictureRecord(name, "failed", error=error_sentence(error), unusable=unusable, attempts=attempts)
 
     def _stop(self, number: signal.Signals) -> None:
         """At the first signal end the work tile by tile; at the second leave at once."""
@@ -186,7 +186,7 @@ class _Run:
                 self.screen.say("Stopping when the tile at work is done; once more to leave at once.")
 
 
-def _settings(order: Order) -> settings.Settings:
+def _override_settings(order: UpscaleRequest) -> settings.Settings:
     """Return the settings without those limits that protect a server from its callers."""
     own = settings.load()
     pixels = own.max_input_pixels * LARGEST_FACTOR
@@ -197,41 +197,41 @@ def _settings(order: Order) -> settings.Settings:
         "max_output_pixels": pixels,
     }
     if own.origin["max_job_memory"] == "default":
-        limits["max_job_memory"] = memory() // 4 * 3
+        limits["max_job_memory"] = total_memory() // 4 * 3
     flux = {} if order.model_path is None else {"flux_model": order.model_path}
     return settings.load(flags={**limits, **flux})
 
 
-def _mask(order: Order, limits: Limits) -> Source | None:
+def _open_mask(order: UpscaleRequest, limits: Limits) -> InputImage | None:
     if order.mask is None:
         return None
     path = Path(order.mask)
     if not path.is_file():
-        message = f"--mask: there is no file {shown(path)}."
+        message = f"--mask: there is no file {safe_path(path)}."
         raise InvalidRequest(message, param="mask")
     return probe(path, limits, "mask")
 
 
-def _frugal(order: Order, gateway: Gateway) -> Order:
+def _limit_parallel(order: UpscaleRequest, gateway: Gateway) -> UpscaleRequest:
     """Return the order with the limit that keeps a key found in the environment from being charged without a word.
 
     That word is --max-cost, or a provider that is named: by --provider, or before the model as in fal/topaz-upscale.
     An alias may hold a slash too, and names none.
     """
-    _, pin = catalog.find(order.name, gateway.models)
+    _, pin = catalog.find_model(order.name, gateway.models)
     free = pin is None and "max_cost" not in order.values
     return replace(order, fields={**order.fields, "max_cost": 0}) if free else order
 
 
-def _check_name(order: Order, gateway: Gateway) -> None:
+def _check_name(order: UpscaleRequest, gateway: Gateway) -> None:
     """Refuse a model or a provider that does not exist before any picture is read."""
-    model, _ = catalog.find(order.model, gateway.models)
+    model, _ = catalog.find_model(order.model, gateway.models)
     providers = [offer.provider for offer in model.offers]
     ready = [name for name in providers if name in gateway.providers]
     if order.provider is not None and order.provider.lower() not in providers:
         instead = f"use {' or '.join(ready)}" if ready else "and no provider of it is configured"
         message = f"--provider: {model.id} is not offered by {order.provider[:40]!r}; {instead}."
-        raise InvalidRequest(in_flags(message), param="model")
+        raise InvalidRequest(replace_with_flags(message), param="model")
     if order.provider is not None and order.provider.lower() not in gateway.providers:
         message = f"--provider: {order.provider} is not configured here; `fluxvision config show` has its settings."
         raise InvalidRequest(message, param="model")

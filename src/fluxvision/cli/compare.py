@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pyvips
 
-from fluxvision.catalog.geometry import solve
+from fluxvision.catalog.geometry import solve_geometry
 from fluxvision.core.errors import InternalError
-from fluxvision.core.types import Job, Source
-from fluxvision.imaging import Limits, find, load, probe
+from fluxvision.core.types import InputImage, Job
+from fluxvision.imaging import Limits, find_format, load, probe
 
 LARGEST = 40_000_000
 """Pixels of one side from which only the centre is shown."""
@@ -20,18 +20,18 @@ WHITE = [255, 255, 255]
 _ANY = Limits(bytes=2**40, pixels=2**40, frames=1000)
 
 
-def write(job: Job, result: Path, target: Path) -> Path:
+def write_comparison(job: Job, result: Path, target: Path) -> Path:
     """Write the comparison of a job's picture and one of its results to `target`; raises `InternalError`."""
-    geometry = solve(job)
+    geometry = solve_geometry(job)
     width, height = geometry.width, geometry.height
     share = min(1.0, sqrt(LARGEST / (width * height)))
     shown = max(1, int(width * share)), max(1, int(height * share))
     try:
-        plain = _pixels(job.image)
+        plain = _read_pixels(job.image)
         plain = plain.resize(
             geometry.inner_width / plain.width, vscale=geometry.inner_height / plain.height, kernel="cubic"
         )
-        before, after = plain.gravity("centre", width, height), _pixels(probe(result, _ANY))
+        before, after = plain.gravity("centre", width, height), _read_pixels(probe(result, _ANY))
         before, after = (image.gravity("centre", *shown) for image in (before, after))
         both = before.join(after, "horizontal", shim=DIVIDER, background=WHITE)
         both.pngsave(str(target), compression=3, filter="up", keep="none")
@@ -40,9 +40,9 @@ def write(job: Job, result: Path, target: Path) -> Path:
     return target
 
 
-def _pixels(source: Source) -> pyvips.Image:
+def _read_pixels(source: InputImage) -> pyvips.Image:
     """Return a picture upright as 8-bit sRGB, on white where it is transparent."""
-    image = load.working(load.opened(source.path, find(source.format)), source)
+    image = load.to_working_space(load.open_lazily(source.path, find_format(source.format)), source)
     if source.orientation != 1:
         image = image.copy_memory().autorot()
     if image.hasalpha():

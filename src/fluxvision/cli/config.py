@@ -10,9 +10,9 @@ from typing import Any
 
 import click
 
-from fluxvision.accounts.keys import entry
+from fluxvision.accounts.keys import hash_entry
 from fluxvision.cli.ports import Tools
-from fluxvision.cli.text import columns, plural
+from fluxvision.cli.text import format_columns, pluralize
 from fluxvision.core import settings as configuration
 from fluxvision.core.settings import SETTINGS, Setting, Settings
 
@@ -20,57 +20,61 @@ KEY_BYTES = 32
 READ = 4096
 
 
-def show(as_json: bool) -> int:
+def show_settings(as_json: bool) -> int:
     """Show every setting; secrets stay covered."""
     settings = configuration.load()
     if as_json:
         facts = {
-            row.name: {"value": _covered(row, settings), "origin": settings.origin[row.name], "variable": row.variable}
+            row.name: {
+                "value": _mask_value(row, settings),
+                "origin": settings.origin[row.name],
+                "variable": row.variable,
+            }
             for row in SETTINGS
         }
         click.echo(json.dumps(facts))
         return 0
     rows = [("SETTING", "VALUE", "ORIGIN", "VARIABLE")]
-    rows += [(row.name, _text(row, settings), settings.origin[row.name], row.variable) for row in SETTINGS]
-    click.echo(columns(rows))
+    rows += [(row.name, _format_value(row, settings), settings.origin[row.name], row.variable) for row in SETTINGS]
+    click.echo(format_columns(rows))
     return 0
 
 
 @click.pass_obj
-def check(tools: Tools) -> int:
+def check_settings(tools: Tools) -> int:
     """Raise what is wrong with the settings, or say that nothing is."""
     settings = configuration.load()
     tools.check(settings)
     origins = Counter(settings.origin.values())
     found = ", ".join(f"{count} from {name}" for name, count in sorted(origins.items()) if name != "default")
-    click.echo(f"The configuration is fine: {plural(len(SETTINGS), 'setting')}, {found or 'all at their defaults'}.")
+    click.echo(f"The configuration is fine: {pluralize(len(SETTINGS), 'setting')}, {found or 'all at their defaults'}.")
     return 0
 
 
-def hashed(new: bool) -> int:
+def hash_key(new: bool) -> int:
     """Print what stands for a key in the configuration; with `new`, make the key too."""
-    key = secrets.token_urlsafe(KEY_BYTES) if new else _asked()
+    key = secrets.token_urlsafe(KEY_BYTES) if new else _ask_key()
     try:
-        line = entry(key)
+        line = hash_entry(key)
     except ValueError:
         raise click.UsageError("A key is one word of printable characters, at most 512 bytes long.") from None
-    click.echo(columns([("key", key), ("entry", line)]) if new else line)
+    click.echo(format_columns([("key", key), ("entry", line)]) if new else line)
     return 0
 
 
-def _asked() -> str:
+def _ask_key() -> str:
     if sys.stdin.isatty():
         return str(click.prompt("Key", hide_input=True, err=True))
     return sys.stdin.read(READ).rstrip("\r\n")
 
 
-def _covered(row: Setting, settings: Settings) -> Any:
+def _mask_value(row: Setting, settings: Settings) -> Any:
     value = getattr(settings.covered(), row.name)
     return list(value) if isinstance(value, tuple) else value
 
 
-def _text(row: Setting, settings: Settings) -> str:
-    value = _covered(row, settings)
+def _format_value(row: Setting, settings: Settings) -> str:
+    value = _mask_value(row, settings)
     if isinstance(value, bool):
         return str(value).lower()
     if row.kind == "upstreams":
@@ -85,14 +89,14 @@ COMMAND = click.Group(
     commands=[
         click.Command(
             "show",
-            callback=show,
+            callback=show_settings,
             params=[click.Option(["--json", "as_json"], is_flag=True, help="As JSON.")],
             help="Show every setting with its value, where it comes from, and its environment variable.",
         ),
-        click.Command("check", callback=check, help="Say whether `fluxvision serve` can use the settings."),
+        click.Command("check", callback=check_settings, help="Say whether `fluxvision serve` can use the settings."),
         click.Command(
             "hash",
-            callback=hashed,
+            callback=hash_key,
             params=[click.Option(["--new"], is_flag=True, help="Make a new key and print it too.")],
             help="Read a key from standard input, or ask for it, and print the entry for FLUXVISION_API_KEYS.",
         ),

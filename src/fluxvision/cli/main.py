@@ -12,7 +12,7 @@ import click
 from fluxvision import __version__
 from fluxvision.cli import config, models, serve, upscale
 from fluxvision.cli.ports import Tools
-from fluxvision.cli.text import sentence, shown
+from fluxvision.cli.text import error_sentence, safe_path
 from fluxvision.core.errors import ClientError
 
 OK, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
@@ -20,7 +20,7 @@ COMMANDS = (upscale.COMMAND, serve.COMMAND, models.COMMAND, config.COMMAND, mode
 EPILOG = 'Completion for bash: eval "$(_FLUXVISION_COMPLETE=bash_source fluxvision)" (also zsh, fish).'
 
 
-class Group(click.Group):
+class CommandGroup(click.Group):
     """A group that recognises a picture where a command should stand."""
 
     def resolve_command(
@@ -28,13 +28,13 @@ class Group(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command of the first argument; raises `UsageError`, with the command that was probably meant."""
         if self.get_command(ctx, args[0]) is None and Path(args[0]).exists():
-            typed = " ".join(shown(word) if " " not in word else f"'{shown(word)}'" for word in args)
-            message = f"{shown(args[0])} is not a command. Did you mean: fluxvision upscale {typed}"
+            typed = " ".join(safe_path(word) if " " not in word else f"'{safe_path(word)}'" for word in args)
+            message = f"{safe_path(args[0])} is not a command. Did you mean: fluxvision upscale {typed}"
             raise click.UsageError(message, ctx)
         return super().resolve_command(ctx, args)
 
 
-GROUP = Group(
+GROUP = CommandGroup(
     "fluxvision",
     commands=COMMANDS,
     help="Enlarge pictures 1 to 4 times, with believable detail, and keep their structure.",
@@ -45,7 +45,7 @@ GROUP = Group(
 GROUP = click.version_option(__version__, message="fluxvision %(version)s")(GROUP)
 
 
-def run(arguments: Sequence[str], tools: Tools) -> int:
+def run_cli(arguments: Sequence[str], tools: Tools) -> int:
     """Run one command and return the exit code: 0 done, 1 failed, 2 not usable, 129 hung up, 130 interrupted."""
     debug = "--debug" in arguments
     try:
@@ -62,7 +62,7 @@ def run(arguments: Sequence[str], tools: Tools) -> int:
     except Exception as error:  # noqa: BLE001, whatever it is, a person gets a sentence
         if debug:
             sys.excepthook(type(error), error, error.__traceback__)
-        click.echo(f"Error: {sentence(error)}", err=True)
+        click.echo(f"Error: {error_sentence(error)}", err=True)
         return UNUSABLE if isinstance(error, ClientError) or getattr(error, "code", "") == "CONFIGURATION" else FAILED
     return code if isinstance(code, int) else OK
 

@@ -13,12 +13,12 @@ import click
 
 from fluxvision.catalog import catalog
 from fluxvision.catalog import describe as card
-from fluxvision.catalog.describe import becomes, factor_words, note, offered
-from fluxvision.catalog.normalize import STRENGTH, badge
-from fluxvision.catalog.params import describe
+from fluxvision.catalog.describe import destination, format_factors, format_offer_price, rule_notes
+from fluxvision.catalog.normalize import STRENGTH, strongest_mode
+from fluxvision.catalog.params import describe_param
 from fluxvision.catalog.rules import Model, Offer
 from fluxvision.cli.ports import Gateway, Tools
-from fluxvision.cli.text import TIMES, columns, in_flags
+from fluxvision.cli.text import TIMES, format_columns, replace_with_flags
 from fluxvision.core import settings
 
 OPENAIS = frozenset({"object", "created", "owned_by", "title"})
@@ -30,17 +30,21 @@ LEGEND = (
 WIDTH = 100
 
 
-def told(tools: Tools, name: str | None, *, as_json: bool) -> str:
+def describe_models(tools: Tools, name: str | None, *, as_json: bool) -> str:
     """Return all models, or one with its parameters; raises `ModelNotFound`."""
-    known, ready = asyncio.run(_ask(tools))
+    known, ready = asyncio.run(_ask_gateway(tools))
     if name is None:
-        return json.dumps([_model(model, ready, model.offers) for model in known]) if as_json else _table(known, ready)
-    model, pin = catalog.find(name, known)
+        return (
+            json.dumps([_model_facts(model, ready, model.offers) for model in known])
+            if as_json
+            else _models_table(known, ready)
+        )
+    model, pin = catalog.find_model(name, known)
     offers = [offer for offer in model.offers if pin in {None, offer.provider}]
-    return json.dumps(_model(model, ready, offers)) if as_json else _page(model, offers)
+    return json.dumps(_model_facts(model, ready, offers)) if as_json else _model_page(model, offers)
 
 
-async def _ask(tools: Tools) -> tuple[tuple[Model, ...], Mapping[str, bool]]:
+async def _ask_gateway(tools: Tools) -> tuple[tuple[Model, ...], Mapping[str, bool]]:
     gateway: Gateway = tools.create_gateway(settings.load())
     try:
         return gateway.models, await gateway.ping()
@@ -48,18 +52,18 @@ async def _ask(tools: Tools) -> tuple[tuple[Model, ...], Mapping[str, bool]]:
         await gateway.aclose()
 
 
-def _table(known: tuple[Model, ...], ready: Mapping[str, bool]) -> str:
+def _models_table(known: tuple[Model, ...], ready: Mapping[str, bool]) -> str:
     rows = [("MODEL", "PROVIDER", "PRICE", "ENLARGES", "READY", "MODES OF ITS PARAMETERS")]
     for model in known:
         for offer in model.offers:
-            modes = Counter(badge(rules) for rules in offer.rules.values())
+            modes = Counter(strongest_mode(rules) for rules in offer.rules.values())
             counts = ", ".join(f"{modes[mode]} {mode}" for mode in STRENGTH if modes[mode])
             state = {True: "yes", False: "no", None: "not configured"}[ready.get(offer.provider)]
-            rows.append((model.id, offer.provider, offered(offer), _factors(offer), state, counts))
-    return f"{columns(rows)}\n{LEGEND}\n`fluxvision models <model>` lists its parameters and engines."
+            rows.append((model.id, offer.provider, format_offer_price(offer), _format_factors(offer), state, counts))
+    return f"{format_columns(rows)}\n{LEGEND}\n`fluxvision models <model>` lists its parameters and engines."
 
 
-def _page(model: Model, offers: list[Offer]) -> str:
+def _model_page(model: Model, offers: list[Offer]) -> str:
     """Return everything about one model: its words, then for each offer a line per parameter."""
     names = ", ".join((*model.aliases, *model.b64_aliases))
     parts = [
@@ -68,26 +72,28 @@ def _page(model: Model, offers: list[Offer]) -> str:
         textwrap.fill(f"Also called {names}.", WIDTH),
     ]
     for offer in offers:
-        parts.append(f"\n{offer.provider} ({offered(offer)}, {_factors(offer)})")
+        parts.append(f"\n{offer.provider} ({format_offer_price(offer)}, {_format_factors(offer)})")
         rows = [("PARAMETER", "FLAG", "VALUES", "MODE", "BECOMES")]
         notes = []
-        for param in catalog.rows(model):
+        for param in catalog.model_params(model):
             rules = offer.rules[param.name]
-            rows.append((param.name, param.flag or "", describe(param), badge(rules), becomes(rules)))
-            notes += [f"  {param.name}: {in_flags(words)}" for words in [note(rules)] if words]
-        parts += [columns(rows), *(["Notes:", *notes] if notes else [])]
+            rows.append(
+                (param.name, param.flag or "", describe_param(param), strongest_mode(rules), destination(rules))
+            )
+            notes += [f"  {param.name}: {replace_with_flags(words)}" for words in [rule_notes(rules)] if words]
+        parts += [format_columns(rows), *(["Notes:", *notes] if notes else [])]
     return "\n".join([*parts, LEGEND])
 
 
-def _factors(offer: Offer) -> str:
-    return factor_words(offer) + ("" if offer.factors is None else TIMES)
+def _format_factors(offer: Offer) -> str:
+    return format_factors(offer) + ("" if offer.factors is None else TIMES)
 
 
-def _model(model: Model, ready: Mapping[str, bool], offers: list[Offer] | tuple[Offer, ...]) -> dict[str, Any]:
+def _model_facts(model: Model, ready: Mapping[str, bool], offers: list[Offer] | tuple[Offer, ...]) -> dict[str, Any]:
     told = {
-        **card.model(model, ready),
+        **card.describe_model(model, ready),
         "offers": [
-            {**card.offer(offer, ready), "ready": ready.get(offer.provider, False), **card.modes(offer)}
+            {**card.describe_offer(offer, ready), "ready": ready.get(offer.provider, False), **card.offer_modes(offer)}
             for offer in offers
         ],
     }
@@ -95,7 +101,7 @@ def _model(model: Model, ready: Mapping[str, bool], offers: list[Offer] | tuple[
 
 
 @click.pass_obj
-def weights(tools: Tools, name: str) -> int:
+def fetch_weights(tools: Tools, name: str) -> int:
     """Fetch the weights and say where they are."""
     click.echo(tools.fetch(name))
     return 0
@@ -103,7 +109,7 @@ def weights(tools: Tools, name: str) -> int:
 
 WEIGHTS_COMMAND = click.Command(
     "weights",
-    callback=weights,
+    callback=fetch_weights,
     params=[click.Argument(["name"], metavar="NETWORK")],
     help="Download the weights of a FLUX network or captioner (flux2-klein-4b, qwen3-vl-2b, …) into the cache of the "
     "Hugging Face hub, and print where they are. Needs the extra: pip install 'fluxvision[flux]'.",
@@ -112,18 +118,18 @@ WEIGHTS_COMMAND = click.Command(
 
 
 @click.pass_obj
-def models(tools: Tools, name: str | None, as_json: bool) -> int:
+def show_models(tools: Tools, name: str | None, as_json: bool) -> int:
     """Show all models, or the parameters of one, as a person or a program reads them."""
     # Help does not wait for the catalogue.
     # MERGED
 
-    click.echo(told(tools, name, as_json=as_json))
+    click.echo(describe_models(tools, name, as_json=as_json))
     return 0
 
 
 COMMAND = click.Command(
     "models",
-    callback=models,
+    callback=show_models,
     params=[
         click.Argument(["name"], required=False, metavar="[MODEL]"),
         click.Option(["--json", "as_json"], is_flag=True, help="As JSON."),

@@ -10,8 +10,8 @@ import click
 from click.shell_completion import CompletionItem
 
 from fluxvision.catalog.coerce import coerce
-from fluxvision.catalog.params import BY_NAME, PARAMS, Param, describe
-from fluxvision.cli.text import in_flags
+from fluxvision.catalog.params import BY_NAME, PARAMS, Param, describe_param
+from fluxvision.cli.text import replace_with_flags
 from fluxvision.core.errors import InvalidRequest
 from fluxvision.core.settings import SETTINGS, Setting
 from fluxvision.core.types import Scalar
@@ -47,20 +47,20 @@ class Sectioned(click.Command):
                 formatter.write_dl(records)
 
 
-def parameters() -> list[click.Parameter]:
+def parameter_flags() -> list[click.Parameter]:
     """Return a flag for every public parameter that has one; their values stay as they were typed."""
-    return [_parameter(row, row.flag) for row in PARAMS if row.flag is not None]
+    return [_parameter_flag(row, row.flag) for row in PARAMS if row.flag is not None]
 
 
-def settings() -> list[click.Parameter]:
+def setting_flags() -> list[click.Parameter]:
     """Return a flag for every setting that is one word or number."""
-    return [_setting(row) for row in SETTINGS if row.kind != "upstreams"]
+    return [_setting_flag(row) for row in SETTINGS if row.kind != "upstreams"]
 
 
-def _parameter(row: Param, flag: str) -> click.Option:
+def _parameter_flag(row: Param, flag: str) -> click.Option:
     if row.kind == "boolean":
         return Flag(flag, row.name, section=row.group, is_flag=True, default=None, help=row.help)
-    limits = "" if row.kind == "picture" else describe(row)
+    limits = "" if row.kind == "picture" else describe_param(row)
     default = "" if row.default is None else "default " + str(row.default).removesuffix(".0")
     facts = "; ".join(fact for fact in (limits, default) if fact)
     return Flag(
@@ -70,18 +70,18 @@ def _parameter(row: Param, flag: str) -> click.Option:
         type=click.Path() if row.kind == "picture" else str,
         metavar=SHAPES.get(row.name, METAVARS[row.kind]),
         help=f"{row.help} [{facts}]" if facts else row.help,
-        shell_complete=_words(row) if row.choices else None,
+        shell_complete=_help_text(row) if row.choices else None,
     )
 
 
-def _words(row: Param) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
+def _help_text(row: Param) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
     def complete(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
         return [CompletionItem(word) for word in row.choices if word.lower().startswith(begun.lower())]
 
     return complete
 
 
-def _setting(row: Setting) -> click.Option:
+def _setting_flag(row: Setting) -> click.Option:
     name = "--" + row.name.replace("_", "-")
     hint = VISIBLE if row.kind in {"secret", "secrets"} else ""
     default = f"default {row.default}; " if row.default not in ("", ()) and row.kind != "switch" else ""
@@ -96,7 +96,7 @@ STREAM = "-"
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class UpscaleRequest:
     """One call of `upscale`. `fields` holds the public parameters as they were typed, and only those.
 
     `rows` are the parameters as the model has them.
@@ -125,7 +125,7 @@ class Order:
         try:
             pairs = {name: coerce(self.rows[name], value) for name, value in self.fields.items()}
         except InvalidRequest as error:
-            raise InvalidRequest(in_flags(error.message), param=error.param) from None
+            raise InvalidRequest(replace_with_flags(error.message), param=error.param) from None
         return {name: value for name, value in pairs.items() if value is not None}
 
     @property
@@ -144,7 +144,7 @@ class Order:
         return f"{self.provider}/{self.model}" if self.provider else self.model
 
 
-def check(order: Order) -> None:
+def check_request(order: UpscaleRequest) -> None:
     """Raise `UsageError` where two flags contradict each other, `InvalidRequest` for a value that is not one."""
     pictures = order.pictures  # every value is looked at
     contradictions = (

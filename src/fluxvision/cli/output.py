@@ -10,19 +10,28 @@ from typing import Any
 
 import click
 
-from fluxvision.cli.options import Order
-from fluxvision.cli.run_one import Record
-from fluxvision.cli.text import FLAGS, columns, in_flags, paid, plural, price, shown, size
-from fluxvision.core.money import dollars, summed
-from fluxvision.core.types import Attempt, Line
+from fluxvision.cli.options import UpscaleRequest
+from fluxvision.cli.run_one import PictureRecord
+from fluxvision.cli.text import (
+    FLAGS,
+    format_columns,
+    format_paid,
+    format_price,
+    format_size,
+    pluralize,
+    replace_with_flags,
+    safe_path,
+)
+from fluxvision.core.money import sum_costs, to_dollars
+from fluxvision.core.types import Attempt, ReceiptEntry
 
 DEGRADED = "the providers that invent detail failed or could not do it; the CPU engine made the picture."
 
 
-def facts(record: Record) -> str:
+def format_facts(record: PictureRecord) -> str:
     """Return one finished picture in one line."""
     if record.delivery is None or record.source is None:
-        return shown(record.name)
+        return safe_path(record.name)
     delivery, first = record.delivery, record.delivery.pictures[0]
     megapixels = sum(picture.width * picture.height for picture in delivery.pictures) / 1e6
     creativity = [
@@ -36,30 +45,36 @@ def facts(record: Record) -> str:
     if first.fidelity is not None:
         details.append(f"fidelity {first.fidelity.lr_psnr_db:.1f} dB")
     if delivery.cost != 0:
-        details.append(paid(delivery.cost))
-    sizes = f"{size(record.source.width, record.source.height)} → {size(first.width, first.height)}"
-    return "  ".join((shown(record.name), sizes, _places(record), f"{record.seconds:.1f} s", " · ".join(details)))
+        details.append(format_paid(delivery.cost))
+    sizes = f"{format_size(record.source.width, record.source.height)} → {format_size(first.width, first.height)}"
+    return "  ".join(
+        (safe_path(record.name), sizes, _format_places(record), f"{record.seconds:.1f} s", " · ".join(details))
+    )
 
 
-def _places(record: Record) -> str:
+def _format_places(record: PictureRecord) -> str:
     """Return where the results are; beside the picture the name is enough."""
     beside = str(Path(record.name).parent)
     paths = [*record.outputs, *record.compared]
-    return ", ".join(shown(path.name if str(path.parent) == beside else path) for path in paths) or "standard output"
+    return (
+        ", ".join(safe_path(path.name if str(path.parent) == beside else path) for path in paths) or "standard output"
+    )
 
 
-def warnings(record: Record) -> list[str]:
+def list_warnings(record: PictureRecord) -> list[str]:
     """Return a sentence for every parameter that could not be honoured, and for what is damaged in the picture."""
     receipt = record.delivery.receipt if record.delivery else record.quote.receipt if record.quote else ()
     degraded = record.delivery is not None and record.delivery.degraded
     reasons = [DEGRADED] if degraded else []
     reasons += record.delivery.pictures[0].warnings if record.delivery is not None else ()
     return reasons + [
-        f"{FLAGS.get(line.parameter, line.parameter)}: {in_flags(line.note)}" for line in receipt if not line.honoured
+        f"{FLAGS.get(line.parameter, line.parameter)}: {replace_with_flags(line.note)}"
+        for line in receipt
+        if not line.honoured
     ]
 
 
-def as_json(record: Record) -> str:
+def format_json(record: PictureRecord) -> str:
     """Return everything about one picture as one line of JSON."""
     source, delivery, quote = record.source, record.delivery, record.quote
     body: dict[str, Any] = {
@@ -73,7 +88,7 @@ def as_json(record: Record) -> str:
         body["source"] = {"width": source.width, "height": source.height, "format": source.format, "bytes": source.size}
     if quote is not None:
         body |= {"model": quote.model, "provider": quote.provider, "width": quote.width, "height": quote.height}
-        body |= {"cost": _cost(quote.total), "receipt": [_line(line) for line in quote.receipt]}
+        body |= {"cost": _format_cost(quote.total), "receipt": [_receipt_entry(line) for line in quote.receipt]}
     if delivery is not None:
         first = delivery.pictures[0]
         body |= {"model": delivery.job.model, "provider": delivery.provider}
@@ -83,31 +98,33 @@ def as_json(record: Record) -> str:
         scores = [picture.fidelity and asdict(picture.fidelity) for picture in delivery.pictures]
         body |= {"fidelity": scores[0]} | ({"fidelities": scores} if len(scores) > 1 else {})
         body |= {"warnings": list(first.warnings)} if first.warnings else {}
-        body |= {"cost": _cost(delivery.cost), "receipt": [_line(line) for line in delivery.receipt]}
-        body |= {"attempts": _tries(delivery.attempts)}
+        body |= {"cost": _format_cost(delivery.cost), "receipt": [_receipt_entry(line) for line in delivery.receipt]}
+        body |= {"attempts": _attempt_list(delivery.attempts)}
         body |= {"excluded": [asdict(one) for one in delivery.excluded]}
         body |= {"failures": [asdict(failure) for failure in delivery.failures]}
         body |= {"details": dict(delivery.details), "timings": dict(delivery.timings)}
     if record.attempts:
-        body |= {"cost": _cost(record.cost), "attempts": _tries(record.attempts)}
+        body |= {"cost": _format_cost(record.cost), "attempts": _attempt_list(record.attempts)}
     return json.dumps(body, default=str)
 
 
-def _tries(attempts: Sequence[Attempt]) -> list[dict[str, Any]]:
-    return [_try(attempt) for attempt in attempts]
+def _attempt_list(attempts: Sequence[Attempt]) -> list[dict[str, Any]]:
+    return [_attempt_facts(attempt) for attempt in attempts]
 
 
-def _try(attempt: Attempt) -> dict[str, Any]:
+def _attempt_facts(attempt: Attempt) -> dict[str, Any]:
     body = asdict(attempt)
     most = body.pop("most")
-    return {**body, "cost": _cost(attempt.cost)} | ({"cost_at_most": _cost(most)} if attempt.cost is None else {})
+    return {**body, "cost": _format_cost(attempt.cost)} | (
+        {"cost_at_most": _format_cost(most)} if attempt.cost is None else {}
+    )
 
 
-def _cost(micros: int | None) -> float | None:
-    return None if micros is None else dollars(micros)
+def _format_cost(micros: int | None) -> float | None:
+    return None if micros is None else to_dollars(micros)
 
 
-def _line(line: Line) -> dict[str, Any]:
+def _receipt_entry(line: ReceiptEntry) -> dict[str, Any]:
     return {
         "parameter": line.parameter,
         "mode": line.mode,
@@ -118,14 +135,14 @@ def _line(line: Line) -> dict[str, Any]:
     }
 
 
-def _failed(record: Record) -> str:
+def _format_failure(record: PictureRecord) -> str:
     """Return why a picture was not made, and what the tries cost where they were not free."""
     if not record.attempts or record.cost == 0:
         return record.error
-    return f"{record.error} ({paid(record.cost)})"
+    return f"{record.error} ({format_paid(record.cost)})"
 
 
-def table(records: Sequence[Record]) -> str:
+def quote_table(records: Sequence[PictureRecord]) -> str:
     """Return what a dry run found: one row per picture that would be made, and what all of it costs."""
     planned = [(record, record.quote) for record in records if record.quote is not None]
     if not planned:
@@ -133,63 +150,67 @@ def table(records: Sequence[Record]) -> str:
     rows = [("PICTURE", "SIZE", "RESULT", "SIZE", "PROVIDER", "PRICE")]
     rows += [
         (
-            shown(record.name),
-            size(record.source.width, record.source.height) if record.source else "",
-            _places(record),
-            size(quote.width, quote.height),
+            safe_path(record.name),
+            format_size(record.source.width, record.source.height) if record.source else "",
+            _format_places(record),
+            format_size(quote.width, quote.height),
             quote.provider,
-            price(quote.total),
+            format_price(quote.total),
         )
         for record, quote in planned
     ]
-    total = price(summed(quote.total for _, quote in planned))
-    return f"{columns(rows)}\n{plural(len(planned), 'picture')} would be made for {total}. Nothing was written."
+    total = format_price(sum_costs(quote.total for _, quote in planned))
+    return (
+        f"{format_columns(rows)}\n{pluralize(len(planned), 'picture')} would be made for {total}. Nothing was written."
+    )
 
 
-class Report:
+class BatchReport:
     """Says things as they happen. `say` writes a line for a person above the progress bars, if there are any."""
 
-    def __init__(self, order: Order, say: Callable[[str], None]) -> None:
+    def __init__(self, order: UpscaleRequest, say: Callable[[str], None]) -> None:
         """Begin with nothing said."""
         self._order = order
         self._say = say
         self._warned: set[str] = set()
-        self.records: list[Record] = []
+        self.records: list[PictureRecord] = []
 
-    def add(self, record: Record) -> None:
+    def add(self, record: PictureRecord) -> None:
         """Take note of a picture and say what is to be said at once."""
         self.records.append(record)
         if self._order.json:
-            click.echo(as_json(record))
+            click.echo(format_json(record))
         elif record.status == "done" and not self._order.quiet:
-            self._say(facts(record))
+            self._say(format_facts(record))
         if not self._order.quiet and not self._order.json:
-            for warning in warnings(record):
+            for warning in list_warnings(record):
                 if warning not in self._warned:
                     self._warned.add(warning)
                     self._say(f"Warning: {warning}")
 
     def close(self, seconds: float, *, total: int, results: int, interrupted: bool) -> None:
         """Say how it went altogether."""
-        if not self._order.json and (lines := table(self.records)):
+        if not self._order.json and (lines := quote_table(self.records)):
             click.echo(lines)
         if not self._order.quiet and results:
-            self._say(f"{plural(results, 'result')} of an earlier run left alone; name one itself to enlarge it again.")
+            self._say(
+                f"{pluralize(results, 'result')} of an earlier run left alone; name one itself to enlarge it again."
+            )
         if not self._order.quiet and not self._order.dry_run and total > 1:
             self._say(self._summary(seconds))
         failed = [record for record in self.records if record.error]
         if len(failed) == 1 == total:
-            click.echo(f"Error: {shown(failed[0].name)}: {_failed(failed[0])}", err=True)
+            click.echo(f"Error: {safe_path(failed[0].name)}: {_format_failure(failed[0])}", err=True)
         elif failed:
             click.echo(f"{len(failed):,} of {total:,} failed:", err=True)
             for record in failed:
-                click.echo(f"  {shown(record.name)}: {_failed(record)}", err=True)
+                click.echo(f"  {safe_path(record.name)}: {_format_failure(record)}", err=True)
         if interrupted:
             left = total - self._count("done") - self._count("skipped") - len(failed)
             hint = "" if self._order.to_stream else " --resume goes on from here." if total > 1 else ""
-            cost = summed(record.cost for record in self.records if record.status == "interrupted")
-            spent = f" What was begun: {paid(cost)}." if cost != 0 else ""
-            click.echo(f"Interrupted; {plural(left, 'picture')} not made, no half file left.{spent}{hint}", err=True)
+            cost = sum_costs(record.cost for record in self.records if record.status == "interrupted")
+            spent = f" What was begun: {format_paid(cost)}." if cost != 0 else ""
+            click.echo(f"Interrupted; {pluralize(left, 'picture')} not made, no half file left.{spent}{hint}", err=True)
 
     @property
     def interrupted(self) -> bool:
@@ -203,9 +224,9 @@ class Report:
         made = [record.delivery for record in self.records if record.delivery is not None]
         failed = sum(bool(record.error) for record in self.records)
         pixels = sum(picture.width * picture.height for delivery in made for picture in delivery.pictures)
-        cost = summed(record.cost for record in self.records)
+        cost = sum_costs(record.cost for record in self.records)
         parts = [f"{self._count('done'):,} done"]
         parts += [f"{self._count('skipped'):,} skipped"] if self._count("skipped") else []
         parts += [f"{failed:,} failed"] if failed else []
-        spent = f" · {paid(cost)}" if cost != 0 else ""
+        spent = f" · {format_paid(cost)}" if cost != 0 else ""
         return f"{', '.join(parts)} in {seconds:.1f} s · {pixels / 1e6:.1f} MP{spent}"

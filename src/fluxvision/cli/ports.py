@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:  # help does not wait for them
     from fluxvision.catalog.rules import Model
     from fluxvision.core.settings import Settings
-    from fluxvision.core.types import Attempt, Delivery, Job, Quote, Source, Watch
+    from fluxvision.core.types import Attempt, InputImage, Job, JobCallbacks, JobResult, Quote
 
 
 class Gateway(Protocol):
@@ -24,7 +24,9 @@ class Gateway(Protocol):
     def providers(self) -> Collection[str]:
         """The names of the providers that are configured."""
 
-    def admit(self, model: str, fields: Mapping[str, Any], image: Source, mask: Source | None, request_id: str) -> Job:
+    def admit(
+        self, model: str, fields: Mapping[str, Any], image: InputImage, mask: InputImage | None, request_id: str
+    ) -> Job:
         """Return the checked job; raises `ModelNotFound`, or `InvalidRequest` naming the parameter."""
 
     def quote(self, job: Job) -> Quote:
@@ -33,7 +35,7 @@ class Gateway(Protocol):
     async def vet(self, job: Job) -> None:
         """Raise what `run` would raise after a look into the mask, and `quote` does not see."""
 
-    async def run(self, job: Job, watch: Watch, folder: Path, attempts: list[Attempt]) -> Delivery:
+    async def run(self, job: Job, watch: JobCallbacks, folder: Path, attempts: list[Attempt]) -> JobResult:
         """Do the job; result files lie in `folder`. Cancelling the task ends the work before it returns.
 
         `attempts` is filled meanwhile and tells, however it ends, what was spent.

@@ -12,7 +12,7 @@ import click
 Progress = Callable[[int, int], None]
 
 
-class Display(Protocol):
+class ProgressDisplay(Protocol):
     """Where a run shows how far it is. `begin` returns what to call after each tile, from any thread."""
 
     def __enter__(self) -> Self:
@@ -33,16 +33,16 @@ class Display(Protocol):
         """Write a line that stays."""
 
 
-def display(total: int, *, still: bool) -> Display:
+def create_display(total: int, *, still: bool) -> ProgressDisplay:
     """Return bars where standard error is a terminal that can show them and `still` does not forbid it."""
     if still or not sys.stderr.isatty():
-        return Lines()
-    from fluxvision.cli.rich_bars import Bars, capable  # noqa: PLC0415, who sees no bars does not wait for rich
+        return PlainDisplay()
+    from fluxvision.cli.rich_bars import ProgressBars, can_show_bars  # noqa: PLC0415, who sees no bars does not wait for rich
 
-    return Bars(total) if capable() else Lines()
+    return ProgressBars(total) if can_show_bars() else PlainDisplay()
 
 
-class Lines:
+class PlainDisplay:
     """No bars."""
 
     def __enter__(self) -> Self:

@@ -11,18 +11,18 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 from rich.progress import TimeRemainingColumn as Remaining
 from rich.text import Text
 
-from fluxvision.cli.text import shown
+from fluxvision.cli.text import safe_path
 
 LONGEST = 40
 
 
-def capable() -> bool:
+def can_show_bars() -> bool:
     """Tell whether standard error can show bars."""
     console = Console(stderr=True)
     return console.is_terminal and not console.is_dumb_terminal
 
 
-class Bars:
+class ProgressBars:
     """A bar per picture at work, and one for all where there are several."""
 
     def __init__(self, total: int) -> None:
@@ -55,7 +55,7 @@ class Bars:
 
     def begin(self, name: str) -> Callable[[int, int], None]:
         """Add a bar, which moves to and fro until the first tile is done."""
-        plain = shown(name)
+        plain = safe_path(name)
         short = plain if len(plain) <= LONGEST else f"…{plain[1 - LONGEST :]}"
         row = self._rows[name] = self._progress.add_task(short, total=None)
 

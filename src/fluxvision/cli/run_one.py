@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import Literal, TypeVar
 from uuid import uuid4
 
-from fluxvision.cli.options import Order
-from fluxvision.cli.paths import COMPARED, Target
+from fluxvision.cli.options import UpscaleRequest
+from fluxvision.cli.paths import COMPARED, OutputTarget
 from fluxvision.cli.ports import Gateway
 from fluxvision.cli.provenance import Provenance, hash_file, write_source
 from fluxvision.cli.scratch import ScratchFolders, is_being_made
-from fluxvision.cli.text import shown
+from fluxvision.cli.text import safe_path
 from fluxvision.core.errors import Busy, InvalidRequest
-from fluxvision.core.money import summed
-from fluxvision.core.types import Attempt, Delivery, Job, Quote, Source, Watch
+from fluxvision.core.money import sum_costs
+from fluxvision.core.types import Attempt, InputImage, Job, JobCallbacks, JobResult, Quote
 from fluxvision.imaging import Limits, probe
 
 T = TypeVar("T")
@@ -32,7 +32,7 @@ Status = Literal["done", "planned", "skipped", "failed", "interrupted"]
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class PictureRecord:
     """What became of one picture. `unusable` tells a picture or a wish that cannot be used from work that failed.
 
     `attempts` are the tries of work that failed or was interrupted.
@@ -42,8 +42,8 @@ class Record:
     status: Status
     outputs: Sequence[Path] = ()
     compared: Sequence[Path] = ()
-    source: Source | None = None
-    delivery: Delivery | None = None
+    source: InputImage | None = None
+    delivery: JobResult | None = None
     quote: Quote | None = None
     seconds: float = 0.0
     error: str = ""
@@ -53,21 +53,21 @@ class Record:
     @property
     def cost(self) -> int | None:
         """What the picture cost, failed tries too, in micro-dollars; None where nobody knows."""
-        return summed(attempt.cost for attempt in self.attempts) if self.delivery is None else self.delivery.cost
+        return sum_costs(attempt.cost for attempt in self.attempts) if self.delivery is None else self.delivery.cost
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
+class PictureRunner:
     """What all pictures of a run share."""
 
     gateway: Gateway
-    order: Order
+    order: UpscaleRequest
     limits: Limits
-    mask: Source | None = None
+    mask: InputImage | None = None
     scratch: ScratchFolders = field(default_factory=ScratchFolders)
     provenance: Provenance = field(default_factory=Provenance)
 
-    async def enlarge(self, target: Target, watch: Watch, attempts: list[Attempt]) -> Record:
+    async def enlarge(self, target: OutputTarget, watch: JobCallbacks, attempts: list[Attempt]) -> PictureRecord:
         """Do one picture; raises whatever refuses or breaks it, and leaves nothing behind then but the `attempts`."""
         name = target.picture.name
         if target.problem:
@@ -76,24 +76,24 @@ class Bench:
         if self.order.resume:
             for names in target.names:
                 if all(self._is_made(path, target, hashed) for path in names):
-                    return Record(name, "skipped", names)
+                    return PictureRecord(name, "skipped", names)
             target = self._with_free_names(target, hashed)
         elif not self.order.overwrite:
             for path in filter(os.path.lexists, target.outputs):
-                message = f"{shown(path)} exists already; --overwrite replaces it, --resume skips what is done."
+                message = f"{safe_path(path)} exists already; --overwrite replaces it, --resume skips what is done."
                 raise InvalidRequest(message)
         source = await asyncio.to_thread(probe, target.picture.path, self.limits)
         job = self.gateway.admit(self.order.name, self.order.fields, source, self.mask, uuid4().hex)
         if self.order.dry_run:
             quote = self.gateway.quote(job)
             await self.gateway.vet(job)
-            return Record(name, "planned", target.outputs, source=source, quote=quote)
+            return PictureRecord(name, "planned", target.outputs, source=source, quote=quote)
         return await self._make(target, job, watch, attempts, hashed)
 
-    def _is_made(self, path: Path, target: Target, hashed: str) -> bool:
+    def _is_made(self, path: Path, target: OutputTarget, hashed: str) -> bool:
         return self.provenance.is_made_of(path, target.picture.path, hashed)
 
-    def _with_free_names(self, target: Target, hashed: str) -> Target:
+    def _with_free_names(self, target: OutputTarget, hashed: str) -> OutputTarget:
         """Return the target with names at which nothing lies but what was made of this picture.
 
         Raises `InvalidRequest` where there are none.
@@ -101,13 +101,15 @@ class Bench:
         for names in (target.outputs, target.long or target.outputs):
             if not any(os.path.lexists(path) and not self._is_made(path, target, hashed) for path in names):
                 return replace(target, outputs=names)
-        message = f"{shown(target.outputs[0])} exists already and was not made of this picture as it is now; "
+        message = f"{safe_path(target.outputs[0])} exists already and was not made of this picture as it is now; "
         raise InvalidRequest(message + "--overwrite replaces it.")
 
-    async def _make(self, target: Target, job: Job, watch: Watch, attempts: list[Attempt], hashed: str) -> Record:
+    async def _make(
+        self, target: OutputTarget, job: Job, watch: JobCallbacks, attempts: list[Attempt], hashed: str
+    ) -> PictureRecord:
         for path in target.outputs[:1]:
             if await asyncio.to_thread(is_being_made, path):
-                message = f"{shown(path)} is being made by another run."
+                message = f"{safe_path(path)} is being made by another run."
                 raise Busy(message)
         started = time.perf_counter()
         with self._workshop(target) as folder:
@@ -115,20 +117,23 @@ class Bench:
             seconds = time.perf_counter() - started
             made = [picture.path for picture in delivery.pictures]
             if not target.outputs:
-                await _settled(partial(_send, made[0]))
-                return Record(target.picture.name, "done", (), (), job.image, delivery, None, seconds)
-            compared = await _settled(partial(_compare, job, made, folder)) if self.order.compare else []
+                await _is_settled(partial(_send_to_stdout, made[0]))
+                return PictureRecord(target.picture.name, "done", (), (), job.image, delivery, None, seconds)
+            compared = await _is_settled(partial(_compare, job, made, folder)) if self.order.compare else []
             for path in made:
                 write_source(path, hashed)
             if not self.order.overwrite:  # somebody else may have written there meanwhile
                 target = self._with_free_names(target, hashed)
-            outputs = [_move(path, end) for path, end in zip(made, target.outputs, strict=False)]
-            beside = [_move(path, end.with_name(f"{end.stem}{COMPARED}.png")) for path, end in zip(compared, outputs)]  # noqa: B905, as many as were asked for
+            outputs = [_move_result(path, end) for path, end in zip(made, target.outputs, strict=False)]
+            beside = [
+                _move_result(path, end.with_name(f"{end.stem}{COMPARED}.png"))
+                for path, end in zip(compared, outputs, strict=False)
+            ]
         errors = " ".join(failure.message for failure in delivery.failures)
-        return Record(target.picture.name, "done", outputs, beside, job.image, delivery, None, seconds, errors)
+        return PictureRecord(target.picture.name, "done", outputs, beside, job.image, delivery, None, seconds, errors)
 
     @contextmanager
-    def _workshop(self, target: Target) -> Iterator[Path]:
+    def _workshop(self, target: OutputTarget) -> Iterator[Path]:
         """Yield a new hidden folder on the disk where the result will lie, and remove it with everything in it."""
         where = target.outputs[0].parent if target.outputs else Path(tempfile.gettempdir())
         new = [parent for parent in (where, *where.parents) if not parent.exists()]
@@ -142,7 +147,7 @@ class Bench:
                     parent.rmdir()
 
 
-async def _settled(work: Callable[[], T]) -> T:
+async def _is_settled(work: Callable[[], T]) -> T:
     """Run work in a thread; a cancellation waits until the thread writes nothing more."""
     future = asyncio.get_running_loop().run_in_executor(None, work)
     try:
@@ -154,12 +159,12 @@ async def _settled(work: Callable[[], T]) -> T:
 
 
 def _compare(job: Job, made: Sequence[Path], folder: Path) -> list[Path]:
-    from fluxvision.cli.compare import write  # noqa: PLC0415, only for those who ask for it
+    from fluxvision.cli.compare import write_comparison  # noqa: PLC0415, only for those who ask for it
 
-    return [write(job, path, folder / f"{number}{COMPARED}.png") for number, path in enumerate(made)]
+    return [write_comparison(job, path, folder / f"{number}{COMPARED}.png") for number, path in enumerate(made)]
 
 
-def _move(path: Path, end: Path) -> Path:
+def _move_result(path: Path, end: Path) -> Path:
     """Put a finished file in its place in one step, after the disk has it."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
@@ -167,7 +172,7 @@ def _move(path: Path, end: Path) -> Path:
     return end
 
 
-def _send(path: Path) -> None:
+def _send_to_stdout(path: Path) -> None:
     with path.open("rb") as file:
         shutil.copyfileobj(file, sys.stdout.buffer)
     sys.stdout.buffer.flush()

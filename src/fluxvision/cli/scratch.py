@@ -58,18 +58,20 @@ def is_being_made(result: Path) -> bool:
     """Return whether a run that has not ended is making a file of this name."""
     name = os.fsencode(result.name)
     with suppress(OSError):
-        return any(is_locked(folder) and (folder / LOCK).read_bytes() == name for folder in _found(result.parent))
+        return any(
+            is_locked(folder) and (folder / LOCK).read_bytes() == name for folder in _find_folders(result.parent)
+        )
     return False
 
 
-def _found(where: Path) -> Iterator[Path]:
+def _find_folders(where: Path) -> Iterator[Path]:
     return (folder for folder in where.glob(f"{HIDDEN}*") if NAME.fullmatch(folder.name))
 
 
 def remove_abandoned(where: Path) -> None:
     """Remove the hidden folders in `where` whose runs have ended without doing it, as after `kill -9`."""
     with suppress(OSError):  # `where` is not there yet, or may not be read
-        for folder in _found(where):
+        for folder in _find_folders(where):
             if remove_if_abandoned(folder) is None:
                 with suppress(OSError):
                     if folder.lstat().st_mtime < time.time() - DAY:

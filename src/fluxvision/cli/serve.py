@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from fluxvision import __version__
-from fluxvision.cli.options import Sectioned, settings
+from fluxvision.cli.options import Sectioned, setting_flags
 from fluxvision.core import settings as config
 
 HELP = """Serve the OpenAI-compatible images API on this machine.
@@ -23,11 +23,11 @@ def serve(context: click.Context, /, **given: Any) -> int:
     flags = {name: value for name, value in given.items() if value is not None}
     loaded = config.load(flags=flags)
     context.obj.check(loaded)
-    context.obj.serve(loaded, lambda port: click.echo(banner(loaded, port), err=True))
+    context.obj.serve(loaded, lambda port: click.echo(format_banner(loaded, port), err=True))
     return 0
 
 
-def banner(settings: config.Settings, port: int) -> str:
+def format_banner(settings: config.Settings, port: int) -> str:
     """Return the address, the base URL for OpenAI's SDKs, and who may call."""
     shown = f"[{settings.host}]" if ":" in settings.host else settings.host
     name = EVERYWHERE.get(settings.host, shown)
@@ -51,4 +51,4 @@ def banner(settings: config.Settings, port: int) -> str:
     )
 
 
-COMMAND = Sectioned("serve", callback=serve, params=settings(), help=HELP, short_help="Serve the API.")
+COMMAND = Sectioned("serve", callback=serve, params=setting_flags(), help=HELP, short_help="Serve the API.")

@@ -9,7 +9,7 @@ import click
 
 from fluxvision.catalog import catalog
 from fluxvision.catalog.params import BY_NAME, Param
-from fluxvision.cli.options import Flag, Order, Sectioned, check, parameters
+from fluxvision.cli.options import Flag, Sectioned, UpscaleRequest, check_request, parameter_flags
 from fluxvision.core.errors import ModelNotFound
 
 HELP = """Enlarge pictures: files, folders, patterns like '*.jpg', or - for standard input.
@@ -50,7 +50,7 @@ OWN = (
 def upscale(context: click.Context, /, inputs: tuple[str, ...], mask: str | None, **given: Any) -> int:
     """Do what the flags say and return the exit code."""
     fields = {name: given.pop(name) for name in list(given) if name in BY_NAME}
-    order = Order(
+    order = UpscaleRequest(
         inputs=inputs,
         fields={name: value for name, value in fields.items() if value is not None},
         mask=mask,
@@ -58,26 +58,26 @@ def upscale(context: click.Context, /, inputs: tuple[str, ...], mask: str | None
         rows=_rows(given["model"]),
         **given,
     )
-    check(order)
+    check_request(order)
     # Help and a wrong flag do not wait for libvips.
     from fluxvision.cli import batch  # noqa: PLC0415
 
-    return batch.run(order, context.obj)
+    return batch.run_batch(order, context.obj)
 
 
 def _rows(name: str) -> Mapping[str, Param]:
     """Return the parameters as a model has them; a model that does not exist is told later, with all the others."""
     try:
-        model, _ = catalog.find(name)
+        model, _ = catalog.find_model(name)
     except ModelNotFound:
         return BY_NAME
-    return {row.name: row for row in catalog.rows(model)}
+    return {row.name: row for row in catalog.model_params(model)}
 
 
 COMMAND = Sectioned(
     "upscale",
     callback=upscale,
-    params=[click.Argument(["inputs"], nargs=-1, required=True, metavar="PICTURE..."), *parameters(), *OWN],
+    params=[click.Argument(["inputs"], nargs=-1, required=True, metavar="PICTURE..."), *parameter_flags(), *OWN],
     help=HELP,
     short_help="Enlarge files, folders, patterns or standard input.",
 )

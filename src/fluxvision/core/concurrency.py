@@ -9,28 +9,30 @@ from concurrent.futures import ThreadPoolExecutor
 from traceback import clear_frames
 from typing import Any, TypeVar
 
-from fluxvision.core.types import Watch
+from fluxvision.core.types import JobCallbacks
 
 T = TypeVar("T")
 
 
-async def in_thread(pool: ThreadPoolExecutor, watch: Watch, work: Callable[[], T]) -> T:
+async def run_in_pool(pool: ThreadPoolExecutor, watch: JobCallbacks, work: Callable[[], T]) -> T:
     """Run blocking work in a thread of `pool`.
 
     When the task is cancelled the watch is told, and the thread is awaited: nothing goes on in the background.
     """
-    return await _to_its_end(asyncio.get_running_loop().run_in_executor(pool, _without_locals, work), watch.cancel.set)
+    return await _wait_to_the_end(
+        asyncio.get_running_loop().run_in_executor(pool, _without_locals, work), watch.cancel.set
+    )
 
 
-async def to_thread(work: Callable[..., T], *given: Any) -> T:
+async def run_in_thread(work: Callable[..., T], *given: Any) -> T:
     """Run short blocking work in a thread, as `asyncio.to_thread` does, but never leave it behind.
 
     When the task is cancelled the thread is awaited: the files that it works on may belong to somebody else afterwards.
     """
-    return await _to_its_end(asyncio.get_running_loop().run_in_executor(None, work, *given), lambda: None)
+    return await _wait_to_the_end(asyncio.get_running_loop().run_in_executor(None, work, *given), lambda: None)
 
 
-async def _to_its_end(future: asyncio.Future[T], cancel: Callable[[], None]) -> T:
+async def _wait_to_the_end(future: asyncio.Future[T], cancel: Callable[[], None]) -> T:
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:

@@ -9,7 +9,7 @@ CURRENCY = "USD"
 MICROS_PER_DOLLAR = 1_000_000
 
 
-def micros(dollars: str) -> int:
+def to_micros(dollars: str) -> int:
     """Return a price written in dollars ("0.10") as micro-dollars; raises ValueError for a finer or negative price."""
     message = f"not a price in whole micro-dollars: {dollars}"
     try:
@@ -21,12 +21,12 @@ def micros(dollars: str) -> int:
     return int(exact)
 
 
-def dollars(amount: int) -> float:
+def to_dollars(amount: int) -> float:
     """Return micro-dollars as a JSON number of dollars."""
     return amount / MICROS_PER_DOLLAR
 
 
-def spendable(limit: float) -> int:
+def floor_to_micros(limit: float) -> int:
     """Return the whole micro-dollars within a limit in dollars, which is what its shortest decimal writing says.
 
     So a price of whole micro-dollars that was told as a JSON number is within itself as a limit.
@@ -34,15 +34,15 @@ def spendable(limit: float) -> int:
     return int(Decimal(repr(limit)) * MICROS_PER_DOLLAR)
 
 
-def amount(micros: int) -> str:
+def format_amount(micros: int) -> str:
     """Return micro-dollars as dollars with as many digits as they need, at least cents unless it is nothing."""
     if micros == 0:
         return "$0"
-    whole, _, fraction = f"{dollars(micros):.6f}".rstrip("0").partition(".")
+    whole, _, fraction = f"{to_dollars(micros):.6f}".rstrip("0").partition(".")
     return f"${whole}.{fraction:0<2}"
 
 
-def summed(amounts: Iterable[int | None]) -> int | None:
+def sum_costs(amounts: Iterable[int | None]) -> int | None:
     """Return the sum of amounts, None where one of them is not known."""
     known = list(amounts)
     return None if None in known else sum(amount for amount in known if amount is not None)

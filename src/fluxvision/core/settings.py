@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from fluxvision.core.rows import BY_NAME, PREFIX, SETTINGS, Setting
-from fluxvision.core.upstream import HEADER, ConfigError, Upstream, checked, is_address, with_key
+from fluxvision.core.upstream import HEADER, ConfigError, Upstream, check_upstreams, is_address, with_key
 
 __all__ = [
     "BY_NAME",
@@ -73,11 +73,11 @@ class Settings:
             elif row.kind == "secret":
                 masks[row.name] = MASK if value else ""
             elif row.kind == "upstreams":
-                masks[row.name] = tuple(_covered(one) for one in value)
+                masks[row.name] = tuple(_mask_upstream(one) for one in value)
         return Settings({**self._values, **masks}, self.origin)
 
 
-def _covered(upstream: Upstream) -> dict[str, Any]:
+def _mask_upstream(upstream: Upstream) -> dict[str, Any]:
     """Return an upstream as the file has it, without its key and without what is at its default."""
     found = {**msgspec.to_builtins(upstream), "key": MASK if upstream.key and not upstream.key_env else ""}
     return {name: value for name, value in found.items() if value}
@@ -92,16 +92,20 @@ def load(environment: Mapping[str, str] | None = None, flags: Mapping[str, Any] 
     environment = os.environ if environment is None else environment
     values = {row.name: row.default for row in SETTINGS}
     origin = {row.name: "default" for row in SETTINGS}
-    layers = (("file", _file(environment)), ("environment", _environment(environment)), ("flag", dict(flags or {})))
+    layers = (
+        ("file", _read_file(environment)),
+        ("environment", _read_environment(environment)),
+        ("flag", dict(flags or {})),
+    )
     for layer, found in layers:
         for name, raw in found.items():
-            values[name] = _convert(BY_NAME[name], raw)
+            values[name] = _convert_value(BY_NAME[name], raw)
             origin[name] = layer
     values["openai"] = tuple(with_key(one, environment) for one in values["openai"])
     return Settings(values, origin)
 
 
-def _file(environment: Mapping[str, str]) -> dict[str, Any]:
+def _read_file(environment: Mapping[str, str]) -> dict[str, Any]:
     named = environment.get(PREFIX + "CONFIG")
     path = Path(named or "fluxvision.toml")
     if named is None and not path.is_file():
@@ -119,7 +123,7 @@ NO_SETTINGS = frozenset({PREFIX + "CONFIG", PREFIX + "API_KEY"})
 """The file's place, and what the examples call a caller's own key."""
 
 
-def _environment(environment: Mapping[str, str]) -> dict[str, Any]:
+def _read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     found = {
         key: value
         for key, value in environment.items()
@@ -143,10 +147,10 @@ def _refuse_unknown(found: Mapping[str, Any], known: Mapping[str, Any]) -> None:
             raise ConfigError(message, param=name)
 
 
-def _convert(row: Setting, raw: Any) -> Any:
+def _convert_value(row: Setting, raw: Any) -> Any:
     """Return the setting's value; raises `ConfigError`, which shows no secret."""
     try:
-        value = _parse(row, raw)
+        value = _parse_value(row, raw)
     except (ValueError, TypeError, OverflowError, RecursionError, msgspec.DecodeError) as error:
         given = "" if row.kind in SECRET else f", not {raw!r}"
         given = f": {error}" if row.kind == "upstreams" else given
@@ -173,7 +177,7 @@ def _convert(row: Setting, raw: Any) -> Any:
     return value
 
 
-def _parse(row: Setting, raw: Any) -> Any:
+def _parse_value(row: Setting, raw: Any) -> Any:
     """Return a text or a TOML value in the row's type; raises TypeError or ValueError."""
     match row.kind, raw:
         case "switch", bool():
@@ -187,24 +191,24 @@ def _parse(row: Setting, raw: Any) -> Any:
             number = float(raw)
             if not isfinite(number):
                 raise ValueError(raw)
-            return number if row.kind == "number" else _whole(raw)
+            return number if row.kind == "number" else _parse_whole_number(raw)
         case "secrets", str() | list() | tuple():
             parts = raw.split(",") if isinstance(raw, str) else raw
-            return tuple(text for part in parts if (text := _text(part).strip()))
+            return tuple(text for part in parts if (text := _parse_text(part).strip()))
         case "upstreams", _:
-            return checked(raw)
+            return check_upstreams(raw)
         case "path" | "text" | "secret", str():
             return raw.strip() if row.kind == "secret" else raw
     raise TypeError(raw)
 
 
-def _whole(raw: float | str) -> int:
+def _parse_whole_number(raw: float | str) -> int:
     if raw != int(raw) and not isinstance(raw, str):
         raise ValueError(raw)
     return int(raw)
 
 
-def _text(raw: Any) -> str:
+def _parse_text(raw: Any) -> str:
     if not isinstance(raw, str):
         raise TypeError(raw)
     return raw

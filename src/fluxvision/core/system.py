@@ -92,7 +92,7 @@ def raise_file_limit(wanted: int) -> int:
     return target
 
 
-def cores(quota: Path = QUOTA) -> int:
+def count_cores(quota: Path = QUOTA) -> int:
     """Return the processor cores that this process may use: by affinity and by the container's quota, at least 1."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
@@ -102,7 +102,7 @@ def cores(quota: Path = QUOTA) -> int:
         return allowed
 
 
-def memory(limits: Iterable[Path] = MEMORY_LIMITS) -> int:
+def total_memory(limits: Iterable[Path] = MEMORY_LIMITS) -> int:
     """Return the bytes of memory that this process may use: those of the machine, or of its container if fewer."""
     found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for path in limits:
@@ -111,7 +111,7 @@ def memory(limits: Iterable[Path] = MEMORY_LIMITS) -> int:
     return min(found)
 
 
-def shortage(error: BaseException, besides: Collection[int] = ()) -> Unavailable | None:
+def resource_error(error: BaseException, besides: Collection[int] = ()) -> Unavailable | None:
     """Return the error that tells the caller what this machine has run out of; None where it is something else.
 
     `besides` are numbers of system errors that count as something else.
@@ -127,14 +127,14 @@ def shortage(error: BaseException, besides: Collection[int] = ()) -> Unavailable
 
 
 @contextmanager
-def shortages_translated() -> Iterator[None]:
+def translate_resource_errors() -> Iterator[None]:
     """Raise `Unavailable` in place of an error that says that this machine has run out of something."""
     try:
         yield
     except Error:
         raise
     except Exception as error:
-        found = shortage(error)
+        found = resource_error(error)
         if found is None:
             raise
         try:
@@ -143,7 +143,7 @@ def shortages_translated() -> Iterator[None]:
             del found  # it holds this frame by its traceback
 
 
-def discard(*paths: Path) -> None:
+def delete_file(*paths: Path) -> None:
     """Delete files that are not needed any more. One that cannot be deleted never hides how the work ended."""
     for path in paths:
         with suppress(OSError):

@@ -21,7 +21,7 @@ Scalar = bool | int | float | str
 
 
 @dataclass(frozen=True, slots=True)
-class Factors:
+class ScaleRange:
     """How far an engine enlarges: any factor from `low` to `high`, or, where `only` is given, just those.
 
     `uniform` tells that it takes one factor for both sides; otherwise it makes any size in between, of any shape.
@@ -33,7 +33,7 @@ class Factors:
     uniform: bool = False
 
 
-class InMemory:
+class LazyFile:
     """A file that lies at `file`, or is to lie there: `content`, where it is not None, is all of it.
 
     What is small and came by way of memory is not written before somebody asks for its `path`.
@@ -54,7 +54,7 @@ class InMemory:
 
 
 @dataclass(frozen=True, slots=True)
-class Source(InMemory):
+class InputImage(LazyFile):
     """A picture file on this machine whose header was read and found within the limits.
 
     `width` and `height` are those of the upright picture (EXIF orientation applied). `channels` is 1 or 3 and does not
@@ -83,7 +83,7 @@ class Source(InMemory):
 
 
 @dataclass(frozen=True, slots=True)
-class Raster:
+class RawImage:
     """Finished pixels in a raw file: rows top to bottom, pixels interleaved, samples in native byte order.
 
     `bands` is 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGB, alpha); `bits` is 8 or 16.
@@ -152,9 +152,9 @@ class Job:
 
     id: str
     model: str
-    image: Source
+    image: InputImage
     values: Mapping[str, Scalar]
-    mask: Source | None = None
+    mask: InputImage | None = None
     extras: Mapping[str, Any] = field(default_factory=dict)
     pin: str | None = None
     prefers_base64: bool = False
@@ -164,7 +164,7 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class ReceiptEntry:
     """One line of the receipt: what became of one parameter.
 
     `mode` is passthrough, renamed, converted or emulated. `sent` is the value as the caller gave it (None for a
@@ -192,8 +192,8 @@ class Call:
     provider: str
     upstream: str
     body: Mapping[str, Any]
-    image: Source
-    mask: Source | None
+    image: InputImage
+    mask: InputImage | None
     key: str = ""
     asked: Mapping[str, str] = field(default_factory=dict)
     sized: bool = True
@@ -214,7 +214,7 @@ class Fit:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class PostprocessPlan:
     """What the gateway itself does around a provider; the defaults do nothing.
 
     `masked` limits new detail to the transparent part of the job's mask, over a faithful enlargement. `measured` tells
@@ -233,7 +233,7 @@ class Plan:
     measured: bool = True
 
 
-class Taken(Protocol):
+class OnSubmitted(Protocol):
     """Takes a remote provider's own name for the work, whether it charges for it, and the compute time that it told."""
 
     def __call__(self, name: str | None, paid: bool | None, seconds: float | None = None, /) -> None:
@@ -241,7 +241,7 @@ class Taken(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Watch:
+class JobCallbacks:
     """How a caller follows work and stops it.
 
     `progress(done, total)` is called from any thread after each tile; setting `cancel` makes the work raise
@@ -255,20 +255,20 @@ class Watch:
     progress: Callable[[int, int], None] = lambda _done, _total: None
     cancel: threading.Event = field(default_factory=threading.Event)
     preview: Callable[[Path], None] | None = None
-    taken: Taken = lambda _name, _paid, _seconds=None: None
+    taken: OnSubmitted = lambda _name, _paid, _seconds=None: None
     broke: Callable[[Exception], None] = lambda _error: None
     yield_turn: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ProviderResult:
     """What a provider delivered for one call, and what it said about it: pixels, or the file that it sent.
 
     A file whose header has been read comes as a `Source`. `seconds` is the compute time that it reported, where it
     bills by that; `fidelity` what it measured itself.
     """
 
-    picture: Raster | Path | Source
+    picture: RawImage | Path | InputImage
     seed: int | None = None
     caption: str | None = None
     seam_ratio: float | None = None
@@ -320,7 +320,7 @@ class Excluded:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture(InMemory):
+class ResultImage(LazyFile):
     """One finished picture file in the format asked for."""
 
     file: Path
@@ -337,7 +337,7 @@ class Picture(InMemory):
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class JobResult:
     """Everything the caller gets back: the pictures, who made them, at what cost, and the receipt.
 
     `degraded` tells that a provider that invents detail could not do it or had failed, and one that does not has made
@@ -348,9 +348,9 @@ class Delivery:
     provider: str
     provider_name: str
     upstream: str
-    pictures: Sequence[Picture]
-    plan: Plan
-    receipt: Sequence[Line]
+    pictures: Sequence[ResultImage]
+    plan: PostprocessPlan
+    receipt: Sequence[ReceiptEntry]
     attempts: Sequence[Attempt]
     failures: Sequence[Failure]
     cost: int | None
@@ -361,7 +361,7 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
-class Component:
+class PriceComponent:
     """One line of a quote. Prices and totals in micro-dollars; None where only the work itself will tell, or nobody."""
 
     type: str
@@ -383,8 +383,8 @@ class Quote:
     model: str
     provider: str
     total: int | None
-    components: Sequence[Component]
-    receipt: Sequence[Line]
+    components: Sequence[PriceComponent]
+    receipt: Sequence[ReceiptEntry]
     width: int
     height: int
     others: Sequence[Quote] = ()

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from fluxvision.core.errors import Error
-from fluxvision.core.money import micros
+from fluxvision.core.money import to_micros
 
 RESERVED = frozenset({"embedded", "fal", "flux", "openai"})
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
@@ -47,7 +47,7 @@ class ConfigError(Error):
     code = "CONFIGURATION"
 
 
-def checked(raw: Any) -> tuple[Upstream, ...]:
+def check_upstreams(raw: Any) -> tuple[Upstream, ...]:
     """Return checked upstreams; raises ValueError with a reason that shows no key."""
     if isinstance(raw, str):
         raw = msgspec.json.decode(raw)
@@ -64,7 +64,7 @@ def checked(raw: Any) -> tuple[Upstream, ...]:
             message = f"base_url of {one.name} must be an address such as https://host/v1"
             raise ValueError(message)
         try:
-            micros("0" if one.price is None else one.price)
+            to_micros("0" if one.price is None else one.price)
         except ValueError:
             message = f"price of {one.name} must be a text of dollars such as '0.04'"
             raise ValueError(message) from None

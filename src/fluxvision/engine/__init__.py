@@ -1,7 +1,7 @@
 """The engine: pixels in, larger and finer pixels out. A library without HTTP, async or catalogue."""
 
-from fluxvision.engine.backends.registry import BACKENDS, Backend, load
-from fluxvision.engine.pipeline import Request, Result, enlarge, memory
+from fluxvision.engine.backends.registry import BACKENDS, Backend, load_backend
+from fluxvision.engine.pipeline import Request, Result, enlarge, planned_memory
 from fluxvision.engine.tile import Samples
 
-__all__ = ["BACKENDS", "Backend", "Request", "Result", "Samples", "enlarge", "load", "memory"]
+__all__ = ["BACKENDS", "Backend", "Request", "Result", "Samples", "enlarge", "load_backend", "planned_memory"]

@@ -13,7 +13,7 @@ from math import ceil, floor
 import numpy as np
 from numpy.typing import NDArray
 
-from fluxvision.engine.resample import Array, Band, band
+from fluxvision.engine.resample import Array, Band, band_matrix
 from fluxvision.engine.tiling import Axis, Span
 
 FEATHER_LEVELS = 2
@@ -22,23 +22,23 @@ WAVELET_LEVELS = 4
 """À-trous levels of the colour lock at source resolution; the low band changes over 2**4 source pixels or more."""
 
 
-def reduce(fine: Array, factor: int) -> Array:
+def shrink(fine: Array, factor: int) -> Array:
     """Shrink by a whole factor with an anti-aliased cubic: the model of how the source came from the result."""
     _, rows, columns = fine.shape
-    down = band(rows, float(factor), count=rows // factor)
-    across = band(columns, float(factor), count=columns // factor)
+    down = band_matrix(rows, float(factor), count=rows // factor)
+    across = band_matrix(columns, float(factor), count=columns // factor)
     return across.columns(down.rows(fine))
 
 
-def expand(coarse: Array, factor: int) -> Array:
+def enlarge(coarse: Array, factor: int) -> Array:
     """Enlarge by a whole factor with a cubic."""
-    down, across = _expansion(coarse, factor)
+    down, across = _expansion_band(coarse, factor)
     return down.rows(across.columns(coarse))
 
 
-def _expansion(coarse: Array, factor: int) -> tuple[Band, Band]:
+def _expansion_band(coarse: Array, factor: int) -> tuple[Band, Band]:
     _, rows, columns = coarse.shape
-    return band(rows, 1 / factor, count=rows * factor), band(columns, 1 / factor, count=columns * factor)
+    return band_matrix(rows, 1 / factor, count=rows * factor), band_matrix(columns, 1 / factor, count=columns * factor)
 
 
 def low_band(coarse: Array, levels: int) -> Array:
@@ -53,12 +53,12 @@ def low_band(coarse: Array, levels: int) -> Array:
     return coarse
 
 
-def feather(mask: Array) -> Array:
+def feather_mask(mask: Array) -> Array:
     """Return a mask that rises from 0 at its edge to 1 a few source pixels inside, so that no line shows."""
     return np.clip(2 * low_band(mask, FEATHER_LEVELS) - 1, 0, 1)
 
 
-def hold(fine: Array, source: Array, factor: int, *, iterations: int, weight: float) -> Array:
+def hold_to_source(fine: Array, source: Array, factor: int, *, iterations: int, weight: float) -> Array:
     """Return `fine` corrected so that it shrinks to `source` again.
 
     Iterative back-projection (Irani & Peleg, 1991). The low band of the difference is the colour lock and is always
@@ -66,16 +66,16 @@ def hold(fine: Array, source: Array, factor: int, *, iterations: int, weight: fl
     correction would print back.
     """
     for _ in range(iterations):
-        difference = source - reduce(fine, factor)
+        difference = source - shrink(fine, factor)
         if weight < 1:
             low = low_band(difference, WAVELET_LEVELS)
             difference = low + weight * (difference - low)
-        down, across = _expansion(difference, factor)
+        down, across = _expansion_band(difference, factor)
         down.add_rows(across.columns(difference), fine)
     return fine
 
 
-def admit(base: Array, detail: Array, amount: float | Array) -> Array:
+def mix_detail(base: Array, detail: Array, amount: float | Array) -> Array:
     """Blend detail into the base in place of `detail`; `amount` is 0 to 1, or a map of the fine rows and columns."""
     detail -= base
     detail *= amount
@@ -90,7 +90,7 @@ LEAST_SHARE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class AxisMapping:
     """Where a window lies along one axis of `source` pixels that become `target`.
 
     It has the source's pixels `low` to `high` and the result's `first` to `last`.
@@ -112,13 +112,13 @@ class Ground:
     def reduction(self) -> Band:
         """From the result's pixels to the source's: the anti-aliased cubic of the measurement."""
         start = self.low * self.ratio - self.first
-        return band(self.last - self.first, self.ratio, start=start, count=self.high - self.low)
+        return band_matrix(self.last - self.first, self.ratio, start=start, count=self.high - self.low)
 
     @property
     def expansion(self) -> Band:
         """From the source's pixels to the result's: a cubic."""
         start = self.first / self.ratio - self.low
-        return band(self.high - self.low, 1 / self.ratio, start=start, count=self.last - self.first)
+        return band_matrix(self.high - self.low, 1 / self.ratio, start=start, count=self.last - self.first)
 
     def own(self, span: Span) -> slice:
         """Return which of the window's source pixels a tile delivers a part of."""
@@ -126,39 +126,39 @@ class Ground:
         return slice(floor(span.start / ratio) - self.low, ceil(span.stop / ratio) - self.low)
 
 
-def ground(line: Axis, span: Span) -> Ground:
+def axis_mapping(line: Axis, span: Span) -> AxisMapping:
     """Return what lies inside the picture of a tile's window."""
     ratio = Fraction(line.target, line.source)
     low, high = max(0, span.source), min(line.source, span.source + line.window)
-    return Ground(line.source, line.target, low, high, ceil(low * ratio), floor(high * ratio))
+    return AxisMapping(line.source, line.target, low, high, ceil(low * ratio), floor(high * ratio))
 
 
-def all_of(span: Span, inside: Ground) -> Span:
+def whole_span(span: Span, inside: AxisMapping) -> Span:
     """Return a tile's span as if it delivered all of its window that lies inside the picture."""
     return replace(span, start=inside.first, stop=inside.last)
 
 
-def reduced(fine: Array, rows: Ground, columns: Ground) -> Array:
+def shrink_window(fine: Array, rows: AxisMapping, columns: AxisMapping) -> Array:
     """Shrink a window of the result to the source's pixels."""
     return columns.reduction.columns(rows.reduction.rows(fine))
 
 
-def expanded(coarse: Array, rows: Ground, columns: Ground) -> Array:
+def enlarge_window(coarse: Array, rows: AxisMapping, columns: AxisMapping) -> Array:
     """Enlarge a window of the source to the result's pixels."""
     return rows.expansion.rows(columns.expansion.columns(coarse))
 
 
-def allowance(psnr: float, peak: int, rows: Ground, columns: Ground) -> float:
+def error_allowance(psnr: float, peak: int, rows: AxisMapping, columns: AxisMapping) -> float:
     """Return the mean squared difference at which a tile is near enough to the source for an LR-PSNR of the picture.
 
     Samples are rounded to `peak` steps afterwards; the reduction averages most of that away.
     """
     wanted: float = 10 ** (-psnr / 10)
-    rounding = _gain(rows.reduction) * _gain(columns.reduction) / (12 * peak**2)
+    rounding = _noise_gain(rows.reduction) * _noise_gain(columns.reduction) / (12 * peak**2)
     return max(SHARE * wanted - rounding, LEAST_SHARE * wanted)
 
 
-def _gain(reduction: Band) -> float:
+def _noise_gain(reduction: Band) -> float:
     """Return how much of the variance of independent samples is left in an output of a reduction."""
     return sum(float(np.square(matrix).sum(dtype=np.float64)) for _, matrix in reduction.blocks) / reduction.length
 
@@ -181,11 +181,11 @@ class Scale:
         return found
 
 
-def settle(
+def correct_raster(
     fine: Array,
     source: Array,
-    rows: Ground,
-    columns: Ground,
+    rows: AxisMapping,
+    columns: AxisMapping,
     scale: Scale,
     *,
     error: float,
@@ -201,7 +201,7 @@ def settle(
     np.clip(fine, 0, 1, out=fine)
     down, across = rows.expansion, columns.expansion
     for done in range(most + 1):
-        difference = source - reduced(fine, rows, columns)
+        difference = source - shrink_window(fine, rows, columns)
         if done >= least and (done == most or scale.error(difference) <= error):
             break
         if where is None:

@@ -42,7 +42,7 @@ def gradient(image: Array, axis: int) -> float:
     return float(np.abs(np.diff(image, axis=axis)).sum(dtype=np.float64))
 
 
-def ramp(length: int, share: float) -> Array:
+def ramp_weights(length: int, share: float) -> Array:
     """Return rising weights over `length` pixels, raised cosine over the middle `share`; mirrored the rest to 1."""
     position = (np.arange(length) + 0.5) / length
     position = np.clip((position - 0.5) / share + 0.5, 0.0, 1.0)
@@ -50,12 +50,12 @@ def ramp(length: int, share: float) -> Array:
 
 
 @lru_cache(maxsize=64)
-def weighing(length: int, *, rising: bool) -> Array:
+def weights_of(length: int, *, rising: bool) -> Array:
     """Return the matrix that weighs an overlap: the box average by the wide ramp, what differs from it by the fine one.
 
     With the matrix of the other direction it sums to the identity.
     """
-    wide, narrow = ramp(length, 1.0), ramp(length, FINE_SHARE)
+    wide, narrow = ramp_weights(length, 1.0), ramp_weights(length, FINE_SHARE)
     if not rising:
         wide, narrow = wide[::-1], narrow[::-1]
     reach = length // 4
@@ -65,16 +65,16 @@ def weighing(length: int, *, rising: bool) -> Array:
     return np.diag(narrow) + (wide - narrow)[:, None] * average
 
 
-def fade(tile: Array, axis: int, span: Span) -> None:
+def fade_border(tile: Array, axis: int, span: Span) -> None:
     """Weigh a tile's overlaps along one axis in place: each band by its own ramp."""
     for length, rising in ((span.rise, True), (span.fall, False)):
         if length:
-            edge = _end(tile, axis, length, first=rising)
-            matrix = weighing(length, rising=rising)
+            edge = _end_weight(tile, axis, length, first=rising)
+            matrix = weights_of(length, rising=rising)
             edge[...] = np.matmul(matrix, edge) if axis == tile.ndim - 2 else np.matmul(edge, matrix.T)
 
 
-def _end(tile: Array, axis: int, length: int, *, first: bool) -> Array:
+def _end_weight(tile: Array, axis: int, length: int, *, first: bool) -> Array:
     """Return a view of a tile's first or last pixels along an axis."""
     where = [slice(None)] * tile.ndim
     where[axis] = slice(0, length) if first else slice(tile.shape[axis] - length, None)
@@ -104,7 +104,7 @@ class Blender:
         if column == 0:
             self._start_row(down)
         self._look_at_edges(tile, 2, across)
-        fade(tile, 2, across)
+        fade_border(tile, 2, across)
         if across.rise and self._right is not None:
             tile[:, :, : across.rise] += self._right
             self._seams.joined += gradient(tile[:, :, : across.rise], 2)
@@ -112,7 +112,7 @@ class Blender:
         tile = tile[:, :, : tile.shape[2] - across.fall]
         left, right = across.start, across.start + tile.shape[2]
         self._look_at_edges(tile, 1, down)
-        fade(tile, 1, down)
+        fade_border(tile, 1, down)
         if down.rise and self._above is not None:
             tile[:, : down.rise] += self._above[:, :, left:right]
             self._seams.joined += gradient(tile[:, : down.rise], 1)
@@ -139,7 +139,7 @@ class Blender:
     def _look_at_edges(self, tile: Array, axis: int, span: Span) -> None:
         for length, rising in ((span.rise, True), (span.fall, False)):
             if length:
-                edge = _end(tile, axis, length, first=rising)
+                edge = _end_weight(tile, axis, length, first=rising)
                 self._seams.alone += gradient(edge, axis) / 2
                 self._seams.samples += edge.size / 2
 

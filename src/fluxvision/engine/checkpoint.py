@@ -14,9 +14,9 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from fluxvision.engine.executors.threads import Crew
+from fluxvision.engine.executors.threads import TileExecutor
 from fluxvision.engine.resample import Array
-from fluxvision.engine.tile import Stop, Work
+from fluxvision.engine.tile import Stop, TileJob
 
 DIGEST = 20
 """Bytes of the digests of jobs and batches."""
@@ -24,7 +24,7 @@ FORMAT = 1
 """Grows when other bytes are made of the same work."""
 
 
-class Store(Protocol):
+class CheckpointStore(Protocol):
     """Keeps the batches of one job by name. It may lose them, but never changes them, and raises nothing."""
 
     def has(self, name: str) -> bool:
@@ -44,28 +44,28 @@ class Store(Protocol):
         ...
 
 
-class Resumed:
+class CheckpointedExecutor:
     """Keeps the batches that another crew makes, and reads those that are kept. `resumed` tiles were read."""
 
-    def __init__(self, crew: Crew, kept: Callable[[str], Store], key: Callable[[], str]) -> None:
+    def __init__(self, crew: TileExecutor, kept: Callable[[str], CheckpointStore], key: Callable[[], str]) -> None:
         """Keep batches in the store that `kept` returns for a job's digest.
 
         `key` tells all that tiles depend on and that is not in the work: networks, their numbers, words, code. Where
         it tells something else in the middle of the job, what is made from then on is not kept.
         """
         self._crew, self._kept, self._key = crew, kept, key
-        self._store: Store | None = None
+        self._store: CheckpointStore | None = None
         self.resumed = 0
 
     def make(
-        self, work: Work, stop: Stop, batches: Sequence[range] | None = None
+        self, work: TileJob, stop: Stop, batches: Sequence[range] | None = None
     ) -> Generator[list[Array], None, None]:
         """Yield batches in their order, each read or made."""
         key = self._key()
-        facts = _facts(work, key)
-        store = self._store = self._kept(_of_job(work, facts))
+        facts = _recipe_facts(work, key)
+        store = self._store = self._kept(_job_hash(work, facts))
         wanted = work.batches if batches is None else batches
-        names = {batch: _of_batch(work, facts, batch) for batch in wanted}
+        names = {batch: _batch_hash(work, facts, batch) for batch in wanted}
         known = {batch for batch in wanted if store.has(names[batch])}
         with closing(self._crew.make(work, stop, [batch for batch in wanted if batch not in known])) as fresh:
             for batch in wanted:
@@ -90,9 +90,9 @@ class Resumed:
             self._store.forget()
 
 
-def _facts(work: Work, key: str) -> bytes:
+def _recipe_facts(work: TileJob, key: str) -> bytes:
     """Return all that every batch of a job depends on, but for the pictures."""
-    shapes = [None if image is None else (image.dtype.str, image.shape) for image in _images(work)]
+    shapes = [None if image is None else (image.dtype.str, image.shape) for image in _job_images(work)]
     facts = (
         FORMAT,
         key,
@@ -106,25 +106,25 @@ def _facts(work: Work, key: str) -> bytes:
     return repr((*facts, shapes)).encode()
 
 
-def _of_job(work: Work, facts: bytes) -> str:
+def _job_hash(work: TileJob, facts: bytes) -> str:
     found = blake2b(facts, digest_size=DIGEST)
-    for image in _images(work):
+    for image in _job_images(work):
         if image is not None:
             for start in range(0, len(image), 256):  # a band of rows is copied at a time
                 found.update(image[start : start + 256].tobytes())
     return found.hexdigest()
 
 
-def _of_batch(work: Work, facts: bytes, batch: range) -> str:
+def _batch_hash(work: TileJob, facts: bytes, batch: range) -> str:
     found = blake2b(facts, digest_size=DIGEST)
     for number in batch:
         found.update(f"{number};".encode())
-        for image in _images(work):
+        for image in _job_images(work):
             if image is not None:
                 index = work.window(number, of_canvas=image is work.canvas)
                 found.update(image[index].tobytes())
     return found.hexdigest()
 
 
-def _images(work: Work) -> tuple[NDArray[Any] | None, ...]:
+def _job_images(work: TileJob) -> tuple[NDArray[Any] | None, ...]:
     return work.color, work.alpha, work.mask, work.canvas

@@ -38,7 +38,7 @@ NAME = re.compile("[0-9a-f]{40}")
 """A job's digest: no other folder is ever deleted."""
 
 
-class Store:
+class FolderCheckpointStore:
     """The batches of one job. Nothing here raises OSError: a disk that fails costs finished tiles, never the job."""
 
     def __init__(self, root: Path, job: str, limit: int = LIMIT) -> None:
@@ -87,7 +87,7 @@ class Store:
         """Take room for a file, of what all jobs may have and of half the disk's."""
         if self._room is None:
             free = shutil.disk_usage(self._root).free // 2
-            self._room = min(free, self._limit - sum(taken for _, _, taken in _jobs(self._root)))
+            self._room = min(free, self._limit - sum(taken for _, _, taken in _stored_jobs(self._root)))
         self._room -= size
         return self._room >= 0
 
@@ -96,9 +96,9 @@ class Store:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def sweep(root: Path, *, keep: float = DAY, limit: int = LIMIT) -> None:
+def sweep_abandoned(root: Path, *, keep: float = DAY, limit: int = LIMIT) -> None:
     """Delete jobs that nothing was added to for `keep` seconds, and the oldest where all take over half of `limit`."""
-    found = sorted(_jobs(root))
+    found = sorted(_stored_jobs(root))
     total = sum(size for _, _, size in found)
     for changed, folder, size in found:
         if changed < time.time() - keep or total > limit / 2:
@@ -106,7 +106,7 @@ def sweep(root: Path, *, keep: float = DAY, limit: int = LIMIT) -> None:
             total -= size
 
 
-def _jobs(root: Path) -> Iterator[tuple[float, Path, int]]:
+def _stored_jobs(root: Path) -> Iterator[tuple[float, Path, int]]:
     """Yield when each job's folder last changed, the folder, and the bytes in it. Other files are left alone."""
     with contextlib.suppress(OSError):
         for entry in list(os.scandir(root)):

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fluxvision.engine.resample import Array, one_blas_thread
-from fluxvision.engine.tiling import reflect
+from fluxvision.engine.tiling import reflect_indices
 
 Bytes = NDArray[np.uint8]
 
@@ -59,14 +59,14 @@ COSINES = np.ascontiguousarray(
 """The orthonormal DCT-II; rows are frequencies."""
 
 
-def table(standard: NDArray[np.int_], quality: int) -> Array:
+def quantisation_table(standard: NDArray[np.int_], quality: int) -> Array:
     """Return libjpeg's quantisation table of a quality from 1 to 100."""
     middle = 50
     percent = 5000 // quality if quality < middle else 200 - 2 * quality
     return np.clip((standard * percent + 50) // 100, 1, 255).astype(np.float32)
 
 
-def strength(quality: int) -> float:
+def deblock_strength(quality: int) -> float:
     """Return the share of the change that suits a quality; 0 where the picture is left alone."""
     return 0.0 if quality > FINE else STRENGTH - EASE * max(0, quality - FULL)
 
@@ -76,40 +76,40 @@ def deblock(color: Bytes, quality: int) -> Bytes:
 
     The same input gives the same bytes on any number of cores, and memory beyond the result is that of a few strips.
     """
-    share = np.float32(strength(quality))
+    share = np.float32(deblock_strength(quality))
     if not share:
         return color
     height = color.shape[0]
     result = np.empty_like(color)
     one_blas_thread()
-    for low, strip in _strips(color):
+    for low, strip in _read_strips(color):
         high = min(height, low + STRIP)
         own = color[low:high].astype(np.float32)
-        own += share * _change(strip, quality, color.shape[1])[: high - low]
+        own += share * _block_change(strip, quality, color.shape[1])[: high - low]
         own += np.float32(0.5)
         result[low:high] = np.clip(own, 0, 255, out=own)
     return result
 
 
-def _strips(color: Bytes) -> Iterator[tuple[int, Bytes]]:
+def _read_strips(color: Bytes) -> Iterator[tuple[int, Bytes]]:
     """Yield (first row, rows of the strip with a block of reflection or neighbours on all four sides)."""
     height, width = color.shape[:2]
-    across = reflect(-BLOCK, -(-width // BLOCK) * BLOCK + 2 * BLOCK, width)
+    across = reflect_indices(-BLOCK, -(-width // BLOCK) * BLOCK + 2 * BLOCK, width)
     for low in range(0, height, STRIP):
-        yield low, color[np.ix_(reflect(low - BLOCK, STRIP + 2 * BLOCK, height), across)]
+        yield low, color[np.ix_(reflect_indices(low - BLOCK, STRIP + 2 * BLOCK, height), across)]
 
 
-def _change(strip: Bytes, quality: int, width: int) -> Array:
+def _block_change(strip: Bytes, quality: int, width: int) -> Array:
     """Return what the averaged re-quantisation adds to the strip's own samples: (rows, width, channels)."""
     if strip.shape[2] == 1:
-        return _plane(strip[:, :, 0] - np.float32(MIDDLE), table(LUMA, quality), width)[:, :, None]
+        return _deblock_plane(strip[:, :, 0] - np.float32(MIDDLE), quantisation_table(LUMA, quality), width)[:, :, None]
     planes = np.tensordot(YCC.astype(np.float32), strip - np.float32(MIDDLE), axes=(1, 2))
-    steps = table(LUMA, quality), table(CHROMA, quality), table(CHROMA, quality)
-    changes = np.stack([_plane(plane, step, width) for plane, step in zip(planes, steps, strict=True)])
+    steps = quantisation_table(LUMA, quality), quantisation_table(CHROMA, quality), quantisation_table(CHROMA, quality)
+    changes = np.stack([_deblock_plane(plane, step, width) for plane, step in zip(planes, steps, strict=True)])
     return np.ascontiguousarray(np.tensordot(changes, np.linalg.inv(YCC).astype(np.float32), axes=(0, 1)))
 
 
-def _plane(plane: Array, step: Array, width: int) -> Array:
+def _deblock_plane(plane: Array, step: Array, width: int) -> Array:
     """Return the mean, over shifted grids, of a plane's re-quantised values less the values themselves."""
     rows, columns = plane.shape[0] - BLOCK, plane.shape[1] - BLOCK
     total = np.zeros((rows - BLOCK, width), np.float32)

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fluxvision.core.errors import Cancelled
-from fluxvision.core.types import Fidelity, Raster, Watch
-from fluxvision.engine.resample import Array, Band, band, one_blas_thread
+from fluxvision.core.types import Fidelity, JobCallbacks, RawImage
+from fluxvision.engine.resample import Array, Band, band_matrix, one_blas_thread
 from fluxvision.engine.tile import Samples
 
 CAP = 99.0
@@ -30,7 +30,7 @@ GRID = 65_536
 
 
 @dataclass(frozen=True, slots=True)
-class _Line:
+class _SeamLine:
     """How one axis of a raster shows the enlarged picture: pixel x shows its pixel x + offset.
 
     `low` to `high` are the source pixels that are seen whole, `first` to `last` the raster pixels that show any.
@@ -64,18 +64,18 @@ class _Line:
 
     def band(self, low: int, high: int, first: int, length: int) -> Band:
         """Return the reduction to source pixels low to high of `length` raster pixels that begin at `first`."""
-        return band(length, self.ratio, start=low * self.ratio - self.offset - first, count=high - low)
+        return band_matrix(length, self.ratio, start=low * self.ratio - self.offset - first, count=high - low)
 
 
-def measure(
-    raster: Raster,
+def measure_fidelity(
+    raster: RawImage,
     color: Samples,
     *,
     alpha: Samples | None = None,
     inner: tuple[int, int] | None = None,
     offset: tuple[int, int] = (0, 0),
     seam_ratio: float | None = None,
-    watch: Watch | None = None,
+    watch: JobCallbacks | None = None,
 ) -> Fidelity | None:
     """Measure a finished raster against its source (rows, columns, 1 or 3); None where they cannot be compared.
 
@@ -84,8 +84,8 @@ def measure(
     pixels count. A result that is smaller than its source is not compared.
     """
     inner = inner or (raster.width, raster.height)
-    rows = _Line(color.shape[0], inner[1], offset[1], raster.height)
-    columns = _Line(color.shape[1], inner[0], offset[0], raster.width)
+    rows = _SeamLine(color.shape[0], inner[1], offset[1], raster.height)
+    columns = _SeamLine(color.shape[1], inner[0], offset[0], raster.width)
     if min(rows.ratio, columns.ratio) < 1 or rows.high <= rows.low or columns.high <= columns.low:
         return None
     one_blas_thread()
@@ -97,8 +97,8 @@ def measure(
     step = max(1, min(max(LEAST_ROWS, round(CHUNK / raster.width / rows.ratio)), CHUNK // raster.width))
     for low in range(rows.low, rows.high, step):
         high = min(rows.high, low + step)
-        coarse = across.columns(_reduced(raster, rows, columns, (low, high), watch))
-        wanted = _floats(color[low:high, seen])
+        coarse = across.columns(_shrink_strip(raster, rows, columns, (low, high), watch))
+        wanted = _to_floats(color[low:high, seen])
         if len(coarse) > len(wanted):  # grey, delivered in colour
             coarse = coarse.mean(axis=0, keepdims=True)
         count += wanted.size
@@ -116,11 +116,13 @@ def measure(
     return Fidelity(round(psnr, 2), None if seam_ratio is None else round(seam_ratio, 4), round(_delta_e(colours), 3))
 
 
-def _floats(samples: Samples) -> Array:
+def _to_floats(samples: Samples) -> Array:
     return samples.transpose(2, 0, 1).astype(np.float32) / np.float32(np.iinfo(samples.dtype).max)
 
 
-def _reduced(raster: Raster, rows: _Line, columns: _Line, strip: tuple[int, int], watch: Watch | None) -> Array:
+def _shrink_strip(
+    raster: RawImage, rows: _SeamLine, columns: _SeamLine, strip: tuple[int, int], watch: JobCallbacks | None
+) -> Array:
     """Return some source rows as the raster shows them, at its own width: (colours, rows, columns).
 
     The raster's rows that they depend on are read twice `CHUNK` pixels at a time, however many they are.
@@ -142,7 +144,7 @@ def _reduced(raster: Raster, rows: _Line, columns: _Line, strip: tuple[int, int]
                 raise Cancelled("The work was cancelled.")
             count = min(step, last - first - at)
             samples = np.fromfile(file, dtype, count * line).reshape(count, raster.width, raster.bands)
-            down.add_part(_floats(samples[:, columns.first : columns.last, :colours]), at, reduced)
+            down.add_part(_to_floats(samples[:, columns.first : columns.last, :colours]), at, reduced)
     return reduced
 
 
@@ -151,10 +153,10 @@ def _delta_e(colours: list[tuple[Array, Array]]) -> float:
         return 0.0
     ours = np.concatenate([pair[0].reshape(3, -1) for pair in colours], axis=1)
     wanted = np.concatenate([pair[1].reshape(3, -1) for pair in colours], axis=1)
-    return float(ciede2000(lab(ours), lab(wanted)).mean())
+    return float(ciede2000(to_lab(ours), to_lab(wanted)).mean())
 
 
-def lab(rgb: NDArray[np.floating]) -> NDArray[np.float64]:
+def to_lab(rgb: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return CIELAB (D65) of sRGB values (3, n) in 0..1."""
     values = np.clip(rgb.astype(np.float64), 0, 1)
     linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)  # noqa: PLR2004

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fluxvision.core.errors import Cancelled
-from fluxvision.core.types import Raster, Watch
+from fluxvision.core.types import JobCallbacks, RawImage
 from fluxvision.engine import back_projection
-from fluxvision.engine.back_projection import Ground, expanded, reduced
-from fluxvision.engine.fidelity import measure
+from fluxvision.engine.back_projection import AxisMapping, enlarge_window, shrink_window
+from fluxvision.engine.fidelity import measure_fidelity
 from fluxvision.engine.resample import Array, one_blas_thread
 from fluxvision.engine.tile import Samples
 
@@ -36,11 +36,11 @@ PLASTIC = (0.7548776662466927, 0.5698402909980532)
 """Steps along rows and columns of a sequence that fills 0..1 evenly (the plastic number's inverse and its square)."""
 
 
-def close(
-    raster: Raster,
+def correct_fidelity(
+    raster: RawImage,
     color: Samples,
     wanted: float,
-    watch: Watch,
+    watch: JobCallbacks,
     *,
     alpha: Samples | None = None,
     mask: NDArray[np.uint8] | None = None,
@@ -52,22 +52,22 @@ def close(
     the `mask` allows no detail. Raises `Cancelled` between strips when the watch says so.
     """
     one_blas_thread()
-    before, found = 0.0, _measured(raster, color, alpha, watch)
+    before, found = 0.0, _measure(raster, color, alpha, watch)
     for _ in range(most):
         if found >= wanted or found <= before:
             break
-        _corrected(raster, color, mask, watch)
-        before, found = found, _measured(raster, color, alpha, watch)
+        _correct_once(raster, color, mask, watch)
+        before, found = found, _measure(raster, color, alpha, watch)
     return found
 
 
-def _measured(raster: Raster, color: Samples, alpha: Samples | None, watch: Watch) -> float:
-    found = measure(raster, color, alpha=alpha, watch=watch)
+def _measure(raster: RawImage, color: Samples, alpha: Samples | None, watch: JobCallbacks) -> float:
+    found = measure_fidelity(raster, color, alpha=alpha, watch=watch)
     assert found is not None  # noqa: S101, a result is as large as its source at least
     return found.lr_psnr_db
 
 
-def _corrected(raster: Raster, color: Samples, mask: NDArray[np.uint8] | None, watch: Watch) -> None:
+def _correct_once(raster: RawImage, color: Samples, mask: NDArray[np.uint8] | None, watch: JobCallbacks) -> None:
     """Add what a raster lacks once, from top to bottom.
 
     A strip is written once the difference of the next one is known: no strip is compared after a part of it changed.
@@ -77,33 +77,33 @@ def _corrected(raster: Raster, color: Samples, mask: NDArray[np.uint8] | None, w
     fine = pixels[..., : color.shape[2]]
     before: Array | None = None
     now: tuple[int, Array] | None = None
-    for following in _differences(fine, color, watch):
+    for following in _difference_strips(fine, color, watch):
         if now is not None:
-            _add(fine, color, mask, now[0], (before, now[1], following[1]))
+            _add_correction(fine, color, mask, now[0], (before, now[1], following[1]))
             before = now[1]
         now = following
     assert now is not None  # noqa: S101, a picture has rows
-    _add(fine, color, mask, now[0], (before, now[1], None))
+    _add_correction(fine, color, mask, now[0], (before, now[1], None))
     pixels.flush()
 
 
-def _differences(fine: Samples, color: Samples, watch: Watch) -> Iterator[tuple[int, Array]]:
+def _difference_strips(fine: Samples, color: Samples, watch: JobCallbacks) -> Iterator[tuple[int, Array]]:
     """Yield strips of the source less the reduced result, each with its first source row."""
     height, width = color.shape[:2]
     ratio = fine.shape[0] / height
     reach = ceil(2 * ratio) + 2
-    across = Ground(width, fine.shape[1], 0, width, 0, fine.shape[1])
+    across = AxisMapping(width, fine.shape[1], 0, width, 0, fine.shape[1])
     step = max(LEAST_ROWS, round(CHUNK / fine.shape[1] / ratio))
     for low in range(0, height, step):
         if watch.cancel.is_set():
             raise Cancelled("The work was cancelled.")
         high = min(height, low + step)
         first, last = max(0, int(low * ratio) - reach), min(fine.shape[0], ceil(high * ratio) + reach)
-        down = Ground(height, fine.shape[0], low, high, first, last)
-        yield low, _floats(color[low:high]) - reduced(_floats(fine[first:last]), down, across)
+        down = AxisMapping(height, fine.shape[0], low, high, first, last)
+        yield low, _to_floats(color[low:high]) - shrink_window(_to_floats(fine[first:last]), down, across)
 
 
-def _add(
+def _add_correction(
     fine: Samples,
     color: Samples,
     mask: NDArray[np.uint8] | None,
@@ -120,12 +120,12 @@ def _add(
     joined = np.concatenate(parts, axis=1)
     # A row belongs to the source row in which it begins.
     first, last = -(-low * tall // height), -(-high * tall // height)
-    across = Ground(width, wide, 0, width, 0, wide)
-    more = expanded(joined, Ground(height, tall, top, top + joined.shape[1], first, last), across)
+    across = AxisMapping(width, wide, 0, width, 0, wide)
+    more = enlarge_window(joined, AxisMapping(height, tall, top, top + joined.shape[1], first, last), across)
     if mask is not None:
         start, end = max(0, low - SOFT_REACH), min(height, high + SOFT_REACH)
-        soft = back_projection.feather(_floats(mask[start:end, :, None]))
-        more *= expanded(soft, Ground(height, tall, start, end, first, last), across) > 0
+        soft = back_projection.feather_mask(_to_floats(mask[start:end, :, None]))
+        more *= enlarge_window(soft, AxisMapping(height, tall, start, end, first, last), across) > 0
     peak = np.iinfo(fine.dtype).max
     # Rounded to the nearest, corrections below half a step would all be lost: what is above the threshold goes up.
     threshold = (np.arange(first, last)[:, None, None] * PLASTIC[0] + np.arange(wide)[:, None] * PLASTIC[1]) % 1
@@ -133,6 +133,6 @@ def _add(
     fine[first:last] = np.clip(raised, 0, peak).astype(fine.dtype)
 
 
-def _floats(samples: Samples) -> Array:
+def _to_floats(samples: Samples) -> Array:
     peak = np.float32(np.iinfo(samples.dtype).max)
     return np.ascontiguousarray(samples.transpose(2, 0, 1), np.float32) / peak

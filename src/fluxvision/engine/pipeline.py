@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fluxvision.core.errors import Cancelled
-from fluxvision.core.types import Watch
-from fluxvision.engine.backends.registry import BY_NAME, Backend, Detailer, load
+from fluxvision.core.types import JobCallbacks
+from fluxvision.engine.backends.registry import BY_NAME, Backend, Detailer, load_backend
 from fluxvision.engine.blend import Blender, Strip
-from fluxvision.engine.executors.threads import Crew, Threads
+from fluxvision.engine.executors.threads import ThreadExecutor, TileExecutor
 from fluxvision.engine.resample import one_blas_thread
-from fluxvision.engine.tile import Samples, Work
-from fluxvision.engine.tiling import Axis, axis
+from fluxvision.engine.tile import Samples, TileJob
+from fluxvision.engine.tiling import Axis, plan_axis
 
 STRETCH = 1.25
 """The longest side of a window over that of a square of the same area."""
@@ -52,9 +52,9 @@ class Request:
     seed: int = 0
     backend: str = "span"
     threads: int = 0
-    watch: Watch = field(default_factory=Watch)
+    watch: JobCallbacks = field(default_factory=JobCallbacks)
     engine: tuple[Backend, Detailer | None] | None = None
-    crew: Crew | None = None
+    crew: TileExecutor | None = None
     canvas: Samples | None = None
 
 
@@ -67,7 +67,7 @@ class Result:
     seam_ratio: float | None
 
 
-def plan(request: Request, row: Backend) -> tuple[Axis, Axis]:
+def plan_tiles(request: Request, row: Backend) -> tuple[Axis, Axis]:
     """Divide the picture into tiles of one shape, the one with the least work: (rows, columns).
 
     A window has at most the area of the row's tile, which is what its memory follows, and any sides up to `STRETCH`
@@ -77,14 +77,14 @@ def plan(request: Request, row: Backend) -> tuple[Axis, Axis]:
     longest = int(row.tile * STRETCH)
     best, least = (row.tile, row.tile), None
     for down in range(1, height + 1):
-        rows = _window(height, down, row)
+        rows = _tile_window(height, down, row)
         if rows > longest:
             continue
         if rows < row.tile / STRETCH and least is not None:
             break
         fewest = ceil(width / max(1, min(longest, row.tile**2 // rows) - 2 * row.halo))
         for across in range(fewest, fewest + PAIR):
-            columns = _window(width, across, row)
+            columns = _tile_window(width, across, row)
             count = down * across
             work = rows * columns * (count + (-count % PAIR if count > 1 else 0))  # one alone gets all threads
             roomy = across == 1 or width // across >= 2 * row.overlap
@@ -92,17 +92,17 @@ def plan(request: Request, row: Backend) -> tuple[Axis, Axis]:
                 best, least = (rows, columns), work
     rows, columns = best
     return (
-        axis(height, request.height, tile=rows, halo=row.halo, overlap=row.overlap),
-        axis(width, request.width, tile=columns, halo=row.halo, overlap=row.overlap),
+        plan_axis(height, request.height, tile=rows, halo=row.halo, overlap=row.overlap),
+        plan_axis(width, request.width, tile=columns, halo=row.halo, overlap=row.overlap),
     )
 
 
-def _window(source: int, count: int, row: Backend) -> int:
+def _tile_window(source: int, count: int, row: Backend) -> int:
     """Return the length of a window when an axis is divided into `count`."""
     return ceil(source / count) + 2 * row.halo
 
 
-def memory(row: Backend, source: tuple[int, int], target: tuple[int, int], *, bands: int, bits: int) -> int:
+def planned_memory(row: Backend, source: tuple[int, int], target: tuple[int, int], *, bands: int, bits: int) -> int:
     """Return the bytes that `enlarge` takes at its peak, the source's pixels not included.
 
     `source` and `target` are (width, height), `bands` the colours and alpha, `bits` those of a sample. Tiles at work
@@ -123,9 +123,9 @@ def enlarge(request: Request, emit: Callable[[Strip], None]) -> Result:
     `Unavailable` when the backend's weights are missing; an error of `emit` ends the work.
     """
     row = request.engine[0] if request.engine else BY_NAME[request.backend]
-    rows, columns = plan(request, row)
+    rows, columns = plan_tiles(request, row)
     color, alpha = request.color, request.alpha
-    work = Work(color, alpha, request.mask, request.creativity, request.seed, row, rows, columns, request.canvas)
+    work = TileJob(color, alpha, request.mask, request.creativity, request.seed, row, rows, columns, request.canvas)
     bands = color.shape[2] + (alpha is not None)
     blender = Blender(rows, columns, bands, color.dtype.itemsize * 8, emit)
     one_blas_thread()
@@ -139,7 +139,7 @@ def enlarge(request: Request, emit: Callable[[Strip], None]) -> Result:
         stop()
 
     done = 0
-    with closing((request.crew or _threads(request, work)).make(work, before_tile)) as batches:
+    with closing((request.crew or _create_executor(request, work)).make(work, before_tile)) as batches:
         for batch in batches:
             for tile in batch:
                 blender.add(tile)
@@ -149,8 +149,8 @@ def enlarge(request: Request, emit: Callable[[Strip], None]) -> Result:
     return Result(rows, columns, blender.seam_ratio)
 
 
-def _threads(request: Request, work: Work) -> Threads:
+def _create_executor(request: Request, work: TileJob) -> ThreadExecutor:
     threads = request.threads or os.cpu_count() or 1
     at_once = min(threads, work.row.at_once, len(work.batches))
-    backend = (request.engine and request.engine[1]) or load(work.row.name, max(1, threads // at_once))
-    return Threads(backend, at_once)
+    backend = (request.engine and request.engine[1]) or load_backend(work.row.name, max(1, threads // at_once))
+    return ThreadExecutor(backend, at_once)

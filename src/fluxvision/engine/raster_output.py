@@ -7,26 +7,26 @@ from uuid import uuid4
 
 from fluxvision import engine
 from fluxvision.core.errors import Unavailable, UpstreamRefused
-from fluxvision.core.system import discard
-from fluxvision.core.types import Raster
+from fluxvision.core.system import delete_file
+from fluxvision.core.types import RawImage
 
 CLUSTER = "cluster"
 """The setting that is to blame where there is no cluster: the next provider may need none."""
 
 
-def enlarged(request: engine.Request, folder: Path) -> tuple[Raster, engine.Result]:
+def enlarge_to_raster(request: engine.Request, folder: Path) -> tuple[RawImage, engine.Result]:
     """Run the engine and return the pixels as a new file in `folder`.
 
     Raises `UpstreamRefused` where the cluster that should make tiles cannot be had.
     """
     bands = request.color.shape[2] + (request.alpha is not None)
     bits = request.color.dtype.itemsize * 8
-    raster = Raster(folder / f"{uuid4().hex}.raw", request.width, request.height, bands, bits)
+    raster = RawImage(folder / f"{uuid4().hex}.raw", request.width, request.height, bands, bits)
     try:
         with raster.path.open("wb") as file:
             result = engine.enlarge(request, lambda strip: strip.tofile(file))
     except BaseException as error:
-        discard(raster.path)
+        delete_file(raster.path)
         if isinstance(error, Unavailable) and error.param == CLUSTER:
             raise UpstreamRefused(error.message) from error
         raise

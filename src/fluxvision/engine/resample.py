@@ -36,20 +36,20 @@ def one_blas_thread() -> None:
     threadpool_limits(1, user_api="blas")
 
 
-def _cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
+def _cubic_kernel(x: NDArray[np.float64]) -> NDArray[np.float64]:
     x = np.abs(x)
     inner = ((1.5 * x - 2.5) * x) * x + 1.0
     outer = ((-0.5 * x + 2.5) * x - 4.0) * x + 2.0
     return np.where(x < 1, inner, np.where(x < 2, outer, 0.0))  # noqa: PLR2004, the kernel's own pieces
 
 
-def _lanczos(x: NDArray[np.float64]) -> NDArray[np.float64]:
+def _lanczos_kernel(x: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(np.abs(x) < LOBES, np.sinc(x) * np.sinc(x / LOBES), 0.0)
 
 
 KERNELS: dict[str, tuple[Callable[[NDArray[np.float64]], NDArray[np.float64]], float]] = {
-    "cubic": (_cubic, 2.0),
-    "lanczos": (_lanczos, 3.0),
+    "cubic": (_cubic_kernel, 2.0),
+    "lanczos": (_lanczos_kernel, 3.0),
 }
 """Kernel name → function and support in pixels on each side."""
 
@@ -99,7 +99,7 @@ class Band:
         return out
 
 
-def band(length: int, ratio: float, *, start: float = 0.0, count: int, kernel: str = "cubic") -> Band:
+def band_matrix(length: int, ratio: float, *, start: float = 0.0, count: int, kernel: str = "cubic") -> Band:
     """Return the matrix that makes `count` output pixels from `length` input pixels.
 
     Args:
@@ -111,10 +111,10 @@ def band(length: int, ratio: float, *, start: float = 0.0, count: int, kernel: s
     """
     reach = KERNELS[kernel][1] * max(ratio, 1.0)
     cached = count * (2 * reach + BLOCK * ratio) <= CACHED_WEIGHTS
-    return (_cached_band if cached else _band)(length, ratio, start, count, kernel)
+    return (_cached_band if cached else _build_band)(length, ratio, start, count, kernel)
 
 
-def _band(length: int, ratio: float, start: float, count: int, kernel: str) -> Band:
+def _build_band(length: int, ratio: float, start: float, count: int, kernel: str) -> Band:
     function, support = KERNELS[kernel]
     scale = max(ratio, 1.0)
     centres = (np.arange(count) + 0.5) * ratio + start - 0.5
@@ -134,4 +134,4 @@ def _band(length: int, ratio: float, start: float, count: int, kernel: str) -> B
     return Band(tuple(blocks), count)
 
 
-_cached_band = lru_cache(maxsize=128)(_band)
+_cached_band = lru_cache(maxsize=128)(_build_band)

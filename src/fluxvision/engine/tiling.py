@@ -51,7 +51,7 @@ class Axis:
         return tuple(span.start + span.rise // 2 for span in self.spans[1:])
 
 
-def axis(source: int, target: int, *, tile: int, halo: int, overlap: int) -> Axis:
+def plan_axis(source: int, target: int, *, tile: int, halo: int, overlap: int) -> Axis:
     """Divide an axis of `source` pixels that becomes `target` pixels.
 
     Args:
@@ -94,7 +94,7 @@ def axis(source: int, target: int, *, tile: int, halo: int, overlap: int) -> Axi
     return Axis(source, target, window, spans)
 
 
-def reflect(first: int, length: int, size: int) -> NDArray[np.intp]:
+def reflect_indices(first: int, length: int, size: int) -> NDArray[np.intp]:
     """Return `length` pixel indices from `first` on, mirrored at the edges of `size` pixels (edge not repeated)."""
     if size == 1:
         return np.zeros(length, np.intp)

@@ -32,7 +32,7 @@ LONGEST_REST = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ProviderHealth:
     """What routing knows of a provider: whether it is `out` for now, its share of successes, its seconds per picture.
 
     `reliability` is above 0 and at most 1. `seconds` is None before the first success.
@@ -44,7 +44,7 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class BreakerPermit:
     """A call that began. A `probe` shows whether a provider is back; it alone frees the place of the probe."""
 
     name: str
@@ -52,17 +52,17 @@ class Turn:
 
 
 @dataclass(slots=True)
-class _Record:
+class _ProviderRecord:
     failures: int = 0
     openings: int = 0
     until: float = 0.0
-    probe: Turn | None = None
+    probe: BreakerPermit | None = None
     success: float = 1.0
     at: float = 0.0
     seconds: float | None = None
 
 
-class Health:
+class CircuitBreakers:
     """The breakers of all providers. Every method is called from one event loop."""
 
     def __init__(
@@ -75,20 +75,20 @@ class Health:
         """Take every provider for healthy. `clock` is in seconds, `draw` gives numbers from 0 to 1."""
         self._clock = clock
         self._draw = draw
-        self._records = {name: _Record() for name in names}
+        self._records = {name: _ProviderRecord() for name in names}
 
-    def standings(self) -> Mapping[str, Standing]:
+    def standings(self) -> Mapping[str, ProviderHealth]:
         """Return how every provider is doing now."""
         now = self._clock()
         return {name: self._standing(record, now) for name, record in self._records.items()}
 
-    def _standing(self, record: _Record, now: float) -> Standing:
+    def _standing(self, record: _ProviderRecord, now: float) -> ProviderHealth:
         # A probe that is due takes the provider's usual place: from behind the others it would never be made.
         due = record.failures >= THRESHOLD
-        reliability = 1.0 if due else _remembered(record, now)
-        return Standing(now < record.until or record.probe is not None, reliability, record.seconds)
+        reliability = 1.0 if due else _decay(record, now)
+        return ProviderHealth(now < record.until or record.probe is not None, reliability, record.seconds)
 
-    def begin(self, name: str, *, anyway: bool = False) -> Turn | None:
+    def begin(self, name: str, *, anyway: bool = False) -> BreakerPermit | None:
         """Note that a call begins and return its turn; None, and nothing noted, while the provider is out for others.
 
         Who has nobody else to ask goes `anyway`: as a last resort, which is no probe.
@@ -97,12 +97,12 @@ class Health:
         out = self._clock() < record.until or record.probe is not None
         if out and not anyway:
             return None
-        turn = Turn(name, probe=not out and record.failures >= THRESHOLD)
+        turn = BreakerPermit(name, probe=not out and record.failures >= THRESHOLD)
         if turn.probe:
             record.probe = turn
         return turn
 
-    def succeeded(self, turn: Turn, seconds: float) -> None:
+    def succeeded(self, turn: BreakerPermit, seconds: float) -> None:
         """Close the breaker; `seconds` is what the call took."""
         record = self._records[turn.name]
         self._score(record, 1.0)
@@ -111,7 +111,7 @@ class Health:
         known = record.seconds
         record.seconds = seconds if known is None else known + SMOOTHING * (seconds - known)
 
-    def failed(self, turn: Turn, error: Error) -> None:
+    def failed(self, turn: BreakerPermit, error: Error) -> None:
         """Note a failure; only one that counts moves the breaker, and one that names a time to come back rests it."""
         record = self._records[turn.name]
         now = self._clock()
@@ -126,19 +126,19 @@ class Health:
             record.until = max(record.until, now + min(error.retry_after, LONGEST_REST))
         self.released(turn)
 
-    def released(self, turn: Turn) -> None:
+    def released(self, turn: BreakerPermit) -> None:
         """Note that a call ended without a verdict."""
         record = self._records[turn.name]
         if record.probe is turn:
             record.probe = None
 
-    def _score(self, record: _Record, value: float) -> None:
+    def _score(self, record: _ProviderRecord, value: float) -> None:
         now = self._clock()
-        past = _remembered(record, now)
+        past = _decay(record, now)
         record.success = past + SMOOTHING * (value - past)
         record.at = now
 
 
-def _remembered(record: _Record, now: float) -> float:
+def _decay(record: _ProviderRecord, now: float) -> float:
     """Return the share of successes, with failures forgotten over time."""
     return 1.0 - (1.0 - record.success) * math.exp2((record.at - now) / HALF_LIFE)

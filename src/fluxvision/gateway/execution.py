@@ -14,8 +14,8 @@ from typing import Any
 
 from fluxvision.catalog.normalize import normalize
 from fluxvision.catalog.params import Param
-from fluxvision.catalog.rules import Accepts
-from fluxvision.core.concurrency import in_thread
+from fluxvision.catalog.rules import InputFormats
+from fluxvision.core.concurrency import run_in_pool
 from fluxvision.core.errors import (
     Cancelled,
     DeadlineExceeded,
@@ -26,16 +26,25 @@ from fluxvision.core.errors import (
     UpstreamError,
     UpstreamUnasked,
 )
-from fluxvision.core.system import shortage, shortages_translated
-from fluxvision.core.types import Attempt, Call, Job, Outcome, Picture, Plan, Source, Watch
-from fluxvision.gateway.circuit_breaker import Health, Turn
-from fluxvision.gateway.finish import Work, finish, passed
-from fluxvision.gateway.job_resources import MemoryBudget, room_needed
-from fluxvision.gateway.prepare import prepared, ready
+from fluxvision.core.system import resource_error, translate_resource_errors
+from fluxvision.core.types import (
+    Attempt,
+    Call,
+    InputImage,
+    Job,
+    JobCallbacks,
+    PostprocessPlan,
+    ProviderResult,
+    ResultImage,
+)
+from fluxvision.gateway.circuit_breaker import BreakerPermit, CircuitBreakers
+from fluxvision.gateway.finish import FinishState, deliver_as_is, finish
+from fluxvision.gateway.job_resources import JobMemoryBudget, disk_needed
+from fluxvision.gateway.prepare import is_ready, prepare_input
 from fluxvision.gateway.routing import Candidate
-from fluxvision.gateway.submission import Stop, Submission
-from fluxvision.gateway.versions import seedless, sent_seed, shares, versions
-from fluxvision.imaging import decode_mask, quick
+from fluxvision.gateway.submission import AttemptCancel, Submission
+from fluxvision.gateway.versions import sent_seed, split_callbacks, split_versions, without_seed
+from fluxvision.imaging import decode_mask, is_quick_to_read
 from fluxvision.providers import Provider
 from fluxvision.storage.disk_budget import DiskBudget, Reservation
 
@@ -46,7 +55,7 @@ FAIR = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class ExecutionContext:
     """What all attempts share.
 
     `pool` has the threads that prepare and finish pictures, `threads` is how many the engine may use there; `rows` are
@@ -55,31 +64,31 @@ class Desk:
     """
 
     pool: ThreadPoolExecutor
-    health: Health
+    health: CircuitBreakers
     rows: Mapping[str, Sequence[Param]]
     timeout: float
     deadline: float
     threads: int = 0
     disk: DiskBudget = field(default_factory=DiskBudget)
-    memory: MemoryBudget = field(default_factory=lambda: MemoryBudget(sys.maxsize))
+    memory: JobMemoryBudget = field(default_factory=lambda: JobMemoryBudget(sys.maxsize))
 
 
 @dataclass(frozen=True, slots=True)
-class Try:
+class AttemptResult:
     """What became of one picture: the attempt, and either the picture with what was said of it, or an error.
 
     `timings` are seconds by stage, `seed` is what the provider was told.
     """
 
     attempt: Attempt
-    outcome: Outcome | None = None
-    picture: Picture | None = None
+    outcome: ProviderResult | None = None
+    picture: ResultImage | None = None
     error: Error | None = None
     timings: Mapping[str, float] = field(default_factory=dict)
     seed: int | None = None
 
 
-def worst(tries: Sequence[Try]) -> Error:
+def decisive_error(tries: Sequence[AttemptResult]) -> Error:
     """Return the error that decides what happens next.
 
     One that ends the job goes before one that goes on, and of these one that a provider's health suffers from goes
@@ -89,19 +98,19 @@ def worst(tries: Sequence[Try]) -> Error:
     return min(errors, key=lambda error: (error.goes_on, not error.counts))
 
 
-async def vet(pool: ThreadPoolExecutor, job: Job, plan: Plan, watch: Watch) -> None:
+async def check_mask(pool: ThreadPoolExecutor, job: Job, plan: PostprocessPlan, watch: JobCallbacks) -> None:
     """Look at a mask that is applied here; raises `InvalidRequest` for a damaged one, and where nothing may change."""
     image, mask = job.image, job.mask
     if mask is None or not plan.masked:
         return
-    allowed = await in_thread(pool, watch, lambda: decode_mask(mask, image.width, image.height))
+    allowed = await run_in_pool(pool, watch, lambda: decode_mask(mask, image.width, image.height))
     if not allowed.any():
         message = "mask: nothing of it is transparent, so nothing may change. Leave it out, or pin embedded."
         raise InvalidRequest(message, param="mask")
 
 
 @dataclass(frozen=True, slots=True)
-class Errand:
+class ProviderAttempt:
     """A job at one provider. `folder` takes all files, and belongs to the job.
 
     `turn` is its place in the provider's health. Each try is added to `attempts` as it ends, one that is cancelled too:
@@ -109,18 +118,18 @@ class Errand:
     called when a result is about to be written.
     """
 
-    desk: Desk
+    desk: ExecutionContext
     provider: Provider
     candidate: Candidate
-    turn: Turn
+    turn: BreakerPermit
     job: Job
-    watch: Watch
+    watch: JobCallbacks
     folder: Path
     attempts: list[Attempt]
     ends: float
     arriving: Callable[[], None] = lambda: None
 
-    async def run(self) -> Sequence[Try]:
+    async def run(self) -> Sequence[AttemptResult]:
         """Make all pictures of the job and return what became of each.
 
         Raises what is wrong with the job, or `Unavailable` where there is no room for its results, before the provider
@@ -137,20 +146,20 @@ class Errand:
         if made:
             health.succeeded(self.turn, sum(made) / len(made))
         else:
-            health.failed(self.turn, worst(tries))
+            health.failed(self.turn, decisive_error(tries))
         return tries
 
-    async def _tries(self) -> Sequence[Try]:
+    async def _tries(self) -> Sequence[AttemptResult]:
         image = await self._image(self.candidate.offer.accepts)
-        size = room_needed(self.candidate.geometry, self.job, self.candidate.plan, self.provider.parallel)
+        size = disk_needed(self.candidate.geometry, self.job, self.candidate.plan, self.provider.parallel)
         with Reservation(self.desk.disk, self.folder, size, solid=self.candidate.cost != 0) as room:
             if room.large:
-                await in_thread(self.desk.pool, self.watch, room.take)
+                await run_in_pool(self.desk.pool, self.watch, room.take)
             else:
                 room.take()
             return await replace(self, arriving=room.give_blocks).versions(image)
 
-    async def versions(self, image: Source) -> Sequence[Try]:
+    async def versions(self, image: InputImage) -> Sequence[AttemptResult]:
         """Make all pictures of the job of the one that is sent."""
         offer, n = self.candidate.offer, self.candidate.plan.n
         if n == 1:
@@ -158,68 +167,68 @@ class Errand:
             return [await self._try(self._named(call, image, "0"), self.watch, sent_seed(receipt))]
         turn = asyncio.Semaphore(self.provider.parallel)
 
-        async def make(name: str, version: Job, share: Watch) -> Try:
+        async def make(name: str, version: Job, share: JobCallbacks) -> AttemptResult:
             call, _, receipt = normalize(version, offer, self.desk.rows[self.job.model])
             return await self._try(self._named(call, image, name), share, sent_seed(receipt))
 
-        async def made(number: int, version: Job, share: Watch) -> Try:
+        async def made(number: int, version: Job, share: JobCallbacks) -> AttemptResult:
             async with turn:
                 found = await make(f"{number}", version, share)
                 free = isinstance(found.error, UpstreamUnasked) and found.attempt.cost == 0
                 if free and version.drawn and not offer.defaults:
                     # It may know no seed, and nobody but this server asked for one.
-                    found = await make(f"{number}-seedless", seedless(version), share)
+                    found = await make(f"{number}-seedless", without_seed(version), share)
                 return found
 
-        pairs = zip(versions(self.job, n), shares(self.watch, n), strict=True)
+        pairs = zip(split_versions(self.job, n), split_callbacks(self.watch, n), strict=True)
         probe = []
         if self.turn.probe:  # one picture shows whether it is back; the others wait for that
             probe = [await made(0, *next(pairs))]
             if probe[0].picture is None:
                 return probe
-        return probe + await _gather([made(number, *pair) for number, pair in enumerate(pairs, len(probe))])
+        return probe + await _gather_or_cancel([made(number, *pair) for number, pair in enumerate(pairs, len(probe))])
 
-    def _named(self, call: Call, image: Source, name: str) -> Call:
+    def _named(self, call: Call, image: InputImage, name: str) -> Call:
         """Return a call under a name of its own; what the caller said is what he said of all versions."""
         key = f"{self.job.id}-{self.candidate.offer.provider}-{name}"
         return replace(call, image=image, key=key, asked=self.candidate.call.asked)
 
-    async def _image(self, accepts: Accepts | None) -> Source:
+    async def _image(self, accepts: InputFormats | None) -> InputImage:
         """Return the picture that is sent; a small one that needs nothing is not worth a thread.
 
         A mask that is applied here is looked at first: a damaged one must not show when the picture is paid.
         """
         image = self.job.image
-        await vet(self.desk.pool, self.job, self.candidate.plan, self.watch)
-        if accepts is None or (quick(image.size, image.content) and ready(image, accepts)):
+        await check_mask(self.desk.pool, self.job, self.candidate.plan, self.watch)
+        if accepts is None or (is_quick_to_read(image.size, image.content) and is_ready(image, accepts)):
             return image
         async with self._memory():
-            return await in_thread(
-                self.desk.pool, self.watch, lambda: prepared(image, accepts, self.folder, self.watch)
+            return await run_in_pool(
+                self.desk.pool, self.watch, lambda: prepare_input(image, accepts, self.folder, self.watch)
             )
 
     def _memory(self, *, first: bool = False) -> AbstractAsyncContextManager[None]:
         """Hold the memory that one picture is planned to take."""
         return self.desk.memory.hold(self.candidate.memory, first=first)
 
-    async def _finish(self, work: Work, watch: Watch) -> Picture:
+    async def _finish(self, work: FinishState, watch: JobCallbacks) -> ResultImage:
         """Finish a picture; one that needs nothing is not worth a thread. Behind a link it is a file."""
-        picture = passed(work)
+        picture = deliver_as_is(work)
         if picture is None:
             async with self._memory(first=self.provider.remote):
-                picture = await in_thread(self.desk.pool, watch, lambda: finish(work))
+                picture = await run_in_pool(self.desk.pool, watch, lambda: finish(work))
         if work.plan.response_format != "b64_json":
             _ = picture.path
         return picture
 
-    async def _try(self, call: Call, watch: Watch, seed: int | None) -> Try:
+    async def _try(self, call: Call, watch: JobCallbacks, seed: int | None) -> AttemptResult:
         started = time.monotonic()
         outcome, known = None, Submission(self.arriving)
         try:
             outcome = await self._ask(call, watch, known)
             made = time.monotonic()
             self.arriving()
-            with shortages_translated():
+            with translate_resource_errors():
                 picture = await self._finish(self._work(outcome, call, watch, seed), watch)
         except Error as error:
             found = self._failed(error, outcome, time.monotonic() - started)
@@ -232,9 +241,9 @@ class Errand:
         ended = time.monotonic()
         cost = self.candidate.bill(self.job, outcome.seconds)
         self.attempts.append(Attempt(self.candidate.offer.provider, "ok", ended - started, cost, outcome.upstream_id))
-        return Try(self.attempts[-1], outcome, picture, timings={**outcome.timings, "finish": ended - made})
+        return AttemptResult(self.attempts[-1], outcome, picture, timings={**outcome.timings, "finish": ended - made})
 
-    async def _ask(self, call: Call, watch: Watch, known: Submission) -> Outcome:
+    async def _ask(self, call: Call, watch: JobCallbacks, known: Submission) -> ProviderResult:
         """Ask the provider; too long a wait for a remote one is its failure, with what is known of the work.
 
         It ends a little before the job has to, so that pictures made meanwhile are delivered. A provider that others
@@ -242,7 +251,7 @@ class Errand:
         """
         left = self.ends - time.monotonic()
         patience = min(self.desk.timeout, left - min(MARGIN, left * MARGIN_SHARE))
-        watch = replace(watch, taken=known.take, cancel=Stop(watch.cancel))
+        watch = replace(watch, taken=known.take, cancel=AttemptCancel(watch.cancel))
         try:
             async with asyncio.timeout(patience) if self.provider.remote else self._memory():
                 return await self.provider.run(call, watch, self.folder)
@@ -259,13 +268,13 @@ class Errand:
         except Error:
             raise
         except Exception as error:
-            raise known.bill(shortage(error) or self._broken(error, watch)) from error
+            raise known.bill(resource_error(error) or self._broken(error, watch)) from error
 
-    def _broken(self, error: Exception, watch: Watch) -> UpstreamBroke:
+    def _broken(self, error: Exception, watch: JobCallbacks) -> UpstreamBroke:
         watch.broke(error)
         return UpstreamBroke(f"{self.provider.title} broke: {type(error).__name__}.")
 
-    def _failed(self, error: Error, outcome: Outcome | None, seconds: float) -> Try:
+    def _failed(self, error: Error, outcome: ProviderResult | None, seconds: float) -> AttemptResult:
         """Return what became of a picture that is not there; one that was delivered is paid, whatever was wrong."""
         paid = True if outcome is not None else error.billed
         spent = error.seconds if outcome is None else outcome.seconds
@@ -273,13 +282,13 @@ class Errand:
         cost = None if paid is None and most else most
         found = outcome.upstream_id if outcome else error.upstream_id
         name = self.candidate.offer.provider
-        return Try(Attempt(name, error.code, seconds, cost, found, error.message, most), error=error)
+        return AttemptResult(Attempt(name, error.code, seconds, cost, found, error.message, most), error=error)
 
-    def _work(self, outcome: Outcome, call: Call, watch: Watch, seed: int | None) -> Work:
+    def _work(self, outcome: ProviderResult, call: Call, watch: JobCallbacks, seed: int | None) -> FinishState:
         accepts = self.candidate.offer.accepts
         guided = any(line.parameter == "prompt" and line.honoured for line in self.candidate.receipt)
         prompt = str(self.job.values.get("prompt", "")) if guided else ""
-        return Work(
+        return FinishState(
             outcome.picture,
             self.candidate.plan,
             self.job.image,
@@ -297,7 +306,7 @@ class Errand:
         )
 
 
-async def _gather(work: list[Coroutine[Any, Any, Try]]) -> list[Try]:
+async def _gather_or_cancel(work: list[Coroutine[Any, Any, AttemptResult]]) -> list[AttemptResult]:
     """Run all; when one breaks or the task is cancelled, cancel the others and wait for them."""
     tasks = [asyncio.ensure_future(one) for one in work]
     try:

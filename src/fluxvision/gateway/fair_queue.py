@@ -73,7 +73,7 @@ class _Lane:
 
 
 @dataclass(slots=True)
-class _Turns:
+class _TurnOrder:
     """The virtual times: of the queue, and by caller of the next job."""
 
     now: float = 0.0
@@ -97,8 +97,8 @@ class _Turns:
         self.callers[entry.caller.id] = self.now + entry.cost / entry.caller.weight
         self.callers = {name: at for name, at in self.callers.items() if at > self.now}  # the others begin at `now`
 
-    def copy(self) -> _Turns:
-        return _Turns(self.now, dict(self.callers))
+    def copy(self) -> _TurnOrder:
+        return _TurnOrder(self.now, dict(self.callers))
 
 
 class FairQueue:
@@ -116,7 +116,7 @@ class FairQueue:
         self._queue = queue
         self._clock = clock
         self._waiting: list[_Entry] = []
-        self._turns = _Turns()
+        self._turns = _TurnOrder()
         self._seconds = FIRST_GUESS
         self._calm = threading.Event()
         self._calm.set()

@@ -17,18 +17,18 @@ from fluxvision.catalog import catalog
 from fluxvision.catalog.coerce import coerce
 from fluxvision.catalog.params import ALIASES, Param
 from fluxvision.catalog.rules import Model
-from fluxvision.core.concurrency import in_thread
+from fluxvision.core.concurrency import run_in_pool
 from fluxvision.core.errors import Busy, DeadlineExceeded, Error, Exhausted, InvalidRequest, UpstreamBusy
-from fluxvision.core.money import spendable, summed
-from fluxvision.core.system import memory
-from fluxvision.core.types import Attempt, Caller, Delivery, Failure, Job, Quote, Scalar, Source, Watch
-from fluxvision.gateway.circuit_breaker import Health
-from fluxvision.gateway.execution import Desk, Errand, Try, vet, worst
+from fluxvision.core.money import floor_to_micros, sum_costs
+from fluxvision.core.system import total_memory
+from fluxvision.core.types import Attempt, Caller, Failure, InputImage, Job, JobCallbacks, JobResult, Quote, Scalar
+from fluxvision.gateway.circuit_breaker import CircuitBreakers
+from fluxvision.gateway.execution import AttemptResult, ExecutionContext, ProviderAttempt, check_mask, decisive_error
 from fluxvision.gateway.fair_queue import SMALL, FairQueue
-from fluxvision.gateway.job_resources import MemoryBudget
-from fluxvision.gateway.prepare import preview
-from fluxvision.gateway.routing import Candidate, Choice, JobLimits, chosen, route, translate
-from fluxvision.gateway.self_test import selftest
+from fluxvision.gateway.job_resources import JobMemoryBudget
+from fluxvision.gateway.prepare import make_preview
+from fluxvision.gateway.routing import Candidate, JobLimits, RoutingDecision, decide, find_offers, translate_offers
+from fluxvision.gateway.self_test import run_self_test
 from fluxvision.providers import Provider
 
 LAST_SEED = 2**32 - 1
@@ -55,7 +55,7 @@ class Gateway:
         max_job_memory: int = 0,
         policy: str = "quality",
         allow_degraded: bool = True,
-        health: Health | None = None,
+        health: CircuitBreakers | None = None,
         draw: Callable[[int], int] = secrets.randbelow,
     ) -> None:
         """Serve `models` by `providers`.
@@ -68,17 +68,17 @@ class Gateway:
         below its argument.
         """
         self.models = tuple(models)
-        self.health = health or Health(providers)
+        self.health = health or CircuitBreakers(providers)
         self.queues = {
             name: FairQueue(provider.workers, queue, small_workers=provider.small_workers)
             for name, provider in providers.items()
         }
         self._providers = dict(providers)
         self._models = {model.id: model for model in models}
-        self._rows: Mapping[str, Sequence[Param]] = {model.id: catalog.rows(model) for model in models}
+        self._rows: Mapping[str, Sequence[Param]] = {model.id: catalog.model_params(model) for model in models}
         self._by_name = {name: {row.name: row for row in rows} for name, rows in self._rows.items()}
         self._deadline = deadline
-        most = max_job_memory or max(memory() // 4, LEAST_JOB_MEMORY)
+        most = max_job_memory or max(total_memory() // 4, LEAST_JOB_MEMORY)
         local = [name for name, provider in providers.items() if not provider.remote]
         self._limits = JobLimits(max_output_pixels, most, local)
         self._policy = policy
@@ -88,8 +88,10 @@ class Gateway:
         self._pool = ThreadPoolExecutor(workers + 2, thread_name_prefix="finish")
         self._test_pool = ThreadPoolExecutor(1, thread_name_prefix="selftest")  # never behind a job
         # On a small machine, too, there is room for a small picture beside the largest one.
-        budget = MemoryBudget(max(most + SMALL_JOB_MEMORY, min(2 * most, memory() // 4 * 3)))
-        self._desk = Desk(self._pool, self.health, self._rows, attempt_timeout, deadline, threads, memory=budget)
+        budget = JobMemoryBudget(max(most + SMALL_JOB_MEMORY, min(2 * most, total_memory() // 4 * 3)))
+        self._desk = ExecutionContext(
+            self._pool, self.health, self._rows, attempt_timeout, deadline, threads, memory=budget
+        )
 
     @property
     def providers(self) -> Collection[str]:
@@ -98,7 +100,7 @@ class Gateway:
 
     def find(self, model: str) -> tuple[Model, str | None, str]:
         """Return the model of a name, the provider that it pins, and the name as written."""
-        return *catalog.find(model, self.models), model
+        return *catalog.find_model(model, self.models), model
 
     def full(self, caller: Caller) -> float | None:
         """Return the seconds after which a caller's refused job may try again, None when any provider has room."""
@@ -106,12 +108,14 @@ class Gateway:
         known = [wait for wait in waits if wait is not None]
         return min(known) if known and len(known) == len(waits) else None
 
-    def admit(self, model: str, fields: Mapping[str, Any], image: Source, mask: Source | None, request_id: str) -> Job:
+    def admit(
+        self, model: str, fields: Mapping[str, Any], image: InputImage, mask: InputImage | None, request_id: str
+    ) -> Job:
         """Check a caller's words against the model's parameters and return the job; unknown names become extras.
 
         Raises `ModelNotFound`, or `InvalidRequest` naming the parameter.
         """
-        found, pin = catalog.find(model, self.models)
+        found, pin = catalog.find_model(model, self.models)
         rows = self._by_name[found.id]
         values: dict[str, Scalar] = {}
         names: dict[str, str] = {}
@@ -127,7 +131,7 @@ class Gateway:
                 raise InvalidRequest(message, param=param.name)
             if value is not None:
                 names[param.name] = name
-        values |= catalog.implied(found, values, extras)
+        values |= catalog.implied_values(found, values, extras)
         if mask is not None:
             imaging.check_mask(mask, image.width, image.height)
         seed, n = values.get("seed"), values.get("n")
@@ -150,9 +154,11 @@ class Gateway:
     async def vet(self, job: Job) -> None:
         """Look into a mask as `run` would before it asks its first provider; raises `InvalidRequest`."""
         if job.mask is not None:
-            await vet(self._pool, job, self._choose(job).order[0].plan, Watch())
+            await check_mask(self._pool, job, self._choose(job).order[0].plan, JobCallbacks())
 
-    async def run(self, job: Job, watch: Watch, folder: Path, attempts: list[Attempt] | None = None) -> Delivery:
+    async def run(
+        self, job: Job, watch: JobCallbacks, folder: Path, attempts: list[Attempt] | None = None
+    ) -> JobResult:
         """Do a job; the finished files lie in `folder`, which the caller owns.
 
         The first provider that works wins; only what is a provider's or the network's doing goes on to the next. Raises
@@ -182,7 +188,7 @@ class Gateway:
 
         Files are written into `folder` only.
         """
-        await in_thread(self._test_pool, Watch(), lambda: selftest(folder))
+        await run_in_pool(self._test_pool, JobCallbacks(), lambda: run_self_test(folder))
 
     async def aclose(self) -> None:
         """Free the providers."""
@@ -191,14 +197,16 @@ class Gateway:
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._test_pool.shutdown(wait=True, cancel_futures=True)
 
-    def _choose(self, job: Job) -> Choice:
+    def _choose(self, job: Job) -> RoutingDecision:
         """Return the job for each offer that may do it, best first, and who may not."""
-        offers = route(job, self._models[job.model], self._providers)
-        able = translate(job, offers, self._rows[job.model], limits=self._limits, checks=self._checks)
+        offers = find_offers(job, self._models[job.model], self._providers)
+        able = translate_offers(job, offers, self._rows[job.model], limits=self._limits, checks=self._checks)
         standings = self.health.standings()
-        return chosen(job, offers, able, self._policy, standings, whole=not self._allow_degraded)
+        return decide(job, offers, able, self._policy, standings, whole=not self._allow_degraded)
 
-    async def _first_that_works(self, job: Job, watch: Watch, folder: Path, attempts: list[Attempt]) -> Delivery:
+    async def _first_that_works(
+        self, job: Job, watch: JobCallbacks, folder: Path, attempts: list[Attempt]
+    ) -> JobResult:
         ends = time.monotonic() + self._deadline
         choice = self._choose(job)
         pending, best = deque(choice.order), choice.best
@@ -211,7 +219,7 @@ class Gateway:
         while pending:
             one = pending.popleft()
             name = one.offer.provider
-            if failures and not _affordable(job, one, attempts):
+            if failures and not _within_budget(job, one, attempts):
                 choice = choice.without(name)
                 continue
             if pending and name not in postponed and self.health.standings()[name].out:
@@ -225,7 +233,7 @@ class Gateway:
                         shown = True
                         plan = one.plan
                         async with self._desk.memory.hold(one.memory):
-                            made = await in_thread(self._pool, watch, lambda: preview(job, plan, folder))  # noqa: B023
+                            made = await run_in_pool(self._pool, watch, lambda: make_preview(job, plan, folder))  # noqa: B023
                         watch.preview(made)
                     turn = self.health.begin(name, anyway=not pending or name in postponed)
                     if turn is None:  # it went out while this job waited for its place
@@ -234,30 +242,37 @@ class Gateway:
                         continue
                     provider = self._providers[name]
                     follower = replace(watch, yield_turn=queue.yield_turn) if one.megapixels > SMALL else watch
-                    tries = await Errand(self._desk, provider, one, turn, job, follower, folder, attempts, ends).run()
+                    tries = await ProviderAttempt(
+                        self._desk, provider, one, turn, job, follower, folder, attempts, ends
+                    ).run()
             except Busy as error:
                 attempts.append(Attempt(name, error.code, 0.0, message=error.message))
                 failures.append((self._providers[name].title, error))
                 continue
             if any(each.picture is not None for each in tries):
                 return self._delivery(job, one, tries, attempts, choice)
-            failure = worst(tries)
+            failure = decisive_error(tries)
             failures.append((self._providers[name].title, failure))
             if not failure.goes_on:
                 raise failure
         spent = any(attempt.bound != 0 for attempt in attempts)
-        raise _exhausted(failures, pinned=job.pin is not None, spent=spent)
+        raise _exhausted_error(failures, pinned=job.pin is not None, spent=spent)
 
     def _delivery(
-        self, job: Job, one: Candidate, tries: Sequence[Try], attempts: Sequence[Attempt], choice: Choice
-    ) -> Delivery:
+        self,
+        job: Job,
+        one: Candidate,
+        tries: Sequence[AttemptResult],
+        attempts: Sequence[Attempt],
+        choice: RoutingDecision,
+    ) -> JobResult:
         done = [
             (each.outcome, each.picture, each.timings)
             for each in tries
             if each.outcome is not None and each.picture is not None
         ]
         first, _, timings = done[0]
-        return Delivery(
+        return JobResult(
             job=job,
             provider=one.offer.provider,
             provider_name=self._providers[one.offer.provider].title,
@@ -271,7 +286,7 @@ class Gateway:
                 for number, each in enumerate(tries)
                 if each.error is not None
             ],
-            cost=summed(each.cost for each in attempts),
+            cost=sum_costs(each.cost for each in attempts),
             details=first.details,
             timings=timings,
             degraded=choice.degraded(one.offer),
@@ -279,15 +294,15 @@ class Gateway:
         )
 
 
-def _affordable(job: Job, one: Candidate, attempts: Sequence[Attempt]) -> bool:
+def _within_budget(job: Job, one: Candidate, attempts: Sequence[Attempt]) -> bool:
     """Whether what may have been spent and what this would cost are known, and within what the caller allows."""
     if "max_cost" not in job.values:
         return True
-    total = summed([one.cost, *(attempt.bound for attempt in attempts)])
-    return one.cost == 0 or (total is not None and total <= spendable(float(job.values["max_cost"])))
+    total = sum_costs([one.cost, *(attempt.bound for attempt in attempts)])
+    return one.cost == 0 or (total is not None and total <= floor_to_micros(float(job.values["max_cost"])))
 
 
-def _exhausted(failures: Sequence[tuple[str, Error]], *, pinned: bool, spent: bool) -> Error:
+def _exhausted_error(failures: Sequence[tuple[str, Error]], *, pinned: bool, spent: bool) -> Error:
     """Return what the caller is told when nobody made the picture; a pinned provider's own error goes straight on.
 
     Where something was `spent`, or may have been, nobody is told to try again because all were busy.

@@ -14,14 +14,14 @@ from contextlib import asynccontextmanager
 from fluxvision import engine, imaging
 from fluxvision.catalog.geometry import Geometry
 from fluxvision.core.errors import InvalidRequest
-from fluxvision.core.types import Job, Plan
+from fluxvision.core.types import Job, PostprocessPlan
 from fluxvision.engine import BACKENDS, Backend
 
 LITTLE = 1 / 32
 """Share of the budget up to which a job does not wait behind larger ones that wait for room."""
 
 
-class MemoryBudget:
+class JobMemoryBudget:
     """Bytes that are lent in the order in which they were asked for. Belongs to one event loop."""
 
     def __init__(self, most: int) -> None:
@@ -70,7 +70,7 @@ WEIGHTS = 16
 """Bytes for each pixel of a mask while it is turned into weights."""
 
 
-def job_memory(job: Job, geometry: Geometry, plan: Plan, row: Backend | None) -> int:
+def job_memory(job: Job, geometry: Geometry, plan: PostprocessPlan, row: Backend | None) -> int:
     """Return the bytes that one picture of a job takes at its peak; `row` is the local engine, None for a remote one.
 
     ::
@@ -84,27 +84,27 @@ def job_memory(job: Job, geometry: Geometry, plan: Plan, row: Backend | None) ->
     image = job.image
     alpha = image.alpha or geometry.fit == "pad"
     source, made = (image.width, image.height), (geometry.made_width, geometry.made_height)
-    read = imaging.decoding(image)
+    read = imaging.decoding_bytes(image)
     enlarge = 0
     if row is not None or plan.masked:
         bands = image.channels + image.alpha
-        enlarge = 2 * imaging.samples(*source, bands, image.bits)
-        enlarge += engine.memory(row or BACKENDS[0], source, made, bands=bands, bits=image.bits)
+        enlarge = 2 * imaging.decoded_bytes(*source, bands, image.bits)
+        enlarge += engine.planned_memory(row or BACKENDS[0], source, made, bands=bands, bits=image.bits)
     result = plan.output_format, geometry.width, geometry.height
-    write = imaging.encoding(*result, alpha=alpha, bits=image.bits)
+    write = imaging.encoding_bytes(*result, alpha=alpha, bits=image.bits)
     stages = [read, enlarge, write]
     if plan.masked:
         stages.append(read + WEIGHTS * image.width * image.height + enlarge)
     if plan.measured:
-        stages.append(read + imaging.reading_back(*result, bits=image.bits))
+        stages.append(read + imaging.readback_bytes(*result, bits=image.bits))
     return BASE + max(stages)
 
 
-def check_memory(needed: int, most: int, job: Job, plan: Plan) -> None:
+def check_memory(needed: int, most: int, job: Job, plan: PostprocessPlan) -> None:
     """Raise `InvalidRequest` naming the parameter at fault where a job needs more than `most` bytes of memory."""
     if needed <= most:
         return
-    whole = imaging.encoding(plan.output_format, 1, 1, alpha=True) > 0 and plan.output_format != "jpeg"
+    whole = imaging.encoding_bytes(plan.output_format, 1, 1, alpha=True) > 0 and plan.output_format != "jpeg"
     hint = "png, jpeg and tiff take less." if whole else "Ask for a smaller result, or send a smaller picture."
     asked = ("output_format",) if whole else ("size", "resolution", "scale_factor")
     param = next((name for name in asked if name in job.values), "image")
@@ -117,7 +117,7 @@ SPARE = 1_000_000
 """Bytes for what a finished file holds beside its pixels, and for the file system's own."""
 
 
-def room_needed(geometry: Geometry, job: Job, plan: Plan, parallel: int) -> int:
+def disk_needed(geometry: Geometry, job: Job, plan: PostprocessPlan, parallel: int) -> int:
     """Return the most bytes that all pictures of a job take at once, `parallel` of them at work.
 
     ::

@@ -10,13 +10,13 @@ from uuid import uuid4
 import numpy as np
 
 from fluxvision import imaging
-from fluxvision.catalog.geometry import solve
-from fluxvision.catalog.rules import Accepts
-from fluxvision.core.system import discard
-from fluxvision.core.types import Job, Metadata, Plan, Raster, Source, Watch
+from fluxvision.catalog.geometry import solve_geometry
+from fluxvision.catalog.rules import InputFormats
+from fluxvision.core.system import delete_file
+from fluxvision.core.types import InputImage, Job, JobCallbacks, Metadata, PostprocessPlan, RawImage
 from fluxvision.imaging.decode import Samples
-from fluxvision.imaging.raster import writing
-from fluxvision.imaging.strip import Part, bare, parts
+from fluxvision.imaging.raster import write_guard
+from fluxvision.imaging.strip import Part, is_bare, keep_parts
 
 _DEEP = 257
 """An 8-bit step, in 16 bits."""
@@ -25,7 +25,7 @@ _STRIP = 1_000_000
 _BLOCK = 1 << 20
 
 
-def prepared(source: Source, accepts: Accepts | None, folder: Path, watch: Watch) -> Source:
+def prepare_input(source: InputImage, accepts: InputFormats | None, folder: Path, watch: JobCallbacks) -> InputImage:
     """Return a picture that a provider takes; where it is another file than the source, it lies in `folder`.
 
     Without `accepts` that is the source. An upright still picture in 8-bit RGB or grey, of a format that is taken, is
@@ -39,32 +39,32 @@ def prepared(source: Source, accepts: Accepts | None, folder: Path, watch: Watch
     """
     if accepts is None:
         return source
-    if _readable(source, accepts):
+    if _is_accepted(source, accepts):
         if source.bare:
             return source
-        found = parts(source)
+        found = keep_parts(source)
         if found == [slice(0, source.size)]:
             return source
         if found is not None:
-            return _copied(source, found, folder, watch)
-    return _converted(source, folder, watch, transparency=accepts.transparency)
+            return _copy_parts(source, found, folder, watch)
+    return _convert_to_png(source, folder, watch, transparency=accepts.transparency)
 
 
-def ready(source: Source, accepts: Accepts | None) -> bool:
+def is_ready(source: InputImage, accepts: InputFormats | None) -> bool:
     """Whether `prepared` would return the source itself. Reads the headers inside the file, never its pixels."""
-    return accepts is None or (_readable(source, accepts) and bare(source))
+    return accepts is None or (_is_accepted(source, accepts) and is_bare(source))
 
 
-def _readable(source: Source, accepts: Accepts) -> bool:
+def _is_accepted(source: InputImage, accepts: InputFormats) -> bool:
     """Whether the provider takes this kind of file."""
     plain = source.orientation == 1 and source.frames == 1 and source.bits == 8  # noqa: PLR2004
     return plain and source.format in accepts.formats and (accepts.transparency or not source.alpha)
 
 
-def _copied(source: Source, found: list[Part], folder: Path, watch: Watch) -> Source:
+def _copy_parts(source: InputImage, found: list[Part], folder: Path, watch: JobCallbacks) -> InputImage:
     """Write the parts of a file as another one."""
-    target = folder / f"{uuid4().hex}.{imaging.find(source.format).extension}"
-    with writing(target, watch), source.path.open("rb") as file, target.open("wb") as out:
+    target = folder / f"{uuid4().hex}.{imaging.find_format(source.format).extension}"
+    with write_guard(target, watch), source.path.open("rb") as file, target.open("wb") as out:
         for part in found:
             if isinstance(part, bytes):
                 out.write(part)
@@ -75,34 +75,34 @@ def _copied(source: Source, found: list[Part], folder: Path, watch: Watch) -> So
     return replace(source, file=target, size=target.stat().st_size, content=None)
 
 
-def _converted(source: Source, folder: Path, watch: Watch, *, transparency: bool) -> Source:
+def _convert_to_png(source: InputImage, folder: Path, watch: JobCallbacks, *, transparency: bool) -> InputImage:
     """Write the picture's working colours as a PNG file."""
     pixels = imaging.decode(source)
     alpha = pixels.alpha if transparency else None
     raw, target = folder / f"{uuid4().hex}.raw", folder / f"{uuid4().hex}.png"
     try:
-        with writing(raw, watch), raw.open("wb") as file:
-            for strip in _strips(pixels.color, alpha):
+        with write_guard(raw, watch), raw.open("wb") as file:
+            for strip in _rgb_strips(pixels.color, alpha):
                 strip.tofile(file)
         del pixels
-        raster = Raster(raw, source.width, source.height, 3 if alpha is None else 4, 8)
+        raster = RawImage(raw, source.width, source.height, 3 if alpha is None else 4, 8)
         imaging.encode(raster, target, "png", quality=None, metadata=Metadata(), strip=True, watch=watch)
     finally:
-        discard(raw)
+        delete_file(raw)
     size = target.stat().st_size
-    return Source(target, "png", source.width, source.height, 3, alpha is not None, 8, size)
+    return InputImage(target, "png", source.width, source.height, 3, alpha is not None, 8, size)
 
 
-def _strips(color: Samples, alpha: Samples | None) -> Iterator[Samples]:
+def _rgb_strips(color: Samples, alpha: Samples | None) -> Iterator[Samples]:
     """Yield rows (rows, columns, 3 or 4) of 8 bits, top to bottom."""
     step = max(1, _STRIP // color.shape[1])
     for low in range(0, len(color), step):
         rows = slice(low, low + step)
-        colours = np.broadcast_to(_rounded(color[rows]), (*color[rows].shape[:2], 3))
-        yield colours if alpha is None else np.dstack([colours, _rounded(alpha[rows])])
+        colours = np.broadcast_to(_to_eight_bits(color[rows]), (*color[rows].shape[:2], 3))
+        yield colours if alpha is None else np.dstack([colours, _to_eight_bits(alpha[rows])])
 
 
-def _rounded(samples: Samples) -> Samples:
+def _to_eight_bits(samples: Samples) -> Samples:
     """Return samples with 8 bits."""
     if samples.dtype == np.uint8:
         return samples
@@ -113,15 +113,15 @@ SIDE = 1024
 """The longest side of a preview in pixels."""
 
 
-def preview(job: Job, plan: Plan, folder: Path) -> Path:
+def make_preview(job: Job, plan: PostprocessPlan, folder: Path) -> Path:
     """Write a small, plainly resampled version of the result in the job's output format."""
-    geometry = solve(job)
+    geometry = solve_geometry(job)
     shrink = min(1.0, SIDE / max(geometry.inner_width, geometry.inner_height))
     width, height = (max(1, round(side * shrink)) for side in (geometry.inner_width, geometry.inner_height))
-    raster = imaging.preview(job.image, width, height, folder / f"{uuid4().hex}.raw")
-    row = imaging.find(plan.output_format)
+    raster = imaging.write_preview(job.image, width, height, folder / f"{uuid4().hex}.raw")
+    row = imaging.find_format(plan.output_format)
     target = folder / f"{uuid4().hex}.{row.extension}"
-    metadata = imaging.describe(job.image)
+    metadata = imaging.read_metadata(job.image)
     imaging.encode(raster, target, row.name, quality=plan.output_compression, metadata=metadata, strip=True)
-    discard(raster.path)
+    delete_file(raster.path)
     return target

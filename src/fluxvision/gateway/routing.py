@@ -9,20 +9,20 @@ from math import inf
 
 from fluxvision import imaging
 from fluxvision.catalog import pricing
-from fluxvision.catalog.geometry import Geometry, solve
+from fluxvision.catalog.geometry import Geometry, solve_geometry
 from fluxvision.catalog.normalize import normalize
 from fluxvision.catalog.params import Param
 from fluxvision.catalog.rules import Model, Offer, Passthrough
 from fluxvision.core.errors import InvalidRequest, ModelNotFound
-from fluxvision.core.money import amount, spendable
-from fluxvision.core.types import Call, Component, Excluded, Job, Line, Plan, Quote
+from fluxvision.core.money import floor_to_micros, format_amount
+from fluxvision.core.types import Call, Excluded, Job, PostprocessPlan, PriceComponent, Quote, ReceiptEntry
 from fluxvision.engine import BACKENDS
 from fluxvision.engine.backends.registry import BY_NAME
-from fluxvision.gateway.circuit_breaker import Standing
+from fluxvision.gateway.circuit_breaker import ProviderHealth
 from fluxvision.gateway.job_resources import check_memory, job_memory
 
 
-def route(job: Job, model: Model, configured: Collection[str]) -> tuple[Offer, ...]:
+def find_offers(job: Job, model: Model, configured: Collection[str]) -> tuple[Offer, ...]:
     """Return the offers of configured providers in the table's order; a pinned provider stands alone.
 
     Where the job names an engine, providers that have no engines to choose from stand back for those that have.
@@ -44,11 +44,11 @@ def route(job: Job, model: Model, configured: Collection[str]) -> tuple[Offer, .
     return offers
 
 
-def ordered(
+def order_offers(
     offers: Sequence[Offer],
     policy: str,
     costs: Mapping[str, int | None],
-    standings: Mapping[str, Standing],
+    standings: Mapping[str, ProviderHealth],
 ) -> tuple[Offer, ...]:
     """Return the offers, best first.
 
@@ -61,7 +61,7 @@ def ordered(
     places = {offer.provider: place for place, offer in enumerate(offers)}
 
     def worth(offer: Offer) -> tuple[bool, float, int]:
-        standing = standings.get(offer.provider, Standing())
+        standing = standings.get(offer.provider, ProviderHealth())
         cost = costs.get(offer.provider)
         value = {
             "quality": places[offer.provider] + 1.0,
@@ -102,17 +102,17 @@ class Candidate:
 
     offer: Offer
     call: Call
-    plan: Plan
-    receipt: Sequence[Line]
+    plan: PostprocessPlan
+    receipt: Sequence[ReceiptEntry]
     geometry: Geometry
-    line: Component
+    line: PriceComponent
     memory: int = 0
     work: int = 0
 
     @property
     def cost(self) -> int | None:
         """What all pictures cost, in micro-dollars; None where only the work itself will tell."""
-        return pricing.total([pricing.times(self.line, self.plan.n)])
+        return pricing.total_cost([pricing.multiply(self.line, self.plan.n)])
 
     @property
     def megapixels(self) -> float:
@@ -131,17 +131,17 @@ class Candidate:
 
     def bill(self, job: Job, seconds: float | None) -> int | None:
         """Return what one picture costs once it is made: the quote, or what the reported seconds come to."""
-        return _line(job, self.offer, self.geometry, seconds).total_cost
+        return _price_component(job, self.offer, self.geometry, seconds).total_cost
 
     def quote(self, job: Job, others: Sequence[Quote] = (), excluded: Sequence[Excluded] = ()) -> Quote:
         """Return what the job would cost here."""
-        lines = (pricing.times(self.line, self.plan.n),)
+        lines = (pricing.multiply(self.line, self.plan.n),)
         size = self.geometry.width, self.geometry.height
         return Quote(job.model, self.offer.provider, self.cost, lines, self.receipt, *size, others, excluded)
 
 
 @dataclass(frozen=True, slots=True)
-class Translated:
+class RoutingCandidates:
     """A job for the offers that can do it. By provider: why it is `refused`, and how it is too `dear`."""
 
     found: tuple[Candidate, ...]
@@ -155,14 +155,14 @@ class Translated:
         return tuple(Excluded(name, reason) for name, reason in reasons.items())
 
 
-def translate(
+def translate_offers(
     job: Job,
     offers: Iterable[Offer],
     rows: Sequence[Param],
     *,
     limits: JobLimits,
     checks: Mapping[str, Callable[[Call], None]],
-) -> Translated:
+) -> RoutingCandidates:
     """Return the job for each offer that can do it, in the offers' order, and why the others cannot.
 
     Whatever no format, limit, provider or `strict` allows is refused here, before any work begins. Raises the refusal
@@ -172,19 +172,21 @@ def translate(
     refused: dict[str, InvalidRequest] = {}
     for offer in offers:
         try:
-            candidate = _translated(job, offer, rows, limits)
+            candidate = _translate_offer(job, offer, rows, limits)
             checks[offer.provider](candidate.call)
             found.append(candidate)
         except InvalidRequest as refusal:
             refused[offer.provider] = refusal
     if not found:
         raise next(iter(refused.values()))
-    within = _affordable(job, found)
-    return Translated(within, refused, {one.offer.provider: _dear(one) for one in found if one not in within})
+    within = _within_budget(job, found)
+    return RoutingCandidates(
+        within, refused, {one.offer.provider: _over_budget_reason(one) for one in found if one not in within}
+    )
 
 
-def _translated(job: Job, offer: Offer, rows: Sequence[Param], limits: JobLimits) -> Candidate:
-    geometry = solve(job, offer.factors)
+def _translate_offer(job: Job, offer: Offer, rows: Sequence[Param], limits: JobLimits) -> Candidate:
+    geometry = solve_geometry(job, offer.factors)
     own = job.caller.max_pixels
     most = limits.pixels if own is None else min(own, limits.pixels)
     if geometry.largest > most:
@@ -194,36 +196,36 @@ def _translated(job: Job, offer: Offer, rows: Sequence[Param], limits: JobLimits
         said = next((name for name in ("size", "resolution") if name in job.values), "scale_factor")
         raise InvalidRequest(message, param=said)
     call, plan, receipt = normalize(job, offer, rows)
-    imaging.check(plan.output_format, geometry.width, geometry.height)
+    imaging.check_encodable(plan.output_format, geometry.width, geometry.height)
     row = BY_NAME.get(str(call.body.get("backend")), BACKENDS[0]) if offer.provider in limits.local else None
     memory = job_memory(job, geometry, plan, row)
     check_memory(memory, limits.memory, job, plan)
-    line, work = _line(job, offer, geometry, None), geometry.largest
+    line, work = _price_component(job, offer, geometry, None), geometry.largest
     if row is not None:  # networks enlarge the source and its halo, which of a line of pixels is most
         work = max(work, USUAL_FACTOR**2 * (job.image.width + 2 * row.halo) * (job.image.height + 2 * row.halo))
     return Candidate(offer, call, plan, receipt, geometry, line, memory, work)
 
 
-def _line(job: Job, offer: Offer, geometry: Geometry, seconds: float | None) -> Component:
+def _price_component(job: Job, offer: Offer, geometry: Geometry, seconds: float | None) -> PriceComponent:
     source = job.image.width, job.image.height
-    return pricing.picture(offer.price, source, (geometry.made_width, geometry.made_height), seconds)
+    return pricing.image_price(offer.price, source, (geometry.made_width, geometry.made_height), seconds)
 
 
-def _dear(one: Candidate) -> str:
-    known = "What it costs is not known beforehand" if one.cost is None else f"It costs {amount(one.cost)}"
+def _over_budget_reason(one: Candidate) -> str:
+    known = "What it costs is not known beforehand" if one.cost is None else f"It costs {format_amount(one.cost)}"
     return f"{known}, and max_cost allows less."
 
 
-def _affordable(job: Job, found: Sequence[Candidate]) -> tuple[Candidate, ...]:
+def _within_budget(job: Job, found: Sequence[Candidate]) -> tuple[Candidate, ...]:
     """Leave out what costs more than the caller wants to spend, or an unknown sum."""
     if "max_cost" not in job.values:
         return tuple(found)
-    limit = spendable(float(job.values["max_cost"]))
+    limit = floor_to_micros(float(job.values["max_cost"]))
     within = tuple(one for one in found if one.cost is not None and one.cost <= limit)
     if not within:
         known = [one.cost for one in found if one.cost is not None]
-        least = f"the least is {amount(min(known))}" if known else "what it costs is not known beforehand"
-        message = f"max_cost: no provider makes this for {amount(limit)}; {least}."
+        least = f"the least is {format_amount(min(known))}" if known else "what it costs is not known beforehand"
+        message = f"max_cost: no provider makes this for {format_amount(limit)}; {least}."
         raise InvalidRequest(message, param="max_cost")
     return within
 
@@ -234,7 +236,7 @@ SPENT = "Failed tries have cost something, and max_cost does not allow what it c
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class RoutingDecision:
     """Who may do a job, best first, who may not, and who would be the best if all were well and could do it."""
 
     order: tuple[Candidate, ...]
@@ -245,7 +247,7 @@ class Choice:
         """Whether this offer's work stands in for detail that another would have invented."""
         return self.best.generative and not offer.generative
 
-    def without(self, name: str) -> Choice:
+    def without(self, name: str) -> RoutingDecision:
         """Return the choice after a provider was passed over because failed tries have cost something."""
         return replace(self, excluded=(*self.excluded, Excluded(name, SPENT)))
 
@@ -256,27 +258,27 @@ class Choice:
         return *self.excluded, *(Excluded(name, RESTS) for name in better if name not in known)
 
 
-def chosen(
+def decide(
     job: Job,
     offers: Sequence[Offer],
-    able: Translated,
+    able: RoutingCandidates,
     policy: str,
-    standings: Mapping[str, Standing],
+    standings: Mapping[str, ProviderHealth],
     *,
     whole: bool,
-) -> Choice:
+) -> RoutingDecision:
     """Return who does a job, of the `offers` that were asked and the ones that are `able` to.
 
     Under `whole` or `strict` nobody stands in for those that invent detail. Where none of them can do it, raises what
     the best one refuses, naming its parameter. Who is too dear for the caller's own limit is no better choice.
     """
     if len(offers) == 1:
-        return Choice(able.found, (), offers[0])
+        return RoutingDecision(able.found, (), offers[0])
     by_name = {one.offer.provider: one for one in able.found}
     costs = {name: one.cost for name, one in by_name.items()}
-    speeds = {name: Standing(seconds=one.seconds) for name, one in standings.items()}  # as if all were well
-    best = ordered([offer for offer in offers if offer.provider not in able.dear], policy, costs, speeds)[0]
-    order = ordered([one.offer for one in able.found], policy, costs, standings)
+    speeds = {name: ProviderHealth(seconds=one.seconds) for name, one in standings.items()}  # as if all were well
+    best = order_offers([offer for offer in offers if offer.provider not in able.dear], policy, costs, speeds)[0]
+    order = order_offers([one.offer for one in able.found], policy, costs, standings)
     excluded = able.excluded
     if best.generative and (whole or job.values.get("strict")):
         plain = [offer.provider for offer in order if not offer.generative]
@@ -286,4 +288,4 @@ def chosen(
             message = f"{refusal.message} {plain[0]}/{job.model} makes it without inventing detail."
             raise InvalidRequest(message, param=refusal.param)
         excluded += tuple(Excluded(name, DEGRADES) for name in plain)
-    return Choice(tuple(by_name[offer.provider] for offer in order), excluded, best)
+    return RoutingDecision(tuple(by_name[offer.provider] for offer in order), excluded, best)

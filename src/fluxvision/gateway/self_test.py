@@ -9,7 +9,7 @@ from fluxvision import engine, imaging
 from fluxvision.core.errors import Unavailable
 from fluxvision.core.types import Metadata
 from fluxvision.engine import BACKENDS
-from fluxvision.engine.raster_output import enlarged
+from fluxvision.engine.raster_output import enlarge_to_raster
 from fluxvision.imaging import Limits
 from fluxvision.imaging.decode import Samples
 
@@ -20,7 +20,7 @@ GREY, NEAR = 128, 8
 FACTOR = 2
 
 
-def selftest(folder: Path) -> None:
+def run_self_test(folder: Path) -> None:
     """Read, enlarge and write a small picture in `folder`, which is left as it is, in one tile and one thread.
 
     Raises `Unavailable` naming the stage that failed; its cause is what happened there.
@@ -28,21 +28,21 @@ def selftest(folder: Path) -> None:
     stage = "read"
     try:
         pixels = imaging.decode(imaging.probe(folder / "small.png", Limits(), content=PICTURE))
-        _check(pixels.color)
+        _check_result(pixels.color)
         stage = "enlarged"
         height, width = (FACTOR * side for side in pixels.color.shape[:2])
         request = engine.Request(pixels.color, width, height, backend=BACKENDS[0].name, threads=1)
-        raster, _ = enlarged(request, folder)
+        raster, _ = enlarge_to_raster(request, folder)
         stage = "written"
         target = folder / "large.png"
         imaging.encode(raster, target, "png", quality=None, metadata=Metadata(), strip=True)
-        _check(imaging.decode(imaging.probe(target, Limits())).color)
+        _check_result(imaging.decode(imaging.probe(target, Limits())).color)
     except Exception as cause:
         message = f"a small picture cannot be {stage}"
         raise Unavailable(message) from cause
 
 
-def _check(color: Samples) -> None:
+def _check_result(color: Samples) -> None:
     """Raise `ValueError` for samples that are not those of the picture."""
     if abs(float(color.mean()) - GREY) > NEAR:
         raise ValueError(color.shape)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fluxvision.core.errors import Error
 
 
-class Stop(threading.Event):
+class AttemptCancel(threading.Event):
     """Set by itself, or with that of the whole job: what stops one try does not stop the next."""
 
     def __init__(self, job: threading.Event) -> None:

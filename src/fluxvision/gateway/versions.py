@@ -6,27 +6,27 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from fluxvision.core.types import Job, Line, Watch
+from fluxvision.core.types import Job, JobCallbacks, ReceiptEntry
 
 
-def sent_seed(receipt: Sequence[Line]) -> int | None:
+def sent_seed(receipt: Sequence[ReceiptEntry]) -> int | None:
     """Return the seed that the provider was told, None where there is none."""
     lines = (line for line in receipt if line.parameter == "seed" and line.honoured)
     return next((line.became for line in lines if isinstance(line.became, int)), None)
 
 
-def seedless(job: Job) -> Job:
+def without_seed(job: Job) -> Job:
     """Return a job without its seed."""
     return replace(job, values={name: value for name, value in job.values.items() if name != "seed"}, drawn=False)
 
 
-def versions(job: Job, n: int) -> list[Job]:
+def split_versions(job: Job, n: int) -> list[Job]:
     """Return one job per picture, with the seeds seed, seed+1 and so on."""
     first = int(job.values.get("seed", 0))
     return [replace(job, values={**job.values, "seed": first + index}) for index in range(n)]
 
 
-def shares(watch: Watch, n: int) -> list[Watch]:
+def split_callbacks(watch: JobCallbacks, n: int) -> list[JobCallbacks]:
     """Return one watch per picture that together report the progress of all of them."""
     done, total = [0] * n, [0] * n
 

@@ -17,15 +17,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from fluxvision.accounts.keys import Keys
 from fluxvision.core.settings import Settings
 from fluxvision.core.system import release_memory
-from fluxvision.core.types import Source
+from fluxvision.core.types import InputImage
 from fluxvision.http import edits, media, models, observability, openapi, site, status
-from fluxvision.http.limits import Memory, Uploads
-from fluxvision.http.middleware import FACTS, Frame, Gate
+from fluxvision.http.limits import BodyMemory, UploadLimits
+from fluxvision.http.middleware import FACTS, AuthMiddleware, ErrorMiddleware
 from fluxvision.http.observability import Metrics
 from fluxvision.http.playground import Playground
 from fluxvision.http.ports import Gateway, Probe
 from fluxvision.http.readiness import Readiness
-from fluxvision.http.state import Edge, Handler, Pyramids, Running
+from fluxvision.http.state import AppState, DeepZoomCache, Handler, JobTracker
 from fluxvision.imaging import Limits, probe
 from fluxvision.imaging.deep_zoom import STEM
 from fluxvision.net.ssrf_guard import OPEN, Guard
@@ -38,31 +38,31 @@ IDLE_SECONDS = 0.5
 """How often is looked whether the last of some jobs is done."""
 PREFIXES = ("/openai/v1", "/v1")
 API: tuple[tuple[str, str, Handler], ...] = (
-    ("POST", "/images/edits", edits.edits),
-    ("GET", "/models", models.listing),
-    ("GET", "/models/{id:path}/llms.txt", models.page),
-    ("GET", "/models/{id:path}", models.one),
+    ("POST", "/images/edits", edits.create_edit),
+    ("GET", "/models", models.list_models),
+    ("GET", "/models/{id:path}/llms.txt", models.model_page),
+    ("GET", "/models/{id:path}", models.show_model),
 )
 SITE: tuple[tuple[str, str, Handler], ...] = (
-    ("GET", "/media/{name}", media.media),
-    ("GET", f"{media.PLACE}/{STEM}.dzi", media.document),
-    ("GET", f"{media.PLACE}/{STEM}_files/{{level}}/{{tile}}", media.tile),
-    ("GET", "/healthz", status.alive),
-    ("GET", "/readyz", status.ready),
-    ("GET", "/metrics", status.metrics),
+    ("GET", "/media/{name}", media.send_media),
+    ("GET", f"{media.PLACE}/{STEM}.dzi", media.send_deep_zoom),
+    ("GET", f"{media.PLACE}/{STEM}_files/{{level}}/{{tile}}", media.send_tile),
+    ("GET", "/healthz", status.healthz),
+    ("GET", "/readyz", status.readyz),
+    ("GET", "/metrics", status.metrics_page),
     ("GET", "/openapi.json", openapi.send_document),
-    ("GET", "/llms.txt", models.index),
-    ("GET", FACTS, status.facts),
+    ("GET", "/llms.txt", models.models_index),
+    ("GET", FACTS, status.page_facts),
 )
 PAGES: tuple[tuple[str, Handler], ...] = (
-    ("/", site.index),
-    ("/models", site.index),
-    ("/models/{id:path}/llms.txt", models.page),
-    ("/models/{id:path}", site.model),
-    ("/assets/{name}", site.asset),
-    ("/examples/{name}", site.example),
-    ("/docs", site.docs),
-    ("/docs/{name:path}", site.docs),
+    ("/", site.send_index),
+    ("/models", site.send_index),
+    ("/models/{id:path}/llms.txt", models.model_page),
+    ("/models/{id:path}", site.send_model_page),
+    ("/assets/{name}", site.send_asset),
+    ("/examples/{name}", site.send_example),
+    ("/docs", site.send_docs),
+    ("/docs/{name:path}", site.send_docs),
 )
 """For people with a browser; the OpenAPI document leaves them out."""
 
@@ -70,7 +70,7 @@ PAGES: tuple[tuple[str, Handler], ...] = (
 class App:
     """An ASGI application that can also be asked to stop taking work."""
 
-    def __init__(self, asgi: ASGIApp, running: Running) -> None:
+    def __init__(self, asgi: ASGIApp, running: JobTracker) -> None:
         """Serve `asgi`."""
         self._asgi = asgi
         self._running = running
@@ -102,50 +102,52 @@ def build(
     store = MediaStore(workspace.media, settings.media_ttl, workspace.secret)
     rows = [*((method, prefix, path, run) for method, path, run in API for prefix in PREFIXES)]
     rows += [(method, "", path, run) for method, path, run in SITE]
-    log = observability.logger(settings.log_level, stream)
-    edge = Edge(
+    log = observability.create_logger(settings.log_level, stream)
+    edge = AppState(
         gateway=gateway,
         settings=settings,
         probe=read or _probe(settings),
         keys=keys,
         media=store,
-        pyramids=Pyramids(store),
-        memory=Memory(),
+        pyramids=DeepZoomCache(store),
+        memory=BodyMemory(),
         readiness=Readiness(gateway, workspace, log),
-        uploads=Uploads(),
+        uploads=UploadLimits(),
         workspace=workspace,
         guard=guard or (OPEN if settings.allow_private_urls else Guard()),
         metrics=Metrics(settings.workers),
         log=log,
-        running=Running(),
+        running=JobTracker(),
         playground=Playground(settings),
         now=now,
         media_clock=media_clock or SteadyClock(),
-        openapi=openapi.encoded([row[:3] for row in rows], gateway.models, gateway.providers, settings),
+        openapi=openapi.encode_document([row[:3] for row in rows], gateway.models, gateway.providers, settings),
     )
 
     @asynccontextmanager
     async def lifespan(_app: object) -> AsyncIterator[None]:
         async with AsyncExitStack() as ends:  # each is reached even where another one fails
-            ends.enter_context(observability.libraries(edge.log))
+            ends.enter_context(observability.capture_libraries(edge.log))
             ends.callback(workspace.close)
             ends.push_async_callback(gateway.aclose)
-            ends.push_async_callback(_end, asyncio.create_task(_sweep(edge)))
-            ends.push_async_callback(_end, asyncio.create_task(_rest(edge.running)))
+            ends.push_async_callback(_cancel_task, asyncio.create_task(_sweep(edge)))
+            ends.push_async_callback(_cancel_task, asyncio.create_task(_release_memory(edge.running)))
             yield
 
     # They are tried in order: those of the API come first.
     routes = [Route(prefix + path, _Endpoint(edge, run), methods=[method]) for method, prefix, path, run in rows]
     routes += [Route(path, _Endpoint(edge, run), methods=["GET"]) for path, run in PAGES]
     router = Router([*routes, *pages], redirect_slashes=False, lifespan=lifespan)
-    framed = Frame(Gate(router, edge.keys, settings), edge.log, edge.metrics, settings.upload_timeout)
+    framed = ErrorMiddleware(
+        AuthMiddleware(router, edge.keys, settings), edge.log, edge.metrics, settings.upload_timeout
+    )
     return App(_Split(framed, router), edge.running)
 
 
 class _Endpoint:
     """A handler with the edge in its hand."""
 
-    def __init__(self, edge: Edge, handler: Handler) -> None:
+    def __init__(self, edge: AppState, handler: Handler) -> None:
         self._run = partial(handler, edge)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -167,23 +169,23 @@ class _Split:
 def _probe(settings: Settings) -> Probe:
     limits = Limits(bytes=settings.max_upload_bytes, pixels=settings.max_input_pixels, frames=settings.max_frames)
 
-    def read(path: Path, param: str, content: bytes | None) -> Source:
+    def read(path: Path, param: str, content: bytes | None) -> InputImage:
         return probe(path, limits, param, content)
 
     return read
 
 
-async def _sweep(edge: Edge) -> None:
+async def _sweep(edge: AppState) -> None:
     """Delete what expired, again and again; a sweep that fails is logged, and the next one may work."""
     while True:
         try:
             await asyncio.to_thread(edge.media.sweep, edge.media_clock())
         except Exception as error:  # noqa: BLE001 - results must not pile up because of one bad moment
-            edge.log.error("sweep", trace=observability.trace(error))  # noqa: TRY400 - its text may hold a path
+            edge.log.error("sweep", trace=observability.format_trace(error))  # noqa: TRY400 - its text may hold a path
         await asyncio.sleep(min(SWEEP_SECONDS, edge.settings.media_ttl))
 
 
-async def _rest(running: Running) -> None:
+async def _release_memory(running: JobTracker) -> None:
     """Give memory back to the system whenever work has been done and no more is there."""
     seen = 0
     while True:
@@ -193,7 +195,7 @@ async def _rest(running: Running) -> None:
             await asyncio.to_thread(release_memory)
 
 
-async def _end(task: asyncio.Task[None]) -> None:
+async def _cancel_task(task: asyncio.Task[None]) -> None:
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pybase64
 
-from fluxvision.core.types import Picture
+from fluxvision.core.types import ResultImage
 
 SLICE = 3 * 64 * 1024
 """Bytes of a file in one chunk: few enough that a slow line takes one before its caller is given up."""
@@ -21,7 +21,7 @@ MARKER = secrets.token_hex(16)
 """Stands for a file while the JSON around it is written; never sent, so that nobody can put it into a text."""
 
 
-class Held:
+class InMemoryFile:
     """A file that is in memory."""
 
     __slots__ = ("content",)
@@ -31,21 +31,21 @@ class Held:
         self.content = content
 
 
-def file(picture: Picture) -> Held | Path:
+def base64_file(picture: ResultImage) -> InMemoryFile | Path:
     """Return what stands for a picture's file."""
-    return picture.path if picture.content is None else Held(picture.content)
+    return picture.path if picture.content is None else InMemoryFile(picture.content)
 
 
 @dataclass(frozen=True, slots=True)
-class Body:
+class ChunkedBody:
     """Bytes and files in order; a file stands for its base64."""
 
-    parts: tuple[bytes | Held | Path, ...]
+    parts: tuple[bytes | InMemoryFile | Path, ...]
 
     @property
     def length(self) -> int:
         """The length in bytes of the whole body as it is sent."""
-        return sum(len(part) if isinstance(part, bytes) else (_size(part) + 2) // 3 * 4 for part in self.parts)
+        return sum(len(part) if isinstance(part, bytes) else (_encoded_size(part) + 2) // 3 * 4 for part in self.parts)
 
     def chunks(self) -> Iterator[bytes]:
         """Yield the body in order, in few pieces: what is small travels together.
@@ -66,7 +66,7 @@ class Body:
             if isinstance(part, bytes):
                 yield part
                 continue
-            if isinstance(part, Held):
+            if isinstance(part, InMemoryFile):
                 yield pybase64.b64encode(part.content)
                 continue
             with part.open("rb") as file:
@@ -74,12 +74,12 @@ class Body:
                     yield pybase64.b64encode(chunk)
 
 
-def encode(value: Any, before: bytes = b"", after: bytes = b"") -> Body:
+def encode_base64(value: Any, before: bytes = b"", after: bytes = b"") -> ChunkedBody:
     """Encode a value as JSON in which every `Path` and every `Held` becomes the base64 text of that file."""
-    files: list[Held | Path] = []
+    files: list[InMemoryFile | Path] = []
 
     def hook(found: Any) -> str:
-        if isinstance(found, Held | Path):
+        if isinstance(found, InMemoryFile | Path):
             files.append(found)
             return MARKER
         return str(found)
@@ -87,11 +87,11 @@ def encode(value: Any, before: bytes = b"", after: bytes = b"") -> Body:
     texts = msgspec.json.encode(value, enc_hook=hook).split(MARKER.encode())
     texts[0] = before + texts[0]
     texts[-1] += after
-    parts: list[bytes | Held | Path] = [texts[0]]
+    parts: list[bytes | InMemoryFile | Path] = [texts[0]]
     for file, text in zip(files, texts[1:], strict=True):
         parts += [file, text]
-    return Body(tuple(parts))
+    return ChunkedBody(tuple(parts))
 
 
-def _size(part: Held | Path) -> int:
-    return len(part.content) if isinstance(part, Held) else part.stat().st_size
+def _encoded_size(part: InMemoryFile | Path) -> int:
+    return len(part.content) if isinstance(part, InMemoryFile) else part.stat().st_size

@@ -14,18 +14,18 @@ from starlette.types import Receive, Scope, Send
 
 from fluxvision import imaging
 from fluxvision.catalog.coerce import FALSE, TRUE
-from fluxvision.core.concurrency import to_thread
+from fluxvision.core.concurrency import run_in_thread
 from fluxvision.core.errors import Busy, CallerGone, InvalidRequest, UnsupportedMediaType
-from fluxvision.core.types import Delivery, Job, Source, Watch
+from fluxvision.core.types import InputImage, Job, JobCallbacks, JobResult
 from fluxvision.http import base64_stream, media, responses, streaming
-from fluxvision.http.base64_stream import Body, encode
+from fluxvision.http.base64_stream import ChunkedBody, encode_base64
 from fluxvision.http.limits import VISITORS_PER_SECOND, Take
-from fluxvision.http.media import link
-from fluxvision.http.playground import address, visits
+from fluxvision.http.media import media_link
+from fluxvision.http.playground import client_network, is_visitor
 from fluxvision.http.requests import body, fields, json_body, multipart
-from fluxvision.http.requests.fields import parameters
-from fluxvision.http.run_job import perform
-from fluxvision.http.state import Edge, caller, record
+from fluxvision.http.requests.fields import query_parameters
+from fluxvision.http.run_job import run_job
+from fluxvision.http.state import AppState, caller_of, record_of
 from fluxvision.net import fetch
 
 DRY_RUN = frozenset({"dryrun", "dry_run"})
@@ -35,107 +35,109 @@ UNWATCHED = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Turns:
+class RequestPhases:
     """What is called when the pictures are here, and when only sending the answer is left."""
 
     arrived: Callable[[], None]
     leave: Callable[[], None]
 
 
-async def edits(edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
+async def create_edit(edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
     """Read the request, do the job, answer; whatever happens, its files are gone afterwards."""
     headers = Headers(scope=scope)
-    query = parameters(scope)
+    query = query_parameters(scope)
     dry = _dry_run(query)
     _refuse_misplaced(query)
-    visitor = address(scope) if visits(scope) else None
+    visitor = client_network(scope) if is_visitor(scope) else None
     if visitor is not None:
         edge.playground.count(visitor, edge.now(), dry=dry)
     media_type = body.content_type(headers)
     limit, hint = edge.settings.max_upload_bytes, ""
-    if _kind(media_type) == DOCUMENT:
-        limit, hint = json_body.limit(limit)
-    length = body.length(headers, limit, hint)
+    if _body_kind(media_type) == DOCUMENT:
+        limit, hint = json_body.body_limit(limit)
+    length = body.content_length(headers, limit, hint)
     with edge.running.job() as leave, edge.memory.share() as take:
         _check_room(edge, scope)
         folder, whole = edge.workspace.folder(), False
         try:
             speed = body.BYTES_PER_SECOND if visitor is None else VISITORS_PER_SECOND
-            with edge.workspace.watch(folder), edge.uploads.place(caller(scope).id, visitor) as arrived:
+            with edge.workspace.watch(folder), edge.uploads.place(caller_of(scope).id, visitor) as arrived:
                 patience = edge.settings.upload_timeout
-                arriving = body.chunks(receive, limit, patience, hint, announced=length, speed=speed)
-                form = await _read(media_type, arriving, folder, take)
-                turns = Turns(arrived, leave)
-                await _until_gone(receive, _work(edge, scope, send, form, folder, dry=dry, turns=turns))
+                arriving = body.body_chunks(receive, limit, patience, hint, announced=length, speed=speed)
+                form = await _read_form(media_type, arriving, folder, take)
+                turns = RequestPhases(arrived, leave)
+                await _wait_for_disconnect(receive, _start_work(edge, scope, send, form, folder, dry=dry, turns=turns))
             whole = True
         finally:
             # In the same turn, not in a thread: a cancelled task would not wait for the thread.
             edge.workspace.release(folder, whole=whole)
 
 
-async def _work(
-    edge: Edge, scope: Scope, send: Send, form: body.Form, folder: Path, *, dry: bool, turns: Turns
+async def _start_work(
+    edge: AppState, scope: Scope, send: Send, form: body.Form, folder: Path, *, dry: bool, turns: RequestPhases
 ) -> None:
     """Do what the form asks for and answer."""
     # Said in the body it means the same: nobody who asks for a dry run shall pay for a wet one.
     said = {name: form.fields.pop(name) for name in list(form.fields) if name.lower() in DRY_RUN}
     dry = dry or _dry_run({name: str(value) for name, value in said.items() if value is not None})
-    job = replace(await _admit(edge, form, folder, record(scope).request_id), caller=caller(scope))
+    job = replace(await _admit_job(edge, form, folder, record_of(scope).request_id), caller=caller_of(scope))
     turns.arrived()
-    record(scope).model = job.model
+    record_of(scope).model = job.model
     if dry:
-        quote = encode(_quoted(edge, scope, job))
-        await edge.gateway.vet(edge.playground.capped(job, edge.now()) if visits(scope) else job)
+        quote = encode_base64(_respond_quote(edge, scope, job))
+        await edge.gateway.vet(edge.playground.capped(job, edge.now()) if is_visitor(scope) else job)
         turns.leave()
         await _send_body(send, quote)
         return
-    if visits(scope):
+    if is_visitor(scope):
         job = edge.playground.reserve(job, edge.gateway, edge.now())
     try:
-        await _deliver(edge, scope, send, job, folder, leave=turns.leave)
+        await _respond(edge, scope, send, job, folder, leave=turns.leave)
     finally:
         edge.playground.ended(job)
 
 
-async def _deliver(edge: Edge, scope: Scope, send: Send, job: Job, folder: Path, *, leave: Callable[[], None]) -> None:
+async def _respond(
+    edge: AppState, scope: Scope, send: Send, job: Job, folder: Path, *, leave: Callable[[], None]
+) -> None:
     """Do the job and send what came of it."""
     if job.values.get("stream"):
         edge.gateway.quote(job)  # what can be refused is refused with a status of its own
         await edge.gateway.vet(job)
         _check_room(edge, scope)
-        await streaming.answer(edge, scope, send, job, folder, leave=leave)
+        await streaming.stream_result(edge, scope, send, job, folder, leave=leave)
         return
-    delivery = await perform(edge, scope, job, Watch(), folder)
-    images = _images(edge, scope, delivery)
+    delivery = await run_job(edge, scope, job, JobCallbacks(), folder)
+    images = _encode_pictures(edge, scope, delivery)
     leave()
     await _send_body(send, images)
 
 
-def _quoted(edge: Edge, scope: Scope, job: Job) -> dict[str, Any]:
+def _respond_quote(edge: AppState, scope: Scope, job: Job) -> dict[str, Any]:
     """Return the body of a dry run; without a key, with the offers that a key would open."""
-    if not visits(scope):
-        return responses.quote(edge.gateway.quote(job), job.id)
+    if not is_visitor(scope):
+        return responses.quote_body(edge.gateway.quote(job), job.id)
     found, keyed = edge.playground.quote(job, edge.gateway, edge.now())
-    return {**responses.quote(found, job.id), "with_key": responses.totals(keyed)}
+    return {**responses.quote_body(found, job.id), "with_key": responses.quote_totals(keyed)}
 
 
-def _images(edge: Edge, scope: Scope, delivery: Delivery) -> Body:
+def _encode_pictures(edge: AppState, scope: Scope, delivery: JobResult) -> ChunkedBody:
     now = edge.media_clock()
     data: list[dict[str, Any]] = []
     zooms: list[str | None] = []
     for picture in delivery.pictures:
         if delivery.plan.response_format == "b64_json":
-            data.append(responses.item(picture, b64_json=base64_stream.file(picture)))
+            data.append(responses.image_entry(picture, b64_json=base64_stream.base64_file(picture)))
         else:
             name = edge.media.put(picture.path, picture.mime, now)
-            data.append(responses.item(picture, url=link(edge, scope, name, now)))
-            zooms.append(media.told(edge, scope, picture, name, now))
-    found = responses.images(delivery, data, int(edge.now()))
-    found["metadata"] |= media.noted(zooms)
-    return encode(found)
+            data.append(responses.image_entry(picture, url=media_link(edge, scope, name, now)))
+            zooms.append(media.deep_zoom_link(edge, scope, picture, name, now))
+    found = responses.images_body(delivery, data, int(edge.now()))
+    found["metadata"] |= media.deep_zoom_metadata(zooms)
+    return encode_base64(found)
 
 
-async def _admit(edge: Edge, form: body.Form, folder: Path, request_id: str) -> Job:
+async def _admit_job(edge: AppState, form: body.Form, folder: Path, request_id: str) -> Job:
     settings = edge.settings
     if "image" not in form.pictures:
         raise InvalidRequest("image is missing: send the picture to enlarge.", param="image")
@@ -144,7 +146,7 @@ async def _admit(edge: Edge, form: body.Form, folder: Path, request_id: str) -> 
         reason = "is missing" if model is None or isinstance(model, str) else "must be a text"
         message = f"model {reason}: name the model to use."
         raise InvalidRequest(message, param="model")
-    sources: dict[str, Source] = {}
+    sources: dict[str, InputImage] = {}
     for name, picture in form.pictures.items():
         if isinstance(picture, Path):
             path = picture
@@ -159,28 +161,28 @@ async def _admit(edge: Edge, form: body.Form, folder: Path, request_id: str) -> 
                 patience=settings.fetch_timeout,
             )
         content = form.contents.get(name)
-        if imaging.quick(path.stat().st_size if content is None else len(content), content):
+        if imaging.is_quick_to_read(path.stat().st_size if content is None else len(content), content):
             sources[name] = edge.probe(path, name, content)
         else:
-            sources[name] = await to_thread(edge.probe, path, name, content)
+            sources[name] = await run_in_thread(edge.probe, path, name, content)
     return edge.gateway.admit(model, form.fields, sources["image"], sources.get("mask"), request_id)
 
 
-async def _read(media_type: str, chunks: AsyncIterator[bytes], folder: Path, take: Take) -> body.Form:
-    kind = _kind(media_type)
+async def _read_form(media_type: str, chunks: AsyncIterator[bytes], folder: Path, take: Take) -> body.Form:
+    kind = _body_kind(media_type)
     if kind == FORM:
-        return await multipart.read(media_type, chunks, folder, take)
+        return await multipart.read_multipart(media_type, chunks, folder, take)
     if kind == DOCUMENT:
-        return await json_body.read(chunks, folder, take)
+        return await json_body.read_json(chunks, folder, take)
     message = f"The body must be {FORM} or {DOCUMENT}."
     raise UnsupportedMediaType(message)
 
 
-def _kind(media_type: str) -> str:
+def _body_kind(media_type: str) -> str:
     return media_type.partition(";")[0].strip().lower()
 
 
-async def _until_gone(receive: Receive, work: Coroutine[Any, Any, None]) -> None:
+async def _wait_for_disconnect(receive: Receive, work: Coroutine[Any, Any, None]) -> None:
     """Do the work; when the caller goes away, stop it and raise `CallerGone`.
 
     The task that is here does it, and is cancelled as `asyncio.timeout` cancels it: most requests end before anybody
@@ -214,7 +216,7 @@ async def _until_gone(receive: Receive, work: Coroutine[Any, Any, None]) -> None
                 await each
 
 
-async def _send_body(send: Send, content: Body) -> None:
+async def _send_body(send: Send, content: ChunkedBody) -> None:
     left = content.length
     headers = [
         (b"content-type", b"application/json"),
@@ -227,8 +229,8 @@ async def _send_body(send: Send, content: Body) -> None:
         await send({"type": "http.response.body", "body": chunk, "more_body": left > 0})
 
 
-def _check_room(edge: Edge, scope: Scope) -> None:
-    wait = edge.gateway.full(caller(scope))
+def _check_room(edge: AppState, scope: Scope) -> None:
+    wait = edge.gateway.full(caller_of(scope))
     if wait is not None:
         raise Busy("The queue is full; try again in a moment.", retry_after=wait)
 
@@ -236,7 +238,7 @@ def _check_room(edge: Edge, scope: Scope) -> None:
 def _refuse_misplaced(query: Mapping[str, str]) -> None:
     """Raise `InvalidRequest` for a parameter of the body that stands in the address, where it would do nothing."""
     for name in query:
-        if fields.known(name):
+        if fields.is_known_field(name):
             message = f"{name} belongs in the body of the request, not in its address."
             raise InvalidRequest(message, param=name)
 

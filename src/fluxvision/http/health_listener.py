@@ -85,7 +85,7 @@ class HealthListener:
         path = words[1].decode("latin-1").partition("?")[0]
         if path not in ANSWER_SECONDS:
             return UNKNOWN
-        asked = asyncio.run_coroutine_threadsafe(ask(self._app, path), self._main)
+        asked = asyncio.run_coroutine_threadsafe(ask_server(self._app, path), self._main)
         try:
             async with asyncio.timeout(ANSWER_SECONDS[path]):
                 return await asyncio.wrap_future(asked)
@@ -93,7 +93,7 @@ class HealthListener:
             return LATE
 
 
-async def ask(app: ASGIApp, path: str) -> Answer:
+async def ask_server(app: ASGIApp, path: str) -> Answer:
     """Return status and body of a GET of `path`, from the application itself, without a connection."""
     status, body = 0, b""
     scope: dict[str, Any] = {

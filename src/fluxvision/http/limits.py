@@ -23,7 +23,7 @@ VISITORS_PER_SECOND = 32 * 1024
 """Bytes of the slowest upload without a key."""
 
 
-class Uploads:
+class UploadLimits:
     """Counts uploads by key, and those of the page by address."""
 
     def __init__(self) -> None:
@@ -67,12 +67,12 @@ Take = Callable[[int], bool]
 """Reserves so many bytes; False, and nothing reserved, where there is no room for them."""
 
 
-def nothing(_size: int) -> bool:
+def release_nothing(_size: int) -> bool:
     """Reserve nothing."""
     return False
 
 
-class Memory:
+class BodyMemory:
     """The room that all requests share."""
 
     def __init__(self, each: int = EACH, most: int = ALL) -> None:

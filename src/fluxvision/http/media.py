@@ -12,9 +12,9 @@ from starlette.responses import FileResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
 from fluxvision.core.errors import InvalidRequest, NotFound, RangeNotSatisfiable
-from fluxvision.core.types import Picture
-from fluxvision.http.requests.fields import is_unmodified, parameters
-from fluxvision.http.state import Edge
+from fluxvision.core.types import ResultImage
+from fluxvision.http.requests.fields import is_unmodified, query_parameters
+from fluxvision.http.state import AppState
 from fluxvision.imaging.deep_zoom import STEM
 from fluxvision.storage.media import GONE, MIMES
 
@@ -31,17 +31,17 @@ UNMODIFIED = frozenset({"etag", "cache-control", "last-modified", *SAFE})
 """Headers of a 304: those of the file's body are left out."""
 
 
-async def media(edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
+async def send_media(edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
     """Send a file of the store, whole or in ranges, while its link works."""
     name = scope["path_params"]["name"]
-    query = parameters(scope)
+    query = query_parameters(scope)
     expires, signature = query.get("expires", ""), query.get("signature", "")
     path, left = edge.media.verify(name, expires, signature, edge.media_clock())
     try:
         facts = path.stat()
     except FileNotFoundError:  # swept in between
         raise NotFound(GONE) from None
-    if not _understood(Headers(scope=scope).get("range", "")):
+    if not _is_byte_range(Headers(scope=scope).get("range", "")):
         # RFC 9110: a Range that cannot be understood is ignored.
         scope = {**scope, "headers": [pair for pair in scope["headers"] if pair[0] != b"range"]}
     response = FileResponse(
@@ -71,17 +71,17 @@ async def media(edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
     await response(scope, receive, sent)
 
 
-def link(edge: Edge, scope: Scope, name: str, now: float) -> str:
+def media_link(edge: AppState, scope: Scope, name: str, now: float) -> str:
     """Return the address of a stored file, at the public address or the one that the caller used."""
-    return f"{base(edge.settings.public_url, scope)}/media/{name}?{edge.media.sign(name, now)}"
+    return f"{public_base(edge.settings.public_url, scope)}/media/{name}?{edge.media.sign(name, now)}"
 
 
-def _understood(text: str) -> bool:
+def _is_byte_range(text: str) -> bool:
     """Tell whether a Range header has ranges of bytes, none of which ends before it begins."""
     return bool(RANGE.fullmatch(text)) and all(int(first) <= int(last) for first, last in BOTH_ENDS.findall(text))
 
 
-def base(public_url: str, scope: Scope) -> str:
+def public_base(public_url: str, scope: Scope) -> str:
     """Return scheme and host of links without a slash at the end."""
     if public_url:
         return public_url.rstrip("/")
@@ -100,37 +100,37 @@ XML = "application/xml"
 TYPES = {".jpeg": "image/jpeg", ".webp": "image/webp"}
 
 
-def told(edge: Edge, scope: Scope, picture: Picture, name: str, now: float) -> str | None:
+def deep_zoom_link(edge: AppState, scope: Scope, picture: ResultImage, name: str, now: float) -> str | None:
     """Return the address of a stored picture's Deep Zoom document, None where the picture is small enough."""
     if picture.width * picture.height <= DEEP:
         return None
     expires, signature = edge.media.signed(name, now)
-    return f"{base(edge.settings.public_url, scope)}/media/{name}/{expires}/{signature}/{STEM}.dzi"
+    return f"{public_base(edge.settings.public_url, scope)}/media/{name}/{expires}/{signature}/{STEM}.dzi"
 
 
-def noted(addresses: list[str | None]) -> dict[str, Any]:
+def deep_zoom_metadata(addresses: list[str | None]) -> dict[str, Any]:
     """Return what the metadata says of the pictures' documents: the first, and all where there are several."""
     if not any(addresses):
         return {}
     return {"deep_zoom": addresses[0], **({"deep_zooms": addresses} if len(addresses) > 1 else {})}
 
 
-async def document(edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
+async def send_deep_zoom(edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
     """Send what a viewer reads first."""
-    response = await _part(edge, scope, f"{STEM}.dzi", XML)
+    response = await _find_part(edge, scope, f"{STEM}.dzi", XML)
     await response(scope, receive, send)
 
 
-async def tile(edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
+async def send_tile(edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
     """Send one tile."""
     level, name = scope["path_params"]["level"], scope["path_params"]["tile"]
     if not LEVEL.fullmatch(level) or not TILE.fullmatch(name):
         raise NotFound(GONE)
-    response = await _part(edge, scope, f"{STEM}_files/{level}/{name}", TYPES[Path(name).suffix])
+    response = await _find_part(edge, scope, f"{STEM}_files/{level}/{name}", TYPES[Path(name).suffix])
     await response(scope, receive, send)
 
 
-async def _part(edge: Edge, scope: Scope, place: str, kind: str) -> Response:
+async def _find_part(edge: AppState, scope: Scope, place: str, kind: str) -> Response:
     """Return a file below a result's tiles, while the result's link works."""
     given = scope["path_params"]
     path, left = edge.media.verify(given["name"], given["expires"], given["signature"], edge.media_clock())

@@ -30,10 +30,10 @@ from fluxvision.core.settings import Settings
 from fluxvision.core.types import Caller
 from fluxvision.http import site
 from fluxvision.http.framing import RawHeaders, RequestBody, ResponseSender, check_headers
-from fluxvision.http.observability import Metrics, Record, trace
-from fluxvision.http.playground import VISITOR, asks
-from fluxvision.http.responses import error_body, error_headers, told
-from fluxvision.http.state import CALLER, RECORD, draining
+from fluxvision.http.observability import Metrics, RequestRecord, format_trace
+from fluxvision.http.playground import VISITOR, is_keyless_page_request
+from fluxvision.http.responses import error_body, error_for_client, error_headers
+from fluxvision.http.state import CALLER, RECORD, is_draining
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 FACTS = "/v1/page"
@@ -48,7 +48,7 @@ LOCAL_NAMES = frozenset({"localhost", "ip6-localhost", "host.docker.internal"})
 LOCAL_ENDINGS = (".localhost", ".local", ".internal", ".lan", ".home.arpa")
 
 
-class Gate:
+class AuthMiddleware:
     """Lets a request pass, or raises what is wrong with it, before anything of its body is read."""
 
     def __init__(self, app: ASGIApp, keys: Keys, settings: Settings) -> None:
@@ -75,7 +75,9 @@ class Gate:
         """Let the page in without a key, to what it needs; raises what is wrong with how it comes."""
         path, method = scope["path"], scope["method"]
         below = method in {"GET", "HEAD"} and path.startswith(VISITED_BELOW)
-        if not asks(headers) or (self._keys.required and not below and (method, path) not in VISITED):
+        if not is_keyless_page_request(headers) or (
+            self._keys.required and not below and (method, path) not in VISITED
+        ):
             return False
         if not self._open:
             raise AuthenticationFailed("On this server the page needs a key.")
@@ -90,9 +92,13 @@ class Gate:
     def _check_names(self, headers: Headers) -> None:
         host = headers.get("host", "").lower()
         origin = headers.get("origin")
-        if not (host and (host == self._public or _is_local(host, wide=self._wide))):
+        if not (host and (host == self._public or _is_local_host(host, wide=self._wide))):
             raise Forbidden("Without a key this server answers local host names only; set public_url to its address.")
-        if origin is not None and not _same(origin.lower(), host) and not _same(origin.lower(), self._public):
+        if (
+            origin is not None
+            and not _is_same_origin(origin.lower(), host)
+            and not _is_same_origin(origin.lower(), self._public)
+        ):
             raise Forbidden("Without a key this server does not answer requests that other websites make.")
 
 
@@ -106,7 +112,7 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _is_local(netloc: str, *, wide: bool) -> bool:
+def _is_local_host(netloc: str, *, wide: bool) -> bool:
     """Tell whether a Host header is one that no foreign DNS server can have pointed here.
 
     Beyond loopback (`wide`) that includes addresses, names without a dot, and the endings kept for local networks.
@@ -126,7 +132,7 @@ def _is_local(netloc: str, *, wide: bool) -> bool:
     return True
 
 
-def _same(origin: str, netloc: str) -> bool:
+def _is_same_origin(origin: str, netloc: str) -> bool:
     """Tell whether a page of `origin` is served by `netloc`; the default port may be left out."""
     try:
         found, ours = urlsplit(origin), urlsplit("//" + netloc)
@@ -152,7 +158,7 @@ def request_id(milliseconds: int) -> str:
     return f"req_{value:032x}"
 
 
-class Frame:
+class ErrorMiddleware:
     """Wraps the whole application; nothing below it has to know that a request can fail."""
 
     def __init__(self, app: ASGIApp, log: Any, metrics: Metrics, patience: float) -> None:
@@ -167,11 +173,11 @@ class Frame:
         if scope["type"] != "http":
             return
         started = time.perf_counter()
-        record = scope[RECORD] = Record(request_id(time.time_ns() // 1_000_000))
+        record = scope[RECORD] = RequestRecord(request_id(time.time_ns() // 1_000_000))
         body = RequestBody(scope, receive)
 
         def headers(sent: RawHeaders) -> RawHeaders:
-            yield from _common(sent, record, started)
+            yield from _common_headers(sent, record, started)
             if body.ends_connection:
                 yield b"connection", b"close"
 
@@ -183,7 +189,7 @@ class Frame:
             framed.check_complete()
         except asyncio.CancelledError:
             # The drain's patience is over. The task ends here, so the cancellation has served its purpose.
-            await _answer(framed, draining(record.attempts), "")
+            await _send_error(framed, is_draining(record.attempts), "")
         except CallerGone as error:
             gone = error.status
         except Exception as error:  # noqa: BLE001 - the last line of defence
@@ -209,16 +215,16 @@ class Frame:
 
     async def _answer_error(self, scope: Scope, receive: Receive, send: ResponseSender, error: Exception) -> None:
         """Log what nobody expected, and answer."""
-        record: Record = scope[RECORD]
-        failure, allow = _translate(error, scope["path"], record)
+        record: RequestRecord = scope[RECORD]
+        failure, allow = _translate_error(error, scope["path"], record)
         if not isinstance(error, Error | HTTPException):
-            self._log.error("unexpected", request_id=record.request_id, trace=trace(error))
-        if not send.status and isinstance(failure, NotFound) and site.for_people(scope):
-            await site.nowhere(scope, receive, send)
-        await _answer(send, failure, allow)
+            self._log.error("unexpected", request_id=record.request_id, trace=format_trace(error))
+        if not send.status and isinstance(failure, NotFound) and site.wants_html(scope):
+            await site.not_found_page(scope, receive, send)
+        await _send_error(send, failure, allow)
 
 
-def _common(sent: RawHeaders, record: Record, started: float) -> Iterator[tuple[bytes, bytes]]:
+def _common_headers(sent: RawHeaders, record: RequestRecord, started: float) -> Iterator[tuple[bytes, bytes]]:
     """Yield the headers that every answer has beside those that are `sent`."""
     identity = record.request_id.encode()
     yield b"x-request-id", identity
@@ -232,7 +238,7 @@ def _common(sent: RawHeaders, record: Record, started: float) -> Iterator[tuple[
         yield b"x-fluxvision-model", record.model.encode("latin-1", "replace")
 
 
-def _translate(error: Exception, path: str, record: Record) -> tuple[Error, str]:
+def _translate_error(error: Exception, path: str, record: RequestRecord) -> tuple[Error, str]:
     """Return the error that the caller sees, and the methods that the address takes where that is the point."""
     if isinstance(error, HTTPException):
         if error.status_code == NotFound.status:
@@ -242,10 +248,10 @@ def _translate(error: Exception, path: str, record: Record) -> tuple[Error, str]
             allow = (error.headers or {}).get("Allow", "")
             return MethodNotAllowed(f"This address takes {allow} only."), allow
         return InvalidRequest("The request cannot be understood."), ""
-    return told(error, record.attempts), ""
+    return error_for_client(error, record.attempts), ""
 
 
-async def _answer(send: ResponseSender, error: Error, allow: str) -> None:
+async def _send_error(send: ResponseSender, error: Error, allow: str) -> None:
     """Send an error as the whole response, unless one has begun."""
     if send.status:
         return

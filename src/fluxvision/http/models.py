@@ -12,47 +12,49 @@ from starlette.types import Receive, Scope, Send
 from fluxvision.catalog import catalog, describe
 from fluxvision.catalog.coerce import TRUE
 from fluxvision.catalog.rules import Model
-from fluxvision.http.media import base
-from fluxvision.http.requests.fields import parameters
-from fluxvision.http.state import Edge
+from fluxvision.http.media import public_base
+from fluxvision.http.requests.fields import query_parameters
+from fluxvision.http.state import AppState
 
 MARKDOWN = "text/markdown; charset=utf-8"
 
 
-async def listing(edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
+async def list_models(edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
     """Send every model."""
     await _json(describe_all(edge.gateway.models, edge.gateway.providers))(scope, receive, send)
 
 
-async def one(edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
+async def show_model(edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
     """Send one model by id, alias or provider/model; with `?schema=true` its parameters too."""
     model, pin, _ = edge.gateway.find(scope["path_params"]["id"])
-    body = describe.model(model, edge.gateway.providers)
-    if parameters(scope).get("schema", "").lower() in TRUE:
-        body["schema"] = describe.schema(model, catalog.rows(model))
-        body["parameters"] = [describe.modes(offer) for offer in model.offers if pin in {None, offer.provider}]
+    body = describe.describe_model(model, edge.gateway.providers)
+    if query_parameters(scope).get("schema", "").lower() in TRUE:
+        body["schema"] = describe.request_schema(model, catalog.model_params(model))
+        body["parameters"] = [describe.offer_modes(offer) for offer in model.offers if pin in {None, offer.provider}]
     await _json(body)(scope, receive, send)
 
 
-async def page(edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
+async def model_page(edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
     """Send one model as llms.txt."""
     model, _, _ = edge.gateway.find(scope["path_params"]["id"])
-    text = describe.page(model, catalog.rows(model), _base(edge, scope))
+    text = describe.markdown_page(model, catalog.model_params(model), _api_base(edge, scope))
     await Response(text, media_type=MARKDOWN)(scope, receive, send)
 
 
-async def index(edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
+async def models_index(edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
     """Send the catalogue as llms.txt."""
-    await Response(describe.index(edge.gateway.models, _base(edge, scope)), media_type=MARKDOWN)(scope, receive, send)
+    await Response(describe.markdown_index(edge.gateway.models, _api_base(edge, scope)), media_type=MARKDOWN)(
+        scope, receive, send
+    )
 
 
 def describe_all(models: Iterable[Model], configured: Collection[str]) -> dict[str, Any]:
     """Return OpenAI's list of models."""
-    return {"object": "list", "data": [describe.model(model, configured) for model in models]}
+    return {"object": "list", "data": [describe.describe_model(model, configured) for model in models]}
 
 
-def _base(edge: Edge, scope: Scope) -> str:
-    return base(edge.settings.public_url, scope) + "/openai/v1"
+def _api_base(edge: AppState, scope: Scope) -> str:
+    return public_base(edge.settings.public_url, scope) + "/openai/v1"
 
 
 def _json(body: Any) -> Response:

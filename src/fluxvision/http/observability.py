@@ -16,14 +16,14 @@ import msgspec
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from fluxvision.core.types import Attempt, Delivery
+from fluxvision.core.types import Attempt, JobResult
 from fluxvision.imaging import error_log
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
 @dataclass(slots=True)
-class Record:
+class RequestRecord:
     """What a request's line says beside its address, and the tries at providers; the handlers fill it in."""
 
     request_id: str
@@ -33,20 +33,20 @@ class Record:
     attempts: Sequence[Attempt] = ()
 
 
-def logger(level: str, stream: TextIO | None = None) -> Any:
+def create_logger(level: str, stream: TextIO | None = None) -> Any:
     """Return a logger that writes JSON lines; `level` is one of debug, info, warning, error."""
     return structlog.wrap_logger(
         structlog.WriteLogger(stream or sys.stderr),
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.JSONRenderer(serializer=_dump),
+            structlog.processors.JSONRenderer(serializer=_write_line),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS.get(level, LEVELS["info"])),
     ).bind()  # otherwise every line would assemble a logger of its own
 
 
-class _Libraries(logging.Handler):
+class _LibraryHandler(logging.Handler):
     """Writes a record of `glib.LOGGER` as a line of another log."""
 
     def __init__(self, log: Any) -> None:
@@ -58,9 +58,9 @@ class _Libraries(logging.Handler):
 
 
 @contextmanager
-def libraries(log: Any) -> Iterator[None]:
+def capture_libraries(log: Any) -> Iterator[None]:
     """Log that a C library sent a warning or worse: its name and how severe it is, not the text."""
-    handler = _Libraries(log)
+    handler = _LibraryHandler(log)
     error_log.LOGGER.addHandler(handler)
     try:
         yield
@@ -68,7 +68,7 @@ def libraries(log: Any) -> Iterator[None]:
         error_log.LOGGER.removeHandler(handler)
 
 
-def trace(error: BaseException) -> list[str]:
+def format_trace(error: BaseException) -> list[str]:
     """Return an unexpected error as its types and places in the code.
 
     The messages of exceptions are left out like their locals: they may quote a prompt, a key or a path.
@@ -84,7 +84,7 @@ def trace(error: BaseException) -> list[str]:
     return lines
 
 
-def _dump(event: MutableMapping[str, Any], **_options: Any) -> str:
+def _write_line(event: MutableMapping[str, Any], **_options: Any) -> str:
     return msgspec.json.encode(event, enc_hook=str).decode()
 
 
@@ -127,7 +127,7 @@ class Metrics:
         """Count a job that begins (+1) or ends (-1)."""
         self._jobs += change
 
-    def delivery(self, delivery: Delivery) -> None:
+    def delivery(self, delivery: JobResult) -> None:
         """Count what a job delivered and which attempts it took."""
         self._megapixels.inc(sum(picture.width * picture.height for picture in delivery.pictures) / 1e6)
         self.attempts(delivery.attempts)

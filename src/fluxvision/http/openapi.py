@@ -20,8 +20,8 @@ from fluxvision.http.middleware import FACTS, KEYED, OPEN_PATHS
 from fluxvision.http.models import describe_all
 from fluxvision.http.openapi_errors import ALWAYS
 from fluxvision.http.openapi_operations import JSON, OPERATIONS, Operation
-from fluxvision.http.openapi_schemas import TEXT, ref
-from fluxvision.http.state import Edge
+from fluxvision.http.openapi_schemas import TEXT, schema_ref
+from fluxvision.http.state import AppState
 
 EXAMPLES = Path(__file__).with_name("openapi_examples.json")
 """Real requests and the answers that a real server gave to them."""
@@ -45,21 +45,21 @@ HEADERS = (
 )
 
 
-async def send_document(edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
+async def send_document(edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
     """Send the document, which was made once."""
     headers = {"cache-control": "public, max-age=300"}
     await Response(edge.openapi, headers=headers, media_type=JSON)(scope, receive, send)
 
 
-def encoded(
+def encode_document(
     routes: Sequence[tuple[str, str, str]], models: Sequence[Model], configured: Collection[str], settings: Settings
 ) -> bytes:
     """Return the document as it is sent."""
     base = settings.public_url.rstrip("/")
-    return msgspec.json.encode(document(routes, models, configured, base=base, keyed=bool(settings.api_keys)))
+    return msgspec.json.encode(build_document(routes, models, configured, base=base, keyed=bool(settings.api_keys)))
 
 
-def document(
+def build_document(
     routes: Sequence[tuple[str, str, str]],
     models: Sequence[Model],
     configured: Collection[str],
@@ -90,8 +90,10 @@ def document(
         "paths": paths,
         "components": {
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
-            "schemas": openapi_schemas.requests(models) | openapi_schemas.answers() | openapi_errors.schemas(),
-            "responses": openapi_errors.responses(examples["errors"]),
+            "schemas": openapi_schemas.request_schemas(models)
+            | openapi_schemas.response_schemas()
+            | openapi_errors.error_schemas(),
+            "responses": openapi_errors.error_responses(examples["errors"]),
             "headers": {
                 name: {"description": text, "required": needed, "schema": TEXT} for name, text, needed in HEADERS
             },
@@ -104,11 +106,11 @@ def _operation(row: Operation, prefix: str, path: str, examples: Mapping[str, An
     errors: list[type[Error]] = [*row.errors, InternalError]
     errors += [AuthenticationFailed] if guarded else []
     errors += [] if path in OPEN_PATHS else [Forbidden]
-    responses: dict[str, Any] = openapi_errors.answered(errors)
+    responses: dict[str, Any] = openapi_errors.operation_errors(errors)
     for status, (text, headers, content) in row.answers.items():
         responses[status] = {
             "description": text,
-            "headers": {name: ref(name, "headers") for name in (*ALWAYS, *headers)},
+            "headers": {name: schema_ref(name, "headers") for name in (*ALWAYS, *headers)},
             "content": {kind: _content(kind, schema, row, examples["answers"]) for kind, schema in content.items()},
         }
     found: dict[str, Any] = {
@@ -121,7 +123,7 @@ def _operation(row: Operation, prefix: str, path: str, examples: Mapping[str, An
         "responses": dict(sorted(responses.items())),
     }
     if row.body is not None:
-        asked = _named(examples["requests"])
+        asked = _named_examples(examples["requests"])
         content = {kind: {**body, "examples": asked} for kind, body in row.body.items()}
         found["requestBody"] = {"required": True, "content": content}
     return found
@@ -131,9 +133,9 @@ def _content(kind: str, schema: Mapping[str, Any], row: Operation, answers: Mapp
     found: dict[str, Any] = {"schema": schema}
     examples = answers.get(row.id, {}).get(kind)
     if examples is not None:
-        found["examples"] = _named(examples)
+        found["examples"] = _named_examples(examples)
     return found
 
 
-def _named(examples: Mapping[str, Any]) -> dict[str, Any]:
+def _named_examples(examples: Mapping[str, Any]) -> dict[str, Any]:
     return {name: {"value": value} for name, value in examples.items()}

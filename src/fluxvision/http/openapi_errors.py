@@ -17,62 +17,64 @@ from fluxvision.core.errors import (
     Unavailable,
 )
 from fluxvision.core.money import CURRENCY
-from fluxvision.http.openapi_schemas import MONEY, TEXT, ref, rows, shape
+from fluxvision.http.openapi_schemas import MONEY, TEXT, model_schemas, object_schema, schema_ref
 
-TRIED = shape(
+TRIED = object_schema(
     "Where providers were tried: what each try came to, and what all of them cost.",
-    {"attempts": rows(ref("Attempt")), "cost": MONEY, "cost_currency": {"const": CURRENCY}},
+    {"attempts": model_schemas(schema_ref("Attempt")), "cost": MONEY, "cost_currency": {"const": CURRENCY}},
 )
 ALWAYS = ("X-Request-ID", "X-Fluxvision-Request-ID", "OpenAI-Processing-Ms")
 """Headers of every response."""
 
 
-def kinds(root: type[Error] = Error) -> Iterator[type[Error]]:
+def error_kinds(root: type[Error] = Error) -> Iterator[type[Error]]:
     """Yield every error that has a code of its own."""
     for kind in root.__subclasses__():
         if kind is not ClientError:
             yield kind
-        yield from kinds(kind)
+        yield from error_kinds(kind)
 
 
-def schemas() -> dict[str, Any]:
+def error_schemas() -> dict[str, Any]:
     """Return OpenAI's error body and the codes in it."""
-    lines = (f"- `{kind.code}` ({kind.status}): {getdoc(kind)}" for kind in kinds())
-    error = {"message": TEXT, "type": TEXT, "param": {"type": ["string", "null"]}, "code": ref("ErrorCode")}
+    lines = (f"- `{kind.code}` ({kind.status}): {getdoc(kind)}" for kind in error_kinds())
+    error = {"message": TEXT, "type": TEXT, "param": {"type": ["string", "null"]}, "code": schema_ref("ErrorCode")}
     return {
-        "ErrorCode": {"enum": [kind.code for kind in kinds()], "description": "\n".join(lines)},
-        "Error": shape("OpenAI's error body.", {"error": shape("What is wrong.", error)}, {"metadata": TRIED}),
+        "ErrorCode": {"enum": [kind.code for kind in error_kinds()], "description": "\n".join(lines)},
+        "Error": object_schema(
+            "OpenAI's error body.", {"error": object_schema("What is wrong.", error)}, {"metadata": TRIED}
+        ),
     }
 
 
-def responses(examples: Mapping[str, Any]) -> dict[str, Any]:
+def error_responses(examples: Mapping[str, Any]) -> dict[str, Any]:
     """Return a response per error, named like its class."""
-    return {kind.__name__: _response(kind, examples.get(kind.code)) for kind in kinds()}
+    return {kind.__name__: _error_response(kind, examples.get(kind.code)) for kind in error_kinds()}
 
 
-def answered(errors: Iterable[type[Error]]) -> dict[str, Any]:
+def operation_errors(errors: Iterable[type[Error]]) -> dict[str, Any]:
     """Return a response per status of these errors; one that several share is any of theirs."""
     found: dict[str, list[type[Error]]] = {}
     for kind in errors:
         found.setdefault(str(kind.status), []).append(kind)
     return {
-        status: ref(shared[0].__name__, "responses") if len(shared) == 1 else _any(shared)
+        status: schema_ref(shared[0].__name__, "responses") if len(shared) == 1 else _any_error(shared)
         for status, shared in found.items()
     }
 
 
-def _any(shared: Sequence[type[Error]]) -> dict[str, Any]:
-    each = [_response(kind, None) for kind in shared]
+def _any_error(shared: Sequence[type[Error]]) -> dict[str, Any]:
+    each = [_error_response(kind, None) for kind in shared]
     everywhere = [name for name in each[0]["headers"] if all(name in row["headers"] for row in each)]
     schemas = [row["content"]["application/json"]["schema"] for row in each]
     return {
         "description": " ".join(f"`{kind.code}`: {row['description']}" for kind, row in zip(shared, each, strict=True)),
-        "headers": {name: ref(name, "headers") for name in everywhere},
+        "headers": {name: schema_ref(name, "headers") for name in everywhere},
         "content": {"application/json": {"schema": {"anyOf": schemas}}},
     }
 
 
-def _response(kind: type[Error], example: Any) -> dict[str, Any]:
+def _error_response(kind: type[Error], example: Any) -> dict[str, Any]:
     names = [*ALWAYS]
     names += [] if kind.retryable else ["X-Should-Retry"]
     names += ["Retry-After", "Retry-After-Ms"] if kind in {Busy, TooMany, Unavailable} else []
@@ -81,11 +83,11 @@ def _response(kind: type[Error], example: Any) -> dict[str, Any]:
     names += ["Content-Range"] if kind is RangeNotSatisfiable else []
     facts = {"code": {"const": kind.code}, "type": {"const": kind.type}}
     narrow = {"properties": {"error": {"properties": facts}}}
-    content: dict[str, Any] = {"schema": {"allOf": [ref("Error"), narrow]}}
+    content: dict[str, Any] = {"schema": {"allOf": [schema_ref("Error"), narrow]}}
     if example is not None:
         content["example"] = example
     return {
         "description": getdoc(kind),
-        "headers": {name: ref(name, "headers") for name in names},
+        "headers": {name: schema_ref(name, "headers") for name in names},
         "content": {"application/json": content},
     }

@@ -28,7 +28,7 @@ from fluxvision.core.errors import (
     UpstreamRefused,
     UpstreamUnreachable,
 )
-from fluxvision.http.openapi_schemas import ref, shape
+from fluxvision.http.openapi_schemas import object_schema, schema_ref
 from fluxvision.http.streaming import COMPLETED, PARTIAL
 from fluxvision.imaging.deep_zoom import STEM
 from fluxvision.storage.media import MIMES
@@ -37,7 +37,11 @@ JSON = "application/json"
 MARKDOWN = "text/markdown"
 FILE = {"type": "string", "format": "binary"}
 MADE = ("X-Fluxvision-Model", "X-Fluxvision-Provider")
-EVENTS = {PARTIAL: ref("PartialImageEvent"), COMPLETED: ref("CompletedEvent"), "error": ref("Error")}
+EVENTS = {
+    PARTIAL: schema_ref("PartialImageEvent"),
+    COMPLETED: schema_ref("CompletedEvent"),
+    "error": schema_ref("Error"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,36 +57,36 @@ class Operation:
     body: Mapping[str, Any] | None = None
 
 
-def argument(name: str, where: str, text: str, schema: Mapping[str, Any], *, needed: bool = False) -> dict[str, Any]:
+def parameter(name: str, where: str, text: str, schema: Mapping[str, Any], *, needed: bool = False) -> dict[str, Any]:
     """Return a parameter of an operation."""
     return {"name": name, "in": where, "description": text, "required": needed or where == "path", "schema": schema}
 
 
-def answer(name: str, text: str) -> dict[str, tuple[str, tuple[str, ...], Mapping[str, Any]]]:
+def json_response(name: str, text: str) -> dict[str, tuple[str, tuple[str, ...], Mapping[str, Any]]]:
     """Return the one answer of an operation that sends a JSON body."""
-    return {"200": (text, (), {JSON: ref(name)})}
+    return {"200": (text, (), {JSON: schema_ref(name)})}
 
 
-def event(name: str, data: Mapping[str, Any]) -> dict[str, Any]:
+def event_schema(name: str, data: Mapping[str, Any]) -> dict[str, Any]:
     """Return the schema of a server-sent event."""
     text = {"type": "string", "contentMediaType": JSON, "contentSchema": data}
-    return shape("A line `event` and a line `data`, which is JSON.", {"event": {"const": name}, "data": text})
+    return object_schema("A line `event` and a line `data`, which is JSON.", {"event": {"const": name}, "data": text})
 
 
 WORD, FLAG = {"type": "string"}, {"type": "boolean", "default": False}
 EDIT = {
     "multipart/form-data": {
-        "schema": ref("EditForm"),
+        "schema": schema_ref("EditForm"),
         "encoding": {name: {"contentType": "image/*, text/plain"} for name in ("image", "image[]", "mask")},
     },
-    JSON: {"schema": ref("EditDocument")},
+    JSON: {"schema": schema_ref("EditDocument")},
 }
 PICTURES = dict.fromkeys(MIMES.values(), FILE)
 ZOOM = f"/media/{{name}}/{{expires}}/{{signature}}/{STEM}"
 SIGNED = (
-    argument("name", "path", "As in the link.", WORD),
-    argument("expires", "path", "As in the link.", {**WORD, "pattern": r"^[0-9]{1,12}$"}),
-    argument("signature", "path", "As in the link.", {**WORD, "pattern": r"^[0-9a-f]{64}$"}),
+    parameter("name", "path", "As in the link.", WORD),
+    parameter("expires", "path", "As in the link.", {**WORD, "pattern": r"^[0-9]{1,12}$"}),
+    parameter("signature", "path", "As in the link.", {**WORD, "pattern": r"^[0-9a-f]{64}$"}),
 )
 OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("POST", "/images/edits"): Operation(
@@ -94,12 +98,12 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
                 "The pictures; with `dryRun=true` the price; with `stream=true` events, and progress as comments.",
                 MADE,
                 {
-                    JSON: {"anyOf": [ref("ImagesResponse"), ref("DryRun")]},
-                    "text/event-stream": {"oneOf": [event(*pair) for pair in EVENTS.items()]},
+                    JSON: {"anyOf": [schema_ref("ImagesResponse"), schema_ref("DryRun")]},
+                    "text/event-stream": {"oneOf": [event_schema(*pair) for pair in EVENTS.items()]},
                 },
             )
         },
-        (argument("dryRun", "query", "Check and price the request, and start nothing.", FLAG),),
+        (parameter("dryRun", "query", "Check and price the request, and start nothing.", FLAG),),
         (
             InvalidRequest,
             PolicyRefused,
@@ -121,15 +125,17 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         ),
         EDIT,
     ),
-    ("GET", "/models"): Operation("list_models", "Models", "List the models", answer("ModelList", "The catalogue.")),
+    ("GET", "/models"): Operation(
+        "list_models", "Models", "List the models", json_response("ModelList", "The catalogue.")
+    ),
     ("GET", "/models/{id:path}"): Operation(
         "get_model",
         "Models",
         "Describe a model",
-        {"200": ("The model.", (), {JSON: {"anyOf": [ref("ModelWithSchema"), ref("Model")]}})},
+        {"200": ("The model.", (), {JSON: {"anyOf": [schema_ref("ModelWithSchema"), schema_ref("Model")]}})},
         (
-            argument("id", "path", "Its id, alias, or provider/id; slashes may stay as they are.", WORD),
-            argument("schema", "query", "Add the JSON Schema of a request and the modes.", FLAG),
+            parameter("id", "path", "Its id, alias, or provider/id; slashes may stay as they are.", WORD),
+            parameter("schema", "query", "Add the JSON Schema of a request and the modes.", FLAG),
         ),
         (InvalidRequest, ModelNotFound),
     ),
@@ -138,7 +144,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         "Models",
         "Describe a model as Markdown",
         {"200": ("The model.", (), {MARKDOWN: WORD})},
-        (argument("id", "path", "Its id, alias, or provider/id; slashes may stay as they are.", WORD),),
+        (parameter("id", "path", "Its id, alias, or provider/id; slashes may stay as they are.", WORD),),
         (InvalidRequest, ModelNotFound),
     ),
     ("GET", "/llms.txt"): Operation(
@@ -153,10 +159,10 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
             "206": ("A part of the file.", ("Content-Range",), {**PICTURES, "multipart/byteranges": FILE}),
         },
         (
-            argument("name", "path", "As in the link.", WORD),
-            argument("expires", "query", "As in the link.", WORD, needed=True),
-            argument("signature", "query", "As in the link.", WORD, needed=True),
-            argument("Range", "header", "Which bytes to send.", WORD),
+            parameter("name", "path", "As in the link.", WORD),
+            parameter("expires", "query", "As in the link.", WORD, needed=True),
+            parameter("signature", "query", "As in the link.", WORD, needed=True),
+            parameter("Range", "header", "Which bytes to send.", WORD),
         ),
         (InvalidRequest, NotFound, RangeNotSatisfiable),
     ),
@@ -175,25 +181,28 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         {"200": ("The tile.", (), {"image/jpeg": FILE, "image/webp": FILE})},
         (
             *SIGNED,
-            argument("level", "path", "The level, 0 the smallest.", WORD),
-            argument("tile", "path", "Column, row and format: 0_0.jpeg.", WORD),
+            parameter("level", "path", "The level, 0 the smallest.", WORD),
+            parameter("tile", "path", "Column, row and format: 0_0.jpeg.", WORD),
         ),
         (NotFound,),
     ),
     ("GET", "/healthz"): Operation(
-        "is_alive", "Operation", "Tell whether the process answers", answer("Alive", "It does.")
+        "is_alive", "Operation", "Tell whether the process answers", json_response("Alive", "It does.")
     ),
     ("GET", "/readyz"): Operation(
         "is_ready",
         "Operation",
         "Tell whether work is taken",
-        {**answer("Readiness", "It is."), "503": ("It is not.", (), {JSON: ref("Readiness")})},
+        {**json_response("Readiness", "It is."), "503": ("It is not.", (), {JSON: schema_ref("Readiness")})},
     ),
     ("GET", "/metrics"): Operation(
         "get_metrics", "Operation", "Fetch the numbers", {"200": ("Prometheus' text format.", (), {"text/plain": WORD})}
     ),
     ("GET", "/v1/page"): Operation(
-        "get_page_facts", "Operation", "Tell the page its limits", answer("PageFacts", "They hold without a key.")
+        "get_page_facts",
+        "Operation",
+        "Tell the page its limits",
+        json_response("PageFacts", "They hold without a key."),
     ),
     ("GET", "/openapi.json"): Operation(
         "get_openapi", "Operation", "Fetch this document", {"200": ("It.", (), {JSON: {"type": "object"}})}

@@ -12,9 +12,9 @@ from starlette.types import Scope
 from fluxvision.accounts.budget import Budget
 from fluxvision.accounts.rate import Rate
 from fluxvision.core.errors import DeadlineExceeded, Error, InvalidRequest, TooMany
-from fluxvision.core.money import amount, dollars, spendable
+from fluxvision.core.money import floor_to_micros, format_amount, to_dollars
 from fluxvision.core.settings import Settings
-from fluxvision.core.types import Delivery, Job, Line, Quote, Scalar
+from fluxvision.core.types import Job, JobResult, Quote, ReceiptEntry, Scalar
 from fluxvision.http.ports import Gateway
 
 CLIENT = "x-fluxvision-client"
@@ -26,12 +26,12 @@ PREFIX = 64
 TOLD = "max_cost"
 
 
-def asks(headers: Headers) -> bool:
+def is_keyless_page_request(headers: Headers) -> bool:
     """Tell whether a request is one of the page that comes without a key."""
     return headers.get(CLIENT, "").strip().lower() == PAGE and "authorization" not in headers
 
 
-def visits(scope: Scope) -> bool:
+def is_visitor(scope: Scope) -> bool:
     """Tell whether the gate let a request in as one of the page without a key."""
     return bool(scope.get(VISITOR))
 
@@ -43,7 +43,7 @@ class Playground:
         """Begin with nothing asked and nothing spent."""
         self.open: bool = settings.playground
         self.rate: int = settings.playground_rate
-        self.budget = Budget(spendable(settings.playground_budget))
+        self.budget = Budget(floor_to_micros(settings.playground_budget))
         self._rate = Rate(settings.playground_rate)
         self._said: dict[str, Scalar | None] = {}
 
@@ -62,15 +62,15 @@ class Playground:
         """
         left = 0 if job.extras else self.budget.left(now)
         said = job.values.get(TOLD)
-        limit = dollars(left) if said is None else min(float(said), dollars(left))
+        limit = to_dollars(left) if said is None else min(float(said), to_dollars(left))
         return replace(job, values={**job.values, TOLD: limit})
 
     def quote(self, job: Job, gateway: Gateway, now: float) -> tuple[Quote, Sequence[Quote]]:
         """Return the quote for a job within the bounds, and those of offers that a key would open."""
         every = gateway.quote(job)
-        found = _quote(self.capped(job, now), gateway, self.budget.per_day)
+        found = _quote_within_budget(self.capped(job, now), gateway, self.budget.per_day)
         near = {one.provider for one in (found, *found.others)}
-        found = replace(found, receipt=_truthful(found.receipt, job.values.get(TOLD)))
+        found = replace(found, receipt=_without_page_bound(found.receipt, job.values.get(TOLD)))
         return found, [one for one in (every, *every.others) if one.provider not in near]
 
     def reserve(self, job: Job, gateway: Gateway, now: float) -> Job:
@@ -80,20 +80,20 @@ class Playground:
         """
         said = job.values.get(TOLD)
         job = self.capped(job, now)
-        found = _quote(job, gateway, self.budget.per_day)
+        found = _quote_within_budget(job, gateway, self.budget.per_day)
         self._said[job.id] = said
         worst = sum(one.total or 0 for one in (found, *found.others))
-        held = min(worst, spendable(float(job.values[TOLD])), self.budget.left(now))
+        held = min(worst, floor_to_micros(float(job.values[TOLD])), self.budget.left(now))
         self.budget.reserve(job.id, held, now)
-        return replace(job, values={**job.values, TOLD: dollars(held)})
+        return replace(job, values={**job.values, TOLD: to_dollars(held)})
 
-    def delivered(self, delivery: Delivery) -> Delivery:
+    def delivered(self, delivery: JobResult) -> JobResult:
         """Settle a job that was done, and return it with what its caller said of the cost in the receipt."""
         job = delivery.job
         self.budget.settle(job.id, delivery.cost)
         if job.id not in self._said:
             return delivery
-        return replace(delivery, receipt=_truthful(delivery.receipt, self._said[job.id]))
+        return replace(delivery, receipt=_without_page_bound(delivery.receipt, self._said[job.id]))
 
     def ended(self, job: Job) -> None:
         """Forget a job; what is still reserved for one that never began is free again."""
@@ -109,24 +109,24 @@ class Playground:
         self.budget.settle(job.id, cost if told else None)
 
 
-def _truthful(receipt: Sequence[Line], said: Scalar | None) -> Sequence[Line]:
+def _without_page_bound(receipt: Sequence[ReceiptEntry], said: Scalar | None) -> Sequence[ReceiptEntry]:
     """Return a receipt in which the page's bound is not taken for the caller's word."""
     note = "Without a key the page's own bound holds as well."
     return [replace(line, sent=said, note=note) if line.parameter == TOLD else line for line in receipt]
 
 
-def _quote(job: Job, gateway: Gateway, per_day: int) -> Quote:
+def _quote_within_budget(job: Job, gateway: Gateway, per_day: int) -> Quote:
     try:
         return gateway.quote(job)
     except InvalidRequest as error:
         if error.param != TOLD:
             raise
-        rule = f"spends at most {amount(per_day)} a day" if per_day else "uses what is free"
+        rule = f"spends at most {format_amount(per_day)} a day" if per_day else "uses what is free"
         message = f"Without a key the page {rule}, and nobody makes this within that; enter a key."
         raise InvalidRequest(message, param=TOLD) from None
 
 
-def address(scope: Scope) -> str:
+def client_network(scope: Scope) -> str:
     """Return whose requests are counted together: an address, or the network of an IPv6 one."""
     host = (scope.get("client") or ("",))[0]
     try:

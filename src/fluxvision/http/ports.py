@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fluxvision.catalog.rules import Model
-from fluxvision.core.types import Attempt, Caller, Delivery, Job, Quote, Source, Watch
+from fluxvision.core.types import Attempt, Caller, InputImage, Job, JobCallbacks, JobResult, Quote
 
 
 class Gateway(Protocol):
@@ -27,7 +27,9 @@ class Gateway(Protocol):
     def find(self, model: str) -> tuple[Model, str | None, str]:
         """Return the model, the pinned provider and the name as written; raises `ModelNotFound`."""
 
-    def admit(self, model: str, fields: Mapping[str, Any], image: Source, mask: Source | None, request_id: str) -> Job:
+    def admit(
+        self, model: str, fields: Mapping[str, Any], image: InputImage, mask: InputImage | None, request_id: str
+    ) -> Job:
         """Return the checked job; raises `InvalidRequest` naming the parameter at fault."""
 
     def quote(self, job: Job) -> Quote:
@@ -36,7 +38,7 @@ class Gateway(Protocol):
     async def vet(self, job: Job) -> None:
         """Raise what `run` would raise after a look into the mask, and `quote` does not see."""
 
-    async def run(self, job: Job, watch: Watch, folder: Path, attempts: list[Attempt]) -> Delivery:
+    async def run(self, job: Job, watch: JobCallbacks, folder: Path, attempts: list[Attempt]) -> JobResult:
         """Do the job; result files lie in `folder`, and so do the previews that a watch of a stream is told of.
 
         Each try at a provider is added to `attempts` as it ends.
@@ -52,7 +54,7 @@ class Gateway(Protocol):
         """Free everything."""
 
 
-Probe = Callable[[Path, str, bytes | None], Source]
+Probe = Callable[[Path, str, bytes | None], InputImage]
 """Read a picture file's header; raises `InvalidRequest` or `PayloadTooLarge` naming the parameter.
 
 Takes the file's path, the parameter, and the file itself where it is in memory.

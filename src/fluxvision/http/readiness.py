@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from fluxvision.http.observability import trace
+from fluxvision.http.observability import format_trace
 from fluxvision.http.ports import Gateway
-from fluxvision.http.responses import told
+from fluxvision.http.responses import error_for_client
 from fluxvision.storage.workspace import Workspace
 
 FRESH = 5.0
@@ -41,8 +41,8 @@ class Readiness:
             finally:
                 self._workspace.release(folder, whole=False)
         except Exception as error:  # noqa: BLE001 - whatever it is, no picture can be made
-            self._log.error("not ready", trace=trace(error))
-            return told(error).message
+            self._log.error("not ready", trace=format_trace(error))
+            return error_for_client(error).message
         finally:
             self._until = self._clock() + FRESH
         return None

@@ -8,34 +8,34 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fluxvision.core.errors import AuthenticationFailed, Error, InternalError, MethodNotAllowed, RangeNotSatisfiable
-from fluxvision.core.money import CURRENCY, dollars, summed
-from fluxvision.core.system import shortage
-from fluxvision.core.types import Attempt, Delivery, Line, Picture, Quote
+from fluxvision.core.money import CURRENCY, sum_costs, to_dollars
+from fluxvision.core.system import resource_error
+from fluxvision.core.types import Attempt, JobResult, Quote, ReceiptEntry, ResultImage
 
 # Clients that check the response strictly know no other values; the true size is always in the metadata.
 OPENAI_SIZES = frozenset({"1024x1024", "1024x1536", "1536x1024"})
 
 
-def images(delivery: Delivery, data: Sequence[Mapping[str, Any]], created: int) -> dict[str, Any]:
+def images_body(delivery: JobResult, data: Sequence[Mapping[str, Any]], created: int) -> dict[str, Any]:
     """Return the body of a finished request; `data` holds one link or file per picture."""
     body: dict[str, Any] = {
         "id": delivery.job.id,
         "created": created,
         "output_format": delivery.pictures[0].format,
         "data": list(data),
-        "metadata": metadata(delivery),
+        "metadata": result_metadata(delivery),
     }
-    if size(delivery.pictures[0]) in OPENAI_SIZES:
-        body["size"] = size(delivery.pictures[0])
+    if openai_size(delivery.pictures[0]) in OPENAI_SIZES:
+        body["size"] = openai_size(delivery.pictures[0])
     return body
 
 
-def item(picture: Picture, **where: Any) -> dict[str, Any]:
+def image_entry(picture: ResultImage, **where: Any) -> dict[str, Any]:
     """Return one entry of `data`."""
     return where if picture.revised_prompt is None else {**where, "revised_prompt": picture.revised_prompt}
 
 
-def metadata(delivery: Delivery, number: int = 0) -> dict[str, Any]:
+def result_metadata(delivery: JobResult, number: int = 0) -> dict[str, Any]:
     """Return who made the pictures, at what cost, how well, and what became of every parameter.
 
     Size, fidelity, warnings and seed are those of the picture with this `number`.
@@ -46,47 +46,47 @@ def metadata(delivery: Delivery, number: int = 0) -> dict[str, Any]:
         "executed_model": f"{delivery.provider}/{delivery.upstream}",
         "provider": delivery.provider,
         "provider_name": delivery.provider_name,
-        "cost": cost(delivery.cost),
+        "cost": dollars_or_none(delivery.cost),
         "cost_currency": CURRENCY,
         "degraded": delivery.degraded,
-        "size": size(shown),
-        "attempts": tries(delivery.attempts),
+        "size": openai_size(shown),
+        "attempts": attempt_entries(delivery.attempts),
         "excluded": [dataclasses.asdict(one) for one in delivery.excluded],
-        "normalization": receipt(delivery.receipt),
+        "normalization": receipt_entries(delivery.receipt),
         "failures": [dataclasses.asdict(failure) for failure in delivery.failures],
-        "fidelity": fidelity(shown),
+        "fidelity": fidelity_entry(shown),
         "seed": shown.seed,
         "timings": {name: round(seconds, 4) for name, seconds in delivery.timings.items()},
     }
     if shown.warnings:
         ours["warnings"] = list(shown.warnings)
     if delivery.plan.n > 1:
-        ours["index"] = _numbers(delivery)[number]
+        ours["index"] = _version_numbers(delivery)[number]
         ours["seeds"] = [picture.seed for picture in delivery.pictures]
-        ours["fidelities"] = [fidelity(picture) for picture in delivery.pictures]
+        ours["fidelities"] = [fidelity_entry(picture) for picture in delivery.pictures]
     return {**delivery.details, **ours}
 
 
-def _numbers(delivery: Delivery) -> list[int]:
+def _version_numbers(delivery: JobResult) -> list[int]:
     """Return which of the n versions the delivered pictures are."""
     failed = {failure.index for failure in delivery.failures}
     return [number for number in range(delivery.plan.n) if number not in failed]
 
 
-def fidelity(picture: Picture) -> dict[str, Any] | None:
+def fidelity_entry(picture: ResultImage) -> dict[str, Any] | None:
     """Return how well a picture agrees with its source, None where nobody measured."""
     return None if picture.fidelity is None else dataclasses.asdict(picture.fidelity)
 
 
-def tries(attempts: Iterable[Attempt]) -> list[dict[str, Any]]:
+def attempt_entries(attempts: Iterable[Attempt]) -> list[dict[str, Any]]:
     """Return what each try at a provider came to; costs in dollars."""
     return [
         {
             "provider": attempt.provider,
             "outcome": attempt.outcome,
             "duration": round(attempt.duration, 3),
-            "cost": cost(attempt.cost),
-            **({"cost_at_most": cost(attempt.most)} if attempt.cost is None else {}),
+            "cost": dollars_or_none(attempt.cost),
+            **({"cost_at_most": dollars_or_none(attempt.most)} if attempt.cost is None else {}),
             **({} if attempt.upstream_id is None else {"upstream_id": attempt.upstream_id}),
             **({} if attempt.message is None else {"message": attempt.message}),
         }
@@ -94,12 +94,12 @@ def tries(attempts: Iterable[Attempt]) -> list[dict[str, Any]]:
     ]
 
 
-def cost(micros: int | None) -> float | None:
+def dollars_or_none(micros: int | None) -> float | None:
     """Return dollars, None where nobody told."""
-    return None if micros is None else dollars(micros)
+    return None if micros is None else to_dollars(micros)
 
 
-def receipt(lines: Iterable[Line]) -> list[dict[str, Any]]:
+def receipt_entries(lines: Iterable[ReceiptEntry]) -> list[dict[str, Any]]:
     """Return the receipt: one entry per parameter."""
     return [
         {
@@ -114,7 +114,7 @@ def receipt(lines: Iterable[Line]) -> list[dict[str, Any]]:
     ]
 
 
-def quote(found: Quote, request_id: str) -> dict[str, Any]:
+def quote_body(found: Quote, request_id: str) -> dict[str, Any]:
     """Return the body of a dry run; money in micro-dollars."""
     return {
         "id": request_id,
@@ -125,13 +125,13 @@ def quote(found: Quote, request_id: str) -> dict[str, Any]:
         "currency": CURRENCY,
         "size": f"{found.width}x{found.height}",
         "components": [dataclasses.asdict(part) for part in found.components],
-        "normalization": receipt(found.receipt),
-        "alternatives": totals(found.others),
+        "normalization": receipt_entries(found.receipt),
+        "alternatives": quote_totals(found.others),
         "excluded": [dataclasses.asdict(one) for one in found.excluded],
     }
 
 
-def totals(quotes: Iterable[Quote]) -> list[dict[str, Any]]:
+def quote_totals(quotes: Iterable[Quote]) -> list[dict[str, Any]]:
     """Return what each of several offers would cost; money in micro-dollars."""
     return [{"provider": one.provider, "total_cost_micros": one.total} for one in quotes]
 
@@ -142,17 +142,21 @@ def error_body(error: Error) -> dict[str, Any]:
         "error": {"message": error.message, "type": error.type, "param": error.param, "code": error.code}
     }
     if error.attempts:
-        total = summed(attempt.cost for attempt in error.attempts)
-        body["metadata"] = {"attempts": tries(error.attempts), "cost": cost(total), "cost_currency": CURRENCY}
+        total = sum_costs(attempt.cost for attempt in error.attempts)
+        body["metadata"] = {
+            "attempts": attempt_entries(error.attempts),
+            "cost": dollars_or_none(total),
+            "cost_currency": CURRENCY,
+        }
     return body
 
 
-def told(error: Exception, attempts: Sequence[Attempt] = ()) -> Error:
+def error_for_client(error: Exception, attempts: Sequence[Attempt] = ()) -> Error:
     """Return what the caller is told of an error: the words of one of ours, else no more than whose fault it is.
 
     `attempts` are the request's tries at providers, which may have been paid before its own end failed.
     """
-    found = error if isinstance(error, Error) else shortage(error)
+    found = error if isinstance(error, Error) else resource_error(error)
     found = found or InternalError("Something went wrong on this server.")
     found.attempts = found.attempts or attempts
     return found
@@ -175,6 +179,6 @@ def error_headers(error: Error, allow: str = "") -> dict[str, str]:
     return headers
 
 
-def size(picture: Picture) -> str:
+def openai_size(picture: ResultImage) -> str:
     """Return a picture's size in OpenAI's notation."""
     return f"{picture.width}x{picture.height}"

@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from fluxvision.core.errors import ModelNotFound, NotFound
 from fluxvision.http.requests.fields import is_unmodified
-from fluxvision.http.state import Edge
+from fluxvision.http.state import AppState
 
 HERE = Path(__file__).parent
 PAGE, DATA, DOCS = HERE / "page", HERE / "page-data", HERE / "page-docs"
@@ -58,32 +58,32 @@ class _File:
     tag: str
 
 
-async def index(_edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
+async def send_index(_edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
     """Send the page."""
-    await _page(200)(scope, receive, send)
+    await _read_page(200)(scope, receive, send)
 
 
-async def model(edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
+async def send_model_page(edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
     """Send the page, which shows the model; with 404 where there is none."""
     try:
         edge.gateway.find(scope["path_params"]["id"])
         status = 200
     except ModelNotFound:
         status = ModelNotFound.status
-    await _page(status)(scope, receive, send)
+    await _read_page(status)(scope, receive, send)
 
 
-async def asset(_edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
+async def send_asset(_edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
     """Send a part of the page, whose name changes with its content."""
-    await _file(PAGE / "assets", scope["path_params"]["name"], FOR_EVER)(scope, receive, send)
+    await _load_file(PAGE / "assets", scope["path_params"]["name"], FOR_EVER)(scope, receive, send)
 
 
-async def example(_edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
+async def send_example(_edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
     """Send a picture to begin with, or one of the gallery."""
-    await _file(DATA, scope["path_params"]["name"], FOR_A_DAY)(scope, receive, send)
+    await _load_file(DATA, scope["path_params"]["name"], FOR_A_DAY)(scope, receive, send)
 
 
-async def docs(_edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
+async def send_docs(_edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
     """Send a page of the documents; an address without an ending is that of a page."""
     name = scope["path_params"].get("name")
     if name is None:
@@ -97,25 +97,25 @@ async def docs(_edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
     await _Sent(found, FRESH, 200)(scope, receive, send)
 
 
-def for_people(scope: Scope) -> bool:
+def wants_html(scope: Scope) -> bool:
     """Tell whether an address that leads nowhere is answered with a page: to a browser, beside the API."""
     asked = "text/html" in Headers(scope=scope).get("accept", "")
     return asked and scope["method"] in {"GET", "HEAD"} and not scope["path"].startswith(API) and NOWHERE.is_file()
 
 
-async def nowhere(scope: Scope, receive: Receive, send: Send) -> None:
+async def not_found_page(scope: Scope, receive: Receive, send: Send) -> None:
     """Send the page that says that there is nothing."""
     await _Sent(NOWHERE, "no-store", NotFound.status)(scope, receive, send)
 
 
-def _page(status: int) -> _Sent | Response:
+def _read_page(status: int) -> _Sent | Response:
     path = PAGE / "index.html"
     if not path.is_file():
         return Response(UNBUILT, 503, {**SAFE, "cache-control": "no-store"}, "text/plain")
     return _Sent(path, FRESH, status)
 
 
-def _file(folder: Path, name: str, cache: str) -> _Sent:
+def _load_file(folder: Path, name: str, cache: str) -> _Sent:
     path = folder / name
     if not NAME.fullmatch(name) or path.suffix not in TYPES or not path.is_file():
         raise NotFound("There is nothing at this address.")
@@ -132,7 +132,7 @@ class _Sent:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         facts = self.path.stat()
-        file = _read(self.path, facts.st_mtime_ns, facts.st_size)
+        file = _read_files(self.path, facts.st_mtime_ns, facts.st_size)
         asked = Headers(scope=scope)
         headers = {**SAFE, "cache-control": self.cache, "etag": file.tag, "vary": "accept-encoding"}
         if self.status == 200 and is_unmodified(asked, file.tag):  # noqa: PLR2004
@@ -148,7 +148,7 @@ class _Sent:
 
 
 @lru_cache(maxsize=256)
-def _read(path: Path, _changed: int, _size: int) -> _File:
+def _read_files(path: Path, _changed: int, _size: int) -> _File:
     """Return a file and its compressed form; files of a package are few and small."""
     body = path.read_bytes()
     packed = gzip.compress(body, 9, mtime=0) if path.suffix in PACKED else b""

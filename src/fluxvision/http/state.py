@@ -15,18 +15,18 @@ from fluxvision.accounts.keys import Keys
 from fluxvision.core.errors import Unavailable
 from fluxvision.core.settings import Settings
 from fluxvision.core.types import ANYBODY, Attempt, Caller
-from fluxvision.http.limits import Memory, Uploads
-from fluxvision.http.observability import Metrics, Record
+from fluxvision.http.limits import BodyMemory, UploadLimits
+from fluxvision.http.observability import Metrics, RequestRecord
 from fluxvision.http.playground import Playground
 from fluxvision.http.ports import Gateway, Probe
 from fluxvision.http.readiness import Readiness
-from fluxvision.imaging.deep_zoom import pyramid
+from fluxvision.imaging.deep_zoom import write_pyramid
 from fluxvision.net.ssrf_guard import Guard
 from fluxvision.storage.media import MediaStore
 from fluxvision.storage.workspace import Workspace
 
 
-class Pyramids:
+class DeepZoomCache:
     """The tiles of results, each made once, one result at a time."""
 
     def __init__(self, media: MediaStore) -> None:
@@ -48,7 +48,7 @@ class Pyramids:
 
     async def _make(self, name: str) -> None:
         async with self._turn:
-            await asyncio.to_thread(self._media.add_tiles, name, pyramid)
+            await asyncio.to_thread(self._media.add_tiles, name, write_pyramid)
 
 
 RECORD = "fluxvision.record"
@@ -56,7 +56,7 @@ CALLER = "fluxvision.caller"
 
 
 @dataclass(slots=True)
-class Running:
+class JobTracker:
     """The jobs that run now, those that only send their answer, and whether new ones are still taken.
 
     `begun` is how many there have been.
@@ -74,7 +74,7 @@ class Running:
         Yields what is to be called when only the answer is left to send: it gives the job's place to the next one.
         """
         if self.draining:
-            raise draining()
+            raise is_draining()
         task = cast("asyncio.Task[Any]", asyncio.current_task())
         self.jobs.add(task)
         self.begun += 1
@@ -104,7 +104,7 @@ class Running:
         return len(late)
 
 
-def draining(attempts: Sequence[Attempt] = ()) -> Unavailable:
+def is_draining(attempts: Sequence[Attempt] = ()) -> Unavailable:
     """Return the error of a server that is about to stop, with the tries at providers that this has broken off."""
     error = Unavailable("The server is shutting down; try again in a moment.", retry_after=5.0)
     error.attempts = attempts
@@ -112,7 +112,7 @@ def draining(attempts: Sequence[Attempt] = ()) -> Unavailable:
 
 
 @dataclass(frozen=True, slots=True)
-class Edge:
+class AppState:
     """Everything that a handler may use.
 
     `now` is the wall clock, `media_clock` the steady one that results expire by; `openapi` is the encoded OpenAPI
@@ -128,27 +128,27 @@ class Edge:
     guard: Guard
     metrics: Metrics
     log: Any
-    running: Running
+    running: JobTracker
     playground: Playground
-    pyramids: Pyramids
-    memory: Memory
+    pyramids: DeepZoomCache
+    memory: BodyMemory
     readiness: Readiness
-    uploads: Uploads
+    uploads: UploadLimits
     now: Callable[[], float]
     media_clock: Callable[[], float]
     openapi: bytes
 
 
-Handler = Callable[[Edge, Scope, Receive, Send], Awaitable[None]]
+Handler = Callable[[AppState, Scope, Receive, Send], Awaitable[None]]
 
 
-def caller(scope: Mapping[str, Any]) -> Caller:
+def caller_of(scope: Mapping[str, Any]) -> Caller:
     """Return whose request it is."""
     found: Caller = scope.get(CALLER, ANYBODY)
     return found
 
 
-def record(scope: Mapping[str, Any]) -> Record:
+def record_of(scope: Mapping[str, Any]) -> RequestRecord:
     """Return the request's log record."""
-    found: Record = scope[RECORD]
+    found: RequestRecord = scope[RECORD]
     return found

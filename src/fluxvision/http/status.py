@@ -12,14 +12,14 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from fluxvision import __version__
-from fluxvision.core.money import dollars
+from fluxvision.core.money import to_dollars
 from fluxvision.http.site import DATA
-from fluxvision.http.state import Edge
+from fluxvision.http.state import AppState
 
 EXAMPLES, GALLERY = DATA / "examples.json", DATA / "gallery.json"
 
 
-async def facts(edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
+async def page_facts(edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
     """Send the limits of this server, what the page may spend, and the pictures that come with the package."""
     playground, settings = edge.playground, edge.settings
     body = {
@@ -28,8 +28,8 @@ async def facts(edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
         "keys": edge.keys.required,
         "budget": {
             "spends": playground.open and playground.budget.per_day > 0,
-            "per_request": dollars(playground.budget.left(edge.now())),
-            "per_day": dollars(playground.budget.per_day),
+            "per_request": to_dollars(playground.budget.left(edge.now())),
+            "per_day": to_dollars(playground.budget.per_day),
         },
         "limits": {
             "max_upload_bytes": settings.max_upload_bytes,
@@ -37,14 +37,14 @@ async def facts(edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
             "max_output_pixels": settings.max_output_pixels,
             "requests_per_minute": playground.rate,
         },
-        **_pictures(),
+        **_gallery(),
     }
     headers = {"cache-control": "no-store"}
     await Response(msgspec.json.encode(body), headers=headers, media_type="application/json")(scope, receive, send)
 
 
 @lru_cache(maxsize=1)
-def _pictures() -> dict[str, Any]:
+def _gallery() -> dict[str, Any]:
     examples = [
         {name: row[name] for name in ("name", "title", "url", "width", "height")}
         for row in msgspec.json.decode(EXAMPLES.read_bytes())
@@ -55,12 +55,12 @@ def _pictures() -> dict[str, Any]:
 PATIENCE = 3.0
 
 
-async def alive(_edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
+async def healthz(_edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
     """Say that the process answers."""
     await _json({"status": "ok"}, 200)(scope, receive, send)
 
 
-async def ready(edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
+async def readyz(edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
     """Say whether work is taken: not while draining, not without a provider, and only if a picture can be made here."""
     providers: Mapping[str, bool] = {}
     status = "draining"
@@ -75,7 +75,7 @@ async def ready(edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
     await _json({"status": status, "providers": dict(providers)}, code)(scope, receive, send)
 
 
-async def metrics(edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
+async def metrics_page(edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
     """Send the numbers in Prometheus' text format."""
     response = Response(edge.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
     await response(scope, receive, send)

@@ -13,14 +13,14 @@ import msgspec
 from starlette.types import Scope, Send
 
 from fluxvision.core.errors import CallerGone, Error
-from fluxvision.core.types import Delivery, Job, Watch
+from fluxvision.core.types import Job, JobCallbacks, JobResult
 from fluxvision.http import base64_stream, media, responses
-from fluxvision.http.base64_stream import Body, encode
-from fluxvision.http.media import link
-from fluxvision.http.observability import trace
-from fluxvision.http.run_job import perform
-from fluxvision.http.state import Edge, draining, record
-from fluxvision.imaging import sniff
+from fluxvision.http.base64_stream import ChunkedBody, encode_base64
+from fluxvision.http.media import media_link
+from fluxvision.http.observability import format_trace
+from fluxvision.http.run_job import run_job
+from fluxvision.http.state import AppState, is_draining, record_of
+from fluxvision.imaging import sniff_format
 
 KEEP_ALIVE = 10.0
 LAST_WORD = 0.5
@@ -43,7 +43,7 @@ USAGE = {
 }
 
 
-class News:
+class ProgressBuffer:
     """The previews that are not sent yet and the newest `done/total`; set from any thread, waited for in the loop."""
 
     def __init__(self) -> None:
@@ -65,60 +65,62 @@ class News:
         self._previews.append(path)
         self._tell()
 
-    async def send(self, edge: Edge, send: Send) -> None:
+    async def send(self, edge: AppState, send: Send) -> None:
         """Send what is new, previews in their order."""
         self.changed.clear()
         while self._previews:
-            await _send(send, _partial(edge, self._previews.popleft(), self._shown))
+            await _send(send, _partial_event(edge, self._previews.popleft(), self._shown))
             self._shown += 1
         text = self._text
         if text != self._told:
             self._told = text
-            await _comment(send, text)
+            await _progress_comment(send, text)
 
     def _tell(self) -> None:
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(self.changed.set)
 
 
-async def answer(edge: Edge, scope: Scope, send: Send, job: Job, work: Path, *, leave: Callable[[], None]) -> None:
+async def stream_result(
+    edge: AppState, scope: Scope, send: Send, job: Job, work: Path, *, leave: Callable[[], None]
+) -> None:
     """Run the job and tell it as it goes; an error after the first byte becomes an event.
 
     `leave` is called when only the result is left to send.
     """
-    news = News()
-    watch = Watch(progress=news.progress, preview=news.preview if job.values.get("partial_images") else None)
-    task = asyncio.ensure_future(perform(edge, scope, job, watch, work))
+    news = ProgressBuffer()
+    watch = JobCallbacks(progress=news.progress, preview=news.preview if job.values.get("partial_images") else None)
+    task = asyncio.ensure_future(run_job(edge, scope, job, watch, work))
     task.add_done_callback(lambda _task: leave())
     try:
         headers = [*HEADERS, (b"x-fluxvision-model", job.model.encode())]  # whose picture it is, the last event tells
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await _comment(send, "started")
+        await _progress_comment(send, "started")
         while not task.done():
-            await _wait(task, news.changed)
+            await _wait_for_event(task, news.changed)
             if news.changed.is_set():
                 await news.send(edge, send)
             elif not task.done():
-                await _comment(send, "keep-alive")
+                await _progress_comment(send, "keep-alive")
         delivery = task.result()
         await news.send(edge, send)  # what came in the same turn as the end
         for number in range(len(delivery.pictures)):
-            await _send(send, _completed(edge, scope, delivery, number))
+            await _send(send, _completed_event(edge, scope, delivery, number))
     except asyncio.CancelledError:
         if edge.running.draining:
             with suppress(TimeoutError):  # a caller that does not read holds up no end
                 async with asyncio.timeout(LAST_WORD):
                     task.cancel()  # then what the work may have cost is known
                     await asyncio.wait({task}, timeout=LAST_WORD / 2)
-                    await _send(send, _failed(draining(record(scope).attempts)))
+                    await _send(send, _error_event(is_draining(record_of(scope).attempts)))
                     await send(END)
         raise
     except CallerGone:  # nobody reads any more
         raise
     except Exception as error:  # noqa: BLE001 - the status line is sent, only an event can tell
         if not isinstance(error, Error):
-            edge.log.error("unexpected", request_id=job.id, trace=trace(error))  # noqa: TRY400 - its text stays unsaid
-        await _send(send, _failed(responses.told(error, record(scope).attempts)))
+            edge.log.error("unexpected", request_id=job.id, trace=format_trace(error))  # noqa: TRY400 - its text stays unsaid
+        await _send(send, _error_event(responses.error_for_client(error, record_of(scope).attempts)))
     finally:
         task.cancel()
         with suppress(asyncio.CancelledError, Exception):
@@ -127,7 +129,7 @@ async def answer(edge: Edge, scope: Scope, send: Send, job: Job, work: Path, *, 
     await send(END)
 
 
-async def _wait(task: asyncio.Future[Delivery], changed: asyncio.Event) -> None:
+async def _wait_for_event(task: asyncio.Future[JobResult], changed: asyncio.Event) -> None:
     """Return when the task is done, progress was made, or a keep-alive is due."""
     news = asyncio.ensure_future(changed.wait())
     try:
@@ -137,9 +139,9 @@ async def _wait(task: asyncio.Future[Delivery], changed: asyncio.Event) -> None:
         news.cancel()
 
 
-def _partial(edge: Edge, path: Path, number: int) -> Body:
+def _partial_event(edge: AppState, path: Path, number: int) -> ChunkedBody:
     with path.open("rb") as file:
-        found = sniff(file.read(HEAD))
+        found = sniff_format(file.read(HEAD))
     event = {
         **COMMON,
         "type": PARTIAL,
@@ -152,41 +154,41 @@ def _partial(edge: Edge, path: Path, number: int) -> Body:
     return _event(PARTIAL, event)
 
 
-def _completed(edge: Edge, scope: Scope, delivery: Delivery, number: int) -> Body:
+def _completed_event(edge: AppState, scope: Scope, delivery: JobResult, number: int) -> ChunkedBody:
     picture = delivery.pictures[number]
     now = edge.media_clock()
     event: dict[str, Any] = {
         **COMMON,
-        **responses.item(picture, b64_json=base64_stream.file(picture)),
+        **responses.image_entry(picture, b64_json=base64_stream.base64_file(picture)),
         "type": COMPLETED,
         "id": delivery.job.id,
         "created_at": int(edge.now()),
-        "size": responses.size(picture) if responses.size(picture) in responses.OPENAI_SIZES else "auto",
+        "size": responses.openai_size(picture) if responses.openai_size(picture) in responses.OPENAI_SIZES else "auto",
         "output_format": picture.format,
         "usage": USAGE,
-        "metadata": responses.metadata(delivery, number),
+        "metadata": responses.result_metadata(delivery, number),
     }
     if delivery.plan.response_format == "url":
         name = edge.media.put(picture.path, picture.mime, now)
         # Only a caller who asked for a link is sure to read it; the others get the bytes as well.
         twice = edge.media.path(name) if "response_format" not in delivery.job.values else ""
-        event |= {"b64_json": twice, "url": link(edge, scope, name, now)}
-        event["metadata"] |= media.noted([media.told(edge, scope, picture, name, now)])
+        event |= {"b64_json": twice, "url": media_link(edge, scope, name, now)}
+        event["metadata"] |= media.deep_zoom_metadata([media.deep_zoom_link(edge, scope, picture, name, now)])
     return _event(COMPLETED, event)
 
 
-def _event(name: str, event: dict[str, Any]) -> Body:
-    return encode(event, before=f"event: {name}\ndata: ".encode(), after=b"\n\n")
+def _event(name: str, event: dict[str, Any]) -> ChunkedBody:
+    return encode_base64(event, before=f"event: {name}\ndata: ".encode(), after=b"\n\n")
 
 
-def _failed(error: Error) -> Body:
-    return Body((b"event: error\ndata: " + msgspec.json.encode(responses.error_body(error)) + b"\n\n",))
+def _error_event(error: Error) -> ChunkedBody:
+    return ChunkedBody((b"event: error\ndata: " + msgspec.json.encode(responses.error_body(error)) + b"\n\n",))
 
 
-async def _comment(send: Send, text: str) -> None:
+async def _progress_comment(send: Send, text: str) -> None:
     await send({"type": "http.response.body", "body": f": {text}\n\n".encode(), "more_body": True})
 
 
-async def _send(send: Send, event: Body) -> None:
+async def _send(send: Send, event: ChunkedBody) -> None:
     for chunk in event.chunks():
         await send({"type": "http.response.body", "body": chunk, "more_body": True})

@@ -1,35 +1,35 @@
 """Pictures in and out: bytes to upright pixels and back, with everything a picture says of itself."""
 
-from fluxvision.imaging.decode import Pixels, check_mask, decode, decode_mask
-from fluxvision.imaging.encode import check, encode
-from fluxvision.imaging.formats import FORMATS, Format, Limits, find, sniff
-from fluxvision.imaging.memory import decoding, encoding, reading_back, samples
-from fluxvision.imaging.probe import probe, quick
-from fluxvision.imaging.raster import open_raster, raster
-from fluxvision.imaging.transform import describe, fitted, inner_size, preview
+from fluxvision.imaging.decode import DecodedImage, check_mask, decode, decode_mask
+from fluxvision.imaging.encode import check_encodable, encode
+from fluxvision.imaging.formats import FORMATS, Format, Limits, find_format, sniff_format
+from fluxvision.imaging.memory import decoded_bytes, decoding_bytes, encoding_bytes, readback_bytes
+from fluxvision.imaging.probe import is_quick_to_read, probe
+from fluxvision.imaging.raster import open_raster, write_raster
+from fluxvision.imaging.transform import fit_raster, inner_size, read_metadata, write_preview
 
 __all__ = [
     "FORMATS",
+    "DecodedImage",
     "Format",
     "Limits",
-    "Pixels",
-    "check",
+    "check_encodable",
     "check_mask",
     "decode",
     "decode_mask",
-    "decoding",
-    "describe",
+    "decoded_bytes",
+    "decoding_bytes",
     "encode",
-    "encoding",
-    "find",
-    "fitted",
+    "encoding_bytes",
+    "find_format",
+    "fit_raster",
     "inner_size",
+    "is_quick_to_read",
     "open_raster",
-    "preview",
     "probe",
-    "quick",
-    "raster",
-    "reading_back",
-    "samples",
-    "sniff",
+    "read_metadata",
+    "readback_bytes",
+    "sniff_format",
+    "write_preview",
+    "write_raster",
 ]

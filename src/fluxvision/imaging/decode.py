@@ -11,9 +11,9 @@ import pyvips
 from numpy.typing import NDArray
 
 from fluxvision.core.errors import InvalidRequest
-from fluxvision.core.types import Metadata, Source
+from fluxvision.core.types import InputImage, Metadata
 from fluxvision.imaging import formats, load, metadata
-from fluxvision.imaging.load import readable
+from fluxvision.imaging.load import translate_read_errors
 
 Samples: TypeAlias = NDArray[np.unsignedinteger[Any]]
 """Pixels as files have them: uint8 or uint16."""
@@ -24,27 +24,27 @@ _DOWN, _ACROSS = 128, 1024
 """Rows and columns that are worked on at once in floating point, both even."""
 
 
-def extend(colour: Samples, alpha: Samples) -> None:
+def extend_colour(colour: Samples, alpha: Samples) -> None:
     """Give colour (H, W, C), in place, new values where alpha (H, W) is 0, taken from the nearest visible pixels.
 
     Visible pixels keep their values, and so does a picture with nothing or everything visible. At its peak this needs
     half as much memory as `colour` has.
     """
     if alpha.any() and not alpha.all():
-        _fill(colour, alpha)
+        _fill_blocks(colour, alpha)
 
 
-def _fill(colour: Samples, weight: Samples | Flags) -> None:
+def _fill_blocks(colour: Samples, weight: Samples | Flags) -> None:
     """Give every pixel of weight 0 the colour of the next coarser level, which is filled before."""
     if weight.all():
         return
-    coarse, visible = _halved(colour, weight)
+    coarse, visible = _halve(colour, weight)
     # Equal weights from here on: a coarser block is the mean of what is visible in it, however faint that is.
-    _fill(coarse, visible)
+    _fill_blocks(coarse, visible)
     for rows, columns in _blocks(*weight.shape):
         hidden = weight[rows, columns] == 0
         if hidden.any():
-            fresh = _rounded(_enlarged(coarse, rows, columns), colour)
+            fresh = _round_to_integers(_enlarge(coarse, rows, columns), colour)
             np.copyto(colour[rows, columns], fresh, where=hidden[..., None])
 
 
@@ -55,21 +55,21 @@ def _blocks(height: int, width: int) -> Iterator[tuple[slice, slice]]:
             yield slice(top, min(top + _DOWN, height)), slice(left, min(left + _ACROSS, width))
 
 
-def _halved(colour: Samples, weight: Samples | Flags) -> tuple[Samples, Flags]:
+def _halve(colour: Samples, weight: Samples | Flags) -> tuple[Samples, Flags]:
     """Return the weighted mean colour of 2 x 2 blocks and whether any weight is in them."""
     height, width = weight.shape
     size = ((height + 1) // 2, (width + 1) // 2)
     means, visible = np.zeros((*size, colour.shape[2]), colour.dtype), np.zeros(size, np.bool_)
     for rows, columns in _blocks(height, width):
-        total, mass = _sums(colour[rows, columns], weight[rows, columns])
+        total, mass = _sum_neighbours(colour[rows, columns], weight[rows, columns])
         half = slice(rows.start // 2, (rows.stop + 1) // 2), slice(columns.start // 2, (columns.stop + 1) // 2)
         visible[half] = mass > 0
         total /= np.maximum(mass, np.finfo(np.float32).tiny)[..., None]
-        means[half] = _rounded(total, colour)
+        means[half] = _round_to_integers(total, colour)
     return means, visible
 
 
-def _sums(colour: Samples, weight: Samples | Flags) -> tuple[Floats, Floats]:
+def _sum_neighbours(colour: Samples, weight: Samples | Flags) -> tuple[Floats, Floats]:
     """Return the weighted sum of colours and the sum of weights in every 2 x 2 block."""
     height, width = weight.shape
     size = ((height + 1) // 2, (width + 1) // 2)
@@ -83,16 +83,16 @@ def _sums(colour: Samples, weight: Samples | Flags) -> tuple[Floats, Floats]:
     return total, mass
 
 
-def _rounded(values: Floats, like: Samples) -> Samples:
+def _round_to_integers(values: Floats, like: Samples) -> Samples:
     """Return values from 0 up as the nearest samples of the other's type."""
     values += 0.5
     return values.astype(like.dtype)
 
 
-def _enlarged(coarse: Samples, rows: slice, columns: slice) -> Floats:
+def _enlarge(coarse: Samples, rows: slice, columns: slice) -> Floats:
     """Return a part of a coarse level at twice its size, between pixels by linear interpolation."""
-    down, share_down = _neighbours(np.arange(rows.start, rows.stop), coarse.shape[0])
-    across, share_across = _neighbours(np.arange(columns.start, columns.stop), coarse.shape[1])
+    down, share_down = _mean_of_neighbours(np.arange(rows.start, rows.stop), coarse.shape[0])
+    across, share_across = _mean_of_neighbours(np.arange(columns.start, columns.stop), coarse.shape[1])
     near = coarse[:, across[0][0] : across[1][-1] + 1]
     first, second = across[0] - across[0][0], across[1] - across[0][0]
     tall = near[down[0]] * (1 - share_down)[:, None, None] + near[down[1]] * share_down[:, None, None]
@@ -100,7 +100,7 @@ def _enlarged(coarse: Samples, rows: slice, columns: slice) -> Floats:
     return mixed.astype(np.float32, copy=False)
 
 
-def _neighbours(at: NDArray[np.intp], size: int) -> tuple[tuple[NDArray[np.intp], NDArray[np.intp]], Floats]:
+def _mean_of_neighbours(at: NDArray[np.intp], size: int) -> tuple[tuple[NDArray[np.intp], NDArray[np.intp]], Floats]:
     """Return the two coarse positions around each fine one and the share of the second."""
     first = (at - 1) // 2
     share = np.where(at % 2 == 0, 0.75, 0.25).astype(np.float32)
@@ -114,7 +114,7 @@ _DEEP = 257
 
 
 @dataclass(frozen=True, slots=True)
-class Pixels:
+class DecodedImage:
     """An upright picture in its own colours.
 
     `color` is (H, W, C), uint8 or uint16, C-contiguous, with C 1 or 3; `alpha` is (H, W) of the same type, straight,
@@ -126,24 +126,24 @@ class Pixels:
     metadata: Metadata
 
 
-def decode(source: Source, param: str = "image") -> Pixels:
+def decode(source: InputImage, param: str = "image") -> DecodedImage:
     """Read all pixels of the first frame; raises InvalidRequest naming `param` where the file is damaged.
 
     Colour under fully transparent pixels is extended from the visible ones.
     """
-    row = formats.find(source.format)
-    with readable(row, param):
-        image = load.working(load.opened(source.path, row), source)
-        color, alpha = _read(image, source)
-        found = metadata.read(image, source)
+    row = formats.find_format(source.format)
+    with translate_read_errors(row, param):
+        image = load.to_working_space(load.open_lazily(source.path, row), source)
+        color, alpha = _read_pixels(image, source)
+        found = metadata.read_blocks(image, source)
     # What the loader holds is given back before colour is extended.
     del image
     if alpha is not None:
-        extend(color, alpha)
-    return Pixels(color, alpha, found)
+        extend_colour(color, alpha)
+    return DecodedImage(color, alpha, found)
 
 
-def check_mask(source: Source, width: int, height: int, param: str = "mask") -> None:
+def check_mask(source: InputImage, width: int, height: int, param: str = "mask") -> None:
     """Raise InvalidRequest naming `param` for a mask without alpha or of another size than the picture."""
     if (source.width, source.height) != (width, height):
         message = f"{param}: the mask is {source.width}x{source.height}; it must be {width}x{height} as the picture is."
@@ -153,17 +153,17 @@ def check_mask(source: Source, width: int, height: int, param: str = "mask") -> 
         raise InvalidRequest(message, param=param)
 
 
-def decode_mask(source: Source, width: int, height: int, param: str = "mask") -> NDArray[np.uint8]:
+def decode_mask(source: InputImage, width: int, height: int, param: str = "mask") -> NDArray[np.uint8]:
     """Return (height, width) from 0 to 255, where 255 may change: the transparent part of the mask.
 
     Raises InvalidRequest naming `param` for a damaged mask and for one that `check_mask` refuses.
     """
     check_mask(source, width, height, param)
-    row = formats.find(source.format)
+    row = formats.find_format(source.format)
     mask = np.empty((height, width), np.uint8)
-    stored = _stored(mask, source.orientation)
-    with readable(row, param):
-        image = load.working(load.opened(source.path, row), source)
+    stored = _to_array(mask, source.orientation)
+    with translate_read_errors(row, param):
+        image = load.to_working_space(load.open_lazily(source.path, row), source)
         for rows, samples in _strips(image[image.bands - 1]):
             opaque = samples[..., 0]
             if opaque.dtype == np.uint16:
@@ -172,7 +172,7 @@ def decode_mask(source: Source, width: int, height: int, param: str = "mask") ->
     return mask
 
 
-def _read(image: pyvips.Image, source: Source) -> tuple[Samples, Samples | None]:
+def _read_pixels(image: pyvips.Image, source: InputImage) -> tuple[Samples, Samples | None]:
     """Return colour and alpha, upright, without holding any sample twice."""
     if not source.alpha and source.orientation == 1:
         samples: Samples = image.numpy()
@@ -182,9 +182,9 @@ def _read(image: pyvips.Image, source: Source) -> tuple[Samples, Samples | None]
     color: Samples = np.empty((*size, colours), kind)
     alpha: Samples | None = np.empty(size, kind) if source.alpha else None
     for rows, strip in _strips(image):
-        _stored(color, source.orientation)[rows] = strip[..., :colours]
+        _to_array(color, source.orientation)[rows] = strip[..., :colours]
         if alpha is not None:
-            _stored(alpha, source.orientation)[rows] = strip[..., -1]
+            _to_array(alpha, source.orientation)[rows] = strip[..., -1]
     return color, alpha
 
 
@@ -198,7 +198,7 @@ def _strips(image: pyvips.Image) -> Iterator[tuple[slice, Samples]]:
         yield slice(top, top + high), samples.reshape(high, image.width, image.bands)
 
 
-def _stored(upright: Samples, orientation: int) -> Samples:
+def _to_array(upright: Samples, orientation: int) -> Samples:
     """Return a view of an upright array in the order of a file with EXIF orientation 1 to 8."""
     if orientation in {2, 3, 6, 7}:
         upright = upright[:, ::-1]

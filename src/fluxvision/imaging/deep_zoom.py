@@ -7,30 +7,30 @@ from pathlib import Path
 import pyvips
 
 from fluxvision.imaging import formats
-from fluxvision.imaging.load import FIELD, readable
-from fluxvision.imaging.raster import finished, upright, writing
-from fluxvision.imaging.transform import deep
+from fluxvision.imaging.load import FIELD, translate_read_errors
+from fluxvision.imaging.raster import open_upright, probe_own_file, write_guard
+from fluxvision.imaging.transform import set_depth
 
 STEM = "image"
 TILE = 510
 """Pixels of a tile's side; with the overlap of one on each side they are 512."""
 
 
-def pyramid(path: Path, folder: Path) -> None:
+def write_pyramid(path: Path, folder: Path) -> None:
     """Write `image.dzi` and the tiles in `image_files` below `folder`: JPEG, or WebP for a picture with alpha.
 
     The tiles are in sRGB and hold nothing else of what the picture says of itself. The file is read once from top to
     bottom. Raises InvalidRequest for a damaged file and Unavailable for missing room.
     """
-    source = finished(path)
-    with readable(formats.find(source.format), "image"), writing(folder / f"{STEM}.dzi"):
-        image = _shown(upright(source))
+    source = probe_own_file(path)
+    with translate_read_errors(formats.find_format(source.format), "image"), write_guard(folder / f"{STEM}.dzi"):
+        image = _to_display(open_upright(source))
         suffix = ".webp[Q=85]" if image.hasalpha() else ".jpeg[Q=88]"
         image.dzsave(str(folder / STEM), suffix=suffix, tile_size=TILE, overlap=1, keep="none")
 
 
-def _shown(image: pyvips.Image) -> pyvips.Image:
+def _to_display(image: pyvips.Image) -> pyvips.Image:
     """Return 8 bits per sample in sRGB."""
     if image.get_typeof(FIELD):
         return image.icc_transform("srgb", embedded=True, intent="relative", depth=8)
-    return deep(image, 8)
+    return set_depth(image, 8)

@@ -10,14 +10,14 @@ import pyvips
 from pyvips.enums import ForeignKeep
 
 from fluxvision.core.errors import InternalError, InvalidRequest
-from fluxvision.core.system import discard
-from fluxvision.core.types import Metadata, Raster, Watch
+from fluxvision.core.system import delete_file
+from fluxvision.core.types import JobCallbacks, Metadata, RawImage
 from fluxvision.imaging import formats, load, tiff
 from fluxvision.imaging.formats import Format
-from fluxvision.imaging.load import readable
+from fluxvision.imaging.load import translate_read_errors
 from fluxvision.imaging.memory import OPTIMISED
-from fluxvision.imaging.metadata import prefixed, wrapped
-from fluxvision.imaging.raster import INTERPRETATION, finished, open_raster, upright, writing
+from fluxvision.imaging.metadata import add_exif_prefix, wrap_iptc
+from fluxvision.imaging.raster import INTERPRETATION, open_raster, open_upright, probe_own_file, write_guard
 
 BLOCKS = {
     "icc": load.LEFT_OUT,
@@ -36,7 +36,7 @@ _SAMPLED = 90  # JPEG qualities from here on keep colour at full resolution
 _MAX_SEGMENT = 65_000  # bytes that fit into one JPEG segment, with its header
 
 
-def check(format: str, width: int, height: int, param: str = "output_format") -> None:  # noqa: A002, the public word
+def check_encodable(format: str, width: int, height: int, param: str = "output_format") -> None:  # noqa: A002, the public word
     """Refuse a result that the format cannot hold, before any work; raises InvalidRequest naming `param`."""
     row = next((row for row in formats.FORMATS if row.name == format and row.writable), None)
     if row is None:
@@ -57,14 +57,14 @@ def check(format: str, width: int, height: int, param: str = "output_format") ->
 
 
 def encode(
-    picture: Raster | Path,
+    picture: RawImage | Path,
     target: Path,
     format: str,  # noqa: A002, the public word
     *,
     quality: int | None,
     metadata: Metadata,
     strip: bool,
-    watch: Watch | None = None,
+    watch: JobCallbacks | None = None,
 ) -> tuple[str, ...]:
     """Write a picture to `target` in one pass; PNG, JPEG and TIFF need no more memory for a taller raster.
 
@@ -76,30 +76,30 @@ def encode(
     Raises InternalError, InvalidRequest where `picture` is a damaged file, Unavailable where the disk is full, and
     Cancelled when the watch says so before or after the work; `target` is gone after each.
     """
-    row = formats.find(format)
+    row = formats.find_format(format)
     damaged: tuple[str, ...] = ()
     try:
         try:
-            with writing(target, watch):
+            with write_guard(target, watch):
                 _write(picture, target, row, quality, metadata, strip=strip)
         except pyvips.Error:
-            damaged = _damaged(picture, target, row, metadata, strip=strip)
+            damaged = _damaged_blocks(picture, target, row, metadata, strip=strip)
             if not damaged:
                 raise
             nothing: dict[str, Any] = dict.fromkeys(damaged)
             metadata = replace(metadata, **nothing)
-            with writing(target, watch):
+            with write_guard(target, watch):
                 _write(picture, target, row, quality, metadata, strip=strip, own="icc" not in damaged)
     except (pyvips.Error, OSError) as cause:
         if isinstance(picture, Path):
-            _read_through(picture)
+            _read_to_the_end(picture)
         message = f"The result could not be written as {row.label}."
         raise InternalError(message) from cause
     return tuple(BLOCKS[name] for name in damaged)
 
 
 def _write(
-    picture: Raster | Path,
+    picture: RawImage | Path,
     target: Path,
     row: Format,
     quality: int | None,
@@ -109,23 +109,25 @@ def _write(
     own: bool = True,
 ) -> None:
     """Write a picture; a file's own profile goes before that of the metadata where `own` says so."""
-    image = open_raster(picture) if isinstance(picture, Raster) else _opened(picture)
+    image = open_raster(picture) if isinstance(picture, RawImage) else _open_source(picture)
     if own and image.get_typeof(_ICC):
         metadata = replace(metadata, icc=image.get(_ICC))
-    described = _fitted(_described(image, metadata), row)
-    labelled = _labelled(described, row, metadata, strip=strip)
+    described = _fit_format(_set_resolution(image, metadata), row)
+    labelled = _set_blocks(described, row, metadata, strip=strip)
     save = getattr(labelled, str(row.saver))
-    save(str(target), keep=_keep(row, metadata, strip=strip), **_options(labelled, row, quality))
+    save(str(target), keep=_kept_blocks(row, metadata, strip=strip), **_saver_options(labelled, row, quality))
     if row.name == "tiff" and not strip:
-        tiff.add(target, metadata.exif, metadata.iptc)
+        tiff.add_directories(target, metadata.exif, metadata.iptc)
 
 
-def _damaged(picture: Raster | Path, target: Path, row: Format, metadata: Metadata, *, strip: bool) -> tuple[str, ...]:
+def _damaged_blocks(
+    picture: RawImage | Path, target: Path, row: Format, metadata: Metadata, *, strip: bool
+) -> tuple[str, ...]:
     """Return which blocks keep a picture of one pixel from being written; none where nothing else is written, too."""
     if isinstance(picture, Path):
-        image = _opened(picture)
+        image = _open_source(picture)
         metadata = replace(metadata, icc=image.get(_ICC) if image.get_typeof(_ICC) else metadata.icc)
-        picture = Raster(picture, 1, 1, image.bands, 16 if image.format == "ushort" else 8)
+        picture = RawImage(picture, 1, 1, image.bands, 16 if image.format == "ushort" else 8)
     pixel = replace(picture, path=target.with_name(f"{target.name}.pixel"), width=1, height=1)
     trial = target.with_name(f"{target.name}.trial")
 
@@ -143,24 +145,24 @@ def _damaged(picture: Raster | Path, target: Path, row: Format, metadata: Metada
             return ()
         return tuple(name for name, block in blocks.items() if block is not None and fails(**{name: block}))
     finally:
-        discard(pixel.path, trial)
+        delete_file(pixel.path, trial)
 
 
-def _opened(path: Path) -> pyvips.Image:
+def _open_source(path: Path) -> pyvips.Image:
     """Return a file's upright pixels, with its profile."""
-    source = finished(path)
-    with readable(formats.find(source.format), "image"):
-        return upright(source)
+    source = probe_own_file(path)
+    with translate_read_errors(formats.find_format(source.format), "image"):
+        return open_upright(source)
 
 
-def _read_through(path: Path) -> None:
+def _read_to_the_end(path: Path) -> None:
     """Raise InvalidRequest where a file's pixels cannot be read to the end."""
-    row = formats.find(finished(path).format)
-    with readable(row, "image"):
-        load.opened(path, row).avg()
+    row = formats.find_format(probe_own_file(path).format)
+    with translate_read_errors(row, "image"):
+        load.open_lazily(path, row).avg()
 
 
-def _described(image: pyvips.Image, metadata: Metadata) -> pyvips.Image:
+def _set_resolution(image: pyvips.Image, metadata: Metadata) -> pyvips.Image:
     """Return the image with a fitting profile and a resolution, and nothing else said of it."""
     across, down = metadata.resolution or (_SCREEN, _SCREEN)
     plain = image.copy(xres=across, yres=down)
@@ -169,12 +171,12 @@ def _described(image: pyvips.Image, metadata: Metadata) -> pyvips.Image:
             plain.remove(name)
     plain.set_type(pyvips.GValue.gstr_type, "resolution-unit", "in")
     icc = metadata.icc
-    if icc is not None and load.usable(icc, "grey" if plain.bands - plain.hasalpha() == 1 else "rgb"):
-        plain.set_type(pyvips.GValue.blob_type, _ICC, load.whole(icc))
+    if icc is not None and load.is_usable_profile(icc, "grey" if plain.bands - plain.hasalpha() == 1 else "rgb"):
+        plain.set_type(pyvips.GValue.blob_type, _ICC, load.trim_profile(icc))
     return plain
 
 
-def _fitted(image: pyvips.Image, row: Format) -> pyvips.Image:
+def _fit_format(image: pyvips.Image, row: Format) -> pyvips.Image:
     """Return the image with colours, bits and alpha that the format can hold."""
     if not row.profile and image.get_typeof(_ICC):
         image = image.icc_transform("srgb", embedded=True, depth=16 if image.format == "ushort" else 8)
@@ -191,14 +193,14 @@ def _fitted(image: pyvips.Image, row: Format) -> pyvips.Image:
     return image
 
 
-def _labelled(image: pyvips.Image, row: Format, metadata: Metadata, *, strip: bool) -> pyvips.Image:
+def _set_blocks(image: pyvips.Image, row: Format, metadata: Metadata, *, strip: bool) -> pyvips.Image:
     """Return the image with the metadata blocks that the saver is to write."""
     labelled = image.copy()
     # The TIFF saver has no EXIF and cuts IPTC: `tiff.add` brings both.
     blocks = {} if strip else {"xmp-data": metadata.xmp}
     if not strip and row.name != "tiff":
-        blocks["exif-data"] = prefixed(metadata.exif) if metadata.exif else None
-        blocks["iptc-data"] = wrapped(metadata.iptc) if metadata.iptc else None
+        blocks["exif-data"] = add_exif_prefix(metadata.exif) if metadata.exif else None
+        blocks["iptc-data"] = wrap_iptc(metadata.iptc) if metadata.iptc else None
     for name, block in blocks.items():
         if block and (row.name != "jpeg" or len(block) <= _MAX_SEGMENT):
             labelled.set_type(pyvips.GValue.blob_type, name, block)
@@ -210,7 +212,7 @@ def _labelled(image: pyvips.Image, row: Format, metadata: Metadata, *, strip: bo
     return labelled.copy(xres=image.xres, yres=image.yres)
 
 
-def _keep(row: Format, metadata: Metadata, *, strip: bool) -> int:
+def _kept_blocks(row: Format, metadata: Metadata, *, strip: bool) -> int:
     """Return which blocks the saver writes. It makes up an EXIF block where there is none, so leave it out then.
 
     These three have no other place for a resolution, or the saver does not use it.
@@ -220,7 +222,7 @@ def _keep(row: Format, metadata: Metadata, *, strip: bool) -> int:
     return int(ForeignKeep.ICC | ForeignKeep.XMP | ForeignKeep.IPTC | exif_block)
 
 
-def _options(image: pyvips.Image, row: Format, quality: int | None) -> dict[str, Any]:
+def _saver_options(image: pyvips.Image, row: Format, quality: int | None) -> dict[str, Any]:
     """Return the saver's options.
 
     Times are for 4 megapixels of a photograph on two cores, where the CPU engine needs about 1.6 s to make them.

@@ -28,7 +28,7 @@ _library = ctypes.CDLL(sys.modules["_libvips"].__file__ if pyvips.API_mode else 
 _last: dict[tuple[str, str], float] = {}
 
 
-def _take(domain: bytes | None, level: int, message: bytes | None, _data: int | None) -> None:
+def _take_message(domain: bytes | None, level: int, message: bytes | None, _data: int | None) -> None:
     """Log that a library has something to say, from any thread; its text may hold paths and is left out.
 
     A fatal message is printed as ever: the process ends with it.
@@ -44,17 +44,17 @@ def _take(domain: bytes | None, level: int, message: bytes | None, _data: int | 
         LOGGER.warning("A library sent a message.", extra={"domain": name, "severity": severity})
 
 
-_handler = _FUNCTION(_take)
+_handler = _FUNCTION(_take_message)
 
 
-def capture() -> None:
+def capture_warnings() -> None:
     """Take the messages of all domains. The warnings of libvips, one per row of a damaged file, stay with pyvips."""
     _library.g_log_set_default_handler(_handler, None)
     number = _library.g_log_set_handler(b"VIPS", _ALL, _handler, None)
-    atexit.register(_release, number)
+    atexit.register(_release_handler, number)
 
 
-def _release(number: int) -> None:
+def _release_handler(number: int) -> None:
     """Give the messages back before the interpreter, which `_take` needs, is gone."""
     _library.g_log_set_default_handler(_library.g_log_default_handler, None)
     _library.g_log_remove_handler(b"VIPS", number)

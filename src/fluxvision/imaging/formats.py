@@ -49,15 +49,15 @@ class Format:
         return self.saver is not None
 
 
-def _starts(*signatures: bytes) -> Callable[[bytes], bool]:
+def _starts_with(*signatures: bytes) -> Callable[[bytes], bool]:
     return lambda head: head.startswith(signatures)
 
 
-def _webp(head: bytes) -> bool:
+def _is_webp(head: bytes) -> bool:
     return head[:4] == b"RIFF" and head[8:12] == b"WEBP"
 
 
-def brands(head: bytes) -> tuple[bytes, ...]:
+def avif_brands(head: bytes) -> tuple[bytes, ...]:
     """Return the brands of an ISO media file, the major one first; empty for any other file."""
     if head[4:8] != b"ftyp":
         return ()
@@ -65,14 +65,14 @@ def brands(head: bytes) -> tuple[bytes, ...]:
     return (head[8:12], *(head[at : at + 4] for at in range(16, end - 3, 4)))
 
 
-def _avif(head: bytes) -> bool:
-    return any(brand in {b"avif", b"avis"} for brand in brands(head))
+def _is_avif(head: bytes) -> bool:
+    return any(brand in {b"avif", b"avis"} for brand in avif_brands(head))
 
 
 _BMP_HEADERS = {12, 40, 52, 56, 64, 108, 124}
 
 
-def _bmp(head: bytes) -> bool:
+def _is_bmp(head: bytes) -> bool:
     return head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in _BMP_HEADERS
 
 
@@ -85,7 +85,7 @@ FORMATS: tuple[Format, ...] = (
         label="PNG",
         mime="image/png",
         extension="png",
-        magic=_starts(b"\x89PNG\r\n\x1a\n"),
+        magic=_starts_with(b"\x89PNG\r\n\x1a\n"),
         loader="pngload",
         load=_STRICT,
         saver="pngsave",
@@ -99,7 +99,7 @@ FORMATS: tuple[Format, ...] = (
         label="JPEG",
         mime="image/jpeg",
         extension="jpg",
-        magic=_starts(b"\xff\xd8\xff"),
+        magic=_starts_with(b"\xff\xd8\xff"),
         loader="jpegload",
         load=_STRICT,
         saver="jpegsave",
@@ -115,7 +115,7 @@ FORMATS: tuple[Format, ...] = (
         label="WebP",
         mime="image/webp",
         extension="webp",
-        magic=_webp,
+        magic=_is_webp,
         loader="webpload",
         load=_STRICT,
         saver="webpsave",
@@ -130,7 +130,7 @@ FORMATS: tuple[Format, ...] = (
         label="GIF",
         mime="image/gif",
         extension="gif",
-        magic=_starts(b"GIF87a", b"GIF89a"),
+        magic=_starts_with(b"GIF87a", b"GIF89a"),
         loader="gifload",
         load=_STRICT,
         saver="gifsave",
@@ -148,7 +148,7 @@ FORMATS: tuple[Format, ...] = (
         label="AVIF",
         mime="image/avif",
         extension="avif",
-        magic=_avif,
+        magic=_is_avif,
         loader="heifload_buffer",
         buffered=True,  # of a file libheif reads metadata byte by byte, a second per megabyte
         load=_STRICT,
@@ -165,7 +165,7 @@ FORMATS: tuple[Format, ...] = (
         label="TIFF",
         mime="image/tiff",
         extension="tiff",
-        magic=_starts(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
+        magic=_starts_with(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
         loader="tiffload",
         load=_STRICT,
         saver="tiffsave",
@@ -174,7 +174,7 @@ FORMATS: tuple[Format, ...] = (
         max_pixels=10_000_000_000,
         bits=16,
     ),
-    Format(name="bmp", label="BMP", mime="image/bmp", extension="bmp", magic=_bmp, loader=None, lossless=True),
+    Format(name="bmp", label="BMP", mime="image/bmp", extension="bmp", magic=_is_bmp, loader=None, lossless=True),
 )
 
 HEAD = 512
@@ -183,7 +183,7 @@ HEAD = 512
 ACCEPTED = "PNG, JPEG, WebP, GIF, AVIF, TIFF or BMP"
 
 
-def find(name: str) -> Format:
+def find_format(name: str) -> Format:
     """Return the row of this name; raises KeyError."""
     for row in FORMATS:
         if row.name == name:
@@ -191,7 +191,7 @@ def find(name: str) -> Format:
     raise KeyError(name)
 
 
-def sniff(head: bytes) -> Format | None:
+def sniff_format(head: bytes) -> Format | None:
     """Return the format that a file with this beginning has, whatever its name or declared type; None if unknown."""
     return next((row for row in FORMATS if row.magic(head)), None)
 

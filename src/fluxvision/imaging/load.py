@@ -14,8 +14,8 @@ from pyvips import error as pyvips_error
 from pyvips import ffi
 
 from fluxvision.core.errors import Error, InvalidRequest
-from fluxvision.core.system import NO_SPACE, shortage
-from fluxvision.core.types import Source
+from fluxvision.core.system import NO_SPACE, resource_error
+from fluxvision.core.types import InputImage
 from fluxvision.imaging import bmp, error_log, scan
 from fluxvision.imaging.formats import Format
 
@@ -41,7 +41,7 @@ _NEEDED = {
 _TYPES = {b"XYZ ", b"curv", b"para", b"mft1", b"mft2", b"mAB "}
 
 
-def by_digest(judge: Callable[[bytes], bool]) -> Callable[[bytes], bool]:
+def cache_by_digest(judge: Callable[[bytes], bool]) -> Callable[[bytes], bool]:
     """Remember verdicts by the digest of what was judged: a profile is a stranger's, and may have megabytes."""
     known: dict[bytes, bool] = {}
 
@@ -58,30 +58,30 @@ def by_digest(judge: Callable[[bytes], bool]) -> Callable[[bytes], bool]:
     return judged
 
 
-def whole(profile: bytes) -> bytes:
+def trim_profile(profile: bytes) -> bytes:
     """Return a profile without what stands behind its declared end."""
-    return profile[: _declared(profile)]
+    return profile[: _declared_length(profile)]
 
 
-def space(profile: bytes) -> str | None:
+def profile_space(profile: bytes) -> str | None:
     """Return "rgb", "grey" or "cmyk" as the profile's header has it; None for anything else, and for a cut one."""
-    if not _HEADER < len(profile) <= _MAX_BYTES or not _HEADER < _declared(profile) <= len(profile):
+    if not _HEADER < len(profile) <= _MAX_BYTES or not _HEADER < _declared_length(profile) <= len(profile):
         return None
     if profile[36:40] != b"acsp" or profile[12:16] not in _CLASSES or profile[20:24] not in _CONNECTIONS:
         return None
     return _SPACES.get(profile[16:20])
 
 
-def usable(profile: bytes | None, wanted: str) -> bool:
+def is_usable_profile(profile: bytes | None, wanted: str) -> bool:
     """Whether a profile is made for pixels of the colour space `wanted` and a conversion from it works."""
-    if profile is None or space(profile) != wanted:
+    if profile is None or profile_space(profile) != wanted:
         return False
-    tags = _tags(profile)
-    return any(needed <= tags for needed in _NEEDED[wanted]) and _converts(profile)
+    tags = _read_tags(profile)
+    return any(needed <= tags for needed in _NEEDED[wanted]) and _can_convert(profile)
 
 
-@by_digest
-def _converts(profile: bytes) -> bool:
+@cache_by_digest
+def _can_convert(profile: bytes) -> bool:
     """Whether a pixel in the colours of a profile can be converted to sRGB."""
     named = _SPACES[profile[16:20]]
     pixel = pyvips.Image.black(1, 1, bands=_BANDS[named]).copy(interpretation=_INTERPRETATIONS[named])
@@ -93,11 +93,11 @@ def _converts(profile: bytes) -> bool:
     return True
 
 
-def _declared(profile: bytes) -> int:
+def _declared_length(profile: bytes) -> int:
     return int.from_bytes(profile[:4], "big")
 
 
-def _tags(profile: bytes) -> set[bytes]:
+def _read_tags(profile: bytes) -> set[bytes]:
     """Return the names of the tags that lie inside the profile and, where a conversion needs them, make sense."""
     count = int.from_bytes(profile[_HEADER : _HEADER + 4], "big")
     found: set[bytes] = set()
@@ -121,7 +121,7 @@ pyvips.cache_set_max_mem(0)
 pyvips.cache_set_max_files(0)
 # Every row of a damaged file is worth a warning to libvips; we say it once, to the caller.
 logging.getLogger("pyvips").setLevel(logging.ERROR)
-error_log.capture()
+error_log.capture_warnings()
 
 
 def _to_string(x: Any) -> str:
@@ -136,19 +136,19 @@ def _to_string(x: Any) -> str:
 pyvips_error._to_string.__code__ = _to_string.__code__  # noqa: SLF001, there is no public place for this
 
 
-def forget() -> None:
+def clear_error_log() -> None:
     """Drop the error text that libvips has left: calls that go well leave some, too, and it is added to."""
     pyvips.vips_lib.vips_error_clear()
 
 
 @contextmanager
-def translated(error: Error) -> Iterator[None]:
+def translate_vips_errors(error: Error) -> Iterator[None]:
     """Raise `error` in place of a libvips error, whose text holds paths of this machine."""
-    forget()  # what has run out is read from the error text
+    clear_error_log()  # what has run out is read from the error text
     try:
         yield
     except pyvips.Error as cause:
-        raise shortage(cause) or error from cause
+        raise resource_error(cause) or error from cause
 
 
 _GREY = {"b-w", "grey16"}
@@ -163,7 +163,7 @@ _PRINT = (
 )
 
 
-def opened(path: Path, row: Format) -> pyvips.Image:
+def open_lazily(path: Path, row: Format) -> pyvips.Image:
     """Open a file lazily, rows top to bottom; raises pyvips.Error, or bmp.Unreadable for a BMP.
 
     Nothing but the header is read until pixels are asked for, except for BMP.
@@ -177,7 +177,7 @@ def opened(path: Path, row: Format) -> pyvips.Image:
     return getattr(pyvips.Image, row.loader)(file, access="sequential", **row.load)
 
 
-def colours(image: pyvips.Image) -> int | None:
+def count_colour_bands(image: pyvips.Image) -> int | None:
     """Return how many of an image's bands are colour (1, 3, or 4 for CMYK); None where that is not read."""
     number = _COLOURS.get(image.interpretation)
     if number is None or image.bands < number or image.format not in {"uchar", *_DEEP, "short"}:
@@ -185,12 +185,12 @@ def colours(image: pyvips.Image) -> int | None:
     return None if image.format == "short" and image.interpretation != "labs" else number
 
 
-def bits(image: pyvips.Image) -> int:
+def working_bits(image: pyvips.Image) -> int:
     """Return the bits of a working sample: 8, or 16 for every source that has more."""
     return 16 if image.format in _DEEP or image.interpretation in _LAB else 8
 
 
-def oriented(image: pyvips.Image, row: Format) -> int:
+def remaining_orientation(image: pyvips.Image, row: Format) -> int:
     """Return the EXIF orientation 1 to 8 that is still to be applied (AVIF's was applied by its loader)."""
     if row.name == "avif" or image.get_typeof("orientation") == 0:
         return 1
@@ -198,7 +198,7 @@ def oriented(image: pyvips.Image, row: Format) -> int:
     return value if value in range(1, 9) else 1
 
 
-def working(image: pyvips.Image, source: Source) -> pyvips.Image:
+def to_working_space(image: pyvips.Image, source: InputImage) -> pyvips.Image:
     """Return grey or RGB pixels, 8- or 16-bit, then at most one alpha band; not yet turned upright.
 
     RGB and grey keep their values and their profile. Everything else becomes sRGB and loses its profile, and so does a
@@ -210,41 +210,41 @@ def working(image: pyvips.Image, source: Source) -> pyvips.Image:
     if image.interpretation == "cmyk":
         colour = _from_cmyk(colour, source.bits)
     elif image.interpretation in _LAB:
-        colour = _without_profile(colour.colourspace("rgb16"))
+        colour = _drop_profile(colour.colourspace("rgb16"))
     elif image.format == "float":
         colour = _from_linear(colour)
     else:
-        colour = _scaled(colour, source)
-        if not usable(_profile(colour), _space(image)):
-            colour = _without_profile(colour)
+        colour = _scale_range(colour, source)
+        if not is_usable_profile(_read_profile(colour), _pixel_space(image)):
+            colour = _drop_profile(colour)
     if alpha is None:
         return colour
     # Joined bands have the fields of both: alpha must not bring back a profile that colour has lost.
-    return colour.bandjoin(_without_profile(_alpha(alpha, source))).copy(interpretation=colour.interpretation)
+    return colour.bandjoin(_drop_profile(_split_alpha(alpha, source))).copy(interpretation=colour.interpretation)
 
 
-def warning(image: pyvips.Image, source: Source) -> str | None:
+def profile_warning(image: pyvips.Image, source: InputImage) -> str | None:
     """Return a sentence for the caller where `working` leaves out an opened image's profile; None where it does not."""
-    icc = _profile(image)
+    icc = _read_profile(image)
     if icc is None:  # libpng leaves out what it finds to be damaged
         header = scan.inspect_png(source.path, source.content) if source.format == "png" and not source.bare else None
         return LEFT_OUT if header is not None and header.profiled else None
-    if image.interpretation in _LAB or image.format == "float" or usable(icc, _space(image)):
+    if image.interpretation in _LAB or image.format == "float" or is_usable_profile(icc, _pixel_space(image)):
         return None
     return _PRINT if image.interpretation == "cmyk" else LEFT_OUT
 
 
-def _space(image: pyvips.Image) -> str:
+def _pixel_space(image: pyvips.Image) -> str:
     """Return the colour space that a profile of an integer image has to be for."""
     return {1: "grey", 3: "rgb", 4: "cmyk"}[_COLOURS[image.interpretation]]
 
 
 def _from_cmyk(colour: pyvips.Image, depth: int) -> pyvips.Image:
     """Return sRGB by the embedded profile, or by a common print profile where there is none."""
-    embedded = usable(_profile(colour), _space(colour))
+    embedded = is_usable_profile(_read_profile(colour), _pixel_space(colour))
     options = {"embedded": True} if embedded else {"input_profile": "cmyk"}
     converted = colour.icc_transform("srgb", depth=depth, intent="relative", black_point_compensation=True, **options)
-    return _without_profile(converted)
+    return _drop_profile(converted)
 
 
 def _from_linear(colour: pyvips.Image) -> pyvips.Image:
@@ -252,10 +252,10 @@ def _from_linear(colour: pyvips.Image) -> pyvips.Image:
     rgb = colour if colour.bands > 1 else colour.bandjoin([colour, colour])
     encoded = rgb.copy(interpretation="scrgb").colourspace("rgb16")
     grey = colour.bands == 1
-    return _without_profile(encoded[0].copy(interpretation="grey16") if grey else encoded)
+    return _drop_profile(encoded[0].copy(interpretation="grey16") if grey else encoded)
 
 
-def _scaled(samples: pyvips.Image, source: Source) -> pyvips.Image:
+def _scale_range(samples: pyvips.Image, source: InputImage) -> pyvips.Image:
     """Return integer samples over the full 8- or 16-bit range."""
     interpretation = samples.interpretation
     if samples.format == "uint":
@@ -270,18 +270,18 @@ def _scaled(samples: pyvips.Image, source: Source) -> pyvips.Image:
     return samples
 
 
-def _alpha(alpha: pyvips.Image, source: Source) -> pyvips.Image:
+def _split_alpha(alpha: pyvips.Image, source: InputImage) -> pyvips.Image:
     if alpha.format in {"float", "short"}:
         top = 1.0 if alpha.format == "float" else 32767.0
         return (alpha * (_FULL / top) + 0.5).cast("ushort")
-    return _scaled(alpha, source)
+    return _scale_range(alpha, source)
 
 
-def _profile(image: pyvips.Image) -> bytes | None:
+def _read_profile(image: pyvips.Image) -> bytes | None:
     return image.get(FIELD) if image.get_typeof(FIELD) else None
 
 
-def _without_profile(image: pyvips.Image) -> pyvips.Image:
+def _drop_profile(image: pyvips.Image) -> pyvips.Image:
     plain = image.copy()
     if plain.get_typeof(FIELD):
         plain.remove(FIELD)
@@ -289,21 +289,21 @@ def _without_profile(image: pyvips.Image) -> pyvips.Image:
 
 
 @contextmanager
-def readable(row: Format, param: str) -> Iterator[None]:
+def translate_read_errors(row: Format, param: str) -> Iterator[None]:
     """Raise InvalidRequest naming `param` where a file that begins as this format cannot be read.
 
     All threads share one error text of libvips. What it says of a full disk is from a file that another thread writes.
     """
-    forget()  # what has run out is read from the error text
+    clear_error_log()  # what has run out is read from the error text
     try:
         yield
     except bmp.Unreadable as cause:
         message = f"{param}: {cause}."
         raise InvalidRequest(message, param=param) from cause
     except pyvips.Error as cause:
-        raise shortage(cause, besides=NO_SPACE) or damaged(row, param) from cause
+        raise resource_error(cause, besides=NO_SPACE) or damaged_error(row, param) from cause
 
 
-def damaged(row: Format, param: str) -> InvalidRequest:
+def damaged_error(row: Format, param: str) -> InvalidRequest:
     """Return the error for a file that begins as this format and cannot be read to its end."""
     return InvalidRequest(f"{param}: this {row.label} file is damaged or truncated.", param=param)

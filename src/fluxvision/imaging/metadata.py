@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 import pyvips
 
-from fluxvision.core.types import Metadata, Source
+from fluxvision.core.types import InputImage, Metadata
 from fluxvision.imaging import load, tiff
 from fluxvision.imaging.tiff import PREFIX, Layout
 
@@ -20,12 +20,12 @@ _MILLIMETRES = {_INCH: 25.4, _CENTIMETRE: 10.0}
 _XMP_ORIENTATION = re.compile(rb"""(tiff:Orientation(?:\s*=\s*["']|\s*>)\s*)[2-8](?=\s*["'<])""")
 
 
-def prefixed(block: bytes) -> bytes:
+def add_exif_prefix(block: bytes) -> bytes:
     """Return an EXIF block with the six bytes before its TIFF header that JPEG has and PNG lacks."""
     return block if block.startswith(PREFIX) else PREFIX + block
 
 
-def upright(block: bytes) -> bytes:
+def upright_exif(block: bytes) -> bytes:
     """Return an EXIF block with every orientation in its first directory set to 1; a damaged block stays as it is."""
     start = len(PREFIX) if block.startswith(PREFIX) else 0
     order = {b"II*\0": "little", b"MM\0*": "big"}.get(block[start : start + 4])
@@ -44,22 +44,22 @@ def upright(block: bytes) -> bytes:
     return bytes(changed)
 
 
-def resolution(block: bytes) -> tuple[float, float] | None:
+def exif_resolution(block: bytes) -> tuple[float, float] | None:
     """Return pixels per millimetre across and down; None where the block does not say."""
     file = io.BytesIO(block.removeprefix(PREFIX))
-    begun = tiff.begin(file)
+    begun = tiff.read_header(file)
     if begun is None:
         return None
-    listed = tiff.entries(file, *begun)
-    across, down, unit = (_numbers(file, begun[0], listed.get(tag)) for tag in _RESOLUTION)
+    listed = tiff.read_entries(file, *begun)
+    across, down, unit = (_read_numbers(file, begun[0], listed.get(tag)) for tag in _RESOLUTION)
     millimetres = _MILLIMETRES.get(int(unit[0]) if unit else _INCH)
     if not (across and down and millimetres and across[0] > 0 and down[0] > 0):
         return None
     return across[0] / millimetres, down[0] / millimetres
 
 
-def _numbers(file: BinaryIO, layout: Layout, entry: bytes | None) -> tuple[float, ...]:
-    held = tiff.value(file, layout, entry) if entry else None
+def _read_numbers(file: BinaryIO, layout: Layout, entry: bytes | None) -> tuple[float, ...]:
+    held = tiff.read_value(file, layout, entry) if entry else None
     return held.numbers if held else ()
 
 
@@ -74,7 +74,7 @@ _RECORDS = b"\x04\x04"
 _MARK = b"\x1c"  # every record begins with it
 
 
-def unwrapped(block: bytes) -> bytes | None:
+def unwrap_iptc(block: bytes) -> bytes | None:
     """Return the bare records of a block, wrapped or not; None where it holds none."""
     if block.startswith(_MARK):
         return block
@@ -90,7 +90,7 @@ def unwrapped(block: bytes) -> bytes | None:
     return None
 
 
-def wrapped(records: bytes) -> bytes:
+def wrap_iptc(records: bytes) -> bytes:
     """Return bare records as the block that a JPEG file holds."""
     name = b"\0\0"
     size = len(records).to_bytes(4, "big")
@@ -101,24 +101,28 @@ _DEFAULT = 1.0
 """The resolution that libvips gives a picture that has none, in pixels per millimetre."""
 
 
-def read(image: pyvips.Image, source: Source) -> Metadata:
+def read_blocks(image: pyvips.Image, source: InputImage) -> Metadata:
     """Return an opened image's metadata; orientations inside it say upright."""
-    block, packet, records = _blob(image, "exif-data"), _blob(image, "xmp-data"), _blob(image, "iptc-data")
+    block, packet, records = (
+        _read_blob(image, "exif-data"),
+        _read_blob(image, "xmp-data"),
+        _read_blob(image, "iptc-data"),
+    )
     if source.format == "tiff":
         block = tiff.read_exif(source.path)
     dots = None if image.xres == image.yres == _DEFAULT else (image.xres, image.yres)
     if dots is None and block:
-        dots = resolution(block)
+        dots = exif_resolution(block)
     return Metadata(
-        icc=_blob(image, load.FIELD),
-        exif=upright(prefixed(block)) if block else None,
+        icc=_read_blob(image, load.FIELD),
+        exif=upright_exif(add_exif_prefix(block)) if block else None,
         xmp=upright_xmp(packet) if packet else None,
-        iptc=unwrapped(records) if records else None,
+        iptc=unwrap_iptc(records) if records else None,
         resolution=dots,
     )
 
 
-def _blob(image: pyvips.Image, name: str) -> bytes | None:
+def _read_blob(image: pyvips.Image, name: str) -> bytes | None:
     if image.get_typeof(name) == 0:
         return None
     value = image.get(name)

@@ -20,11 +20,11 @@ from traceback import clear_frames
 import pyvips
 
 from fluxvision.core.errors import Cancelled, InternalError, Unavailable
-from fluxvision.core.system import discard, shortage
-from fluxvision.core.types import Raster, Source, Watch
+from fluxvision.core.system import delete_file, resource_error
+from fluxvision.core.types import InputImage, JobCallbacks, RawImage
 from fluxvision.imaging import formats, load
 from fluxvision.imaging.formats import Limits
-from fluxvision.imaging.load import forget, readable, translated
+from fluxvision.imaging.load import clear_error_log, translate_read_errors, translate_vips_errors
 from fluxvision.imaging.probe import probe
 
 _STRIP = 16
@@ -36,7 +36,7 @@ _START, _ENTRY, _COUNT, _FIELD = 16, 20, 8, 8
 """Bytes of the file's head, of one entry, of the number of entries, and of a value that lies in its entry."""
 
 
-def streamed(raster: Raster) -> pyvips.Image:
+def open_stream(raster: RawImage) -> pyvips.Image:
     """Open a raster as an image whose rows are read once, top to bottom; raises OSError or pyvips.Error."""
     file = _File(raster, raster.path.stat().st_size)
     source = pyvips.SourceCustom()
@@ -51,8 +51,8 @@ def streamed(raster: Raster) -> pyvips.Image:
 class _File:
     """A TIFF file's head, followed by the raw file."""
 
-    def __init__(self, raster: Raster, size: int) -> None:
-        self._path, self._head, self._at = raster.path, head(raster), 0
+    def __init__(self, raster: RawImage, size: int) -> None:
+        self._path, self._head, self._at = raster.path, tiff_head(raster), 0
         self._size = len(self._head) + size
 
     def read(self, size: int) -> bytes:
@@ -84,7 +84,7 @@ class _Entry:
         return struct.pack(f"={len(self.values)}{_CODES[self.kind]}", *self.values)
 
 
-def head(raster: Raster) -> bytes:
+def tiff_head(raster: RawImage) -> bytes:
     """Return what stands before the pixels of a BigTIFF file with 64-bit offsets, in this machine's byte order."""
     line = raster.width * raster.bands * raster.bits // 8
     rows = [min(_STRIP, raster.height - top) for top in range(0, raster.height, _STRIP)]
@@ -104,7 +104,7 @@ def head(raster: Raster) -> bytes:
     if colours != raster.bands:
         entries.append(_Entry(338, _SHORT, [2]))  # straight alpha
     start = _START + _COUNT + _ENTRY * len(entries) + _COUNT
-    size = start + sum(_padded(len(entry.data)) for entry in entries if len(entry.data) > _FIELD)
+    size = start + sum(_pad(len(entry.data)) for entry in entries if len(entry.data) > _FIELD)
     strips = _Entry(_STRIP_OFFSETS, _LONG8, [size + index * _STRIP * line for index in range(len(rows))])
     fields, values = b"", b""
     for entry in entries:
@@ -115,12 +115,12 @@ def head(raster: Raster) -> bytes:
             fields += data.ljust(_FIELD, b"\0")
         else:
             fields += struct.pack("=Q", start + len(values))
-            values += data.ljust(_padded(len(data)), b"\0")
+            values += data.ljust(_pad(len(data)), b"\0")
     order = b"II" if sys.byteorder == "little" else b"MM"
     return struct.pack("=2sHHHQQ", order, 43, 8, 0, _START, len(entries)) + fields + bytes(_COUNT) + values
 
 
-def _padded(size: int) -> int:
+def _pad(size: int) -> int:
     return size + -size % 8
 
 
@@ -129,22 +129,22 @@ _LITTLE = 4_000_000
 
 
 @contextmanager
-def writing(target: Path, watch: Watch | None = None) -> Iterator[None]:
+def write_guard(target: Path, watch: JobCallbacks | None = None) -> Iterator[None]:
     """Remove `target` when the block fails.
 
     Raises Cancelled where the watch says so, and Unavailable in place of a libvips or system error on a full disk.
     """
     try:
-        _go_on(watch)
-        forget()  # whether the disk is full is read from the error text
+        _stop_when_cancelled(watch)
+        clear_error_log()  # whether the disk is full is read from the error text
         yield
-        _go_on(watch)
+        _stop_when_cancelled(watch)
     except BaseException as error:
         clear_frames(error.__traceback__)  # an image in them would keep the half file open, and its room on the disk
-        missing = _missing(target, error) if isinstance(error, (pyvips.Error, OSError)) else None
-        discard(target)
+        missing = _missing_resource(target, error) if isinstance(error, (pyvips.Error, OSError)) else None
+        delete_file(target)
         if watch is not None and watch.cancel.is_set() and isinstance(error, Exception):
-            raise _cancelled() from error
+            raise _cancelled_error() from error
         if missing is None:
             raise
         try:
@@ -153,35 +153,35 @@ def writing(target: Path, watch: Watch | None = None) -> Iterator[None]:
             del missing  # it holds this frame by its traceback
 
 
-def _go_on(watch: Watch | None) -> None:
+def _stop_when_cancelled(watch: JobCallbacks | None) -> None:
     if watch is not None and watch.cancel.is_set():
-        raise _cancelled()
+        raise _cancelled_error()
 
 
-def _cancelled() -> Cancelled:
+def _cancelled_error() -> Cancelled:
     return Cancelled("The work was cancelled.")
 
 
-def _missing(target: Path, error: pyvips.Error | OSError) -> Unavailable | None:
+def _missing_resource(target: Path, error: pyvips.Error | OSError) -> Unavailable | None:
     """Return what the machine has run out of, where the error says so, or the file system shows it.
 
     All threads share one error text of libvips, so another one may have cleared it.
     """
-    found = shortage(error)
+    found = resource_error(error)
     with suppress(OSError):
         if found is None and shutil.disk_usage(target.parent).free < _LITTLE:
-            return shortage(OSError(errno.ENOSPC, ""))
-    return found or _refused(target.with_name(f"{target.name}.room"))
+            return resource_error(OSError(errno.ENOSPC, ""))
+    return found or _write_refusal(target.with_name(f"{target.name}.room"))
 
 
-def _refused(path: Path) -> Unavailable | None:
+def _write_refusal(path: Path) -> Unavailable | None:
     """Return what the machine has run out of, where a small file cannot be written."""
     try:
         path.write_bytes(bytes(_LITTLE))
     except OSError as error:
-        return shortage(error)
+        return resource_error(error)
     finally:
-        discard(path)
+        delete_file(path)
     return None
 
 
@@ -191,38 +191,38 @@ INTERPRETATION = {(1, 8): "b-w", (3, 8): "srgb", (1, 16): "grey16", (3, 16): "rg
 _DELIVERED = Limits(bytes=64_000_000_000, pixels=10_000_000_000, frames=1000)
 
 
-def open_raster(raster: Raster) -> pyvips.Image:
+def open_raster(raster: RawImage) -> pyvips.Image:
     """Open a raw file as an image whose rows are read once, top to bottom; raises InternalError."""
     failure = InternalError("The finished pixels could not be read back.")
     try:
-        with translated(failure):
-            return streamed(raster)
+        with translate_vips_errors(failure):
+            return open_stream(raster)
     except OSError as cause:
         raise failure from cause
 
 
-def finished(path: Path) -> Source:
+def probe_own_file(path: Path) -> InputImage:
     """Probe a file that was made for us rather than sent to us: its size is no attack."""
     return probe(path, _DELIVERED)
 
 
-def upright(source: Source) -> pyvips.Image:
+def open_upright(source: InputImage) -> pyvips.Image:
     """Open a probed file's pixels, turned upright, in the working colours; to be used inside `readable`.
 
     Needs no more memory for a taller picture, unless it has to be turned or its format keeps it whole.
     """
-    row = formats.find(source.format)
-    image = load.working(load.opened(source.path, row), source)
+    row = formats.find_format(source.format)
+    image = load.to_working_space(load.open_lazily(source.path, row), source)
     return image if source.orientation == 1 else image.copy_memory().autorot()
 
 
-def raster(path: Path, target: Path) -> Raster:
+def write_raster(path: Path, target: Path) -> RawImage:
     """Write the upright pixels of a finished file as a raw file: grey or RGB, then alpha, of 8 or 16 bits.
 
     Raises InvalidRequest for a damaged file and Unavailable for missing room; `target` is gone after either.
     """
-    source = finished(path)
-    with readable(formats.find(source.format), "image"), writing(target):
-        image = upright(source)
+    source = probe_own_file(path)
+    with translate_read_errors(formats.find_format(source.format), "image"), write_guard(target):
+        image = open_upright(source)
         image.rawsave(str(target))
-    return Raster(target, image.width, image.height, image.bands, 16 if image.format == "ushort" else 8)
+    return RawImage(target, image.width, image.height, image.bands, 16 if image.format == "ushort" else 8)

@@ -58,7 +58,7 @@ class PngHeader:
     """Whether there is a colour profile, whole or not."""
 
 
-def simple(content: bytes) -> bool:
+def is_simple_png(content: bytes) -> bool:
     """Whether a file in memory has plain samples, few chunks, and nothing to inflate or to leave to libvips."""
     if content[12:16] != b"IHDR" or content[24] != 8 or content[25] not in _PLAIN:  # noqa: PLR2004
         return False
@@ -113,14 +113,14 @@ def _walk_png(file: BinaryIO) -> tuple[int, bool, set[bytes]]:
         elif kind in {b"tEXt", b"eXIf"}:
             budget -= length
         elif kind in {b"zTXt", b"iTXt", b"iCCP"}:
-            budget -= length + _inflated(_stream(kind, file.read(min(length, MAX_INFLATED))), budget)
+            budget -= length + _inflated_size(_check_stream(kind, file.read(min(length, MAX_INFLATED))), budget)
         if budget < 0:
             raise Bomb
         file.seek(end)
     raise Bomb
 
 
-def _stream(kind: bytes, content: bytes) -> bytes:
+def _check_stream(kind: bytes, content: bytes) -> bytes:
     """Return the zlib stream inside a zTXt, iCCP or iTXt chunk; empty where its text is plain."""
     _, _, rest = content.partition(b"\0")
     if kind != b"iTXt":
@@ -131,7 +131,7 @@ def _stream(kind: bytes, content: bytes) -> bytes:
     return rest.partition(b"\0")[2]  # translated keyword
 
 
-def _inflated(stream: bytes, budget: int) -> int:
+def _inflated_size(stream: bytes, budget: int) -> int:
     """Return how many bytes a zlib stream holds, counting no further than just past `budget`."""
     inflater, total = zlib.decompressobj(), 0
     try:
@@ -179,16 +179,16 @@ def inspect_jpeg(path: Path, *, max_scans: int) -> JpegReport:
 
 def _walk_jpeg(data: mmap.mmap, max_scans: int) -> JpegReport:
     scans, quality = 0, None
-    for marker, start, end in segments(data, 2):
+    for marker, start, end in jpeg_segments(data, 2):
         if marker == EOI or scans > max_scans:
             break
         if marker == _DQT and quality is None:
-            quality = estimate(data[start + 4 : end])
+            quality = estimate_jpeg_quality(data[start + 4 : end])
         scans += marker == _SOS
     return JpegReport(scans, quality)
 
 
-def segments(data: mmap.mmap | bytes, at: int) -> Iterator[tuple[int, int, int]]:
+def jpeg_segments(data: mmap.mmap | bytes, at: int) -> Iterator[tuple[int, int, int]]:
     """Yield each segment from an offset on: its marker, where it begins and where it ends.
 
     Between two of them lies what a scan holds. At most 20,000 are looked at.
@@ -205,7 +205,7 @@ def segments(data: mmap.mmap | bytes, at: int) -> Iterator[tuple[int, int, int]]
         yield marker, found.start(), at
 
 
-def estimate(tables: bytes) -> int | None:
+def estimate_jpeg_quality(tables: bytes) -> int | None:
     """Return the libjpeg quality whose luminance table is nearest to table 0 in a DQT segment's content."""
     at = 0
     while at < len(tables):
@@ -226,7 +226,7 @@ _RIFF_HEAD = 12
 _MAX_OTHERS = 10_000
 
 
-def webp_frames(path: Path, most: int) -> int:
+def count_webp_frames(path: Path, most: int) -> int:
     """Return how many frames an animation has, counting no further than `most` + 1; 1 for a still picture.
 
     A file of more than 10,000 other chunks counts as over `most`, too.

@@ -6,7 +6,7 @@ import mmap
 from collections.abc import Callable, Iterator
 from typing import Literal, TypeAlias
 
-from fluxvision.core.types import Source
+from fluxvision.core.types import InputImage
 from fluxvision.imaging import scan
 
 Part: TypeAlias = slice | bytes
@@ -23,7 +23,7 @@ _COMPONENTS = 9  # bytes of a frame's segment before the number of its colours
 _RGB = b"\3"
 
 
-def parts(source: Source) -> list[Part] | None:
+def keep_parts(source: InputImage) -> list[Part] | None:
     """Return the parts of a PNG, JPEG or WebP file without profile, metadata, thumbnail and what follows its end.
 
     The whole file, as one slice, where there is nothing to leave out. None where the file ends early, is no plain RGB
@@ -38,31 +38,31 @@ def parts(source: Source) -> list[Part] | None:
         return walk(data)
 
 
-def bare(source: Source) -> bool:
+def is_bare(source: InputImage) -> bool:
     """Whether a file has nothing but what its pixels need; only PNG, JPEG and WebP files are looked through."""
-    return source.bare or parts(source) == [slice(0, source.size)]
+    return source.bare or keep_parts(source) == [slice(0, source.size)]
 
 
-def _png(data: Data) -> list[Part] | None:
+def _png_parts(data: Data) -> list[Part] | None:
     kept: list[Part] = [slice(0, _SIGNATURE)]
-    for kind, start, end in _chunks(data, _SIGNATURE, "big", lambda size: size + _CHECKSUM):
+    for kind, start, end in _riff_chunks(data, _SIGNATURE, "big", lambda size: size + _CHECKSUM):
         if kind in scan.PIXELS:
-            _keep(kept, start, end)
+            _merge_parts(kept, start, end)
         if kind == b"IEND":
             if end - start != _CHUNK_HEAD + _CHECKSUM:
                 return None
-            _keep(kept, start, end)
+            _merge_parts(kept, start, end)
             return kept
     return None
 
 
-def _webp(data: Data) -> list[Part] | None:
+def _webp_parts(data: Data) -> list[Part] | None:
     kept: list[Part] = []
     end = int.from_bytes(data[4:8], "little") + _CHUNK_HEAD
     if end > len(data):
         return None
     whole, picture = end == len(data), False
-    for kind, start, stop in _chunks(data, _RIFF_HEAD, "little", lambda size: size + size % 2):
+    for kind, start, stop in _riff_chunks(data, _RIFF_HEAD, "little", lambda size: size + size % 2):
         if stop > end:
             break
         if kind == b"VP8X":
@@ -72,7 +72,7 @@ def _webp(data: Data) -> list[Part] | None:
             )
         elif kind in _WEBP:
             picture = picture or kind != b"ALPH"
-            _keep(kept, start, stop)
+            _merge_parts(kept, start, stop)
         else:
             whole = False
     if not picture:
@@ -83,26 +83,26 @@ def _webp(data: Data) -> list[Part] | None:
     return [b"RIFF" + (size + 4).to_bytes(4, "little") + b"WEBP", *kept]
 
 
-def _jpeg(data: Data) -> list[Part] | None:
+def _jpeg_parts(data: Data) -> list[Part] | None:
     kept: list[Part] = [slice(0, 2)]
     last = 2
-    for marker, start, end in scan.segments(data, 2):
-        _keep(kept, last, start)  # what a scan holds
+    for marker, start, end in scan.jpeg_segments(data, 2):
+        _merge_parts(kept, last, start)  # what a scan holds
         last = end
         if marker in _FRAMES and data[start + _COMPONENTS : start + _COMPONENTS + 1] > _RGB:
             return None
         plain = data[start + 4 : start + 8] == b"JFIF" if marker == _JFIF else marker == _ADOBE
         if plain or (marker not in _APPLICATIONS and marker != _COMMENT):
-            _keep(kept, start, end)
+            _merge_parts(kept, start, end)
         if marker == scan.EOI:
             return kept
     return None
 
 
-_WALKS: dict[str, Callable[[Data], list[Part] | None]] = {"png": _png, "webp": _webp, "jpeg": _jpeg}
+_WALKS: dict[str, Callable[[Data], list[Part] | None]] = {"png": _png_parts, "webp": _webp_parts, "jpeg": _jpeg_parts}
 
 
-def _chunks(
+def _riff_chunks(
     data: Data, at: int, order: Literal["little", "big"], after: Callable[[int], int]
 ) -> Iterator[tuple[bytes, int, int]]:
     """Yield each whole chunk: its name, where it begins and where it ends; `after` tells the bytes behind its head."""
@@ -116,7 +116,7 @@ def _chunks(
         at = end
 
 
-def _keep(kept: list[Part], start: int, end: int) -> None:
+def _merge_parts(kept: list[Part], start: int, end: int) -> None:
     """Add a stretch, as one with the last where they touch."""
     last = kept[-1] if kept else None
     if isinstance(last, slice) and last.stop == start:

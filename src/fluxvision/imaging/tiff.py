@@ -86,7 +86,7 @@ _HEADERS: dict[bytes, Layout] = {
 }
 
 
-def begin(file: BinaryIO) -> tuple[Layout, int] | None:
+def read_header(file: BinaryIO) -> tuple[Layout, int] | None:
     """Return the layout and the offset of the first directory; None where there is no TIFF header."""
     file.seek(0)
     head = file.read(16)
@@ -96,7 +96,7 @@ def begin(file: BinaryIO) -> tuple[Layout, int] | None:
     return layout, int.from_bytes(head[8:16] if layout.wide else head[4:8], layout.order)
 
 
-def entries(file: BinaryIO, layout: Layout, at: int) -> dict[int, bytes]:
+def read_entries(file: BinaryIO, layout: Layout, at: int) -> dict[int, bytes]:
     """Return the entries of the directory at an offset, whole and unread; fewer where the file ends early."""
     file.seek(at)
     number = int.from_bytes(file.read(layout.number), layout.order)
@@ -108,7 +108,7 @@ def entries(file: BinaryIO, layout: Layout, at: int) -> dict[int, bytes]:
     return found
 
 
-def value(file: BinaryIO, layout: Layout, entry: bytes) -> Value | None:
+def read_value(file: BinaryIO, layout: Layout, entry: bytes) -> Value | None:
     """Return what an entry holds; None where its type is unknown, it is over a megabyte, or the file ends early."""
     kind, count = int.from_bytes(entry[2:4], layout.order), int.from_bytes(entry[4 : 4 + layout.offset], layout.order)
     size = _TYPES.get(kind, (0, 0))[0] * count
@@ -118,10 +118,10 @@ def value(file: BinaryIO, layout: Layout, entry: bytes) -> Value | None:
     if size > layout.offset:
         file.seek(int.from_bytes(data, layout.order))
         data = file.read(size)
-    return Value(kind, _turned(kind, data[:size], layout)) if len(data) >= size else None
+    return Value(kind, _swap_byte_order(kind, data[:size], layout)) if len(data) >= size else None
 
 
-def write(directory: Directory, layout: Layout, at: int) -> bytes:
+def write_directory(directory: Directory, layout: Layout, at: int) -> bytes:
     """Return a directory to be placed at an offset, followed by everything that it points to."""
     start = at + layout.number + len(directory) * layout.entry + layout.offset
     head, tail = bytearray(len(directory).to_bytes(layout.number, layout.order)), bytearray()
@@ -132,11 +132,11 @@ def write(directory: Directory, layout: Layout, at: int) -> bytes:
             continue
         place = start + len(tail)
         if isinstance(held, Value):
-            kind, data = held.type, _turned(held.type, held.data, layout)
+            kind, data = held.type, _swap_byte_order(held.type, held.data, layout)
             count = len(data) // _TYPES[kind][0]
         else:
             kind, count, data = (_LONG8 if layout.wide else _LONG), 1, place.to_bytes(layout.offset, layout.order)
-            tail += write(held, layout, place)
+            tail += write_directory(held, layout, place)
         if len(data) > layout.offset:
             tail += data + bytes(len(data) % 2)
             data = place.to_bytes(layout.offset, layout.order)
@@ -145,7 +145,7 @@ def write(directory: Directory, layout: Layout, at: int) -> bytes:
     return bytes(head + bytes(layout.offset) + tail)
 
 
-def _turned(kind: int, data: bytes, layout: Layout) -> bytes:
+def _swap_byte_order(kind: int, data: bytes, layout: Layout) -> bytes:
     """Exchange little-endian and the layout's own byte order."""
     size = _TYPES[kind][1]
     if layout.order == "little" or size == 1:
@@ -164,54 +164,54 @@ _STALE = {0xA002, 0xA003, 0xA005}
 def read_exif(path: Path) -> bytes | None:
     """Return the first page's texts, EXIF and GPS fields as an upright EXIF block; None where there are none."""
     with path.open("rb") as file:
-        found = _described(file)
+        found = _collect_fields(file)
     if not found:
         return None
     upright = {**found, _ORIENTATION: Value(_SHORT, b"\1\0")}
-    return PREFIX + b"II*\0\x08\0\0\0" + write(upright, Layout("little"), 8)
+    return PREFIX + b"II*\0\x08\0\0\0" + write_directory(upright, Layout("little"), 8)
 
 
-def add(path: Path, block: bytes | None, iptc: bytes | None) -> None:
+def add_directories(path: Path, block: bytes | None, iptc: bytes | None) -> None:
     """Add the fields of an EXIF block and an IPTC record to the first page of a finished TIFF file.
 
     Its directory is written anew at the end of the file; pixels stay where they are.
     """
     fields: dict[int, Value | bytes | Directory] = {}
     if block:
-        fields.update(_described(io.BytesIO(block.removeprefix(PREFIX))))
+        fields.update(_collect_fields(io.BytesIO(block.removeprefix(PREFIX))))
     if iptc:
         fields[_IPTC] = Value(_UNDEFINED, iptc)
     if not fields:
         return
     with path.open("r+b") as file:
-        begun = begin(file)
+        begun = read_header(file)
         if begun is None:
             return
         layout, first = begun
-        merged = {**entries(file, layout, first), **fields}
+        merged = {**read_entries(file, layout, first), **fields}
         end = file.seek(0, io.SEEK_END)
         end += file.write(bytes(end % 2))
-        file.write(write(merged, layout, end))
+        file.write(write_directory(merged, layout, end))
         file.seek(8 if layout.wide else 4)
         file.write(end.to_bytes(layout.offset, layout.order))
 
 
-def _described(file: BinaryIO) -> dict[int, Value | bytes | Directory]:
+def _collect_fields(file: BinaryIO) -> dict[int, Value | bytes | Directory]:
     """Return the first directory's texts and its EXIF and GPS directories."""
-    begun = begin(file)
+    begun = read_header(file)
     if begun is None:
         return {}
     layout, first = begun
-    listed = entries(file, layout, first)
+    listed = read_entries(file, layout, first)
     found: dict[int, Value | bytes | Directory] = {}
     for tag, entry in listed.items():
-        held = value(file, layout, entry)
+        held = read_value(file, layout, entry)
         if held is None:
             continue
         if tag in _TEXTS:
             found[tag] = held
         elif tag in {_EXIF, _GPS} and held.first is not None:
-            below = entries(file, layout, held.first)
-            values = {tag: value(file, layout, entry) for tag, entry in below.items() if tag not in _STALE}
+            below = read_entries(file, layout, held.first)
+            values = {tag: read_value(file, layout, entry) for tag, entry in below.items() if tag not in _STALE}
             found[tag] = {tag: value for tag, value in values.items() if value is not None}
     return found

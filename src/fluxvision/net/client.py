@@ -42,13 +42,13 @@ SECRETS = (
 """Data URIs, addresses, credentials, queries, base64."""
 
 
-def retry_after(headers: Mapping[str, str], now: float) -> float | None:
+def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
     """Return the seconds from 0 to 3600 that a server asks to wait, None where it does not say or makes no sense.
 
     `headers` ignore case, `now` is the Unix time.
     """
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        seconds = _number(headers.get(name, ""))
+        seconds = _parse_number(headers.get(name, ""))
         if seconds is not None:
             return min(seconds * unit, LONGEST_WAIT)
     try:
@@ -59,7 +59,7 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     return min(max(0.0, moment - now), LONGEST_WAIT)
 
 
-def scrubbed(text: str, *secrets: str) -> str:
+def scrub(text: str, *secrets: str) -> str:
     """Return at most 300 printable characters of a foreign text, without the secrets and all that looks like one.
 
     Addresses, data URIs and long base64 go, too.
@@ -72,7 +72,7 @@ def scrubbed(text: str, *secrets: str) -> str:
     return " ".join(text.split())[:LONGEST_MESSAGE]
 
 
-def client(sock_read: float, connector: aiohttp.TCPConnector | None = None) -> aiohttp.ClientSession:
+def create_session(sock_read: float, connector: aiohttp.TCPConnector | None = None) -> aiohttp.ClientSession:
     """Return a session for one provider, to be made inside the event loop.
 
     Many connections that are kept alive (or those of `connector`), no cookies, no proxies, 5 s to connect, `sock_read`
@@ -87,7 +87,7 @@ def client(sock_read: float, connector: aiohttp.TCPConnector | None = None) -> a
     )
 
 
-def guarded(private: bool, *addresses: str) -> Guard:
+def result_guard(private: bool, *addresses: str) -> Guard:
     """Return the guard for pictures in a provider's answers: public addresses and the origins of `addresses`.
 
     With `private` every address will do.
@@ -95,7 +95,7 @@ def guarded(private: bool, *addresses: str) -> Guard:
     return OPEN if private else Guard(trusted=frozenset(str(yarl.URL(address).origin()) for address in addresses))
 
 
-async def body(response: aiohttp.ClientResponse, limit: int) -> bytes:
+async def read_limited(response: aiohttp.ClientResponse, limit: int) -> bytes:
     """Read an answer of at most `limit` bytes; raises `UpstreamError` for a longer one."""
     content = bytearray()
     async for chunk in response.content.iter_chunked(CHUNK):
@@ -106,7 +106,7 @@ async def body(response: aiohttp.ClientResponse, limit: int) -> bytes:
     return bytes(content)
 
 
-def _number(text: str) -> float | None:
+def _parse_number(text: str) -> float | None:
     """Return a number of 0 or more, None for anything else."""
     try:
         number = float(text)
@@ -119,7 +119,7 @@ SLICE = 4 * 1024 * 1024
 """Characters of base64 that are decoded at once."""
 
 
-async def read(response: aiohttp.ClientResponse, limit: int) -> bytearray:
+async def read_body(response: aiohttp.ClientResponse, limit: int) -> bytearray:
     """Return a body; raises `UpstreamError` for one over the limit."""
     content = bytearray()
     async for chunk in response.content.iter_any():
@@ -129,7 +129,7 @@ async def read(response: aiohttp.ClientResponse, limit: int) -> bytearray:
     return content
 
 
-def content(raw: msgspec.Raw) -> bytes | None:
+def decode_base64_member(raw: msgspec.Raw) -> bytes | None:
     """Return what a JSON text of base64 stands for, None for null and for an empty text.
 
     Raises `binascii.Error` or `msgspec.DecodeError` for a text that is no base64.
@@ -140,10 +140,10 @@ def content(raw: msgspec.Raw) -> bytes | None:
     try:
         return pybase64.b64decode(text[1:-1], validate=True) or None
     except binascii.Error:
-        return _lenient(msgspec.json.decode(raw, type=str)) or None
+        return _decode_leniently(msgspec.json.decode(raw, type=str)) or None
 
 
-def write(raw: msgspec.Raw, path: Path) -> bool:
+def write_base64(raw: msgspec.Raw, path: Path) -> bool:
     """Write what a JSON text of base64 stands for to a new file, in slices; False for null and for an empty text.
 
     Raises `binascii.Error` or `msgspec.DecodeError` for a text that is no base64.
@@ -159,10 +159,10 @@ def write(raw: msgspec.Raw, path: Path) -> bool:
         except binascii.Error:
             file.seek(0)
             file.truncate()
-            file.write(_lenient(msgspec.json.decode(raw, type=str)))
+            file.write(_decode_leniently(msgspec.json.decode(raw, type=str)))
     return True
 
 
-def _lenient(text: str) -> bytes:
+def _decode_leniently(text: str) -> bytes:
     """Decode base64 with line breaks, or behind the beginning of a data URI, as some servers write it."""
     return binascii.a2b_base64("".join(text.rpartition(",")[2].split()), strict_mode=True)

@@ -14,9 +14,9 @@ import pybase64
 import yarl
 
 from fluxvision import __version__
-from fluxvision.core.concurrency import to_thread
+from fluxvision.core.concurrency import run_in_thread
 from fluxvision.core.errors import InvalidRequest, PayloadTooLarge
-from fluxvision.core.system import shortage
+from fluxvision.core.system import resource_error
 from fluxvision.net.ssrf_guard import Guard, Refused
 
 DATA_URI = re.compile(rb"data:[^,]{0,256};base64,", re.IGNORECASE)
@@ -62,9 +62,9 @@ async def resolve(
         raise InvalidRequest(message, param=param)
     try:
         if not isinstance(given, str):
-            await to_thread(save, given, path, limit)
+            await run_in_thread(save_data_uri, given, path, limit)
         elif is_data:
-            await to_thread(decode, given, path, limit)
+            await run_in_thread(decode_data_uri, given, path, limit)
         else:
             await download(given, path, guard=guard, limit=limit, patience=patience)
     except TooLarge:
@@ -75,13 +75,13 @@ async def resolve(
         raise InvalidRequest(message, param=param) from None
 
 
-def decode(text: str, path: Path, limit: int) -> None:
+def decode_data_uri(text: str, path: Path, limit: int) -> None:
     """Decode a base64 data URI in slices, so that only the text itself is held in memory; raises `Unfetched`."""
     slices = (text[start : start + SLICE].encode("utf-8", "replace") for start in range(0, len(text), SLICE))
-    save(slices, path, limit)
+    save_data_uri(slices, path, limit)
 
 
-def save(pieces: Iterator[bytes], path: Path, limit: int) -> None:
+def save_data_uri(pieces: Iterator[bytes], path: Path, limit: int) -> None:
     """Decode a base64 data URI that comes in pieces to a new file; raises `Unfetched`.
 
     All that stands before its comma is in the first piece. No piece is held longer than it takes to decode it.
@@ -117,28 +117,28 @@ async def download(text: str, path: Path, *, guard: Guard, limit: int, patience:
                 reason = guard.refusal(text)
                 if reason:
                     raise Unfetched("the URL " + reason)
-                following = await _hop(yarl.URL(text), path, guard, limit)
+                following = await _follow_redirect(yarl.URL(text), path, guard, limit)
                 if following is None:
                     return
                 text = following
     except Refused:
-        raise _failed("its host has no public address") from None
+        raise _fetch_error("its host has no public address") from None
     except aiohttp.ClientConnectorError as error:
         if isinstance(error.os_error, Refused):
-            raise _failed("its host has no public address") from None
-        if shortage(error):
+            raise _fetch_error("its host has no public address") from None
+        if resource_error(error):
             raise
-        raise _failed("its host cannot be reached", transient=True) from None
+        raise _fetch_error("its host cannot be reached", transient=True) from None
     except TimeoutError:
-        raise _failed("it did not arrive in time", transient=True) from None
+        raise _fetch_error("it did not arrive in time", transient=True) from None
     except (aiohttp.ClientError, ValueError, OSError) as error:
-        if shortage(error):
+        if resource_error(error):
             raise
-        raise _failed("its host did not answer as a web server", transient=True) from None
-    raise _failed("it is redirected too often")
+        raise _fetch_error("its host did not answer as a web server", transient=True) from None
+    raise _fetch_error("it is redirected too often")
 
 
-async def _hop(url: yarl.URL, path: Path, guard: Guard, limit: int) -> str | None:
+async def _follow_redirect(url: yarl.URL, path: Path, guard: Guard, limit: int) -> str | None:
     """Make one request: None when the file is written, else where the server says it is."""
     session = aiohttp.ClientSession(
         connector=guard.connector(url),
@@ -154,9 +154,9 @@ async def _hop(url: yarl.URL, path: Path, guard: Guard, limit: int) -> str | Non
             return str(url.join(yarl.URL(location)))
         if response.status != OK:
             reason = f"its host answered {response.status}"
-            raise _failed(reason, transient=response.status >= SERVER_ERROR)
+            raise _fetch_error(reason, transient=response.status >= SERVER_ERROR)
         if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-            raise _failed("its host sent it compressed")
+            raise _fetch_error("its host sent it compressed")
         if (response.content_length or 0) > limit:
             raise TooLarge("it is too large")
         size = 0
@@ -169,5 +169,5 @@ async def _hop(url: yarl.URL, path: Path, guard: Guard, limit: int) -> str | Non
     return None
 
 
-def _failed(reason: str, *, transient: bool = False) -> Unfetched:
+def _fetch_error(reason: str, *, transient: bool = False) -> Unfetched:
     return Unfetched(f"the picture cannot be fetched, {reason}", transient=transient)

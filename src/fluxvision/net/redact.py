@@ -16,24 +16,29 @@ SIDE_BY_SIDE = re.compile(f".{{{RUN}}}", re.DOTALL)
 CONTROLS = dict(zip("abfnrtv0", "\a\b\f\n\r\t\v\0", strict=True))
 
 
-def repeats(text: str, private: Iterable[str]) -> bool:
+def repeats_private_text(text: str, private: Iterable[str]) -> bool:
     """Return whether a text holds one of the private ones, or a run of ten of its characters.
 
     It may be quoted as programs write it: by Python, JSON, HTML or in an address, and so up to four times over.
     """
-    hidden = [(words, _lettered(secret)) for secret in private if len(words := _worded(secret)) >= TELLING]
+    hidden = [
+        (words, _keep_alphanumerics(secret)) for secret in private if len(words := _normalize_words(secret)) >= TELLING
+    ]
     if not hidden:
         return False
-    readings = _readings(text)
-    told = {_worded(reading) for reading in readings}
+    readings = _unquoted_readings(text)
+    told = {_normalize_words(reading) for reading in readings}
     runs: set[str] = set()
-    for each in told | {_lettered(reading) for reading in readings}:
+    for each in told | {_keep_alphanumerics(reading) for reading in readings}:
         for found in _runs(each):
             runs.update(found)
-    return any(_shares(words, runs) or _shares(letters, runs) or _holds(told, words) for words, letters in hidden)
+    return any(
+        _shares_run(words, runs) or _shares_run(letters, runs) or _holds_all_words(told, words)
+        for words, letters in hidden
+    )
 
 
-def _readings(text: str) -> set[str]:
+def _unquoted_readings(text: str) -> set[str]:
     """Return a text as it is and with its quotations undone, in every order."""
     found = latest = {text}
     for _ in range(DEEPEST):
@@ -44,11 +49,11 @@ def _readings(text: str) -> set[str]:
 
 def _unescaped(text: str) -> str:
     """Undo the escapes of Python and JSON; two halves of a character become one."""
-    plain = ESCAPE.sub(_character, text)
+    plain = ESCAPE.sub(_decode_escape, text)
     return plain.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def _character(found: re.Match[str]) -> str:
+def _decode_escape(found: re.Match[str]) -> str:
     code = found[1] or found[2] or found[3]
     if code is None:
         return CONTROLS.get(found[4], found[4])
@@ -58,15 +63,15 @@ def _character(found: re.Match[str]) -> str:
 QUOTATIONS: tuple[Callable[[str], str], ...] = (_unescaped, html.unescape, unquote)
 
 
-def _worded(text: str) -> str:
+def _normalize_words(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def _lettered(text: str) -> str:
+def _keep_alphanumerics(text: str) -> str:
     return "".join(filter(str.isalnum, text.casefold()))
 
 
-def _holds(told: Iterable[str], words: str) -> bool:
+def _holds_all_words(told: Iterable[str], words: str) -> bool:
     """Return whether one of the texts has all of the words, where they are too few for a run."""
     if len(words) >= RUN:
         return False
@@ -74,7 +79,7 @@ def _holds(told: Iterable[str], words: str) -> bool:
     return any(whole.search(text) for text in told)
 
 
-def _shares(text: str, runs: set[str]) -> bool:
+def _shares_run(text: str, runs: set[str]) -> bool:
     """Return whether a text has one of the runs."""
     return any(not runs.isdisjoint(found) for found in _runs(text))
 

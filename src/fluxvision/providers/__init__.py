@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from fluxvision.core.types import Call, Outcome, Watch
+from fluxvision.core.types import Call, JobCallbacks, ProviderResult
 
 
 class Provider(Protocol):
@@ -27,7 +27,7 @@ class Provider(Protocol):
         """Refuse, before anything waits or is paid, what `run` would refuse; raises `InvalidRequest`."""
         ...
 
-    async def run(self, call: Call, watch: Watch, folder: Path) -> Outcome:
+    async def run(self, call: Call, watch: JobCallbacks, folder: Path) -> ProviderResult:
         """Make one picture; files are written into `folder` only. Raises a `fluxvision.core.errors.Error`.
 
         A cancelled task cancels the work, at a remote provider too.

@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from fluxvision import engine, imaging
-from fluxvision.core.concurrency import in_thread
+from fluxvision.core.concurrency import run_in_pool
 from fluxvision.core.errors import Cancelled, InvalidRequest
 from fluxvision.core.settings import Settings
-from fluxvision.core.system import cores
-from fluxvision.core.types import Call, Outcome, Source, Watch
+from fluxvision.core.system import count_cores
+from fluxvision.core.types import Call, InputImage, JobCallbacks, ProviderResult
 from fluxvision.engine import BACKENDS
 from fluxvision.engine.deblock import deblock
-from fluxvision.engine.raster_output import enlarged
+from fluxvision.engine.raster_output import enlarge_to_raster
 from fluxvision.engine.teams import Recipe, Team, Terms, assemble
 
-LOAD = "fluxvision.engine.backends.registry:load"
+LOAD = "fluxvision.engine.backends.registry:load_backend"
 RESTORE_BELOW = 60
 """JPEG quality under which compression damage is repaired rather than sharpened, where those weights are installed."""
 
@@ -38,21 +38,21 @@ class Provider:
         `team` makes the tiles where there is one; each of its workers uses `share` threads.
         """
         self.workers = workers
-        self._threads = threads or max(1, cores() // workers)
+        self._threads = threads or max(1, count_cores() // workers)
         self._team, self._share = team, share
         self._pool = ThreadPoolExecutor(workers + self.small_workers, thread_name_prefix="embedded")
 
-    async def run(self, call: Call, watch: Watch, folder: Path) -> Outcome:
+    async def run(self, call: Call, watch: JobCallbacks, folder: Path) -> ProviderResult:
         """Make one picture.
 
         Raises `InvalidRequest` for a damaged picture or missing weights, `Unavailable` for missing room,
         `UpstreamRefused` where a team cannot be had.
         """
-        return await in_thread(self._pool, watch, lambda: self._run(call, watch, folder))
+        return await run_in_pool(self._pool, watch, lambda: self._run(call, watch, folder))
 
     def check(self, call: Call) -> None:
         """Refuse an engine that does not exist or whose weights are missing."""
-        choose(call.body.get("backend"), call.image)
+        choose_backend(call.body.get("backend"), call.image)
 
     async def ping(self) -> bool:
         """Return whether the default engine's weights are here."""
@@ -64,9 +64,9 @@ class Provider:
         if self._team is not None:
             await asyncio.to_thread(self._team.close)
 
-    def _run(self, call: Call, watch: Watch, folder: Path) -> Outcome:
+    def _run(self, call: Call, watch: JobCallbacks, folder: Path) -> ProviderResult:
         started = time.perf_counter()
-        row = choose(call.body.get("backend"), call.image)
+        row = choose_backend(call.body.get("backend"), call.image)
         pixels = imaging.decode(call.image)
         mask = None
         if call.mask is not None:
@@ -90,7 +90,7 @@ class Provider:
             watch=watch,
             crew=None if self._team is None else self._team.crew(Recipe(LOAD, (row.name, self._share))),
         )
-        raster, result = enlarged(request, folder)
+        raster, result = enlarge_to_raster(request, folder)
         timings = {"decode": decoded - started, "enlarge": time.perf_counter() - decoded}
         details: dict[str, Any] = {
             "engine": row.name,
@@ -99,18 +99,18 @@ class Provider:
             "deblocked": color is not pixels.color,
             "tiles": len(result.rows.spans) * len(result.columns.spans),
         }
-        return Outcome(raster, request.seed, seam_ratio=result.seam_ratio, details=details, timings=timings)
+        return ProviderResult(raster, request.seed, seam_ratio=result.seam_ratio, details=details, timings=timings)
 
 
 def configured(settings: Settings) -> dict[str, Provider]:
     """Return the provider; it needs no setting and is always there."""
     team = assemble(Terms(settings.worker_processes, cluster=settings.cluster))
     # On a cluster each worker has a core of its own.
-    share = 1 if settings.cluster else max(1, (settings.threads or cores()) // max(1, settings.worker_processes))
+    share = 1 if settings.cluster else max(1, (settings.threads or count_cores()) // max(1, settings.worker_processes))
     return {"embedded": Provider(settings.threads, settings.workers, team, share)}
 
 
-def choose(wanted: str | None, source: Source) -> engine.Backend:
+def choose_backend(wanted: str | None, source: InputImage) -> engine.Backend:
     """Return the row of the engine asked for, else the one that fits the picture's measured compression.
 
     Raises `InvalidRequest` naming the extra to install when the wanted engine's weights are missing.

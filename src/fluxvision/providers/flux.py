@@ -17,22 +17,22 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from fluxvision.core.concurrency import in_thread
+from fluxvision.core.concurrency import run_in_pool
 from fluxvision.core.errors import Cancelled, InvalidRequest, Unavailable, UpstreamError, UpstreamRefused
 from fluxvision.core.settings import Settings
-from fluxvision.core.system import cores
-from fluxvision.core.types import Call, Outcome, Watch
-from fluxvision.engine.checkpoint_store import sweep
-from fluxvision.engine.flux.memory_budget import Narrower, is_short
-from fluxvision.engine.flux.model_cache import REST, Models, Source
-from fluxvision.engine.flux.options import FIDELITY, Speed
+from fluxvision.core.system import count_cores
+from fluxvision.core.types import Call, JobCallbacks, ProviderResult
+from fluxvision.engine.checkpoint_store import sweep_abandoned
+from fluxvision.engine.flux.memory_budget import RetryWithSmallerTiles, is_out_of_memory
+from fluxvision.engine.flux.model_cache import REST, ModelCache, ModelSource
+from fluxvision.engine.flux.options import FIDELITY, AccelerationConfig
 from fluxvision.engine.flux.passes import Passes
 from fluxvision.engine.flux.registry import FLUX, FluxRow
-from fluxvision.engine.flux.remote import NOT_LOADED, devices
-from fluxvision.engine.flux.upscale import Job, Ways, decoded
+from fluxvision.engine.flux.remote import NOT_LOADED, cuda_devices
+from fluxvision.engine.flux.upscale import FluxJob, UpscaleConfig, decode_colours
 from fluxvision.engine.teams import Team, Terms, assemble
 
-__all__ = ["FAILED", "NOT_LOADED", "NO_ROOM", "REST", "Provider", "Source", "Ways", "configured"]
+__all__ = ["FAILED", "NOT_LOADED", "NO_ROOM", "REST", "ModelSource", "Provider", "UpscaleConfig", "configured"]
 
 HIGHEST = {"creativity": 1.0, "resemblance": 3.0}
 """The parameters' own ranges, from 0 on."""
@@ -53,7 +53,7 @@ class Provider:
     def __init__(
         self,
         row: FluxRow,
-        source: Source,
+        source: ModelSource,
         threads: int = 0,
         *,
         tile_captions: bool = False,
@@ -67,8 +67,8 @@ class Provider:
         `team` makes the tiles where there is one; `source` then says that the networks are loaded elsewhere. What is
         enlarged is held to an LR-PSNR of `fidelity` dB.
         """
-        self.models = Models(row, source)
-        self._ways = Ways(row, threads or cores(), tile_captions, passes, kept, team, fidelity)
+        self.models = ModelCache(row, source)
+        self._ways = UpscaleConfig(row, threads or count_cores(), tile_captions, passes, kept, team, fidelity)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="flux")
 
     def check(self, call: Call) -> None:
@@ -81,13 +81,13 @@ class Provider:
                 message = f"{name}: it must be a number from 0 to {highest:g}."
                 raise InvalidRequest(message, param=name)
 
-    async def run(self, call: Call, watch: Watch, folder: Path) -> Outcome:
+    async def run(self, call: Call, watch: JobCallbacks, folder: Path) -> ProviderResult:
         """Make one picture.
 
         Raises `UpstreamRefused` where the models cannot be loaded, `UpstreamError` where the device fails,
         `InvalidRequest` for a damaged picture.
         """
-        return await in_thread(self._pool, watch, lambda: self._run(call, watch, folder))
+        return await run_in_pool(self._pool, watch, lambda: self._run(call, watch, folder))
 
     async def ping(self) -> bool:
         """Return False after the models could not be loaded."""
@@ -100,38 +100,38 @@ class Provider:
             await asyncio.to_thread(self._ways.team.close)
         self.models.close()
 
-    def _run(self, call: Call, watch: Watch, folder: Path) -> Outcome:
+    def _run(self, call: Call, watch: JobCallbacks, folder: Path) -> ProviderResult:
         self.check(call)
-        stop = _stop(watch)
+        stop = _stop_callback(watch)
         stop()
         began = time.perf_counter()
         loaded = self.models.get()
         ready = time.perf_counter()
         if self._ways.kept is not None:
-            sweep(self._ways.kept)
+            sweep_abandoned(self._ways.kept)
         try:
-            return _made(decoded(self._ways, loaded, call, watch, stop, folder), began, ready)
+            return _make(decode_colours(self._ways, loaded, call, watch, stop, folder), began, ready)
         except (RuntimeError, MemoryError) as reason:
-            raise UpstreamError(NO_ROOM if is_short(reason) else FAILED) from reason
+            raise UpstreamError(NO_ROOM if is_out_of_memory(reason) else FAILED) from reason
         except Unavailable as reason:
             if reason.param == "engine":  # a worker could not load them
                 raise UpstreamRefused(reason.message) from reason
             raise
 
 
-def _made(job: Job, began: float, ready: float) -> Outcome:
+def _make(job: FluxJob, began: float, ready: float) -> ProviderResult:
     """Make a job, each time with less until it fits. Raises `UpstreamError` when it never does."""
-    from fluxvision.engine.flux.backend import emptied  # noqa: PLC0415, PyTorch takes seconds
+    from fluxvision.engine.flux.backend import free_memory  # noqa: PLC0415, PyTorch takes seconds
 
     while True:
         try:
             return job.make(began, ready)
-        except Narrower:
+        except RetryWithSmallerTiles:
             continue
         except (RuntimeError, MemoryError) as reason:
-            if not is_short(reason):
+            if not is_out_of_memory(reason):
                 raise
-        emptied()  # only here: the error held on to what had been computed
+        free_memory()  # only here: the error held on to what had been computed
         if not job.loaded.room.less():
             raise UpstreamError(NO_ROOM)
 
@@ -141,21 +141,21 @@ def configured(settings: Settings) -> dict[str, Provider]:
     if not settings.flux_model:
         return {}
     row = next(row for row in FLUX if row.name == settings.flux_engine)
-    source = Source(
+    source = ModelSource(
         settings.flux_model,
         settings.flux_revision or None,
         settings.flux_device,
         settings.captioner,
         settings.caption_model,
-        Speed(compile=settings.flux_compile, fp8=settings.flux_fp8),
+        AccelerationConfig(compile=settings.flux_compile, fp8=settings.flux_fp8),
         settings.flux_licence_agreed,
     )
-    team = _team(settings)
+    team = _create_team(settings)
     if team is not None:
         source = replace(source, elsewhere=True)
-    kept = _folder(settings.flux_resume)
+    kept = _checkpoint_folder(settings.flux_resume)
     if kept is not None:
-        sweep(kept)  # what the last process left, though nobody may ask for FLUX again
+        sweep_abandoned(kept)  # what the last process left, though nobody may ask for FLUX again
     provider = Provider(
         row,
         source,
@@ -169,14 +169,14 @@ def configured(settings: Settings) -> dict[str, Provider]:
     return {"flux": provider}
 
 
-def _team(settings: Settings) -> Team | None:
+def _create_team(settings: Settings) -> Team | None:
     """Return who makes the tiles: None for this process."""
     if settings.cluster:
         return assemble(Terms(settings.worker_processes, cluster=settings.cluster, gpus=1.0))
-    return assemble(Terms(settings.worker_processes, devices(settings.flux_device)))
+    return assemble(Terms(settings.worker_processes, cuda_devices(settings.flux_device)))
 
 
-def _folder(wish: str) -> Path | None:
+def _checkpoint_folder(wish: str) -> Path | None:
     """Return where finished tiles are kept: the folder that is named, else one in the user's cache."""
     if wish == NOWHERE:
         return None
@@ -189,7 +189,7 @@ def _folder(wish: str) -> Path | None:
         return None
 
 
-def _stop(watch: Watch) -> Callable[[], None]:
+def _stop_callback(watch: JobCallbacks) -> Callable[[], None]:
     def stop() -> None:
         if watch.cancel.is_set():
             raise Cancelled("The work was cancelled.")

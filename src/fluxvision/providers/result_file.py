@@ -10,10 +10,10 @@ from typing import Any
 from uuid import uuid4
 
 from fluxvision import imaging
-from fluxvision.core.concurrency import to_thread
+from fluxvision.core.concurrency import run_in_thread
 from fluxvision.core.errors import ClientError, UpstreamError
-from fluxvision.core.system import discard
-from fluxvision.core.types import Source
+from fluxvision.core.system import delete_file
+from fluxvision.core.types import InputImage
 from fluxvision.net import fetch
 from fluxvision.net.ssrf_guard import Guard
 
@@ -23,7 +23,7 @@ TAIL = 65_536
 RIFF_HEAD = 8
 
 
-async def fetched(
+async def fetch_result(
     reference: str,
     folder: Path,
     *,
@@ -46,27 +46,27 @@ async def fetched(
 
     async def load() -> None:
         if is_data:
-            await to_thread(fetch.decode, reference, path, limit)
+            await run_in_thread(fetch.decode_data_uri, reference, path, limit)
         else:
             await fetch.download(reference, path, guard=guard, limit=limit, patience=patience)
-        await to_thread(partial(recognised, path, limit=limit, pixels=pixels))
+        await run_in_thread(partial(probe_result, path, limit=limit, pixels=pixels))
 
     try:
-        failure = await _failure(load())
+        failure = await _fetch_failure(load())
         while failure is not None and failure.transient and left > 0:
             await asyncio.sleep(pause)
             left, pause = left - 1, pause * 2
-            failure = await _failure(load())
+            failure = await _fetch_failure(load())
     except BaseException:
-        discard(path)
+        delete_file(path)
         raise
     if failure is not None:
-        discard(path)
+        delete_file(path)
         raise UpstreamError(failure.reason, billed=True)
     return path
 
 
-async def _failure(loading: Coroutine[Any, Any, None]) -> fetch.Unfetched | None:
+async def _fetch_failure(loading: Coroutine[Any, Any, None]) -> fetch.Unfetched | None:
     """Return why a picture is not there, as a whole sentence; None when it is. Damage may pass, too."""
     try:
         await loading
@@ -78,7 +78,7 @@ async def _failure(loading: Coroutine[Any, Any, None]) -> fetch.Unfetched | None
     return None
 
 
-def recognised(path: Path, *, limit: int, pixels: int = PIXELS, content: bytes | None = None) -> Source:
+def probe_result(path: Path, *, limit: int, pixels: int = PIXELS, content: bytes | None = None) -> InputImage:
     """Read a paid picture's header and its end; `content` is the file, where it is in memory.
 
     Raises `UpstreamError` with `billed` where it cannot be used.
@@ -87,12 +87,12 @@ def recognised(path: Path, *, limit: int, pixels: int = PIXELS, content: bytes |
         found = imaging.probe(path, imaging.Limits(bytes=limit, pixels=pixels), content=content)
     except ClientError:
         raise UpstreamError("The provider's file is not a picture of a usable size.", billed=True) from None
-    if not _ends(path, found):
+    if not _is_complete(path, found):
         raise UpstreamError("The provider's picture is cut off.", billed=True)
     return found
 
 
-def _ends(path: Path, found: Source) -> bool:
+def _is_complete(path: Path, found: InputImage) -> bool:
     """Return False where a JPEG or WebP file stops too early; `probe` has looked at the end of a PNG file."""
     if found.format not in {"webp", "jpeg"}:
         return True

@@ -15,7 +15,7 @@ from threading import Lock
 from typing import Self
 from uuid import uuid4
 
-from fluxvision.core.system import allocate, discard, shortages_translated
+from fluxvision.core.system import allocate, delete_file, translate_resource_errors
 
 FILES = 8
 """Files that one job has at once, at most, beside those that it came with."""
@@ -68,11 +68,11 @@ class Reservation:
 
     def take(self) -> None:
         """Reserve the room; raises `Unavailable` where it cannot be had."""
-        with shortages_translated():
+        with translate_resource_errors():
             self.device = self.folder.stat().st_dev
             with self.budget.lock:
                 left = self._check()
-                self.before = _used(self.folder) if self.size >= LARGE else 0
+                self.before = _used_blocks(self.folder) if self.size >= LARGE else 0
                 self.budget.held.add(self)
             if self.solid and (self.size >= LARGE or left < LITTLE):
                 self._take_blocks()
@@ -80,7 +80,7 @@ class Reservation:
     def give_blocks(self) -> None:
         """Give the blocks to what the job writes now."""
         if self.blocks is not None:
-            discard(self.blocks)
+            delete_file(self.blocks)
             self.blocks = None
 
     @property
@@ -88,7 +88,7 @@ class Reservation:
         """Bytes that the job has not written yet; all of a small one, which is not worth a look into its folder."""
         if self.size < LARGE:
             return self.size
-        return min(self.size, max(0, self.size - (_used(self.folder) - self.before)))
+        return min(self.size, max(0, self.size - (_used_blocks(self.folder) - self.before)))
 
     def _check(self) -> int:
         """Return the bytes that stay free; raises OSError where the others leave no room.
@@ -114,7 +114,7 @@ class Reservation:
             os.close(file)
 
 
-def _used(folder: Path) -> int:
+def _used_blocks(folder: Path) -> int:
     """Return the bytes that the files of a folder take on the disk."""
     used = 0
     with suppress(FileNotFoundError), os.scandir(folder) as entries:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from fluxvision.core.errors import CallerGone, Cancelled, Unavailable
 from fluxvision.core.settings import ConfigError
-from fluxvision.core.system import shortage
+from fluxvision.core.system import resource_error
 
 LOCK = "lock"
 UNUSABLE = "The server's data folder was removed or cannot be written to; try again in a moment."
@@ -24,7 +24,7 @@ UNUSABLE = "The server's data folder was removed or cannot be written to; try ag
 
 def folder_unusable(error: Exception | None) -> Unavailable:
     """Return what the caller is told where the data folder cannot be used."""
-    found = shortage(error) if error is not None else None
+    found = resource_error(error) if error is not None else None
     return found or Unavailable(UNUSABLE, retry_after=5.0)
 
 
@@ -40,7 +40,7 @@ def make_private(folder: Path) -> None:
             raise
 
 
-def emptied(folder: Path) -> bool:
+def create_empty_folder(folder: Path) -> bool:
     """Remove the files of a folder; False where something is left, as a folder or what nobody may remove."""
     try:
         for name in os.listdir(folder):  # noqa: PTH208, for every request: half the time of paths
@@ -176,7 +176,7 @@ class Workspace:
         The empty folder of a `whole` one waits for the next. That of one that broke off goes, and its name never comes
         again: should anything be left that still writes there, nobody reads it.
         """
-        if whole and emptied(path) and len(self.spare) < SPARE:
+        if whole and create_empty_folder(path) and len(self.spare) < SPARE:
             self.spare.append(path)
         else:
             shutil.rmtree(path, ignore_errors=True)
@@ -191,7 +191,7 @@ class Workspace:
         hold = _open_root(self.root, temporary=self.temporary)
         os.close(self.hold)
         self.hold = hold
-        with _door(self.run.parent):
+        with _lock_root(self.run.parent):
             self.run.mkdir(mode=0o700, exist_ok=True)
             lock = lock_folder(self.run)
         os.close(self.lock)
@@ -211,14 +211,14 @@ def open_workspace(data_dir: str) -> Workspace:
     )
     try:
         hold = _open_root(root, temporary=not data_dir)
-        with _door(root / "uploads") as runs:
+        with _lock_root(root / "uploads") as runs:
             for old in runs.glob("run-*"):
                 if RUN.fullmatch(old.name) and remove_if_abandoned(old) is None:
                     with suppress(OSError):  # its process ended before it had a lock, or it was none of a server
                         old.rmdir()
             run = Path(tempfile.mkdtemp(prefix="run-", dir=runs))
             lock = lock_folder(run)
-        secret = _secret(root / "media.key") if data_dir else secrets.token_bytes(SECRET_BYTES)
+        secret = _read_secret(root / "media.key") if data_dir else secrets.token_bytes(SECRET_BYTES)
     except OSError as error:
         message = f"data_dir: the folder cannot be used ({error.strerror})"
         raise ConfigError(message, param="data_dir") from None
@@ -240,7 +240,7 @@ def _open_root(root: Path, *, temporary: bool) -> int:
 
 
 @contextmanager
-def _door(runs: Path) -> Iterator[Path]:
+def _lock_root(runs: Path) -> Iterator[Path]:
     """Yield the folder of all processes, while no other process looks for dead ones in it."""
     make_private(runs)
     door = os.open(runs / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -251,7 +251,7 @@ def _door(runs: Path) -> Iterator[Path]:
         os.close(door)
 
 
-def _secret(path: Path) -> bytes:
+def _read_secret(path: Path) -> bytes:
     secret = secrets.token_bytes(SECRET_BYTES)
     if not _write_new(path, secret):
         secret = path.read_bytes()

@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from fluxvision.accounts.keys import Keys, check_entries, entry
+from fluxvision.accounts.keys import Keys, check_entries, hash_entry
 from fluxvision.core.errors import AuthenticationFailed
 from fluxvision.core.settings import ConfigError
 
@@ -54,7 +54,7 @@ def test_keys_are_not_kept():
 
 def test_an_entry_may_be_the_hash_of_a_key():
     """An entry sha256:HEX lets the key in, in either case of its digits, and never the entry itself."""
-    written = entry("sk-one")
+    written = hash_entry("sk-one")
     assert written == "sha256:" + hashlib.sha256(b"sk-one").hexdigest()
     for given in (written, "sha256:" + written.removeprefix("sha256:").upper()):
         keys = Keys([given, "sk-two"], PEPPER)
@@ -68,7 +68,7 @@ def test_an_entry_may_be_the_hash_of_a_key():
 def test_what_no_header_can_carry_has_no_entry(key):
     """A text with spaces or control characters, an empty and a huge one are no keys."""
     with pytest.raises(ValueError, match=r"(?s).*"):
-        entry(key)
+        hash_entry(key)
 
 
 GOOD = "4f1c09ab7d-a-long-one"
@@ -91,8 +91,8 @@ GOOD = "4f1c09ab7d-a-long-one"
         (["{{fluxvision_api.token}}"], "placeholder"),
         (["x" * 40], "placeholder"),
         ([GOOD, GOOD], "twice"),
-        ([GOOD, entry(GOOD)], "twice"),
-        ([entry(GOOD).upper()], "small letters"),
+        ([GOOD, hash_entry(GOOD)], "twice"),
+        ([hash_entry(GOOD).upper()], "small letters"),
     ],
 )
 def test_a_key_that_can_be_guessed_is_refused(entries, words):
@@ -111,7 +111,7 @@ def test_a_key_that_can_be_guessed_is_refused(entries, words):
         "sixteen-letters.",
         "schlüssel-für-alle",
         "0f1e2d3c4b5a6978",
-        entry("short"),
+        hash_entry("short"),
         "k9#x<Lq2!vR8{Zt4}w+/=",
         "Q}7d>mN0<z4p{Y8s",
         "economy_key_9f8a7b6c5d4e",

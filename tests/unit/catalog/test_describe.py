@@ -32,14 +32,14 @@ TIERS = Price("output_megapixel", 50_000, tiers=(Tier(4, 50_000), Tier(None, 90_
 )  # fmt: skip
 def test_a_price_in_words(price, words, estimate):
     """A person reads what is charged for what; the estimate is what one megapixel costs."""
-    assert (describe.price_words(price), describe.estimate(price)) == (words, estimate)
+    assert (describe.describe_price(price), describe.estimate_megapixel(price)) == (words, estimate)
 
 
 @pytest.mark.parametrize("model", CATALOG, ids=lambda model: model.id)
 def test_the_schema_is_one_and_has_every_mode(model):
     """The JSON Schema is valid, has the model's own ranges, and each parameter has a mode per provider."""
-    rows = catalog.rows(model)
-    schema = describe.schema(model, rows)
+    rows = catalog.model_params(model)
+    schema = describe.request_schema(model, rows)
     Draft202012Validator.check_schema(schema)
     for row in rows:
         told = schema["properties"][row.name]
@@ -51,11 +51,11 @@ def test_the_schema_is_one_and_has_every_mode(model):
 @pytest.mark.parametrize("model", CATALOG, ids=lambda model: model.id)
 def test_a_model_tells_its_offers(model):
     """Every offer has a price, an estimate where there can be one, and the modes of all parameters."""
-    told = describe.model(model, ["embedded"])
+    told = describe.describe_model(model, ["embedded"])
     assert {"id", "title", "description", "tags", "aliases", "modalities", "capabilities", "offers"} <= set(told)
     assert told["available"] == any(offer.provider == "embedded" for offer in model.offers)
     for offer, facts in zip(model.offers, told["offers"], strict=True):
-        assert facts["price"]["text"] == describe.offered(offer)
+        assert facts["price"]["text"] == describe.format_offer_price(offer)
         unknown = offer.price.metric == "second" or offer.provider == "openai"
         assert (facts["estimate_per_megapixel"] is None) == unknown
-        assert set(describe.modes(offer)["parameters"]) == {row.name for row in PARAMS}
+        assert set(describe.offer_modes(offer)["parameters"]) == {row.name for row in PARAMS}

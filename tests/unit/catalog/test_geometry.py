@@ -10,10 +10,18 @@ from hypothesis import strategies as some
 
 from fakes.jobs import job
 from fluxvision.catalog.catalog import CATALOG
-from fluxvision.catalog.geometry import FRAMES, RESOLUTIONS, framed, makes, sized, smallest, solve
+from fluxvision.catalog.geometry import (
+    FRAMES,
+    RESOLUTIONS,
+    has_pixel_size,
+    is_large_enough,
+    requested_frame,
+    smallest_factor,
+    solve_geometry,
+)
 from fluxvision.catalog.normalize import normalize
 from fluxvision.core.errors import InvalidRequest
-from fluxvision.core.types import Factors
+from fluxvision.core.types import ScaleRange
 
 CASES = [
     # source, values, delivered, made by the engine
@@ -64,20 +72,20 @@ DISAGREEMENTS = [
 
 REACH = [
     # source, values, factors, made
-    ((400, 300), {}, Factors(1, 8), (800, 600)),
-    ((100, 100), {"size": "1000x1000"}, Factors(1, 8), (800, 800)),
-    ((100, 100), {"size": "1000x1000"}, Factors(1, 10), (1000, 1000)),
-    ((100, 100), {"size": "1000x500", "fit": "stretch"}, Factors(1, 8), (800, 500)),
-    ((100, 100), {"size": "50x1000", "fit": "stretch"}, Factors(1, 4), (100, 400)),
-    ((400, 300), {"size": "200x150"}, Factors(1, 8), (400, 300)),
-    ((400, 300), {}, Factors(only=(4.0,)), (1600, 1200)),
-    ((400, 300), {"size": "4000x3000"}, Factors(only=(4.0,)), (1600, 1200)),
-    ((400, 300), {"size": "100x75"}, Factors(only=(4.0,)), (1600, 1200)),
-    ((400, 300), {}, Factors(only=(4.0, 2.0)), (800, 600)),
-    ((400, 300), {"scale_factor": 2.1}, Factors(only=(2.0, 4.0)), (1600, 1200)),
-    ((400, 300), {"size": "801x600", "fit": "stretch"}, Factors(only=(2.0, 4.0)), (1600, 1200)),
-    ((3, 1000), {"resolution": "2K"}, Factors(only=(2.0, 4.0)), (12, 4000)),
-    ((401, 301), {"scale_factor": 1.5}, Factors(only=(1.5, 4.0)), (602, 452)),
+    ((400, 300), {}, ScaleRange(1, 8), (800, 600)),
+    ((100, 100), {"size": "1000x1000"}, ScaleRange(1, 8), (800, 800)),
+    ((100, 100), {"size": "1000x1000"}, ScaleRange(1, 10), (1000, 1000)),
+    ((100, 100), {"size": "1000x500", "fit": "stretch"}, ScaleRange(1, 8), (800, 500)),
+    ((100, 100), {"size": "50x1000", "fit": "stretch"}, ScaleRange(1, 4), (100, 400)),
+    ((400, 300), {"size": "200x150"}, ScaleRange(1, 8), (400, 300)),
+    ((400, 300), {}, ScaleRange(only=(4.0,)), (1600, 1200)),
+    ((400, 300), {"size": "4000x3000"}, ScaleRange(only=(4.0,)), (1600, 1200)),
+    ((400, 300), {"size": "100x75"}, ScaleRange(only=(4.0,)), (1600, 1200)),
+    ((400, 300), {}, ScaleRange(only=(4.0, 2.0)), (800, 600)),
+    ((400, 300), {"scale_factor": 2.1}, ScaleRange(only=(2.0, 4.0)), (1600, 1200)),
+    ((400, 300), {"size": "801x600", "fit": "stretch"}, ScaleRange(only=(2.0, 4.0)), (1600, 1200)),
+    ((3, 1000), {"resolution": "2K"}, ScaleRange(only=(2.0, 4.0)), (12, 4000)),
+    ((401, 301), {"scale_factor": 1.5}, ScaleRange(only=(1.5, 4.0)), (602, 452)),
     ((400, 300), {"size": "9000x75", "fit": "stretch"}, None, (9000, 75)),
     ((400, 300), {"scale_factor": 3}, None, (1200, 900)),
 ]
@@ -100,7 +108,7 @@ words = some.fixed_dictionaries(
 @pytest.mark.parametrize(("source", "values", "delivered", "made"), CASES)
 def test_words_become_pixels(source, values, delivered, made):
     """What is delivered, and what the engine is asked for."""
-    found = solve(job(*source, **values))
+    found = solve_geometry(job(*source, **values))
     assert ((found.width, found.height), (found.made_width, found.made_height)) == (delivered, made)
 
 
@@ -108,7 +116,7 @@ def test_words_become_pixels(source, values, delivered, made):
 def test_words_that_disagree_are_refused_naming_both(values, first, second):
     """The caller learns which two words contradict each other."""
     with pytest.raises(InvalidRequest) as caught:
-        solve(job(400, 300, **values))
+        solve_geometry(job(400, 300, **values))
     assert first in caught.value.message
     assert second in caught.value.message
     assert caught.value.param in {first, second}
@@ -118,7 +126,7 @@ def test_words_that_disagree_are_refused_naming_both(values, first, second):
 def test_any_words_have_a_geometry_or_a_refusal(width, height, values):
     """A geometry is positive, and the engine makes 1 to 4 times the picture on each axis."""
     try:
-        found = solve(job(width, height, **values))
+        found = solve_geometry(job(width, height, **values))
     except InvalidRequest as error:
         named = [word for word in values if word in error.message]
         assert len(named) >= 2
@@ -135,7 +143,7 @@ def test_any_words_have_a_geometry_or_a_refusal(width, height, values):
 @given(sides, sides, sides, sides, fits)
 def test_an_exact_size_is_met(width, height, box_width, box_height, fit):
     """Cover, pad and stretch deliver the box; contain lies inside it and touches it; cover covers it."""
-    found = solve(job(width, height, size=f"{box_width}x{box_height}", fit=fit))
+    found = solve_geometry(job(width, height, size=f"{box_width}x{box_height}", fit=fit))
     inner = found.inner_width, found.inner_height
     if fit == "contain":
         assert (found.width, found.height) == inner
@@ -153,7 +161,7 @@ def test_an_exact_size_is_met(width, height, box_width, box_height, fit):
 @given(sides, sides, sides, sides, some.sampled_from(["contain", "cover", "pad"]))
 def test_only_stretch_changes_the_shape(width, height, box_width, box_height, fit):
     """The enlarged picture has the source's shape, to half a pixel."""
-    found = solve(job(width, height, size=f"{box_width}x{box_height}", fit=fit))
+    found = solve_geometry(job(width, height, size=f"{box_width}x{box_height}", fit=fit))
     assume(min(found.inner_width, found.inner_height) > 1)
     error = abs(found.inner_width * height - found.inner_height * width)
     assert error <= max(width, height) / 2 + 1e-9
@@ -162,7 +170,7 @@ def test_only_stretch_changes_the_shape(width, height, box_width, box_height, fi
 @given(sides, sides, factors, fits)
 def test_a_factor_alone_never_shrinks_and_is_never_fitted(width, height, factor, fit):
     """With a factor, the engine's picture is the result, whatever the fit."""
-    found = solve(job(width, height, scale_factor=factor, fit=fit))
+    found = solve_geometry(job(width, height, scale_factor=factor, fit=fit))
     assert found.finished
     assert abs(found.width - width * factor) <= 0.5
     assert abs(found.height - height * factor) <= 0.5
@@ -172,10 +180,10 @@ def test_a_factor_alone_never_shrinks_and_is_never_fitted(width, height, factor,
 def test_a_frame_is_as_many_pixels_in_the_pictures_own_shape(width, height, frame, fit):
     """Whatever the shape, the result has the pixels of the frame but for the rounding of its sides."""
     asked = job(width, height, resolution=frame, fit=fit)
-    found = solve(asked)
+    found = solve_geometry(asked)
     assert abs(found.width - (FRAMES[frame] * width / height) ** 0.5) < 1
     assert abs(found.height - (FRAMES[frame] * height / width) ** 0.5) < 1
-    assert framed(asked) == frame
+    assert requested_frame(asked) == frame
 
 
 @pytest.mark.parametrize(
@@ -192,13 +200,13 @@ def test_a_frame_is_as_many_pixels_in_the_pictures_own_shape(width, height, fram
 )
 def test_a_box_goes_before_a_frame(values, frame):
     """A frame is that of the picture only where no box makes it larger or smaller."""
-    assert framed(job(400, 300, **values)) == frame
+    assert requested_frame(job(400, 300, **values)) == frame
 
 
 @given(sides, sides, some.sampled_from(["1K", "2K", "4K"]), fits)
 def test_a_resolution_is_the_longer_side(width, height, resolution, fit):
     """The longer side has exactly the pixels of the word, the other one follows."""
-    found = solve(job(width, height, resolution=resolution, fit=fit))
+    found = solve_geometry(job(width, height, resolution=resolution, fit=fit))
     assert max(found.width, found.height) == RESOLUTIONS[resolution]
 
 
@@ -207,22 +215,22 @@ def test_a_ratio_is_met(width, height, ratio):
     """A picture cropped or padded to a ratio is off by less than a pixel."""
     across, down = map(int, ratio.split(":"))
     for fit in ("cover", "pad", "stretch"):
-        found = solve(job(width, height, aspect_ratio=ratio, fit=fit))
+        found = solve_geometry(job(width, height, aspect_ratio=ratio, fit=fit))
         assert (
             abs(found.width * down - found.height * across) < max(across, down) or min(found.width, found.height) == 1
         )
 
 
-reaches = some.integers(1, 10).map(lambda high: Factors(1, high))
+reaches = some.integers(1, 10).map(lambda high: ScaleRange(1, high))
 sets = some.lists(some.sampled_from([1.0, 1.5, 2.0, 3.0, 4.0, 8.0]), min_size=1, unique=True).map(
-    lambda known: Factors(only=tuple(known))
+    lambda known: ScaleRange(only=tuple(known))
 )
 
 
 def solved(width, height, values, factors):
     """Return a geometry, or give the case up when the words contradict each other."""
     try:
-        return solve(job(width, height, **values), factors)
+        return solve_geometry(job(width, height, **values), factors)
     except InvalidRequest:
         return reject()
 
@@ -230,7 +238,7 @@ def solved(width, height, values, factors):
 @pytest.mark.parametrize(("source", "values", "factors", "made"), REACH)
 def test_an_engine_makes_what_its_factors_allow(source, values, factors, made):
     """A range reaches exact sizes between its ends, a closed set its own multiples; an unknown reach makes anything."""
-    found = solve(job(*source, **values), factors)
+    found = solve_geometry(job(*source, **values), factors)
     assert (found.made_width, found.made_height) == made
 
 
@@ -259,9 +267,9 @@ def test_a_closed_set_is_kept(width, height, values, factors):
     """What is made is the source times one of the factors: the smallest that holds the inner size, or the largest."""
     found = solved(width, height, values, factors)
     inner = found.inner_width, found.inner_height
-    factor = smallest(width, height, inner, factors.only)
+    factor = smallest_factor(width, height, inner, factors.only)
     assert (found.made_width, found.made_height) == (round(width * factor), round(height * factor))
-    enough = [one for one in factors.only if makes(width, height, inner, Fraction(str(one)))]
+    enough = [one for one in factors.only if is_large_enough(width, height, inner, Fraction(str(one)))]
     assert factor == (min(enough) if enough else max(factors.only))
 
 
@@ -278,7 +286,7 @@ def test_the_factor_sent_is_enough(width, height, values, offer):
         return
     assert offer.factors.low <= sent <= offer.factors.high
     inner = found.inner_width, found.inner_height
-    assert sent == offer.factors.high or makes(width, height, inner, Fraction(str(sent)))
+    assert sent == offer.factors.high or is_large_enough(width, height, inner, Fraction(str(sent)))
     if "scale_factor" in values and "aspect_ratio" not in values and ":" not in values.get("size", ""):
         assert sent == values["scale_factor"]
 
@@ -308,11 +316,11 @@ def test_a_quote_is_for_what_the_factor_makes(width, height, values, offer):
 )
 def test_a_size_in_pixels_leaves_no_room_for_a_default_factor(values, told):
     """Only a size in pixels, by its numbers or by its word, takes the default factor's place."""
-    assert sized(job(**values)) == told
+    assert has_pixel_size(job(**values)) == told
 
 
 @pytest.mark.parametrize(("model", "width"), [("flux-vision-upscaler", 800), ("aura-sr", 1600)])
 def test_the_models_own_factor_applies_when_nothing_is_said(model, width):
     """Without a word the result is as large as the model makes it; a shape is a box around that."""
-    assert solve(job(400, 300, model=model)).inner_width == width
-    assert solve(job(400, 300, model=model, aspect_ratio="1:1", fit="pad")).width == width
+    assert solve_geometry(job(400, 300, model=model)).inner_width == width
+    assert solve_geometry(job(400, 300, model=model, aspect_ratio="1:1", fit="pad")).width == width

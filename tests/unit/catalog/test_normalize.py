@@ -8,11 +8,11 @@ import pytest
 
 from fakes.jobs import job
 from fluxvision.catalog.models.flux_vision_upscaler import EMBEDDED
-from fluxvision.catalog.normalize import badge, normalize
+from fluxvision.catalog.normalize import normalize, strongest_mode
 from fluxvision.catalog.params import PARAMS
 from fluxvision.catalog.rules import Converted, Emulated, Passthrough, Price, Renamed
 from fluxvision.core.errors import InvalidRequest
-from fluxvision.core.types import Fit, Plan
+from fluxvision.core.types import Fit, PostprocessPlan
 
 
 def offer(takes_extras=True, **rules):
@@ -38,7 +38,7 @@ def line(receipt, name):
 )
 def test_the_badge_is_the_strongest_mode(rules, mode):
     """A parameter with several rules shows the mode that changes most."""
-    assert badge(rules) == mode
+    assert strongest_mode(rules) == mode
 
 
 def test_the_four_modes():
@@ -174,7 +174,7 @@ def test_the_default_factor_is_told_where_it_counts(values, told):
 def test_a_neutral_job_has_a_neutral_plan():
     """Without wishes the gateway has nothing to do around the provider."""
     _, plan, _ = normalize(job(), EMBEDDED)
-    assert plan == Plan()
+    assert plan == PostprocessPlan()
 
 
 def test_base64_for_the_names_of_other_models():

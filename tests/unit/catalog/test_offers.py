@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from fluxvision.catalog.catalog import CATALOG, configured, find
+from fluxvision.catalog.catalog import CATALOG, configure_offers, find_model
 from fluxvision.catalog.rules import Price
 from fluxvision.core.errors import ModelNotFound
 from fluxvision.core.settings import ConfigError, load
@@ -16,7 +16,7 @@ NODE = {"name": "node", "base_url": "https://node.example/v1", "models": {MODEL:
 
 
 def catalogue(*upstreams, **environment):
-    return configured(CATALOG, load({"FLUXVISION_OPENAI": json.dumps(upstreams), **environment}))
+    return configure_offers(CATALOG, load({"FLUXVISION_OPENAI": json.dumps(upstreams), **environment}))
 
 
 def test_every_configured_server_has_its_own_offer():
@@ -26,13 +26,13 @@ def test_every_configured_server_has_its_own_offer():
     assert list(offers) == ["flux", "fal", "node", "other", "embedded"]
     assert (offers["node"].upstream, offers["node"].price) == ("theirs", Price("image", 40_000))
     assert (offers["other"].price, offers["other"].note) == (Price("output_megapixel", 40_000), "The other one")
-    assert find(f"NODE/{MODEL}", models)[1] == "node"
+    assert find_model(f"NODE/{MODEL}", models)[1] == "node"
 
 
 def test_a_server_of_another_name_is_named():
     """Where the operator's server has a name of its own, openai is none, and the error says which one is."""
     with pytest.raises(ModelNotFound) as caught:
-        find(f"openai/{MODEL}", catalogue(NODE))
+        find_model(f"openai/{MODEL}", catalogue(NODE))
     has = "it can be had from flux, fal, node, embedded"
     assert caught.value.message == f"openai is no provider of {MODEL}; {has}."
 

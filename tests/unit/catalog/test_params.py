@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from fluxvision import imaging
-from fluxvision.catalog.catalog import CATALOG, rows
+from fluxvision.catalog.catalog import CATALOG, model_params
 from fluxvision.catalog.coerce import coerce
-from fluxvision.catalog.params import BY_NAME, FORMATS, PARAMS, describe, narrowed
+from fluxvision.catalog.params import BY_NAME, FORMATS, PARAMS, describe_param, narrow
 from fluxvision.core.errors import InvalidRequest
 from fluxvision.engine import BACKENDS
 
@@ -205,7 +205,7 @@ def test_any_value_is_taken_or_refused(param, value):
 def test_a_row_is_complete(param):
     """Every row has words, and a default that it would itself take."""
     assert param.help.endswith((".", "…"))
-    assert describe(param)
+    assert describe_param(param)
     if param.default is not None:
         assert coerce(param, param.default) == param.default
     assert (param.low is None) == (param.high is None)
@@ -221,14 +221,14 @@ def test_names_and_flags_are_unique():
 def test_choices_are_those_of_the_parts():
     """The formats are those that can be written; the engines those that the engine has, without the stand-in."""
     assert {row.name for row in imaging.FORMATS if row.writable} == set(FORMATS)
-    own = next(row for row in rows(CATALOG[0]) if row.name == "engine")
+    own = next(row for row in model_params(CATALOG[0]) if row.name == "engine")
     assert own.choices == tuple(row.name for row in BACKENDS if row.name != "mock")
 
 
 def test_a_model_narrows_its_rows():
     """A model's rows have other facts where it says so, in the table's order; all others stay the same."""
     facts = {"scale_factor": {"high": 8}, "engine": {"kind": "choice", "choices": ("Standard V2",), "pattern": None}}
-    changed = narrowed(PARAMS, facts)
+    changed = narrow(PARAMS, facts)
     assert [row.name for row in changed] == [row.name for row in PARAMS]
     assert [row for row in changed if row.name not in facts] == [row for row in PARAMS if row.name not in facts]
     by_name = {row.name: row for row in changed}
@@ -242,4 +242,4 @@ def test_a_model_narrows_its_rows():
 
 def test_no_facts_change_nothing():
     """A model that narrows nothing has the table itself."""
-    assert narrowed(PARAMS, {}) == PARAMS
+    assert narrow(PARAMS, {}) == PARAMS

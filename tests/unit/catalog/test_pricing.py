@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from fluxvision.catalog.pricing import picture, times, total
+from fluxvision.catalog.pricing import image_price, multiply, total_cost
 from fluxvision.catalog.rules import Price, Tier
-from fluxvision.core.types import Component
+from fluxvision.core.types import PriceComponent
 
 SMALL = (500, 400)
 FAL = Price("output_megapixel", 100_000)
@@ -68,10 +68,10 @@ sizes = some.tuples(some.integers(1, 10**5), some.integers(1, 10**5))
 @pytest.mark.parametrize(("price", "source", "made", "bill"), BILLS)
 def test_a_bill(price, source, made, bill):
     """Each kind of price has its quantity, what of it is paid, and a total rounded half up to whole micro-dollars."""
-    line = picture(price, source, made)
+    line = image_price(price, source, made)
     assert (line.quantity, line.billable_quantity) == pytest.approx(bill[:2])
     assert (line.unit_price, line.total_cost) == bill[2:]
-    assert total([line]) == line.total_cost
+    assert total_cost([line]) == line.total_cost
 
 
 @pytest.mark.parametrize(
@@ -80,25 +80,25 @@ def test_a_bill(price, source, made, bill):
 )
 def test_a_line_says_what_is_paid(price, kind):
     """A line tells whether the input, the output or the compute time is paid, and by which metric."""
-    line = picture(price, SMALL, SMALL, 1.0)
+    line = image_price(price, SMALL, SMALL, 1.0)
     assert (line.type, line.metric) == (kind, price.metric)
 
 
 def test_without_a_price_there_is_no_total():
     """Nobody has said what a picture costs: that is not nothing, before the work and after it."""
     for metric, kind in (("image", "output"), ("output_megapixel", "output"), ("second", "compute")):
-        line = picture(Price(metric, None), SMALL, SMALL, 2.0)
-        assert line == Component(kind, metric, None, None, None, None)
-        assert total([line, picture(FAL, SMALL, SMALL)]) is None
+        line = image_price(Price(metric, None), SMALL, SMALL, 2.0)
+        assert line == PriceComponent(kind, metric, None, None, None, None)
+        assert total_cost([line, image_price(FAL, SMALL, SMALL)]) is None
 
 
 def test_seconds_are_not_known_beforehand():
     """A price by the second has no quantity and no total until the work is done; more pictures do not change that."""
-    line = picture(SECOND, SMALL, SMALL)
-    assert line == Component("compute", "second", None, None, 1_110, None)
-    assert times(line, 3) == line
-    assert total([line]) is None
-    assert total([picture(FAL, SMALL, SMALL), line]) is None
+    line = image_price(SECOND, SMALL, SMALL)
+    assert line == PriceComponent("compute", "second", None, None, 1_110, None)
+    assert multiply(line, 3) == line
+    assert total_cost([line]) is None
+    assert total_cost([image_price(FAL, SMALL, SMALL), line]) is None
 
 
 @pytest.mark.parametrize(
@@ -106,44 +106,44 @@ def test_seconds_are_not_known_beforehand():
 )
 def test_seconds_are_billed_as_reported(seconds, cost):
     """The reported decimal number of seconds is what counts, not its binary neighbour."""
-    line = picture(SECOND, SMALL, SMALL, seconds)
+    line = image_price(SECOND, SMALL, SMALL, seconds)
     assert (line.quantity, line.billable_quantity, line.total_cost) == (seconds, seconds, cost)
 
 
 @pytest.mark.parametrize("seconds", [-1.0, -1e-9, float("inf"), float("-inf"), float("nan")])
 def test_what_is_no_length_of_time_is_not_billed(seconds):
     """A compute time below nothing, or without end, makes a line whose total is not known, never one below nothing."""
-    line = picture(SECOND, SMALL, SMALL, seconds)
-    assert line == Component("compute", "second", None, None, 1_110, None)
-    assert picture(FAL, SMALL, SMALL, seconds) == picture(FAL, SMALL, SMALL)
+    line = image_price(SECOND, SMALL, SMALL, seconds)
+    assert line == PriceComponent("compute", "second", None, None, 1_110, None)
+    assert image_price(FAL, SMALL, SMALL, seconds) == image_price(FAL, SMALL, SMALL)
 
 
 def test_half_a_micro_dollar_of_decimal_seconds_is_rounded_up():
     """A decimal that no binary number equals is still exactly what the provider has written."""
-    assert picture(Price("second", 1_000), SMALL, SMALL, 0.0045).total_cost == 5
+    assert image_price(Price("second", 1_000), SMALL, SMALL, 0.0045).total_cost == 5
 
 
 def test_at_least_one_second_is_billed_where_the_price_says_so():
     """A rounding of up_min_1 bills one unit even of nothing; a rounding up bills none."""
-    assert picture(replace(SECOND, rounding="up_min_1"), SMALL, SMALL, 0.0).total_cost == 1_110
-    assert picture(replace(SECOND, rounding="up"), SMALL, SMALL, 0.0).total_cost == 0
-    assert picture(replace(SECOND, rounding="up"), SMALL, SMALL, 1.2).total_cost == 2_220
+    assert image_price(replace(SECOND, rounding="up_min_1"), SMALL, SMALL, 0.0).total_cost == 1_110
+    assert image_price(replace(SECOND, rounding="up"), SMALL, SMALL, 0.0).total_cost == 0
+    assert image_price(replace(SECOND, rounding="up"), SMALL, SMALL, 1.2).total_cost == 2_220
 
 
 def test_seconds_change_nothing_where_they_are_not_billed():
     """What a provider reports of its time has no effect on a price by size."""
-    assert picture(FAL, SMALL, SMALL, 12.0) == picture(FAL, SMALL, SMALL)
+    assert image_price(FAL, SMALL, SMALL, 12.0) == image_price(FAL, SMALL, SMALL)
 
 
 def test_an_empty_bill_is_nothing():
     """No lines cost nothing."""
-    assert total([]) == 0
+    assert total_cost([]) == 0
 
 
 @given(prices, sizes, sizes)
 def test_a_total_is_the_billable_quantity_times_the_unit_price(price, source, made):
     """However large the picture, a total is a whole number, off by rounding alone, and never negative."""
-    line = picture(price, source, made)
+    line = image_price(price, source, made)
     assert isinstance(line.total_cost, int)
     assert line.total_cost >= 0
     assert line.total_cost == pytest.approx(line.billable_quantity * line.unit_price, abs=0.51, rel=1e-12)
@@ -156,9 +156,9 @@ def test_a_total_is_the_billable_quantity_times_the_unit_price(price, source, ma
 @given(prices, sizes, sizes, some.integers(1, 10))
 def test_n_pictures_cost_n_times_one(price, source, made, n):
     """The bill of several pictures is that of one, times their number, so that each is rounded by itself."""
-    line = picture(price, source, made)
-    several = times(line, n)
-    assert several.total_cost == n * line.total_cost == total([line] * n)
+    line = image_price(price, source, made)
+    several = multiply(line, n)
+    assert several.total_cost == n * line.total_cost == total_cost([line] * n)
     assert several.quantity == pytest.approx(n * line.quantity)
     assert several.unit_price == line.unit_price
 
@@ -167,4 +167,4 @@ def test_n_pictures_cost_n_times_one(price, source, made, n):
 def test_a_larger_picture_is_never_cheaper(price, source, made, more, higher):
     """Pixels added never lower the price."""
     larger = made[0] + more, made[1] + higher
-    assert picture(price, source, made).total_cost <= picture(price, source, larger).total_cost
+    assert image_price(price, source, made).total_cost <= image_price(price, source, larger).total_cost

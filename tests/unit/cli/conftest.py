@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from fakes.cli_gateway import Gateway, tools
-from fluxvision.cli import run
+from fluxvision.cli import run_cli
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ class Line:
 
     def __call__(self, *arguments):
         """Run one command and return its exit code."""
-        code = run([str(argument) for argument in arguments], tools(self.gateway, served=self.served))
+        code = run_cli([str(argument) for argument in arguments], tools(self.gateway, served=self.served))
         self.out, self.err = self.capture.readouterr()
         return code
 

@@ -134,7 +134,7 @@ def test_serve_tells_the_public_address_and_the_keys(folder, monkeypatch):
     """The base URL is the public one where it is known; keys are counted, never shown."""
     assert folder
     monkeypatch.setenv("FLUXVISION_API_KEYS", "secret")
-    text = serve.banner(load(flags={"host": "::1", "public_url": "https://pictures.example/"}), 8000)
+    text = serve.format_banner(load(flags={"host": "::1", "public_url": "https://pictures.example/"}), 8000)
     assert "http://[::1]:8000" in text
     assert "https://pictures.example/openai/v1" in text
     assert "page      https://pictures.example/\n" in text

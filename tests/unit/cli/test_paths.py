@@ -5,14 +5,14 @@ from pathlib import Path
 import click
 import pytest
 
-from fluxvision.cli.options import Order
-from fluxvision.cli.paths import Input, plan
+from fluxvision.cli.options import UpscaleRequest
+from fluxvision.cli.paths import InputFile, plan_targets
 
 
 def planned(*paths, **wishes):
     """Return the settled order, the outputs of each picture, and what is wrong with it."""
-    pictures = [path if isinstance(path, Input) else Input(Path(path)) for path in paths]
-    order, targets = plan(pictures, Order(tuple(map(str, paths)), wishes.pop("fields", {}), **wishes))
+    pictures = [path if isinstance(path, InputFile) else InputFile(Path(path)) for path in paths]
+    order, targets = plan_targets(pictures, UpscaleRequest(tuple(map(str, paths)), wishes.pop("fields", {}), **wishes))
     return order, [[str(path) for path in target.outputs] for target in targets], [target.problem for target in targets]
 
 
@@ -26,7 +26,7 @@ def planned(*paths, **wishes):
         ("photo.jpg", {"out": "big.JPEG", "fields": {"n": "2"}}, ["big-1.JPEG", "big-2.JPEG"]),
         ("in/photo.jpg", {"out": "big"}, ["big/photo@2x.png"]),
         ("in/photo.jpg", {"out": "big.d/"}, ["big.d/photo@2x.png"]),
-        (Input(Path("in/sub/photo.jpg"), Path("sub")), {"out": "big"}, ["big/sub/photo@2x.png"]),
+        (InputFile(Path("in/sub/photo.jpg"), Path("sub")), {"out": "big"}, ["big/sub/photo@2x.png"]),
         ("photo.jpg", {"out": "-"}, []),
     ],
 )

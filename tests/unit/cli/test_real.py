@@ -32,7 +32,7 @@ def here(capsys):
         tools = cli.Tools(
             create_gateway=app.create_gateway, check=server.check_exposure, serve=server.serve, fetch=Path
         )
-        return cli.run(arguments, tools), *capsys.readouterr()
+        return cli.run_cli(arguments, tools), *capsys.readouterr()
 
     return run_here
 

@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from fluxvision.cli.text import columns, plural, price, sentence, shown
+from fluxvision.cli.text import error_sentence, format_columns, format_price, pluralize, safe_path
 from fluxvision.core.errors import InvalidRequest, PayloadTooLarge
 
 SENTENCES = [
@@ -35,25 +35,26 @@ SENTENCES = [
 @pytest.mark.parametrize(("error", "expected"), SENTENCES)
 def test_errors_name_the_flag_that_was_typed(error, expected):
     """A public parameter becomes its flag where it is named, and plain words stay plain."""
-    assert sentence(error) == expected
+    assert error_sentence(error) == expected
 
 
 def test_a_limit_names_its_setting():
     """Who meets the pixel limit learns which setting raises it."""
     error = PayloadTooLarge("image: the picture has 9 pixels; this server accepts at most 100,000,000.")
     assert (
-        sentence(error) == "the picture has 9 pixels; the limit is 100,000,000 (FLUXVISION_MAX_INPUT_PIXELS raises it)."
+        error_sentence(error)
+        == "the picture has 9 pixels; the limit is 100,000,000 (FLUXVISION_MAX_INPUT_PIXELS raises it)."
     )
 
 
 def test_an_internal_error_is_one_sentence():
     """A fault of ours names its kind and nothing of its contents."""
-    assert sentence(ValueError("secret")).startswith("an internal error (ValueError)")
+    assert error_sentence(ValueError("secret")).startswith("an internal error (ValueError)")
 
 
 def test_names_cannot_steer_the_terminal():
     """Escape sequences, line breaks and bytes that are not text are replaced."""
-    assert shown("a\x1b[2J\n\udcff.png") == "a\ufffd[2J\ufffd\ufffd.png"
+    assert safe_path("a\x1b[2J\n\udcff.png") == "a\ufffd[2J\ufffd\ufffd.png"
 
 
 @pytest.mark.parametrize(
@@ -62,10 +63,10 @@ def test_names_cannot_steer_the_terminal():
 )
 def test_price(amount, expected):
     """Money is shown exactly, with cents at least."""
-    assert price(amount) == expected
+    assert format_price(amount) == expected
 
 
 def test_columns_and_plurals():
     """Columns are aligned without trailing blanks."""
-    assert columns([("A", "B"), ("long", "x")]) == "A     B\nlong  x"
-    assert (plural(1, "file"), plural(1200, "file")) == ("1 file", "1,200 files")
+    assert format_columns([("A", "B"), ("long", "x")]) == "A     B\nlong  x"
+    assert (pluralize(1, "file"), pluralize(1200, "file")) == ("1 file", "1,200 files")

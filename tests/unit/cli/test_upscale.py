@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from fluxvision.cli.text import TIMES as X
-from fluxvision.cli.text import sentence
+from fluxvision.cli.text import error_sentence
 
 
 def size(path):
@@ -112,7 +112,7 @@ def test_a_batch_goes_on_after_failures(line, picture, names):
         "  nope.png: there is no such file.",
         "  in/cut.jpg: this JPEG file is damaged or truncated.",
         "  in/upstream.png: The provider is down.",
-        f"  in/sub/crash.png: {sentence(ZeroDivisionError())}",
+        f"  in/sub/crash.png: {error_sentence(ZeroDivisionError())}",
     ]
 
 

@@ -12,14 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from fluxvision.core.concurrency import in_thread, to_thread
+from fluxvision.core.concurrency import run_in_pool, run_in_thread
 from fluxvision.core.errors import Cancelled
-from fluxvision.core.types import Watch
+from fluxvision.core.types import JobCallbacks
 
 
 async def test_a_cancelled_task_stops_its_thread_and_waits_for_it():
     """The watch is told, and when the cancellation arrives the thread has ended."""
-    watch, ended = Watch(), threading.Event()
+    watch, ended = JobCallbacks(), threading.Event()
 
     def work():
         while not watch.cancel.is_set():
@@ -28,7 +28,7 @@ async def test_a_cancelled_task_stops_its_thread_and_waits_for_it():
         ended.set()
 
     with ThreadPoolExecutor(1) as pool:
-        task = asyncio.create_task(in_thread(pool, watch, work))
+        task = asyncio.create_task(run_in_pool(pool, watch, work))
         await asyncio.sleep(0.02)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -38,7 +38,7 @@ async def test_a_cancelled_task_stops_its_thread_and_waits_for_it():
 
 async def test_a_second_cancellation_waits_too():
     """Whoever cancels again while the thread ends does not leave it behind."""
-    watch, ended = Watch(), threading.Event()
+    watch, ended = JobCallbacks(), threading.Event()
 
     def work():
         while not watch.cancel.is_set():
@@ -47,7 +47,7 @@ async def test_a_second_cancellation_waits_too():
         ended.set()
 
     with ThreadPoolExecutor(1) as pool:
-        task = asyncio.create_task(in_thread(pool, watch, work))
+        task = asyncio.create_task(run_in_pool(pool, watch, work))
         await asyncio.sleep(0.02)
         for _ in range(3):
             task.cancel()
@@ -65,28 +65,28 @@ async def test_a_plain_thread_is_not_left_behind():
         time.sleep(seconds)
         ended.set()
 
-    task = asyncio.create_task(to_thread(work, 0.1))
+    task = asyncio.create_task(run_in_thread(work, 0.1))
     await asyncio.sleep(0.02)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     assert ended.is_set()
-    assert await to_thread(max, 3, 4) == 4
+    assert await run_in_thread(max, 3, 4) == 4
     with pytest.raises(ZeroDivisionError):
-        await to_thread(lambda: 1 // 0)
+        await run_in_thread(lambda: 1 // 0)
 
 
 async def test_results_and_errors_come_through():
     """A thread's value or exception is that of the await."""
     with ThreadPoolExecutor(1) as pool:
-        assert await in_thread(pool, Watch(), lambda: 7) == 7
+        assert await run_in_pool(pool, JobCallbacks(), lambda: 7) == 7
         with pytest.raises(ZeroDivisionError):
-            await in_thread(pool, Watch(), lambda: 1 // 0)
+            await run_in_pool(pool, JobCallbacks(), lambda: 1 // 0)
 
 
 async def test_what_cancelled_work_held_is_freed_at_once():
     """An error of work that was cancelled keeps no picture alive, though nobody collects cycles."""
-    watch, held = Watch(), []
+    watch, held = JobCallbacks(), []
 
     def work():
         picture = np.zeros(1000)
@@ -99,7 +99,7 @@ async def test_what_cancelled_work_held_is_freed_at_once():
     gc.disable()
     try:
         with ThreadPoolExecutor(1) as pool:
-            task = asyncio.create_task(in_thread(pool, watch, work))
+            task = asyncio.create_task(run_in_pool(pool, watch, work))
             await asyncio.sleep(0.02)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
@@ -119,6 +119,6 @@ async def test_what_failed_work_held_is_freed_though_its_error_is_kept():
 
     with ThreadPoolExecutor(1) as pool:
         with pytest.raises(ValueError, match="1000") as caught:
-            await in_thread(pool, Watch(), work)
+            await run_in_pool(pool, JobCallbacks(), work)
         assert held[0]() is None
         assert caught.value.__traceback__ is not None

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from fluxvision.core.errors import InvalidRequest, Unavailable
-from fluxvision.core.system import cores, discard, shortage, shortages_translated
+from fluxvision.core.system import count_cores, delete_file, resource_error, translate_resource_errors
 
 
 @pytest.mark.parametrize(
@@ -20,12 +20,12 @@ def test_a_containers_quota_counts(tmp_path, text, most):
     """The answer is the affinity's, or the quota rounded up where that is less."""
     quota = tmp_path / "cpu.max"
     quota.write_text(text)
-    assert cores(quota) == min(most, len(os.sched_getaffinity(0)))
+    assert count_cores(quota) == min(most, len(os.sched_getaffinity(0)))
 
 
 def test_no_container_is_no_limit(tmp_path):
     """Without a quota file the affinity alone counts."""
-    assert cores(tmp_path / "none") == len(os.sched_getaffinity(0))
+    assert count_cores(tmp_path / "none") == len(os.sched_getaffinity(0))
 
 
 FILES = """
@@ -93,25 +93,25 @@ def test_freed_memory_is_kept_until_it_is_released():
 )
 def test_a_shortage_is_one_error_that_may_pass(error, words):
     """Whatever this machine has run out of is a 503 that says of what, and when to try again."""
-    found = shortage(error)
+    found = resource_error(error)
     assert found is not None
     assert (found.status, found.retryable, words in found.message) == (503, True, True)
     assert found.retry_after > 0
-    with pytest.raises(Unavailable, match=words), shortages_translated():
+    with pytest.raises(Unavailable, match=words), translate_resource_errors():
         raise error
 
 
 @pytest.mark.parametrize("error", [ValueError("x"), FileNotFoundError(errno.ENOENT, "x"), OSError("x"), KeyError(28)])
 def test_other_errors_stay_what_they_are(error):
     """A fault is not taken for a shortage."""
-    assert shortage(error) is None
-    with pytest.raises(type(error)), shortages_translated():
+    assert resource_error(error) is None
+    with pytest.raises(type(error)), translate_resource_errors():
         raise error
 
 
 def test_an_error_of_ours_is_kept():
     """What already says what it is is raised as it is, whatever its words."""
-    with pytest.raises(InvalidRequest), shortages_translated():
+    with pytest.raises(InvalidRequest), translate_resource_errors():
         raise InvalidRequest("No space left on device")
 
 
@@ -119,5 +119,5 @@ def test_what_cannot_be_deleted_hides_nothing(tmp_path):
     """Neither a file that is gone nor one that cannot be deleted is an error."""
     (tmp_path / "full").mkdir()
     (tmp_path / "file").touch()
-    discard(tmp_path / "none", tmp_path / "full", tmp_path / "file")
+    delete_file(tmp_path / "none", tmp_path / "full", tmp_path / "file")
     assert [path.name for path in tmp_path.iterdir()] == ["full"]

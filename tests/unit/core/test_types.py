@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from fluxvision.core.types import Picture, Source
+from fluxvision.core.types import InputImage, ResultImage
 
 SOURCE = {"format": "png", "width": 1, "height": 1, "channels": 3, "alpha": False, "bits": 8, "size": 3}
 PICTURE = {"format": "png", "mime": "image/png", "width": 1, "height": 1}
 
 
-@pytest.mark.parametrize(("kind", "facts"), [(Source, SOURCE), (Picture, PICTURE)])
+@pytest.mark.parametrize(("kind", "facts"), [(InputImage, SOURCE), (ResultImage, PICTURE)])
 def test_a_file_in_memory_is_written_when_its_path_is_asked_for(tmp_path, kind, facts):
     """Before there is none; afterwards there is one and nothing beside it, and it is written once."""
     found = kind(tmp_path / "image", content=b"abc", **facts)
@@ -26,7 +26,7 @@ def test_a_file_in_memory_is_written_when_its_path_is_asked_for(tmp_path, kind, 
 
 def test_a_file_that_is_not_in_memory_is_left_alone(tmp_path):
     """A path is no promise that there is a file."""
-    assert Source(tmp_path / "gone", **SOURCE).path == tmp_path / "gone"
+    assert InputImage(tmp_path / "gone", **SOURCE).path == tmp_path / "gone"
     assert not list(tmp_path.iterdir())
 
 
@@ -34,7 +34,7 @@ def test_threads_see_the_whole_file(tmp_path):
     """Whoever asks gets a path at which all of it lies."""
     content = bytes(3_000_000)
     for number in range(20):
-        source = Source(tmp_path / str(number), content=content, **SOURCE)
+        source = InputImage(tmp_path / str(number), content=content, **SOURCE)
         with ThreadPoolExecutor(4) as pool:
             sizes = list(pool.map(lambda _: source.path.stat().st_size, range(8)))  # noqa: B023
         assert set(sizes) == {len(content)}
@@ -43,6 +43,6 @@ def test_threads_see_the_whole_file(tmp_path):
 
 def test_content_is_neither_shown_nor_compared(tmp_path):
     """A picture never reaches a log, and the same file is the same source."""
-    source = Source(tmp_path / "image", content=b"secret", **SOURCE)
+    source = InputImage(tmp_path / "image", content=b"secret", **SOURCE)
     assert "secret" not in repr(source)
     assert source == replace(source, content=None)

@@ -11,14 +11,14 @@ import pytest
 
 from fluxvision.core.errors import Cancelled
 from fluxvision.engine.backends.registry import BY_NAME
-from fluxvision.engine.pipeline import Request, plan
+from fluxvision.engine.pipeline import Request, plan_tiles
 from fluxvision.engine.teams.actor import Actor
 from fluxvision.engine.teams.recipe import Recipe
-from fluxvision.engine.tile import Work
+from fluxvision.engine.tile import TileJob
 
 COLOR = np.zeros((20, 20, 3), np.uint8)
 ROW = replace(BY_NAME["mock"])
-WORK = Work(COLOR, None, None, 0.5, 0, ROW, *plan(Request(COLOR, 40, 40), ROW))
+WORK = TileJob(COLOR, None, None, 0.5, 0, ROW, *plan_tiles(Request(COLOR, 40, 40), ROW))
 PATIENCE = 20.0
 
 
@@ -33,7 +33,8 @@ def test_an_order_is_given_up_although_the_next_one_has_come(tmp_path):
 
     def second():
         ended.append(
-            len(actor.make(2, Recipe("fluxvision.engine.backends.registry:load", ("mock", 1)), WORK, [0]).tiles) + 1
+            len(actor.make(2, Recipe("fluxvision.engine.backends.registry:load_backend", ("mock", 1)), WORK, [0]).tiles)
+            + 1
         )
 
     threads = [threading.Thread(target=one, daemon=True) for one in (first, second)]

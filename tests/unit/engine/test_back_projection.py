@@ -8,10 +8,19 @@ import numpy as np
 import pytest
 from skimage import data
 
-from fluxvision.core.types import Raster
-from fluxvision.engine.back_projection import SHARE, Ground, Scale, allowance, expanded, ground, reduced, settle
-from fluxvision.engine.fidelity import measure
-from fluxvision.engine.tiling import axis
+from fluxvision.core.types import RawImage
+from fluxvision.engine.back_projection import (
+    SHARE,
+    AxisMapping,
+    Scale,
+    axis_mapping,
+    correct_raster,
+    enlarge_window,
+    error_allowance,
+    shrink_window,
+)
+from fluxvision.engine.fidelity import measure_fidelity
+from fluxvision.engine.tiling import plan_axis
 
 RATIOS = (1.05, 1.5, 2, 3.3, 4)
 PHOTO = np.ascontiguousarray(data.astronaut()[60:100, 190:238])
@@ -41,7 +50,7 @@ def whole(color, ratio):
     height, width = color.shape[:2]
     source = np.ascontiguousarray(color.transpose(2, 0, 1), np.float32) / 255
     tall, wide = round(height * ratio), round(width * ratio)
-    return source, Ground(height, tall, 0, height, 0, tall), Ground(width, wide, 0, width, 0, wide)
+    return source, AxisMapping(height, tall, 0, height, 0, tall), AxisMapping(width, wide, 0, width, 0, wide)
 
 
 def wild(rows, columns, seed=0):
@@ -54,8 +63,8 @@ def held(color, ratio, psnr, *, most=32, start=None, **rest):
     source, rows, columns = whole(color, ratio)
     scale = Counting(slice(None), slice(None))
     fine = wild(rows, columns) if start is None else start
-    error = allowance(psnr, 255, rows, columns)
-    made = settle(fine, source, rows, columns, scale, error=error, least=0, most=most, **rest)
+    error = error_allowance(psnr, 255, rows, columns)
+    made = correct_raster(fine, source, rows, columns, scale, error=error, least=0, most=most, **rest)
     return made, scale.seen
 
 
@@ -66,14 +75,14 @@ def test_a_tile_of_a_whole_picture_reaches_what_is_measured(ratio, psnr, tmp_pat
     made, _ = held(PHOTO, ratio, psnr)
     path = tmp_path / "out.raw"
     np.floor(made.transpose(1, 2, 0) * 255 + 0.5).astype(np.uint8).tofile(path)
-    found = measure(Raster(path, made.shape[2], made.shape[1], 3, 8), PHOTO)
+    found = measure_fidelity(RawImage(path, made.shape[2], made.shape[1], 3, 8), PHOTO)
     assert psnr <= found.lr_psnr_db < psnr + 9
 
 
 def test_easy_tiles_end_early():
     """What is near from the beginning is not touched; the more is wanted, the more corrections there are."""
     source, rows, columns = whole(PHOTO, 2)
-    near = np.clip(expanded(source, rows, columns), 0, 1)
+    near = np.clip(enlarge_window(source, rows, columns), 0, 1)
     start = near.copy()
     made, seen = held(PHOTO, 2, 20, start=start)
     assert (len(seen), np.array_equal(made, near)) == (1, True)
@@ -99,7 +108,7 @@ def test_nothing_changes_where_nothing_may():
     where[:, :, 40:] = True
     made, seen = held(PHOTO, 2, 45, start=start.copy(), where=where)
     assert np.array_equal(made[:, :, :40], start[:, :, :40])
-    assert np.square(reduced(made, rows, columns) - source)[:, :, 24:].mean() < 1e-4
+    assert np.square(shrink_window(made, rows, columns) - source)[:, :, 24:].mean() < 1e-4
     assert len(seen) == 32
 
 
@@ -120,19 +129,20 @@ def test_a_window_is_a_part_of_the_picture(ratio):
     """Where it sees enough, a window shrinks and grows as the whole picture does, wherever its borders fall."""
     source, rows, columns = whole(PHOTO, ratio)
     fine = wild(rows, columns)
-    coarse, large = reduced(fine, rows, columns), expanded(source, rows, columns)
+    coarse, large = shrink_window(fine, rows, columns), enlarge_window(source, rows, columns)
     lines = [
-        axis(size, line.last, tile=24, halo=6, overlap=2) for size, line in zip((40, 48), (rows, columns), strict=True)
+        plan_axis(size, line.last, tile=24, halo=6, overlap=2)
+        for size, line in zip((40, 48), (rows, columns), strict=True)
     ]
     for down, across in product(lines[0].spans, lines[1].spans):
-        part = ground(lines[0], down), ground(lines[1], across)
+        part = axis_mapping(lines[0], down), axis_mapping(lines[1], across)
         inner = tuple(line.own(span) for line, span in zip(part, (down, across), strict=True))
         shown = slice(part[0].first, part[0].last), slice(part[1].first, part[1].last)
-        found = reduced(np.ascontiguousarray(fine[:, shown[0], shown[1]]), *part)[:, inner[0], inner[1]]
+        found = shrink_window(np.ascontiguousarray(fine[:, shown[0], shown[1]]), *part)[:, inner[0], inner[1]]
         there = [slice(own.start + line.low, own.stop + line.low) for own, line in zip(inner, part, strict=True)]
         assert np.abs(found - coarse[:, there[0], there[1]]).max() < 1e-5
         seen = np.ascontiguousarray(source[:, part[0].low : part[0].high, part[1].low : part[1].high])
-        grown = expanded(seen, *part)
+        grown = enlarge_window(seen, *part)
         rise, left = down.start - part[0].first, across.start - part[1].first
         own = grown[:, rise : rise + down.length, left : left + across.length]
         assert np.abs(own - large[:, down.start : down.stop, across.start : across.stop]).max() < 1e-5
@@ -143,6 +153,6 @@ def test_rounding_is_known_beforehand(ratio):
     """What a tile may lose less because of 8 bits is what rounding to them costs, to a twentieth."""
     _, rows, columns = whole(np.zeros((200, 240, 3), np.uint8), ratio)
     fine = wild(rows, columns)
-    lost = np.square(reduced(np.round(fine * 255) / 255 - fine, rows, columns), dtype=np.float64).mean()
-    assert 10**-5 * SHARE - allowance(50, 255, rows, columns) == pytest.approx(lost, rel=0.05)
-    assert allowance(99, 255, rows, columns) > 0
+    lost = np.square(shrink_window(np.round(fine * 255) / 255 - fine, rows, columns), dtype=np.float64).mean()
+    assert 10**-5 * SHARE - error_allowance(50, 255, rows, columns) == pytest.approx(lost, rel=0.05)
+    assert error_allowance(99, 255, rows, columns) > 0

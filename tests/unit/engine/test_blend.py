@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fluxvision.engine.blend import Blender, fade, ramp
-from fluxvision.engine.tiling import axis
+from fluxvision.engine.blend import Blender, fade_border, ramp_weights
+from fluxvision.engine.tiling import plan_axis
 
 
 def blended(image, rows, columns, bits=8, disturb=lambda tile, _index: tile):
@@ -23,8 +23,8 @@ def blended(image, rows, columns, bits=8, disturb=lambda tile, _index: tile):
 
 def tiling(height, width, factor=2):
     return (
-        axis(height // factor, height, tile=40, halo=8, overlap=4),
-        axis(width // factor, width, tile=40, halo=8, overlap=4),
+        plan_axis(height // factor, height, tile=40, halo=8, overlap=4),
+        plan_axis(width // factor, width, tile=40, halo=8, overlap=4),
     )
 
 
@@ -62,7 +62,7 @@ def test_textures_that_disagree_are_seen_by_the_ratio():
 def test_a_step_fades_over_the_whole_overlap():
     """A brightness difference between two tiles is spread: no neighbouring pixels differ by a quarter of it."""
     image = np.full((1, 40, 100), 0.4, np.float32)
-    rows, columns = axis(20, 40, tile=40, halo=8, overlap=4), axis(50, 100, tile=45, halo=8, overlap=4)
+    rows, columns = plan_axis(20, 40, tile=40, halo=8, overlap=4), plan_axis(50, 100, tile=45, halo=8, overlap=4)
     assert len(columns.spans) == 2
     out, _ = blended(image, rows, columns, 16, lambda tile, index: tile + np.float32(0.2 * index))
     steps = np.abs(np.diff(out[20, :, 0].astype(float))) / 65535
@@ -74,14 +74,14 @@ def test_a_step_fades_over_the_whole_overlap():
 @pytest.mark.parametrize("length", [1, 2, 7, 16])
 def test_a_ramp_and_its_mirror_sum_to_one(length, share):
     """What one tile gives up the other takes over."""
-    weights = ramp(length, share)
+    weights = ramp_weights(length, share)
     assert np.allclose(weights + weights[::-1], 1, atol=1e-6)
 
 
 def test_a_lone_tile_has_no_border():
     """One tile has no seam ratio and is not faded."""
-    rows, columns = axis(10, 20, tile=60, halo=8, overlap=4), axis(10, 20, tile=60, halo=8, overlap=4)
+    rows, columns = plan_axis(10, 20, tile=60, halo=8, overlap=4), plan_axis(10, 20, tile=60, halo=8, overlap=4)
     tile = np.full((3, 20, 20), 0.25, np.float32)
-    fade(tile, 1, rows.spans[0])
+    fade_border(tile, 1, rows.spans[0])
     assert (tile == 0.25).all()
     assert blended(tile, rows, columns)[1] is None

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fluxvision.engine.backends.registry import BY_NAME, load
-from fluxvision.engine.checkpoint import Resumed
-from fluxvision.engine.executors.threads import Threads
-from fluxvision.engine.pipeline import Request, enlarge, plan
-from fluxvision.engine.tile import Work
+from fluxvision.engine.backends.registry import BY_NAME, load_backend
+from fluxvision.engine.checkpoint import CheckpointedExecutor
+from fluxvision.engine.executors.threads import ThreadExecutor
+from fluxvision.engine.pipeline import Request, enlarge, plan_tiles
+from fluxvision.engine.tile import TileJob
 
 MOCK = replace(BY_NAME["mock"], batch=2)
 COLOR = np.random.default_rng(5).integers(0, 256, (150, 170, 3), np.uint8)
@@ -58,12 +58,12 @@ class Shelf:
         self._memory.jobs.pop(self._job)
 
 
-class Counting(Threads):
+class Counting(ThreadExecutor):
     """Threads that tell which batches they made."""
 
     def __init__(self, made) -> None:
         """Make by the mock."""
-        super().__init__(load("mock"), 2)
+        super().__init__(load_backend("mock"), 2)
         self._made = made
 
     def make(self, work, stop, batches=None):
@@ -80,20 +80,20 @@ def go_on():
 
 def work(color=COLOR, row=MOCK, seed=3, creativity=0.6, **rest):
     height, width = color.shape[:2]
-    return Work(
+    return TileJob(
         color,
         None,
         rest.pop("mask", None),
         creativity,
         seed,
         row,
-        *plan(Request(color, width * 3, height * 3), row),
+        *plan_tiles(Request(color, width * 3, height * 3), row),
         **rest,
     )
 
 
 def run(memory, made, job, key="key", most=None):
-    crew = Resumed(Counting(made), memory, key if callable(key) else lambda: key)
+    crew = CheckpointedExecutor(Counting(made), memory, key if callable(key) else lambda: key)
     batches = [[tile.tobytes() for tile in tiles] for tiles in islice(crew.make(job, go_on), most)]
     return batches, crew
 
@@ -179,8 +179,12 @@ def test_a_picture_by_way_of_a_resumed_crew():
     memory, strips, seen = Memory(), {}, []
     for name in ("fresh", "plain", "resumed"):
         strips[name] = []
-        crew = None if name == "plain" else Resumed(Threads(load("mock"), 2), memory, lambda: "key")
-        request = Request(COLOR, 510, 450, engine=(MOCK, load("mock")), crew=crew)
+        crew = (
+            None
+            if name == "plain"
+            else CheckpointedExecutor(ThreadExecutor(load_backend("mock"), 2), memory, lambda: "key")
+        )
+        request = Request(COLOR, 510, 450, engine=(MOCK, load_backend("mock")), crew=crew)
         seen.append(enlarge(request, lambda strip, name=name: strips[name].append(strip.copy())))
     whole = {name: np.concatenate(found).tobytes() for name, found in strips.items()}
     assert whole["fresh"] == whole["plain"] == whole["resumed"]

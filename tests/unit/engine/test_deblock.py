@@ -10,7 +10,7 @@ from PIL import Image
 from skimage import data
 
 from fluxvision.engine import deblock as module
-from fluxvision.engine.deblock import CHROMA, COSINES, LUMA, deblock, strength, table
+from fluxvision.engine.deblock import CHROMA, COSINES, LUMA, deblock, deblock_strength, quantisation_table
 
 
 def compressed(samples, quality, subsampling=0):
@@ -28,7 +28,10 @@ def psnr(one, other):
 def test_tables_are_those_that_libjpeg_writes(quality):
     """A quality has the quantisation tables that libjpeg stores for it."""
     stored = compressed(np.zeros((8, 8, 3), np.uint8), quality).quantization
-    assert [list(table(standard, quality).ravel()) for standard in (LUMA, CHROMA)] == [stored[0], stored[1]]
+    assert [list(quantisation_table(standard, quality).ravel()) for standard in (LUMA, CHROMA)] == [
+        stored[0],
+        stored[1],
+    ]
 
 
 def test_the_transform_is_orthonormal():
@@ -50,7 +53,7 @@ def test_a_compressed_photograph_comes_nearer_to_the_original(quality, subsampli
 @pytest.mark.parametrize(("quality", "share"), [(1, 0.6), (75, 0.6), (85, 0.5), (97, 0.38), (98, 0.0), (100, 0.0)])
 def test_finer_quantisation_is_changed_less(quality, share):
     """The strength falls above quality 75 and ends above 97, where the picture is returned as it is."""
-    assert strength(quality) == pytest.approx(share)
+    assert deblock_strength(quality) == pytest.approx(share)
     color = data.astronaut()[:16, :16]
     assert (deblock(color, quality) is color) == (share == 0)
 
@@ -71,4 +74,4 @@ def test_every_size_keeps_its_shape_and_flat_pictures_their_value(rows, columns,
     result = deblock(color, quality)
     assert result.shape == color.shape
     assert result.dtype == np.uint8
-    assert np.abs(result.astype(int) - color).max() <= np.ceil(0.6 * table(LUMA, quality)[0, 0] / 16)
+    assert np.abs(result.astype(int) - color).max() <= np.ceil(0.6 * quantisation_table(LUMA, quality)[0, 0] / 16)

@@ -7,15 +7,17 @@ import pytest
 from PIL import Image
 from skimage import color, data
 
-from fluxvision.core.types import Raster
-from fluxvision.engine.fidelity import CAP, ciede2000, lab, measure
+from fluxvision.core.types import RawImage
+from fluxvision.engine.fidelity import CAP, ciede2000, measure_fidelity, to_lab
 
 
 def measured(tmp_path: Path, fine, source, **rest):
     path = tmp_path / "fine.raw"
     fine.tofile(path)
     height, width, bands = fine.shape
-    return measure(Raster(path, width, height, bands, fine.dtype.itemsize * 8), source, seam_ratio=1.0, **rest)
+    return measure_fidelity(
+        RawImage(path, width, height, bands, fine.dtype.itemsize * 8), source, seam_ratio=1.0, **rest
+    )
 
 
 def test_repeated_pixels_are_exactly_faithful_when_flat(tmp_path):
@@ -98,4 +100,4 @@ def test_colour_difference_agrees_with_an_independent_one():
     rng = np.random.default_rng(4)
     first, second = rng.random((3, 500)), rng.random((3, 500))
     wanted = color.deltaE_ciede2000(color.rgb2lab(first.T), color.rgb2lab(second.T))
-    assert np.allclose(wanted, ciede2000(lab(first), lab(second)), atol=0.05)
+    assert np.allclose(wanted, ciede2000(to_lab(first), to_lab(second)), atol=0.05)

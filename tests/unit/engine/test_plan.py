@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fluxvision.engine.backends.registry import BACKENDS, BY_NAME
-from fluxvision.engine.pipeline import STRETCH, Request, plan
+from fluxvision.engine.pipeline import STRETCH, Request, plan_tiles
 
 
 def planned(row, width, height, factor=4):
     color = np.broadcast_to(np.uint8(0), (height, width, 3))
-    return plan(Request(color, width * factor, height * factor), row)
+    return plan_tiles(Request(color, width * factor, height * factor), row)
 
 
 @given(st.sampled_from(BACKENDS), st.integers(1, 20_000), st.integers(1, 20_000))

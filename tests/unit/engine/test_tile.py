@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fluxvision.engine.backends.registry import BY_NAME, load
-from fluxvision.engine.pipeline import Request, plan
-from fluxvision.engine.tile import Work, make
+from fluxvision.engine.backends.registry import BY_NAME, load_backend
+from fluxvision.engine.pipeline import Request, plan_tiles
+from fluxvision.engine.tile import TileJob, make_tiles
 
 MOCK = BY_NAME["mock"]
 COLOR = np.random.default_rng(5).integers(0, 256, (150, 170, 3), np.uint8)
@@ -16,8 +16,8 @@ MASK[20:90, 30:100] = 255
 
 
 def work(row=MOCK, color=COLOR, mask=None, alpha=None):
-    rows, columns = plan(Request(color, color.shape[1] * 3, color.shape[0] * 3), row)
-    return Work(color, alpha, mask, 0.6, 3, row, rows, columns)
+    rows, columns = plan_tiles(Request(color, color.shape[1] * 3, color.shape[0] * 3), row)
+    return TileJob(color, alpha, mask, 0.6, 3, row, rows, columns)
 
 
 def go_on():
@@ -38,9 +38,9 @@ def test_batches_hold_every_tile_once(size, replace_row):
 def test_a_tile_is_the_same_alone_and_in_company(mask, alpha, grey):
     """Which tiles are made together, and in which order, changes no byte."""
     found = work(color=COLOR[..., :1] if grey else COLOR, mask=mask, alpha=alpha)
-    backend = load("mock")
-    alone = [make(found, backend, [number], go_on)[0] for number in range(found.total)]
-    backwards = make(found, backend, range(found.total)[::-1], go_on)[::-1]
+    backend = load_backend("mock")
+    alone = [make_tiles(found, backend, [number], go_on)[0] for number in range(found.total)]
+    backwards = make_tiles(found, backend, range(found.total)[::-1], go_on)[::-1]
     assert found.total > 3
     for one, other in zip(alone, backwards, strict=True):
         assert one.tobytes() == other.tobytes()
@@ -51,14 +51,14 @@ def test_only_tiles_that_may_have_detail_are_given_to_the_network():
     seen = []
 
     class Spy:
-        base = staticmethod(load("mock").base)
+        base = staticmethod(load_backend("mock").base)
 
         def detail(self, windows):
             seen.append(len(windows))
-            return load("mock").detail(windows)
+            return load_backend("mock").detail(windows)
 
     found = work(mask=MASK)
-    make(found, Spy(), range(found.total), go_on)
+    make_tiles(found, Spy(), range(found.total), go_on)
     allowed = sum(
         MASK[
             max(0, down.source) : down.source + found.rows.window,
@@ -77,7 +77,7 @@ def test_work_ends_where_stop_raises():
         raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        make(work(), load("mock"), [0], stop)
+        make_tiles(work(), load_backend("mock"), [0], stop)
 
 
 @pytest.fixture

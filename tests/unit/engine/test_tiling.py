@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fluxvision.engine.tiling import axis, reflect
+from fluxvision.engine.tiling import plan_axis, reflect_indices
 
 SIZES = st.integers(1, 3000)
 
@@ -17,7 +17,7 @@ def axes(draw):
     halo = draw(st.integers(1, 20))
     overlap = draw(st.integers(0, min(halo, 4)))
     tile = draw(st.integers(2 * halo + 2 * overlap + 8, 400))
-    return axis(source, target, tile=tile, halo=halo, overlap=overlap), halo, overlap, tile
+    return plan_axis(source, target, tile=tile, halo=halo, overlap=overlap), halo, overlap, tile
 
 
 @given(axes())
@@ -63,7 +63,7 @@ def test_neighbours_agree_on_their_fade(case):
 @given(st.integers(-50, 50), st.integers(1, 120), st.integers(1, 40))
 def test_reflection_is_that_of_numpy(first, length, size):
     """The indices are those of numpy's reflect padding, continued without end."""
-    index = reflect(first, length, size)
+    index = reflect_indices(first, length, size)
     if size == 1:
         assert (index == 0).all()
         return
@@ -75,4 +75,4 @@ def test_reflection_is_that_of_numpy(first, length, size):
 def test_a_tile_without_room_is_refused(tile, halo, overlap):
     """A window of nothing but halo, or an overlap beyond the halo, is a mistake in a row."""
     with pytest.raises(ValueError, match="no room"):
-        axis(100, 200, tile=tile, halo=halo, overlap=overlap)
+        plan_axis(100, 200, tile=tile, halo=halo, overlap=overlap)

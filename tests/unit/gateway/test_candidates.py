@@ -11,10 +11,10 @@ from fluxvision.catalog import catalog
 from fluxvision.catalog.catalog import CATALOG
 from fluxvision.catalog.rules import Offer, Price
 from fluxvision.core.errors import InternalError, InvalidRequest
-from fluxvision.gateway.routing import JobLimits, translate
+from fluxvision.gateway.routing import JobLimits, translate_offers
 
 MODEL = CATALOG[0]
-ROWS = catalog.rows(MODEL)
+ROWS = catalog.model_params(MODEL)
 LARGEST = 400_000_000
 
 
@@ -44,7 +44,7 @@ def translated(asked, *offers, refused=(), most=LARGEST, model=MODEL):
 def every(asked, *offers, checks=None, most=LARGEST, model=MODEL):
     """Return the candidates, and why the others are none."""
     checks = checks or dict.fromkeys([offer.provider for offer in offers], lambda _call: None)
-    return translate(asked, offers, catalog.rows(model), limits=JobLimits(most), checks=checks)
+    return translate_offers(asked, offers, catalog.model_params(model), limits=JobLimits(most), checks=checks)
 
 
 def names(found):
@@ -144,7 +144,7 @@ def test_only_refusals_are_passed_over():
         raise InternalError("It broke.")
 
     with pytest.raises(InternalError):
-        translate(job(), [at("a")], ROWS, limits=JobLimits(LARGEST), checks={"a": check})
+        translate_offers(job(), [at("a")], ROWS, limits=JobLimits(LARGEST), checks={"a": check})
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_only_refusals_are_passed_over():
 )
 def test_a_limit_of_pixels_counts_what_is_made(model, asked, most, param):
     """The largest of what is made, cropped and delivered is what this server has to hold."""
-    found = catalog.find(model)[0]
+    found = catalog.find_model(model)[0]
     wanted = job(model=model, **asked)
     if param is None:
         [one] = translated(wanted, fal(found), most=most, model=found)
@@ -226,7 +226,7 @@ def test_a_nameless_word_changes_no_check():
 )
 def test_what_a_provider_is_asked_to_make(model, values, made):
     """Its own factor's pixels, or nothing known where it decides by itself."""
-    found = catalog.find(model)[0]
+    found = catalog.find_model(model)[0]
     [one] = translated(job(model=model, **values), fal(found), model=found)
     assert one.made == made
 
@@ -248,5 +248,5 @@ def test_work_is_what_an_engine_looks_at(size, factor, local, wanted):
     source = replace(job().image, width=size[0], height=size[1])
     asked = replace(job(scale_factor=factor), image=source)
     limits = JobLimits(LARGEST, local=["a"] if local else [])
-    (found,) = translate(asked, [offer], ROWS, limits=limits, checks={"a": lambda _call: None}).found
+    (found,) = translate_offers(asked, [offer], ROWS, limits=limits, checks={"a": lambda _call: None}).found
     assert found.megapixels == pytest.approx(wanted, abs=0.01)

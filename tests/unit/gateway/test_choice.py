@@ -8,13 +8,13 @@ from fakes.jobs import job
 from fakes.painter import offer
 from fluxvision.catalog import catalog
 from fluxvision.core.errors import InvalidRequest
-from fluxvision.gateway.circuit_breaker import Standing
-from fluxvision.gateway.routing import DEGRADES, RESTS, SPENT, JobLimits, chosen, translate
+from fluxvision.gateway.circuit_breaker import ProviderHealth
+from fluxvision.gateway.routing import DEGRADES, RESTS, SPENT, JobLimits, decide, translate_offers
 
-ROWS = catalog.rows(catalog.CATALOG[0])
+ROWS = catalog.model_params(catalog.CATALOG[0])
 OFFERS = (offer("first", price=100), offer("second", price=30), offer("own", generative=False))
-WELL = {one.provider: Standing() for one in OFFERS}
-OUT = {**WELL, "first": Standing(out=True), "second": Standing(out=True)}
+WELL = {one.provider: ProviderHealth() for one in OFFERS}
+OUT = {**WELL, "first": ProviderHealth(out=True), "second": ProviderHealth(out=True)}
 
 
 def choice(*unable, standings=WELL, policy="quality", whole=False, offers=OFFERS, **fields):
@@ -27,8 +27,8 @@ def choice(*unable, standings=WELL, policy="quality", whole=False, offers=OFFERS
 
     asked = job(**fields)
     checks = {one.provider: check for one in offers}
-    able = translate(asked, offers, ROWS, limits=JobLimits(10**9), checks=checks)
-    return chosen(asked, offers, able, policy, standings, whole=whole)
+    able = translate_offers(asked, offers, ROWS, limits=JobLimits(10**9), checks=checks)
+    return decide(asked, offers, able, policy, standings, whole=whole)
 
 
 def order(found):

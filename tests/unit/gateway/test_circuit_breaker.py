@@ -16,9 +16,9 @@ from fluxvision.gateway.circuit_breaker import (
     LONGEST_PAUSE,
     LONGEST_REST,
     THRESHOLD,
-    Health,
-    Standing,
-    Turn,
+    BreakerPermit,
+    CircuitBreakers,
+    ProviderHealth,
 )
 
 KINDS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, Error)]
@@ -45,7 +45,7 @@ def clock():
 
 @pytest.fixture
 def health(clock):
-    return Health(["fal"], clock=clock, draw=lambda: 0.5)
+    return CircuitBreakers(["fal"], clock=clock, draw=lambda: 0.5)
 
 
 def fail(health, times=THRESHOLD, kind=UpstreamError):
@@ -92,12 +92,12 @@ def test_an_open_breaker_lets_one_probe_pass_when_its_time_is_over(health, clock
     clock.now += FIRST_PAUSE + 0.01
     assert not is_out(health)
     probe = health.begin("fal")
-    assert probe == Turn("fal", probe=True)
+    assert probe == BreakerPermit("fal", probe=True)
     assert health.begin("fal") is None
     assert is_out(health)
     health.succeeded(probe, 1.0)
     assert not is_out(health)
-    assert [health.begin("fal"), health.begin("fal")] == [Turn("fal")] * 2
+    assert [health.begin("fal"), health.begin("fal")] == [BreakerPermit("fal")] * 2
 
 
 @pytest.mark.parametrize("kind", [None, *KINDS], ids=lambda kind: getattr(kind, "__name__", "released"))
@@ -107,7 +107,7 @@ def test_only_the_probe_itself_frees_its_place(health, clock, kind):
     clock.now += FIRST_PAUSE + 0.01
     probe = health.begin("fal")
     other = health.begin("fal", anyway=True)
-    assert other == Turn("fal", probe=False)
+    assert other == BreakerPermit("fal", probe=False)
     if kind is None:
         health.released(other)
     else:
@@ -140,7 +140,7 @@ def test_pauses_grow_up_to_a_limit(health, clock):
 @pytest.mark.parametrize(("drawn", "factor"), [(0.0, 1 - JITTER), (1.0, 1 + JITTER)])
 def test_pauses_are_jittered(clock, drawn, factor):
     """Servers that fail together do not probe together."""
-    health = Health(["fal"], clock=clock, draw=lambda: drawn)
+    health = CircuitBreakers(["fal"], clock=clock, draw=lambda: drawn)
     fail(health)
     clock.now += FIRST_PAUSE * factor - 0.01
     assert is_out(health)
@@ -162,12 +162,12 @@ def test_a_probe_without_a_verdict_frees_its_place(health, clock):
 @pytest.mark.parametrize(("kind", "rests"), [(UpstreamBusy, True), (UpstreamRefused, True), (errors.Busy, False)])
 def test_a_provider_that_names_a_time_rests_until_then(health, clock, kind, rests):
     """Retry-After is respected, up to a limit, and is no mark against the provider."""
-    health.failed(Turn("fal"), kind("Later.", retry_after=7.0))
+    health.failed(BreakerPermit("fal"), kind("Later.", retry_after=7.0))
     assert is_out(health) is rests
     clock.now += 7.01
     assert not is_out(health)
     assert health.standings()["fal"].reliability == 1.0
-    health.failed(Turn("fal"), kind("Later.", retry_after=10_000.0))
+    health.failed(BreakerPermit("fal"), kind("Later.", retry_after=10_000.0))
     clock.now += LONGEST_REST + 0.01
     assert not is_out(health)
 
@@ -199,14 +199,14 @@ def test_a_probe_that_is_due_is_not_held_back_by_reputation(health, clock):
     """When the pause is over the provider has its usual place, or it would never be asked again."""
     fail(health, 10)
     clock.now += LONGEST_PAUSE * 2
-    assert health.standings()["fal"] == Standing(out=False, reliability=1.0)
+    assert health.standings()["fal"] == ProviderHealth(out=False, reliability=1.0)
 
 
 @given(some.lists(some.sampled_from(EVENTS), max_size=60))
 def test_whatever_happens_a_provider_comes_back(events):
     """After any history, a pause of the longest length and no probe under way, a call may begin again."""
     clock = Clock()
-    health = Health(["fal"], clock=clock, draw=lambda: 1.0)
+    health = CircuitBreakers(["fal"], clock=clock, draw=lambda: 1.0)
     running = []
 
     def begin(*, anyway):

@@ -13,8 +13,8 @@ from PIL import Image
 
 from fakes.painter import Painter, model, offer
 from fluxvision import imaging
-from fluxvision.catalog.rules import Accepts, Passthrough, Price
-from fluxvision.core.concurrency import in_thread
+from fluxvision.catalog.rules import InputFormats, Passthrough, Price
+from fluxvision.core.concurrency import run_in_pool
 from fluxvision.core.errors import (
     Cancelled,
     InvalidRequest,
@@ -24,7 +24,7 @@ from fluxvision.core.errors import (
     UpstreamBroke,
     UpstreamError,
 )
-from fluxvision.core.types import Outcome, Watch
+from fluxvision.core.types import JobCallbacks, ProviderResult
 from fluxvision.gateway.gateway import Gateway
 
 MODEL = "flux-vision-upscaler"
@@ -51,7 +51,7 @@ async def opened(painter, **facts):
 
 async def run(gateway, source, folder, watch=None, **fields):
     job = gateway.admit(f"first/{MODEL}", fields, source, None, "req_1")
-    return await gateway.run(job, watch or Watch(), folder)
+    return await gateway.run(job, watch or JobCallbacks(), folder)
 
 
 @pytest.mark.parametrize("kind", [PolicyRefused, UpstreamError, Unavailable, InvalidRequest, Misconfigured, Cancelled])
@@ -70,13 +70,13 @@ async def test_what_a_provider_charges_for_is_told_whatever_the_error(source, fo
 async def test_the_prepared_picture_is_the_one_that_is_sent(source, folder):
     """All versions get one file in the job's folder without alpha and metadata; the caller's own stays as it is."""
     painter, before = Painter("First"), source.path.read_bytes()
-    async with opened(painter, accepts=Accepts()) as gateway:
+    async with opened(painter, accepts=InputFormats()) as gateway:
         await run(gateway, source, folder, n=3, seed=1)
     sent = {call.image for call in painter.calls}
     assert len(sent) == 1
     image = sent.pop()
     assert (image.path.parent, image.alpha, image.width, image.height) == (folder, False, 40, 30)
-    assert imaging.describe(image).exif is None
+    assert imaging.read_metadata(image).exif is None
     assert source.path.read_bytes() == before
 
 
@@ -102,7 +102,7 @@ async def test_a_damaged_picture_is_the_callers_and_nobody_is_asked(source, fold
     painter = Painter("First")
     content = source.path.read_bytes()
     source.path.write_bytes(content[: len(content) // 3])
-    async with opened(painter, accepts=Accepts()) as gateway:
+    async with opened(painter, accepts=InputFormats()) as gateway:
         with pytest.raises(InvalidRequest) as caught:
             await run(gateway, source, folder)
         assert gateway.health.standings()["first"].reliability == 1.0
@@ -134,7 +134,7 @@ async def test_versions_report_one_progress(source, folder):
     """Three versions of one step each are three steps in all, told in order."""
     seen = []
     async with opened(Painter("First")) as gateway:
-        await run(gateway, source, folder, Watch(lambda done, total: seen.append((done, total))), n=3)
+        await run(gateway, source, folder, JobCallbacks(lambda done, total: seen.append((done, total))), n=3)
     assert seen == [(1, 3), (2, 3), (3, 3)]
 
 
@@ -180,7 +180,7 @@ async def test_a_picture_that_cannot_be_used_is_paid_and_marks_its_provider(sour
             self.calls.append(call)
             path = tmp_path / "made.png"
             path.write_bytes(b"I am sorry")
-            return Outcome(path, upstream_id="job-1")
+            return ProviderResult(path, upstream_id="job-1")
 
     async with opened(Writer("First")) as gateway:
         with pytest.raises(UpstreamError) as caught:
@@ -211,7 +211,7 @@ async def test_a_mistake_of_ours_is_no_providers(source, folder):
     painter.faults = {0: ZeroDivisionError("secret words")}
     async with opened(painter) as gateway:
         job = gateway.admit(MODEL, {"n": 4}, source, None, "req_1")
-        delivery = await gateway.run(job, Watch(broke=seen.append), folder)
+        delivery = await gateway.run(job, JobCallbacks(broke=seen.append), folder)
         assert [(one.index, one.code, one.message) for one in delivery.failures] == [
             (0, "INTERNAL_ERROR", "First broke: ZeroDivisionError.")
         ]
@@ -230,12 +230,12 @@ async def test_a_time_limit_stops_its_own_try_only(source, folder):
     pool = ThreadPoolExecutor(1)
 
     async def stuck(_call, watch, _folder):
-        await in_thread(pool, watch, lambda: time.sleep(0.3))
+        await run_in_pool(pool, watch, lambda: time.sleep(0.3))
 
     slow.run = stuck
     models = (model(offer("first"), offer("second")),)
     gateway = Gateway({"first": slow, "second": Painter("Second")}, models=models, attempt_timeout=0.1)
-    watch = Watch()
+    watch = JobCallbacks()
     job = gateway.admit(MODEL, {}, source, None, "req_1")
     delivery = await gateway.run(job, watch, folder)
     assert ([one.outcome for one in delivery.attempts], watch.cancel.is_set()) == (["UPSTREAM_ERROR", "ok"], False)

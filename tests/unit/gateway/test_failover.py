@@ -25,8 +25,8 @@ from fluxvision.core.errors import (
     UpstreamError,
     UpstreamUnreachable,
 )
-from fluxvision.core.types import Caller, Watch
-from fluxvision.gateway.circuit_breaker import FIRST_PAUSE, THRESHOLD, Health
+from fluxvision.core.types import Caller, JobCallbacks
+from fluxvision.gateway.circuit_breaker import FIRST_PAUSE, THRESHOLD, CircuitBreakers
 from fluxvision.gateway.gateway import Gateway
 from fluxvision.gateway.routing import DEGRADES, RESTS, SPENT
 
@@ -54,13 +54,13 @@ def opened(house, **facts):
 
 async def run(gateway, source, folder, name=MODEL, **fields):
     job = gateway.admit(name, fields, source, None, "req_1")
-    return await gateway.run(job, Watch(), folder)
+    return await gateway.run(job, JobCallbacks(), folder)
 
 
 async def streamed(gateway, source, folder):
     """Run a job that shows a preview first."""
     job = gateway.admit(MODEL, {"stream": True, "partial_images": 1}, source, None, "req_1")
-    return await gateway.run(job, Watch(preview=lambda _path: None), folder)
+    return await gateway.run(job, JobCallbacks(preview=lambda _path: None), folder)
 
 
 def told(delivery_or_error):
@@ -183,7 +183,7 @@ async def test_all_busy_is_busy(house, source, tmp_path):
 async def test_an_open_breaker_is_passed_over_and_probed_later(house, source, tmp_path):
     """After some failures the provider is not asked; when its pause is over one request brings it back."""
     now = 0.0
-    gateway = opened(house, health=Health(house, clock=lambda: now, draw=lambda: 0.5))
+    gateway = opened(house, health=CircuitBreakers(house, clock=lambda: now, draw=lambda: 0.5))
     house["first"].fault = UpstreamUnreachable("Down.")
     for _ in range(THRESHOLD + 3):
         assert (await run(gateway, source, tmp_path)).provider == "second"
@@ -210,7 +210,7 @@ async def test_one_probe_of_many_streams(house, source, tmp_path):
     """Requests that come at once, each with a preview to make first, send one probe; others serve the rest."""
     now = 0.0
     house["first"].workers = house["second"].workers = 9
-    gateway = opened(house, health=Health(house, clock=lambda: now, draw=lambda: 0.5))
+    gateway = opened(house, health=CircuitBreakers(house, clock=lambda: now, draw=lambda: 0.5))
     house["first"].fault = UpstreamUnreachable("Down.")
     for _ in range(THRESHOLD):
         await run(gateway, source, tmp_path)
@@ -228,7 +228,7 @@ async def test_a_caller_who_insists_frees_no_second_probe(house, source, tmp_pat
     """While a probe is under way a pinned request fails by its own fault; the next ordinary one goes elsewhere."""
     now = 0.0
     house["first"].workers = 3
-    gateway = opened(house, health=Health(house, clock=lambda: now, draw=lambda: 0.5))
+    gateway = opened(house, health=CircuitBreakers(house, clock=lambda: now, draw=lambda: 0.5))
     house["first"].fault = UpstreamUnreachable("Down.")
     for _ in range(THRESHOLD):
         await run(gateway, source, tmp_path)
@@ -366,7 +366,7 @@ async def test_lost_work_by_the_second_has_no_bound(house, source, tmp_path):
 async def test_one_picture_probes_for_all(house, source, tmp_path):
     """A provider that may be back gets one of several pictures; the others wait for what becomes of it."""
     now = 0.0
-    gateway = opened(house, health=Health(house, clock=lambda: now, draw=lambda: 0.5))
+    gateway = opened(house, health=CircuitBreakers(house, clock=lambda: now, draw=lambda: 0.5))
     house["first"].fault = UpstreamUnreachable("Down.")
     for _ in range(THRESHOLD):
         await run(gateway, source, tmp_path)
@@ -389,7 +389,7 @@ async def test_a_mask_without_a_hole_buys_nothing(house, source, tmp_path):
     with pytest.raises(InvalidRequest, match="nothing may change"):
         await gateway.vet(job)
     with pytest.raises(InvalidRequest, match="nothing may change") as caught:
-        await gateway.run(job, Watch(), tmp_path)
+        await gateway.run(job, JobCallbacks(), tmp_path)
     assert (caught.value.param, house["first"].calls, told(caught.value)) == ("mask", [], [])
 
 
@@ -473,7 +473,7 @@ async def test_a_cancelled_request_tells_what_it_cost(house, source, tmp_path):
     house["first"].fault = UpstreamError("Broken.", billed=True)
     gateway, attempts = opened(house), []
     job = gateway.admit(MODEL, {}, source, None, "req_1")
-    task = asyncio.ensure_future(gateway.run(job, Watch(), tmp_path, attempts))
+    task = asyncio.ensure_future(gateway.run(job, JobCallbacks(), tmp_path, attempts))
     await asyncio.sleep(0.05)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

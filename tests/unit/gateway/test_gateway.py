@@ -13,7 +13,7 @@ from PIL import Image
 from fakes.painter import Painter
 from fluxvision import imaging
 from fluxvision.core.errors import DeadlineExceeded, Exhausted, InvalidRequest, ModelNotFound, UpstreamError
-from fluxvision.core.types import Watch
+from fluxvision.core.types import JobCallbacks
 from fluxvision.gateway.gateway import Gateway
 
 MODEL = "flux-vision-upscaler"
@@ -40,7 +40,7 @@ async def test_one_job_is_one_picture_of_the_promised_size(source, tmp_path):
     """Size, format, provider, cost and the receipt agree with the file."""
     gateway = Gateway({"embedded": Painter()})
     job = admitted(gateway, source, scale_factor="1.5", output_format="webp")
-    delivery = await gateway.run(job, Watch(), tmp_path)
+    delivery = await gateway.run(job, JobCallbacks(), tmp_path)
     picture = opened(delivery.pictures[0].path)
     assert (picture.size, picture.format) == ((60, 45), "WEBP")
     assert (delivery.provider, delivery.upstream, delivery.cost) == ("embedded", "flat", 0)
@@ -67,7 +67,7 @@ async def test_the_delivered_pixels_are_those_quoted(source, tmp_path, fields, s
     gateway = Gateway({"embedded": Painter()})
     job = admitted(gateway, source, **fields)
     quote = gateway.quote(job)
-    delivery = await gateway.run(job, Watch(), tmp_path)
+    delivery = await gateway.run(job, JobCallbacks(), tmp_path)
     picture = delivery.pictures[0]
     assert (quote.width, quote.height) == (picture.width, picture.height) == opened(picture.path).size == size
 
@@ -78,7 +78,7 @@ async def test_versions_have_consecutive_seeds(source, tmp_path):
     gateway, painter = None, Painter()
     gateway = Gateway({"embedded": painter})
     job = admitted(gateway, source, n="3", seed="5")
-    delivery = await gateway.run(job, Watch(lambda done, total: seen.append((done, total))), tmp_path)
+    delivery = await gateway.run(job, JobCallbacks(lambda done, total: seen.append((done, total))), tmp_path)
     assert [call.body["seed"] for call in painter.calls] == [5, 6, 7]
     assert [picture.seed for picture in delivery.pictures] == [5, 6, 7]
     assert seen[-1] == (3, 3)
@@ -87,7 +87,7 @@ async def test_versions_have_consecutive_seeds(source, tmp_path):
 async def test_what_succeeded_is_delivered_and_the_rest_listed(source, tmp_path):
     """One failure of three is told in `failures`; two pictures come."""
     gateway = Gateway({"embedded": Painter(faults={1: UpstreamError("That one broke.")})})
-    delivery = await gateway.run(admitted(gateway, source, n=3), Watch(), tmp_path)
+    delivery = await gateway.run(admitted(gateway, source, n=3), JobCallbacks(), tmp_path)
     assert len(delivery.pictures) == 2
     [failure] = delivery.failures
     assert (failure.index, failure.code, failure.message) == (1, "UPSTREAM_ERROR", "That one broke.")
@@ -97,14 +97,14 @@ async def test_nothing_made_is_an_error(source, tmp_path):
     """When every version fails, the error says what the first failure was."""
     gateway = Gateway({"embedded": Painter(faults={0: UpstreamError("a"), 1: UpstreamError("b")})})
     with pytest.raises(Exhausted, match="said: a"):
-        await gateway.run(admitted(gateway, source, n=2), Watch(), tmp_path)
+        await gateway.run(admitted(gateway, source, n=2), JobCallbacks(), tmp_path)
 
 
 async def test_a_job_over_its_deadline_ends(source, tmp_path):
     """The deadline is told in seconds, and the worker is free again."""
     gateway = Gateway({"embedded": Painter(seconds=5)}, deadline=0.05)
     with pytest.raises(DeadlineExceeded, match=r"0\.05 seconds"):
-        await gateway.run(admitted(gateway, source), Watch(), tmp_path)
+        await gateway.run(admitted(gateway, source), JobCallbacks(), tmp_path)
     assert gateway.queues["embedded"].running == 0
 
 
@@ -126,7 +126,7 @@ async def test_what_cannot_be_done_is_refused_before_work(source, tmp_path, fiel
     with pytest.raises(InvalidRequest) as quoted:
         gateway.quote(job)
     with pytest.raises(InvalidRequest) as ran:
-        await gateway.run(job, Watch(), tmp_path)
+        await gateway.run(job, JobCallbacks(), tmp_path)
     assert quoted.value.param == ran.value.param == param
     assert painter.calls == []
 
@@ -136,7 +136,7 @@ async def test_a_format_tells_its_limit_before_work(source, tmp_path):
     gateway = Gateway({"embedded": Painter()})
     job = admitted(gateway, source, output_format="webp", size="17000x10", fit="stretch")
     with pytest.raises(InvalidRequest) as caught:
-        await gateway.run(job, Watch(), tmp_path)
+        await gateway.run(job, JobCallbacks(), tmp_path)
     assert caught.value.param == "output_format"
 
 
@@ -149,7 +149,7 @@ async def test_providers_that_are_not_here_are_said_so(source, tmp_path):
     with pytest.raises(ModelNotFound):
         gateway.quote(replace(admitted(gateway, source), pin="elsewhere"))
     pinned = admitted(gateway, source, model=f"EMBEDDED/{MODEL}")
-    assert (await gateway.run(pinned, Watch(), tmp_path)).provider == "embedded"
+    assert (await gateway.run(pinned, JobCallbacks(), tmp_path)).provider == "embedded"
 
 
 @pytest.mark.parametrize(("fields", "size"), [({"scale_factor": 4}, (160, 120)), ({"resolution": "2K"}, (1024, 768))])
@@ -157,7 +157,7 @@ async def test_a_stream_shows_a_preview_of_the_results_shape(source, tmp_path, f
     """The preview comes before the result, at most 1024 pixels long; without a stream there is none."""
     seen = []
     gateway = Gateway({"embedded": Painter()})
-    watch = Watch(preview=lambda path: seen.append(opened(path).size))
+    watch = JobCallbacks(preview=lambda path: seen.append(opened(path).size))
     await gateway.run(admitted(gateway, source, stream=True, partial_images=1, **fields), watch, tmp_path)
     await gateway.run(admitted(gateway, source, **fields), watch, tmp_path)
     assert seen == [size]
@@ -167,16 +167,16 @@ async def test_fidelity_is_that_of_the_delivered_file(source, tmp_path):
     """A flat picture is told apart from its source; strong compression is not hidden; a smaller one has no figure."""
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)).save(source.path)
     gateway = Gateway({"embedded": Painter()})
-    flat = (await gateway.run(admitted(gateway, source), Watch(), tmp_path)).pictures[0]
+    flat = (await gateway.run(admitted(gateway, source), JobCallbacks(), tmp_path)).pictures[0]
     assert flat.fidelity.lr_psnr_db < 15
-    small = (await gateway.run(admitted(gateway, source, size="20x15"), Watch(), tmp_path)).pictures[0]
+    small = (await gateway.run(admitted(gateway, source, size="20x15"), JobCallbacks(), tmp_path)).pictures[0]
     assert small.fidelity is None
 
 
 async def test_every_try_is_told(source, tmp_path):
     """Three versions are three attempts, the failed one with its code."""
     gateway = Gateway({"embedded": Painter(faults={1: UpstreamError("That one broke.")})})
-    delivery = await gateway.run(admitted(gateway, source, n=3), Watch(), tmp_path)
+    delivery = await gateway.run(admitted(gateway, source, n=3), JobCallbacks(), tmp_path)
     assert sorted(attempt.outcome for attempt in delivery.attempts) == ["UPSTREAM_ERROR", "ok", "ok"]
 
 

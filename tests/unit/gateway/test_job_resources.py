@@ -14,7 +14,7 @@ from fakes.painter import Painter
 from fluxvision.catalog.catalog import CATALOG
 from fluxvision.catalog.geometry import Geometry
 from fluxvision.core.errors import InvalidRequest
-from fluxvision.core.types import Job, Plan, Source
+from fluxvision.core.types import InputImage, Job, PostprocessPlan
 from fluxvision.engine import BACKENDS
 from fluxvision.gateway.gateway import Gateway
 from fluxvision.gateway.job_resources import BASE, check_memory, job_memory
@@ -25,7 +25,7 @@ MODEL = CATALOG[0].id
 def source(tmp_path, width, height, **facts):
     """Return the facts of a picture that nobody reads."""
     given = {"format": "png", "channels": 3, "alpha": False, "bits": 8, "size": 1000, **facts}
-    return Source(file=tmp_path / "a", width=width, height=height, **given)
+    return InputImage(file=tmp_path / "a", width=width, height=height, **given)
 
 
 def geometry(width, height, made):
@@ -40,28 +40,30 @@ def test_the_plan_grows_with_the_picture_and_the_format(tmp_path):
     deep = Job("1", MODEL, source(tmp_path, 4000, 4000, bits=16), {})
     twice, row = geometry(8000, 8000, (8000, 8000)), BACKENDS[0]
     plans = [
-        job_memory(small, geometry(2000, 2000, (2000, 2000)), Plan(), row),
-        job_memory(large, twice, Plan(), row),
-        job_memory(deep, twice, Plan(), row),
-        job_memory(deep, twice, Plan(output_format="avif"), row),
+        job_memory(small, geometry(2000, 2000, (2000, 2000)), PostprocessPlan(), row),
+        job_memory(large, twice, PostprocessPlan(), row),
+        job_memory(deep, twice, PostprocessPlan(), row),
+        job_memory(deep, twice, PostprocessPlan(output_format="avif"), row),
     ]
     assert plans == sorted(set(plans))
-    assert job_memory(large, twice, Plan(masked=True), None) > job_memory(large, twice, Plan(), None)
+    assert job_memory(large, twice, PostprocessPlan(masked=True), None) > job_memory(
+        large, twice, PostprocessPlan(), None
+    )
 
 
 def test_a_small_picture_stretched_far_is_planned_small(tmp_path):
     """24x24 pixels that become 400 megapixels take no more than a fixed amount: nothing holds the result whole."""
     job = Job("1", MODEL, source(tmp_path, 24, 24), {})
-    assert job_memory(job, geometry(20_000, 20_000, (96, 96)), Plan(), BACKENDS[0]) < BASE + 50_000_000
+    assert job_memory(job, geometry(20_000, 20_000, (96, 96)), PostprocessPlan(), BACKENDS[0]) < BASE + 50_000_000
 
 
 @pytest.mark.parametrize(
     ("values", "plan", "param"),
     [
-        ({"size": "9x9"}, Plan(), "size"),
-        ({"scale_factor": 4}, Plan(), "scale_factor"),
-        ({}, Plan(), "image"),
-        ({"output_format": "avif", "size": "9x9"}, Plan(output_format="avif"), "output_format"),
+        ({"size": "9x9"}, PostprocessPlan(), "size"),
+        ({"scale_factor": 4}, PostprocessPlan(), "scale_factor"),
+        ({}, PostprocessPlan(), "image"),
+        ({"output_format": "avif", "size": "9x9"}, PostprocessPlan(output_format="avif"), "output_format"),
     ],
 )
 def test_too_much_names_what_asked_for_it(tmp_path, values, plan, param):
@@ -147,7 +149,7 @@ source = imaging.probe(path, imaging.Limits())
 before = figure("VmRSS")
 pathlib.Path("/proc/self/clear_refs").write_text("5")
 imaging.decode(source)
-print(figure("VmHWM") - before, imaging.decoding(source))
+print(figure("VmHWM") - before, imaging.decoding_bytes(source))
 """
 
 
@@ -195,7 +197,7 @@ write(64, 64)
 before = figure("VmRSS")
 pathlib.Path("/proc/self/clear_refs").write_text("5")
 write(1600, 1280)
-print(figure("VmHWM") - before, imaging.encoding("avif", 1600, 1280, alpha=bands == 4, bits=16))
+print(figure("VmHWM") - before, imaging.encoding_bytes("avif", 1600, 1280, alpha=bands == 4, bits=16))
 """
 
 

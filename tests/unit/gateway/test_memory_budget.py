@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from fluxvision.gateway.job_resources import MemoryBudget
+from fluxvision.gateway.job_resources import JobMemoryBudget
 
 
 async def take(budget, size, log, name, ends):
@@ -24,7 +24,7 @@ async def begin(budget, *sizes):
 
 async def test_work_begins_when_its_bytes_are_free():
     """The third waits until the first has ended."""
-    tasks, ends, log = await begin(MemoryBudget(100), 60, 40, 30)
+    tasks, ends, log = await begin(JobMemoryBudget(100), 60, 40, 30)
     assert log == [0, 1]
     ends[0].set()
     await asyncio.sleep(0.01)
@@ -36,7 +36,7 @@ async def test_work_begins_when_its_bytes_are_free():
 
 async def test_large_work_is_not_passed_by():
     """What comes after it waits behind it, except for what is very little."""
-    tasks, ends, log = await begin(MemoryBudget(100), 60, 80, 30, 2)
+    tasks, ends, log = await begin(JobMemoryBudget(100), 60, 80, 30, 2)
     assert log == [0, 3]
     for end in ends:
         end.set()
@@ -46,7 +46,7 @@ async def test_large_work_is_not_passed_by():
 
 async def test_more_than_there_is_counts_as_all():
     """Work of more bytes than the budget has begins alone instead of never."""
-    budget = MemoryBudget(100)
+    budget = JobMemoryBudget(100)
     tasks, ends, log = await begin(budget, 500)
     assert (log, budget.free) == ([0], 0)
     ends[0].set()
@@ -56,7 +56,7 @@ async def test_more_than_there_is_counts_as_all():
 
 async def test_cancelled_work_gives_back_what_it_held_or_waited_for():
     """After all is cancelled the budget is whole, and what waited behind the first begins."""
-    budget = MemoryBudget(100)
+    budget = JobMemoryBudget(100)
     tasks, ends, log = await begin(budget, 60, 80, 40)
     tasks[1].cancel()
     await asyncio.sleep(0.01)
@@ -70,7 +70,7 @@ async def test_cancelled_work_gives_back_what_it_held_or_waited_for():
 
 async def test_work_cancelled_in_the_turn_in_which_other_work_ends_takes_nothing():
     """The work that ended is none the worse for it, the next begins, and in the end the budget is whole."""
-    budget = MemoryBudget(100)
+    budget = JobMemoryBudget(100)
     tasks, ends, log = await begin(budget, 60, 80, 70)
     ends[0].set()
     tasks[1].cancel()
@@ -84,7 +84,7 @@ async def test_work_cancelled_in_the_turn_in_which_other_work_ends_takes_nothing
 
 async def test_what_is_paid_for_goes_first():
     """It passes by whatever waits, and waits for free bytes alone."""
-    budget, log = MemoryBudget(100), []
+    budget, log = JobMemoryBudget(100), []
     tasks, ends, _ = await begin(budget, 60, 80)
 
     async def finish(size):

@@ -8,10 +8,10 @@ import pyvips
 from PIL import Image, ImageCms, PngImagePlugin
 
 from fluxvision import imaging
-from fluxvision.catalog.rules import Accepts
+from fluxvision.catalog.rules import InputFormats
 from fluxvision.core.errors import Cancelled, InvalidRequest
-from fluxvision.core.types import Watch
-from fluxvision.gateway.prepare import prepared
+from fluxvision.core.types import JobCallbacks
+from fluxvision.gateway.prepare import prepare_input
 
 P3 = pyvips.Operation.call("profile_load", "p3")
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -54,7 +54,7 @@ def talkative(path, form, icc=P3):
 def test_a_plain_picture_is_sent_as_it_is(form, mode, tmp_path, folder):
     """Nothing is written for a picture that is readable and says nothing of itself."""
     source = saved(tmp_path / "in", form, scene(mode))
-    assert prepared(source, Accepts(), folder, Watch()) is source
+    assert prepare_input(source, InputFormats(), folder, JobCallbacks()) is source
     assert list(folder.iterdir()) == []
 
 
@@ -62,8 +62,8 @@ def test_a_plain_picture_is_sent_as_it_is(form, mode, tmp_path, folder):
 def test_transparency_is_sent_where_it_is_taken(form, tmp_path, folder):
     """A provider that keeps alpha gets the file; another one gets the colours, extended, without alpha."""
     source = saved(tmp_path / "in", form, scene("RGBA"), **({"lossless": True} if form == "webp" else {}))
-    assert prepared(source, Accepts(transparency=True), folder, Watch()) is source
-    sent = prepared(source, Accepts(), folder, Watch())
+    assert prepare_input(source, InputFormats(transparency=True), folder, JobCallbacks()) is source
+    sent = prepare_input(source, InputFormats(), folder, JobCallbacks())
     with Image.open(sent.path) as image:
         assert image.mode == "RGB"
         assert (np.asarray(image) == imaging.decode(source).color).all()
@@ -72,7 +72,7 @@ def test_transparency_is_sent_where_it_is_taken(form, tmp_path, folder):
 def test_a_provider_of_this_machine_reads_everything(tmp_path, folder):
     """Where nothing is said of what is accepted, any picture is sent as it is."""
     source = saved(tmp_path / "in", "tiff", scene("CMYK"))
-    assert prepared(source, None, folder, Watch()) is source
+    assert prepare_input(source, None, folder, JobCallbacks()) is source
 
 
 @pytest.mark.parametrize("icc", [P3, SRGB], ids=["p3", "srgb"])
@@ -80,7 +80,7 @@ def test_a_provider_of_this_machine_reads_everything(tmp_path, folder):
 def test_what_a_picture_says_of_itself_stays_here(form, icc, tmp_path, folder):
     """EXIF, XMP, comments and profile are gone from what is sent, and its coded pixels are the same."""
     source = talkative(tmp_path / "in", form, icc)
-    sent = prepared(source, Accepts(), folder, Watch())
+    sent = prepare_input(source, InputFormats(), folder, JobCallbacks())
     data = sent.path.read_bytes()
     assert sent.format == source.format
     assert sent.size == len(data) < source.size
@@ -89,8 +89,8 @@ def test_what_a_picture_says_of_itself_stays_here(form, icc, tmp_path, folder):
     with Image.open(sent.path) as image, Image.open(source.path) as before:
         assert (np.asarray(image) == np.asarray(before)).all()
         assert not {"icc_profile", "exif", "xmp", "comment"} & set(image.info)
-    assert imaging.describe(imaging.probe(sent.path, imaging.Limits())).icc is None
-    assert prepared(sent, Accepts(), folder, Watch()) is sent
+    assert imaging.read_metadata(imaging.probe(sent.path, imaging.Limits())).icc is None
+    assert prepare_input(sent, InputFormats(), folder, JobCallbacks()) is sent
 
 
 @pytest.mark.parametrize("form", ["png", "jpeg", "webp"])
@@ -99,7 +99,7 @@ def test_what_follows_a_pictures_end_stays_here(form, tmp_path, folder):
     saved(tmp_path / "plain", form, scene("RGB"))
     plain = (tmp_path / "plain").read_bytes()
     (tmp_path / "in").write_bytes(plain + b"film" * 100)
-    sent = prepared(imaging.probe(tmp_path / "in", imaging.Limits()), Accepts(), folder, Watch())
+    sent = prepare_input(imaging.probe(tmp_path / "in", imaging.Limits()), InputFormats(), folder, JobCallbacks())
     assert sent.path.read_bytes() == plain
 
 
@@ -140,7 +140,7 @@ MADE = {
 def test_everything_else_becomes_a_png_of_the_working_colours(name, transparency, tmp_path, folder):
     """8-bit RGB, upright, with nothing but the numbers that the engine would have seen."""
     source = MADE[name](tmp_path / "in")
-    sent = prepared(source, Accepts(transparency=transparency), folder, Watch())
+    sent = prepare_input(source, InputFormats(transparency=transparency), folder, JobCallbacks())
     if sent is source:
         assert (name, transparency) in {("alpha", True), ("grey with alpha", True)}
         return
@@ -165,7 +165,7 @@ def test_a_cut_picture_is_refused_naming_image(form, tmp_path, folder):
     source = saved(tmp_path / "in", form, picture)
     source.path.write_bytes(source.path.read_bytes()[: source.size * 2 // 3])
     with pytest.raises(InvalidRequest) as caught:
-        prepared(source, Accepts(), folder, Watch())
+        prepare_input(source, InputFormats(), folder, JobCallbacks())
     assert caught.value.param == "image"
     assert list(folder.iterdir()) == []
 
@@ -174,10 +174,10 @@ def test_a_cut_picture_is_refused_naming_image(form, tmp_path, folder):
 def test_a_cancelled_caller_leaves_nothing(form, tmp_path, folder):
     """Neither a copy nor a conversion is kept."""
     source = talkative(tmp_path / "in", form) if form == "png" else saved(tmp_path / "in", form, scene("RGB"))
-    watch = Watch()
+    watch = JobCallbacks()
     watch.cancel.set()
     with pytest.raises(Cancelled):
-        prepared(source, Accepts(), folder, watch)
+        prepare_input(source, InputFormats(), folder, watch)
     assert list(folder.iterdir()) == []
 
 
@@ -189,5 +189,5 @@ def test_a_thumbnail_inside_stays_here(tmp_path, folder):
     preview = b"JFXX\0\x10" + data
     at = 2 + 2 + int.from_bytes(data[4:6], "big")  # behind JFIF
     (tmp_path / "in").write_bytes(data[:at] + b"\xff\xe0" + (len(preview) + 2).to_bytes(2, "big") + preview + data[at:])
-    sent = prepared(imaging.probe(tmp_path / "in", imaging.Limits()), Accepts(), folder, Watch())
+    sent = prepare_input(imaging.probe(tmp_path / "in", imaging.Limits()), InputFormats(), folder, JobCallbacks())
     assert sent.path.read_bytes() == data

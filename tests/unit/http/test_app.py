@@ -17,9 +17,9 @@ from fakes.asgi import Client
 from fakes.gateway import Gateway
 from fluxvision.core.settings import ConfigError, load
 from fluxvision.http import app as http_server
-from fluxvision.http.base64_stream import Held, encode
+from fluxvision.http.base64_stream import InMemoryFile, encode_base64
 from fluxvision.http.middleware import request_id
-from fluxvision.http.state import Edge
+from fluxvision.http.state import AppState
 from fluxvision.server import check_exposure, serve
 from fluxvision.storage.media import MediaStore
 
@@ -226,7 +226,7 @@ async def test_memory_is_released_once_the_last_job_is_done(edge, picture, monke
 def test_the_edge_keeps_no_key(edge):
     """What the application holds after it was built are digests; the settings in its hand are covered."""
     served = edge(api_keys="sk-one,sk-two")
-    held = [one for one in gc.get_objects() if type(one) is Edge and one.gateway is served.gateway]
+    held = [one for one in gc.get_objects() if type(one) is AppState and one.gateway is served.gateway]
     assert [one.settings.api_keys for one in held] == [("***", "***")]
 
 
@@ -259,7 +259,7 @@ async def test_spliced_files_have_the_announced_length(tmp_path, size):
     """A body with a file in it is as long as it says, and is valid JSON."""
     path = tmp_path / "file"
     path.write_bytes(b"x" * size)
-    body = encode({"a": path, "b": [path]}, before=b"<", after=b">")
+    body = encode_base64({"a": path, "b": [path]}, before=b"<", after=b">")
     text = b"".join(body.chunks())
     assert len(text) == body.length
     assert len(json.loads(text[1:-1])["a"]) == (size + 2) // 3 * 4
@@ -270,6 +270,6 @@ async def test_a_file_in_memory_is_spliced_like_one_on_the_disk(tmp_path, size):
     """The same JSON, of the same announced length, and nothing is written."""
     path = tmp_path / "file"
     path.write_bytes(bytes(range(256)) * (size // 256) + b"x" * (size % 256))
-    body = encode({"a": Held(path.read_bytes()), "b": 1})
-    assert b"".join(body.chunks()) == b"".join(encode({"a": path, "b": 1}).chunks())
+    body = encode_base64({"a": InMemoryFile(path.read_bytes()), "b": 1})
+    assert b"".join(body.chunks()) == b"".join(encode_base64({"a": path, "b": 1}).chunks())
     assert len(b"".join(body.chunks())) == body.length

@@ -12,7 +12,7 @@ from fakes.gateway import Gateway
 from fakes.server import document, form
 from fluxvision.core.errors import Busy, InvalidRequest
 from fluxvision.http import limits
-from fluxvision.http.limits import EACH_ADDRESS, EACH_KEY, MOST, VISITORS, Uploads
+from fluxvision.http.limits import EACH_ADDRESS, EACH_KEY, MOST, VISITORS, UploadLimits
 from fluxvision.net import fetch
 
 MODEL = ("model", "flux-vision-upscaler")
@@ -31,7 +31,7 @@ PAGE = {"X-Fluxvision-Client": "page"}
 )
 def test_places_end(uploads_of, most):
     """So many at once of all keys, one key, one address and all visitors, and as many again when they are done."""
-    counted = Uploads()
+    counted = UploadLimits()
     for _ in range(2):
         with ExitStack() as held:
             for one in uploads_of[:most]:
@@ -42,7 +42,7 @@ def test_places_end(uploads_of, most):
 
 def test_visitors_take_no_place_of_the_others():
     """A key sends while all places without one are taken, and the other way round."""
-    counted = Uploads()
+    counted = UploadLimits()
     with ExitStack() as held:
         for number in range(VISITORS):
             held.enter_context(counted.place("", str(number)))
@@ -52,7 +52,7 @@ def test_visitors_take_no_place_of_the_others():
 
 def test_one_key_leaves_places_for_the_others():
     """While all places of one key are taken by slow uploads, another key sends."""
-    counted = Uploads()
+    counted = UploadLimits()
     with ExitStack() as held:
         for _ in range(EACH_KEY):
             held.enter_context(counted.place("slow", None))
@@ -63,7 +63,7 @@ def test_one_key_leaves_places_for_the_others():
 
 def test_a_place_is_given_back_once():
     """Early, or at the end, and never twice."""
-    counted = Uploads()
+    counted = UploadLimits()
     for one, most in (("key", None), EACH_KEY), (("", "address"), EACH_ADDRESS):
         with counted.place(*one) as arrived:
             arrived()

@@ -9,7 +9,7 @@ import pytest
 
 from fakes.gateway import png
 from fakes.server import Server, wait_until
-from fluxvision.http.media import base
+from fluxvision.http.media import public_base
 
 MODEL = ("model", "flux-vision-upscaler")
 RESULT = png(64, 48, (0, 30, 60))
@@ -143,7 +143,7 @@ async def test_an_expired_link_is_a_404_and_the_file_goes(edge, picture):
 )
 def test_the_base_of_links(public, host, expected):
     """Links begin with the public address, or else with the one that the caller used."""
-    assert base(public, {"type": "http", "scheme": "http", "headers": [(b"host", host.encode())]}) == expected
+    assert public_base(public, {"type": "http", "scheme": "http", "headers": [(b"host", host.encode())]}) == expected
 
 
 def test_no_time_of_modification_lies_in_the_future(server, path):

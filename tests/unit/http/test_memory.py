@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from fluxvision.http.limits import Memory, nothing
+from fluxvision.http.limits import BodyMemory, release_nothing
 
 
 def test_a_request_has_its_share_and_no_more():
     """A piece that does not fit reserves nothing; a smaller one still may."""
-    with Memory(each=10, most=100).share() as take:
+    with BodyMemory(each=10, most=100).share() as take:
         assert [take(6), take(5), take(4), take(1)] == [True, False, True, False]
 
 
 def test_all_requests_share_the_room_and_give_it_back():
     """What one has another one lacks, until the first ends, whatever ended it."""
-    memory = Memory(each=10, most=15)
+    memory = BodyMemory(each=10, most=15)
     with memory.share() as first:
         assert first(10)
         with memory.share() as second:
@@ -26,4 +26,4 @@ def test_all_requests_share_the_room_and_give_it_back():
 
 def test_no_room_at_all():
     """Without a memory nothing is kept."""
-    assert not nothing(1)
+    assert not release_nothing(1)

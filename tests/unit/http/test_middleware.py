@@ -13,7 +13,7 @@ import pytest
 from fluxvision.core.errors import InvalidRequest
 from fluxvision.core.types import Attempt
 from fluxvision.http import observability
-from fluxvision.http.middleware import Frame
+from fluxvision.http.middleware import ErrorMiddleware
 from fluxvision.http.observability import Metrics
 from fluxvision.http.state import RECORD
 
@@ -39,7 +39,7 @@ async def test_a_failed_request_leaves_nothing_behind(error):
         return {"type": "http.request", "body": b"", "more_body": False}
 
     sent: list[dict[str, object]] = []
-    frame = Frame(fail, observability.logger("info", io.StringIO()), Metrics(1), 1.0)
+    frame = ErrorMiddleware(fail, observability.create_logger("info", io.StringIO()), Metrics(1), 1.0)
     gc.disable()
     try:
         await frame(
@@ -67,7 +67,7 @@ async def test_what_was_paid_is_told_though_the_end_failed():
         return {"type": "http.request", "body": b"", "more_body": False}
 
     sent: list[dict[str, Any]] = []
-    frame = Frame(fail, observability.logger("info", io.StringIO()), Metrics(1), 1.0)
+    frame = ErrorMiddleware(fail, observability.create_logger("info", io.StringIO()), Metrics(1), 1.0)
     await frame(
         {"type": "http", "http_version": "1.1", "method": "GET", "path": "/", "headers": [(b"host", b"localhost")]},
         receive,

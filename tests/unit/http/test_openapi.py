@@ -20,7 +20,7 @@ from fluxvision.core.errors import CallerGone, MethodNotAllowed, NotFound, Range
 from fluxvision.core.settings import ConfigError
 from fluxvision.http.app import API, PREFIXES, SITE
 from fluxvision.http.openapi import EXAMPLES
-from fluxvision.http.openapi_errors import kinds
+from fluxvision.http.openapi_errors import error_kinds
 
 EDITS = "/v1/images/edits"
 PICTURE = png(8, 6)
@@ -140,11 +140,13 @@ def test_one_picture_under_either_name(described):
 def test_every_error(described):
     """Each error has its code, its words and a response; each status of a route is one of theirs or its own."""
     codes = described["components"]["schemas"]["ErrorCode"]
-    assert set(codes["enum"]) == {kind.code for kind in kinds()}
-    assert all(f"`{kind.code}` ({kind.status}): {inspect.getdoc(kind)}" in codes["description"] for kind in kinds())
-    assert set(described["components"]["responses"]) == {kind.__name__ for kind in kinds()}
+    assert set(codes["enum"]) == {kind.code for kind in error_kinds()}
+    assert all(
+        f"`{kind.code}` ({kind.status}): {inspect.getdoc(kind)}" in codes["description"] for kind in error_kinds()
+    )
+    assert set(described["components"]["responses"]) == {kind.__name__ for kind in error_kinds()}
     said = set(described["paths"][EDITS]["post"]["responses"])
-    assert said == {"200", *(str(kind.status) for kind in kinds() if kind not in ELSEWHERE)}
+    assert said == {"200", *(str(kind.status) for kind in error_kinds() if kind not in ELSEWHERE)}
 
 
 @pytest.mark.parametrize(("settings", "needed"), [({}, [{"bearer": []}, {}]), ({"api_keys": "k"}, [{"bearer": []}])])
@@ -264,7 +266,9 @@ def test_refusals_before_the_body(server, described, tmp_path):
         conforms(described, described["components"]["responses"][name], answer)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in kinds() if kind is not CallerGone], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    "kind", [kind for kind in error_kinds() if kind is not CallerGone], ids=lambda kind: kind.__name__
+)
 async def test_every_error_as_it_is_sent(edge, described, kind):
     """Whatever a handler raises, the answer is the response that has the error's name."""
 
@@ -278,7 +282,9 @@ async def test_every_error_as_it_is_sent(edge, described, kind):
         conforms(described, described["components"]["responses"][kind.__name__], answer)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in kinds() if kind not in ELSEWHERE], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    "kind", [kind for kind in error_kinds() if kind not in ELSEWHERE], ids=lambda kind: kind.__name__
+)
 async def test_every_error_of_an_edit(edge, described, kind):
     """Whatever the gateway raises while it works, the answer is one that the route's row has."""
 

@@ -53,7 +53,7 @@ async def test_a_server_that_cannot_make_a_picture_is_not_ready(wrong, status, e
 
 async def test_an_engine_that_fails_makes_a_server_not_ready(edge, tmp_path, monkeypatch):
     """The real check of the real gateway: without weights it is 503, with them 200."""
-    registry.load.cache_clear()
+    registry.load_backend.cache_clear()
     with monkeypatch.context() as patch:
         patch.setattr(registry, "OWN", tmp_path)
         answer = await edge(flow.Gateway({"embedded": Painter()})).get("/readyz")

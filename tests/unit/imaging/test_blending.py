@@ -5,15 +5,15 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from fluxvision.core.types import Raster
+from fluxvision.core.types import RawImage
 from fluxvision.gateway.job_resources import WEIGHTS
-from fluxvision.imaging.transform import blended, softened
+from fluxvision.imaging.transform import blend_rasters, soften_mask
 
 
 def raster(path, samples):
     samples.tofile(path)
     height, width, bands = samples.shape
-    return Raster(path, width, height, bands, samples.dtype.itemsize * 8)
+    return RawImage(path, width, height, bands, samples.dtype.itemsize * 8)
 
 
 def noise(shape, dtype, seed):
@@ -27,7 +27,7 @@ def test_each_side_is_exact_where_it_alone_counts(bands, dtypes, tmp_path):
     low, high = (noise((30, 40, count), dtype, count) for count, dtype in zip(bands, dtypes, strict=True))
     weight = np.zeros((30, 40), np.float32)
     weight[:, 20:] = 1
-    out = blended(raster(tmp_path / "low", low), raster(tmp_path / "high", high), weight, tmp_path / "out")
+    out = blend_rasters(raster(tmp_path / "low", low), raster(tmp_path / "high", high), weight, tmp_path / "out")
     deepest = np.uint16 if np.uint16 in dtypes else np.uint8
     found = np.fromfile(out.path, deepest).reshape(30, 40, bands[1])
     low, high = (
@@ -42,10 +42,10 @@ def test_a_soft_edge_begins_inside_the_free_part():
     """The protected part stays at 0; from there the weight rises to 1 over three pixels; a grey mask stays grey."""
     mask = np.zeros((9, 20), np.uint8)
     mask[:, 10:] = 255
-    line = softened(mask)[4]
+    line = soften_mask(mask)[4]
     assert line[:11].tolist() == [0] * 11
     assert line[11:].tolist() == [0.25, 0.75, *[1] * 7]
-    assert softened(np.full((5, 5), 102, np.uint8)) == pytest.approx(np.full((5, 5), 0.4))
+    assert soften_mask(np.full((5, 5), 102, np.uint8)) == pytest.approx(np.full((5, 5), 0.4))
 
 
 @pytest.mark.parametrize("factor", [1, 1.5, 2, 3.7, 4])
@@ -56,7 +56,9 @@ def test_an_enlarged_weight_stays_inside_the_free_part(factor, tmp_path):
         mask = np.where(free, 255, 0).astype(np.uint8)
         height, width = round(40 * factor), round(50 * factor)
         low, high = np.zeros((height, width, 1), np.uint8), np.full((height, width, 1), 255, np.uint8)
-        out = blended(raster(tmp_path / "low", low), raster(tmp_path / "high", high), softened(mask), tmp_path / "out")
+        out = blend_rasters(
+            raster(tmp_path / "low", low), raster(tmp_path / "high", high), soften_mask(mask), tmp_path / "out"
+        )
         found = np.fromfile(out.path, np.uint8).reshape(height, width)
         rows = ((np.arange(height) + 0.5) * 40 / height).astype(int)
         columns = ((np.arange(width) + 0.5) * 50 / width).astype(int)
@@ -69,7 +71,7 @@ def test_weights_take_as_much_memory_as_is_planned():
     mask = np.random.default_rng(0).integers(0, 256, (600, 1000), np.uint8)
     tracemalloc.start()
     try:
-        softened(mask)
+        soften_mask(mask)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

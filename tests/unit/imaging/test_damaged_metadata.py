@@ -12,8 +12,8 @@ import pyvips
 from PIL import Image, ImageCms
 
 from fluxvision.core.errors import InternalError
-from fluxvision.core.types import Metadata, Raster
-from fluxvision.imaging import FORMATS, Limits, decode, describe, encode, load, probe
+from fluxvision.core.types import Metadata, RawImage
+from fluxvision.imaging import FORMATS, Limits, decode, encode, load, probe, read_metadata
 from fluxvision.imaging.encode import BLOCKS
 
 WRITABLE = [row.name for row in FORMATS if row.writable]
@@ -38,17 +38,17 @@ def written(tmp_path):
 def raster(tmp_path):
     """A raster of 6 x 4 pixels of one colour."""
     np.full((4, 6, 3), (200, 90, 10), np.uint8).tofile(tmp_path / "pixels.raw")
-    return Raster(tmp_path / "pixels.raw", 6, 4, 3, 8)
+    return RawImage(tmp_path / "pixels.raw", 6, 4, 3, 8)
 
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "TIFF", "AVIF"])
 @pytest.mark.parametrize("damaged", [SRGB[:-4], SRGB[:20] + b"RGB " + SRGB[24:], b"x" * 300, CMYK])
 def test_a_damaged_profile_is_left_out_with_a_warning(form, damaged, written):
     """The pixels are read as they are, and the caller is told in every format; a whole profile needs no word."""
-    whole = describe(written(form, SRGB))
+    whole = read_metadata(written(form, SRGB))
     assert (whole.icc, whole.warnings) == (SRGB, ())
     source = written(form, damaged)
-    found = describe(source)
+    found = read_metadata(source)
     assert (found.icc, found.warnings) == (None, (load.LEFT_OUT,))
     assert decode(source).metadata.icc is None
 
@@ -56,10 +56,10 @@ def test_a_damaged_profile_is_left_out_with_a_warning(form, damaged, written):
 @pytest.mark.parametrize("form", ["JPEG", "TIFF"])
 def test_a_damaged_print_profile_gives_way_to_a_common_one(form, written):
     """CMYK is read, with a warning of its own; with a whole profile, and without one, there is none."""
-    assert describe(written(form, CMYK, "CMYK")).warnings == ()
-    assert describe(written(form, None, "CMYK")).warnings == ()
+    assert read_metadata(written(form, CMYK, "CMYK")).warnings == ()
+    assert read_metadata(written(form, None, "CMYK")).warnings == ()
     source = written(form, CMYK[:5000], "CMYK")
-    (warning,) = describe(source).warnings
+    (warning,) = read_metadata(source).warnings
     assert "CMYK" in warning
     assert (decode(source).color == decode(written(form, None, "CMYK")).color).all()
 
@@ -68,18 +68,18 @@ def test_a_damaged_print_profile_gives_way_to_a_common_one(form, written):
 def test_what_stands_behind_a_profile_is_not_written(form, raster, tmp_path):
     """A profile with a tail is written without it."""
     encode(raster, tmp_path / "out", form, quality=None, metadata=Metadata(icc=P3 + b"tail"), strip=False)
-    found = describe(probe(tmp_path / "out", Limits()))
+    found = read_metadata(probe(tmp_path / "out", Limits()))
     assert found.icc == (None if form == "gif" else P3)
 
 
 def test_a_block_that_cannot_be_written_is_left_out(raster, tmp_path, monkeypatch):
     """The file is written without the one that is to blame and with the others; the caller reads which it was."""
-    monkeypatch.setattr(load, "usable", lambda *_: True)
+    monkeypatch.setattr(load, "is_usable_profile", lambda *_: True)
     xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>'
     said = Metadata(icc=SRGB[:-4], xmp=xmp, resolution=(10.0, 10.0))
     assert encode(raster, tmp_path / "out", "png", quality=None, metadata=said, strip=False) == (BLOCKS["icc"],)
     monkeypatch.undo()
-    found = describe(probe(tmp_path / "out", Limits()))
+    found = read_metadata(probe(tmp_path / "out", Limits()))
     assert (found.icc, found.xmp) == (None, xmp)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "pixels.raw"]
 
@@ -108,7 +108,7 @@ def test_no_profile_breaks_a_picture(icc, form, mode, written, raster):
     for changed in mutations(icc, 40 if len(icc) < 10_000 else 6):
         source = written(form, changed, mode)
         decode(source)
-        said = describe(source)
+        said = read_metadata(source)
         target = raster.path.with_name("out")
         encode(raster, target, draw.choice(WRITABLE), quality=None, metadata=said, strip=False)
         decode(probe(target, Limits()))
@@ -117,5 +117,5 @@ def test_no_profile_breaks_a_picture(icc, form, mode, written, raster):
 def test_a_large_profile_in_avif_costs_little(written):
     """Megabytes of metadata are read in a moment of the processor's time."""
     started = time.process_time()
-    assert describe(written("AVIF", b"x" * 2_000_000)).warnings == (load.LEFT_OUT,)
+    assert read_metadata(written("AVIF", b"x" * 2_000_000)).warnings == (load.LEFT_OUT,)
     assert time.process_time() - started < 2

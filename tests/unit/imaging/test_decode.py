@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 
 from fluxvision.core.errors import InvalidRequest
 from fluxvision.imaging import check_mask, decode, decode_mask
-from fluxvision.imaging.tiff import Layout, Value, write
+from fluxvision.imaging.tiff import Layout, Value, write_directory
 
 
 def test_colour_is_exact(gradient, saved, decoded):
@@ -126,7 +126,7 @@ def test_premultiplied_tiff(bits, decoded):
     tags = {0x0100: short(1), 0x0101: short(1), 0x0102: short(*[bits] * 4), 0x0103: short(1), 0x0106: short(2)}
     tags |= {0x0111: short(8), 0x0115: short(4), 0x0116: short(1), 0x0117: short(len(samples)), 0x0152: short(1)}
     end = 8 + len(samples)
-    pixels = decoded(b"II*\0" + end.to_bytes(4, "little") + samples + write(tags, layout, end))
+    pixels = decoded(b"II*\0" + end.to_bytes(4, "little") + samples + write_directory(tags, layout, end))
     assert pixels.color.dtype.itemsize * 8 == bits
     assert np.abs(pixels.color / scale - (200, 100, 50)).max() <= 1
     assert pixels.alpha.tolist() == [[128 * scale]]

@@ -12,7 +12,7 @@ import pyvips
 from PIL import Image
 
 from fluxvision.core.errors import InvalidRequest
-from fluxvision.imaging.deep_zoom import TILE, pyramid
+from fluxvision.imaging.deep_zoom import TILE, write_pyramid
 
 MEASURED = """
 import resource, sys
@@ -38,7 +38,7 @@ def loaded(path):
 def test_the_document_and_the_tiles(tmp_path):
     """The document says size, overlap and format; the highest level is the picture, cut into tiles."""
     Image.fromarray(gradient(1200, 700)).save(tmp_path / "a.png")
-    pyramid(tmp_path / "a.png", tmp_path)
+    write_pyramid(tmp_path / "a.png", tmp_path)
     said = dict(re.findall(r'(\w+)="(\w+)"', (tmp_path / "image.dzi").read_text()))
     assert (said["Width"], said["Height"], said["Overlap"], said["Format"]) == ("1200", "700", "1", "jpeg")
     assert int(said["TileSize"]) == TILE
@@ -54,7 +54,7 @@ def test_the_document_and_the_tiles(tmp_path):
 def test_transparency_stays(tmp_path):
     """A picture with alpha has WebP tiles."""
     Image.fromarray(np.dstack([gradient(60, 40), np.full((40, 60), 128, np.uint8)])).save(tmp_path / "a.png")
-    pyramid(tmp_path / "a.png", tmp_path)
+    write_pyramid(tmp_path / "a.png", tmp_path)
     assert loaded(tmp_path / "image_files" / "6" / "0_0.webp").getpixel((20, 20))[3] == pytest.approx(128, abs=3)
 
 
@@ -63,7 +63,7 @@ def test_sixteen_bits_and_profiles_are_shown_in_srgb(tmp_path):
     image = pyvips.Image.new_from_array(gradient(64, 64)).copy(interpretation="srgb")
     wide = image.icc_transform("p3", input_profile="srgb", depth=16)
     wide.pngsave(str(tmp_path / "a.png"), bitdepth=16)
-    pyramid(tmp_path / "a.png", tmp_path)
+    write_pyramid(tmp_path / "a.png", tmp_path)
     tile = loaded(tmp_path / "image_files" / "6" / "0_0.jpeg")
     assert "icc_profile" not in tile.info
     assert np.abs(np.asarray(tile, float) - gradient(64, 64)).mean() < 3
@@ -75,7 +75,7 @@ def test_a_damaged_file_leaves_nothing(tmp_path):
     whole = (tmp_path / "a.png").read_bytes()
     (tmp_path / "a.png").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InvalidRequest, match="damaged") as caught:
-        pyramid(tmp_path / "a.png", tmp_path)
+        write_pyramid(tmp_path / "a.png", tmp_path)
     assert str(tmp_path) not in caught.value.message
     assert not (tmp_path / "image.dzi").exists()
 

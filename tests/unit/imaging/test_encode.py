@@ -8,8 +8,8 @@ import pytest
 from PIL import Image, ImageCms
 
 from fluxvision.core.errors import InternalError, InvalidRequest
-from fluxvision.core.types import Metadata, Raster
-from fluxvision.imaging import FORMATS, check, encode, open_raster
+from fluxvision.core.types import Metadata, RawImage
+from fluxvision.imaging import FORMATS, check_encodable, encode, open_raster
 
 WRITABLE = [row.name for row in FORMATS if row.writable]
 NOTHING = Metadata()
@@ -23,7 +23,7 @@ def raster(tmp_path):
         path = tmp_path / "pixels.raw"
         samples.tofile(path)
         height, width, bands = samples.shape
-        return Raster(path, width, height, bands, samples.itemsize * 8)
+        return RawImage(path, width, height, bands, samples.itemsize * 8)
 
     return write
 
@@ -132,7 +132,7 @@ def test_jpeg_colour_resolution(raster, encoded, probed):
 def test_limits_are_told_before(form, width, height, word):
     """The sentence names the limit and what to use instead."""
     with pytest.raises(InvalidRequest) as caught:
-        check(form, width, height)
+        check_encodable(form, width, height)
     assert word in caught.value.message
     assert caught.value.param == "output_format"
 
@@ -140,13 +140,13 @@ def test_limits_are_told_before(form, width, height, word):
 @pytest.mark.parametrize("form", WRITABLE)
 def test_ordinary_sizes_pass(form):
     """Nothing is refused that fits."""
-    check(form, 4096, 4096)
+    check_encodable(form, 4096, 4096)
 
 
 @pytest.mark.parametrize(("form", "side"), [("jpeg", 65_500), ("webp", 16_383), ("png", 70_000), ("tiff", 70_000)])
 def test_the_longest_side_is_written(form, side, raster, encoded):
     """What check lets through can be saved."""
-    check(form, side, 2)
+    check_encodable(form, side, 2)
     with Image.open(encoded(raster(np.zeros((2, side, 1), np.uint8)), form)) as image:
         assert image.size == (side, 2)
 
@@ -270,7 +270,7 @@ def test_a_place_that_cannot_be_written(raster, tmp_path):
 def test_a_raster_that_is_gone(tmp_path):
     """A raw file that is not there is our own fault."""
     with pytest.raises(InternalError, match="could not be read back"):
-        open_raster(Raster(tmp_path / "gone", 8, 8, 3, 8))
+        open_raster(RawImage(tmp_path / "gone", 8, 8, 3, 8))
 
 
 def test_no_file_stays_open(raster, encoded, decoded):

@@ -21,7 +21,7 @@ def block(orientation, *, little=True):
 @pytest.mark.parametrize("prefix", [b"", tiff.PREFIX])
 def test_upright(little, prefix):
     """Orientation becomes 1 in either byte order, with or without prefix; its length stays."""
-    assert prefix + block(1, little=little) == metadata.upright(prefix + block(6, little=little))
+    assert prefix + block(1, little=little) == metadata.upright_exif(prefix + block(6, little=little))
 
 
 @pytest.mark.parametrize(
@@ -29,25 +29,29 @@ def test_upright(little, prefix):
 )
 def test_damaged_blocks_stay(damaged):
     """What cannot be read is left alone."""
-    assert damaged == metadata.upright(damaged)
+    assert damaged == metadata.upright_exif(damaged)
 
 
 def test_any_rubbish_is_survived():
     """No block, however broken, raises."""
     for seed in range(300):
         noise = random.Random(seed).randbytes(60)  # noqa: S311
-        assert len(metadata.upright(b"MM\0*\0\0\0\x08" + noise)) == 68
+        assert len(metadata.upright_exif(b"MM\0*\0\0\0\x08" + noise)) == 68
 
 
 def test_prefix():
     """The six bytes are added once."""
-    assert tiff.PREFIX + b"II*\0" == metadata.prefixed(b"II*\0") == metadata.prefixed(metadata.prefixed(b"II*\0"))
+    assert (
+        tiff.PREFIX + b"II*\0"
+        == metadata.add_exif_prefix(b"II*\0")
+        == metadata.add_exif_prefix(metadata.add_exif_prefix(b"II*\0"))
+    )
 
 
 def test_pillow_reads_it():
     """The changed block is a block that others read."""
     found = Image.Exif()
-    found.load(metadata.upright(metadata.prefixed(block(8))))
+    found.load(metadata.upright_exif(metadata.add_exif_prefix(block(8))))
     assert dict(found) == {0x0112: 1, 0x0131: "me!"}
 
 
@@ -71,30 +75,30 @@ RECORDS = b"\x1c\x02\x00\x00\x02\x00\x04\x1c\x02\x78\x00\x05hello"
 
 def test_iptc_round_trip():
     """Records come out of the wrapping that they were put into."""
-    assert metadata.unwrapped(metadata.wrapped(RECORDS)) == metadata.unwrapped(RECORDS) == RECORDS
+    assert metadata.unwrap_iptc(metadata.wrap_iptc(RECORDS)) == metadata.unwrap_iptc(RECORDS) == RECORDS
 
 
 def test_iptc_behind_other_resources():
     """Resources of other kinds, odd sizes and names are stepped over."""
     other = b"8BIM\x03\xed\x03abc\0\0\0\x03xyz\0"
     assert (
-        metadata.unwrapped(b"Photoshop 3.0\0" + other[:7] + b"abc" + other[10:] + metadata.wrapped(RECORDS)[14:])
+        metadata.unwrap_iptc(b"Photoshop 3.0\0" + other[:7] + b"abc" + other[10:] + metadata.wrap_iptc(RECORDS)[14:])
         == RECORDS
     )
 
 
 @pytest.mark.parametrize(
-    "rubbish", [b"", b"x", b"Photoshop 3.0\0", b"Photoshop 3.0\x008BIM\x04\x04", metadata.wrapped(b"no")]
+    "rubbish", [b"", b"x", b"Photoshop 3.0\0", b"Photoshop 3.0\x008BIM\x04\x04", metadata.wrap_iptc(b"no")]
 )
 def test_iptc_rubbish(rubbish):
     """A block without records has none."""
-    assert metadata.unwrapped(rubbish) is None
+    assert metadata.unwrap_iptc(rubbish) is None
 
 
 def test_iptc_cut():
     """A wrapping cut anywhere gives the records or nothing."""
-    whole = metadata.wrapped(RECORDS)
-    assert {metadata.unwrapped(whole[:end]) for end in range(len(whole))} == {None, RECORDS}
+    whole = metadata.wrap_iptc(RECORDS)
+    assert {metadata.unwrap_iptc(whole[:end]) for end in range(len(whole))} == {None, RECORDS}
 
 
 @pytest.mark.parametrize(
@@ -114,9 +118,9 @@ def test_resolution(tags, resolution):
     made = Image.Exif()
     for tag, value in tags.items():
         made[tag] = value if tag == 0x0128 else float(value)
-    assert resolution == metadata.resolution(made.tobytes())
+    assert resolution == metadata.exif_resolution(made.tobytes())
 
 
 def test_no_resolution():
     """Rubbish has none."""
-    assert metadata.resolution(b"rubbish") is None
+    assert metadata.exif_resolution(b"rubbish") is None

@@ -8,7 +8,7 @@ import pyvips
 from PIL import Image, ImageCms
 
 from fluxvision import imaging
-from fluxvision.core.types import Metadata, Raster
+from fluxvision.core.types import Metadata, RawImage
 from fluxvision.imaging import FORMATS, Limits
 
 WRITTEN = [row for row in FORMATS if row.writable]
@@ -22,7 +22,7 @@ def rich(tmp_path):
     alpha = np.linspace(0, 65535, SIDE * SIDE).astype(np.uint16).reshape(SIDE, SIDE, 1)
     path = tmp_path / "rich.raw"
     np.concatenate([noise, alpha], axis=2).tofile(path)
-    return Raster(path, SIDE, SIDE, 4, 16)
+    return RawImage(path, SIDE, SIDE, 4, 16)
 
 
 @pytest.mark.parametrize("row", WRITTEN, ids=lambda row: row.name)
@@ -35,7 +35,7 @@ def test_a_row_tells_what_a_file_holds(row, rich, tmp_path):
     target = tmp_path / f"out.{row.extension}"
     imaging.encode(rich, target, row.name, quality=100, metadata=said, strip=False)
     file = imaging.probe(target, Limits())
-    told = imaging.describe(file)
+    told = imaging.read_metadata(file)
     assert (file.bits > 8, file.alpha) == (row.bits > 8, row.alpha)
     assert ((told.icc == icc), (told.exif is not None)) == (row.profile, row.described)
     assert (told.resolution is not None) == row.described

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fluxvision.imaging.formats import FORMATS, brands, find, sniff
+from fluxvision.imaging.formats import FORMATS, avif_brands, find_format, sniff_format
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ from fluxvision.imaging.formats import FORMATS, brands, find, sniff
 )
 def test_known_beginnings(head, name):
     """Every format that is read is recognised by its signature."""
-    assert name == sniff(head).name
+    assert name == sniff_format(head).name
 
 
 @pytest.mark.parametrize(
@@ -44,14 +44,14 @@ def test_known_beginnings(head, name):
 )
 def test_other_beginnings(head):
     """Anything else is no format."""
-    assert sniff(head) is None
+    assert sniff_format(head) is None
 
 
 def test_rows_are_found_by_name():
     """A name finds its own row, another name none."""
-    assert [row.name for row in FORMATS] == [find(row.name).name for row in FORMATS]
+    assert [row.name for row in FORMATS] == [find_format(row.name).name for row in FORMATS]
     with pytest.raises(KeyError):
-        find("heic")
+        find_format("heic")
 
 
 def test_written_formats_have_limits():
@@ -62,4 +62,4 @@ def test_written_formats_have_limits():
 
 def test_brands_stay_inside_their_box():
     """Bytes after the ftyp box are no brands."""
-    assert brands(b"\0\0\0\x14ftypheic\0\0\0\0mif1avifavif") == (b"heic", b"mif1")
+    assert avif_brands(b"\0\0\0\x14ftypheic\0\0\0\0mif1avifavif") == (b"heic", b"mif1")

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image, ImageCms
 
 from fluxvision.core.errors import ClientError, InvalidRequest, PayloadTooLarge
-from fluxvision.imaging import Limits, decode, describe, probe
-from fluxvision.imaging.strip import parts
+from fluxvision.imaging import Limits, decode, probe, read_metadata
+from fluxvision.imaging.strip import keep_parts
 
 CASES = {
     "png": ("PNG", {}),
@@ -100,11 +100,11 @@ def test_bytes_changed_in_what_a_file_says_of_itself(name, gradient, saved, tmp_
         path.write_bytes(broken)
         with contextlib.suppress(InvalidRequest, PayloadTooLarge):
             source = probe(path, Limits(pixels=4_000_000))
-            parts(source)
-            describe(source)
+            keep_parts(source)
+            read_metadata(source)
             decode(source)
     path.write_bytes(sound)
-    assert describe(probe(path, Limits())).icc == icc
+    assert read_metadata(probe(path, Limits())).icc == icc
 
 
 @pytest.mark.parametrize("name", CASES)

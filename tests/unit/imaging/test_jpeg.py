@@ -16,24 +16,24 @@ def test_quality(quality, gradient, saved, store):
 
 def test_nearest_quality():
     """A table that is no libjpeg table gets the nearest quality."""
-    assert scan.estimate(b"\0" + bytes([2] * 64)) in range(90, 100)
+    assert scan.estimate_jpeg_quality(b"\0" + bytes([2] * 64)) in range(90, 100)
 
 
 @pytest.mark.parametrize("table", [b"", b"\0", b"\0" + bytes(63), b"\x20" + bytes(64), b"\x01" + bytes(64)])
 def test_no_quality(table):
     """A cut, unknown or missing luminance table has none."""
-    assert scan.estimate(table) is None
+    assert scan.estimate_jpeg_quality(table) is None
 
 
 def test_wide_tables():
     """Tables of 16-bit numbers are read too."""
     plain = scan._TABLES[79]
-    assert scan.estimate(b"\x10" + plain.astype(">u2").tobytes()) == 80
+    assert scan.estimate_jpeg_quality(b"\x10" + plain.astype(">u2").tobytes()) == 80
 
 
 def test_second_table_of_a_segment():
     """Table 0 is found behind another table."""
-    assert scan.estimate(b"\x01" + bytes(64) + b"\0" + scan._TABLES[59].astype("u1").tobytes()) == 60
+    assert scan.estimate_jpeg_quality(b"\x01" + bytes(64) + b"\0" + scan._TABLES[59].astype("u1").tobytes()) == 60
 
 
 def test_scans(gradient, saved, store):

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from fluxvision.core.errors import InvalidRequest, PayloadTooLarge
-from fluxvision.imaging import Limits, decode, probe, quick
-from fluxvision.imaging.strip import parts
+from fluxvision.imaging import Limits, decode, is_quick_to_read, probe
+from fluxvision.imaging.strip import keep_parts
 
 
 def chunk(kind, data):
@@ -45,13 +45,13 @@ BIG = chunk(b"IDAT", bytes(3_000_000))
 )
 def test_what_takes_long_is_left_to_a_thread(content, answer):
     """Many chunks, anything to inflate, and whatever libvips has to open; a large file that is plain is quick."""
-    assert quick(len(content), content) == answer
+    assert is_quick_to_read(len(content), content) == answer
 
 
 def test_a_file_on_the_disk_is_quick_where_it_is_small():
     """Nobody looks into it to find out."""
-    assert quick(900_000, None)
-    assert not quick(1_100_000, None)
+    assert is_quick_to_read(900_000, None)
+    assert not is_quick_to_read(1_100_000, None)
 
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "GIF", "AVIF", "TIFF", "BMP"])
@@ -183,7 +183,7 @@ def test_a_file_in_memory_is_the_same_file(form, mode, gradient, saved, probed, 
     there, lazy = probed(data), tmp_path / "memory"
     held = probe(lazy, Limits(), content=data)
     assert replace(held, file=there.file) == there
-    assert parts(held) == parts(there)
+    assert keep_parts(held) == keep_parts(there)
     assert lazy.exists() == (form != "PNG")
     assert (decode(held).color == decode(there).color).all()
     assert lazy.read_bytes() == data

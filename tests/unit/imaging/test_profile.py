@@ -34,14 +34,14 @@ def changed(at, data, whole=SRGB):
 def test_whole_profiles():
     """A profile is usable for its own colour space only."""
     for icc, own in ((SRGB, "rgb"), (GREY, "grey"), (CMYK, "cmyk")):
-        assert [space for space in ("rgb", "grey", "cmyk") if load.usable(icc, space)] == [own]
-    assert [load.space(SRGB), load.space(LAB)] == ["rgb", None]
+        assert [space for space in ("rgb", "grey", "cmyk") if load.is_usable_profile(icc, space)] == [own]
+    assert [load.profile_space(SRGB), load.profile_space(LAB)] == ["rgb", None]
 
 
 def test_what_stands_behind_a_profile_is_no_part_of_it():
     """It is usable, and whole without that."""
-    assert load.usable(SRGB + b"padding", "rgb")
-    assert load.whole(SRGB + b"padding") == SRGB
+    assert load.is_usable_profile(SRGB + b"padding", "rgb")
+    assert load.trim_profile(SRGB + b"padding") == SRGB
 
 
 @pytest.mark.parametrize(
@@ -68,13 +68,13 @@ def test_what_stands_behind_a_profile_is_no_part_of_it():
 )
 def test_damaged_profiles(damaged):
     """Cut, empty, huge and incomplete profiles are of no use."""
-    assert not any(load.usable(damaged, space) for space in ("rgb", "grey", "cmyk"))
+    assert not any(load.is_usable_profile(damaged, space) for space in ("rgb", "grey", "cmyk"))
 
 
 def test_verdicts_are_remembered_and_profiles_are_not():
     """The same bytes are judged once, and what remembers the verdicts stays small."""
     judged = []
-    judge = load.by_digest(lambda icc: judged.append(icc) is None)
+    judge = load.cache_by_digest(lambda icc: judged.append(icc) is None)
     assert [judge(b"a"), judge(b"a"), judge(b"b")] == [True, True, True]
     assert judged == [b"a", b"b"]
     for number in range(1000):

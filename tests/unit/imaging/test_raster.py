@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from fluxvision.core.errors import InvalidRequest
-from fluxvision.core.types import Metadata, Raster
+from fluxvision.core.types import Metadata, RawImage
 from fluxvision.imaging import FORMATS, encode, raster
 
 WRITABLE = [row for row in FORMATS if row.writable]
@@ -26,7 +26,7 @@ def test_there_and_back(row, bands, kind, tmp_path):
     if bands in {2, 4}:
         samples[..., -1] = np.iinfo(kind).max
     samples.tofile(tmp_path / "in.raw")
-    picture = Raster(tmp_path / "in.raw", 48, 32, bands, samples.itemsize * 8)
+    picture = RawImage(tmp_path / "in.raw", 48, 32, bands, samples.itemsize * 8)
     encode(picture, tmp_path / "file", row.name, quality=None, metadata=Metadata(), strip=False)
     found = raster(tmp_path / "file", tmp_path / "out.raw")
     assert (found.path, found.width, found.height) == (tmp_path / "out.raw", 48, 32)

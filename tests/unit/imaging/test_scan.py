@@ -9,7 +9,7 @@ from PIL import Image
 
 from fluxvision.core.errors import InvalidRequest
 from fluxvision.imaging import Limits, formats, scan
-from fluxvision.imaging.probe import _vips, probe
+from fluxvision.imaging.probe import _probe_vips, probe
 
 EXIF = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
 
@@ -55,7 +55,7 @@ def test_a_plain_picture_is_told_as_libvips_tells_it(mode, chunks, saved, store)
     path = store(data)
     header = scan.inspect_png(path)
     assert header.plain == (MODES[mode] and not set(chunks) & {b"tRNS", b"eXIf", b"sBIT"})
-    assert probe(path, Limits()) == _vips(path, formats.find("png"), len(data), Limits(), "image")
+    assert probe(path, Limits()) == _probe_vips(path, formats.find_format("png"), len(data), Limits(), "image")
 
 
 @pytest.mark.parametrize("length", [0, 14, 2**31])

@@ -8,9 +8,9 @@ import pytest
 import pyvips
 
 from fluxvision.core.errors import InternalError
-from fluxvision.core.types import Raster
+from fluxvision.core.types import RawImage
 from fluxvision.imaging import open_raster
-from fluxvision.imaging.raster import streamed
+from fluxvision.imaging.raster import open_stream
 
 
 @pytest.mark.parametrize("bits", [8, 16])
@@ -27,7 +27,7 @@ from fluxvision.imaging.raster import streamed
 def test_every_sample_comes_back(tmp_path, bands, interpretations, bits, height):
     """Samples are those of the file, with the right number of bands, type and colours, and nothing else is said."""
     samples = np.random.default_rng(0).integers(0, 2**bits, (height, 53, bands)).astype(f"u{bits // 8}")
-    raster = Raster(tmp_path / "picture.raw", 53, height, bands, bits)
+    raster = RawImage(tmp_path / "picture.raw", 53, height, bands, bits)
     samples.tofile(raster.path)
     image = open_raster(raster)
     gc.collect()
@@ -40,7 +40,7 @@ def test_every_sample_comes_back(tmp_path, bands, interpretations, bits, height)
 def test_a_file_that_is_gone_is_an_error_of_ours(tmp_path):
     """It raises `InternalError`, as everything does that goes wrong behind the port."""
     with pytest.raises(InternalError):
-        open_raster(Raster(tmp_path / "gone.raw", 5, 5, 3, 8))
+        open_raster(RawImage(tmp_path / "gone.raw", 5, 5, 3, 8))
 
 
 @pytest.mark.parametrize("how", ["gone", "cut"])
@@ -48,7 +48,7 @@ def test_pixels_that_cannot_be_read_are_no_black_picture(how, tmp_path, capfd):
     """A raw file that goes away or ends early while it is read is an error, and nothing is printed."""
     path = tmp_path / "pixels.raw"
     np.full((300, 200, 3), 200, np.uint8).tofile(path)
-    image = streamed(Raster(path, 200, 300, 3, 8))
+    image = open_stream(RawImage(path, 200, 300, 3, 8))
     if how == "gone":
         path.unlink()
     else:

@@ -3,19 +3,19 @@
 import pytest
 from PIL import Image
 
-from fluxvision.imaging.strip import bare, parts
+from fluxvision.imaging.strip import is_bare, keep_parts
 
 
 def joined(source):
     data = source.path.read_bytes()
-    return b"".join(part if isinstance(part, bytes) else data[part] for part in parts(source))
+    return b"".join(part if isinstance(part, bytes) else data[part] for part in keep_parts(source))
 
 
 @pytest.mark.parametrize("form", ["png", "jpeg", "webp"])
 def test_a_file_without_anything_is_one_part(form, probed, saved, gradient):
     """From its first to its last byte."""
     source = probed(saved(gradient, form))
-    assert parts(source) == [slice(0, source.size)]
+    assert keep_parts(source) == [slice(0, source.size)]
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_a_png_file_is_bare_where_all_of_it_is_one_part(chunks, known, probed, s
     """What is seen when it is probed is what a second look tells."""
     data = saved(gradient, "png")
     source = probed(data[:33] + chunks[0] + data[33:] + chunks[1])
-    assert source.bare == bare(source) == (parts(source) == [slice(0, source.size)]) == known
+    assert source.bare == is_bare(source) == (keep_parts(source) == [slice(0, source.size)]) == known
 
 
 @pytest.mark.parametrize("hidden", [b"", b"secret"])
@@ -43,7 +43,7 @@ def test_an_end_that_holds_something_is_not_sent_on(hidden, probed, saved, gradi
     data = saved(gradient, "png")
     source = probed(data[:-12] + b"\0\0\0\x09IEND" + hidden + data[-4:])
     assert not source.bare
-    assert parts(source) is None
+    assert keep_parts(source) is None
 
 
 @pytest.mark.parametrize("options", [{"lossless": True}, {"quality": 60}], ids=["lossless", "lossy"])
@@ -57,7 +57,7 @@ def test_a_webp_file_stays_well_formed(alpha, options, probed, saved, gradient):
     data = joined(source)
     assert int.from_bytes(data[4:8], "little") == len(data) - 8
     assert data[20] == (0x10 if alpha else 0)
-    assert parts(probed(data)) == [slice(0, len(data))]
+    assert keep_parts(probed(data)) == [slice(0, len(data))]
 
 
 @pytest.mark.parametrize("form", ["png", "jpeg", "webp"])
@@ -67,13 +67,13 @@ def test_a_file_that_ends_early_is_not_taken_apart(form, probed, saved, gradient
     data = source.path.read_bytes()
     for end in range(12, len(data) - 1, 7):
         source.path.write_bytes(data[:end])
-        assert parts(source) is None
+        assert keep_parts(source) is None
 
 
 def test_ink_and_other_formats_are_not_taken_apart(probed, saved, gradient):
     """They have to be turned into RGB in any case."""
-    assert parts(probed(saved(Image.fromarray(gradient).convert("CMYK"), "jpeg"))) is None
-    assert parts(probed(saved(gradient, "tiff"))) is None
+    assert keep_parts(probed(saved(Image.fromarray(gradient).convert("CMYK"), "jpeg"))) is None
+    assert keep_parts(probed(saved(gradient, "tiff"))) is None
 
 
 def test_a_jpeg_keeps_what_its_colours_need(probed, saved, gradient):

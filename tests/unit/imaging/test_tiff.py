@@ -31,20 +31,20 @@ VALUES = {
 @pytest.mark.parametrize(("layout", "head"), list(zip(LAYOUTS, HEADS, strict=True)))
 def test_round_trip(layout, head):
     """What was written in any byte order and width is read again."""
-    file = io.BytesIO(head + tiff.write({**VALUES, 9: {1: VALUES[1], 4: VALUES[4]}}, layout, len(head)))
-    assert (layout, len(head)) == tiff.begin(file)
-    found = tiff.entries(file, layout, len(head))
-    values = {tag: tiff.value(file, layout, entry) for tag, entry in found.items()}
+    file = io.BytesIO(head + tiff.write_directory({**VALUES, 9: {1: VALUES[1], 4: VALUES[4]}}, layout, len(head)))
+    assert (layout, len(head)) == tiff.read_header(file)
+    found = tiff.read_entries(file, layout, len(head))
+    values = {tag: tiff.read_value(file, layout, entry) for tag, entry in found.items()}
     assert {tag: values[tag] for tag in VALUES} == VALUES
-    below = tiff.entries(file, layout, values[9].first)
-    assert [VALUES[1], VALUES[4]] == [tiff.value(file, layout, entry) for entry in below.values()]
+    below = tiff.read_entries(file, layout, values[9].first)
+    assert [VALUES[1], VALUES[4]] == [tiff.read_value(file, layout, entry) for entry in below.values()]
 
 
 def test_entries_are_kept_as_they_are():
     """An entry that was read whole is written whole."""
     layout = Layout("big")
     entry = bytes(range(12))
-    assert entry in tiff.write({1: entry}, layout, 8)
+    assert entry in tiff.write_directory({1: entry}, layout, 8)
 
 
 def test_first_number():
@@ -54,7 +54,7 @@ def test_first_number():
 
 def test_no_header():
     """A file that is no TIFF has no directory."""
-    assert tiff.begin(io.BytesIO(b"GIF89a")) is None
+    assert tiff.read_header(io.BytesIO(b"GIF89a")) is None
 
 
 def test_rubbish_is_survived(store):
@@ -67,7 +67,7 @@ def test_rubbish_is_survived(store):
 
 def test_a_loop_ends(store):
     """A directory that points to itself is read once."""
-    data = b"II*\0\x08\0\0\0" + tiff.write({0x8769: Value(4, b"\x08\0\0\0")}, Layout("little"), 8)
+    data = b"II*\0\x08\0\0\0" + tiff.write_directory({0x8769: Value(4, b"\x08\0\0\0")}, Layout("little"), 8)
     assert tiff.read_exif(store(data)) is not None
 
 
@@ -90,7 +90,7 @@ def test_exif_and_iptc_are_added(wide, block, tmp_path):
     path = tmp_path / "picture"
     picture = pyvips.Image.xyz(40, 30)[0].cast("uchar")
     picture.tiffsave(str(path), bigtiff=wide, compression="lzw")
-    tiff.add(path, block, RECORDS)
+    tiff.add_directories(path, block, RECORDS)
     with Image.open(path) as image:
         found = image.getexif()
         assert (found[0x010F], found[0x0112], found[0x8298]) == ("Maker", 1, "Mine")
@@ -107,7 +107,7 @@ def test_exif_of_a_tiff_is_an_upright_block(block, tmp_path):
     """What comes out of a TIFF is a block that Pillow reads."""
     path = tmp_path / "picture"
     pyvips.Image.black(4, 4).tiffsave(str(path))
-    tiff.add(path, block, None)
+    tiff.add_directories(path, block, None)
     found = Image.Exif()
     found.load(tiff.read_exif(path))
     assert (found[0x010F], found[0x0112]) == ("Maker", 1)
@@ -119,7 +119,7 @@ def test_nothing_to_add(tmp_path):
     path = tmp_path / "picture"
     pyvips.Image.black(4, 4).tiffsave(str(path))
     before = path.read_bytes()
-    tiff.add(path, None, None)
-    tiff.add(path, metadata.PREFIX + b"rubbish", None)
+    tiff.add_directories(path, None, None)
+    tiff.add_directories(path, metadata.PREFIX + b"rubbish", None)
     assert before == path.read_bytes()
     assert tiff.read_exif(path) is None

@@ -9,7 +9,7 @@ import pyvips
 
 import fluxvision.imaging
 from fluxvision.core.errors import InternalError
-from fluxvision.imaging.load import forget, translated
+from fluxvision.imaging.load import clear_error_log, translate_vips_errors
 
 
 def test_untrusted_loaders_are_blocked(tmp_path):
@@ -23,7 +23,7 @@ def test_untrusted_loaders_are_blocked(tmp_path):
 def test_errors_are_ours():
     """A libvips error becomes the given one, with its cause kept."""
     ours = InternalError("It broke.")
-    with pytest.raises(InternalError, match=r"^It broke\.$") as caught, translated(ours):
+    with pytest.raises(InternalError, match=r"^It broke\.$") as caught, translate_vips_errors(ours):
         pyvips.Image.pngload("/nowhere.png")
     assert isinstance(caught.value.__cause__, pyvips.Error)
 
@@ -72,7 +72,7 @@ def test_metadata_that_is_no_utf8_is_read():
 def test_what_an_earlier_call_left_is_forgotten():
     """An error text has nothing of what was in the buffer before."""
     pyvips.vips_lib.vips_source_new_from_file(b"/earlier.png")
-    forget()
+    clear_error_log()
     with pytest.raises(pyvips.Error) as caught:
         pyvips.Image.pngload("/later.png")
     assert "later" in str(caught.value)

@@ -19,10 +19,10 @@ def animation(gradient, saved):
 
 def test_frames(animation, gradient, saved, store):
     """A still picture has one, an animation as many as it has; the count ends past the limit."""
-    assert scan.webp_frames(store(saved(gradient, "WEBP")), 100) == 1
-    assert scan.webp_frames(store(animation), 100) == 5
-    assert scan.webp_frames(store(animation), 2) == 3
-    assert scan.webp_frames(store(animation[:30]), 100) == 1
+    assert scan.count_webp_frames(store(saved(gradient, "WEBP")), 100) == 1
+    assert scan.count_webp_frames(store(animation), 100) == 5
+    assert scan.count_webp_frames(store(animation), 2) == 3
+    assert scan.count_webp_frames(store(animation[:30]), 100) == 1
 
 
 @pytest.mark.timeout(20)

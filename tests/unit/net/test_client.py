@@ -34,7 +34,7 @@ KEY = "abcd1234-secret:0123456789"
 )
 def test_retry_after(headers, seconds):
     """Every form that servers use is read; nonsense is nothing, and no wait is negative or over an hour."""
-    assert client.retry_after(headers, NOW) == seconds
+    assert client.parse_retry_after(headers, NOW) == seconds
 
 
 @pytest.mark.parametrize(
@@ -57,9 +57,9 @@ def test_retry_after(headers, seconds):
 )
 def test_foreign_words_are_scrubbed(text, clean):
     """Secrets, addresses and data go, words stay."""
-    assert client.scrubbed(text, KEY, "") == clean
+    assert client.scrub(text, KEY, "") == clean
 
 
 def test_foreign_words_are_short():
     """However long a text is, 300 characters of it are shown."""
-    assert len(client.scrubbed("word " * 1_000_000)) == 300
+    assert len(client.scrub("word " * 1_000_000)) == 300

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from fluxvision.core.settings import Upstream
-from fluxvision.core.types import Call, Source
+from fluxvision.core.types import Call, InputImage
 from fluxvision.net.client import READ
-from fluxvision.net.redact import TELLING, repeats
-from fluxvision.providers.openai.errors import Server, heard
+from fluxvision.net.redact import TELLING, repeats_private_text
+from fluxvision.providers.openai.errors import ErrorTranslator, parse_error_response
 
 WAYS = {
     "as it is": str,
@@ -52,7 +52,7 @@ PROMPTS = some.lists(PIECES, min_size=1, max_size=8).map("".join)
 FRAGMENT = 12
 SOON = 0.5
 """Seconds; it is done in less than 0.1, and machines differ."""
-SOURCE = Source(None, "png", 8, 8, 3, False, 8, 1)
+SOURCE = InputImage(None, "png", 8, 8, 3, False, 8, 1)
 
 
 @given(PROMPTS, some.sampled_from(sorted(WAYS)), some.booleans())
@@ -60,7 +60,7 @@ def test_a_private_text_is_recognised(prompt, way, listed):
     """Quoted alone or inside a dictionary, by Python, JSON, HTML or in an address."""
     told = f"Bad request: {WAYS[way](prompt)}!" if not listed else f"Bad request: { {'prompt': WAYS[way](prompt)} }!"
     if len(" ".join(prompt.casefold().split())) >= TELLING:
-        assert repeats(told, [prompt])
+        assert repeats_private_text(told, [prompt])
 
 
 @given(PROMPTS, some.sampled_from(sorted(WAYS)), some.data())
@@ -69,7 +69,7 @@ def test_a_fragment_is_recognised(prompt, way, data):
     words = " ".join(prompt.split())
     if len(words) >= FRAGMENT:
         start = data.draw(some.integers(0, len(words) - FRAGMENT))
-        assert repeats(f"Cut: {WAYS[way](words[start : start + FRAGMENT])}", [prompt])
+        assert repeats_private_text(f"Cut: {WAYS[way](words[start : start + FRAGMENT])}", [prompt])
 
 
 @given(PROMPTS, some.sampled_from(sorted(WAYS)))
@@ -78,8 +78,8 @@ def test_no_message_holds_it(prompt, way):
     if len(" ".join(prompt.casefold().split())) < TELLING:
         return
     call = Call("other", "m", {"prompt": prompt}, SOURCE, None, asked={"prompt": "prompt"})
-    said = heard({"error": {"message": f"Rejected {WAYS[way](prompt)} here", "param": "prompt"}}, 400)
-    found = Server(Upstream("other", "http://x", {}).name, ()).refusal(said, call)
+    said = parse_error_response({"error": {"message": f"Rejected {WAYS[way](prompt)} here", "param": "prompt"}}, 400)
+    found = ErrorTranslator(Upstream("other", "http://x", {}).name, ()).refusal(said, call)
     assert found.message == "other refused the request. Its words repeat what was sent and are not shown."
     assert found.param == "prompt"
 
@@ -96,7 +96,7 @@ def test_no_message_holds_it(prompt, way):
 )
 def test_other_words_are_told(text, private):
     """What shares a letter or a short word with a prompt tells nothing of it."""
-    assert not repeats(text, private)
+    assert not repeats_private_text(text, private)
 
 
 @pytest.mark.parametrize(
@@ -110,5 +110,5 @@ def test_long_prompts_are_compared_soon(text):
     """The longest prompts take little time beside the longest text that is looked at, however it is quoted."""
     prompts = ["".join(f"{number**power:x} " for number in range(9_000))[:32_000] for power in (3, 5)]
     started = time.thread_time()
-    assert not repeats(text, prompts)
+    assert not repeats_private_text(text, prompts)
     assert time.thread_time() - started < SOON

@@ -11,9 +11,9 @@ from skimage import data
 
 from fluxvision import imaging
 from fluxvision.core.errors import Cancelled, InvalidRequest
-from fluxvision.core.types import Call, Watch
+from fluxvision.core.types import Call, JobCallbacks
 from fluxvision.engine import BACKENDS
-from fluxvision.providers.embedded import Provider, choose
+from fluxvision.providers.embedded import Provider, choose_backend
 
 
 def call(path, size, mask=None, **body):
@@ -30,7 +30,7 @@ def photo(tmp_path):
 
 async def test_pixels_and_facts(photo, folder):
     """The raster has the size asked for; engine, seed and fidelity are told."""
-    outcome = await Provider().run(call(photo, (144, 120)), Watch(), folder)
+    outcome = await Provider().run(call(photo, (144, 120)), JobCallbacks(), folder)
     raster = outcome.picture
     assert (raster.width, raster.height, raster.bands, raster.bits) == (144, 120, 3, 8)
     assert raster.path.stat().st_size == 144 * 120 * 3
@@ -44,13 +44,13 @@ async def test_depth_and_alpha_survive(tmp_path, folder):
     samples = np.random.default_rng(0).integers(0, 65536, (24, 24, 4), np.uint16)
     path = tmp_path / "deep.png"
     pyvips.Image.new_from_array(samples).copy(interpretation="rgb16").pngsave(str(path), bitdepth=16)
-    outcome = await Provider().run(call(path, (48, 48)), Watch(), folder)
+    outcome = await Provider().run(call(path, (48, 48)), JobCallbacks(), folder)
     assert (outcome.picture.bands, outcome.picture.bits) == (4, 16)
 
 
 async def test_a_cancelled_job_leaves_no_file(photo, folder):
     """Cancelling ends with `Cancelled` and an empty folder."""
-    watch = Watch()
+    watch = JobCallbacks()
     watch.cancel.set()
     with pytest.raises(Cancelled):
         await Provider().run(call(photo, (384, 320)), watch, folder)
@@ -59,7 +59,7 @@ async def test_a_cancelled_job_leaves_no_file(photo, folder):
 
 async def test_cancelling_the_task_leaves_no_file(photo, folder):
     """The same when the task is cancelled in the middle of the work."""
-    task = asyncio.create_task(Provider().run(call(photo, (384, 320)), Watch(), folder))
+    task = asyncio.create_task(Provider().run(call(photo, (384, 320)), JobCallbacks(), folder))
     await asyncio.sleep(0.05)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -74,7 +74,7 @@ async def test_a_damaged_picture_is_the_callers(tmp_path, folder):
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InvalidRequest) as caught:
-        await Provider().run(call(path, (400, 400)), Watch(), folder)
+        await Provider().run(call(path, (400, 400)), JobCallbacks(), folder)
     assert caught.value.param == "image"
     assert list(folder.iterdir()) == []
 
@@ -82,12 +82,12 @@ async def test_a_damaged_picture_is_the_callers(tmp_path, folder):
 def test_the_engine_fits_the_picture(photo):
     """Asked for, it is that one; missing weights name the extra; by itself a clean picture gets SPAN."""
     source = imaging.probe(photo, imaging.Limits())
-    assert choose(None, source).name == "span"
+    assert choose_backend(None, source).name == "span"
     for row in BACKENDS:
         if row.installed:
-            assert choose(row.name, source) is row
+            assert choose_backend(row.name, source) is row
         else:
             with pytest.raises(InvalidRequest, match=rf"fluxvision\[{row.extra}\]"):
-                choose(row.name, source)
+                choose_backend(row.name, source)
     with pytest.raises(InvalidRequest, match="no engine"):
-        choose("nonsense", source)
+        choose_backend("nonsense", source)

@@ -20,7 +20,7 @@ from fakes.flux_calls import call, opened, samples
 from fluxvision import app, cli, imaging
 from fluxvision.core import settings
 from fluxvision.core.errors import Cancelled, InvalidRequest, UpstreamError, UpstreamRefused
-from fluxvision.core.types import Watch
+from fluxvision.core.types import JobCallbacks
 from fluxvision.gateway.gateway import Gateway
 from fluxvision.providers import embedded, flux
 
@@ -46,7 +46,7 @@ def photo(tmp_path):
 @pytest.mark.parametrize("name", ["flux2-klein-4b", "flux1-schnell"])
 async def test_pixels_and_facts(shared, photo, folder, name):
     """The raster has the size asked for; seed, words, network, licence and times are told, and no path."""
-    outcome = await shared[name].run(call(photo, seed=5, prompt=PROMPT), Watch(), folder)
+    outcome = await shared[name].run(call(photo, seed=5, prompt=PROMPT), JobCallbacks(), folder)
     raster, details = outcome.picture, outcome.details
     assert (raster.width, raster.height, raster.bands, raster.bits) == (64, 48, 3, 8)
     assert raster.path.stat().st_size == 64 * 48 * 3
@@ -61,7 +61,7 @@ async def test_pixels_and_facts(shared, photo, folder, name):
 @pytest.mark.parametrize("name", ["flux2-klein-4b", "flux1-schnell"])
 async def test_a_seed_is_a_picture(shared, photo, folder, name):
     """The same seed gives the same bytes, another seed others."""
-    made = [samples(await shared[name].run(call(photo, seed=seed), Watch(), folder)) for seed in (1, 1, 2)]
+    made = [samples(await shared[name].run(call(photo, seed=seed), JobCallbacks(), folder)) for seed in (1, 1, 2)]
     assert made[0] == made[1]
     assert made[0] != made[2]
 
@@ -70,7 +70,7 @@ async def test_a_seed_is_a_picture(shared, photo, folder, name):
 async def test_wishes_have_an_effect(shared, photo, folder, wish):
     """Over their whole range creativity, steps and resemblance make another picture of the same seed."""
     provider = shared["flux2-klein-4b"]
-    plain, other = [await provider.run(call(photo, **words), Watch(), folder) for words in ({}, wish)]
+    plain, other = [await provider.run(call(photo, **words), JobCallbacks(), folder) for words in ({}, wish)]
     assert samples(plain) != samples(other)
 
 
@@ -78,7 +78,8 @@ async def test_no_creativity_is_faithful(shared, photo, folder):
     """Without creativity nothing is looked at or imagined: the seed changes nothing, and the words are the caller's."""
     provider = shared["flux2-klein-4b"]
     one, two = [
-        await provider.run(call(photo, creativity=0, prompt=PROMPT, seed=seed), Watch(), folder) for seed in (1, 2)
+        await provider.run(call(photo, creativity=0, prompt=PROMPT, seed=seed), JobCallbacks(), folder)
+        for seed in (1, 2)
     ]
     assert samples(one) == samples(two)
     assert (one.caption, one.details["caption"]) == (PROMPT, "")
@@ -88,7 +89,7 @@ async def test_no_creativity_is_faithful(shared, photo, folder):
 async def test_other_kinds_of_pictures(shared, tmp_path, folder, mode, bands):
     """Grey pictures and transparency are shown to the captioner in colour, and come out as they went in."""
     Image.fromarray(data.astronaut()[60:84, 180:212]).convert(mode).save(tmp_path / "in.png")
-    outcome = await shared["flux2-klein-4b"].run(call(tmp_path / "in.png"), Watch(), folder)
+    outcome = await shared["flux2-klein-4b"].run(call(tmp_path / "in.png"), JobCallbacks(), folder)
     assert outcome.picture.bands == bands
 
 
@@ -96,7 +97,7 @@ async def test_sixteen_bits(shared, tmp_path, folder):
     """A deep picture stays deep."""
     deep = np.random.default_rng(0).integers(0, 65536, (16, 20), np.uint16)
     Image.fromarray(deep).save(tmp_path / "deep.png")
-    outcome = await shared["flux2-klein-4b"].run(call(tmp_path / "deep.png", (40, 32)), Watch(), folder)
+    outcome = await shared["flux2-klein-4b"].run(call(tmp_path / "deep.png", (40, 32)), JobCallbacks(), folder)
     assert (outcome.picture.bands, outcome.picture.bits) == (1, 16)
 
 
@@ -107,7 +108,7 @@ async def test_a_mask_limits_new_detail(shared, photo, tmp_path, folder):
     Image.fromarray(allowed).save(tmp_path / "mask.png")
     calls = (call(photo, mask=tmp_path / "mask.png"), call(photo, creativity=0))
     provider = shared["flux2-klein-4b"]
-    made = [np.frombuffer(samples(await provider.run(one, Watch(), folder)), np.uint8) for one in calls]
+    made = [np.frombuffer(samples(await provider.run(one, JobCallbacks(), folder)), np.uint8) for one in calls]
     masked, plain = (one.reshape(48, 64, 3).astype(int) for one in made)
     assert np.abs(masked - plain)[:, :36].max() <= 1
     assert np.abs(masked - plain)[:, 48:].max() > 8
@@ -122,7 +123,7 @@ async def test_numbers_out_of_range(weights, photo, folder, name, value):
     with pytest.raises(InvalidRequest, match=f"^{name}: ") as early:
         provider.check(call(photo, **{name: value}))
     with pytest.raises(InvalidRequest, match=f"^{name}: "):
-        await provider.run(call(photo, **{name: value}), Watch(), folder)
+        await provider.run(call(photo, **{name: value}), JobCallbacks(), folder)
     assert early.value.param == name
     assert provider.models.loaded is None
     await provider.aclose()
@@ -130,7 +131,7 @@ async def test_numbers_out_of_range(weights, photo, folder, name, value):
 
 async def test_a_cancelled_call_loads_nothing(weights, photo, folder):
     """Whoever is gone before the work begins makes no model be loaded."""
-    provider, watch = opened(weights), Watch()
+    provider, watch = opened(weights), JobCallbacks()
     watch.cancel.set()
     with pytest.raises(Cancelled):
         await provider.run(call(photo), watch, folder)
@@ -163,7 +164,7 @@ async def test_what_is_missing(weights, photo, folder, fault, monkeypatch):
             patch.setitem(sys.modules, "torch", None)
         for _ in range(2):
             with pytest.raises(UpstreamRefused) as caught:
-                await provider.run(call(photo), Watch(), folder)
+                await provider.run(call(photo), JobCallbacks(), folder)
             assert sentence in caught.value.message
             assert caught.value.message.count(". ") == 0
             assert str(weights) not in caught.value.message
@@ -171,7 +172,7 @@ async def test_what_is_missing(weights, photo, folder, fault, monkeypatch):
     assert (len(tries), await provider.ping(), list(folder.iterdir())) == (1, False, [])
     provider.models.failed = 0.0, provider.models.failed[1]  # the rest is over
     monkeypatch.setattr(provider.models, "source", opened(weights).models.source)
-    await provider.run(call(photo, (32, 24), creativity=0), Watch(), folder)
+    await provider.run(call(photo, (32, 24), creativity=0), JobCallbacks(), folder)
     assert (len(tries), await provider.ping()) == (2, True)
     await provider.aclose()
 
@@ -179,7 +180,7 @@ async def test_what_is_missing(weights, photo, folder, fault, monkeypatch):
 async def test_a_device_that_fails(weights, photo, folder, monkeypatch):
     """Memory that runs out is the provider's failure: others may go on, no file is left, and the next call works."""
     provider = opened(weights)
-    await provider.run(call(photo, (32, 24), creativity=0), Watch(), folder)
+    await provider.run(call(photo, (32, 24), creativity=0), JobCallbacks(), folder)
     shutil.rmtree(folder)
     folder.mkdir()
 
@@ -190,9 +191,9 @@ async def test_a_device_that_fails(weights, photo, folder, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(provider.models.loaded.networks, "velocity", full)
         with pytest.raises(UpstreamError, match="ran out of memory") as caught:
-            await provider.run(call(photo), Watch(), folder)
+            await provider.run(call(photo), JobCallbacks(), folder)
     assert (caught.value.goes_on, caught.value.counts, list(folder.iterdir())) == (True, True, [])
-    await provider.run(call(photo), Watch(), folder)
+    await provider.run(call(photo), JobCallbacks(), folder)
     await provider.aclose()
 
 
@@ -201,7 +202,7 @@ async def test_the_models_are_loaded_once(weights, photo, folder, monkeypatch):
     provider, tries = opened(weights), []
     load = provider.models.load
     monkeypatch.setattr(provider.models, "load", lambda: (tries.append(1), load())[1])
-    await asyncio.gather(*(provider.run(call(photo, seed=seed), Watch(), folder) for seed in range(3)))
+    await asyncio.gather(*(provider.run(call(photo, seed=seed), JobCallbacks(), folder) for seed in range(3)))
     assert tries == [1]
     await provider.aclose()
 
@@ -217,7 +218,7 @@ async def test_the_revision_is_that_of_the_weights(weights, photo, folder, tmp_p
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     provider = opened(weights)
     provider.models.source = flux.Source("someone/flux", None, "cpu", "none", "")
-    details = (await provider.run(call(photo, creativity=0), Watch(), folder)).details
+    details = (await provider.run(call(photo, creativity=0), JobCallbacks(), folder)).details
     assert (details["weights"], details["revision"]) == ("someone/flux", commit)
     await provider.aclose()
 
@@ -230,9 +231,9 @@ async def test_the_gateway_goes_on_without_flux(photo, folder, strict):
     job = gateway.admit("flux-vision-upscaler", {}, imaging.probe(photo, imaging.Limits()), None, "req_1")
     if strict:
         with pytest.raises(UpstreamError, match=r"fluxvision weights|fluxvision\[flux\]"):  # weights or the extra
-            await gateway.run(job, Watch(), folder)
+            await gateway.run(job, JobCallbacks(), folder)
     else:
-        delivery = await gateway.run(job, Watch(), folder)
+        delivery = await gateway.run(job, JobCallbacks(), folder)
         tries = [(attempt.provider, attempt.outcome) for attempt in delivery.attempts]
         assert tries == [("flux", "UPSTREAM_REFUSED"), ("embedded", "ok")]
         assert (delivery.provider, delivery.degraded, delivery.cost) == ("embedded", True, 0)
@@ -296,7 +297,7 @@ def test_on_the_command_line(weights, photo, monkeypatch, capsys):
 
     tools = cli.Tools(create_gateway=app.create_gateway, check=unused, serve=unused, fetch=unused)
     order = ("upscale", "photo.png", "--provider", "flux", "--model-path", str(weights / "flux2"), "--json")
-    code = cli.run(order, tools)
+    code = cli.run_cli(order, tools)
     said = capsys.readouterr()
     assert code == 0, said.err
     told = json.loads(said.out)

@@ -11,8 +11,8 @@ pytest.importorskip("torch", reason="needs the extra flux")
 
 from fakes.flux_calls import call, opened, samples
 from fluxvision.core.errors import Cancelled
-from fluxvision.core.types import Watch
-from fluxvision.engine.fidelity import measure
+from fluxvision.core.types import JobCallbacks
+from fluxvision.engine.fidelity import measure_fidelity
 from fluxvision.engine.flux import remote
 from fluxvision.engine.flux.memory_budget import BATCH
 from fluxvision.engine.teams import TEAMS, Terms
@@ -50,7 +50,7 @@ async def made(provider, path, scale, folder, *, fidelity=45.0, passes="auto", w
     with Image.open(path) as picture:
         size = round(picture.width * scale), round(picture.height * scale)
     provider._ways = flux.Ways(provider._ways.row, 2, passes=passes, team=provider._ways.team, fidelity=fidelity)
-    return await provider.run(call(path, size, seed=3, **wishes), watch or Watch(), folder)
+    return await provider.run(call(path, size, seed=3, **wishes), watch or JobCallbacks(), folder)
 
 
 @pytest.mark.parametrize("fidelity", [35, 45, 50, 60])
@@ -65,7 +65,7 @@ async def test_the_set_value_is_reached(  # noqa: PLR0917, fixtures
     path, color = wide
     wishes = {"fidelity": fidelity, "passes": passes, "creativity": creativity}
     outcome = await made(provider, path, scale, folder, **wishes)
-    found = measure(outcome.picture, color).lr_psnr_db
+    found = measure_fidelity(outcome.picture, color).lr_psnr_db
     assert found >= fidelity
     assert outcome.details["consistency"] == {"wanted_db": fidelity, "reached_db": found}
     assert outcome.details["passes"] == count
@@ -93,7 +93,7 @@ async def test_grey_and_transparent_pictures(provider, tmp_path, folder, mode):
     pixels = np.asarray(picture).reshape(24, 90, -1)
     bands = pixels.shape[2] - ("A" in mode)
     outcome = await made(provider, tmp_path / "in.png", 2, folder, fidelity=52.0, creativity=0.8)
-    found = measure(outcome.picture, pixels[..., :bands], alpha=pixels[..., bands] if "A" in mode else None)
+    found = measure_fidelity(outcome.picture, pixels[..., :bands], alpha=pixels[..., bands] if "A" in mode else None)
     assert found.lr_psnr_db >= 52
     assert outcome.details["consistency"]["reached_db"] == found.lr_psnr_db
 
@@ -103,7 +103,7 @@ async def test_what_cannot_be_reached_is_told(provider, tmp_path, folder):
     chequers = np.repeat((np.indices((24, 32)).sum(axis=0)[..., None] % 2 * 255).astype(np.uint8), 3, axis=2)
     Image.fromarray(chequers).save(tmp_path / "in.png")
     outcome = await made(provider, tmp_path / "in.png", 2, folder, creativity=0.5)
-    reached = measure(outcome.picture, chequers).lr_psnr_db
+    reached = measure_fidelity(outcome.picture, chequers).lr_psnr_db
     assert outcome.details["consistency"] == {"wanted_db": 45, "reached_db": reached}
     assert reached < 20
 
@@ -121,7 +121,7 @@ async def test_without_creativity_no_less_than_45_is_held(provider, wide, folder
     path, color = wide
     for fidelity, wanted in ((0, 45), (52, 52)):
         outcome = await made(provider, path, scale, folder, fidelity=fidelity, creativity=0)
-        reached = measure(outcome.picture, color).lr_psnr_db
+        reached = measure_fidelity(outcome.picture, color).lr_psnr_db
         assert outcome.details["consistency"] == {"wanted_db": wanted, "reached_db": reached}
         assert reached >= wanted
 
@@ -138,7 +138,7 @@ async def test_outside_the_mask_nothing_is_held_anew(provider, wide, tmp_path, f
     one, two = (np.frombuffer(samples(it), np.uint8).reshape(48, 340, 3) for it in (plain, masked))
     assert np.array_equal(one[:, :126], two[:, :126])
     assert not np.array_equal(one[:, 134:], two[:, 134:])
-    assert measure(masked.picture, color).lr_psnr_db >= fidelity
+    assert measure_fidelity(masked.picture, color).lr_psnr_db >= fidelity
 
 
 async def test_the_value_travels_to_workers(provider, weights, wide, folder):
@@ -157,9 +157,11 @@ async def test_a_kept_tile_of_another_value_is_not_read(weights, wide, tmp_path,
     jobs = tmp_path / "jobs"
     resumed = []
     for fidelity, broken in ((45.0, True), (50.0, True), (45.0, False)):
-        watch = Watch()
+        watch = JobCallbacks()
         if broken:
-            watch = Watch(lambda done, total, cancel=watch.cancel: done == total - 1 and cancel.set(), watch.cancel)
+            watch = JobCallbacks(
+                lambda done, total, cancel=watch.cancel: done == total - 1 and cancel.set(), watch.cancel
+            )
         provider = small(weights, kept=jobs, fidelity=fidelity)
         size = WIDE[1] * 4, WIDE[0] * 4
         try:

@@ -11,12 +11,12 @@ from fakes import cli_process
 from fakes.flux_calls import call, opened, samples
 from fluxvision.core import settings
 from fluxvision.core.errors import Cancelled, UpstreamError, UpstreamRefused
-from fluxvision.core.types import Watch
-from fluxvision.engine.fidelity import measure
+from fluxvision.core.types import JobCallbacks
+from fluxvision.engine.fidelity import measure_fidelity
 from fluxvision.engine.flux import options
-from fluxvision.engine.flux.memory_budget import Rung
-from fluxvision.engine.flux.options import Speed
-from fluxvision.engine.flux.passes import CALMER, planned
+from fluxvision.engine.flux.memory_budget import FallbackStep
+from fluxvision.engine.flux.options import AccelerationConfig
+from fluxvision.engine.flux.passes import CALMER, plan_passes
 from fluxvision.providers import flux
 
 FULL = "CUDA out of memory. Tried to allocate 2.00 GiB"
@@ -64,7 +64,7 @@ def long(tmp_path):
 def test_passes(scale, creativity, wish, factors):
     """Far enlargements take two ways, the second calmer and with its own noise; the last has the size asked for."""
     target = round(100 * scale), round(60 * scale)
-    found = planned((100, 60), target, creativity, wish)
+    found = plan_passes((100, 60), target, creativity, wish)
     assert [one.factor for one in found] == factors
     assert (found[-1].width, found[-1].height) == target
     if len(found) > 1:
@@ -80,7 +80,7 @@ async def test_two_passes(provider, tmp_path, folder, mode, monkeypatch):
     seen, made = [], {}
     for wish in ("1", "2"):
         monkeypatch.setattr(provider, "_ways", flux.Ways(provider._ways.row, 2, passes=wish))
-        watch = Watch(lambda done, total: seen.append((done, total)))
+        watch = JobCallbacks(lambda done, total: seen.append((done, total)))
         made[wish] = await provider.run(call(tmp_path / "in.png", (128, 96)), watch, folder)
     assert seen == [(1, 1), (1, 2), (2, 2)]
     assert [made[wish].details["passes"] for wish in made] == [1, 2]
@@ -88,7 +88,7 @@ async def test_two_passes(provider, tmp_path, folder, mode, monkeypatch):
     assert len(list(folder.iterdir())) == 2, "what lies between is gone"
     source = np.asarray(Image.open(tmp_path / "in.png")).reshape(24, 32, -1)
     if mode == "RGB":
-        lower = [measure(one.picture, source).lr_psnr_db for one in made.values()]
+        lower = [measure_fidelity(one.picture, source).lr_psnr_db for one in made.values()]
         assert min(lower) >= 45, "held to the source by the last pass, whatever was imagined before"
 
 
@@ -99,7 +99,7 @@ async def test_outside_the_mask_two_passes_change_nothing(provider, photo, tmp_p
     Image.fromarray(allowed).save(tmp_path / "mask.png")
     monkeypatch.setattr(provider, "_ways", flux.Ways(provider._ways.row, 2, passes="2"))
     calls = (call(photo, (128, 96), tmp_path / "mask.png"), call(photo, (128, 96), creativity=0))
-    outcomes = [await provider.run(one, Watch(), folder) for one in calls]
+    outcomes = [await provider.run(one, JobCallbacks(), folder) for one in calls]
     masked, plain = (np.frombuffer(samples(one), np.uint8).reshape(96, 128, 3) for one in outcomes)
     assert [one.details["passes"] for one in outcomes] == [2, 1]
     assert np.array_equal(masked[:, :72], plain[:, :72])
@@ -110,8 +110,8 @@ async def test_no_creativity_is_near_the_source(provider, photo, folder):
     """At creativity 0 the result, reduced, is the source to 45 dB or better, at every scale."""
     source = np.asarray(Image.open(photo))
     for size in ((32, 24), (48, 36), (64, 48), (128, 96)):
-        outcome = await provider.run(call(photo, size, creativity=0), Watch(), folder)
-        assert measure(outcome.picture, source).lr_psnr_db >= 45
+        outcome = await provider.run(call(photo, size, creativity=0), JobCallbacks(), folder)
+        assert measure_fidelity(outcome.picture, source).lr_psnr_db >= 45
 
 
 async def test_tiles_with_captions_of_their_own(weights, long, folder, monkeypatch):
@@ -124,7 +124,7 @@ async def test_tiles_with_captions_of_their_own(weights, long, folder, monkeypat
         loaded.captioner._sight, "describe", lambda *given: (asked.append(len(given[0])), describe(*given))[1]
     )
     monkeypatch.setattr(loaded.networks, "embed", lambda words: (embedded.append(words), embed(words))[1])
-    outcome = await provider.run(call(long, (680, 48), prompt="soft fur"), Watch(), folder)
+    outcome = await provider.run(call(long, (680, 48), prompt="soft fur"), JobCallbacks(), folder)
     assert outcome.details["tiles"] == 4
     assert asked == [1, 4], "one look at the whole, one at all tiles"
     [words] = embedded
@@ -132,7 +132,7 @@ async def test_tiles_with_captions_of_their_own(weights, long, folder, monkeypat
     assert all(one.startswith("soft fur") for one in words)
     assert outcome.details["caption"] in outcome.caption
     assert outcome.details["tile_captions"] is True
-    again = await provider.run(call(long, (680, 48), prompt="soft fur"), Watch(), folder)
+    again = await provider.run(call(long, (680, 48), prompt="soft fur"), JobCallbacks(), folder)
     assert (asked, samples(again)) == ([1, 4], samples(outcome))
     await provider.aclose()
 
@@ -142,7 +142,7 @@ async def test_a_second_pass_that_was_left_goes_on(weights, tmp_path, folder):
     Image.fromarray(data.astronaut()[60:84, 90:265]).save(tmp_path / "wide.png")
     wanted, jobs = call(tmp_path / "wide.png", (700, 96), seed=3), tmp_path / "jobs"
     plain, keeping = opened(weights, tile=TILE), opened(weights, tile=TILE, ways={"kept": jobs})
-    undisturbed = await plain.run(wanted, Watch(), folder)
+    undisturbed = await plain.run(wanted, JobCallbacks(), folder)
     tiles = undisturbed.details["tiles"]
     seen = []
 
@@ -151,18 +151,18 @@ async def test_a_second_pass_that_was_left_goes_on(weights, tmp_path, folder):
         if done > tiles - 2:
             watch.cancel.set()
 
-    watch = Watch(progress)
+    watch = JobCallbacks(progress)
     with pytest.raises(Cancelled):
         await keeping.run(wanted, watch, folder)
     assert set(seen) == {tiles}
     assert len(list(jobs.iterdir())) == 2, "a folder for each pass"
-    resumed = await keeping.run(wanted, Watch(), folder)
+    resumed = await keeping.run(wanted, JobCallbacks(), folder)
     assert tiles - 4 <= resumed.details["resumed_tiles"] <= tiles
     assert samples(resumed) == samples(undisturbed)
     assert list(jobs.iterdir()) == []
-    again = await keeping.run(wanted, Watch(), folder)
+    again = await keeping.run(wanted, JobCallbacks(), folder)
     assert again.details["resumed_tiles"] == 0
-    other = await keeping.run(call(tmp_path / "wide.png", (700, 96), seed=3, prompt="fur"), Watch(), folder)
+    other = await keeping.run(call(tmp_path / "wide.png", (700, 96), seed=3, prompt="fur"), JobCallbacks(), folder)
     assert other.details["resumed_tiles"] == 0
     for one in (plain, keeping):
         await one.aclose()
@@ -201,10 +201,10 @@ async def test_a_device_that_is_short_of_memory(weights, long, folder, last, mon
     """
     provider = opened(weights, tile=TILE)
     provider.models.source = flux.Source(str(weights / "flux2"), None, "cpu", "none", "")
-    plain = await provider.run(call(long, (680, 48)), Watch(), folder)
+    plain = await provider.run(call(long, (680, 48)), JobCallbacks(), folder)
     room, seen = short(monkeypatch, provider, RUNGS[last])
     told = []
-    watch = Watch(lambda done, total: told.append(done / total))
+    watch = JobCallbacks(lambda done, total: told.append(done / total))
     outcome = await provider.run(call(long, (680, 48)), watch, folder)
     memory = outcome.details["memory"]
     assert memory[-1] == last
@@ -217,7 +217,7 @@ async def test_a_device_that_is_short_of_memory(weights, long, folder, last, mon
     else:
         assert (outcome.details["tiles"], seen[-1]) == (plain.details["tiles"], seen[0])
     assert (outcome.picture.width, outcome.picture.height) == (680, 48)
-    again = await provider.run(call(long, (680, 48)), Watch(), folder)
+    again = await provider.run(call(long, (680, 48)), JobCallbacks(), folder)
     assert (again.details["memory"], samples(again)) == (memory, samples(outcome))
     assert room.taken == memory
     await provider.aclose()
@@ -238,7 +238,7 @@ async def test_a_job_that_begins_anew_late(weights, folder, tmp_path, monkeypatc
         told.append((done, total))
         folders.append(len(list((tmp_path / "jobs").iterdir())))
 
-    outcome = await provider.run(call(tmp_path / "wide.png", (1000, 48)), Watch(progress), folder)
+    outcome = await provider.run(call(tmp_path / "wide.png", (1000, 48)), JobCallbacks(progress), folder)
     assert outcome.details["memory"][-1] == "tile 192"
     shares = [done / total for done, total in told]
     assert len({total for _, total in told}) == 2, "there were other tiles before"
@@ -256,7 +256,7 @@ async def test_the_text_encoder_and_the_captioner_make_room(weights, photo, fold
     monkeypatch.setattr(loaded.captioner, "to", moved.append)
     loaded.room._rungs[0] = flux.models.rungs(networks, loaded.captioner)[0]
     short(monkeypatch, provider, lambda room, _latents: room.taken[-1:] == ["text encoder and captioner on the CPU"])
-    outcome = await provider.run(call(photo), Watch(), folder)
+    outcome = await provider.run(call(photo), JobCallbacks(), folder)
     assert (moved, outcome.details["memory"][-1]) == (["text", "cpu"], "text encoder and captioner on the CPU")
     await provider.aclose()
 
@@ -266,7 +266,7 @@ async def test_a_captioner_that_does_not_fit(weights, photo, folder, monkeypatch
     provider = opened(weights)
     loaded = provider.models.get()
     caption = loaded.captioner.caption
-    loaded.room._rungs.appendleft(Rung("something", lambda: True))
+    loaded.room._rungs.appendleft(FallbackStep("something", lambda: True))
 
     def tight(picture):
         if "something" not in loaded.room.taken:
@@ -274,7 +274,7 @@ async def test_a_captioner_that_does_not_fit(weights, photo, folder, monkeypatch
         return caption(picture)
 
     monkeypatch.setattr(loaded.captioner, "caption", tight)
-    outcome = await provider.run(call(photo), Watch(), folder)
+    outcome = await provider.run(call(photo), JobCallbacks(), folder)
     assert outcome.details["memory"] == ["batch 2", "batch 1", "something"]
     await provider.aclose()
 
@@ -291,7 +291,7 @@ async def test_a_device_that_has_no_room_at_all(  # noqa: PLR0917, fixtures
 
     monkeypatch.setattr(provider.models.get().networks, "velocity", fails)
     with pytest.raises(UpstreamError) as caught:
-        await provider.run(call(photo), Watch(), folder)
+        await provider.run(call(photo), JobCallbacks(), folder)
     assert (caught.value.message, list(folder.iterdir())) == (sentence, [])
     assert sentence.count(".") == 1
     await provider.aclose()
@@ -301,7 +301,7 @@ async def test_a_licence_that_must_be_agreed_to(weights, photo, folder):
     """Weights that not everyone may use are not loaded unasked, and the refusal says why."""
     provider = opened(weights, "flux1-dev")
     with pytest.raises(UpstreamRefused, match="Non-Commercial"):
-        await provider.run(call(photo), Watch(), folder)
+        await provider.run(call(photo), JobCallbacks(), folder)
     await provider.aclose()
 
 
@@ -317,7 +317,7 @@ def test_settings_reach_the_provider(tmp_path, monkeypatch):
     """Speed, passes, captions of tiles, the licence and the folder of finished tiles are the operator's."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     plain = flux.configured(settings.load({"FLUXVISION_FLUX_MODEL": "/weights"}))["flux"]
-    assert plain.models.source.speed == Speed(compile=True, fp8=False)
+    assert plain.models.source.speed == AccelerationConfig(compile=True, fp8=False)
     assert plain.models.source.agreed is False
     assert (plain._ways.passes, plain._ways.tile_captions, plain._ways.fidelity) == ("auto", False, 45)
     assert plain._ways.kept == tmp_path / "fluxvision" / "jobs"
@@ -332,7 +332,7 @@ def test_settings_reach_the_provider(tmp_path, monkeypatch):
         "RESUME": "none",
     }
     other = flux.configured(settings.load({f"FLUXVISION_FLUX_{name}": value for name, value in chosen.items()}))["flux"]
-    assert other.models.source.speed == Speed(compile=False, fp8=True)
+    assert other.models.source.speed == AccelerationConfig(compile=False, fp8=True)
     assert other.models.source.agreed is True
     assert (other._ways.passes, other._ways.tile_captions, other._ways.kept) == ("2", True, None)
     assert other._ways.fidelity == 52.5

@@ -51,7 +51,7 @@ def run_here(monkeypatch, capsys, *given):
         raise AssertionError
 
     tools = cli.Tools(create_gateway=app.create_gateway, check=unused, serve=unused, fetch=unused)
-    assert cli.run(command[len(REAL) :], tools) == 0
+    assert cli.run_cli(command[len(REAL) :], tools) == 0
     return json.loads(capsys.readouterr().out)
 
 

@@ -14,11 +14,11 @@ from fakes.flux_calls import call, opened, samples
 from fakes.flux_runs import ROW
 from fakes.flux_tight import WISHES, Tight, windows
 from fluxvision.core.errors import Unavailable, UpstreamError, UpstreamRefused
-from fluxvision.core.types import Watch
-from fluxvision.engine.executors.threads import Threads
+from fluxvision.core.types import JobCallbacks
+from fluxvision.engine.executors.threads import ThreadExecutor
 from fluxvision.engine.flux import remote
-from fluxvision.engine.flux.options import Speed, Wishes
-from fluxvision.engine.flux.upscale import decoded
+from fluxvision.engine.flux.options import AccelerationConfig, SamplingOptions
+from fluxvision.engine.flux.upscale import decode_colours
 from fluxvision.engine.teams import TEAMS, Terms
 from fluxvision.engine.teams.squad import Squad
 from fluxvision.providers import flux
@@ -61,7 +61,7 @@ class _Crew:
         self._asked.append((weights, work))
         if not self._fits(weights, work):
             raise self._fault
-        yield from Threads(self._recipe.backend(stop), 1).make(work, stop, batches)
+        yield from ThreadExecutor(self._recipe.backend(stop), 1).make(work, stop, batches)
 
 
 def on(team, weights, captioner="none", **ways):
@@ -95,7 +95,7 @@ async def test_tiles_in_a_worker_have_captions_of_their_own(weights, wide, folde
     for name, provider in providers.items():
         captioner = provider.models.get().captioner
         monkeypatch.setattr(captioner._sight, "describe", said)
-        made[name] = await provider.run(wanted, Watch(), folder)
+        made[name] = await provider.run(wanted, JobCallbacks(), folder)
         await provider.aclose()
     assert samples(made["worker"]) == samples(made["here"])
     assert samples(made["worker"]) != samples(made["plain"])
@@ -115,7 +115,7 @@ async def test_what_does_not_fit_into_a_worker_is_asked_with_less(weights, wide,
     team = Here(fits)
     provider = on(team, weights)
     for _ in range(2):
-        outcome = await provider.run(call(wide, (340, 48)), Watch(), folder)
+        outcome = await provider.run(call(wide, (340, 48)), JobCallbacks(), folder)
         assert outcome.details["memory"] == memory
         assert outcome.details["levers"]["fp8"] == remote.ASKED
     assert len(team.asked) == len(memory) + 2
@@ -129,7 +129,7 @@ async def test_workers_that_have_no_room_at_all_are_not_asked_for_ever(weights, 
     provider = on(team, weights)
     for tries in (4, 5):
         with pytest.raises(UpstreamError) as caught:
-            await provider.run(call(wide, (340, 48)), Watch(), folder)
+            await provider.run(call(wide, (340, 48)), JobCallbacks(), folder)
         assert (caught.value.message, len(team.asked)) == (flux.NO_ROOM, tries)
     assert list(folder.iterdir()) == []
     await provider.aclose()
@@ -148,7 +148,7 @@ async def test_a_worker_that_cannot_load_lets_the_next_provider_go_on(weights, w
     ):
         provider = on(team, weights)
         with pytest.raises(UpstreamRefused, match=sentence) as caught:
-            await provider.run(call(wide, (340, 48)), Watch(), folder)
+            await provider.run(call(wide, (340, 48)), JobCallbacks(), folder)
         assert caught.value.goes_on
         await provider.aclose()
 
@@ -165,7 +165,7 @@ class Telling:
         backend = wanted.backend(stop)
         for _, room in remote._kept.values():
             assert room.less()
-        yield from Threads(backend, 1).make(work, stop, batches)
+        yield from ThreadExecutor(backend, 1).make(work, stop, batches)
         tell(backend.notes)
         tell(backend.notes)
 
@@ -176,8 +176,8 @@ class Telling:
 async def test_what_workers_gave_up_is_told(weights, wide, folder):
     """Each once, with the levers that are in force there."""
     provider, here = on(Telling(), weights), opened(weights, tile=TILE)
-    made = await provider.run(call(wide, (340, 48)), Watch(), folder)
-    plain = await here.run(call(wide, (340, 48)), Watch(), folder)
+    made = await provider.run(call(wide, (340, 48)), JobCallbacks(), folder)
+    plain = await here.run(call(wide, (340, 48)), JobCallbacks(), folder)
     levers = [f"{name}: {way}" for name, way in plain.details["levers"].items()]
     assert made.details["workers"] == {"memory": ["batch 2"]} | ({"levers": levers} if levers else {})
     assert "workers" not in plain.details
@@ -188,12 +188,12 @@ async def test_what_workers_gave_up_is_told(weights, wide, folder):
 async def test_levers_of_workers_are_part_of_a_job(weights, wide, folder):
     """Tiles that were kept by workers with 8 bits are not taken by workers without."""
     keys = set()
-    for speed in (Speed(), Speed(fp8=True), Speed(compile=False)):
+    for speed in (AccelerationConfig(), AccelerationConfig(fp8=True), AccelerationConfig(compile=False)):
         provider = on(Here(), weights)
         provider.models.source = flux.Source(str(weights / "flux2"), None, "cpu", "none", "", speed, elsewhere=True)
         found = provider.models.get()
-        job = decoded(provider._ways, found, call(wide), Watch(), lambda: None, folder)
-        keys.add(job._key(Wishes(), None))
+        job = decode_colours(provider._ways, found, call(wide), JobCallbacks(), lambda: None, folder)
+        keys.add(job._key(SamplingOptions(), None))
         await provider.aclose()
     assert len(keys) == 3
 
@@ -217,7 +217,7 @@ def test_a_worker_gives_up_only_what_changes_no_byte(weights, monkeypatch):
     """Fewer tiles at once, then the text encoder's place; after that it says that there is no room."""
     stub = Tight(most=0)
     monkeypatch.setattr(remote, "load", lambda *_args, **_rest: stub)
-    wanted = remote.recipe(remote.Weights(ROW, str(weights)), 2, WISHES, 1)
+    wanted = remote.flux_recipe(remote.Weights(ROW, str(weights)), 2, WISHES, 1)
     for _ in range(2):
         with pytest.raises(MemoryError, match="no room"):
             wanted.backend(lambda: None).detail(windows(4))
@@ -234,5 +234,5 @@ def test_a_worker_holds_one_set_of_networks(monkeypatch):
 
     monkeypatch.setattr(remote, "load", lambda *_args, **_rest: (events.append("loaded"), Loaded())[1])
     for model in ("one", "one", "two"):
-        remote.recipe(remote.Weights(ROW, model), 2, WISHES, 1).backend(lambda: None)
+        remote.flux_recipe(remote.Weights(ROW, model), 2, WISHES, 1).backend(lambda: None)
     assert events == ["loaded", "closed", "loaded"]

@@ -29,7 +29,7 @@ def address(content):
 
 async def load(reference, folder, **options):
     options = {"guard": OPEN, "limit": 100_000, "patience": 2.0, "pause": 0.01} | options
-    return await result_file.fetched(reference, folder, **options)
+    return await result_file.fetch_result(reference, folder, **options)
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ async def test_a_full_disk_is_this_servers(tmp_path, monkeypatch):
     def full(*_arguments):
         raise OSError(28, "full")
 
-    monkeypatch.setattr(fetch, "decode", full)
+    monkeypatch.setattr(fetch, "decode_data_uri", full)
     with pytest.raises(OSError, match="full"):
         await load(address(picture()), tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -153,17 +153,17 @@ async def test_a_cancelled_fetch_leaves_no_file(tmp_path, host):
 async def test_an_answer_has_an_end(host):
     """An answer over the limit is not read on."""
     host.answers += [(200, bytes(5000))] * 2
-    async with client.client(5.0) as session:
+    async with client.create_session(5.0) as session:
         async with session.get(host.url) as response:
-            assert len(await client.body(response, 5000)) == 5000
+            assert len(await client.read_limited(response, 5000)) == 5000
         async with session.get(host.url) as response:
             with pytest.raises(UpstreamError, match="too long"):
-                await client.body(response, 4999)
+                await client.read_limited(response, 4999)
 
 
 async def test_the_session_is_quiet():
     """A session keeps no cookies and follows no proxy of the environment."""
-    async with client.client(5.0) as session:
+    async with client.create_session(5.0) as session:
         assert not session.trust_env
         assert session.timeout.total is None
         assert session.headers["User-Agent"].startswith("fluxvision/")
@@ -180,5 +180,5 @@ async def test_the_session_is_quiet():
 )
 def test_origins_of_the_operator_are_trusted(private, url, refused):
     """The guard lets configured origins pass, and everything where private addresses are allowed."""
-    guard = client.guarded(private, "http://127.0.0.1:7777/queue", "https://rest.example/")
+    guard = client.result_guard(private, "http://127.0.0.1:7777/queue", "https://rest.example/")
     assert bool(guard.refusal(url)) is refused

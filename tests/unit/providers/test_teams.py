@@ -14,7 +14,7 @@ from fakes import server as served
 from fluxvision import imaging
 from fluxvision.core import settings as config
 from fluxvision.core.errors import UpstreamRefused
-from fluxvision.core.types import Call, Watch
+from fluxvision.core.types import Call, JobCallbacks
 from fluxvision.engine.flux import remote
 from fluxvision.providers import embedded, flux
 
@@ -38,7 +38,7 @@ def made(provider, of, folder):
 
     async def run():
         try:
-            return await provider.run(of, Watch(), folder)
+            return await provider.run(of, JobCallbacks(), folder)
         finally:
             await provider.aclose()
 
@@ -97,13 +97,13 @@ def test_devices_are_those_that_this_process_may_see(monkeypatch, visible, count
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert remote._names(count) == names
+    assert remote._device_names(count) == names
 
 
 @pytest.mark.parametrize("wish", ["cpu", "cuda:1", "mps"])
 def test_a_wish_for_one_device_is_kept(wish):
     """Who names a device gets that one alone."""
-    assert remote.devices(wish) == ()
+    assert remote.cuda_devices(wish) == ()
 
 
 def test_flux_makes_the_same_picture_in_two_processes(photo, tmp_path):

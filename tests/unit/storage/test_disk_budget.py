@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from fluxvision.core.errors import Unavailable
-from fluxvision.core.system import discard
+from fluxvision.core.system import delete_file
 from fluxvision.storage import disk_budget
 from fluxvision.storage.disk_budget import LARGE, LITTLE, DiskBudget, Reservation
 
@@ -119,7 +119,7 @@ def test_files_run_out_too(disk):
         one.take()
         with pytest.raises(Unavailable, match="no room"):
             two.take()
-        discard(*made)
+        delete_file(*made)
         two.take()
 
 

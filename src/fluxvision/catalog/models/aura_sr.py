@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fluxvision.catalog.models.shared_rules import AT_FAL, DELIVERY, IMAGE, MASKED, WORDLESS, N, nowhere, seedless
+from fluxvision.catalog.models.shared_rules import (
+    AT_FAL,
+    DELIVERY,
+    IMAGE,
+    MASKED,
+    WORDLESS,
+    N,
+    note_unseeded_versions,
+    unsupported,
+)
 from fluxvision.catalog.models.size_rules import by_itself
-from fluxvision.catalog.rules import Accepts, Model, Offer, Price
-from fluxvision.core.types import Factors
+from fluxvision.catalog.rules import InputFormats, Model, Offer, Price
+from fluxvision.core.types import ScaleRange
 
-FOUR = Factors(only=(4.0,))
+FOUR = ScaleRange(only=(4.0,))
 
 FAL = Offer(
     provider="fal",
@@ -17,14 +26,14 @@ FAL = Offer(
     upstream="fal-ai/aura-sr",
     price=Price("second", 800),
     factors=FOUR,
-    accepts=Accepts(),
+    accepts=InputFormats(),
     generative=False,
     note="Billed by the second of compute: the price is known only when the work is done.",
     rules={
         "image": (IMAGE,),
         "mask": (MASKED,),
         **by_itself(FOUR),
-        **nowhere(
+        **unsupported(
             prompt=WORDLESS,
             negative_prompt="The provider takes no words.",
             creativity="This model has no such control.",
@@ -35,7 +44,7 @@ FAL = Offer(
             engine="Send checkpoint, the provider's own word.",
         ),
         **DELIVERY,
-        "n": (replace(N, note="", unless=seedless),),
+        "n": (replace(N, note="", unless=note_unseeded_versions),),
         **AT_FAL,
     },
 )

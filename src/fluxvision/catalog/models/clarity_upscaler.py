@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from fluxvision.catalog.models.shared_rules import AT_FAL, CHECKED, DELIVERY, IMAGE, MASKED, nowhere
+from fluxvision.catalog.models.shared_rules import AT_FAL, CHECKED, DELIVERY, IMAGE, MASKED, unsupported
 from fluxvision.catalog.models.size_rules import ONE_TO_FOUR, by_factor
-from fluxvision.catalog.rules import Accepts, Model, Offer, Passthrough, Price, Renamed
+from fluxvision.catalog.rules import InputFormats, Model, Offer, Passthrough, Price, Renamed
 
 FAL = Offer(
     provider="fal",
@@ -12,7 +12,7 @@ FAL = Offer(
     upstream="fal-ai/clarity-upscaler",
     price=Price("output_megapixel", 30_000),
     factors=ONE_TO_FOUR,
-    accepts=Accepts(),
+    accepts=InputFormats(),
     rules={
         "image": (IMAGE,),
         "mask": (MASKED,),
@@ -24,7 +24,7 @@ FAL = Offer(
         "guidance": (Renamed("guidance_scale"),),
         "steps": (Renamed("num_inference_steps"),),
         "seed": (Passthrough(),),
-        **nowhere(engine="The provider has one engine."),
+        **unsupported(engine="The provider has one engine."),
         **DELIVERY,
         **AT_FAL,
         **CHECKED,

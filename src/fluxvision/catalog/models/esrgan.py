@@ -11,13 +11,13 @@ from fluxvision.catalog.models.shared_rules import (
     MASKED,
     WORDLESS,
     N,
-    lossless_png,
-    nowhere,
-    seedless,
+    lossless_png_rules,
+    note_unseeded_versions,
+    unsupported,
 )
 from fluxvision.catalog.models.size_rules import by_factor
-from fluxvision.catalog.rules import Accepts, Model, Offer, Price, Renamed
-from fluxvision.core.types import Factors
+from fluxvision.catalog.rules import InputFormats, Model, Offer, Price, Renamed
+from fluxvision.core.types import ScaleRange
 
 ENGINES = (
     "RealESRGAN_x4plus",
@@ -28,7 +28,7 @@ ENGINES = (
     "RealESRGAN_x4_anime_v3",
 )
 
-EIGHT = Factors(1, 8, uniform=True)
+EIGHT = ScaleRange(1, 8, uniform=True)
 
 FAL = Offer(
     provider="fal",
@@ -36,7 +36,7 @@ FAL = Offer(
     upstream="fal-ai/esrgan",
     price=Price("second", 1_110),
     factors=EIGHT,
-    accepts=Accepts(),
+    accepts=InputFormats(),
     generative=False,
     note="Billed by the second of compute: the price is known only when the work is done.",
     rules={
@@ -44,7 +44,7 @@ FAL = Offer(
         "mask": (MASKED,),
         **by_factor("scale", EIGHT),
         "engine": (Renamed("model"),),
-        **nowhere(
+        **unsupported(
             prompt=WORDLESS,
             negative_prompt="The provider takes no words.",
             creativity="This model has no such control.",
@@ -54,8 +54,8 @@ FAL = Offer(
             seed="The provider takes no seed.",
         ),
         **DELIVERY,
-        **lossless_png("output_format"),
-        "n": (replace(N, note="", unless=seedless),),
+        **lossless_png_rules("output_format"),
+        "n": (replace(N, note="", unless=note_unseeded_versions),),
         **AT_FAL,
     },
 )

@@ -13,11 +13,11 @@ from fluxvision.catalog.models.shared_rules import (
     NO_PLACE,
     SENT,
     N,
-    nowhere,
-    same,
+    note_identical_versions,
+    unsupported,
 )
 from fluxvision.catalog.models.size_rules import ONE_TO_FOUR, by_factor, by_size, exact_size
-from fluxvision.catalog.rules import Accepts, Model, Offer, Passthrough, Price, Renamed
+from fluxvision.catalog.rules import InputFormats, Model, Offer, Passthrough, Price, Renamed
 
 FAL = Offer(
     provider="fal",
@@ -25,11 +25,11 @@ FAL = Offer(
     upstream="fal-ai/flux-vision-upscaler",
     price=Price("output_megapixel", 100_000),
     factors=ONE_TO_FOUR,
-    accepts=Accepts(),
+    accepts=InputFormats(),
     rules={
         "image": (IMAGE,),
         "mask": (MASKED,),
-        **nowhere(
+        **unsupported(
             prompt="The provider captions the picture itself and takes no words: the prompt guided nothing.",
             negative_prompt="The provider takes no words.",
             resemblance="The provider has no such control; use creativity.",
@@ -61,7 +61,7 @@ FLUX = Offer(
         "guidance": (Passthrough("Only networks that are guided use it."),),
         "steps": (Passthrough("Of a full trajectory; creativity decides how many of them are made."),),
         "seed": (Passthrough(),),
-        **nowhere(
+        **unsupported(
             negative_prompt="Networks without guidance take no such words.",
             engine="The network is the server's setting flux_engine.",
         ),
@@ -74,7 +74,7 @@ OPENAI = Offer(
     provider="openai",
     upstream="flux-vision-upscaler",
     price=Price("image", None),
-    accepts=Accepts(transparency=True),
+    accepts=InputFormats(transparency=True),
     measured=False,
     defaults=False,
     note="Any server that speaks OpenAI's images API: another fluxvision, or a gateway.",
@@ -106,7 +106,7 @@ EMBEDDED = Offer(
         "mask": (Passthrough("New detail appears only where the mask is transparent."),),
         **exact_size(),
         "creativity": (Passthrough(),),
-        **nowhere(
+        **unsupported(
             prompt="This engine cannot be guided by words: the prompt guided nothing.",
             negative_prompt="This engine cannot be guided by words.",
             resemblance="This engine always keeps the original's structure; use creativity.",
@@ -116,7 +116,7 @@ EMBEDDED = Offer(
         "seed": (Passthrough("Chooses one of eight versions of the invented detail, by its remainder by 8."),),
         "engine": (Renamed("backend"),),
         **DELIVERY,
-        "n": (replace(N, unless=same),),
+        "n": (replace(N, unless=note_identical_versions),),
         **NO_PLACE,
     },
 )

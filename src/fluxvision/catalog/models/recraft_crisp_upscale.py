@@ -12,11 +12,11 @@ from fluxvision.catalog.models.shared_rules import (
     MASKED,
     WORDLESS,
     N,
-    nowhere,
-    seedless,
+    note_unseeded_versions,
+    unsupported,
 )
 from fluxvision.catalog.models.size_rules import by_itself
-from fluxvision.catalog.rules import Accepts, Model, Offer, Price
+from fluxvision.catalog.rules import InputFormats, Model, Offer, Price
 
 FAL = Offer(
     provider="fal",
@@ -24,13 +24,13 @@ FAL = Offer(
     upstream="fal-ai/recraft/upscale/crisp",
     price=Price("image", 4_000),
     factors=None,
-    accepts=Accepts(formats=("png",)),
+    accepts=InputFormats(formats=("png",)),
     generative=False,
     rules={
         "image": (IMAGE,),
         "mask": (MASKED,),
         **by_itself(None),
-        **nowhere(
+        **unsupported(
             prompt=WORDLESS,
             negative_prompt="The provider takes no words.",
             creativity="This model has no such control.",
@@ -41,7 +41,7 @@ FAL = Offer(
             engine="The provider has one engine.",
         ),
         **DELIVERY,
-        "n": (replace(N, note="", unless=seedless),),
+        "n": (replace(N, note="", unless=note_unseeded_versions),),
         **AT_FAL,
         **CHECKED,
     },

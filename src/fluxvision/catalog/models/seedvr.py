@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from fluxvision.catalog.models.shared_rules import AT_FAL, DELIVERY, IMAGE, MASKED, WORDLESS, lossless_png, nowhere
+from fluxvision.catalog.models.shared_rules import (
+    AT_FAL,
+    DELIVERY,
+    IMAGE,
+    MASKED,
+    WORDLESS,
+    lossless_png_rules,
+    unsupported,
+)
 from fluxvision.catalog.models.size_rules import Modes, by_factor_or_frame
-from fluxvision.catalog.rules import Accepts, Implied, Model, Offer, Passthrough, Price
-from fluxvision.core.types import Factors
+from fluxvision.catalog.rules import Implied, InputFormats, Model, Offer, Passthrough, Price
+from fluxvision.core.types import ScaleRange
 
-TEN = Factors(1, 10, uniform=True)
+TEN = ScaleRange(1, 10, uniform=True)
 MODES = Modes("upscale_mode", factor="factor", target="target", frame="target_resolution")
 
 FAL = Offer(
@@ -17,13 +25,13 @@ FAL = Offer(
     price=Price("output_megapixel", 1_000),
     factors=TEN,
     frames=MODES.frame,
-    accepts=Accepts(),
+    accepts=InputFormats(),
     rules={
         "image": (IMAGE,),
         "mask": (MASKED,),
         **by_factor_or_frame("upscale_factor", TEN, MODES),
         "seed": (Passthrough(),),
-        **nowhere(
+        **unsupported(
             prompt=WORDLESS,
             negative_prompt="The provider takes no words.",
             creativity="Send noise_scale, the provider's own word.",
@@ -33,7 +41,7 @@ FAL = Offer(
             engine="The provider has one engine.",
         ),
         **DELIVERY,
-        **lossless_png("output_format"),
+        **lossless_png_rules("output_format"),
         **AT_FAL,
     },
 )

@@ -13,23 +13,23 @@ if TYPE_CHECKING:
 VERSIONS = 8
 
 
-def _format(name: str) -> Format:
+def _format_of(name: str) -> Format:
     from fluxvision.imaging import formats  # noqa: PLC0415, pixels come along, and help does not wait for them
 
-    return formats.find(name)
+    return formats.find_format(name)
 
 
-def lossless(_given: Any, job: Job) -> str | None:
+def note_lossless(_given: Any, job: Job) -> str | None:
     """Say so when a quality was asked for and the format has none."""
-    row = _format(str(job.values.get("output_format", "png")))
+    row = _format_of(str(job.values.get("output_format", "png")))
     if row.quality is not None:
         return None
     return f"{row.label} is lossless and has no quality." if row.lossless else f"{row.label} has no quality."
 
 
-def lessened(given: Any, job: Job) -> str | None:
+def note_format_limits(given: Any, job: Job) -> str | None:
     """Say what a format cannot hold of a picture. What a lossy format loses by its nature was asked for."""
-    row, image = _format(given), job.image
+    row, image = _format_of(given), job.image
     sides = {
         f"{row.label} has no transparency: the picture is laid on white.": image.alpha and not row.alpha,
         f"{row.label} knows no half transparency: a pixel is there or it is not.": image.alpha and not row.shades,
@@ -41,7 +41,7 @@ def lessened(given: Any, job: Job) -> str | None:
     return " ".join(reason for reason, holds in sides.items() if holds) or None
 
 
-def previews(given: Any, job: Job) -> str | None:
+def note_fewer_previews(given: Any, job: Job) -> str | None:
     """Say so when fewer previews are shown than were asked for."""
     if not given:
         return None
@@ -50,7 +50,7 @@ def previews(given: Any, job: Job) -> str | None:
     return "One preview is shown: the resampled picture." if given > 1 else None
 
 
-def same(given: Any, job: Job) -> str | None:
+def note_identical_versions(given: Any, job: Job) -> str | None:
     """Say so when versions are alike: without invented detail nothing varies, and there are eight orientations."""
     if given > 1 and job.values.get("creativity") == 0:
         return "Creativity is 0: all versions are the same."
@@ -62,12 +62,12 @@ def constant(sent: Any) -> Using:
     return lambda _given, _job: sent
 
 
-def seedless(given: Any, _job: Job) -> str | None:
+def note_unseeded_versions(given: Any, _job: Job) -> str | None:
     """Say so when versions were asked for at a provider that takes no seed."""
     return "The provider takes no seed: the versions may be the same." if given > 1 else None
 
 
-def response_format(given: Any, job: Job) -> str:
+def resolve_response_format(given: Any, job: Job) -> str:
     """Return the format asked for, else base64 for OpenAI's model names (their clients need it) and a link for ours."""
     if given is not None:
         return str(given)
@@ -83,18 +83,22 @@ MASKED = Emulated(
 DELIVERY: dict[str, tuple[Rule, ...]] = {
     "n": (N,),
     "response_format": (
-        Emulated("response_format", response_format, (Example((8, 8), {"response_format": "b64_json"}, "b64_json"),)),
+        Emulated(
+            "response_format", resolve_response_format, (Example((8, 8), {"response_format": "b64_json"}, "b64_json"),)
+        ),
     ),
     "output_format": (
-        Emulated("output_format", None, (Example((8, 8), {"output_format": "webp"}, "webp"),), unless=lessened),
+        Emulated(
+            "output_format", None, (Example((8, 8), {"output_format": "webp"}, "webp"),), unless=note_format_limits
+        ),
     ),
     "output_compression": (
-        Emulated("output_compression", None, (Example((8, 8), {"output_compression": 80}, 80),), unless=lossless),
+        Emulated("output_compression", None, (Example((8, 8), {"output_compression": 80}, 80),), unless=note_lossless),
     ),
     "strip_metadata": (Emulated("strip_metadata", None, (Example((8, 8), {"strip_metadata": True}, True),)),),
     "stream": (Emulated("stream", None, (Example((8, 8), {"stream": True}, True),)),),
     "partial_images": (
-        Emulated("partial_images", None, (Example((8, 8), {"partial_images": 2}, 2),), unless=previews),
+        Emulated("partial_images", None, (Example((8, 8), {"partial_images": 2}, 2),), unless=note_fewer_previews),
     ),
     "max_cost": (
         Emulated(
@@ -138,24 +142,24 @@ WORDLESS = "The provider takes no words: the prompt guided nothing."
 """Why a prompt has no effect."""
 
 
-def lossless_png(to: str) -> dict[str, tuple[Rule, ...]]:
+def lossless_png_rules(to: str) -> dict[str, tuple[Rule, ...]]:
     """Return the rules of `output_format` for a provider that is asked for PNG, which is then encoded here."""
     example = Example((8, 8), {"output_format": "jpeg"}, "png")
     asked = Converted(to, constant("png"), (example,), "The provider is asked for PNG, so that nothing is lost twice.")
     return {"output_format": (asked, *DELIVERY["output_format"])}
 
 
-def nowhere(**notes: str) -> dict[str, tuple[Rule, ...]]:
+def unsupported(**notes: str) -> dict[str, tuple[Rule, ...]]:
     """Return rules for parameters that a provider has no place for, each with its reason."""
     return {name: (Passthrough(note, sent=False),) for name, note in notes.items()}
 
 
-def eight_bits(_given: Any, job: Job) -> str | None:
+def note_eight_bits(_given: Any, job: Job) -> str | None:
     """Say so when a provider that works in 8 bits gets a picture of 16."""
     return "The provider works in 8 bits; this picture has 16." if job.image.bits > 8 else None  # noqa: PLR2004
 
 
 IMAGE = Passthrough(
     "Sent without alpha, profile and metadata where the provider cannot take them; they are put back here.",
-    unless=eight_bits,
+    unless=note_eight_bits,
 )

@@ -12,12 +12,19 @@ from fractions import Fraction
 from math import ceil
 from typing import Any
 
-from fluxvision.catalog.geometry import EXACT, framed, makes, sized, smallest, solve
+from fluxvision.catalog.geometry import (
+    EXACT,
+    has_pixel_size,
+    is_large_enough,
+    requested_frame,
+    smallest_factor,
+    solve_geometry,
+)
 from fluxvision.catalog.rules import Converted, Emulated, Example, Rule, Unless, Using
 from fluxvision.core.errors import InvalidRequest
-from fluxvision.core.types import Factors, Fit, Job
+from fluxvision.core.types import Fit, Job, ScaleRange
 
-ONE_TO_FOUR = Factors(1, 4, uniform=True)
+ONE_TO_FOUR = ScaleRange(1, 4, uniform=True)
 FINE = 10_000
 """A factor is sent with four decimals, rounded up."""
 SHAPE = (400, 300)
@@ -50,15 +57,15 @@ class Modes:
 
 def exact_size() -> Rules:
     """Return the rules for an engine that is asked for exact pixels, from 1 to 4 times the source."""
-    size = _converted("size", _made_size)
-    fit = _emulated(_left_over)
+    size = _size_converted("size", _requested_engine_size)
+    fit = _size_emulated(_remaining_fit)
     return {
         "scale_factor": (
             size(
                 Example((640, 427), {"scale_factor": 2.0}, (1280, 854)),
                 Example((640, 427), {"scale_factor": 1.5}, (960, 640)),
                 note="The exact pixels are computed and sent.",
-                unless=beyond(EXACT),
+                unless=note_beyond_reach(EXACT),
             ),
         ),
         "size": (
@@ -68,7 +75,7 @@ def exact_size() -> Rules:
                 Example((1024, 1024), {"size": "512x512"}, (1024, 1024)),
                 Example((100, 100), {"size": "1000x1000"}, (400, 400)),
                 note="The picture keeps its shape inside the box unless fit says otherwise.",
-                unless=shapeless(EXACT),
+                unless=note_kept_shape(EXACT),
             ),
             fit(
                 Example((512, 512), {"size": "1024x1024"}, None),
@@ -78,14 +85,16 @@ def exact_size() -> Rules:
             ),
         ),
         "aspect_ratio": (
-            size(Example((400, 300), {"aspect_ratio": "1:1", "fit": "cover"}, (800, 600)), unless=shapeless(EXACT)),
+            size(
+                Example((400, 300), {"aspect_ratio": "1:1", "fit": "cover"}, (800, 600)), unless=note_kept_shape(EXACT)
+            ),
             fit(
                 Example((400, 300), {"aspect_ratio": "1:1", "fit": "cover"}, Fit(600, 600, "cover")),
                 note=SHAPED,
             ),
         ),
         "resolution": (
-            size(Example((512, 256), {"resolution": "1K"}, (1024, 512)), unless=beyond(EXACT)),
+            size(Example((512, 256), {"resolution": "1K"}, (1024, 512)), unless=note_beyond_reach(EXACT)),
             fit(Example((2048, 1024), {"resolution": "1K"}, Fit(1024, 512, "contain"))),
         ),
         "fit": (
@@ -93,26 +102,26 @@ def exact_size() -> Rules:
                 Example((400, 300), {"size": "800x800", "fit": "pad"}, Fit(800, 800, "pad")),
                 Example((400, 300), {"size": "800x800", "fit": "cover"}, Fit(800, 800, "cover")),
                 Example((400, 300), {"size": "800x800", "fit": "stretch"}, None),
-                unless=boxless,
+                unless=note_fit_without_box,
             ),
         ),
     }
 
 
-def by_factor(to: str, factors: Factors, gives: Sequence[float] = (2.0, 2.5, 2.0, 2.56)) -> Rules:
+def by_factor(to: str, factors: ScaleRange, gives: Sequence[float] = (2.0, 2.5, 2.0, 2.56)) -> Rules:
     """Return the rules for a provider that is told in `to` how far to enlarge.
 
     `gives` are the factors that the worked examples come to, in the order of the parameters.
     """
-    return _finished_here(factors, to, _factor(factors), gives)
+    return _exact_size_rules(factors, to, _factor_to_send(factors), gives)
 
 
-def by_factor_or_frame(to: str, factors: Factors, modes: Modes) -> Rules:
+def by_factor_or_frame(to: str, factors: ScaleRange, modes: Modes) -> Rules:
     """Return the rules for a provider that is told a frame of video where one was asked for, and else a factor.
 
     Never both: what a factor says of a frame is rounded.
     """
-    told, frame, framing = _factor(factors), _frame(factors, modes), {"resolution": "1080p"}
+    told, frame, framing = _factor_to_send(factors), _frame_to_send(factors, modes), {"resolution": "1080p"}
 
     def factor(given: Any, job: Job) -> float | None:
         return None if frame(given, job) else float(told(given, job))
@@ -120,7 +129,7 @@ def by_factor_or_frame(to: str, factors: Factors, modes: Modes) -> Rules:
     def mode(given: Any, job: Job) -> str:
         return modes.target if frame(given, job) else modes.factor
 
-    rules = _finished_here(factors, to, factor, (2.0, 2.5, 2.0, 2.56))
+    rules = _exact_size_rules(factors, to, factor, (2.0, 2.5, 2.0, 2.56))
     for name, given, _ in WORKED:
         rules[name] = (*rules[name], Converted(modes.word, mode, (Example(SHAPE, given, modes.factor),)))
     target = Converted(modes.frame, frame, (Example(SHAPE, framing, "1080p"),))
@@ -131,34 +140,36 @@ def by_factor_or_frame(to: str, factors: Factors, modes: Modes) -> Rules:
 
 def by_size() -> Rules:
     """Return the rules for a provider that takes a factor as it is, or pixels as "WxH"."""
-    rules = _finished_here(EXACT, "size", _size_text, ("800x600", "1000x750", "800x600", "1024x768"))
-    factor = Converted("scale_factor", _unshaped, (Example(SHAPE, {"scale_factor": 2.0}, 2.0),), unless=beyond(EXACT))
+    rules = _exact_size_rules(EXACT, "size", _size_to_send, ("800x600", "1000x750", "800x600", "1024x768"))
+    factor = Converted(
+        "scale_factor", _plain_factor, (Example(SHAPE, {"scale_factor": 2.0}, 2.0),), unless=note_beyond_reach(EXACT)
+    )
     return {**rules, "scale_factor": (factor, *rules["scale_factor"][1:])}
 
 
-def by_itself(factors: Factors | None) -> Rules:
+def by_itself(factors: ScaleRange | None) -> Rules:
     """Return the rules for a provider that cannot be told how far to enlarge."""
-    return _finished_here(factors, None, None, (None,) * 4)
+    return _exact_size_rules(factors, None, None, (None,) * 4)
 
 
-def _finished_here(factors: Factors | None, to: str | None, using: Using | None, gives: Sequence[Any]) -> Rules:
+def _exact_size_rules(factors: ScaleRange | None, to: str | None, using: Using | None, gives: Sequence[Any]) -> Rules:
     """Return the rules for a provider whose pixels are always brought to the exact size here."""
     rules: Rules = {}
     for (name, given, wanted), sent in zip(WORKED, gives, strict=True):
-        unless = shapeless(factors) if ":" in str(given[name]) or name == "size" else beyond(factors)
+        unless = note_kept_shape(factors) if ":" in str(given[name]) or name == "size" else note_beyond_reach(factors)
         note = SHAPED if name == "aspect_ratio" else FINISHED if to else UNTOLD
-        here = Emulated("fit", _whole, (Example(SHAPE, given, wanted),), note, None if to else unless)
+        here = Emulated("fit", _whole_fit, (Example(SHAPE, given, wanted),), note, None if to else unless)
         told = (Converted(to, using, (Example(SHAPE, given, sent),), unless=unless),) if to and using else ()
         rules[name] = (*told, here)
     padded = Example(SHAPE, {"size": "800x800", "fit": "pad"}, Fit(800, 800, "pad", (800, 600)))
-    return {**rules, "fit": (Emulated("fit", _whole, (padded,), unless=boxless),)}
+    return {**rules, "fit": (Emulated("fit", _whole_fit, (padded,), unless=note_fit_without_box),)}
 
 
-def beyond(factors: Factors | None) -> Unless:
+def note_beyond_reach(factors: ScaleRange | None) -> Unless:
     """Return what says so when a size is more than the engine can make of the source."""
 
     def check(_given: Any, job: Job) -> str | None:
-        geometry = solve(job, factors)
+        geometry = solve_geometry(job, factors)
         if geometry.made_width >= geometry.inner_width and geometry.made_height >= geometry.inner_height:
             return None
         high = max(factors.only) if factors and factors.only else factors.high if factors else 0
@@ -168,14 +179,14 @@ def beyond(factors: Factors | None) -> Unless:
     return check
 
 
-def shapeless(factors: Factors | None) -> Unless:
+def note_kept_shape(factors: ScaleRange | None) -> Unless:
     """Return what says so when a shape was asked for and the fit keeps the picture's own."""
-    limit = beyond(factors)
+    limit = note_beyond_reach(factors)
 
     def check(given: Any, job: Job) -> str | None:
         if ":" not in str(given):
             return limit(given, job)
-        geometry = solve(job, factors)
+        geometry = solve_geometry(job, factors)
         across, down = (int(part) for part in str(given).split(":"))
         if geometry.fit == "contain" and abs(geometry.width * down - geometry.height * across) > across + down:
             return "The fit contain keeps the picture's own shape; send fit cover, pad or stretch."
@@ -184,7 +195,7 @@ def shapeless(factors: Factors | None) -> Unless:
     return check
 
 
-def boxless(given: Any, job: Job) -> str | None:
+def note_fit_without_box(given: Any, job: Job) -> str | None:
     """Say so when a fit was asked for and there is no box to fit."""
     boxed = job.values.get("size", "auto") != "auto" or "aspect_ratio" in job.values or "resolution" in job.values
     if given != "contain" and not boxed:
@@ -192,52 +203,52 @@ def boxless(given: Any, job: Job) -> str | None:
     return None
 
 
-def _converted(to: str, using: Using) -> Callable[..., Converted]:
+def _size_converted(to: str, using: Using) -> Callable[..., Converted]:
     def rule(*examples: Example, note: str = "", unless: Unless | None = None) -> Converted:
         return Converted(to, using, examples, note, unless)
 
     return rule
 
 
-def _emulated(using: Using) -> Callable[..., Emulated]:
+def _size_emulated(using: Using) -> Callable[..., Emulated]:
     def rule(*examples: Example, note: str = "", unless: Unless | None = None) -> Emulated:
         return Emulated("fit", using, examples, note, unless)
 
     return rule
 
 
-def _made_size(_value: Any, job: Job) -> tuple[int, int]:
-    geometry = solve(job)
+def _requested_engine_size(_value: Any, job: Job) -> tuple[int, int]:
+    geometry = solve_geometry(job)
     return geometry.made_width, geometry.made_height
 
 
-def _left_over(given: Any, job: Job) -> Fit | None:
+def _remaining_fit(given: Any, job: Job) -> Fit | None:
     """Return what is left to do after an engine of exact sizes, None when nothing is."""
     if given is None:
         return None
-    geometry = solve(job)
+    geometry = solve_geometry(job)
     return None if geometry.finished else Fit(geometry.width, geometry.height, geometry.fit)
 
 
-def _whole(given: Any, job: Job) -> Fit | None:
+def _whole_fit(given: Any, job: Job) -> Fit | None:
     """Return the exact pixels of the result, whatever a provider makes of them."""
     if given is None:
         return None
-    geometry = solve(job, None)
+    geometry = solve_geometry(job, None)
     return Fit(geometry.width, geometry.height, geometry.fit, (geometry.inner_width, geometry.inner_height))
 
 
-def _factor(factors: Factors) -> Using:
+def _factor_to_send(factors: ScaleRange) -> Using:
     """Return the function that tells the factor to send: the caller's own where it is enough, or the least that is."""
 
     def using(_given: Any, job: Job) -> float:
         width, height = job.image.width, job.image.height
-        geometry = solve(job, None)
+        geometry = solve_geometry(job, None)
         inner = geometry.inner_width, geometry.inner_height
         if factors.only:
-            return float(smallest(width, height, inner, factors.only))
-        own = job.values.get("scale_factor", None if sized(job) else job.factor)
-        if own is not None and makes(width, height, inner, Fraction(str(own))):
+            return float(smallest_factor(width, height, inner, factors.only))
+        own = job.values.get("scale_factor", None if has_pixel_size(job) else job.factor)
+        if own is not None and is_large_enough(width, height, inner, Fraction(str(own))):
             exact = Fraction(str(own))
         else:
             least = max(Fraction(inner[0], width), Fraction(inner[1], height))
@@ -247,17 +258,17 @@ def _factor(factors: Factors) -> Using:
     return using
 
 
-def _frame(factors: Factors, modes: Modes) -> Callable[[Any, Job], str | None]:
+def _frame_to_send(factors: ScaleRange, modes: Modes) -> Callable[[Any, Job], str | None]:
     """Return the function that tells the frame to send, None where a factor is sent.
 
     It is the frame asked for, where the whole picture is to have it and the provider enlarges as far.
     """
 
     def using(_given: Any, job: Job) -> str | None:
-        wanted, frame = job.extras.get(modes.word), framed(job)
+        wanted, frame = job.extras.get(modes.word), requested_frame(job)
         if frame is None or wanted == modes.factor:
             return None
-        if not solve(job, factors).resampled:
+        if not solve_geometry(job, factors).resampled:
             return frame
         if wanted != modes.target:
             return None
@@ -270,15 +281,15 @@ def _frame(factors: Factors, modes: Modes) -> Callable[[Any, Job], str | None]:
     return using
 
 
-def _unshaped(given: Any, job: Job) -> Any:
+def _plain_factor(given: Any, job: Job) -> Any:
     """Return a factor as it is, None where a shape was asked for too: pixels say both."""
     shaped = "aspect_ratio" in job.values or ":" in str(job.values.get("size", ""))
     return None if shaped else given
 
 
-def _size_text(given: Any, job: Job) -> str | None:
+def _size_to_send(given: Any, job: Job) -> str | None:
     """Return the pixels to ask for, None where the caller leaves them to the provider."""
     if given == "auto":
         return None
-    geometry = solve(job)
+    geometry = solve_geometry(job)
     return f"{geometry.made_width}x{geometry.made_height}"

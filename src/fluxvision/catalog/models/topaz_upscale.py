@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fluxvision.catalog.models.shared_rules import AT_FAL, DELIVERY, IMAGE, MASKED, N, lossless_png, nowhere, seedless
+from fluxvision.catalog.models.shared_rules import (
+    AT_FAL,
+    DELIVERY,
+    IMAGE,
+    MASKED,
+    N,
+    lossless_png_rules,
+    note_unseeded_versions,
+    unsupported,
+)
 from fluxvision.catalog.models.size_rules import ONE_TO_FOUR, by_factor
-from fluxvision.catalog.rules import Accepts, Model, Offer, Price, Renamed
+from fluxvision.catalog.rules import InputFormats, Model, Offer, Price, Renamed
 
 ENGINES = ("Standard V2", "High Fidelity V2", "Low Resolution V2", "CGI", "Text Refine")
 """The engines that the price below is published for."""
@@ -17,14 +26,14 @@ FAL = Offer(
     upstream="fal-ai/topaz/upscale/image",
     price=Price("output_megapixel", 80_000, rounding="up", block=24),
     factors=ONE_TO_FOUR,
-    accepts=Accepts(),
+    accepts=InputFormats(),
     generative=False,
     rules={
         "image": (IMAGE,),
         "mask": (MASKED,),
         **by_factor("upscale_factor", ONE_TO_FOUR),
         "engine": (Renamed("model"),),
-        **nowhere(
+        **unsupported(
             prompt="These engines take no words: the prompt guided nothing.",
             negative_prompt="The provider takes no words.",
             creativity="These engines invent nothing; face_enhancement_creativity is the provider's own word.",
@@ -34,8 +43,8 @@ FAL = Offer(
             seed="The provider takes no seed.",
         ),
         **DELIVERY,
-        **lossless_png("output_format"),
-        "n": (replace(N, note="", unless=seedless),),
+        **lossless_png_rules("output_format"),
+        "n": (replace(N, note="", unless=note_unseeded_versions),),
         **AT_FAL,
     },
 )

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fluxvision.engine.backends.registry import Backend, Window
-from fluxvision.engine.resample import Array, band
+from fluxvision.engine.backends.registry import Backend, TileInput
+from fluxvision.engine.resample import Array, band_matrix
 
 
 class Mock:
@@ -20,15 +20,15 @@ class Mock:
     def base(self, tile: Array) -> Array:
         """Enlarge by Lanczos."""
         _, rows, columns = tile.shape
-        down = band(rows, 1 / self._factor, count=rows * self._factor, kernel="lanczos")
-        across = band(columns, 1 / self._factor, count=columns * self._factor, kernel="lanczos")
+        down = band_matrix(rows, 1 / self._factor, count=rows * self._factor, kernel="lanczos")
+        across = band_matrix(columns, 1 / self._factor, count=columns * self._factor, kernel="lanczos")
         return down.rows(across.columns(tile))
 
-    def detail(self, windows: Sequence[Window]) -> list[Array]:
+    def detail(self, windows: Sequence[TileInput]) -> list[Array]:
         """Enlarge by Lanczos and add a fine texture that depends on the values only, so that any tiling agrees."""
-        return [_textured(self.base(window.source)) for window in windows]
+        return [_add_texture(self.base(window.source)) for window in windows]
 
 
-def _textured(enlarged: Array) -> Array:
+def _add_texture(enlarged: Array) -> Array:
     texture: Array = np.float32(0.05) * np.sin(enlarged * np.float32(90.0))
     return enlarged + texture

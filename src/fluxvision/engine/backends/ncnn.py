@@ -17,9 +17,9 @@ import ncnn
 import numpy as np
 
 from fluxvision.core.errors import InternalError, Unavailable
-from fluxvision.core.system import CACHES, shortage
+from fluxvision.core.system import CACHES, resource_error
 from fluxvision.engine.backends import ncnn_graph, registry
-from fluxvision.engine.backends.registry import Backend, Window
+from fluxvision.engine.backends.registry import Backend, TileInput
 from fluxvision.engine.resample import Array
 
 REUSE = 0.9
@@ -48,15 +48,15 @@ class Network:
             self._load(name, package)
         except (OSError, ValueError, LookupError) as cause:
             message = f"The engine cannot be used: the weights of its network {name} are missing or damaged."
-            raise shortage(cause) or Unavailable(message, param="engine") from cause
+            raise resource_error(cause) or Unavailable(message, param="engine") from cause
         self._input = self._net.input_names()[0]
         self._output = self._net.output_names()[-1]
 
     def _load(self, name: str, package: str | None) -> None:
-        param, binary = registry.files(name, package)
+        param, binary = registry.weight_files(name, package)
         for path in (param, binary):  # ncnn takes any numbers for weights
-            registry.verify(path)
-        rewritten = ncnn_graph.load(param, binary)
+            registry.verify_weights(path)
+        rewritten = ncnn_graph.load_layers(param, binary)
         with TemporaryDirectory() as folder:  # ncnn reads files only, and takes copies of what it reads
             if rewritten is not None:
                 param, binary = Path(folder, "param"), Path(folder, "bin")
@@ -114,6 +114,6 @@ class Networks:
                 break
         return fine
 
-    def detail(self, windows: Sequence[Window]) -> list[Array]:
+    def detail(self, windows: Sequence[TileInput]) -> list[Array]:
         """Enlarge with invented detail."""
         return [self._detail.run(window.source) for window in windows]

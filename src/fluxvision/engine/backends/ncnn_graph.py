@@ -35,9 +35,9 @@ class Layer:
         return int(self.values.get(key, CONVOLUTION[key]))
 
 
-def load(param: Path, binary: Path) -> tuple[str, bytes] | None:
+def load_layers(param: Path, binary: Path) -> tuple[str, bytes] | None:
     """Return the text and the weights of the rewritten network; None where there is nothing to rewrite."""
-    layers = _read(param.read_text(encoding="ascii"), binary.read_bytes())
+    layers = _read_param(param.read_text(encoding="ascii"), binary.read_bytes())
     if layers is None:
         return None
     joined = {layer.outputs[0]: layer for layer in layers if layer.kind == "Concat" and not layer.values}
@@ -49,23 +49,23 @@ def load(param: Path, binary: Path) -> tuple[str, bytes] | None:
     lines, weights = [], b""
     for layer in layers:
         if layer in cut:
-            texts, parts = _parts(layer, joined[layer.inputs[0]].inputs, made)
+            texts, parts = _split_layers(layer, joined[layer.inputs[0]].inputs, made)
             lines += texts
             weights += parts
         elif not gone.intersection(layer.outputs):
             lines.append(layer.text)
             weights += layer.weights
-    blobs = {name for line in lines for name in _names(line.split())}
+    blobs = {name for line in lines for name in _layer_names(line.split())}
     return "\n".join(["7767517", f"{len(lines)} {len(blobs)}", *lines, ""]), weights
 
 
-def _read(text: str, data: bytes) -> list[Layer] | None:
+def _read_param(text: str, data: bytes) -> list[Layer] | None:
     """Return the layers; None where one is of a kind whose weights are not understood."""
     layers, at = [], 0
     for line in text.splitlines()[2:]:
         words = line.split()
         inputs = int(words[2])
-        names = _names(words)
+        names = _layer_names(words)
         values = {int(key): value for key, _, value in (word.partition("=") for word in words[4 + len(names) :])}
         layer = Layer(line, words[0], names[:inputs], names[inputs:], values)
         if layer.kind == "Convolution" and values.keys() <= CONVOLUTION.keys():
@@ -83,7 +83,7 @@ def _read(text: str, data: bytes) -> list[Layer] | None:
     return layers if at == len(data) else None
 
 
-def _names(words: list[str]) -> tuple[str, ...]:
+def _layer_names(words: list[str]) -> tuple[str, ...]:
     """Return the inputs and outputs of a line."""
     return tuple(words[4 : 4 + int(words[2]) + int(words[3])])
 
@@ -92,7 +92,7 @@ def _is_pointwise(layer: Layer) -> bool:
     return layer.kind == "Convolution" and [layer.number(key) for key in (SIDE, STRIDE, PAD)] == [1, 1, 0]
 
 
-def _parts(layer: Layer, inputs: tuple[str, ...], made: dict[str, int]) -> tuple[list[str], bytes]:
+def _split_layers(layer: Layer, inputs: tuple[str, ...], made: dict[str, int]) -> tuple[list[str], bytes]:
     """Return the lines and weights of a convolution of each input and of the additions; the bias goes with the first.
 
     Inputs are added in the order in which they are made, so that none waits for a later one. They have equal numbers

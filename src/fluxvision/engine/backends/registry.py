@@ -24,7 +24,7 @@ DIGESTS = {
 """The sha256 of the files in this package."""
 
 
-def files(network: str, package: str | None) -> tuple[Path, Path]:
+def weight_files(network: str, package: str | None) -> tuple[Path, Path]:
     """Return the .param and .bin files of a network; raises FileNotFoundError when one is missing."""
     folder = OWN
     if not (OWN / f"{network}.param").is_file() and package is not None:
@@ -39,14 +39,14 @@ def files(network: str, package: str | None) -> tuple[Path, Path]:
     return pair
 
 
-def verify(path: Path) -> None:
+def verify_weights(path: Path) -> None:
     """Raise ValueError for a file of this package that is not as it was made; others are not known here."""
     if path.parent == OWN and sha256(path.read_bytes()).hexdigest() != DIGESTS.get(path.name):
         raise ValueError(path.name)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class TileOrigin:
     """Where a tile lies: the enlarged pixel of the whole picture at which it begins. May be negative: reflection."""
 
     top: int
@@ -54,7 +54,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class TileInput:
     """A tile that wants detail: the source, its faithful enlargement, where it lies, and where detail is allowed.
 
     `allowed` is (1, rows, columns) of the source, 0 to 1; None: everywhere. `canvas` is what an earlier pass made of
@@ -64,7 +64,7 @@ class Window:
 
     source: Array
     base: Array
-    place: Place
+    place: TileOrigin
     allowed: Array | None = None
     canvas: Array | None = None
     words: str | None = None
@@ -77,7 +77,7 @@ class Detailer(Protocol):
         """Enlarge a tile faithfully by the row's factor."""
         ...
 
-    def detail(self, windows: Sequence[Window]) -> list[Array]:
+    def detail(self, windows: Sequence[TileInput]) -> list[Array]:
         """Enlarge tiles of one shape by the row's factor with all the detail that the backend can invent.
 
         There are `batch` of them, or fewer at the end of a picture. The pipeline may write into what is returned.
@@ -131,8 +131,8 @@ class Backend:
     def present(self) -> bool:
         """Whether the weight files can be found where they should be."""
         try:
-            files(self.base, self.package)
-            files(self.detail, self.package)
+            weight_files(self.base, self.package)
+            weight_files(self.detail, self.package)
         except FileNotFoundError:
             return False
         return True
@@ -216,7 +216,7 @@ BY_NAME = {row.name: row for row in BACKENDS}
 
 
 @cache
-def load(name: str, threads: int = 1) -> Detailer:
+def load_backend(name: str, threads: int = 1) -> Detailer:
     """Return the running backend of a row, loaded once; each tile uses `threads`.
 
     Raises `Unavailable` when its weights are not installed.

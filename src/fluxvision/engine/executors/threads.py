@@ -10,14 +10,14 @@ from typing import Protocol
 
 from fluxvision.engine.backends.registry import Detailer
 from fluxvision.engine.resample import Array
-from fluxvision.engine.tile import Stop, Work, make
+from fluxvision.engine.tile import Stop, TileJob, make_tiles
 
 
-class Crew(Protocol):
+class TileExecutor(Protocol):
     """Makes all tiles of a job. The bytes are the same for every crew of any size."""
 
     def make(
-        self, work: Work, stop: Stop, batches: Sequence[range] | None = None
+        self, work: TileJob, stop: Stop, batches: Sequence[range] | None = None
     ) -> Generator[list[Array], None, None]:
         """Yield `batches` of `work.batches`, None for all, in their order, each as its tiles.
 
@@ -26,7 +26,7 @@ class Crew(Protocol):
         ...
 
 
-class Threads:
+class ThreadExecutor:
     """Some threads of this process, which share one running backend."""
 
     def __init__(self, backend: Detailer, at_once: int) -> None:
@@ -34,14 +34,14 @@ class Threads:
         self._backend, self._at_once = backend, at_once
 
     def make(
-        self, work: Work, stop: Stop, batches: Sequence[range] | None = None
+        self, work: TileJob, stop: Stop, batches: Sequence[range] | None = None
     ) -> Generator[list[Array], None, None]:
         """Yield finished batches while later ones are at work."""
         waiting: deque[Future[list[Array]]] = deque()
         with ThreadPoolExecutor(self._at_once, thread_name_prefix="tile") as pool:
             try:
                 for batch in work.batches if batches is None else batches:
-                    waiting.append(pool.submit(make, work, self._backend, batch, stop))
+                    waiting.append(pool.submit(make_tiles, work, self._backend, batch, stop))
                     if len(waiting) > self._at_once:
                         yield waiting.popleft().result()
                 while waiting:
@@ -55,15 +55,15 @@ Words = Callable[[Sequence[Array]], list[str]]
 """Says what guides the detail in each of some windows of the source, float32 (3, rows, columns)."""
 
 
-class Guided:
+class PerTilePromptExecutor:
     """Sends words along with the tiles of another crew. A tile without any detail gets none."""
 
-    def __init__(self, crew: Crew, words: Words) -> None:
+    def __init__(self, crew: TileExecutor, words: Words) -> None:
         """Ask `words`, a batch at a time."""
         self._crew, self._words = crew, words
 
     def make(
-        self, work: Work, stop: Stop, batches: Sequence[range] | None = None
+        self, work: TileJob, stop: Stop, batches: Sequence[range] | None = None
     ) -> Generator[list[Array], None, None]:
         """Yield what the crew makes; all words are there before its first tile is begun."""
         found = [""] * work.total

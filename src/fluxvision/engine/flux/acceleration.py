@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from fluxvision.engine.flux.fp8 import BLOCKS
-from fluxvision.engine.flux.memory_budget import is_short
+from fluxvision.engine.flux.memory_budget import is_out_of_memory
 
 FAILED = "failed"
 """What is told of a lever that was let go."""
@@ -24,7 +24,7 @@ Way = tuple[str, Callable[[], Tensor]]
 """The lever that a way depends on, and what goes it."""
 
 
-def first(ways: Sequence[Way]) -> tuple[Tensor, tuple[str, ...]]:
+def run_first_that_works(ways: Sequence[Way]) -> tuple[Tensor, tuple[str, ...]]:
     """Return the answer of the first way that works, and the levers of those before it, which are to be let go.
 
     Raises what the last way raises: then no lever is to blame. Memory that runs out is nobody's fault either: it comes
@@ -32,14 +32,14 @@ def first(ways: Sequence[Way]) -> tuple[Tensor, tuple[str, ...]]:
     """
     for number, (_, go) in enumerate(ways[:-1]):
         try:
-            return go(), _let_go(ways[:number])
+            return go(), _drop_accelerations(ways[:number])
         except Exception as reason:  # compilers and drivers fail in all ways
-            if is_short(reason):
+            if is_out_of_memory(reason):
                 raise
-    return ways[-1][1](), _let_go(ways[:-1])
+    return ways[-1][1](), _drop_accelerations(ways[:-1])
 
 
-def _let_go(ways: Sequence[Way]) -> tuple[str, ...]:
+def _drop_accelerations(ways: Sequence[Way]) -> tuple[str, ...]:
     for lever, _ in ways:
         LOG.warning("FLUX goes on without the lever %s: it failed on this machine.", lever)
     return tuple(lever for lever, _ in ways)
@@ -54,44 +54,44 @@ SHAPES = 64
 """Shapes that a block is compiled for before that is called a mistake: batches and sizes of tiles."""
 
 
-def on_gpu(device: torch.device) -> bool:
+def is_cuda(device: torch.device) -> bool:
     """Whether a device is a CUDA one."""
     return bool(device.type == "cuda")
 
 
 def can_compile(device: torch.device) -> bool:
     """Whether code for a device can be generated on this machine."""
-    return on_gpu(device) and find_spec("triton") is not None and any(which(name) for name in COMPILERS)
+    return is_cuda(device) and find_spec("triton") is not None and any(which(name) for name in COMPILERS)
 
 
-def attention(networks: Sequence[Any], device: torch.device, kernels: Sequence[str] = ATTENTION) -> str | None:
+def set_attention(networks: Sequence[Any], device: torch.device, kernels: Sequence[str] = ATTENTION) -> str | None:
     """Give the networks the first kernel that runs here; return its name, None where none does."""
-    found = next((name for name in kernels if _runs(name, device)), None)
+    found = next((name for name in kernels if _attention_runs(name, device)), None)
     if found is not None:
-        with _quiet():
+        with _silence_diffusers():
             for network in networks:
                 network.set_attention_backend(found)
     return found
 
 
-def channels_last(autoencoder: Any) -> None:
+def set_channels_last(autoencoder: Any) -> None:
     """Lay the autoencoder's weights out as its convolutions read them."""
     autoencoder.to(memory_format=torch.channels_last)
 
 
-def compiled(networks: Sequence[Any], backend: Any = "inductor") -> None:
+def compile_blocks(networks: Sequence[Any], backend: Any = "inductor") -> None:
     """Let the repeated blocks be compiled when they first meet a shape."""
     config: Any = import_module("torch._dynamo.config")
     config.recompile_limit = max(config.recompile_limit, SHAPES)
-    for block in _blocks(networks):
+    for block in _repeated_blocks(networks):
         block.compile(fullgraph=True, dynamic=False, backend=backend)
 
 
 @contextmanager
-def uncompiled(networks: Sequence[Any]) -> Iterator[None]:
+def without_compilation(networks: Sequence[Any]) -> Iterator[None]:
     """Let the repeated blocks run as they are written, for a while."""
-    calls = [(block, getattr(block, CALL)) for block in _blocks(networks)]
-    plain(networks)
+    calls = [(block, getattr(block, CALL)) for block in _repeated_blocks(networks)]
+    disable_compilation(networks)
     try:
         yield
     finally:
@@ -99,17 +99,17 @@ def uncompiled(networks: Sequence[Any]) -> Iterator[None]:
             setattr(block, CALL, call)
 
 
-def plain(networks: Sequence[Any]) -> None:
+def disable_compilation(networks: Sequence[Any]) -> None:
     """Let the repeated blocks run as they are written, for good."""
-    for block in _blocks(networks):
+    for block in _repeated_blocks(networks):
         setattr(block, CALL, None)
 
 
-def _blocks(networks: Sequence[Any]) -> list[Any]:
+def _repeated_blocks(networks: Sequence[Any]) -> list[Any]:
     return [block for network in networks for name in BLOCKS for block in getattr(network, name)]
 
 
-def _runs(kernel: str, device: torch.device) -> bool:
+def _attention_runs(kernel: str, device: torch.device) -> bool:
     dispatch: Any = import_module("diffusers.models.attention_dispatch")
     sample = torch.zeros(1, 128, 2, 128, device=device, dtype=torch.bfloat16)
     try:
@@ -121,7 +121,7 @@ def _runs(kernel: str, device: torch.device) -> bool:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _silence_diffusers() -> Iterator[None]:
     """Keep diffusers from warning that it may rename what is used here."""
     logging: Any = import_module("diffusers.utils.logging")
     level = logging.get_verbosity()

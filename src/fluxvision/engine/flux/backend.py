@@ -18,15 +18,15 @@ from torch import Tensor
 
 from fluxvision.engine import back_projection
 from fluxvision.engine.backends import registry
-from fluxvision.engine.backends.registry import Window
+from fluxvision.engine.backends.registry import TileInput
 from fluxvision.engine.flux import latents, noise, sampling
-from fluxvision.engine.flux.memory_budget import Narrower, Room, is_short
+from fluxvision.engine.flux.memory_budget import MemoryBudget, RetryWithSmallerTiles, is_out_of_memory
 from fluxvision.engine.flux.model import Networks
-from fluxvision.engine.flux.options import BASE, Wishes, backend_row
-from fluxvision.engine.flux.sampling import denoise, low_band
-from fluxvision.engine.resample import Array, band
+from fluxvision.engine.flux.options import BASE, SamplingOptions, backend_row
+from fluxvision.engine.flux.sampling import denoise, latent_low_band
+from fluxvision.engine.resample import Array, band_matrix
 
-__all__ = ["FEWEST", "FluxDetailer", "Prompts", "Wishes", "backend_row", "emptied"]
+__all__ = ["FEWEST", "FluxDetailer", "Prompts", "SamplingOptions", "backend_row", "free_memory"]
 
 FEWEST = 2
 """Forward passes, however little is imagined: a single one is a blurred guess."""
@@ -39,7 +39,7 @@ Prompts = Callable[[Sequence[Array]], list[str]]
 """Says what guides the network in each of some windows of the source, float32 (3, rows, columns)."""
 
 
-class Stop(Protocol):
+class StopCallback(Protocol):
     """What is called before each forward pass; raises to end the work."""
 
     def __call__(self) -> None:
@@ -50,8 +50,8 @@ class Stop(Protocol):
 class _Tile:
     """A tile on the grid of cells: where it lies, what it starts from, and where noise is allowed in it."""
 
-    window: Window
-    cut: latents.Cut
+    window: TileInput
+    cut: latents.LatentGridCut
     pixels: Array
     allowed: Tensor | None
     prompt: str | None
@@ -64,11 +64,11 @@ class FluxDetailer:
         self,
         networks: Networks,
         factor: int,
-        wishes: Wishes,
-        stop: Stop,
+        wishes: SamplingOptions,
+        stop: StopCallback,
         threads: int = 0,
         *,
-        room: Room | None = None,
+        room: MemoryBudget | None = None,
         prompts: Prompts | None = None,
     ) -> None:
         """Enlarge by `factor`, 1 to 4; the faithful part by the embedded network on `threads` threads.
@@ -77,8 +77,8 @@ class FluxDetailer:
         guides each tile, None: the tile's own words do, or where it has none the prompt of the wishes.
         """
         self._networks, self._factor, self._wishes, self._stop = networks, factor, wishes, stop
-        self._embedded = registry.load(BASE, threads or 1)
-        self._room, self._tile = room or Room(0), room.tile if room else 0
+        self._embedded = registry.load_backend(BASE, threads or 1)
+        self._room, self._tile = room or MemoryBudget(0), room.tile if room else 0
         self._prompts = prompts
         self._lock = threading.Lock()
         self._prompt = networks.embed(wishes.prompt) if wishes.creativity > 0 and prompts is None else None
@@ -94,7 +94,7 @@ class FluxDetailer:
         _, rows, columns = tile.shape
         return self._faithful(tile, rows * self._factor, columns * self._factor)
 
-    def detail(self, windows: Sequence[Window]) -> list[Array]:
+    def detail(self, windows: Sequence[TileInput]) -> list[Array]:
         """Re-imagine tiles, with their colours locked to the faithful ones.
 
         Raises `Narrower` when not even one tile fits and smaller ones may, MemoryError when those would not either.
@@ -110,33 +110,33 @@ class FluxDetailer:
         made: list[U] = []
         while len(made) < len(items):
             if self._room.tile != self._tile:
-                raise Narrower
+                raise RetryWithSmallerTiles
             try:
                 made += make(items[len(made) : len(made) + self._room.batch])
                 continue
             except (RuntimeError, MemoryError) as reason:
-                if not is_short(reason):
+                if not is_out_of_memory(reason):
                     raise
-            emptied()  # only here: the error held on to what had been computed
+            free_memory()  # only here: the error held on to what had been computed
             if not self._room.less():
                 message = "There is no room for a single tile."
                 raise MemoryError(message)
         return made
 
-    def _words(self, windows: Sequence[Window]) -> Sequence[str | None]:
+    def _words(self, windows: Sequence[TileInput]) -> Sequence[str | None]:
         if self._prompts is None:
             return [window.words for window in windows]
         return self._made([window.source for window in windows], self._prompts)
 
-    def _placed(self, window: Window, prompt: str | None) -> _Tile:
+    def _placed(self, window: TileInput, prompt: str | None) -> _Tile:
         base = window.base
-        found = latents.cut(window.place, (base.shape[1], base.shape[2]), self._networks.row.cell)
+        found = latents.cut_latent_grid(window.place, (base.shape[1], base.shape[2]), self._networks.row.cell)
         start = base if window.canvas is None else self._faithful(window.canvas, *base.shape[1:])
         # An enlargement overshoots, and no picture that a network was trained with does.
         pixels = found.spread(np.clip(start, 0, 1))
         allowed = None
         if window.allowed is not None and window.allowed.min() <= 0:
-            allowed = latents.allowance(found, window.allowed, self._factor)
+            allowed = latents.guard_band(found, window.allowed, self._factor)
         return _Tile(window, found, pixels, allowed, prompt)
 
     def _faithful(self, image: Array, rows: int, columns: int) -> Array:
@@ -146,8 +146,8 @@ class FluxDetailer:
         made = self._embedded.base(image)
         if made.shape[1:] == (rows, columns):
             return made
-        down = band(made.shape[1], made.shape[1] / rows, count=rows)
-        across = band(made.shape[2], made.shape[2] / columns, count=columns)
+        down = band_matrix(made.shape[1], made.shape[1] / rows, count=rows)
+        across = band_matrix(made.shape[2], made.shape[2] / columns, count=columns)
         return across.columns(down.rows(made))
 
     def _together(self, tiles: Sequence[_Tile]) -> list[Array]:
@@ -160,11 +160,11 @@ class FluxDetailer:
         source = networks.encode(torch.from_numpy(np.stack([tile.pixels for tile in tiles])))
         many, channels, rows, columns = source.shape
         fresh = [
-            noise.field(wishes.seed, tile.cut.top, tile.cut.left, rows, columns, channels, stream=wishes.stream)
+            noise.noise_field(wishes.seed, tile.cut.top, tile.cut.left, rows, columns, channels, stream=wishes.stream)
             for tile in tiles
         ]
         steps_in_all = wishes.steps or networks.row.steps
-        path = sampling.sigmas(
+        path = sampling.sigma_schedule(
             sampling.SHIFTS[networks.row.shift],
             rows * columns,
             steps_in_all,
@@ -177,7 +177,7 @@ class FluxDetailer:
             torch.from_numpy(np.stack(fresh)).to(source.device),
             path,
             resemblance=wishes.resemblance,
-            mask=_allowed(tiles, (many, 1, rows, columns)),
+            mask=_allowed_latents(tiles, (many, 1, rows, columns)),
             stop=self._stop,
         )
         return networks.decode(made).float()
@@ -199,17 +199,17 @@ class FluxDetailer:
         """Return a tile's own pixels with the low wavelet band of its faithful enlargement."""
         base = torch.from_numpy(np.clip(tile.window.base, 0, 1))[None]
         fine = tile.cut.shrunk(image[None], tile.window.base)
-        found: Array = _locked(fine, base.to(fine.device))[0].cpu().numpy()
+        found: Array = _lock_colours(fine, base.to(fine.device))[0].cpu().numpy()
         return found
 
 
-def emptied() -> None:
+def free_memory() -> None:
     """Give back to the device what PyTorch keeps of it."""
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 
-def _allowed(tiles: Sequence[_Tile], shape: tuple[int, int, int, int]) -> Tensor | None:
+def _allowed_latents(tiles: Sequence[_Tile], shape: tuple[int, int, int, int]) -> Tensor | None:
     """Return where noise is allowed in each of some tiles, None where it is everywhere."""
     if all(tile.allowed is None for tile in tiles):
         return None
@@ -217,12 +217,12 @@ def _allowed(tiles: Sequence[_Tile], shape: tuple[int, int, int, int]) -> Tensor
     return torch.stack([everywhere if tile.allowed is None else tile.allowed for tile in tiles])
 
 
-def _locked(fine: Tensor, base: Tensor) -> Tensor:
+def _lock_colours(fine: Tensor, base: Tensor) -> Tensor:
     """Return a picture with the low wavelet band of the faithful one: no tile has a colour of its own.
 
     Detail that leaves 0..1 is cut off, which brightens the dark and darkens the bright: that is locked once more.
     """
-    wanted = low_band(base, back_projection.WAVELET_LEVELS)
+    wanted = latent_low_band(base, back_projection.WAVELET_LEVELS)
     for _ in range(LOCKS):
-        fine = (fine - low_band(fine, back_projection.WAVELET_LEVELS) + wanted).clamp(0, 1)
+        fine = (fine - latent_low_band(fine, back_projection.WAVELET_LEVELS) + wanted).clamp(0, 1)
     return fine

@@ -46,7 +46,7 @@ SENTENCE = re.compile(r"(?<=[.!?])\s+")
 CLAUSE = re.compile(r"\s*[,;]\s*")
 
 
-def clean(said: str, words: int) -> str:
+def clean_caption(said: str, words: int) -> str:
     """Return one line of at most `words` words, without remarks on the picture's own flaws; quotes are kept as read."""
     text = " ".join(UNPRINTED.sub(" ", said).split())
     quotes: list[str] = []
@@ -55,13 +55,13 @@ def clean(said: str, words: int) -> str:
         quotes.append(found.group())
         return f"\ue000{len(quotes) - 1}\ue001"
 
-    sentences = (_sound(sentence) for sentence in SENTENCE.split(QUOTED.sub(hold, text)))
+    sentences = (_remove_flaws(sentence) for sentence in SENTENCE.split(QUOTED.sub(hold, text)))
     text = OPENING.sub("", " ".join(sentence for sentence in sentences if sentence))
     text = HELD.sub(lambda found: quotes[int(found.group(1))], text)
-    return _cut(text[:1].upper() + text[1:], words)
+    return _cut_words(text[:1].upper() + text[1:], words)
 
 
-def described(caption: str, prompt: str) -> str:
+def compose_prompt(caption: str, prompt: str) -> str:
     """Return the text that guides the network: the user's prompt, then the caption, one line.
 
     The prompt comes first because prompts that are too long for a network are cut at their end: what is lost is the
@@ -74,16 +74,16 @@ def described(caption: str, prompt: str) -> str:
     return f"{prompt}{stop} {caption}"
 
 
-def _sound(sentence: str) -> str:
+def _remove_flaws(sentence: str) -> str:
     """Return a sentence without its clauses on flaws, and without adjectives that name one."""
     stop = sentence[-1] if sentence.endswith((".", "!", "?")) else ""
     clauses = CLAUSE.split(sentence.removesuffix(stop))
     kept = ", ".join(clause.strip() for clause in clauses if clause.strip() and not FLAW.search(clause))
-    found = DANGLING.sub("", FLAWED.sub(_article, kept)).strip()
+    found = DANGLING.sub("", FLAWED.sub(_fix_article, kept)).strip()
     return found[:1].upper() + found[1:] + stop if found else ""
 
 
-def _article(found: re.Match[str]) -> str:
+def _fix_article(found: re.Match[str]) -> str:
     following = found["next"] or ""
     if not found["article"]:
         return following
@@ -91,7 +91,7 @@ def _article(found: re.Match[str]) -> str:
     return f"{right.capitalize() if found['article'][0] == 'A' else right} {following}"
 
 
-def _cut(text: str, words: int) -> str:
+def _cut_words(text: str, words: int) -> str:
     kept = " ".join(text.split()[:words])[: words * LETTERS]
     if kept == text:
         return text

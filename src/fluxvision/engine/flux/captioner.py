@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from fluxvision.core.errors import Unavailable
 from fluxvision.engine.flux import weights
-from fluxvision.engine.flux.caption_text import clean, described
+from fluxvision.engine.flux.caption_text import clean_caption
 from fluxvision.engine.flux.registry import CAPTIONERS_BY_NAME, CaptionerRow
-from fluxvision.engine.resample import Array, band
+from fluxvision.engine.resample import Array, band_matrix
 
-__all__ = ["Captioner", "described", "load"]
+__all__ = ["Captioner", "load_captioner"]
 
 KEPT = 1024
 """Captions that are kept: those of the tiles of a large picture among them."""
@@ -35,7 +35,7 @@ TILE_WORDS, TILE_SIDE = 40, 448
 Picture = NDArray[np.uint8]
 
 
-class Sight(Protocol):
+class VisionModel(Protocol):
     """A vision-language model. One thread at a time."""
 
     def shown(self, rows: int, columns: int) -> tuple[int, int]:
@@ -57,7 +57,7 @@ class Sight(Protocol):
 class Captioner:
     """Describes pictures; the last answers are kept. Safe for many threads: the model serves one at a time."""
 
-    def __init__(self, row: CaptionerRow, sight: Sight | None = None) -> None:
+    def __init__(self, row: CaptionerRow, sight: VisionModel | None = None) -> None:
         """Describe with a loaded model; None: say nothing."""
         self.row = row
         self._sight = sight
@@ -77,10 +77,10 @@ class Captioner:
         They are shown with sides up to `side`, None: as large as the model likes.
         """
         for picture in pictures:
-            _check(picture)
+            _check_picture(picture)
         if self._sight is None or words < 1:
             return [""] * len(pictures)
-        keys = [(fingerprint(picture), words, side) for picture in pictures]
+        keys = [(image_hash(picture), words, side) for picture in pictures]
         with self._lock:
             unseen = {key: picture for key, picture in zip(keys, pictures, strict=True) if key not in self._kept}
             found = {key: self._kept[key] for key in keys if key in self._kept}
@@ -96,9 +96,9 @@ class Captioner:
         if self._sight is None or not pictures:
             return [""] * len(pictures)
         rows, columns = pictures[0].shape[:2]
-        size = self._sight.shown(*((rows, columns) if side is None else fitted(rows, columns, side)))
-        small = [reduced(picture, *size) for picture in pictures]
-        return [clean(said, words) for said in self._sight.describe(small, words)]
+        size = self._sight.shown(*((rows, columns) if side is None else fit_multiples(rows, columns, side)))
+        small = [shrink_for_model(picture, *size) for picture in pictures]
+        return [clean_caption(said, words) for said in self._sight.describe(small, words)]
 
     def to(self, device: str) -> None:
         """Move the model to a device, to make room on another."""
@@ -113,7 +113,7 @@ class Captioner:
             self._kept.clear()
 
 
-def load(
+def load_captioner(
     row: CaptionerRow | str,
     source: str | Path | None = None,
     *,
@@ -134,20 +134,20 @@ def load(
     if row.entry is None:
         return Captioner(row)
     weights.need_extra()
-    found = weights.find(row, source or str(row.repo), revision)
+    found = weights.find_weights(row, source or str(row.repo), revision)
     weights.check_captioner(row, found)
     module, _, attribute = row.entry.partition(":")
     made: Any = getattr(import_module(module), attribute)
-    return Captioner(row, cast("Sight", made(row, found, device, dtype)))
+    return Captioner(row, cast("VisionModel", made(row, found, device, dtype)))
 
 
-def _check(picture: Picture) -> None:
+def _check_picture(picture: Picture) -> None:
     if picture.ndim != COLOURS or picture.shape[2] != COLOURS or picture.dtype != np.uint8 or not picture.size:
         message = f"A picture is uint8 (rows, columns, 3), not {picture.dtype} {picture.shape}."
         raise ValueError(message)
 
 
-def fingerprint(picture: Picture) -> str:
+def image_hash(picture: Picture) -> str:
     """Return the SHA-256 of a picture's shape and pixels."""
     found = hashlib.sha256(repr(picture.shape).encode())
     for start in range(0, len(picture), 256):  # a band of rows is copied at a time
@@ -155,16 +155,16 @@ def fingerprint(picture: Picture) -> str:
     return found.hexdigest()
 
 
-def reduced(picture: Picture, rows: int, columns: int) -> Array:
+def shrink_for_model(picture: Picture, rows: int, columns: int) -> Array:
     """Return a picture (rows, columns, 3) of 0..255 at another size: float32 (3, rows, columns) in 0..1."""
     planes = cast("Array", picture.transpose(2, 0, 1))  # converted block by block, never as a whole
-    down = band(picture.shape[0], picture.shape[0] / rows, count=rows).rows(planes)
-    across = band(picture.shape[1], picture.shape[1] / columns, count=columns).columns(down)
+    down = band_matrix(picture.shape[0], picture.shape[0] / rows, count=rows).rows(planes)
+    across = band_matrix(picture.shape[1], picture.shape[1] / columns, count=columns).columns(down)
     small: Array = np.clip(across / np.float32(255), 0, 1)
     return small
 
 
-def fitted(rows: int, columns: int, side: int, multiple: int = 1, least: int = 0) -> tuple[int, int]:
+def fit_multiples(rows: int, columns: int, side: int, multiple: int = 1, least: int = 0) -> tuple[int, int]:
     """Return rows and columns near the same shape: sides up to `side`, both multiples, about `least` pixels or more."""
     scale = min(1.0, side / max(rows, columns))
     if rows * columns * scale**2 < least:

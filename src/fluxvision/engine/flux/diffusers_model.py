@@ -13,8 +13,8 @@ from torch import Tensor
 from fluxvision.engine.flux import acceleration, fp8
 from fluxvision.engine.flux.graphs import Graphs, Inputs
 from fluxvision.engine.flux.loading import pick_device
-from fluxvision.engine.flux.options import Speed
-from fluxvision.engine.flux.prompts import Kept, Prompt, stacked
+from fluxvision.engine.flux.options import AccelerationConfig
+from fluxvision.engine.flux.prompts import Prompt, PromptCache, stack_prompts
 from fluxvision.engine.flux.registry import FluxRow
 
 LEVELS = 1000.0
@@ -28,7 +28,12 @@ class Flux(ABC):
     """A row's networks. See `networks.Networks` for what the methods promise."""
 
     def __init__(
-        self, row: FluxRow, parts: Mapping[str, Any], device: torch.device, dtype: torch.dtype, speed: Speed
+        self,
+        row: FluxRow,
+        parts: Mapping[str, Any],
+        device: torch.device,
+        dtype: torch.dtype,
+        speed: AccelerationConfig,
     ) -> None:
         """Take over the parts, whose numbers are of this `dtype`, and move them to the device.
 
@@ -41,7 +46,7 @@ class Flux(ABC):
         self.vae: Any = parts["vae"]
         self.tokenizers, self.texts = self._text_parts(parts) if "text_encoder" in parts else ((), ())
         self._text_device = device
-        self._kept = Kept(self._embed)
+        self._kept = PromptCache(self._embed)
         self._graphs: Graphs | None = None
         self._pulled: dict[str, str] = {}
         if speed.fp8:
@@ -64,21 +69,21 @@ class Flux(ABC):
         """The levers of speed that are in force, each with what came of it."""
         return dict(self._pulled)
 
-    def hasten(self, speed: Speed) -> None:
+    def hasten(self, speed: AccelerationConfig) -> None:
         """Pull the levers that are wished for, that the device has and that are not pulled yet."""
         wanted, pulled = self._networks(), self._pulled
         if speed.fp8:
             self.quantize()
-        if not acceleration.on_gpu(self._device):
+        if not acceleration.is_cuda(self._device):
             return
         if speed.attention and "attention" not in pulled:
-            kernel = acceleration.attention(wanted, self._device)
+            kernel = acceleration.set_attention(wanted, self._device)
             pulled["attention"] = (kernel or "native").strip("_")
         if speed.channels_last and "channels_last" not in pulled:
-            acceleration.channels_last(self.vae)
+            acceleration.set_channels_last(self.vae)
             pulled["channels_last"] = "autoencoder"
         if speed.compile and "compile" not in pulled and acceleration.can_compile(self._device):
-            acceleration.compiled(wanted)
+            acceleration.compile_blocks(wanted)
             pulled["compile"] = COMPILED
         if speed.graphs and "graphs" not in pulled and self._is_compiled:
             self._graphs = Graphs(self._run)
@@ -90,7 +95,7 @@ class Flux(ABC):
             return False
         fast = fp8.can_multiply(self._device)
         for network in self._networks():
-            fp8.narrow(network, fast=fast)
+            fp8.narrow_layers(network, fast=fast)
         self._pulled["fp8"] = "weights and products" if fast else "weights"
         if self._is_compiled:
             torch.compiler.reset()
@@ -152,7 +157,9 @@ class Flux(ABC):
 
     def embed(self, prompt: str | Sequence[str]) -> Prompt:
         """Return the prompt, one for each picture where there are several, and what guidance compares it with."""
-        found = self._kept(prompt) if isinstance(prompt, str) else stacked([self._kept(words) for words in prompt])
+        found = (
+            self._kept(prompt) if isinstance(prompt, str) else stack_prompts([self._kept(words) for words in prompt])
+        )
         if self.row.guidance != "cfg":
             return found
         return Prompt(found.text, found.pooled, self._kept(""))
@@ -209,7 +216,7 @@ class Flux(ABC):
             "held": held,
             **self._more(prompt, guidance, many),
         }
-        made, failed = acceleration.first(self._ways(inputs))
+        made, failed = acceleration.run_first_that_works(self._ways(inputs))
         for lever in failed:
             self._let_go(lever)
         return made
@@ -228,13 +235,13 @@ class Flux(ABC):
         return [*found, ("", partial(self._plainly if self._is_compiled else self._run, inputs))]
 
     def _plainly(self, inputs: Inputs) -> Tensor:
-        with acceleration.uncompiled(self._networks()):
+        with acceleration.without_compilation(self._networks()):
             return self._run(inputs)
 
     def _let_go(self, lever: str) -> None:
         """Do without a lever that failed here, from now on."""
         if lever == "compile":
-            acceleration.plain(self._networks())
+            acceleration.disable_compilation(self._networks())
         self._graphs = None  # it has recorded what failed, or failed itself
         self._pulled[lever] = acceleration.FAILED
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fluxvision.engine.flux.diffusers_model import Flux
 from fluxvision.engine.flux.graphs import Inputs
-from fluxvision.engine.flux.latents import grid, pack, unpack
+from fluxvision.engine.flux.latents import pack_latents, token_grid, unpack_latents
 from fluxvision.engine.flux.prompts import Prompt
 
 
@@ -34,15 +34,15 @@ class Flux1(Flux):
     def _normalised(self, latents: Tensor) -> Tensor:
         facts = self.vae.config
         shift, scale = float(facts.shift_factor), float(facts.scaling_factor)
-        return pack((latents - shift) * scale)
+        return pack_latents((latents - shift) * scale)
 
     def _plain(self, packed: Tensor) -> Tensor:
         facts = self.vae.config
         shift, scale = float(facts.shift_factor), float(facts.scaling_factor)
-        return unpack(packed) / scale + shift
+        return unpack_latents(packed) / scale + shift
 
     def _positions(self, rows: int, columns: int, top: int, left: int) -> Tensor:
-        down, across = grid(rows, columns, top, left, self._device)
+        down, across = token_grid(rows, columns, top, left, self._device)
         return torch.stack([torch.zeros_like(down), down, across], dim=-1).float()
 
     def _held(self, inputs: Inputs, held: Tensor) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fluxvision.engine.flux.diffusers_model import Flux
-from fluxvision.engine.flux.latents import grid, pack, unpack
+from fluxvision.engine.flux.latents import pack_latents, token_grid, unpack_latents
 from fluxvision.engine.flux.prompts import Prompt
 
 LAYERS = (9, 18, 27)
@@ -44,11 +44,11 @@ class Flux2(Flux):
 
     def _normalised(self, latents: Tensor) -> Tensor:
         mean, deviation = self._statistics()
-        return (pack(latents) - mean) / deviation
+        return (pack_latents(latents) - mean) / deviation
 
     def _plain(self, packed: Tensor) -> Tensor:
         mean, deviation = self._statistics()
-        return unpack(packed * deviation + mean)
+        return unpack_latents(packed * deviation + mean)
 
     def _statistics(self) -> tuple[Tensor, Tensor]:
         norm = self.vae.bn
@@ -56,7 +56,7 @@ class Flux2(Flux):
         return mean, (variance + self.vae.config.batch_norm_eps).sqrt()
 
     def _positions(self, rows: int, columns: int, top: int, left: int) -> Tensor:
-        down, across = grid(rows, columns, top, left, self._device)
+        down, across = token_grid(rows, columns, top, left, self._device)
         none = torch.zeros_like(down)
         return torch.stack([none, down, across, none], dim=-1)
 

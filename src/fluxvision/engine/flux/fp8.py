@@ -31,7 +31,7 @@ class Linear8(nn.Module):  # type: ignore[misc,unused-ignore] # without the extr
         """Take over a layer. `fast`: multiply in 8 bits."""
         super().__init__()
         self.fast = fast and not (plain.in_features % GRAIN or plain.out_features % GRAIN)
-        eight, scale = narrowed(plain.weight.detach())
+        eight, scale = narrowed_layers(plain.weight.detach())
         self.register_buffer("weight", eight)
         self.register_buffer("scale", scale)
         self.register_buffer("bias", None if plain.bias is None else plain.bias.detach())
@@ -42,7 +42,7 @@ class Linear8(nn.Module):  # type: ignore[misc,unused-ignore] # without the extr
             wide = given.dtype if given.dtype == torch.bfloat16 else torch.float32  # 16 bits do not hold all scales
             return linear(given, (self.weight.to(wide) * self.scale.to(wide)).to(given.dtype), self.bias)
         rows = given.reshape(-1, given.shape[-1])
-        eight, scale = narrowed(rows)
+        eight, scale = narrowed_layers(rows)
         made = torch._scaled_mm(  # noqa: SLF001, the public way to it takes the same numbers and names more of them
             eight, self.weight.t(), scale, self.scale.t(), out_dtype=torch.bfloat16, use_fast_accum=given.is_cuda
         )
@@ -50,7 +50,7 @@ class Linear8(nn.Module):  # type: ignore[misc,unused-ignore] # without the extr
         return made if self.bias is None else made + self.bias
 
 
-def narrowed(wide: Tensor) -> tuple[Tensor, Tensor]:
+def narrowed_layers(wide: Tensor) -> tuple[Tensor, Tensor]:
     """Return the rows of a matrix in 8 bits, and the float32 scale of each, (rows, 1): their product is the matrix."""
     wide = wide.float()
     scale = (wide.abs().amax(dim=-1, keepdim=True) / LARGEST).clamp(min=torch.finfo(torch.float32).tiny)
@@ -69,7 +69,7 @@ def can_multiply(device: torch.device) -> bool:
     return True
 
 
-def narrow(network: nn.Module, *, fast: bool) -> None:
+def narrow_layers(network: nn.Module, *, fast: bool) -> None:
     """Put 8-bit layers in the place of a transformer's linear ones, in its repeated blocks, one after another."""
     found = [
         (parent, name)

@@ -10,26 +10,26 @@ import torch
 from torch import Tensor
 from torch.nn.functional import max_pool2d, pixel_shuffle, pixel_unshuffle
 
-from fluxvision.engine.backends.registry import Place
-from fluxvision.engine.flux.sampling import low_band
+from fluxvision.engine.backends.registry import TileOrigin
+from fluxvision.engine.flux.sampling import latent_low_band
 from fluxvision.engine.resample import Array
-from fluxvision.engine.tiling import reflect
+from fluxvision.engine.tiling import reflect_indices
 
 SIDE = 2
 """Latent pixels per side of a cell."""
 
 
-def pack(latents: Tensor) -> Tensor:
+def pack_latents(latents: Tensor) -> Tensor:
     """(B, channels, 2 * rows, 2 * columns) to (B, 4 * channels, rows, columns)."""
     return pixel_unshuffle(latents, SIDE)
 
 
-def unpack(cells: Tensor) -> Tensor:
+def unpack_latents(cells: Tensor) -> Tensor:
     """Undo `pack`."""
     return pixel_shuffle(cells, SIDE)
 
 
-def grid(rows: int, columns: int, top: int, left: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def token_grid(rows: int, columns: int, top: int, left: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Return the row and the column of each cell in token order, two int64 of (rows * columns)."""
     down = torch.arange(top, top + rows, device=device)
     across = torch.arange(left, left + columns, device=device)
@@ -41,7 +41,7 @@ BESIDE = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class LatentGridCut:
     """A tile on the grid of cells: it begins at cell `top`, `left`, and its own first pixel is `down`, `across`.
 
     There are `rows` × `columns` cells. Their number depends on the tile's size alone, wherever it begins.
@@ -58,8 +58,8 @@ class Cut:
     def spread(self, image: Array) -> Array:
         """Return an image of the tile (channels, rows, columns), mirrored where cells reach beyond it."""
         index = np.ix_(
-            reflect(-self.down, self.rows * self.cell, image.shape[1]),
-            reflect(-self.across, self.columns * self.cell, image.shape[2]),
+            reflect_indices(-self.down, self.rows * self.cell, image.shape[1]),
+            reflect_indices(-self.across, self.columns * self.cell, image.shape[2]),
         )
         return np.ascontiguousarray(image.transpose(1, 2, 0)[index].transpose(2, 0, 1))
 
@@ -69,14 +69,14 @@ class Cut:
         return image[..., self.down : self.down + rows, self.across : self.across + columns]
 
 
-def cut(place: Place, shape: tuple[int, int], cell: int) -> Cut:
+def cut_latent_grid(place: TileOrigin, shape: tuple[int, int], cell: int) -> LatentGridCut:
     """Return where a tile of this shape (rows, columns) at this place lies."""
     top, left = floor(place.top / cell), floor(place.left / cell)
     rows, columns = (ceil((side + cell - 1) / cell) for side in shape)
-    return Cut(top, left, place.top - top * cell, place.left - left * cell, rows, columns, cell)
+    return LatentGridCut(top, left, place.top - top * cell, place.left - left * cell, rows, columns, cell)
 
 
-def allowance(found: Cut, allowed: Array, factor: int) -> Tensor:
+def guard_band(found: LatentGridCut, allowed: Array, factor: int) -> Tensor:
     """Return where noise is allowed: (1, rows, columns) of cells, 0 to 1.
 
     It is 1 in every cell that detail may be shown in and beside it, and fades out over two cells from there, so that no
@@ -86,4 +86,4 @@ def allowance(found: Cut, allowed: Array, factor: int) -> Tensor:
     fine = torch.from_numpy(found.spread((whole > 0).astype(np.float32)))[None]
     coarse = max_pool2d(fine, found.cell)
     wide = max_pool2d(coarse, 2 * BESIDE + 3, stride=1, padding=BESIDE + 1)
-    return low_band(wide, 1)[0]
+    return latent_low_band(wide, 1)[0]

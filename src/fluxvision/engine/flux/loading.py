@@ -38,7 +38,7 @@ def pick_dtype(wish: str, device: torch.device) -> torch.dtype:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def silence_loaders() -> Iterator[None]:
     """Keep transformers from drawing bars while it reads, and diffusers from warning of what it calls itself."""
     logging: Any = import_module("transformers.utils.logging")
     drawn = logging.is_progress_bar_enabled()
@@ -57,11 +57,11 @@ def read_parts(row: FluxRow, folder: Path, dtype: torch.dtype) -> dict[str, Any]
     places = {name: (folder / name, part) for name, part in PARTS[row.architecture].items()}
     if row.control is not None:
         places["control"] = control_folder(row, folder), CONTROL
-    with quiet():
-        return {name: _read(name, place, part, dtype) for name, (place, part) in places.items()}
+    with silence_loaders():
+        return {name: _read_part(name, place, part, dtype) for name, (place, part) in places.items()}
 
 
-def _read(name: str, place: Path, part: Part, dtype: torch.dtype) -> Any:
+def _read_part(name: str, place: Path, part: Part, dtype: torch.dtype) -> Any:
     package, kind = part
     wanted: dict[str, Any] = {"local_files_only": True}
     if package == "diffusers":

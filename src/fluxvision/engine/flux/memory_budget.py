@@ -20,22 +20,22 @@ SIGNS = ("out of memory", "not enough memory", "can't allocate memory", "cannot 
 """How PyTorch, its allocators and the libraries beneath it say that memory ran out."""
 
 
-class Narrower(Exception):
+class RetryWithSmallerTiles(Exception):
     """Tiles of this size do not fit: the picture is to be divided anew, by the room's new tile."""
 
 
 @dataclass(frozen=True, slots=True)
-class Rung:
+class FallbackStep:
     """Something to give up: what is told of it, and how it is done. False returned: there was nothing to give."""
 
     name: str
     give: Callable[[], bool | None]
 
 
-class Room:
+class MemoryBudget:
     """What a device has room for: `batch` tiles of `tile` pixels per side, after `taken` was given up."""
 
-    def __init__(self, tile: int, rungs: Sequence[Rung] = (), batch: int = BATCH) -> None:
+    def __init__(self, tile: int, rungs: Sequence[FallbackStep] = (), batch: int = BATCH) -> None:
         """Begin with everything; `rungs` are given up when one tile alone does not fit, before it becomes smaller."""
         self.tile, self.batch = tile, batch
         self.taken: list[str] = []
@@ -51,7 +51,7 @@ class Room:
             return True
         while self._rungs:
             rung = self._rungs.popleft()
-            if _given(rung):
+            if _give_up(rung):
                 self.taken.append(rung.name)
                 return True
         if not self._tiles:
@@ -61,17 +61,17 @@ class Room:
         return True
 
 
-def is_short(reason: BaseException) -> bool:
+def is_out_of_memory(reason: BaseException) -> bool:
     """Tell whether an error says that memory ran out."""
     if isinstance(reason, MemoryError):
         return True
     return isinstance(reason, RuntimeError) and any(sign in str(reason).lower() for sign in SIGNS)
 
 
-def _given(rung: Rung) -> bool:
+def _give_up(rung: FallbackStep) -> bool:
     try:
         return rung.give() is not False
     except (RuntimeError, MemoryError) as reason:
-        if is_short(reason):  # there was no room to make room
+        if is_out_of_memory(reason):  # there was no room to make room
             return False
         raise

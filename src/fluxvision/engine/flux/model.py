@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from fluxvision.engine.flux import weights
-from fluxvision.engine.flux.options import Speed
+from fluxvision.engine.flux.options import AccelerationConfig
 from fluxvision.engine.flux.registry import FluxRow, need_consent
 
 if TYPE_CHECKING:
@@ -113,14 +113,14 @@ class Networks(Protocol):
         ...
 
 
-def load(
+def load_networks(
     row: FluxRow,
     source: str | Path,
     *,
     revision: str | None = None,
     device: str = "auto",
     dtype: str = "auto",
-    speed: Speed | None = None,
+    speed: AccelerationConfig | None = None,
     agreed: bool = False,
 ) -> Networks:
     """Load a row's networks from a folder or the hub's cache.
@@ -141,12 +141,12 @@ def load(
     """
     need_consent(row, agreed)
     weights.need_extra()
-    found = weights.find(row, source, revision)
-    weights.check(row, found)
+    found = weights.find_weights(row, source, revision)
+    weights.check_weights(row, found)
     module, _, attribute = ENTRIES[row.architecture].partition(":")
     made: Any = getattr(import_module(module), attribute)
     loading: Any = import_module("fluxvision.engine.flux.loading")
     place = loading.pick_device(device)
     numbers = loading.pick_dtype(dtype, place)
     parts = loading.read_parts(row, found, numbers)
-    return cast("Networks", made(row, parts, place, numbers, speed or Speed()))
+    return cast("Networks", made(row, parts, place, numbers, speed or AccelerationConfig()))

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fluxvision.core.errors import Unavailable, UpstreamRefused
-from fluxvision.engine.flux.memory_budget import BATCH, Room, Rung
-from fluxvision.engine.flux.options import Speed
+from fluxvision.engine.flux.memory_budget import BATCH, FallbackStep, MemoryBudget
+from fluxvision.engine.flux.options import AccelerationConfig
 from fluxvision.engine.flux.registry import CAPTIONERS_BY_NAME, FluxRow, licence_notice
-from fluxvision.engine.flux.remote import NOT_LOADED, Elsewhere, Weights
+from fluxvision.engine.flux.remote import NOT_LOADED, RemoteNetworks, Weights
 
 if TYPE_CHECKING:  # PyTorch is an extra, and takes seconds to import
     from fluxvision.engine.flux.captioner import Captioner
@@ -30,7 +30,7 @@ LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ModelSource:
     """Where the weights are: a folder or a hub's id, its revision, the device to run on, and how fast.
 
     `agreed`: a licence that does not let everyone use the weights was agreed to. `elsewhere`: the networks are loaded
@@ -42,38 +42,38 @@ class Source:
     device: str
     captioner: str
     caption_model: str
-    speed: Speed = field(default_factory=Speed)
+    speed: AccelerationConfig = field(default_factory=AccelerationConfig)
     agreed: bool = False
     elsewhere: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class LoadedModels:
     """What runs, the name of its weights and their revision, where they have one. No path is told.
 
     `identity` is another where the weights, the code that runs them or the device are others. `room` is what the device
     has room for.
     """
 
-    networks: Networks | Elsewhere
+    networks: Networks | RemoteNetworks
     captioner: Captioner
     weights: str
     revision: str | None
     identity: str
-    room: Room
+    room: MemoryBudget
 
 
-class Models:
+class ModelCache:
     """Loads the models when they are first asked for, and keeps them. Safe for many threads."""
 
-    def __init__(self, row: FluxRow, source: Source) -> None:
+    def __init__(self, row: FluxRow, source: ModelSource) -> None:
         """Load a network of this row."""
         self._row, self.source = row, source
-        self.loaded: Loaded | None = None
+        self.loaded: LoadedModels | None = None
         self.failed: tuple[float, str] | None = None
         self._lock = threading.Lock()
 
-    def get(self) -> Loaded:
+    def get(self) -> LoadedModels:
         """Return the models, loaded once; what could not be loaded is not tried again for a while.
 
         Raises `UpstreamRefused` where they cannot be loaded.
@@ -91,7 +91,7 @@ class Models:
                     raise UpstreamRefused(message, retry_after=REST) from reason
             return self.loaded
 
-    def load(self) -> Loaded:
+    def load(self) -> LoadedModels:
         """Load everything; raises `Unavailable`, or what foreign code raises."""
         from fluxvision.engine.flux import captioner as captions  # noqa: PLC0415
         from fluxvision.engine.flux import model, registry, weights  # noqa: PLC0415
@@ -99,28 +99,28 @@ class Models:
         row, source = self._row, self.source
         registry.need_consent(row, source.agreed)
         weights.need_extra()
-        found = weights.find(row, source.model, source.revision)
+        found = weights.find_weights(row, source.model, source.revision)
         named = Path(source.model).expanduser().is_dir()
         # The captioner first: it is small, and without it the large one would be loaded in vain.
-        captioner = captions.load(source.captioner, source.caption_model or None, device=source.device)
-        network: Networks | Elsewhere
+        captioner = captions.load_captioner(source.captioner, source.caption_model or None, device=source.device)
+        network: Networks | RemoteNetworks
         if source.elsewhere:
             # The commit that is here, and no other: what is newest may be another one on each machine.
             revision = source.revision if named else found.name
-            network = Elsewhere(Weights(row, source.model, revision, source.device, source.speed, source.agreed))
+            network = RemoteNetworks(Weights(row, source.model, revision, source.device, source.speed, source.agreed))
         else:
-            network = model.load(row, found, device=source.device, speed=source.speed, agreed=source.agreed)
+            network = model.load_networks(row, found, device=source.device, speed=source.speed, agreed=source.agreed)
         notice = licence_notice(row)
         if notice is not None:
             LOG.warning("%s", notice)
-        return Loaded(
+        return LoadedModels(
             networks=network,
             captioner=captioner,
             weights=found.resolve().name if named else source.model,
             revision=None if named else found.name,
-            identity=_identity(self._folders(found), network, source.captioner),
+            identity=_source_identity(self._folders(found), network, source.captioner),
             # How many tiles go together is each worker's business.
-            room=Room(row.tile, rungs(network, captioner), 1 if source.elsewhere else BATCH),
+            room=MemoryBudget(row.tile, fallback_steps(network, captioner), 1 if source.elsewhere else BATCH),
         )
 
     def _folders(self, found: Path) -> list[Path]:
@@ -132,7 +132,7 @@ class Models:
             folders.append(weights.control_folder(row, found))
         captioner = CAPTIONERS_BY_NAME[source.captioner]
         if captioner.repo is not None:
-            folders.append(weights.find(captioner, source.caption_model or captioner.repo))
+            folders.append(weights.find_weights(captioner, source.caption_model or captioner.repo))
         return folders
 
     def close(self) -> None:
@@ -143,7 +143,7 @@ class Models:
             self.loaded = None
 
 
-def rungs(networks: Networks | Elsewhere, captioner: Captioner) -> tuple[Rung, ...]:
+def fallback_steps(networks: Networks | RemoteNetworks, captioner: Captioner) -> tuple[FallbackStep, ...]:
     """Return what can be given up beside the tiles' number and size."""
 
     def offload() -> bool:
@@ -152,10 +152,10 @@ def rungs(networks: Networks | Elsewhere, captioner: Captioner) -> tuple[Rung, .
         captioner.to("cpu")
         return changed or beside
 
-    return (Rung("text encoder and captioner on the CPU", offload), Rung("fp8", networks.quantize))
+    return (FallbackStep("text encoder and captioner on the CPU", offload), FallbackStep("fp8", networks.quantize))
 
 
-def _identity(folders: Sequence[Path], networks: Networks | Elsewhere, captioner: str) -> str:
+def _source_identity(folders: Sequence[Path], networks: Networks | RemoteNetworks, captioner: str) -> str:
     """Return a text that is another where other bytes may come out: files, packages, the card and its numbers."""
     import torch  # noqa: PLC0415, takes seconds
 

@@ -38,7 +38,7 @@ COSINE = tuple((-1) ** (power // 2) / factorial(power) for power in range(0, 19,
 """Taylor's series, for a quarter turn to either side: the first terms left out are below 5e-14."""
 
 
-def field(  # noqa: PLR0917, a place and a shape read plainly in their order
+def noise_field(  # noqa: PLR0917, a place and a shape read plainly in their order
     seed: int, top: int, left: int, rows: int, columns: int, channels: int, *, stream: int = 0
 ) -> Array:
     """Return a window of the noise of a seed: float32 (channels, rows, columns), mean 0, deviation 1, below 7.
@@ -62,15 +62,15 @@ def field(  # noqa: PLR0917, a place and a shape read plainly in their order
         raise ValueError(message)
     groups = -(-channels // LANES)
     counter = (
-        _words(left, columns)[None, None, :],
-        _words(top, rows)[None, :, None],
-        _words(0, groups)[:, None, None],
-        _words(stream, 1)[:, None, None],
+        _philox_words(left, columns)[None, None, :],
+        _philox_words(top, rows)[None, :, None],
+        _philox_words(0, groups)[:, None, None],
+        _philox_words(stream, 1)[:, None, None],
     )
     words = philox(counter, (seed & MASK, seed >> WORD))
     normal = np.empty((groups, LANES, rows, columns), np.float32)
     for lane in (0, 2):
-        normal[:, lane], normal[:, lane + 1] = _normal(words[lane], words[lane + 1])
+        normal[:, lane], normal[:, lane + 1] = _to_normal(words[lane], words[lane + 1])
     return normal.reshape(groups * LANES, rows, columns)[:channels]
 
 
@@ -84,47 +84,47 @@ def philox(counter: Block, key: tuple[int, int]) -> Block:
     for _ in range(ROUNDS):
         first, second = one * MULTIPLIERS[0], three * MULTIPLIERS[1]
         one, two, three, four = (
-            _high(second) ^ two ^ np.uint32(low),
+            _high_product(second) ^ two ^ np.uint32(low),
             second.astype(np.uint32),
-            _high(first) ^ four ^ np.uint32(high),
+            _high_product(first) ^ four ^ np.uint32(high),
             first.astype(np.uint32),
         )
         low, high = (low + WEYL[0]) & MASK, (high + WEYL[1]) & MASK
     return one, two, three, four
 
 
-def _words(first: int, count: int) -> Words:
+def _philox_words(first: int, count: int) -> Words:
     """Return consecutive integers as words, modulo 2**32."""
     numbers: Words = (np.arange(first, first + count, dtype=np.int64) & MASK).astype(np.uint32)
     return numbers
 
 
-def _high(product: NDArray[np.uint64]) -> Words:
+def _high_product(product: NDArray[np.uint64]) -> Words:
     return (product >> np.uint64(WORD)).astype(np.uint32)
 
 
-def _normal(radial: Words, angular: Words) -> tuple[Reals, Reals]:
+def _to_normal(radial: Words, angular: Words) -> tuple[Reals, Reals]:
     """Return two independent standard normal values for each pair of words.
 
     The upper bit of `angular` is the radius's sign and the rest an angle of half a turn: together the whole circle.
     """
-    radius = np.sqrt(-2.0 * _log((radial + np.float64(0.5)) * 2.0**-WORD))
+    radius = np.sqrt(-2.0 * _natural_log((radial + np.float64(0.5)) * 2.0**-WORD))
     radius *= 1.0 - 2.0 * (angular >> (WORD - 1))
     turn = ((angular & np.uint32(MASK >> 1)) + 0.5) * (pi * 2.0 ** (1 - WORD)) - pi / 2
     square = turn * turn
-    return radius * _series(COSINE, square), radius * (turn * _series(SINE, square))
+    return radius * _log_series(COSINE, square), radius * (turn * _log_series(SINE, square))
 
 
-def _log(values: Reals) -> Reals:
+def _natural_log(values: Reals) -> Reals:
     """Return the natural logarithm of positive values, to within 1e-13 of it."""
     mantissa, exponent = np.frexp(values)
     small = mantissa < sqrt(0.5)
     mantissa = np.where(small, 2 * mantissa, mantissa)
     ratio = (mantissa - 1.0) / (mantissa + 1.0)
-    return (exponent - small) * LOG_2 + ratio * _series(ATANH, ratio * ratio)
+    return (exponent - small) * LOG_2 + ratio * _log_series(ATANH, ratio * ratio)
 
 
-def _series(coefficients: tuple[float, ...], values: Reals) -> Reals:
+def _log_series(coefficients: tuple[float, ...], values: Reals) -> Reals:
     """Return a polynomial by Horner's rule, each product and each sum rounded by itself."""
     total = np.full_like(values, coefficients[-1])
     for coefficient in reversed(coefficients[:-1]):

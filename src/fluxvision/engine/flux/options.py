@@ -10,7 +10,7 @@ from fluxvision.engine.flux.registry import FluxRow
 
 
 @dataclass(frozen=True, slots=True)
-class Speed:
+class AccelerationConfig:
     """The levers that are wished for.
 
     Attributes:
@@ -30,7 +30,7 @@ class Speed:
     fp8: bool = False
 
 
-PLAIN = Speed(attention=False, channels_last=False, compile=False)
+PLAIN = AccelerationConfig(attention=False, channels_last=False, compile=False)
 """No lever at all."""
 
 
@@ -53,7 +53,7 @@ AT_ONCE = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class SamplingOptions:
     """What a job asks of the network. `steps` counts a full trajectory; None: the row's own.
 
     `stream` is the field of noise, one for each pass of a job.

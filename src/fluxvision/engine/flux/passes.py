@@ -29,7 +29,7 @@ class Pass:
     stream: int = 0
 
 
-def planned(source: tuple[int, int], target: tuple[int, int], creativity: float, wish: Passes) -> tuple[Pass, ...]:
+def plan_passes(source: tuple[int, int], target: tuple[int, int], creativity: float, wish: Passes) -> tuple[Pass, ...]:
     """Return the passes from a picture of (width, height) to another of 1 to 4 times its size.
 
     "auto" makes two where the factor is 4, "2" where it is above 2. With nothing to imagine there is one.

@@ -42,7 +42,7 @@ class Prompt:
         )
 
 
-def stacked(prompts: Sequence[Prompt]) -> Prompt:
+def stack_prompts(prompts: Sequence[Prompt]) -> Prompt:
     """Return one prompt for each picture, without what guidance compares them with.
 
     Raises ValueError where there is none.
@@ -54,7 +54,7 @@ def stacked(prompts: Sequence[Prompt]) -> Prompt:
     return Prompt(torch.cat([prompt.text for prompt in prompts]), torch.cat(pooled) if pooled else None)
 
 
-class Kept:
+class PromptCache:
     """The prompts last used, by their text."""
 
     def __init__(self, make: Callable[[str], Prompt]) -> None:

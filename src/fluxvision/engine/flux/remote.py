@@ -14,9 +14,9 @@ from typing import Any
 
 from fluxvision.core.errors import Unavailable
 from fluxvision.engine.backends.registry import Detailer
-from fluxvision.engine.flux.memory_budget import Room, Rung, is_short
-from fluxvision.engine.flux.model import Networks, load
-from fluxvision.engine.flux.options import Speed, Wishes
+from fluxvision.engine.flux.memory_budget import FallbackStep, MemoryBudget, is_out_of_memory
+from fluxvision.engine.flux.model import Networks, load_networks
+from fluxvision.engine.flux.options import AccelerationConfig, SamplingOptions
 from fluxvision.engine.flux.registry import FluxRow
 from fluxvision.engine.teams import Recipe
 
@@ -37,11 +37,11 @@ class Weights:
     model: str
     revision: str | None = None
     device: str = "auto"
-    speed: Speed = field(default_factory=Speed)
+    speed: AccelerationConfig = field(default_factory=AccelerationConfig)
     agreed: bool = False
 
 
-class Elsewhere:
+class RemoteNetworks:
     """Stands for networks that workers load: nothing can be asked of it. `weights` are what they load."""
 
     def __init__(self, weights: Weights) -> None:
@@ -71,17 +71,17 @@ class Elsewhere:
         """Do nothing: the team is closed."""
 
 
-_kept: dict[Weights, tuple[Networks, Room]] = {}
+_kept: dict[Weights, tuple[Networks, MemoryBudget]] = {}
 """What this process has loaded: one at most."""
 
 
-def recipe(weights: Weights, factor: int, wishes: Wishes, threads: int) -> Recipe:
+def flux_recipe(weights: Weights, factor: int, wishes: SamplingOptions, threads: int) -> Recipe:
     """Return what makes the detailer of a job in a worker."""
     return Recipe(f"{__name__}:detailer", (weights, factor, wishes, threads), stops=True, patience=PATIENCE)
 
 
-def detailer(  # noqa: D417, `stop` is said by its name
-    weights: Weights, factor: int, wishes: Wishes, threads: int, *, stop: Callable[[], None]
+def remote_detailer(  # noqa: D417, `stop` is said by its name
+    weights: Weights, factor: int, wishes: SamplingOptions, threads: int, *, stop: Callable[[], None]
 ) -> Detailer:
     """Return the detailer of a job over networks that this process loads once.
 
@@ -93,24 +93,24 @@ def detailer(  # noqa: D417, `stop` is said by its name
     """
     from fluxvision.engine.flux.backend import FluxDetailer  # noqa: PLC0415, PyTorch takes seconds
 
-    networks, room = _loaded(weights)
+    networks, room = _load_once(weights)
     return FluxDetailer(networks, factor, wishes, stop, threads, room=room)
 
 
-def devices(wish: str) -> tuple[str, ...]:
+def cuda_devices(wish: str) -> tuple[str, ...]:
     """Return the GPUs of this machine that `flux_device` leaves open, by the names that CUDA_VISIBLE_DEVICES takes."""
     if wish not in ANY or find_spec("torch") is None:
         return ()
     torch: Any = import_module("torch")
-    return _names(torch.cuda.device_count())
+    return _device_names(torch.cuda.device_count())
 
 
-def _names(count: int) -> tuple[str, ...]:
+def _device_names(count: int) -> tuple[str, ...]:
     named = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
     return tuple(named[:count] or map(str, range(count)))
 
 
-def _loaded(weights: Weights) -> tuple[Networks, Room]:
+def _load_once(weights: Weights) -> tuple[Networks, MemoryBudget]:
     """Return the networks and what they have room for; others that were loaded before are given up first.
 
     What a single worker gives up when memory runs out must not change its bytes: fewer tiles at once, and the text
@@ -121,14 +121,14 @@ def _loaded(weights: Weights) -> tuple[Networks, Room]:
     if weights not in _kept:
         while _kept:
             _kept.popitem()[1][0].close()
-        networks = _read(weights)
-        _kept[weights] = networks, Room(0, (Rung("text encoder on the CPU", networks.offload_text),))
+        networks = _load_networks(weights)
+        _kept[weights] = networks, MemoryBudget(0, (FallbackStep("text encoder on the CPU", networks.offload_text),))
     return _kept[weights]
 
 
-def _read(weights: Weights) -> Networks:
+def _load_networks(weights: Weights) -> Networks:
     try:
-        return load(
+        return load_networks(
             weights.row,
             weights.model,
             revision=weights.revision,
@@ -139,6 +139,6 @@ def _read(weights: Weights) -> Networks:
     except Unavailable:
         raise
     except Exception as reason:  # whatever foreign code says of a broken file, driver or package
-        if is_short(reason):
+        if is_out_of_memory(reason):
             raise
         raise Unavailable(NOT_LOADED, param="engine") from None

@@ -31,7 +31,7 @@ NEARLY = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class LinearShift:
     """A straight line over the number of tokens."""
 
     slope: float
@@ -51,8 +51,8 @@ class Shift:
     """
 
     name: str
-    many: Line
-    few: Line | None = None
+    many: LinearShift
+    few: LinearShift | None = None
     limit: int = 0
 
     def mu(self, tokens: int, steps: int) -> float:
@@ -65,11 +65,13 @@ class Shift:
 
 _SLOPE = (1.15 - 0.5) / (4096 - 256)
 
-UNSHIFTED = Shift("none", many=Line(0.0, 0.0))
+UNSHIFTED = Shift("none", many=LinearShift(0.0, 0.0))
 """FLUX.1 [schnell]: sigma is time."""
-FLUX1 = Shift("flux1", many=Line(_SLOPE, 0.5 - _SLOPE * 256))
+FLUX1 = Shift("flux1", many=LinearShift(_SLOPE, 0.5 - _SLOPE * 256))
 """0.5 at 256 tokens, 1.15 at 4096, as FLUX.1 [dev] was published."""
-FLUX2 = Shift("flux2", many=Line(0.00016927, 0.45666666), few=Line(8.73809524e-05, 1.89833333), limit=4300)
+FLUX2 = Shift(
+    "flux2", many=LinearShift(0.00016927, 0.45666666), few=LinearShift(8.73809524e-05, 1.89833333), limit=4300
+)
 """The fit published with FLUX.2. It jumps at 4300 tokens: a 1024² tile has 4096, and 1280² is sampled differently."""
 
 SHIFTS: dict[str, Shift] = {row.name: row for row in (UNSHIFTED, FLUX1, FLUX2)}
@@ -89,14 +91,14 @@ def start_sigma(creativity: float) -> float:
     if not 0 <= creativity <= 1:
         message = f"creativity is 0 to 1, not {creativity}"
         raise ValueError(message)
-    levels = _levels()
+    levels = _sd_sigmas()
     step = creativity * TRAINED
     low = min(floor(step), TRAINED - 1)
     return levels[low] + (step - low) * (levels[low + 1] - levels[low])
 
 
 @cache
-def _levels() -> tuple[float, ...]:
+def _sd_sigmas() -> tuple[float, ...]:
     """Return sigma after 0 to 1000 of Stable Diffusion's steps."""
     low, high = (sqrt(beta) for beta in BETAS)
     kept, levels = 1.0, [0.0]
@@ -107,13 +109,13 @@ def _levels() -> tuple[float, ...]:
     return tuple(levels)
 
 
-def bend(time: float, mu: float) -> float:
+def bend_sigma(time: float, mu: float) -> float:
     """Return sigma (0 to 1) at a time (0 to 1). `bend(sigma, -mu)` is the way back."""
     shift = exp(mu)
     return shift * time / (1 + (shift - 1) * time)
 
 
-def sigmas(shift: Shift, tokens: int, steps: int, start: float, *, least: int = 1) -> tuple[float, ...]:
+def sigma_schedule(shift: Shift, tokens: int, steps: int, start: float, *, least: int = 1) -> tuple[float, ...]:
     """Return the levels of noise of a trajectory: falling from `start` to 0.0, one more than there are forwards.
 
     There are as many forwards as the full trajectory has from the time of `start` on, evenly spaced in time. Without
@@ -136,9 +138,9 @@ def sigmas(shift: Shift, tokens: int, steps: int, start: float, *, least: int = 
     if start == 0:
         return (0.0,)
     mu = shift.mu(tokens, steps)
-    first = bend(start, -mu)
+    first = bend_sigma(start, -mu)
     forwards = max(least, floor(steps * first + NEARLY))
-    return (start, *(bend(first * (forwards - done) / forwards, mu) for done in range(1, forwards)), 0.0)
+    return (start, *(bend_sigma(first * (forwards - done) / forwards, mu) for done in range(1, forwards)), 0.0)
 
 
 Velocity = Callable[[Tensor, float], Tensor]
@@ -180,23 +182,23 @@ def denoise(
     Raises:
         ValueError: when shapes disagree, sigmas do not fall to 0, or resemblance is out of its range.
     """
-    _check(source, noise, sigmas, resemblance)
+    _check_schedule(source, noise, sigmas, resemblance)
     with torch.no_grad():
         source, noise = source.float(), noise.float()
-        state = _noised(source, noise, sigmas[0])
+        state = _add_noise(source, noise, sigmas[0])
         for sigma, following in pairwise(sigmas):
             if stop is not None:
                 stop()
             flow = velocity(state, sigma).float()
             if resemblance:
-                flow = flow + resemblance / sigmas[0] * low_band(state - sigma * flow - source)
+                flow = flow + resemblance / sigmas[0] * latent_low_band(state - sigma * flow - source)
             state = state + (following - sigma) * flow
             if mask is not None:
-                state = torch.lerp(_noised(source, noise, following), state, mask.to(state))
+                state = torch.lerp(_add_noise(source, noise, following), state, mask.to(state))
         return state
 
 
-def guided(velocity_with: Velocity, velocity_without: Velocity, scale: float) -> Velocity:
+def guided_velocity(velocity_with: Velocity, velocity_without: Velocity, scale: float) -> Velocity:
     """Return the velocity of classifier-free guidance (Ho and Salimans, 2022), two forwards for each of its own.
 
     `velocity_with` knows the caption, `velocity_without` an empty or a negative one. Scale 1 is the first alone and
@@ -212,7 +214,7 @@ def guided(velocity_with: Velocity, velocity_without: Velocity, scale: float) ->
     return velocity
 
 
-def low_band(latents: Tensor, levels: int = LEVELS) -> Tensor:
+def latent_low_band(latents: Tensor, levels: int = LEVELS) -> Tensor:
     """Return the low wavelet band of float32 latents, as `steps.low_band` does of pixels; edges are repeated."""
     for level in range(levels):
         step = 2**level
@@ -223,11 +225,11 @@ def low_band(latents: Tensor, levels: int = LEVELS) -> Tensor:
     return latents
 
 
-def _noised(source: Tensor, noise: Tensor, sigma: float) -> Tensor:
+def _add_noise(source: Tensor, noise: Tensor, sigma: float) -> Tensor:
     return (1 - sigma) * source + sigma * noise
 
 
-def _check(source: Tensor, noise: Tensor, sigmas: Sequence[float], resemblance: float) -> None:
+def _check_schedule(source: Tensor, noise: Tensor, sigmas: Sequence[float], resemblance: float) -> None:
     if source.shape != noise.shape:
         message = f"latents of {tuple(source.shape)} and noise of {tuple(noise.shape)} do not fit"
         raise ValueError(message)

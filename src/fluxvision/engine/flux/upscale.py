@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from fluxvision import __version__, engine, imaging
-from fluxvision.core.system import discard
-from fluxvision.core.types import Call, Outcome, Raster, Watch
-from fluxvision.engine.checkpoint import Resumed
-from fluxvision.engine.checkpoint_store import Store
+from fluxvision.core.system import delete_file
+from fluxvision.core.types import Call, JobCallbacks, ProviderResult, RawImage
+from fluxvision.engine.checkpoint import CheckpointedExecutor
+from fluxvision.engine.checkpoint_store import FolderCheckpointStore
 from fluxvision.engine.deblock import deblock
-from fluxvision.engine.executors.threads import Crew, Guided, Threads
-from fluxvision.engine.fidelity_correction import MOST, close
-from fluxvision.engine.flux.caption_text import described
-from fluxvision.engine.flux.model_cache import Loaded
-from fluxvision.engine.flux.options import FIDELITY, Wishes, backend_row
-from fluxvision.engine.flux.passes import Pass, Passes, planned
+from fluxvision.engine.executors.threads import PerTilePromptExecutor, ThreadExecutor, TileExecutor
+from fluxvision.engine.fidelity_correction import MOST, correct_fidelity
+from fluxvision.engine.flux.caption_text import compose_prompt
+from fluxvision.engine.flux.model_cache import LoadedModels
+from fluxvision.engine.flux.options import FIDELITY, SamplingOptions, backend_row
+from fluxvision.engine.flux.passes import Pass, Passes, plan_passes
 from fluxvision.engine.flux.registry import FluxRow
-from fluxvision.engine.flux.remote import Elsewhere, recipe
-from fluxvision.engine.pipeline import plan
-from fluxvision.engine.raster_output import enlarged
+from fluxvision.engine.flux.remote import RemoteNetworks, flux_recipe
+from fluxvision.engine.pipeline import plan_tiles
+from fluxvision.engine.raster_output import enlarge_to_raster
 from fluxvision.engine.teams import Team
 from fluxvision.engine.teams.squad import Squad
 from fluxvision.engine.tile import FAITHFUL
@@ -40,7 +40,7 @@ RESEMBLANCE = 3.0
 
 
 @dataclass(frozen=True, slots=True)
-class Ways:
+class UpscaleConfig:
     """How jobs are done here: the network's row, threads of the faithful part, a caption for every tile, passes.
 
     `fidelity` is the LR-PSNR in dB that an enlarged picture is held to. `kept` is where finished tiles wait for a job
@@ -57,24 +57,24 @@ class Ways:
 
 
 @dataclass(slots=True)
-class Job:
+class FluxJob:
     """A call whose picture is decoded. `make` may be called again when the device had no room: it begins anew."""
 
-    ways: Ways
-    loaded: Loaded
+    ways: UpscaleConfig
+    loaded: LoadedModels
     call: Call
-    watch: Watch
+    watch: JobCallbacks
     stop: Callable[[], None]
     folder: Path
     color: engine.Samples
     alpha: engine.Samples | None
     mask: Any
-    resumed: list[Resumed] = field(default_factory=list)
-    earlier: list[Resumed] = field(default_factory=list)
-    crews: list[Crew] = field(default_factory=list)
+    resumed: list[CheckpointedExecutor] = field(default_factory=list)
+    earlier: list[CheckpointedExecutor] = field(default_factory=list)
+    crews: list[TileExecutor] = field(default_factory=list)
     told: float = 0.0
 
-    def make(self, began: float, ready: float) -> Outcome:
+    def make(self, began: float, ready: float) -> ProviderResult:
         """Return the picture; `began` and `ready` are when the call came and when the models were there.
 
         Raises `Narrower` where smaller tiles may fit, what foreign code raises where memory runs out elsewhere.
@@ -85,18 +85,18 @@ class Job:
         body, loaded = self.call.body, self.loaded
         creativity = float(body["creativity"])
         self.stop()
-        caption = loaded.captioner.caption(_shown(self.color)) if creativity else ""
+        caption = loaded.captioner.caption(_thumbnail(self.color)) if creativity else ""
         captioned = time.perf_counter()
         self.stop()
-        wishes = Wishes(
-            prompt=described(caption, str(body.get("prompt", ""))),
+        wishes = SamplingOptions(
+            prompt=compose_prompt(caption, str(body.get("prompt", ""))),
             guidance=body.get("guidance"),
             steps=body.get("steps"),
             resemblance=float(body.get("resemblance") or 0) / RESEMBLANCE,
             seed=int(body.get("seed", 0)),
         )
         source = (self.call.image.width, self.call.image.height)
-        passes = planned(source, self.call.body["size"], creativity, self.ways.passes)
+        passes = plan_passes(source, self.call.body["size"], creativity, self.ways.passes)
         raster, results = self._run(passes, wishes)
         agreed = self._agreed(raster, passes[-1])
         for one in (*self.earlier, *self.resumed):
@@ -122,15 +122,15 @@ class Job:
             "levers": dict(loaded.networks.pulled),
             "tile_captions": self._looks_at_tiles(creativity),
         }
-        if told := _told(self.crews):
+        if told := _describe_run(self.crews):
             details["workers"] = told
-        return Outcome(raster, wishes.seed, wishes.prompt or None, results[-1].seam_ratio, details, timings)
+        return ProviderResult(raster, wishes.seed, wishes.prompt or None, results[-1].seam_ratio, details, timings)
 
-    def _run(self, passes: Sequence[Pass], wishes: Wishes) -> tuple[Raster, list[engine.Result]]:
+    def _run(self, passes: Sequence[Pass], wishes: SamplingOptions) -> tuple[RawImage, list[engine.Result]]:
         """Make the passes, each on what the one before it has made."""
         totals = [self._total(one) for one in passes]
         results: list[engine.Result] = []
-        raster: Raster | None = None
+        raster: RawImage | None = None
         for number, one in enumerate(passes):
             before = raster
             try:
@@ -140,17 +140,17 @@ class Job:
                 request = replace(
                     request,
                     alpha=self.alpha if last else None,
-                    canvas=None if before is None else _pixels(before),
+                    canvas=None if before is None else _to_pixels(before),
                 )
-                raster, result = enlarged(request, self.folder)
+                raster, result = enlarge_to_raster(request, self.folder)
                 results.append(result)
             finally:
                 if before is not None:
-                    discard(before.path)
+                    delete_file(before.path)
         assert raster is not None  # noqa: S101, there is a pass at least
         return raster, results
 
-    def _agreed(self, raster: Raster, last: Pass) -> dict[str, float] | None:
+    def _agreed(self, raster: RawImage, last: Pass) -> dict[str, float] | None:
         """Hold the finished picture to the source; return the LR-PSNR that was wanted and the one that was reached.
 
         None where it is not enlarged: only its colours are held. Where nothing was imagined nothing is changed.
@@ -161,18 +161,20 @@ class Job:
         wanted = self.ways.fidelity if is_free else max(self.ways.fidelity, FAITHFUL)
         most = MOST if is_free else 0
         try:
-            reached = close(raster, self.color, wanted, self.watch, alpha=self.alpha, mask=self.mask, most=most)
+            reached = correct_fidelity(
+                raster, self.color, wanted, self.watch, alpha=self.alpha, mask=self.mask, most=most
+            )
         except BaseException:
-            discard(raster.path)
+            delete_file(raster.path)
             raise
         return {"wanted_db": wanted, "reached_db": reached}
 
     def _total(self, one: Pass) -> int:
         """Return how many tiles a pass has."""
         request = engine.Request(self.color, one.width, one.height)
-        return int(np.prod([len(axis.spans) for axis in plan(request, self._row(one))]))
+        return int(np.prod([len(axis.spans) for axis in plan_tiles(request, self._row(one))]))
 
-    def _counted(self, before: int, total: int) -> Watch:
+    def _counted(self, before: int, total: int) -> JobCallbacks:
         """Return a watch for one of several passes, whose caller sees the tiles of all.
 
         A job that begins anew says nothing until it is further than it was: nobody sees it go back.
@@ -192,25 +194,25 @@ class Job:
     def _row(self, one: Pass) -> engine.Backend:
         return backend_row(replace(self.ways.row, tile=self.loaded.room.tile), one.factor, self.ways.fidelity)
 
-    def _request(self, one: Pass, wishes: Wishes, watch: Watch) -> engine.Request:
+    def _request(self, one: Pass, wishes: SamplingOptions, watch: JobCallbacks) -> engine.Request:
         from fluxvision.engine.flux.backend import FluxDetailer  # noqa: PLC0415, importing PyTorch takes seconds
 
         ways, loaded = self.ways, self.loaded
-        crew: Crew
+        crew: TileExecutor
         prompts = self._prompts if self._looks_at_tiles(wishes.creativity) else None
         row, detailer, networks = self._row(one), None, loaded.networks
-        if ways.team is not None and isinstance(networks, Elsewhere):
-            crew = ways.team.crew(recipe(networks.weights, one.factor, wishes, 1))
+        if ways.team is not None and isinstance(networks, RemoteNetworks):
+            crew = ways.team.crew(flux_recipe(networks.weights, one.factor, wishes, 1))
             self.crews.append(crew)
-            crew = crew if prompts is None else Guided(crew, prompts)
+            crew = crew if prompts is None else PerTilePromptExecutor(crew, prompts)
         else:
             networks = cast("Networks", networks)
             detailer = FluxDetailer(
                 networks, one.factor, wishes, self.stop, ways.threads, room=loaded.room, prompts=prompts
             )
-            crew = Threads(detailer, row.at_once)
+            crew = ThreadExecutor(detailer, row.at_once)
         if ways.kept is not None:
-            crew = Resumed(crew, self._kept(ways.kept), lambda: self._key(wishes, prompts))
+            crew = CheckpointedExecutor(crew, self._kept(ways.kept), lambda: self._key(wishes, prompts))
             self.resumed.append(crew)
         return engine.Request(
             color=self.color,
@@ -225,7 +227,7 @@ class Job:
             crew=crew,
         )
 
-    def _key(self, wishes: Wishes, prompts: Prompts | None) -> str:
+    def _key(self, wishes: SamplingOptions, prompts: Prompts | None) -> str:
         """Return all that tiles depend on beside the picture and the row."""
         loaded = self.loaded
         own = None if prompts is None else str(self.call.body.get("prompt", ""))
@@ -233,8 +235,8 @@ class Job:
         return repr((__version__, loaded.identity, levers, wishes, own))
 
     @staticmethod
-    def _kept(root: Path) -> Callable[[str], Store]:
-        return lambda job: Store(root, job)
+    def _kept(root: Path) -> Callable[[str], FolderCheckpointStore]:
+        return lambda job: FolderCheckpointStore(root, job)
 
     def _prompts(self, windows: Sequence[Any]) -> list[str]:
         """Return what guides each of some windows: the user's words and what is seen in it."""
@@ -242,21 +244,21 @@ class Job:
 
         pictures = [np.round(np.clip(window, 0, 1) * 255).astype(np.uint8).transpose(1, 2, 0) for window in windows]
         captions = self.loaded.captioner.captions(pictures, TILE_WORDS, TILE_SIDE)
-        return [described(caption, str(self.call.body.get("prompt", ""))) for caption in captions]
+        return [compose_prompt(caption, str(self.call.body.get("prompt", ""))) for caption in captions]
 
 
-def decoded(  # noqa: PLR0917, the parts of a job
-    ways: Ways, loaded: Loaded, call: Call, watch: Watch, stop: Callable[[], None], folder: Path
-) -> Job:
+def decode_colours(  # noqa: PLR0917, the parts of a job
+    ways: UpscaleConfig, loaded: LoadedModels, call: Call, watch: JobCallbacks, stop: Callable[[], None], folder: Path
+) -> FluxJob:
     """Decode a call's picture and mask; raises `InvalidRequest` for a damaged one."""
     pixels = imaging.decode(call.image)
     quality = call.image.jpeg_quality
     color = pixels.color if quality is None else deblock(pixels.color, quality)
     mask = None if call.mask is None else imaging.decode_mask(call.mask, call.image.width, call.image.height)
-    return Job(ways, loaded, call, watch, stop, folder, color, pixels.alpha, mask)
+    return FluxJob(ways, loaded, call, watch, stop, folder, color, pixels.alpha, mask)
 
 
-def _told(crews: Sequence[Crew]) -> dict[str, list[str]]:
+def _describe_run(crews: Sequence[TileExecutor]) -> dict[str, list[str]]:
     """Return what workers told of how they made the tiles, by its kind, each once."""
     found: dict[str, list[str]] = {}
     for crew in crews:
@@ -266,13 +268,13 @@ def _told(crews: Sequence[Crew]) -> dict[str, list[str]]:
     return found
 
 
-def _pixels(raster: Raster) -> engine.Samples:
+def _to_pixels(raster: RawImage) -> engine.Samples:
     """Return a raster's pixels, read from its file as they are used."""
     kind = np.uint8 if raster.bits == 8 else np.uint16  # noqa: PLR2004, bits
     return np.memmap(raster.path, kind, "r", shape=(raster.height, raster.width, raster.bands))
 
 
-def _shown(color: engine.Samples) -> Any:
+def _thumbnail(color: engine.Samples) -> Any:
     """Return a picture as captioners are shown it: 8 bits per sample, three channels."""
     small = color if color.dtype.itemsize == 1 else (color >> 8).astype("uint8")
     return small if small.shape[2] == COLOURS else small.repeat(COLOURS, axis=2)

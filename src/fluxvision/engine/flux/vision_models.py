@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from fluxvision.engine.flux.caption_text import RECIPE
-from fluxvision.engine.flux.captioner import fitted
-from fluxvision.engine.flux.loading import pick_device, pick_dtype, quiet
+from fluxvision.engine.flux.captioner import fit_multiples
+from fluxvision.engine.flux.loading import pick_device, pick_dtype, silence_loaders
 from fluxvision.engine.flux.registry import CaptionerRow
 from fluxvision.engine.resample import Array
 
@@ -27,7 +27,7 @@ TOKENS_PER_WORD = 1.5
 """English takes 1.3 tokens a word; an answer is stopped here."""
 
 
-class Model(ABC):
+class LoadedVisionModel(ABC):
     """A tokenizer and a model. The classes below know how the model is shown a picture and asked."""
 
     kind: ClassVar[str] = ""
@@ -38,7 +38,7 @@ class Model(ABC):
         """Read the model from a folder known to be whole."""
         self._device = pick_device(device)
         transformers = import_module("transformers")
-        with quiet():
+        with silence_loaders():
             wanted = {"local_files_only": True}
             self.tokenizer: Any = transformers.AutoTokenizer.from_pretrained(str(folder), **wanted)
             self.model: Any = getattr(transformers, self.kind).from_pretrained(
@@ -62,7 +62,7 @@ class Model(ABC):
 
     def shown(self, rows: int, columns: int) -> tuple[int, int]:
         """Return the size at which a picture of this size is shown."""
-        return fitted(rows, columns, self.row.side)
+        return fit_multiples(rows, columns, self.row.side)
 
     @torch.inference_mode()
     def describe(self, pictures: Sequence[Array], words: int) -> list[str]:
@@ -98,7 +98,7 @@ class Model(ABC):
         return dict(found)
 
 
-class Qwen3VL(Model):
+class Qwen3VL(LoadedVisionModel):
     """Qwen3-VL: any shape in patches of 16, of which 2 × 2 become one token."""
 
     kind = "Qwen3VLForConditionalGeneration"
@@ -108,7 +108,7 @@ class Qwen3VL(Model):
     def shown(self, rows: int, columns: int) -> tuple[int, int]:
         """Return sides that are whole tokens."""
         facts = self.model.config.vision_config
-        return fitted(rows, columns, self.row.side, facts.patch_size * facts.spatial_merge_size, self.LEAST)
+        return fit_multiples(rows, columns, self.row.side, facts.patch_size * facts.spatial_merge_size, self.LEAST)
 
     def _asked(self, picture: Array, words: int) -> dict[str, Tensor]:
         facts = self.model.config.vision_config
@@ -136,7 +136,7 @@ class Qwen3VL(Model):
         return cut.reshape(rows * columns, -1), rows, columns
 
 
-class Florence2(Model):
+class Florence2(LoadedVisionModel):
     """Florence-2: a square of 768, a fixed question; the answer is of the model's own length."""
 
     kind = "Florence2ForConditionalGeneration"
@@ -160,7 +160,7 @@ class Florence2(Model):
         }
 
 
-class SmolVLM2(Model):
+class SmolVLM2(LoadedVisionModel):
     """SmolVLM2: one square, the rest of it marked as empty."""
 
     kind = "SmolVLMForConditionalGeneration"
@@ -181,4 +181,4 @@ class SmolVLM2(Model):
 
     def shown(self, rows: int, columns: int) -> tuple[int, int]:
         """Return a size within the square."""
-        return fitted(rows, columns, int(self.model.config.vision_config.image_size))
+        return fit_multiples(rows, columns, int(self.model.config.vision_config.image_size))

@@ -56,7 +56,7 @@ def need_extra() -> None:
         raise Unavailable(message, param="engine")
 
 
-def patterns(row: Row) -> list[str]:
+def file_patterns(row: Row) -> list[str]:
     """Return which files of the repository are needed, as the hub's client takes them."""
     if isinstance(row, CaptionerRow):
         return ["*.json", "*.safetensors", "*.txt", "*.jinja", "*.model"]
@@ -64,14 +64,14 @@ def patterns(row: Row) -> list[str]:
     return ["model_index.json", *(f"{name}/*" for name in folders)]
 
 
-def fetch(row: Row, *, revision: str | None = None) -> Path:
+def download_weights(row: Row, *, revision: str | None = None) -> Path:
     """Download a row's weights into the hub's cache, what is there already excepted, and return their folder.
 
     Raises `Unavailable` when the hub does not give them: no network, offline mode, licence not accepted.
     """
     need_extra()
     hub, web = import_module("huggingface_hub"), import_module("httpx2")
-    wanted = {"repo_id": row.repo, "revision": revision or row.revision, "allow_patterns": patterns(row)}
+    wanted = {"repo_id": row.repo, "revision": revision or row.revision, "allow_patterns": file_patterns(row)}
     control = row.control if isinstance(row, FluxRow) else None
     try:
         if control is not None:
@@ -87,12 +87,12 @@ def fetch(row: Row, *, revision: str | None = None) -> Path:
         raise Unavailable(message, param="engine") from reason
 
 
-def find(row: Row, source: str | Path, revision: str | None = None) -> Path:
+def find_weights(row: Row, source: str | Path, revision: str | None = None) -> Path:
     """Return the folder of a source. Raises `Unavailable` when it is neither a folder nor in the hub's cache."""
     folder = Path(source).expanduser()
     if folder.is_dir():
         return folder
-    return _cached(row, str(source), revision or (row.revision if str(source) == row.repo else None))
+    return _find_cached(row, str(source), revision or (row.revision if str(source) == row.repo else None))
 
 
 def control_folder(row: FluxRow, folder: Path) -> Path:
@@ -102,10 +102,10 @@ def control_folder(row: FluxRow, folder: Path) -> Path:
     """
     assert row.control is not None  # noqa: S101, asked of such rows only
     within = folder / CONTROL_FOLDER
-    return within if within.is_dir() else _cached(row, row.control.repo, row.control.revision)
+    return within if within.is_dir() else _find_cached(row, row.control.repo, row.control.revision)
 
 
-def _cached(row: Row, repo: str, revision: str | None) -> Path:
+def _find_cached(row: Row, repo: str, revision: str | None) -> Path:
     hub = import_module("huggingface_hub")
     try:
         return Path(hub.snapshot_download(repo, revision=revision, local_files_only=True))
@@ -115,20 +115,20 @@ def _cached(row: Row, repo: str, revision: str | None) -> Path:
         raise Unavailable(message, param="engine") from reason
 
 
-def check(row: FluxRow, folder: Path) -> None:
+def check_weights(row: FluxRow, folder: Path) -> None:
     """Raise `Unavailable` where a file is missing from the folder of a network, or it is another network's folder."""
-    index = _read(folder / "model_index.json")
+    index = _read_json(folder / "model_index.json")
     if index is None:
-        raise _incomplete(row, "model_index.json")
+        raise _incomplete_error(row, "model_index.json")
     for name, (_, kind) in PARTS[row.architecture].items():
         part = folder / name
         if name.startswith("tokenizer"):
             if not any((part / file).is_file() for file in TOKENIZER_FILES):
-                raise _incomplete(row, name)
+                raise _incomplete_error(row, name)
             continue
-        config = _read(part / "config.json")
+        config = _read_json(part / "config.json")
         if config is None or not weights_whole(part):
-            raise _incomplete(row, name)
+            raise _incomplete_error(row, name)
         if name == "transformer":
             _compare(row, kind, config, index)
     if row.control is not None:
@@ -137,9 +137,9 @@ def check(row: FluxRow, folder: Path) -> None:
 
 def _check_control(row: FluxRow, folder: Path) -> None:
     """Raise `Unavailable` where the folder of a row's ControlNet is not whole, or the network is of another kind."""
-    config = _read(folder / "config.json")
+    config = _read_json(folder / "config.json")
     if config is None or not weights_whole(folder):
-        raise _incomplete(row, CONTROL_FOLDER)
+        raise _incomplete_error(row, CONTROL_FOLDER)
     facts = {
         "_class_name": CONTROL[1],
         "in_channels": row.packed_channels,
@@ -147,7 +147,7 @@ def _check_control(row: FluxRow, folder: Path) -> None:
         "conditioning_embedding_channels": None,
     }
     if any(config.get(name, fact) != fact for name, fact in facts.items()):
-        raise _foreign(row)
+        raise _foreign_weights_error(row)
 
 
 def _compare(row: FluxRow, kind: str, config: dict[str, Any], index: dict[str, Any]) -> None:
@@ -161,37 +161,37 @@ def _compare(row: FluxRow, kind: str, config: dict[str, Any], index: dict[str, A
     if row.architecture == "flux2" and index.get("is_distilled", row.guidance == "none") != (row.guidance == "none"):
         foreign = True
     if foreign:
-        raise _foreign(row)
+        raise _foreign_weights_error(row)
 
 
 def check_captioner(row: CaptionerRow, folder: Path) -> None:
     """Raise `Unavailable` where a file is missing from the folder of a captioner."""
     present = {
-        "config.json": _read(folder / "config.json") is not None,
+        "config.json": _read_json(folder / "config.json") is not None,
         "its weights": weights_whole(folder),
         "its tokenizer": any((folder / file).is_file() for file in TOKENIZER_FILES),
     }
     for name, there in present.items():
         if not there:
-            raise _incomplete(row, name)
+            raise _incomplete_error(row, name)
 
 
 def weights_whole(part: Path) -> bool:
     """Whether a folder holds its safetensors, and where an index names several, all of them."""
     named: set[str] = set()
     for file in part.glob("*.safetensors.index.json"):
-        index = _read(file)
+        index = _read_json(file)
         named |= set(index["weight_map"].values()) if index and "weight_map" in index else {file.name}
     if named:
-        return _all_there(part / name for name in named)
+        return _has_all_files(part / name for name in named)
     return any(file.is_file() for file in part.glob("*.safetensors"))
 
 
-def _all_there(files: Iterable[Path]) -> bool:
+def _has_all_files(files: Iterable[Path]) -> bool:
     return all(file.is_file() and file.suffix == ".safetensors" for file in files)
 
 
-def _read(file: Path) -> dict[str, Any] | None:
+def _read_json(file: Path) -> dict[str, Any] | None:
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -199,11 +199,11 @@ def _read(file: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _foreign(row: FluxRow) -> Unavailable:
+def _foreign_weights_error(row: FluxRow) -> Unavailable:
     return Unavailable(f"The weights are not those of {row.name}, but another network's.", param="engine")
 
 
-def _incomplete(row: Row, missing: str) -> Unavailable:
+def _incomplete_error(row: Row, missing: str) -> Unavailable:
     command = FETCH.format(name=row.name)
     message = f"The weights of {row.name} are incomplete, {missing} is missing: fetch them again with `{command}`."
     return Unavailable(message, param="engine")

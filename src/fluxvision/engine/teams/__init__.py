@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Protocol, cast
 
-from fluxvision.engine.executors.threads import Crew
+from fluxvision.engine.executors.threads import TileExecutor
 from fluxvision.engine.teams.recipe import Recipe
 
 __all__ = ["TEAMS", "Limits", "Recipe", "Row", "Team", "Terms", "assemble"]
@@ -64,7 +64,7 @@ class Terms:
 class Team(Protocol):
     """Workers that stay between jobs; safe for many jobs at once. None is started before the first tile is wanted."""
 
-    def crew(self, recipe: Recipe) -> Crew:
+    def crew(self, recipe: Recipe) -> TileExecutor:
         """Return the crew of a job whose backend is made by `recipe`."""
         ...
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from fluxvision.core.errors import Cancelled
 from fluxvision.engine.teams.recipe import Batch, Maker, Recipe
-from fluxvision.engine.tile import Work
+from fluxvision.engine.tile import TileJob
 
 
 class Actor:
@@ -25,7 +25,7 @@ class Actor:
         """Say that it runs."""
         return True
 
-    def make(self, number: int, recipe: Recipe, work: Work, numbers: Sequence[int]) -> Batch:
+    def make(self, number: int, recipe: Recipe, work: TileJob, numbers: Sequence[int]) -> Batch:
         """Make the tiles of these numbers. `number` counts the orders."""
         with self._turn:  # the order before may still be giving up, and has to see its own number until then
             self._at = number

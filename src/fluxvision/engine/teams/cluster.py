@@ -22,7 +22,7 @@ from fluxvision.engine.teams.memory import Block
 from fluxvision.engine.teams.orders import Shelf
 from fluxvision.engine.teams.squad import Squad, Tell
 from fluxvision.engine.teams.wire import Channel
-from fluxvision.engine.tile import Stop, Work
+from fluxvision.engine.tile import Stop, TileJob
 
 LOG = logging.getLogger(__name__)
 MODULE = "fluxvision.engine.teams.envoy"
@@ -46,7 +46,7 @@ class Cluster:
         return Squad(self, recipe)
 
     def make(
-        self, recipe: Recipe, work: Work, stop: Stop, batches: Sequence[range], tell: Tell
+        self, recipe: Recipe, work: TileJob, stop: Stop, batches: Sequence[range], tell: Tell
     ) -> Generator[list[Array], None, None]:
         """Yield the batches of a work in order; `tell` is called with what workers tell.
 

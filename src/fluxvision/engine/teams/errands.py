@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from fluxvision.engine.teams.memory import Shape
 from fluxvision.engine.teams.recipe import Notes, Recipe
-from fluxvision.engine.tile import Work
+from fluxvision.engine.tile import TileJob
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +14,7 @@ class Job:
     """Asks for batches of a work, whose pictures lie in a block at `places`. Each is asked for with a `Next`."""
 
     recipe: Recipe
-    work: Work
+    work: TileJob
     names: tuple[str, ...]
     places: tuple[Shape, ...]
     batches: tuple[range, ...]

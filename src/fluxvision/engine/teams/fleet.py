@@ -20,7 +20,7 @@ from fluxvision.engine.teams.hired import Gone, Worker
 from fluxvision.engine.teams.lending import Desk, in_order, insist
 from fluxvision.engine.teams.neighbours import Neighbours
 from fluxvision.engine.teams.squad import Squad, Tell
-from fluxvision.engine.tile import Stop, Work
+from fluxvision.engine.tile import Stop, TileJob
 
 TICK = 0.25
 """Seconds between two looks at what the cluster has."""
@@ -78,7 +78,7 @@ class Fleet:
         return Squad(self, recipe)
 
     def make(
-        self, recipe: Recipe, work: Work, stop: Stop, batches: Sequence[range], tell: Tell
+        self, recipe: Recipe, work: TileJob, stop: Stop, batches: Sequence[range], tell: Tell
     ) -> Generator[list[Array], None, None]:
         """Yield the batches of a work in order; `tell` is called with the notes of each."""
         ray, left = self._join(len(batches)), len(batches)

@@ -12,7 +12,7 @@ import numpy as np
 from fluxvision.engine.resample import Array
 from fluxvision.engine.teams.memory import Block, Shape, layout
 from fluxvision.engine.teams.recipe import Notes, Recipe
-from fluxvision.engine.tile import Work
+from fluxvision.engine.tile import TileJob
 
 PICTURES = ("color", "alpha", "mask", "canvas")
 """The fields of a work that hold pixels, where they are not None."""
@@ -28,7 +28,7 @@ class Order:
 
     number: int
     recipe: Recipe
-    work: Work
+    work: TileJob
     names: tuple[str, ...]
     places: tuple[Shape, ...]
     numbers: tuple[int, ...]
@@ -61,7 +61,7 @@ class Answer:
 class Shelf:
     """The pictures of one work in shared memory, for all its orders."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: TileJob) -> None:
         """Copy the pictures; `close` when the work is over."""
         pictures = {name: getattr(work, name) for name in PICTURES if getattr(work, name) is not None}
         self.names = tuple(pictures)
@@ -91,7 +91,7 @@ class Shelf:
         self.block.close()
 
 
-def whole(work: Work, names: Sequence[str], places: Sequence[Shape], pictures: Block) -> Work:
+def whole(work: TileJob, names: Sequence[str], places: Sequence[Shape], pictures: Block) -> TileJob:
     """Return a work that was sent without its pictures with them."""
     found: dict[str, Any] = dict(zip(names, pictures.arrays(places), strict=True))
     return replace(work, **found)

@@ -23,7 +23,7 @@ from fluxvision.engine.teams.orders import Answer, Shelf, Sign, Stopped
 from fluxvision.engine.teams.recipe import Batch
 from fluxvision.engine.teams.squad import Squad, Tell
 from fluxvision.engine.teams.wire import Channel
-from fluxvision.engine.tile import Stop, Work
+from fluxvision.engine.tile import Stop, TileJob
 
 MODULE = "fluxvision.engine.teams.worker"
 CLOSED = "This server is stopping."
@@ -131,7 +131,7 @@ class Processes:
         return Squad(self, recipe)
 
     def make(
-        self, recipe: Recipe, work: Work, stop: Stop, batches: Sequence[range], tell: Tell
+        self, recipe: Recipe, work: TileJob, stop: Stop, batches: Sequence[range], tell: Tell
     ) -> Generator[list[Array], None, None]:
         """Yield the batches of a work in order; `tell` is called with the notes of each."""
         self._gather()

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from fluxvision.engine.backends.registry import Detailer
 from fluxvision.engine.resample import Array, one_blas_thread
-from fluxvision.engine.tile import Stop, Work, make
+from fluxvision.engine.tile import Stop, TileJob, make_tiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +56,12 @@ class Maker:
         self._recipe: Recipe | None = None
         self._backend: Detailer | None = None
 
-    def make(self, recipe: Recipe, work: Work, numbers: Sequence[int]) -> Batch:
+    def make(self, recipe: Recipe, work: TileJob, numbers: Sequence[int]) -> Batch:
         """Make the tiles of these numbers."""
         with self._lock:
             if self._backend is None or recipe != self._recipe:
                 self._backend, self._recipe = None, None  # the old one may hold memory that the new one needs
                 self._backend = recipe.backend(self._stop)
                 self._recipe = recipe
-            tiles = make(work, self._backend, numbers, self._stop)
+            tiles = make_tiles(work, self._backend, numbers, self._stop)
             return Batch(tiles, tuple(getattr(self._backend, "notes", ())))

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from fluxvision.engine.resample import Array
 from fluxvision.engine.teams.recipe import Notes, Recipe
-from fluxvision.engine.tile import Stop, Work
+from fluxvision.engine.tile import Stop, TileJob
 
 Tell = Callable[[Notes], None]
 """Takes the notes of a batch, from any thread."""
@@ -17,7 +17,7 @@ class Makes(Protocol):
     """The team, as its crews see it."""
 
     def make(
-        self, recipe: Recipe, work: Work, stop: Stop, batches: Sequence[range], tell: Tell
+        self, recipe: Recipe, work: TileJob, stop: Stop, batches: Sequence[range], tell: Tell
     ) -> Generator[list[Array], None, None]:
         """Yield the batches of a work in order."""
         ...
@@ -37,7 +37,7 @@ class Squad:
         return tuple(self._notes)
 
     def make(
-        self, work: Work, stop: Stop, batches: Sequence[range] | None = None
+        self, work: TileJob, stop: Stop, batches: Sequence[range] | None = None
     ) -> Generator[list[Array], None, None]:
         """Yield finished batches in order, while later ones are at work."""
         wanted = work.batches if batches is None else batches

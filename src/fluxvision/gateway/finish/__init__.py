@@ -8,27 +8,27 @@ from pathlib import Path
 
 from fluxvision import imaging
 from fluxvision.core.errors import Cancelled
-from fluxvision.core.types import Picture, Source
-from fluxvision.gateway.finish.composite import composite
-from fluxvision.gateway.finish.state import Work
+from fluxvision.core.types import InputImage, ResultImage
+from fluxvision.gateway.finish.composite import composite_mask
+from fluxvision.gateway.finish.state import FinishState
 from fluxvision.gateway.finish.steps import compare, encode, fit, receive
-from fluxvision.gateway.finish.validate import check, opened, untouched
-from fluxvision.imaging.raster import finished
+from fluxvision.gateway.finish.validate import check_result_size, is_final, open_result
+from fluxvision.imaging.raster import probe_own_file
 
-__all__ = ["FINISH", "Work", "finish", "passed"]
+__all__ = ["FINISH", "FinishState", "deliver_as_is", "finish"]
 
-FINISH: tuple[Callable[[Work], Work], ...] = (receive, composite, fit, encode, compare)
+FINISH: tuple[Callable[[FinishState], FinishState], ...] = (receive, composite_mask, fit, encode, compare)
 
 
-def finish(work: Work) -> Picture:
+def finish(work: FinishState) -> ResultImage:
     """Run the steps and return the finished file; a provider's file that needs none of them is delivered as it is.
 
     Raises `UpstreamError`, billed, where a provider's file is damaged or of a wrong size; `InternalError` when the
     result cannot be written, `Unavailable` when there is no room for it, `Cancelled` when the watch says so.
     """
     if isinstance(work.picture, Path):
-        work = replace(work, picture=opened(work.picture))
-    whole = passed(work)
+        work = replace(work, picture=open_result(work.picture))
+    whole = deliver_as_is(work)
     if whole is not None:
         return whole
     for step in FINISH:
@@ -36,23 +36,23 @@ def finish(work: Work) -> Picture:
             raise Cancelled("The work was cancelled.")
         work = step(work)
     path = work.picture if isinstance(work.picture, Path) else work.picture.path
-    return _picture(finished(path), work)
+    return _as_result(probe_own_file(path), work)
 
 
-def passed(work: Work) -> Picture | None:
+def deliver_as_is(work: FinishState) -> ResultImage | None:
     """Return a provider's file as it is, where no step has anything to do; None where nobody has looked at it yet.
 
     Raises `UpstreamError`, billed, where it is of a wrong size.
     """
-    if not isinstance(work.picture, Source):
+    if not isinstance(work.picture, InputImage):
         return None
-    check(work.picture, work)
-    return _picture(work.picture, work) if untouched(work.picture, work) else None
+    check_result_size(work.picture, work)
+    return _as_result(work.picture, work) if is_final(work.picture, work) else None
 
 
-def _picture(made: Source, work: Work) -> Picture:
-    row = imaging.find(work.plan.output_format)
-    return Picture(
+def _as_result(made: InputImage, work: FinishState) -> ResultImage:
+    row = imaging.find_format(work.plan.output_format)
+    return ResultImage(
         made.file,
         row.name,
         row.mime,

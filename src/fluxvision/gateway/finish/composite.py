@@ -6,41 +6,41 @@ from dataclasses import replace
 
 from fluxvision import engine, imaging
 from fluxvision.core.errors import InternalError
-from fluxvision.core.system import discard
-from fluxvision.core.types import Fit, Raster, Watch
+from fluxvision.core.system import delete_file
+from fluxvision.core.types import Fit, JobCallbacks, RawImage
 from fluxvision.engine import BACKENDS
 from fluxvision.engine.deblock import deblock
-from fluxvision.gateway.finish.state import Work
-from fluxvision.imaging.raster import writing
-from fluxvision.imaging.transform import blended, softened
+from fluxvision.gateway.finish.state import FinishState
+from fluxvision.imaging.raster import write_guard
+from fluxvision.imaging.transform import blend_rasters, soften_mask
 
 MOST = 4
 """How far the engine enlarges; the rest is resampled."""
 
 
-def composite(work: Work) -> Work:
+def composite_mask(work: FinishState) -> FinishState:
     """Replace what the mask protects by a faithful enlargement, made here by the CPU engine without invented detail.
 
     The result is exactly that enlargement wherever the mask is opaque, the provider's picture a few source
     pixels inside the transparent part, and mixed between and where the mask is half transparent.
     """
-    if not work.plan.masked or not isinstance(work.picture, Raster):
+    if not work.plan.masked or not isinstance(work.picture, RawImage):
         return work
     if work.mask is None:
         raise InternalError("The mask is not there.")
     allowed = imaging.decode_mask(work.mask, work.source.width, work.source.height)
     if allowed.min() == 255:  # noqa: PLR2004, all of it may change
         return work
-    weight = softened(allowed)
+    weight = soften_mask(allowed)
     del allowed
-    faithful = _faithful(work, work.picture)
-    result = blended(faithful, work.picture, weight, work.new("raw"), work.watch)
-    discard(faithful.path, work.picture.path)
+    faithful = _faithful_enlargement(work, work.picture)
+    result = blend_rasters(faithful, work.picture, weight, work.new("raw"), work.watch)
+    delete_file(faithful.path, work.picture.path)
     # What the provider measured was another picture.
     return replace(work, picture=result, fidelity=None)
 
 
-def _faithful(work: Work, like: Raster) -> Raster:
+def _faithful_enlargement(work: FinishState, like: RawImage) -> RawImage:
     """Enlarge the source's colours to the size of another raster."""
     row, source = BACKENDS[0], work.source
     color = imaging.decode(source).color
@@ -50,13 +50,13 @@ def _faithful(work: Work, like: Raster) -> Raster:
         min(max(side, own), own * MOST) for side, own in ((like.width, source.width), (like.height, source.height))
     )
     # The provider's progress has been told already.
-    watch = Watch(cancel=work.watch.cancel)
+    watch = JobCallbacks(cancel=work.watch.cancel)
     request = engine.Request(color, width, height, creativity=0.0, backend=row.name, threads=work.threads, watch=watch)
-    raster = Raster(work.new("raw"), width, height, color.shape[2], color.dtype.itemsize * 8)
-    with writing(raster.path, watch), raster.path.open("wb") as file:
+    raster = RawImage(work.new("raw"), width, height, color.shape[2], color.dtype.itemsize * 8)
+    with write_guard(raster.path, watch), raster.path.open("wb") as file:
         engine.enlarge(request, lambda strip: strip.tofile(file))
     if (width, height) == (like.width, like.height):
         return raster
-    sized = imaging.fitted(raster, Fit(like.width, like.height, "stretch"), work.new("raw"), watch)
-    discard(raster.path)
+    sized = imaging.fit_raster(raster, Fit(like.width, like.height, "stretch"), work.new("raw"), watch)
+    delete_file(raster.path)
     return sized

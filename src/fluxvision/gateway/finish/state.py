@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
 
-from fluxvision.core.types import Fidelity, Plan, Raster, Source, Watch
+from fluxvision.core.types import Fidelity, InputImage, JobCallbacks, PostprocessPlan, RawImage
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class FinishState:
     """A picture on its way out. All files of it lie in `folder`.
 
     `picture` is what there is so far: the provider's file or raster, then the finished file; a provider's file whose
@@ -24,13 +24,13 @@ class Work:
     `offset` tell where the enlarged picture lies in the result when `fit` has cropped or padded it.
     """
 
-    picture: Raster | Path | Source
-    plan: Plan
-    source: Source
+    picture: RawImage | Path | InputImage
+    plan: PostprocessPlan
+    source: InputImage
     folder: Path
-    watch: Watch = field(default_factory=Watch)
+    watch: JobCallbacks = field(default_factory=JobCallbacks)
     seam_ratio: float | None = None
-    mask: Source | None = None
+    mask: InputImage | None = None
     made: tuple[int, int] | None = None
     transparent: bool = False
     threads: int = 0
@@ -38,7 +38,7 @@ class Work:
     silent: bool = False
     words: str | None = None
     seed: int | None = None
-    raster: Raster | None = None
+    raster: RawImage | None = None
     inner: tuple[int, int] | None = None
     offset: tuple[int, int] = (0, 0)
     warnings: tuple[str, ...] = ()

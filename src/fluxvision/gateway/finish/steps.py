@@ -6,27 +6,27 @@ from dataclasses import replace
 from pathlib import Path
 
 from fluxvision import imaging
-from fluxvision.core.system import discard
-from fluxvision.core.types import Raster, Source
-from fluxvision.engine.fidelity import measure
-from fluxvision.gateway.finish.state import Work
-from fluxvision.gateway.finish.validate import billed
-from fluxvision.imaging.transform import received
+from fluxvision.core.system import delete_file
+from fluxvision.core.types import InputImage, RawImage
+from fluxvision.engine.fidelity import measure_fidelity
+from fluxvision.gateway.finish.state import FinishState
+from fluxvision.gateway.finish.validate import translate_damage
+from fluxvision.imaging.transform import read_provider_image
 
 
-def receive(work: Work) -> Work:
+def receive(work: FinishState) -> FinishState:
     """Make pixels of a provider's file: of the inner size, with the source's channels and its alpha, upright.
 
     Pixels that came as such are left alone.
     """
     file = work.picture
-    if not isinstance(file, Source):
+    if not isinstance(file, InputImage):
         return work
     inner = work.plan.fit.inner if work.plan.fit else None
     own = work.source.alpha and work.transparent and not work.plan.masked
     alpha = imaging.decode(work.source).alpha if work.source.alpha and not (own and file.alpha) else None
-    with billed():
-        raster = received(
+    with translate_damage():
+        raster = read_provider_image(
             file,
             work.new("raw"),
             size=inner or (file.width, file.height),
@@ -35,20 +35,20 @@ def receive(work: Work) -> Work:
             own=own,
             watch=work.watch,
         )
-    discard(file.file)
+    delete_file(file.file)
     return replace(work, picture=raster)
 
 
-def fit(work: Work) -> Work:
+def fit(work: FinishState) -> FinishState:
     """Bring the pixels to the exact box of the plan."""
     box, raster = work.plan.fit, work.picture
-    if box is None or not isinstance(raster, Raster):
+    if box is None or not isinstance(raster, RawImage):
         return work
     inner = imaging.inner_size(raster.width, raster.height, box)
     if inner == (raster.width, raster.height) == (box.width, box.height):
         return work
-    fitted = imaging.fitted(raster, box, work.new("raw"), watch=work.watch)
-    discard(raster.path)
+    fitted = imaging.fit_raster(raster, box, work.new("raw"), watch=work.watch)
+    delete_file(raster.path)
     # A crop begins inside the enlarged picture, a border before it.
     left, top = (inner[0] - fitted.width) // 2, (inner[1] - fitted.height) // 2
     if box.mode == "pad":
@@ -56,13 +56,13 @@ def fit(work: Work) -> Work:
     return replace(work, picture=fitted, inner=inner, offset=(left, top))
 
 
-def encode(work: Work) -> Work:
+def encode(work: FinishState) -> FinishState:
     """Write the file in the format asked for, with the source's profile, resolution and, unless stripped, metadata."""
-    row = imaging.find(work.plan.output_format)
-    if not isinstance(work.picture, Raster):
+    row = imaging.find_format(work.plan.output_format)
+    if not isinstance(work.picture, RawImage):
         return work
     target = work.new(row.extension)
-    described = imaging.describe(work.source)
+    described = imaging.read_metadata(work.source)
     left_out = imaging.encode(
         work.picture,
         target,
@@ -75,19 +75,19 @@ def encode(work: Work) -> Work:
     return replace(work, picture=target, raster=work.picture, warnings=(*described.warnings, *left_out))
 
 
-def compare(work: Work) -> Work:
+def compare(work: FinishState) -> FinishState:
     """Measure what is delivered against the source: the pixels as a reader of the finished file gets them."""
     raster, target = work.raster, work.picture
     if raster is None or not isinstance(target, Path):
         return work
     if not work.plan.measured:
-        discard(raster.path)
+        delete_file(raster.path)
         return replace(work, raster=None)
-    if not imaging.find(work.plan.output_format).lossless:
-        discard(raster.path)
-        raster = imaging.raster(target, work.new("raw"))
+    if not imaging.find_format(work.plan.output_format).lossless:
+        delete_file(raster.path)
+        raster = imaging.write_raster(target, work.new("raw"))
     pixels = imaging.decode(work.source)
-    fidelity = measure(
+    fidelity = measure_fidelity(
         raster,
         pixels.color,
         alpha=pixels.alpha,
@@ -96,5 +96,5 @@ def compare(work: Work) -> Work:
         seam_ratio=work.seam_ratio,
         watch=work.watch,
     )
-    discard(raster.path)
+    delete_file(raster.path)
     return replace(work, raster=None, fidelity=fidelity)

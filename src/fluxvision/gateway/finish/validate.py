@@ -11,10 +11,10 @@ from pathlib import Path
 
 from fluxvision import imaging
 from fluxvision.core.errors import InvalidRequest, PayloadTooLarge, UpstreamError
-from fluxvision.core.types import Metadata, Source
-from fluxvision.gateway.finish.state import Work
-from fluxvision.imaging.raster import finished
-from fluxvision.imaging.strip import bare
+from fluxvision.core.types import InputImage, Metadata
+from fluxvision.gateway.finish.state import FinishState
+from fluxvision.imaging.raster import probe_own_file
+from fluxvision.imaging.strip import is_bare
 
 SLACK, PIXELS = 0.02, 2
 """By how much a side may differ: this share and so many pixels."""
@@ -30,7 +30,7 @@ Size = tuple[int, int]
 
 
 @contextmanager
-def billed() -> Iterator[None]:
+def translate_damage() -> Iterator[None]:
     """Raise `UpstreamError`, billed, where a provider's file cannot be read."""
     try:
         yield
@@ -39,66 +39,67 @@ def billed() -> Iterator[None]:
         raise UpstreamError(message, billed=True) from cause
 
 
-def opened(path: Path) -> Source:
+def open_result(path: Path) -> InputImage:
     """Read the header of a provider's file; raises `UpstreamError`, billed, where it is no picture."""
-    with billed():
-        return finished(path)
+    with translate_damage():
+        return probe_own_file(path)
 
 
-def check(file: Source, work: Work) -> None:
+def check_result_size(file: InputImage, work: FinishState) -> None:
     """Raise `UpstreamError`, billed, where a provider's file is not about what was asked for.
 
     That is the size that was asked for, or where that is not known a larger picture of the same shape.
     """
     inner = work.plan.fit.inner if work.plan.fit else None
     if inner is not None:
-        _check((file.width, file.height), (work.source.width, work.source.height), work.made, inner)
+        _check_pixels((file.width, file.height), (work.source.width, work.source.height), work.made, inner)
 
 
-def _check(size: Size, source: Size, made: Size | None, inner: Size) -> None:
+def _check_pixels(size: Size, source: Size, made: Size | None, inner: Size) -> None:
     wanted = made or inner
-    shaped = any(_shaped(size, shape) for shape in (source, wanted))
+    shaped = any(_has_shape(size, shape) for shape in (source, wanted))
     if made is None:
         if not shaped:
-            message = f"The provider returned {_text(size)}, another shape than that of the picture, {_text(source)}."
+            was = _describe_size(source)
+            message = f"The provider returned {_describe_size(size)}, another shape than that of the picture, {was}."
             raise UpstreamError(message, billed=True)
-        if _pixels(size) <= _pixels(source) < _pixels(inner):
-            message = f"The provider returned {_text(size)}, no larger than the picture was."
+        if _pixel_count(size) <= _pixel_count(source) < _pixel_count(inner):
+            message = f"The provider returned {_describe_size(size)}, no larger than the picture was."
             raise UpstreamError(message, billed=True)
         return
-    enough = _pixels(size) >= ENOUGH * _pixels(made)
-    rounded = size != source and all(_near(*pair, _grid(size)) for pair in zip(size, made, strict=True))
+    enough = _pixel_count(size) >= ENOUGH * _pixel_count(made)
+    rounded = size != source and all(_is_near(*pair, _rounding_grid(size)) for pair in zip(size, made, strict=True))
     if not ((shaped and enough) or rounded):
-        message = f"The provider returned {_text(size)} where {_text(made)} was asked for."
+        message = f"The provider returned {_describe_size(size)} where {_describe_size(made)} was asked for."
         raise UpstreamError(message, billed=True)
 
 
-def _shaped(size: Size, shape: Size) -> bool:
+def _has_shape(size: Size, shape: Size) -> bool:
     """Whether a picture has a shape, but for a rounding of one of its sides."""
-    (width, height), grid = size, _grid(size)
-    return _near(height, width * shape[1] / shape[0], grid) or _near(width, height * shape[0] / shape[1], grid)
+    (width, height), grid = size, _rounding_grid(size)
+    return _is_near(height, width * shape[1] / shape[0], grid) or _is_near(width, height * shape[0] / shape[1], grid)
 
 
-def _near(side: int, wanted: float, grid: int) -> bool:
+def _is_near(side: int, wanted: float, grid: int) -> bool:
     off = abs(side - wanted)
     return off <= SLACK * wanted + PIXELS or off < grid
 
 
-def _grid(size: Size) -> int:
+def _rounding_grid(size: Size) -> int:
     """Return the number from 8 to 64 that both sides were rounded to, 0 where there is none."""
     grid = gcd(*size, COARSEST)
     return grid if grid >= FINEST else 0
 
 
-def _pixels(size: Size) -> int:
+def _pixel_count(size: Size) -> int:
     return size[0] * size[1]
 
 
-def _text(size: Size) -> str:
+def _describe_size(size: Size) -> str:
     return f"{size[0]}x{size[1]}"
 
 
-def untouched(file: Source, work: Work) -> bool:
+def is_final(file: InputImage, work: FinishState) -> bool:
     """Whether a provider's file is the result as it is, without a look at its pixels.
 
     It has the format, size and channels of the result and does not end early; there is nothing to measure, and the
@@ -108,25 +109,25 @@ def untouched(file: Source, work: Work) -> bool:
     plan, source, size = work.plan, work.source, (file.width, file.height)
     if plan.measured or plan.masked or plan.strip_metadata or plan.output_compression is not None:
         return False
-    if file.format != imaging.find(plan.output_format).name or file.orientation != 1 or file.frames != 1:
+    if file.format != imaging.find_format(plan.output_format).name or file.orientation != 1 or file.frames != 1:
         return False
     if plan.fit is not None and not size == (plan.fit.width, plan.fit.height) == imaging.inner_size(*size, plan.fit):
         return False
     if file.alpha != source.alpha or (file.alpha and not work.transparent) or file.channels != source.channels:
         return False
-    return _whole(file) and (work.silent or _silent(source))
+    return _is_complete(file) and (work.silent or _has_no_metadata(source))
 
 
-def _silent(source: Source) -> bool:
+def _has_no_metadata(source: InputImage) -> bool:
     """Whether a picture says nothing of itself but a resolution that is assumed anyway."""
-    if source.format in TELLING and bare(source):
+    if source.format in TELLING and is_bare(source):
         return True
-    metadata = imaging.describe(source, raw=True)
+    metadata = imaging.read_metadata(source, raw=True)
     usual = metadata.resolution is None or all(abs(one - SCREEN) < NEARLY for one in metadata.resolution)
     return usual and replace(metadata, resolution=None) == Metadata()
 
 
-def _whole(file: Source) -> bool:
+def _is_complete(file: InputImage) -> bool:
     """Whether a file is surely not cut off: a PNG was walked to its end when it was probed."""
     if file.format == "png":
         return True

@@ -44,7 +44,7 @@ def content_type(headers: Headers) -> str:
     return headers.get("content-type", "")
 
 
-def length(headers: Headers, limit: int, hint: str = "") -> int | None:
+def content_length(headers: Headers, limit: int, hint: str = "") -> int | None:
     """Return the announced length of the body, None where there is none.
 
     Raises `PayloadTooLarge` for one over the limit, before a byte is read.
@@ -55,17 +55,17 @@ def length(headers: Headers, limit: int, hint: str = "") -> int | None:
     if not (text.isascii() and text.isdigit()):
         raise InvalidRequest("The Content-Length header is not a number.")
     if len(text) > len(str(limit)) or int(text) > limit:
-        raise too_large(limit, hint)
+        raise too_large_error(limit, hint)
     return int(text)
 
 
-def too_large(limit: int, hint: str = "") -> PayloadTooLarge:
+def too_large_error(limit: int, hint: str = "") -> PayloadTooLarge:
     """Return the error for a body over the limit; `hint` says what the limit is for and what to do."""
     message = f"The request body is larger than the limit of {limit:,} bytes{hint}."
     return PayloadTooLarge(message)
 
 
-async def chunks(
+async def body_chunks(
     receive: Receive,
     limit: int,
     idle: float,
@@ -95,6 +95,6 @@ async def chunks(
         seen += len(chunk)
         more = message.get("more_body", False) and seen != announced
         if seen > limit:
-            raise too_large(limit, hint)
+            raise too_large_error(limit, hint)
         if chunk:
             yield chunk

@@ -27,43 +27,43 @@ def picture_name(name: str) -> str | None:
     return match[1] or match[2] if match else None
 
 
-def known(name: str) -> bool:
+def is_known_field(name: str) -> bool:
     """Tell whether a part belongs to a public parameter or names the model."""
     return name.partition("[")[0] in OURS
 
 
-def shown(name: str) -> str:
+def show_name(name: str) -> str:
     """Return a caller's field name in a form that is safe to show."""
     return "".join(character if character.isprintable() else "?" for character in name[:SHOWN])
 
 
-def one_image() -> InvalidRequest:
+def second_image_error() -> InvalidRequest:
     """Return the error for a second picture."""
     return InvalidRequest("This model takes one image per request; send one `image`.", param="image")
 
 
-def collect(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
+def collect_fields(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
     """Build the fields from the parts of a form, in the notation of OpenAI's SDKs: `k[]` lists, `a[b]` objects.
 
     Raises `InvalidRequest` naming the field when two parts disagree.
     """
     fields: dict[str, Any] = {}
     for name, text in pairs:
-        value = text if known(name) else _typed(text)
+        value = text if is_known_field(name) else _guess_type(text)
         if name.isidentifier():  # most are: the rest is for k[] and a[b]
-            _set(fields, name, value, name)
+            _set_member(fields, name, value, name)
             continue
         match = NAME.fullmatch(name)
         if match is None:
-            raise _refuse(name, "is not a field name")
+            raise _conflict(name, "is not a field name")
         keys = [match[1], *re.findall(r"\[([^\[\]]*)\]", match[2])]
         if len(keys) > MAX_DEPTH:
-            raise _refuse(name, "is nested too deeply")
-        _place(fields, keys, value, name)
+            raise _conflict(name, "is nested too deeply")
+        _place_value(fields, keys, value, name)
     return fields
 
 
-def _typed(text: str) -> Any:
+def _guess_type(text: str) -> Any:
     """Return a provider's own parameter as the number or the truth that its text plainly is, else the text."""
     if text in {"true", "false"}:
         return text == "true"
@@ -72,36 +72,36 @@ def _typed(text: str) -> Any:
     return text
 
 
-def _place(fields: dict[str, Any], keys: list[str], value: Any, name: str) -> None:
+def _place_value(fields: dict[str, Any], keys: list[str], value: Any, name: str) -> None:
     target: Any = fields
     for key, following in zip(keys, [*keys[1:], None], strict=True):
         if isinstance(target, list):
             if key or following is not None:
-                raise _refuse(name, "mixes a list with something else")
+                raise _conflict(name, "mixes a list with something else")
             target.append(value)
             return
         if not isinstance(target, dict) or not key:
-            raise _refuse(name, "is given twice with different values")
+            raise _conflict(name, "is given twice with different values")
         if following is None:
-            _set(target, key, value, name)
+            _set_member(target, key, value, name)
             return
         target = target.setdefault(key, [] if following == "" else {})
 
 
-def _set(target: dict[str, Any], key: str, value: Any, name: str) -> None:
+def _set_member(target: dict[str, Any], key: str, value: Any, name: str) -> None:
     if target.setdefault(key, value) != value:
-        raise _refuse(name, "is given twice with different values")
+        raise _conflict(name, "is given twice with different values")
 
 
-def _refuse(name: str, reason: str) -> InvalidRequest:
-    message = f"{shown(name)} {reason}."
-    return InvalidRequest(message, param=shown(name))
+def _conflict(name: str, reason: str) -> InvalidRequest:
+    message = f"{show_name(name)} {reason}."
+    return InvalidRequest(message, param=show_name(name))
 
 
 MAX_PARAMETERS = 100
 
 
-def parameters(scope: Scope) -> dict[str, str]:
+def query_parameters(scope: Scope) -> dict[str, str]:
     """Return the query's parameters by name, the first of each; a name alone has an empty value."""
     text = scope["query_string"].decode("latin-1")
     try:

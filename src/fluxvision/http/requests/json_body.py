@@ -11,11 +11,11 @@ from typing import Any
 
 import msgspec
 
-from fluxvision.core.concurrency import to_thread
+from fluxvision.core.concurrency import run_in_thread
 from fluxvision.core.errors import InvalidRequest, PayloadTooLarge
-from fluxvision.http.limits import Take, nothing
+from fluxvision.http.limits import Take, release_nothing
 from fluxvision.http.requests.body import MAX_FIELD, MAX_FIELDS, MAX_PARTS, Form
-from fluxvision.http.requests.fields import known, one_image, shown
+from fluxvision.http.requests.fields import is_known_field, second_image_error, show_name
 from fluxvision.net.fetch import SLICE
 
 MAX_BODY = 64_000_000
@@ -47,14 +47,14 @@ _LIST = msgspec.json.Decoder(list[msgspec.Raw])
 REFERENCE_HELP = "an http(s) URL, a data URI, or an object with image_url"
 
 
-def limit(upload: int) -> tuple[int, str]:
+def body_limit(upload: int) -> tuple[int, str]:
     """Return the most bytes of a body in which a picture of `upload` bytes fits as base64, and words for the error."""
     wanted = upload * 4 // 3 + MARGIN
     advice = "; send a larger picture as multipart/form-data" if wanted > MAX_BODY else ""
     return min(wanted, MAX_BODY), f" for JSON{advice}"
 
 
-async def read(chunks: AsyncIterator[bytes], folder: Path, take: Take = nothing) -> Form:
+async def read_json(chunks: AsyncIterator[bytes], folder: Path, take: Take = release_nothing) -> Form:
     """Read the whole body, which is bounded by whoever makes the chunks.
 
     What `take` gives no room for lies in `folder` and is mapped: the system may take its memory back at any time.
@@ -65,7 +65,7 @@ async def read(chunks: AsyncIterator[bytes], folder: Path, take: Take = nothing)
             break
         body += chunk
     else:
-        return await to_thread(parse, body)
+        return await run_in_thread(parse_json, body)
     path = folder / "body"
     with path.open("x+b") as file:
         file.writelines((body, chunk))
@@ -75,10 +75,10 @@ async def read(chunks: AsyncIterator[bytes], folder: Path, take: Take = nothing)
         file.flush()
         mapped = mmap(file.fileno(), 0, access=ACCESS_READ)
     path.unlink()  # the room on the disk is free again with the last picture
-    return await to_thread(parse, mapped)
+    return await run_in_thread(parse_json, mapped)
 
 
-def parse(body: bytes | bytearray | mmap) -> Form:
+def parse_json(body: bytes | bytearray | mmap) -> Form:
     """Return the form of a JSON text; raises `InvalidRequest` for everything that is not one flat object.
 
     The text of a picture stays where it lies in the body, which goes when the last picture has been read.
@@ -86,105 +86,105 @@ def parse(body: bytes | bytearray | mmap) -> Form:
     text = memoryview(body)
     if text[: len(BOM)] == BOM:
         text = text[len(BOM) :]
-    if _marks(text) > MAX_MARKS:
+    if _count_marks(text) > MAX_MARKS:
         message = f"The JSON object has more than {MAX_MARKS:,} colons and commas."
         raise PayloadTooLarge(message)
     try:
-        return _form(_members(text))
+        return _to_form(_object_members(text))
     except msgspec.ValidationError:
         raise InvalidRequest("The request body must be a JSON object.") from None
     except (RecursionError, ValueError):  # msgspec's errors and those of UTF-8
         raise InvalidRequest("The request body is not valid JSON.") from None
 
 
-def _marks(text: memoryview) -> int:
+def _count_marks(text: memoryview) -> int:
     pieces = (bytes(text[start : start + LOOK]) for start in range(0, len(text), LOOK))
     return sum(piece.count(b":") + piece.count(b",") for piece in pieces)
 
 
-def _too_much() -> PayloadTooLarge:
+def _too_large() -> PayloadTooLarge:
     message = f"The JSON object has more than {MAX_PARTS} members, or over {MAX_FIELDS:,} bytes beside its pictures."
     return PayloadTooLarge(message)
 
 
-def _members(text: memoryview | msgspec.Raw) -> dict[str, msgspec.Raw]:
+def _object_members(text: memoryview | msgspec.Raw) -> dict[str, msgspec.Raw]:
     """Return the members of an object; raises `InvalidRequest` where two of one name differ, as in a form."""
     found: dict[str, msgspec.Raw] = {}
     for name, raw in _OBJECT.decode(text).items():
         if found.setdefault(name.text, raw) != raw:
-            message = f"{shown(name.text)} is given twice with different values."
-            raise InvalidRequest(message, param=shown(name.text))
+            message = f"{show_name(name.text)} is given twice with different values."
+            raise InvalidRequest(message, param=show_name(name.text))
     return found
 
 
-def _form(given: Mapping[str, msgspec.Raw]) -> Form:
+def _to_form(given: Mapping[str, msgspec.Raw]) -> Form:
     others = {name: raw for name, raw in given.items() if name not in PICTURES}
     if len(given) > MAX_PARTS or sum(len(memoryview(raw)) for raw in others.values()) > MAX_FIELDS:
-        raise _too_much()
-    form = Form(fields={name: _field(name, raw) for name, raw in others.items()})
-    image = _image(_given(given, "image"), _given(given, "images"))
+        raise _too_large()
+    form = Form(fields={name: _to_field(name, raw) for name, raw in others.items()})
+    image = _read_image(_given_value(given, "image"), _given_value(given, "images"))
     if image is not None:
         form.pictures["image"] = image
-    mask = _given(given, "mask")
+    mask = _given_value(given, "mask")
     if mask is not None:
-        form.pictures["mask"] = _reference(mask, "mask")
+        form.pictures["mask"] = _read_reference(mask, "mask")
     return form
 
 
-def _field(name: str, raw: msgspec.Raw) -> Any:
+def _to_field(name: str, raw: msgspec.Raw) -> Any:
     """Return the value of a member that is no picture."""
-    if "[" in name and known(name):  # a server behind this one would read it as the parameter
-        message = f"{shown(name)} is how a form writes it; in JSON send {name.partition('[')[0]}."
-        raise InvalidRequest(message, param=shown(name))
+    if "[" in name and is_known_field(name):  # a server behind this one would read it as the parameter
+        message = f"{show_name(name)} is how a form writes it; in JSON send {name.partition('[')[0]}."
+        raise InvalidRequest(message, param=show_name(name))
     if len(memoryview(raw)) > MAX_FIELD:
-        message = f"{shown(name)}: a field may have at most {MAX_FIELD:,} bytes."
-        raise PayloadTooLarge(message, param=shown(name))
+        message = f"{show_name(name)}: a field may have at most {MAX_FIELD:,} bytes."
+        raise PayloadTooLarge(message, param=show_name(name))
     try:
         value = msgspec.json.decode(raw)
     except msgspec.ValidationError:  # of JSON that is valid: a number that nobody can hold
-        message = f"{shown(name)} has a number that is too large."
-        raise InvalidRequest(message, param=shown(name)) from None
-    if not _shallow(value, MAX_DEPTH):
-        message = f"{shown(name)} is nested too deeply."
-        raise InvalidRequest(message, param=shown(name))
+        message = f"{show_name(name)} has a number that is too large."
+        raise InvalidRequest(message, param=show_name(name)) from None
+    if not _is_shallow(value, MAX_DEPTH):
+        message = f"{show_name(name)} is nested too deeply."
+        raise InvalidRequest(message, param=show_name(name))
     return value
 
 
-def _given(found: Mapping[str, msgspec.Raw], name: str) -> msgspec.Raw | None:
+def _given_value(found: Mapping[str, msgspec.Raw], name: str) -> msgspec.Raw | None:
     raw = found.get(name)
     return None if raw is None or raw == NULL else raw
 
 
-def _image(image: msgspec.Raw | None, images: msgspec.Raw | None) -> str | Iterator[bytes] | None:
+def _read_image(image: msgspec.Raw | None, images: msgspec.Raw | None) -> str | Iterator[bytes] | None:
     if image is not None and images is not None:
         raise InvalidRequest("image and images are both given; send one of them.", param="image")
     param = "image" if images is None else "images"
     given = image if images is None else images
     if given is None:
         return None
-    if images is not None and not _begins(given, b"["):
+    if images is not None and not _begins_with(given, b"["):
         raise InvalidRequest("images must be a list of image references.", param="images")
-    if _begins(given, b"["):
+    if _begins_with(given, b"["):
         several = _LIST.decode(given)
         if len(several) > 1:
-            raise one_image()
+            raise second_image_error()
         if not several:
             message = f"{param} is empty."
             raise InvalidRequest(message, param=param)
         given = several[0]
-    return _reference(given, param)
+    return _read_reference(given, param)
 
 
-def _reference(raw: msgspec.Raw, param: str) -> str | Iterator[bytes]:
+def _read_reference(raw: msgspec.Raw, param: str) -> str | Iterator[bytes]:
     """Return the text of a reference; a data URI as the pieces that `fetch.save` takes."""
     found: msgspec.Raw | None = raw
-    if _begins(raw, b"{"):
-        members = _members(raw)
-        if _given(members, "file_id") is not None:
+    if _begins_with(raw, b"{"):
+        members = _object_members(raw)
+        if _given_value(members, "file_id") is not None:
             message = f"{param}: file_id is not supported, this server keeps no files; send image_url."
             raise InvalidRequest(message, param=param)
         found = members.get("image_url")
-    pieces = iter(()) if found is None or not _begins(found, b'"') else _pieces(memoryview(found)[1:-1])
+    pieces = iter(()) if found is None or not _begins_with(found, b'"') else _split_pieces(memoryview(found)[1:-1])
     first = next(pieces, b"")
     if not first:
         message = f"{param} must be {REFERENCE_HELP}."
@@ -193,11 +193,11 @@ def _reference(raw: msgspec.Raw, param: str) -> str | Iterator[bytes]:
     return chain((first,), pieces) if first[:5].lower() == b"data:" else first.decode("utf-8", "replace")
 
 
-def _begins(raw: msgspec.Raw, start: bytes) -> bool:
+def _begins_with(raw: msgspec.Raw, start: bytes) -> bool:
     return bytes(memoryview(raw)[:1]) == start
 
 
-def _pieces(text: memoryview) -> Iterator[bytes]:
+def _split_pieces(text: memoryview) -> Iterator[bytes]:
     """Yield a JSON text in pieces without its escapes: many a client writes the slash or the plus of base64 as one.
 
     What is no UTF-8 stays as it is; it is neither base64 nor an address.
@@ -217,9 +217,9 @@ def _pieces(text: memoryview) -> Iterator[bytes]:
         yield piece
 
 
-def _shallow(value: Any, depth: int) -> bool:
+def _is_shallow(value: Any, depth: int) -> bool:
     if depth == 0:
         return False
     if isinstance(value, list | dict):
-        return all(_shallow(item, depth - 1) for item in (value.values() if isinstance(value, dict) else value))
+        return all(_is_shallow(item, depth - 1) for item in (value.values() if isinstance(value, dict) else value))
     return True

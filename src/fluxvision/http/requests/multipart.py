@@ -17,11 +17,11 @@ from multipart import (  # type: ignore[import-untyped]
     parse_options_header,
 )
 
-from fluxvision.core.concurrency import to_thread
+from fluxvision.core.concurrency import run_in_thread
 from fluxvision.core.errors import InvalidRequest, PayloadTooLarge
-from fluxvision.http.limits import Take, nothing
+from fluxvision.http.limits import Take, release_nothing
 from fluxvision.http.requests.body import MAX_FIELD, MAX_FIELDS, MAX_PARTS, Form
-from fluxvision.http.requests.fields import collect, known, one_image, picture_name, shown
+from fluxvision.http.requests.fields import collect_fields, is_known_field, picture_name, second_image_error, show_name
 from fluxvision.net.fetch import SLICE
 
 MAX_BOUNDARY = 70
@@ -48,7 +48,9 @@ def boundary_of(content_type: str) -> str:
     return boundary
 
 
-async def read(content_type: str, chunks: AsyncIterator[bytes], folder: Path, take: Take = nothing) -> Form:
+async def read_multipart(
+    content_type: str, chunks: AsyncIterator[bytes], folder: Path, take: Take = release_nothing
+) -> Form:
     """Read the whole form; picture files lie in `folder` under names of our own.
 
     Pictures that `take` gives room for stay in memory, and are not written.
@@ -73,7 +75,7 @@ async def read(content_type: str, chunks: AsyncIterator[bytes], folder: Path, ta
             message = f"The multipart body is malformed: {str(error.args[0]).lower()}."
             raise InvalidRequest(message) from None
     # Whether a part is a reference is read from the disk, and there may be much text.
-    return await to_thread(parts.form) if parts.long else parts.form()
+    return await run_in_thread(parts.form) if parts.long else parts.form()
 
 
 class _Parts:
@@ -114,8 +116,8 @@ class _Parts:
             self._text += event
             self._room -= len(event)
             if len(self._text) > MAX_FIELD or self._room < 0:
-                message = f"{shown(self._name)}: a field may have at most {MAX_FIELD:,} bytes."
-                raise PayloadTooLarge(message, param=shown(self._name))
+                message = f"{show_name(self._name)}: a field may have at most {MAX_FIELD:,} bytes."
+                raise PayloadTooLarge(message, param=show_name(self._name))
 
     @property
     def long(self) -> bool:
@@ -129,7 +131,7 @@ class _Parts:
         pictures = {
             name: path if name in self._named else self._reference(name, path) for name, path in self._pictures.items()
         }
-        return Form(collect(self._pairs), pictures, self._contents)
+        return Form(collect_fields(self._pairs), pictures, self._contents)
 
     def _reference(self, name: str, path: Path) -> Path | str | Iterator[bytes]:
         """Return a picture part without a file name as the URL that it holds, or as the file that it is."""
@@ -152,11 +154,11 @@ class _Parts:
         if not self._name or "\x00" in self._name:
             raise InvalidRequest("A part of the multipart body has no usable name.")
         picture = picture_name(self._name)
-        self._dropped = picture is None and segment.filename is not None and not known(self._name)
+        self._dropped = picture is None and segment.filename is not None and not is_known_field(self._name)
         if picture is None:
             return
         if picture in self._pictures:
-            raise one_image() if picture == "image" else InvalidRequest("mask is given twice.", param="mask")
+            raise second_image_error() if picture == "image" else InvalidRequest("mask is given twice.", param="mask")
         path = self._folder / picture
         self._pictures[picture] = path
         if segment.filename is not None:
@@ -187,8 +189,8 @@ class _Parts:
         try:
             self._pairs.append((self._name, FILE if self._dropped else self._text.decode()))
         except UnicodeDecodeError:
-            message = f"{shown(self._name)} is not text in UTF-8."
-            raise InvalidRequest(message, param=shown(self._name)) from None
+            message = f"{show_name(self._name)} is not text in UTF-8."
+            raise InvalidRequest(message, param=show_name(self._name)) from None
 
 
 def _pieces(path: Path, content: bytes | None) -> Iterator[bytes]:

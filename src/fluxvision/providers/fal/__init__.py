@@ -16,15 +16,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from fluxvision.core.concurrency import to_thread
+from fluxvision.core.concurrency import run_in_thread
 from fluxvision.core.errors import Error, InvalidRequest
 from fluxvision.core.settings import Settings
-from fluxvision.core.types import Call, Outcome, Watch
+from fluxvision.core.types import Call, JobCallbacks, ProviderResult
 from fluxvision.net import client
 from fluxvision.net.ssrf_guard import Guard
 from fluxvision.providers import result_file
-from fluxvision.providers.fal.client import Wire
-from fluxvision.providers.fal.queue import Queue, document
+from fluxvision.providers.fal.client import FalClient
+from fluxvision.providers.fal.queue import Queue, request_document
 from fluxvision.providers.fal.result import Results
 from fluxvision.providers.fal.storage import Storage
 
@@ -64,8 +64,8 @@ class Provider:
         """
         self.workers = workers
         self._inline = inline
-        guard = guard or client.guarded(False, queue_url, storage_url)
-        self._wire = Wire(key, queue_url, pace, chance)
+        guard = guard or client.result_guard(False, queue_url, storage_url)
+        self._wire = FalClient(key, queue_url, pace, chance)
         self._queue = Queue(self._wire, queue_url)
         self._storage = Storage(self._wire, guard, storage_url)
         self._results = Results(guard, pixels, patience, result_file.PAUSE * pace)
@@ -76,12 +76,12 @@ class Provider:
             message = f"image: the picture file is larger than the {LARGEST:,} bytes that are handed to fal.ai."
             raise InvalidRequest(message, param="image")
 
-    async def run(self, call: Call, watch: Watch, folder: Path) -> Outcome:
+    async def run(self, call: Call, watch: JobCallbacks, folder: Path) -> ProviderResult:
         """Make one picture; a cancelled task cancels the job. Raises an `Error`, which has the name of the job."""
         self.check(call)
         inside = call.image.size <= self._inline
         address = "" if inside else await self._storage.upload(call.image)
-        content = await to_thread(document, call, address)
+        content = await run_in_thread(request_document, call, address)
         watch.taken(None, None)
         ticket = await self._queue.submit(call, content, watch.taken)
         name = self._wire.shown(ticket.request_id)
@@ -113,7 +113,7 @@ def configured(settings: Settings) -> dict[str, Provider]:
         settings.fal_key,
         *addresses,
         workers=settings.remote_parallel,
-        guard=client.guarded(settings.allow_private_urls, *addresses),
+        guard=client.result_guard(settings.allow_private_urls, *addresses),
         pixels=settings.max_output_pixels,
         patience=max(FETCH_PATIENCE, settings.fetch_timeout),
     )

@@ -12,7 +12,7 @@ from typing import Any
 
 from fluxvision.core.errors import Error
 from fluxvision.net.client import BETWEEN
-from fluxvision.providers.fal.client import Answer
+from fluxvision.providers.fal.client import FalResponse
 
 LONGEST = 86_400.0
 """Seconds of compute time that are believed."""
@@ -47,7 +47,7 @@ class Bill:
 UNKNOWN = Bill(None)
 
 
-def seconds(status: Mapping[str, Any]) -> float | None:
+def reported_seconds(status: Mapping[str, Any]) -> float | None:
     """Return the compute time that a job's status tells; None where there is none, or it makes no sense."""
     metrics = status.get("metrics")
     found = metrics.get("inference_time") if isinstance(metrics, dict) else None
@@ -56,9 +56,9 @@ def seconds(status: Mapping[str, Any]) -> float | None:
     return float(found) if 0 <= found <= LONGEST else None
 
 
-def completed(status: Mapping[str, Any], *, waited: bool = False) -> Bill:
+def bill_completed(status: Mapping[str, Any], *, waited: bool = False) -> Bill:
     """Return the bill of a completed job by its status; `waited` tells that it stood in the queue when last seen."""
-    error, kind, spent = status.get("error"), status.get("error_type"), seconds(status)
+    error, kind, spent = status.get("error"), status.get("error_type"), reported_seconds(status)
     if not error and not kind:
         return Bill(charged=True, seconds=spent)
     known = kind if isinstance(kind, str) else ""
@@ -66,19 +66,19 @@ def completed(status: Mapping[str, Any], *, waited: bool = False) -> Bill:
     return Bill(False if free else None, spent)
 
 
-def untaken(answer: Answer) -> Bill:
+def bill_untaken(answer: FalResponse) -> Bill:
     """Return the bill of a job without a ticket: fal.ai did not take it, or a server between does not know."""
     return UNKNOWN if answer.said is None and answer.status in BETWEEN else Bill(charged=False)
 
 
-def refused(answer: Answer, before: Bill) -> Bill:
+def bill_refused(answer: FalResponse, before: Bill) -> Bill:
     """Return the bill of a job whose result is not given out, after what its status told."""
     if answer.status >= SERVER:
         return Bill(charged=False, seconds=before.seconds)
     return Bill(None, before.seconds) if answer.status in {CANCELLED, REFUSED} else before
 
 
-def given_up(said: Mapping[str, Any] | None, after: Mapping[str, Any] | None, *, waited: bool) -> Bill:
+def bill_cancelled(said: Mapping[str, Any] | None, after: Mapping[str, Any] | None, *, waited: bool) -> Bill:
     """Return the bill of a job that was to be cancelled.
 
     `said` is the answer to that, `after` the job's status when it was completed then, each None where there was none.
@@ -89,5 +89,5 @@ def given_up(said: Mapping[str, Any] | None, after: Mapping[str, Any] | None, *,
     if word not in {ASKED, LATE}:
         return UNKNOWN
     if after is not None:
-        return completed(after, waited=waited)
+        return bill_completed(after, waited=waited)
     return Bill(charged=True) if word == LATE else UNKNOWN

@@ -20,7 +20,7 @@ OK, ACCEPTED, UNPAID, FORBIDDEN, GONE, BUSY = 200, 202, 402, 403, 404, 429
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class FalResponse:
     """A response, read to its end; `said` is its JSON object, None for anything else."""
 
     status: int
@@ -59,7 +59,7 @@ class Answer:
         return often or bool(self.error_type) or "x-fal-request-timeout-type" in self.headers
 
 
-def parsed(content: bytes) -> Mapping[str, Any] | None:
+def parse_fal_response(content: bytes) -> Mapping[str, Any] | None:
     """Return a JSON object, None for anything else."""
     try:
         found = msgspec.json.decode(content)
@@ -79,7 +79,7 @@ LOST = (aiohttp.ClientError, TimeoutError, OSError)
 UNSENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 
 
-class Wire:
+class FalClient:
     """Asks the origins that the operator configured, and knows what must not be told of it."""
 
     def __init__(
@@ -102,10 +102,10 @@ class Wire:
         headers: Mapping[str, str] | None = None,
         *,
         limit: int = ANSWER,
-    ) -> Answer:
+    ) -> FalResponse:
         """Make one request with the key to an origin that the operator configured; raises what `LOST` names."""
         if self._session is None:
-            self._session = client.client(SILENCE)
+            self._session = client.create_session(SILENCE)
         async with (
             asyncio.timeout(patience * self.pace),
             self._session.request(
@@ -116,8 +116,8 @@ class Wire:
                 allow_redirects=False,
             ) as response,
         ):
-            found = await client.body(response, limit)
-            return Answer(response.status, response.headers, parsed(found))
+            found = await client.read_limited(response, limit)
+            return FalResponse(response.status, response.headers, parse_fal_response(found))
 
     async def pause(self, seconds: float) -> None:
         """Sleep for about so long: three to five quarters."""
@@ -134,7 +134,7 @@ class Wire:
 
     def shown(self, name: str) -> str:
         """Return a job's name as it may be shown."""
-        return client.scrubbed(name, self.key)
+        return client.scrub(name, self.key)
 
     def secrets(self, call: Call | None = None) -> tuple[str, ...]:
         """Return what no message may repeat: the key, and the caller's own words."""

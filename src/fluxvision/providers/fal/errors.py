@@ -19,8 +19,8 @@ from fluxvision.core.errors import (
     UpstreamUnasked,
 )
 from fluxvision.net import client
-from fluxvision.net.redact import WITHHELD, repeats
-from fluxvision.providers.fal.client import FORBIDDEN, GONE, UNPAID, Answer
+from fluxvision.net.redact import WITHHELD, repeats_private_text
+from fluxvision.providers.fal.client import FORBIDDEN, GONE, UNPAID, FalResponse
 
 PICTURE = {"image_url": "image"}
 """What fal.ai calls the picture."""
@@ -55,7 +55,7 @@ FAILURES: Mapping[int, tuple[type[Error], str]] = {
 }
 
 
-def failure(answer: Answer, secrets: tuple[str, ...], asked: Mapping[str, str]) -> Error:
+def error_from_response(answer: FalResponse, secrets: tuple[str, ...], asked: Mapping[str, str]) -> Error:
     """Return the error that an answer stands for; its words hold no key, prompt or address.
 
     `asked` has the caller's parameters by fal.ai's names. What it refuses beside them is between it and this server.
@@ -64,13 +64,13 @@ def failure(answer: Answer, secrets: tuple[str, ...], asked: Mapping[str, str]) 
     first = detail[0] if isinstance(detail, list) and detail and isinstance(detail[0], dict) else {}
     kind = first["type"] if isinstance(first.get("type"), str) else answer.error_type
     words = next((text for text in (first.get("msg"), detail) if isinstance(text, str)), "")
-    reason = client.scrubbed(words, *secrets).rstrip(".")
+    reason = client.scrub(words, *secrets).rstrip(".")
     told = f": {reason}." if reason else "."
-    said = WITHHELD if repeats(words[: client.READ], secrets) else told
+    said = WITHHELD if repeats_private_text(words[: client.READ], secrets) else told
     if POLICY in {kind, answer.error_type}:
         return PolicyRefused(f"fal.ai's content policy forbids this request{said}")
     if answer.status in REFUSALS and kind not in THEIRS:
-        places, known = _places(first.get("loc")), {**asked, **PICTURE}
+        places, known = _error_places(first.get("loc")), {**asked, **PICTURE}
         param = next((known[name] for name in places if name in known), REFUSALS[answer.status])
         if places and param is None:
             return UpstreamUnasked(f"fal.ai refuses something that was not asked for{said}")
@@ -78,26 +78,26 @@ def failure(answer: Answer, secrets: tuple[str, ...], asked: Mapping[str, str]) 
     unpaid = answer.status == FORBIDDEN and re.search("balance|locked|exhausted", words, re.IGNORECASE)
     row = FAILURES.get(UNPAID if unpaid else answer.status)
     kind_of, message = row or (UpstreamError, f"fal.ai failed with {answer.status}{said}")
-    wait = client.retry_after(answer.headers, time.time()) if answer.failed else None
+    wait = client.parse_retry_after(answer.headers, time.time()) if answer.failed else None
     return kind_of(message, retry_after=wait)
 
 
-def lost(answer: Answer, secrets: tuple[str, ...], asked: Mapping[str, str]) -> Error:
+def lost_job_error(answer: FalResponse, secrets: tuple[str, ...], asked: Mapping[str, str]) -> Error:
     """Return the error that an answer about a job that was taken stands for."""
     gone = answer.status == GONE
-    return UpstreamError("fal.ai no longer knows the job.") if gone else failure(answer, secrets, asked)
+    return UpstreamError("fal.ai no longer knows the job.") if gone else error_from_response(answer, secrets, asked)
 
 
-def broken(status: Mapping[str, Any]) -> Answer | None:
+def failure_response(status: Mapping[str, Any]) -> FalResponse | None:
     """Return what a completed job says of its failure, as an answer; None where it did not fail."""
     error, kind = status.get("error"), status.get("error_type")
     if not error and not kind:
         return None
     known = kind if isinstance(kind, str) else ""
-    return Answer(STATUS_OF.get(known, 502), {}, {"detail": error, "error_type": known})
+    return FalResponse(STATUS_OF.get(known, 502), {}, {"detail": error, "error_type": known})
 
 
-def _places(location: Any) -> list[str]:
+def _error_places(location: Any) -> list[str]:
     """Return fal.ai's names of what a refusal is about, the outermost first; none where it is about the whole body."""
     names = [part for part in location if isinstance(part, str)] if isinstance(location, list) else []
     return names[1:] if names[:1] == ["body"] else names

@@ -17,14 +17,14 @@ import msgspec
 import pybase64
 
 from fluxvision.core.errors import Error, UpstreamError, UpstreamUnreachable
-from fluxvision.core.system import shortage
-from fluxvision.core.types import Call, Taken
+from fluxvision.core.system import resource_error
+from fluxvision.core.types import Call, OnSubmitted
 from fluxvision.imaging import formats
 from fluxvision.net import client
 from fluxvision.providers.fal import billing
 from fluxvision.providers.fal.billing import Bill
-from fluxvision.providers.fal.client import ANSWER, LOST, UNSENT, Answer, Wire
-from fluxvision.providers.fal.errors import broken, failure, lost
+from fluxvision.providers.fal.client import ANSWER, LOST, UNSENT, FalClient, FalResponse
+from fluxvision.providers.fal.errors import error_from_response, failure_response, lost_job_error
 
 LIFECYCLE = '{"expiration_duration_seconds":3600}'
 """How long fal.ai keeps a picture."""
@@ -39,7 +39,7 @@ HEADERS = {
 }
 
 
-class Ticket(msgspec.Struct, frozen=True):
+class QueuedJob(msgspec.Struct, frozen=True):
     """What fal.ai says of a job that it has taken."""
 
     request_id: str
@@ -48,16 +48,16 @@ class Ticket(msgspec.Struct, frozen=True):
     cancel_url: str
 
 
-def document(call: Call, address: str) -> bytes:
+def request_document(call: Call, address: str) -> bytes:
     """Return a request's body as JSON; without an address the picture itself is in it."""
     if not address:
-        mime = formats.find(call.image.format).mime
+        mime = formats.find_format(call.image.format).mime
         content = call.image.path.read_bytes() if call.image.content is None else call.image.content
         address = f"data:{mime};base64,{pybase64.b64encode_as_string(content)}"
     return msgspec.json.encode({**call.body, "image_url": address})
 
 
-async def handed_over(wire: Wire, url: str, call: Call, content: bytes) -> Ticket:
+async def submit_request(wire: FalClient, url: str, call: Call, content: bytes) -> QueuedJob:
     """Hand the job over once; only where nothing can have been sent is it tried again."""
     answer, left = None, TRIES
     while answer is None:
@@ -66,7 +66,7 @@ async def handed_over(wire: Wire, url: str, call: Call, content: bytes) -> Ticke
             answer = await wire.ask("POST", url, PATIENCE, content, HEADERS)
         except UNSENT as error:
             if not left:
-                raise shortage(error) or UpstreamUnreachable("fal.ai cannot be reached.") from None
+                raise resource_error(error) or UpstreamUnreachable("fal.ai cannot be reached.") from None
             await wire.pause(SHORTEST * 2 ** (TRIES - left))
         except LOST:
             message = "The connection to fal.ai was lost while the job was handed over."
@@ -75,9 +75,9 @@ async def handed_over(wire: Wire, url: str, call: Call, content: bytes) -> Ticke
             error.billed = None  # whatever it says, it says too much of it
             raise
     if not answer.fine:
-        raise billing.untaken(answer).on(failure(answer, wire.secrets(call), call.asked))
+        raise billing.bill_untaken(answer).on(error_from_response(answer, wire.secrets(call), call.asked))
     try:
-        ticket = msgspec.convert(answer.said, Ticket)
+        ticket = msgspec.convert(answer.said, QueuedJob)
     except msgspec.ValidationError:
         message = "fal.ai took the job and did not say where to ask for it."
         raise UpstreamError(message, billed=None) from None
@@ -111,7 +111,7 @@ class _Job:
     `stood` is how it stood when last seen, `parted` how fal.ai answered to its cancellation.
     """
 
-    ticket: Ticket
+    ticket: QueuedJob
     name: str
     secrets: tuple[str, ...]
     asked: Mapping[str, str]
@@ -125,16 +125,16 @@ class Queue:
     `taken` is told the job's name and its bill, as far as they are known; an error that is raised has them, too.
     """
 
-    def __init__(self, wire: Wire, url: str) -> None:
+    def __init__(self, wire: FalClient, url: str) -> None:
         """Ask the queue at `url`."""
         self.url = url.rstrip("/")
         self._wire = wire
         self._farewells: set[asyncio.Task[Any]] = set()
 
-    async def submit(self, call: Call, content: bytes, taken: Taken) -> Ticket:
+    async def submit(self, call: Call, content: bytes, taken: OnSubmitted) -> QueuedJob:
         """Hand a job over once; a cancelled task takes it back as soon as fal.ai has named it."""
         url = f"{self.url}/{call.upstream}"
-        submitting = asyncio.ensure_future(handed_over(self._wire, url, call, content))
+        submitting = asyncio.ensure_future(submit_request(self._wire, url, call, content))
         try:
             return await asyncio.shield(submitting)
         except asyncio.CancelledError:
@@ -143,7 +143,9 @@ class Queue:
                 await self._settled(job, taken)
             raise
 
-    async def finished(self, call: Call, ticket: Ticket, taken: Taken) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    async def finished(
+        self, call: Call, ticket: QueuedJob, taken: OnSubmitted
+    ) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         """Wait for the job and return its last status and its result; a job that is given up is cancelled."""
         job = self._job(call, ticket)
         taken(job.name, None)
@@ -155,24 +157,24 @@ class Queue:
             if isinstance(error, Error):
                 raise found.on(error) from None
             raise
-        found = billing.completed(status)
+        found = billing.bill_completed(status)
         taken(job.name, found.charged, found.seconds)
-        failed = broken(status)
+        failed = failure_response(status)
         try:
             answer = await self._persist(ticket.response_url, PICTURE_INSIDE, most=0 if failed else ODD)
         except Error as error:
             raise found.on(error) from None
         if failed and (answer.fine or answer.said is None):
-            raise found.on(failure(failed, job.secrets, job.asked))
+            raise found.on(error_from_response(failed, job.secrets, job.asked))
         if not answer.fine:
-            raise billing.refused(answer, found).on(lost(answer, job.secrets, job.asked))
+            raise billing.bill_refused(answer, found).on(lost_job_error(answer, job.secrets, job.asked))
         return status, answer.said or {}
 
     async def aclose(self) -> None:
         """Wait for cancellations under way."""
         await asyncio.gather(*self._farewells, return_exceptions=True)
 
-    def _job(self, call: Call, ticket: Ticket) -> _Job:
+    def _job(self, call: Call, ticket: QueuedJob) -> _Job:
         return _Job(ticket, self._wire.shown(ticket.request_id), self._wire.secrets(call), call.asked)
 
     async def _completed(self, job: _Job) -> Mapping[str, Any]:
@@ -183,13 +185,13 @@ class Queue:
             await self._wire.pause(min(LONGEST, max(SHORTEST, SHARE * waited)))
             answer = await self._persist(job.ticket.status_url, ANSWER, silence=SILENCE)
             if not answer.fine:
-                raise lost(answer, job.secrets, job.asked)
+                raise lost_job_error(answer, job.secrets, job.asked)
             said = answer.said or {}
             if said.get("status") == billing.DONE:
                 return said
             job.stood = str(said.get("status"))
 
-    async def _persist(self, url: str, limit: int, most: int | None = None, silence: float = inf) -> Answer:
+    async def _persist(self, url: str, limit: int, most: int | None = None, silence: float = inf) -> FalResponse:
         """Ask until there is an answer: lost connections, but no longer `silence`, and failing servers are waited for.
 
         A few answers that make no sense are waited out. Where `most` is given, a failure of the job's own is an answer.
@@ -209,7 +211,7 @@ class Queue:
                 since = None
                 if answer.failed:
                     failed += 1
-                    wait = client.retry_after(answer.headers, time.time()) or 0.0
+                    wait = client.parse_retry_after(answer.headers, time.time()) or 0.0
                     if most is not None and answer.final(often=failed > most):
                         return answer
                 elif answer.odd and odd < ODD:
@@ -224,7 +226,7 @@ class Queue:
         with contextlib.suppress(*LOST, Error):
             job.parted = (await self._wire.ask("PUT", job.ticket.cancel_url, CANCEL_PATIENCE)).said
 
-    async def _withdraw(self, submitting: asyncio.Future[Ticket], call: Call, taken: Taken) -> _Job | None:
+    async def _withdraw(self, submitting: asyncio.Future[QueuedJob], call: Call, taken: OnSubmitted) -> _Job | None:
         """Cancel a job that is just being handed over, and return it where it was taken."""
         job = None
         try:
@@ -238,18 +240,18 @@ class Queue:
             taken(error.upstream_id, error.billed)
         return job
 
-    async def _settled(self, job: _Job, taken: Taken) -> Bill:
+    async def _settled(self, job: _Job, taken: OnSubmitted) -> Bill:
         """Return what a job costs that was to be cancelled.
 
         One that was told to stop, or had ended before, is looked at once more, as long as somebody waits for that.
         """
         waited = job.stood == billing.WAITS
-        found = billing.given_up(job.parted, None, waited=waited)
+        found = billing.bill_cancelled(job.parted, None, waited=waited)
         taken(job.name, found.charged)
         if job.parted and job.parted.get("status") in {billing.ASKED, billing.LATE}:
             with contextlib.suppress(TimeoutError, Error):
                 async with asyncio.timeout(LAST_PATIENCE * self._wire.pace):
-                    found = billing.given_up(job.parted, await self._completed(job), waited=waited)
+                    found = billing.bill_cancelled(job.parted, await self._completed(job), waited=waited)
             taken(job.name, found.charged, found.seconds)
         return found
 

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fluxvision.core.concurrency import to_thread
+from fluxvision.core.concurrency import run_in_thread
 from fluxvision.core.errors import Error, InvalidRequest, PolicyRefused, UpstreamError, UpstreamRefused
-from fluxvision.core.system import discard
-from fluxvision.core.types import Outcome, Source
+from fluxvision.core.system import delete_file
+from fluxvision.core.types import InputImage, ProviderResult
 from fluxvision.imaging import formats, load
-from fluxvision.imaging.load import readable
+from fluxvision.imaging.load import translate_read_errors
 from fluxvision.net.ssrf_guard import Guard
 from fluxvision.providers import result_file
-from fluxvision.providers.fal.billing import seconds
+from fluxvision.providers.fal.billing import reported_seconds
 
 DARK, SEEN = 1, 16
 """The brightest sample, of 255, of a black picture; and of one that is surely not."""
@@ -36,33 +36,33 @@ class Results:
     pause: float
 
     async def outcome(
-        self, source: Source, status: Mapping[str, Any], answer: Mapping[str, Any], folder: Path
-    ) -> Outcome:
+        self, source: InputImage, status: Mapping[str, Any], answer: Mapping[str, Any], folder: Path
+    ) -> ProviderResult:
         """Return what a result holds, its picture as a new file in `folder`; an error is billed, and leaves no file."""
-        spent = seconds(status)
+        spent = reported_seconds(status)
         try:
             path = await self._picture(source, answer, folder)
         except Error as error:
             error.billed, error.seconds = True, spent
             raise
         seed, caption = answer.get("seed"), answer.get("caption")
-        return Outcome(
+        return ProviderResult(
             path,
             seed=seed if isinstance(seed, int) and not isinstance(seed, bool) else None,
             caption=caption if isinstance(caption, str) else None,
-            timings=_numbers(answer.get("timings")),
+            timings=_read_seed(answer.get("timings")),
             seconds=spent,
         )
 
-    async def _picture(self, source: Source, answer: Mapping[str, Any], folder: Path) -> Path:
+    async def _picture(self, source: InputImage, answer: Mapping[str, Any], folder: Path) -> Path:
         flags = answer.get("has_nsfw_concepts")
         if flags is True or (isinstance(flags, list) and any(flag is True for flag in flags)):
             raise PolicyRefused("fal.ai's content policy forbids this picture.")
-        reference = _reference(answer)
+        reference = _image_reference(answer)
         if reference is None:
             raise UpstreamError("fal.ai says that it is done, and sent no picture.")
         limit = WIDEST * self.pixels
-        path = await result_file.fetched(
+        path = await result_file.fetch_result(
             reference,
             folder,
             guard=self.guard,
@@ -72,14 +72,14 @@ class Results:
             pause=self.pause,
         )
         try:
-            await to_thread(_refuse_black, path, source, limit, self.pixels)
+            await run_in_thread(_refuse_black, path, source, limit, self.pixels)
         except BaseException:
-            discard(path)
+            delete_file(path)
             raise
         return path
 
 
-def _reference(answer: Mapping[str, Any]) -> str | None:
+def _image_reference(answer: Mapping[str, Any]) -> str | None:
     """Return the URL or data URI of the first picture of a result, None where there is none."""
     images = answer.get("images")
     for found in (answer.get("image"), *(images[:1] if isinstance(images, list) else ())):
@@ -89,16 +89,16 @@ def _reference(answer: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _numbers(found: Any) -> dict[str, float]:
+def _read_seed(found: Any) -> dict[str, float]:
     """Return what is a number in an object, of a size that anybody may mean."""
     pairs = found.items() if isinstance(found, dict) else ()
     numbers = ((name, number) for name, number in pairs if isinstance(number, int | float) and type(number) is not bool)
     return {name: float(number) for name, number in numbers if abs(number) < HUGE}
 
 
-def _refuse_black(path: Path, source: Source, limit: int, pixels: int) -> None:
+def _refuse_black(path: Path, source: InputImage, limit: int, pixels: int) -> None:
     """Raise `UpstreamRefused` for a picture that is all black although its source is not."""
-    made = result_file.recognised(path, limit=limit, pixels=pixels)
+    made = result_file.probe_result(path, limit=limit, pixels=pixels)
     if made.size > FLAT * made.width * made.height + HEADERS:
         return  # black needs less
     brightest = _brightest(made)
@@ -108,12 +108,12 @@ def _refuse_black(path: Path, source: Source, limit: int, pixels: int) -> None:
         raise UpstreamRefused("fal.ai sent a black picture, as it does for what it will not show.")
 
 
-def _brightest(source: Source) -> float | None:
+def _brightest(source: InputImage) -> float | None:
     """Return the largest colour sample of a picture, of 255; None where it is damaged."""
-    row = formats.find(source.format)
+    row = formats.find_format(source.format)
     try:
-        with readable(row, "image"):
-            image = load.working(load.opened(source.path, row), source)
+        with translate_read_errors(row, "image"):
+            image = load.to_working_space(load.open_lazily(source.path, row), source)
             top = float(image.extract_band(0, n=source.channels).max())
     except InvalidRequest:
         return None

@@ -15,15 +15,15 @@ from typing import Any, Generic, TypeVar
 import msgspec
 import yarl
 
-from fluxvision.core.concurrency import to_thread
+from fluxvision.core.concurrency import run_in_thread
 from fluxvision.core.errors import UpstreamError, UpstreamRefused, UpstreamUnreachable
-from fluxvision.core.system import shortage
-from fluxvision.core.types import Source
+from fluxvision.core.system import resource_error
+from fluxvision.core.types import InputImage
 from fluxvision.imaging import formats
 from fluxvision.net import client
 from fluxvision.net.ssrf_guard import Guard
-from fluxvision.providers.fal.client import ANSWER, ASK_PATIENCE, LOST, SILENCE, Wire, parsed
-from fluxvision.providers.fal.errors import failure
+from fluxvision.providers.fal.client import ANSWER, ASK_PATIENCE, LOST, SILENCE, FalClient, parse_fal_response
+from fluxvision.providers.fal.errors import error_from_response
 from fluxvision.providers.fal.queue import LIFECYCLE, SHORTEST
 
 T = TypeVar("T")
@@ -38,7 +38,7 @@ class _Entry(Generic[T]):
     until: float = float("inf")
 
 
-class Once(Generic[T]):
+class SingleFlight(Generic[T]):
     """Remembers results by key, the newest `most` of them, for `seconds` each. Failures are not remembered."""
 
     def __init__(self, seconds: float, most: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -90,7 +90,7 @@ MARGIN = 60.0
 JSON = {"Content-Type": "application/json"}
 
 
-class Token(msgspec.Struct, frozen=True):
+class UploadToken(msgspec.Struct, frozen=True):
     """The leave to upload."""
 
     token: str
@@ -99,26 +99,26 @@ class Token(msgspec.Struct, frozen=True):
     expires_at: str
 
 
-class Leave:
+class UploadTokens:
     """Keeps one token for all uploads."""
 
-    def __init__(self, wire: Wire, url: str) -> None:
+    def __init__(self, wire: FalClient, url: str) -> None:
         """Ask fal.ai at `url`."""
         self._wire = wire
         self._url = f"{url}/storage/auth/token?storage_type=fal-cdn-v3"
-        self._token: tuple[Token, float] | None = None
+        self._token: tuple[UploadToken, float] | None = None
         self._renewing = asyncio.Lock()
 
-    async def get(self) -> Token:
+    async def get(self) -> UploadToken:
         """Return the leave to upload, a new one where the last has run out; raises an `Error`, or what `LOST` names."""
         async with self._renewing:
             if self._token is not None and self._token[1] > time.time():
                 return self._token[0]
             answer = await self._wire.ask("POST", self._url, ASK_PATIENCE, b"{}", JSON)
             if not answer.fine:
-                raise failure(answer, self._wire.secrets(), {})
+                raise error_from_response(answer, self._wire.secrets(), {})
             try:
-                token = msgspec.convert(answer.said, Token)
+                token = msgspec.convert(answer.said, UploadToken)
                 ends = datetime.fromisoformat(token.expires_at).timestamp() - MARGIN
             except (msgspec.MsgspecError, ValueError):
                 raise UpstreamError("fal.ai's storage gave a leave that cannot be read.") from None
@@ -141,22 +141,22 @@ KEPT, MOST = 1200.0, 256
 class Storage:
     """Uploads files. The versions of a picture share one upload, and so do callers at the same time."""
 
-    def __init__(self, wire: Wire, guard: Guard, url: str) -> None:
+    def __init__(self, wire: FalClient, guard: Guard, url: str) -> None:
         """Get the leave to upload from `url`; the storage that it names must be one that `guard` allows."""
         self.url = url.rstrip("/")
         self._wire, self._guard = wire, guard
-        self._leave = Leave(wire, self.url)
-        self._once = Once[str](KEPT, MOST)
+        self._leave = UploadTokens(wire, self.url)
+        self._once = SingleFlight[str](KEPT, MOST)
 
-    async def upload(self, image: Source) -> str:
+    async def upload(self, image: InputImage) -> str:
         """Put the picture where fal.ai can read it, from the disk, and return its address."""
-        return await self._once.get(_identity(image.path), lambda: self._uploaded(image))
+        return await self._once.get(_file_identity(image.path), lambda: self._uploaded(image))
 
-    def forget(self, image: Source) -> None:
+    def forget(self, image: InputImage) -> None:
         """Upload the picture anew the next time; one that was never written was never uploaded."""
-        self._once.forget(_identity(image.file))
+        self._once.forget(_file_identity(image.file))
 
-    async def _uploaded(self, image: Source) -> str:
+    async def _uploaded(self, image: InputImage) -> str:
         left = TRIES
         while True:
             left -= 1
@@ -164,29 +164,29 @@ class Storage:
                 return await (self._whole(image) if image.size <= WHOLE else self._parts(image))
             except LOST as error:
                 if not left:
-                    raise shortage(error) or UpstreamUnreachable("fal.ai's storage cannot be reached.") from None
+                    raise resource_error(error) or UpstreamUnreachable("fal.ai's storage cannot be reached.") from None
             except UpstreamError as error:
                 if not left or isinstance(error, UpstreamRefused):
                     raise
             self._leave.forget()
             await self._wire.pause(SHORTEST * 2 ** (TRIES - left))
 
-    async def _whole(self, image: Source) -> str:
+    async def _whole(self, image: InputImage) -> str:
         token = await self._leave.get()
         url = token.base_url.rstrip("/") + "/files/upload"
         with image.path.open("rb") as file:
-            said = await self._store("POST", url, token, _labels(image), file)
+            said = await self._store("POST", url, token, _content_labels(image), file)
         return _text(said, "access_url")
 
-    async def _parts(self, image: Source) -> str:
+    async def _parts(self, image: InputImage) -> str:
         token = await self._leave.get()
         url = token.base_url.rstrip("/") + "/files/upload/multipart"
-        said = await self._store("POST", url, token, _labels(image))
+        said = await self._store("POST", url, token, _content_labels(image))
         address, number = _text(said, "access_url"), _text(said, "uploadId")
         tags: list[dict[str, Any]] = []
         for index, begin in enumerate(range(0, image.size, PART), 1):
-            part = await to_thread(_read, image.path, begin)
-            put = await self._store("PUT", f"{address}/multipart/{number}/{index}", token, _labels(image), part)
+            part = await run_in_thread(_read_part, image.path, begin)
+            put = await self._store("PUT", f"{address}/multipart/{number}/{index}", token, _content_labels(image), part)
             tags.append({"partNumber": index, "etag": _text(put, "etag")})
         closing = {"Content-Type": "application/json"}
         content = io.BytesIO(msgspec.json.encode({"parts": tags}))
@@ -194,13 +194,13 @@ class Storage:
         return address
 
     async def _store(
-        self, method: str, url: str, token: Token, headers: Mapping[str, str], content: Any = None
+        self, method: str, url: str, token: UploadToken, headers: Mapping[str, str], content: Any = None
     ) -> Mapping[str, Any]:
         """Make one request to the storage that fal.ai named and return what it said; raises `UpstreamError`."""
         if self._guard.refusal(url):
             raise UpstreamError("fal.ai named a storage whose address is refused.")
         leave = {"Authorization": f"{token.token_type} {token.token}", "Accept": "application/json"}
-        session = client.client(SILENCE, self._guard.connector(yarl.URL(url)))
+        session = client.create_session(SILENCE, self._guard.connector(yarl.URL(url)))
         try:
             async with (
                 session,
@@ -208,7 +208,7 @@ class Storage:
                     method, url, data=content, headers={**headers, **leave}, allow_redirects=False
                 ) as response,
             ):
-                said = parsed(await client.body(response, ANSWER)) or {}
+                said = parse_fal_response(await client.read_limited(response, ANSWER)) or {}
                 if response.status // 100 != 2:  # noqa: PLR2004
                     message = f"fal.ai's storage refused the picture with {response.status}."
                     raise UpstreamError(message)
@@ -217,7 +217,7 @@ class Storage:
             raise UpstreamError("fal.ai's storage named an address that cannot be used.") from None
 
 
-def _identity(path: Path) -> Hashable:
+def _file_identity(path: Path) -> Hashable:
     """Return what tells a file, as it is now, from every other."""
     try:
         found = path.stat()
@@ -226,9 +226,9 @@ def _identity(path: Path) -> Hashable:
     return path, found.st_ino, found.st_mtime_ns, found.st_size
 
 
-def _labels(image: Source) -> dict[str, str]:
+def _content_labels(image: InputImage) -> dict[str, str]:
     """Return an upload's headers; the file has a name that says nothing."""
-    row = formats.find(image.format)
+    row = formats.find_format(image.format)
     return {
         "Content-Type": row.mime,
         "X-Fal-File-Name": f"image.{row.extension}",
@@ -237,7 +237,7 @@ def _labels(image: Source) -> dict[str, str]:
     }
 
 
-def _read(path: Path, begin: int) -> bytes:
+def _read_part(path: Path, begin: int) -> bytes:
     with path.open("rb") as file:
         file.seek(begin)
         return file.read(PART)

@@ -9,17 +9,25 @@ from pathlib import Path
 import aiohttp
 import yarl
 
-from fluxvision.core.concurrency import in_thread
+from fluxvision.core.concurrency import run_in_pool
 from fluxvision.core.errors import Cancelled, UpstreamError
 from fluxvision.core.settings import Settings, Upstream
-from fluxvision.core.system import shortage
-from fluxvision.core.types import Call, Outcome, Source, Watch
+from fluxvision.core.system import resource_error
+from fluxvision.core.types import Call, InputImage, JobCallbacks, ProviderResult
 from fluxvision.net import client
-from fluxvision.net.client import read
+from fluxvision.net.client import read_body
 from fluxvision.providers import result_file
-from fluxvision.providers.openai.errors import Server, refused
-from fluxvision.providers.openai.request import check, form, upload
-from fluxvision.providers.openai.response import LARGEST, LONGEST, Answer, decoded, named, outcome, saved
+from fluxvision.providers.openai.errors import ErrorTranslator, read_refusal
+from fluxvision.providers.openai.request import build_form, build_upload, check_call
+from fluxvision.providers.openai.response import (
+    LARGEST,
+    LONGEST,
+    ImagesResponse,
+    parse_images_response,
+    read_name,
+    save_image,
+    to_provider_result,
+)
 
 SMALL = 1_000_000
 """Bytes up to which an answer is read without a thread."""
@@ -48,8 +56,8 @@ class Provider:
         self._pixels = pixels
         address = upstream.base_url.rstrip("/")
         self._target = yarl.URL(f"{address}/images/edits")
-        self._guard = client.guarded(private, address)
-        self._server = Server(self.title, (upstream.key, address, str(self._target.host)))
+        self._guard = client.result_guard(private, address)
+        self._server = ErrorTranslator(self.title, (upstream.key, address, str(self._target.host)))
         self._headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
         if upstream.key:
             self._headers["Authorization"] = f"Bearer {upstream.key}"
@@ -58,29 +66,29 @@ class Provider:
 
     def check(self, call: Call) -> None:
         """Refuse a value that no form can carry."""
-        check(call)
+        check_call(call)
 
-    async def run(self, call: Call, watch: Watch, folder: Path) -> Outcome:
+    async def run(self, call: Call, watch: JobCallbacks, folder: Path) -> ProviderResult:
         """Make one picture; a cancelled task closes the connection, and so tells the server to stop."""
         if watch.cancel.is_set():
             raise Cancelled("The work was stopped.")
         if self._session is None:
-            self._session = client.client(self._patience)
-        boundary, pieces = form(call)
+            self._session = client.create_session(self._patience)
+        boundary, pieces = build_form(call)
         headers = {**self._headers, "Content-Type": f"multipart/form-data; boundary={boundary}"}
         if call.key:
             headers["Idempotency-Key"] = call.key
-        data = upload(pieces)
+        data = build_upload(pieces)
         identity, success = None, False
         watch.taken(None, None)
         try:
             async with self._session.post(self._target, data=data, headers=headers, allow_redirects=False) as response:
-                identity = named(response.headers.get("x-request-id"))
+                identity = read_name(response.headers.get("x-request-id"))
                 success = response.status // 100 == 2  # noqa: PLR2004, every 2xx
                 if not success:
-                    raise self._server.refusal(await refused(response), call)
+                    raise self._server.refusal(await read_refusal(response), call)
                 watch.taken(identity, True)
-                content = await read(response, LONGEST)
+                content = await read_body(response, LONGEST)
             return await self._outcome(content, identity, watch, folder, call)
         except UpstreamError as error:
             error.upstream_id = error.upstream_id or identity
@@ -89,7 +97,7 @@ class Provider:
             if success:
                 message = f"The answer of {self.title} broke off."
                 raise UpstreamError(message, upstream_id=identity, billed=True) from None
-            raise shortage(error) or self._server.unanswered(error) from None
+            raise resource_error(error) or self._server.unanswered(error) from None
 
     async def ping(self) -> bool:
         """Return True: whether the server is up shows when it is called."""
@@ -102,26 +110,26 @@ class Provider:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     async def _outcome(
-        self, content: bytearray, identity: str | None, watch: Watch, folder: Path, call: Call
-    ) -> Outcome:
+        self, content: bytearray, identity: str | None, watch: JobCallbacks, folder: Path, call: Call
+    ) -> ProviderResult:
         """Return what an answer holds; its picture is a new file in `folder`."""
         path = folder / secrets.token_hex(16)
 
-        def unpack() -> tuple[Answer, Source | None]:
-            answer = decoded(content, self._server, call)
-            return answer, saved(answer, path, self._server, self._pixels)
+        def unpack() -> tuple[ImagesResponse, InputImage | None]:
+            answer = parse_images_response(content, self._server, call)
+            return answer, save_image(answer, path, self._server, self._pixels)
 
-        answer, file = unpack() if len(content) <= SMALL else await in_thread(self._pool, watch, unpack)
-        return outcome(answer, file or await self._fetched(answer, folder), identity)
+        answer, file = unpack() if len(content) <= SMALL else await run_in_pool(self._pool, watch, unpack)
+        return to_provider_result(answer, file or await self._fetched(answer, folder), identity)
 
-    async def _fetched(self, answer: Answer, folder: Path) -> Path:
+    async def _fetched(self, answer: ImagesResponse, folder: Path) -> Path:
         """Return a new file with the picture that the answer links to; a link without a host is the server's own."""
         link = answer.data[0].url
         if not isinstance(link, str) or not link:
             raise self._server.pictureless()
         if link.startswith("/") and not link.startswith("//"):
             link = f"{self._target.origin()}{link}"
-        return await result_file.fetched(
+        return await result_file.fetch_result(
             link, folder, guard=self._guard, limit=LARGEST, patience=self._patience, pixels=self._pixels
         )
 

@@ -25,8 +25,8 @@ from fluxvision.core.errors import (
 )
 from fluxvision.core.types import Call
 from fluxvision.net import client
-from fluxvision.net.client import read
-from fluxvision.net.redact import WITHHELD, repeats
+from fluxvision.net.client import read_body
+from fluxvision.net.redact import WITHHELD, repeats_private_text
 
 LONGEST = 65_536
 """Bytes of an answer without a picture."""
@@ -60,7 +60,7 @@ FOREIGN: tuple[tuple[type[Exception], type[UpstreamError], str], ...] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class ErrorResponse:
     """An answer that is no success: its status, its words, and the seconds that it asks to wait."""
 
     status: int
@@ -97,7 +97,7 @@ class Said:
         return route or model or self.status == HTTPStatus.METHOD_NOT_ALLOWED
 
 
-REFUSALS: tuple[tuple[Callable[[Said], bool], type[Error], str], ...] = (
+REFUSALS: tuple[tuple[Callable[[ErrorResponse], bool], type[Error], str], ...] = (
     (lambda said: said.asked_wrongly and bool(said.codes & POLICY), PolicyRefused, "will not make this by its policy"),
     (lambda said: said.status == HTTPStatus.PAYMENT_REQUIRED, UpstreamRefused, EMPTY),
     (lambda said: said.asked_wrongly and bool(said.codes & MONEY), UpstreamRefused, EMPTY),
@@ -114,42 +114,42 @@ REFUSALS: tuple[tuple[Callable[[Said], bool], type[Error], str], ...] = (
 """What an answer that is no success means; the first that holds counts."""
 
 
-async def refused(response: aiohttp.ClientResponse) -> Said:
+async def read_refusal(response: aiohttp.ClientResponse) -> ErrorResponse:
     """Return what an answer says that is no success, as far as it can be read."""
-    wait = client.retry_after(response.headers, time.time())
+    wait = client.parse_retry_after(response.headers, time.time())
     try:
-        return heard(msgspec.json.decode(await read(response, LONGEST)), response.status, wait)
+        return parse_error_response(msgspec.json.decode(await read_body(response, LONGEST)), response.status, wait)
     except (aiohttp.ClientError, TimeoutError, UpstreamError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return heard(None, response.status, wait)
+        return parse_error_response(None, response.status, wait)
 
 
-def heard(found: Any, status: int = 0, wait: float | None = None) -> Said:
+def parse_error_response(found: Any, status: int = 0, wait: float | None = None) -> ErrorResponse:
     """Return what an error body says; texts are empty where it says nothing."""
-    own, spent = _own(found), _spent(found)
+    own, spent = _is_api_error(found), _has_spent(found)
     if isinstance(found, dict):
         found = found.get("error") or found
     if not isinstance(found, dict):
         found = {"message": found}
-    found = {**_detail(found.get("detail")), **found}
+    found = {**_read_detail(found.get("detail")), **found}
     texts = {name: found.get(name) for name in ("message", "type", "param", "code")}
     said = {name: text if isinstance(text, str) else "" for name, text in texts.items()}
     codes = frozenset({said["code"].lower(), said["type"].lower()})
-    return Said(status, said["message"], said["param"].partition("[")[0], codes, wait, own, spent)
+    return ErrorResponse(status, said["message"], said["param"].partition("[")[0], codes, wait, own, spent)
 
 
-def _own(found: Any) -> bool:
+def _is_api_error(found: Any) -> bool:
     """Return whether a body is an error as an API writes it: an object under `error`, or `error` or `detail` alone."""
     if not isinstance(found, dict):
         return False
     return isinstance(found.get("error"), dict) or found.keys() in ({"error"}, {"detail"})
 
 
-def _spent(found: Any) -> bool:
+def _has_spent(found: Any) -> bool:
     told = found.get("metadata") if isinstance(found, dict) else None
     return isinstance(told, dict) and bool(told.get("attempts")) and told.get("cost") != 0
 
 
-def _detail(detail: Any) -> Mapping[str, Any]:
+def _read_detail(detail: Any) -> Mapping[str, Any]:
     """Return the words and the parameter of an error as FastAPI writes it: a text, or a list of faults."""
     if not (isinstance(detail, list) and detail and isinstance(detail[0], dict)):
         return {"message": detail}
@@ -159,13 +159,13 @@ def _detail(detail: Any) -> Mapping[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class ErrorTranslator:
     """A server as callers hear of it: by its title, and never by its `secrets`."""
 
     title: str
     secrets: tuple[str, ...] = field(repr=False)
 
-    def refusal(self, said: Said, call: Call) -> Error:
+    def refusal(self, said: ErrorResponse, call: Call) -> Error:
         """Return what an answer that is no success means; what a server between gave up has no known bill."""
         kind, sentence = next((kind, sentence) for holds, kind, sentence in REFUSALS if holds(said))
         asked = PICTURES | ({"mask": "mask"} if call.mask is not None else {}) | dict(call.asked)
@@ -185,15 +185,15 @@ class Server:
 
     def failed(self, error: Any, call: Call) -> UpstreamError:
         """Return what an error inside a success means."""
-        return UpstreamError(f"{self.title} failed{self._words(heard(error), call)}")
+        return UpstreamError(f"{self.title} failed{self._words(parse_error_response(error), call)}")
 
     def pictureless(self) -> UpstreamError:
         """Return what a success without a picture means."""
         return UpstreamError(f"{self.title} answered without a picture.", billed=True)
 
-    def _words(self, said: Said, call: Call) -> str:
+    def _words(self, said: ErrorResponse, call: Call) -> str:
         """Return the end of a sentence: the server's own words, without anything that is nobody's business."""
-        if repeats(said.message[: client.READ], (str(call.body.get(name, "")) for name in PRIVATE)):
+        if repeats_private_text(said.message[: client.READ], (str(call.body.get(name, "")) for name in PRIVATE)):
             return WITHHELD
-        words = client.scrubbed(said.message, *self.secrets).rstrip(".")
+        words = client.scrub(said.message, *self.secrets).rstrip(".")
         return f": {words}." if words else "."

@@ -23,20 +23,20 @@ DEEPEST = 8
 Pieces = tuple[bytes | Path, ...]
 
 
-def check(call: Call) -> None:
+def check_call(call: Call) -> None:
     """Raise `InvalidRequest` where a call has a value that no form can carry."""
-    _encoded("".join(name + text for name, text in _texts(call)))
+    _encode_value("".join(name + text for name, text in _text_fields(call)))
 
 
-def form(call: Call) -> tuple[str, Pieces]:
+def build_form(call: Call) -> tuple[str, Pieces]:
     """Return a boundary and the pieces of the form that asks for a call; raises `InvalidRequest`."""
     boundary = secrets.token_hex(16)
     head = f'--{boundary}\r\nContent-Disposition: form-data; name="'
-    text = _encoded("".join(f'{head}{_quoted(name)}"\r\n\r\n{text}\r\n' for name, text in _texts(call)))
+    text = _encode_value("".join(f'{head}{_quoted(name)}"\r\n\r\n{text}\r\n' for name, text in _text_fields(call)))
     pieces: list[bytes | Path] = []
     for name, source in (("image", call.image), ("mask", call.mask)):
         if source is not None:
-            row = imaging.find(source.format)
+            row = imaging.find_format(source.format)
             kind = f'"; filename="{name}.{row.extension}"\r\nContent-Type: {row.mime}\r\n\r\n'
             picture = source.path if source.content is None else source.content
             pieces += [text + f"{head}{name}{kind}".encode(), picture]
@@ -44,15 +44,15 @@ def form(call: Call) -> tuple[str, Pieces]:
     return boundary, (*pieces, text + f"--{boundary}--\r\n".encode())
 
 
-def upload(pieces: Pieces) -> bytes | aiohttp.Payload:
+def build_upload(pieces: Pieces) -> bytes | aiohttp.Payload:
     """Return a small form in one piece, and of a large one where its pieces are."""
-    size = sum(map(_size, pieces))
+    size = sum(map(_encoded_size, pieces))
     if size > SMALL:
         return _Upload(pieces, size)
     return b"".join(piece if isinstance(piece, bytes) else piece.read_bytes() for piece in pieces)
 
 
-def _size(piece: bytes | Path) -> int:
+def _encoded_size(piece: bytes | Path) -> int:
     return len(piece) if isinstance(piece, bytes) else piece.stat().st_size
 
 
@@ -80,7 +80,7 @@ class _Upload(aiohttp.Payload):
                     await writer.write(chunk)
 
 
-def _texts(call: Call) -> list[tuple[str, str]]:
+def _text_fields(call: Call) -> list[tuple[str, str]]:
     """Return the fields of the form but for the pictures."""
     texts = [("model", call.upstream)]
     for name, value in call.body.items():
@@ -88,7 +88,7 @@ def _texts(call: Call) -> list[tuple[str, str]]:
     return texts
 
 
-def _encoded(text: str) -> bytes:
+def _encode_value(text: str) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError:

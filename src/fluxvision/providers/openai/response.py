@@ -10,11 +10,11 @@ from typing import Any
 import msgspec
 
 from fluxvision.core.errors import UpstreamError
-from fluxvision.core.system import discard
-from fluxvision.core.types import Call, Fidelity, Outcome, Source
-from fluxvision.net.client import content, write
+from fluxvision.core.system import delete_file
+from fluxvision.core.types import Call, Fidelity, InputImage, ProviderResult
+from fluxvision.net.client import decode_base64_member, write_base64
 from fluxvision.providers import result_file
-from fluxvision.providers.openai.errors import Server
+from fluxvision.providers.openai.errors import ErrorTranslator
 
 LARGEST = 512_000_000
 """Bytes of a picture."""
@@ -28,7 +28,7 @@ LAST_SEED = 2**63 - 1
 BEST_PSNR = 99.0
 
 
-class Item(msgspec.Struct):
+class ImageItem(msgspec.Struct):
     """One entry of `data`. The base64 text stays where it lies in the answer."""
 
     b64_json: msgspec.Raw = msgspec.Raw(b"null")
@@ -36,21 +36,21 @@ class Item(msgspec.Struct):
     revised_prompt: Any = None
 
 
-class Answer(msgspec.Struct):
+class ImagesResponse(msgspec.Struct):
     """What is read of a success."""
 
-    data: list[Item] = []
+    data: list[ImageItem] = []
     metadata: Any = None
     id: Any = None
     error: Any = None
 
 
-def decoded(content: bytearray, server: Server, call: Call) -> Answer:
+def parse_images_response(content: bytearray, server: ErrorTranslator, call: Call) -> ImagesResponse:
     """Return an answer with at least one entry; raises `UpstreamError`."""
     try:
-        answer = msgspec.json.decode(content, type=Answer)
+        answer = msgspec.json.decode(content, type=ImagesResponse)
     except msgspec.ValidationError:  # JSON of another shape
-        answer = Answer()
+        answer = ImagesResponse()
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         message = f"{server.title} sent something that is no answer of an images API."
         raise UpstreamError(message) from None
@@ -61,50 +61,53 @@ def decoded(content: bytearray, server: Server, call: Call) -> Answer:
     return answer
 
 
-def saved(answer: Answer, path: Path, server: Server, pixels: int) -> Source | None:
+def save_image(answer: ImagesResponse, path: Path, server: ErrorTranslator, pixels: int) -> InputImage | None:
     """Return the picture that the answer holds, None when it holds none; a large one is written to a new file.
 
     An error leaves no file.
     """
     try:
         raw = answer.data[0].b64_json
-        held = content(raw) if len(memoryview(raw)) <= HELD else None
-        if held is None and not write(raw, path):
+        held = decode_base64_member(raw) if len(memoryview(raw)) <= HELD else None
+        if held is None and not write_base64(raw, path):
             return None
-        return result_file.recognised(path, limit=LARGEST, pixels=pixels, content=held)
+        return result_file.probe_result(path, limit=LARGEST, pixels=pixels, content=held)
     except BaseException as error:
-        discard(path)
+        delete_file(path)
         if isinstance(error, binascii.Error | msgspec.DecodeError):
             message = f"{server.title} sent a picture that is not valid base64."
             raise UpstreamError(message, billed=True) from None
         raise
 
 
-def outcome(answer: Answer, picture: Path | Source, identity: str | None) -> Outcome:
+def to_provider_result(answer: ImagesResponse, picture: Path | InputImage, identity: str | None) -> ProviderResult:
     """Return a picture with what the answer says of it; `identity` is the work's name where the answer has none."""
     said = answer.metadata if isinstance(answer.metadata, dict) else {}
     caption = answer.data[0].revised_prompt
-    told = {"upstream_provider": named(said.get("provider")), "upstream_model": named(said.get("executed_model"))}
-    return Outcome(
+    told = {
+        "upstream_provider": read_name(said.get("provider")),
+        "upstream_model": read_name(said.get("executed_model")),
+    }
+    return ProviderResult(
         picture=picture,
-        seed=_seed(said.get("seed")),
+        seed=_read_seed(said.get("seed")),
         caption=caption if isinstance(caption, str) and caption else None,
         details={name: value for name, value in told.items() if value is not None},
-        upstream_id=named(answer.id) or identity,
-        fidelity=_fidelity(said.get("fidelity")),
+        upstream_id=read_name(answer.id) or identity,
+        fidelity=_read_fidelity(said.get("fidelity")),
     )
 
 
-def named(found: Any) -> str | None:
+def read_name(found: Any) -> str | None:
     """Return a short printable text as it is, None for anything else."""
     return found if isinstance(found, str) and 0 < len(found) <= NAME and found.isprintable() else None
 
 
-def _seed(found: Any) -> int | None:
+def _read_seed(found: Any) -> int | None:
     return found if isinstance(found, int) and not isinstance(found, bool) and 0 <= found <= LAST_SEED else None
 
 
-def _fidelity(found: Any) -> Fidelity | None:
+def _read_fidelity(found: Any) -> Fidelity | None:
     """Return what another fluxvision measured, None where it makes no sense."""
     if found is None:
         return None

@@ -61,7 +61,7 @@ def test_broken_weights_are_not_loaded(how, suffix, files, capfd):
 @pytest.mark.parametrize("how", ["empty", "cut"])
 def test_broken_weights_without_a_digest_are_no_crash(how, suffix, files, monkeypatch):
     """Files of other packages are not verified: there ncnn and the rewriting find it out."""
-    monkeypatch.setattr(registry, "verify", lambda _path: None)
+    monkeypatch.setattr(registry, "verify_weights", lambda _path: None)
     path = files / f"{SPAN.base}.{suffix}"
     path.write_bytes(BROKEN[how](path.read_bytes()))
     with pytest.raises(Unavailable):
@@ -70,7 +70,7 @@ def test_broken_weights_without_a_digest_are_no_crash(how, suffix, files, monkey
 
 def test_weights_that_are_no_numbers_make_no_picture(files, monkeypatch):
     """A result that is not finite is an error, not a picture."""
-    monkeypatch.setattr(registry, "verify", lambda _path: None)
+    monkeypatch.setattr(registry, "verify_weights", lambda _path: None)
     path = files / f"{SPAN.base}.bin"
     path.write_bytes(b"\xff" * 16 + path.read_bytes()[16:])
     with pytest.raises(InternalError):

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from fluxvision.engine.backends.registry import BY_NAME, load
-from fluxvision.engine.executors.threads import Guided, Threads
-from fluxvision.engine.pipeline import Request, plan
+from fluxvision.engine.backends.registry import BY_NAME, load_backend
+from fluxvision.engine.executors.threads import PerTilePromptExecutor, ThreadExecutor
+from fluxvision.engine.pipeline import Request, plan_tiles
 from fluxvision.engine.teams.orders import Shelf
 from fluxvision.engine.teams.recipe import Recipe
-from fluxvision.engine.tile import Work
+from fluxvision.engine.tile import TileJob
 
 ROW = replace(BY_NAME["mock"], batch=2)
 COLOR = np.random.default_rng(1).integers(0, 256, (150, 170, 3), np.uint8)
@@ -23,7 +23,7 @@ class Noted:
 
     def __init__(self):
         """Note nothing yet."""
-        self._mock, self.words = load("mock"), []
+        self._mock, self.words = load_backend("mock"), []
 
     def base(self, tile):
         """Enlarge as the mock does."""
@@ -44,13 +44,17 @@ def mean(windows):
 
 
 def job(mask=None):
-    return Work(COLOR, None, mask, 0.6, 3, ROW, *plan(Request(COLOR, 510, 450), ROW))
+    return TileJob(COLOR, None, mask, 0.6, 3, ROW, *plan_tiles(Request(COLOR, 510, 450), ROW))
 
 
 def made(work, batches=None):
     """Return the words of the tiles in the order in which they were made, and the tiles."""
     backend = Noted()
-    tiles = [tile for some in Guided(Threads(backend, 1), mean).make(work, go_on, batches) for tile in some]
+    tiles = [
+        tile
+        for some in PerTilePromptExecutor(ThreadExecutor(backend, 1), mean).make(work, go_on, batches)
+        for tile in some
+    ]
     return backend.words, [tile.tobytes() for tile in tiles]
 
 
@@ -60,7 +64,9 @@ def test_every_tile_has_the_words_of_its_own_window():
     expected = [mean([work.source(number)])[0] for number in range(work.total)]
     words, tiles = made(work)
     assert words == expected
-    assert tiles == [tile.tobytes() for some in Threads(load("mock"), 1).make(work, go_on) for tile in some]
+    assert tiles == [
+        tile.tobytes() for some in ThreadExecutor(load_backend("mock"), 1).make(work, go_on) for tile in some
+    ]
     some = work.batches[1:3]
     assert made(work, some)[0] == [expected[number] for batch in some for number in batch]
 
@@ -69,7 +75,9 @@ def test_protected_tiles_are_not_looked_at():
     """Where nothing may be invented there is nothing to say."""
     work = job(RIGHT)
     looked = []
-    crew = Guided(Threads(load("mock"), 1), lambda windows: (looked.extend(windows), mean(windows))[1])
+    crew = PerTilePromptExecutor(
+        ThreadExecutor(load_backend("mock"), 1), lambda windows: (looked.extend(windows), mean(windows))[1]
+    )
     assert len([tile for some in crew.make(work, go_on) for tile in some]) == work.total
     protected = [number for number in range(work.total) if work.is_protected(number)]
     assert len(looked) == work.total - len(protected) < work.total

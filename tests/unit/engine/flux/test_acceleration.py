@@ -8,12 +8,12 @@ from fakes.flux_models import make_control, make_flux1, make_flux2
 from fluxvision.engine.flux import acceleration, model
 from fluxvision.engine.flux.fp8 import Linear8
 from fluxvision.engine.flux.graphs import Graphs
-from fluxvision.engine.flux.options import PLAIN, Speed
+from fluxvision.engine.flux.options import PLAIN, AccelerationConfig
 from fluxvision.engine.flux.registry import BY_NAME
 
 CPU = torch.device("cpu")
 NAMES = ("flux2-klein-4b", "flux1-dev-tile")
-ALL = Speed(attention=True, channels_last=True, compile=True, graphs=True, fp8=True)
+ALL = AccelerationConfig(attention=True, channels_last=True, compile=True, graphs=True, fp8=True)
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def folders(tmp_path_factory):
 
 @pytest.fixture(params=NAMES)
 def ours(request, folders):
-    return model.load(BY_NAME[request.param], folders[request.param], agreed=True)
+    return model.load_networks(BY_NAME[request.param], folders[request.param], agreed=True)
 
 
 def velocity(ours, rows=3, many=2):
@@ -38,7 +38,7 @@ def velocity(ours, rows=3, many=2):
 def test_on_the_cpu_only_what_is_asked_for_by_name_changes_anything(ours):
     """No lever but fp8 belongs there, and of that only the memory."""
     before = velocity(ours)
-    ours.hasten(Speed())
+    ours.hasten(AccelerationConfig())
     assert ours.pulled == {}
     assert torch.equal(velocity(ours), before)
     ours.hasten(ALL)
@@ -59,7 +59,7 @@ def test_8_bits_stay_near_and_come_once(ours):
 def test_8_bits_can_be_had_from_the_start(folders):
     """A network that is too large otherwise is narrowed before the device gets it."""
     name = "flux2-klein-4b"
-    small = model.load(BY_NAME[name], folders[name], speed=Speed(fp8=True))
+    small = model.load_networks(BY_NAME[name], folders[name], speed=AccelerationConfig(fp8=True))
     assert small.pulled == {"fp8": "weights"}
     assert not small.quantize()
 
@@ -69,7 +69,7 @@ def test_compiled_blocks_are_one_graph_each_and_answer_the_same(ours):
     """Nothing in a block breaks the graph, and neither more shapes than allowed nor narrowed layers are refused."""
     shapes = [(2, 1), (3, 2)]
     expected = [velocity(ours, *shape) for shape in shapes]
-    acceleration.compiled(ours._networks(), backend="eager")
+    acceleration.compile_blocks(ours._networks(), backend="eager")
     made = [velocity(ours, *shape) for shape in shapes]
     for one, other in zip(made, expected, strict=True):
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-5)
@@ -93,7 +93,7 @@ def compiler(tries):
 def test_blocks_that_cannot_be_compiled_run_as_they_are(ours, recorded, caplog):
     """The picture does not fail: the pass is done without, the next ones do not try again, and it is told."""
     expected, tries = [velocity(ours, rows) for rows in (2, 3)], []
-    acceleration.compiled(ours._networks(), backend=compiler(tries))
+    acceleration.compile_blocks(ours._networks(), backend=compiler(tries))
     ours._pulled["compile"] = "blocks"
     if recorded:
         ours._graphs = Graphs(ours._run, lambda run: (run, run()))
@@ -116,7 +116,7 @@ def test_a_recording_that_fails_leaves_the_compiled_blocks(ours):
     def fails(_run):
         raise RuntimeError("operation not permitted when stream is capturing")
 
-    acceleration.compiled(ours._networks(), backend="eager")
+    acceleration.compile_blocks(ours._networks(), backend="eager")
     ours._pulled |= {"compile": "blocks", "graphs": "forward"}
     ours._graphs = Graphs(ours._run, fails)
     torch.testing.assert_close(velocity(ours), expected, atol=1e-6, rtol=1e-5)
@@ -159,10 +159,10 @@ def test_the_first_attention_that_runs_here_is_taken(ours, monkeypatch):
     """Kernels that are not installed or not for the device are passed over."""
     monkeypatch.setattr(_AttentionBackendRegistry, "_active_backend", _AttentionBackendRegistry._active_backend)
     before = velocity(ours)
-    assert acceleration.attention(ours._networks(), CPU) is None
+    assert acceleration.set_attention(ours._networks(), CPU) is None
     assert torch.equal(velocity(ours), before)
     assert (
-        acceleration.attention(ours._networks(), CPU, (*acceleration.ATTENTION, "_native_math", "native"))
+        acceleration.set_attention(ours._networks(), CPU, (*acceleration.ATTENTION, "_native_math", "native"))
         == "_native_math"
     )
     torch.testing.assert_close(velocity(ours), before, atol=1e-5, rtol=1e-4)
@@ -173,7 +173,7 @@ def test_an_autoencoder_with_channels_last_answers_the_same(ours):
     picture = torch.rand(2, 3, 48, 32, generator=torch.Generator().manual_seed(0))
     latents = ours.encode(picture)
     decoded = ours.decode(latents)
-    acceleration.channels_last(ours.vae)
+    acceleration.set_channels_last(ours.vae)
     assert ours.vae.encoder.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(ours.encode(picture), latents, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(ours.decode(latents), decoded, atol=1e-5, rtol=1e-5)
@@ -196,17 +196,17 @@ def test_code_is_generated_only_where_its_tools_are(monkeypatch):
 def test_on_a_gpu_each_lever_is_pulled_once_and_graphs_only_with_compilation(ours, monkeypatch):
     """What a device has is pulled, in whatever portions it is wished for; what was pulled is told."""
     pulled = []
-    monkeypatch.setattr(acceleration, "on_gpu", lambda _device: True)
+    monkeypatch.setattr(acceleration, "is_cuda", lambda _device: True)
     monkeypatch.setattr(acceleration, "can_compile", lambda _device: True)
-    monkeypatch.setattr(acceleration, "attention", lambda *_rest: pulled.append("attention") or "_native_cudnn")
-    monkeypatch.setattr(acceleration, "channels_last", lambda _vae: pulled.append("channels_last"))
-    monkeypatch.setattr(acceleration, "compiled", lambda _networks: pulled.append("compile"))
+    monkeypatch.setattr(acceleration, "set_attention", lambda *_rest: pulled.append("attention") or "_native_cudnn")
+    monkeypatch.setattr(acceleration, "set_channels_last", lambda _vae: pulled.append("channels_last"))
+    monkeypatch.setattr(acceleration, "compile_blocks", lambda _networks: pulled.append("compile"))
     ours.hasten(PLAIN)
-    ours.hasten(Speed(attention=False, channels_last=False, compile=False, graphs=True))
+    ours.hasten(AccelerationConfig(attention=False, channels_last=False, compile=False, graphs=True))
     assert pulled == []
     assert ours._graphs is None
-    ours.hasten(Speed())
-    ours.hasten(Speed(graphs=True))
+    ours.hasten(AccelerationConfig())
+    ours.hasten(AccelerationConfig(graphs=True))
     assert pulled == ["attention", "channels_last", "compile"]
     assert ours._graphs is not None
     assert ours.pulled["attention"] == "native_cudnn"

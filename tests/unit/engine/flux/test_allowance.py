@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from fakes.flux_runs import PHOTO, ROW, apart, run, without
 from fakes.flux_stub import Stub, texture
-from fluxvision.engine.backends.registry import Place, Window
-from fluxvision.engine.flux.backend import FluxDetailer, Wishes
-from fluxvision.engine.flux.latents import allowance, cut
+from fluxvision.engine.backends.registry import TileInput, TileOrigin
+from fluxvision.engine.flux.backend import FluxDetailer, SamplingOptions
+from fluxvision.engine.flux.latents import cut_latent_grid, guard_band
 
-WISHES = Wishes("words", 0.6, seed=3)
+WISHES = SamplingOptions("words", 0.6, seed=3)
 
 
 def go_on():
@@ -27,7 +27,7 @@ def imagined(allowed):
     base = np.ascontiguousarray(PHOTO[:49, :66].transpose(2, 0, 1), np.float32) / 255
     base = np.repeat(np.repeat(base, 2, axis=1), 2, axis=2)
     source = base[:, ::2, ::2]
-    FluxDetailer(stub, 2, WISHES, go_on).detail([Window(source, base, Place(0, 0), allowed)])
+    FluxDetailer(stub, 2, WISHES, go_on).detail([TileInput(source, base, TileOrigin(0, 0), allowed)])
     return stub
 
 
@@ -62,7 +62,7 @@ def test_tiles_of_a_batch_have_masks_of_their_own():
     stub = Stub(texture, ROW)
     base = np.ascontiguousarray(PHOTO[:49, :66].transpose(2, 0, 1), np.float32) / 255
     base = np.repeat(np.repeat(base, 2, axis=1), 2, axis=2)
-    windows = [Window(base[:, ::2, ::2], base, Place(0, 0), allowed) for allowed in (half(32), None)]
+    windows = [TileInput(base[:, ::2, ::2], base, TileOrigin(0, 0), allowed) for allowed in (half(32), None)]
     FluxDetailer(stub, 2, WISHES, go_on).detail(windows)
     assert torch.equal(stub.decoded[0], torch.cat(alone))
 
@@ -77,8 +77,8 @@ def test_all_that_may_change_is_free(place, pixel, factor):
     """Wherever a tile lies: the cell of each allowed pixel and its neighbours are 1, and four cells away all is 0."""
     allowed = np.zeros((1, 20, 30), np.float32)
     allowed[0, pixel[0], pixel[1]] = 0.1
-    found = cut(Place(*place), (20 * factor, 30 * factor), 16)
-    mask = allowance(found, allowed, factor)[0].numpy()
+    found = cut_latent_grid(TileOrigin(*place), (20 * factor, 30 * factor), 16)
+    mask = guard_band(found, allowed, factor)[0].numpy()
     down, across = ((at * factor + off) // 16 for at, off in zip(pixel, (found.down, found.across), strict=True))
     assert mask[max(0, down - 1) : down + 2, max(0, across - 1) : across + 2].min() == 1
     # Beyond its edges a tile is mirrored, and so is what is allowed there.

@@ -16,14 +16,14 @@ from skimage.registration import phase_cross_correlation
 from fakes.flux_runs import COLUMNS, PHOTO, PICTURES, ROW, ROWS, WHOLE, Faithful, apart, run, without
 from fakes.flux_stub import CHANNELS, DENOISERS, Stub, constant, identity, latents_of, texture
 from fluxvision.core.errors import Cancelled
-from fluxvision.core.types import Raster, Watch
+from fluxvision.core.types import JobCallbacks, RawImage
 from fluxvision.engine import Request, back_projection, enlarge
-from fluxvision.engine.backends.registry import Place, Window
-from fluxvision.engine.fidelity import ciede2000, lab, measure
+from fluxvision.engine.backends.registry import TileInput, TileOrigin
+from fluxvision.engine.fidelity import ciede2000, measure_fidelity, to_lab
 from fluxvision.engine.flux import noise, sampling
-from fluxvision.engine.flux.backend import FEWEST, FluxDetailer, Wishes, backend_row
+from fluxvision.engine.flux.backend import FEWEST, FluxDetailer, SamplingOptions, backend_row
 from fluxvision.engine.flux.registry import BY_NAME, FLUX
-from fluxvision.engine.tiling import reflect
+from fluxvision.engine.tiling import reflect_indices
 
 SCALES = (1, 1.5, 2, 3, 4)
 
@@ -31,7 +31,7 @@ SCALES = (1, 1.5, 2, 3, 4)
 def measured(out, color, folder):
     path = Path(folder, "out.raw")
     out.tofile(path)
-    return measure(Raster(path, out.shape[1], out.shape[0], 3, 8), color)
+    return measure_fidelity(RawImage(path, out.shape[1], out.shape[0], 3, 8), color)
 
 
 def colours(samples):
@@ -39,7 +39,7 @@ def colours(samples):
     low = back_projection.low_band(
         np.ascontiguousarray(samples.transpose(2, 0, 1), np.float32) / 255, back_projection.WAVELET_LEVELS
     )
-    return lab(low.reshape(3, -1))
+    return to_lab(low.reshape(3, -1))
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -89,16 +89,16 @@ def test_every_tile_sees_its_crop_of_the_field(place, shape, seed):
     """Noise and cells are those of the tile's place in the whole picture, wherever and however large it is."""
     (top, left), stub = place, Stub(row=ROW)
     base = np.random.default_rng(0).random((3, *shape), np.float32)
-    detailer = FluxDetailer(stub, 4, Wishes("words", 0.7, seed=seed), lambda: None)
-    made = detailer.detail([Window(base, base, Place(top, left))])[0]
+    detailer = FluxDetailer(stub, 4, SamplingOptions("words", 0.7, seed=seed), lambda: None)
+    made = detailer.detail([TileInput(base, base, TileOrigin(top, left))])[0]
     assert np.allclose(made, base, atol=2e-5)
     first = stub.forwards[0]
     _, _, rows, columns = first.latents.shape
     seen = (first.latents - (1 - first.sigma) * first.source) / first.sigma
-    field = noise.field(seed, top // 16, left // 16, rows, columns, CHANNELS)
+    field = noise.noise_field(seed, top // 16, left // 16, rows, columns, CHANNELS)
     assert torch.allclose(seen[0], torch.from_numpy(field), atol=1e-4)
-    down = reflect(top // 16 * 16 - top, rows * 16, shape[0])
-    across = reflect(left // 16 * 16 - left, columns * 16, shape[1])
+    down = reflect_indices(top // 16 * 16 - top, rows * 16, shape[0])
+    across = reflect_indices(left // 16 * 16 - left, columns * 16, shape[1])
     assert torch.allclose(first.source, latents_of(torch.from_numpy(base[:, down][:, :, across])[None]), atol=1e-6)
     assert (rows, columns) == tuple((side + 15 + 15) // 16 for side in shape)
 
@@ -127,7 +127,7 @@ def test_a_tile_has_no_more_tokens_than_its_row_takes(row, factor):
 def test_without_creativity_no_network_is_asked():
     """Nothing is embedded, encoded or denoised, and what is left is the embedded engine's."""
     stub = Stub(row=WHOLE)
-    out, result = run(PHOTO, 4, stub, wishes=Wishes("words", 0.0))
+    out, result = run(PHOTO, 4, stub, wishes=SamplingOptions("words", 0.0))
     assert (stub.embedded, stub.encoded, stub.forwards) == ([], [], [])
     assert len(result.rows.spans) == len(result.columns.spans) == 1
     strips = []
@@ -175,7 +175,7 @@ def test_unenlarged_full_consistency_would_return_the_source():
     """Why there is none at factor 1: whatever is imagined, back-projection brings every pixel back."""
     source = np.ascontiguousarray(PHOTO.transpose(2, 0, 1), np.float32) / 255
     imagined = np.random.default_rng(0).random(source.shape, np.float32)
-    held = back_projection.hold(imagined, source, 1, iterations=1, weight=1.0)
+    held = back_projection.hold_to_source(imagined, source, 1, iterations=1, weight=1.0)
     assert np.abs(held - source).max() < 1e-6
     assert [backend_row(WHOLE, factor).consistency for factor in (1, 2, 3, 4)] == [0, 1, 1, 1]
     assert [backend_row(WHOLE, factor, 50).fidelity for factor in (1, 2, 3, 4)] == [None, 50, 50, 50]
@@ -214,7 +214,7 @@ def test_a_tile_where_nothing_may_be_invented_is_not_imagined():
 
 def test_cancelling_stops_before_the_next_forward():
     """A cancel during a forward is the last thing that the network is asked."""
-    watch, stub = Watch(), Stub(row=ROW)
+    watch, stub = JobCallbacks(), Stub(row=ROW)
     stub.before = watch.cancel.set
     with pytest.raises(Cancelled):
         run(PHOTO, 2, stub, watch=watch)
@@ -224,10 +224,10 @@ def test_cancelling_stops_before_the_next_forward():
 @pytest.mark.parametrize(
     ("name", "wishes", "prompt", "guidance"),
     [
-        ("flux2-klein-4b", Wishes("a heron"), "a heron", 1.0),
-        ("flux2-klein-base-4b", Wishes("a heron"), "a heron", 4.0),
-        ("flux2-klein-base-4b", Wishes("a heron", guidance=2.5), "a heron", 2.5),
-        ("flux1-dev", Wishes(), "", 3.5),
+        ("flux2-klein-4b", SamplingOptions("a heron"), "a heron", 1.0),
+        ("flux2-klein-base-4b", SamplingOptions("a heron"), "a heron", 4.0),
+        ("flux2-klein-base-4b", SamplingOptions("a heron", guidance=2.5), "a heron", 2.5),
+        ("flux1-dev", SamplingOptions(), "", 3.5),
     ],
 )
 def test_words_and_guidance_reach_the_network(name, wishes, prompt, guidance):
@@ -246,8 +246,8 @@ def test_creativity_and_steps_decide_the_forwards(creativity, wanted, least, mos
     """A tile enters at creativity's level of noise, and the levels fall over as many forwards as its share of steps."""
     stub = Stub(row=ROW)
     base = np.full((3, 32, 32), 0.5, np.float32)
-    detailer = FluxDetailer(stub, 2, Wishes("words", creativity, steps=wanted), lambda: None)
-    detailer.detail([Window(base, base, Place(0, 0))])
+    detailer = FluxDetailer(stub, 2, SamplingOptions("words", creativity, steps=wanted), lambda: None)
+    detailer.detail([TileInput(base, base, TileOrigin(0, 0))])
     levels = [one.sigma for one in stub.forwards]
     assert least <= len(levels) <= most
     assert levels[0] == sampling.start_sigma(creativity)
@@ -260,8 +260,8 @@ def test_resemblance_holds_what_is_imagined_to_the_source():
     far = []
     for resemblance in (0.0, 0.5, 1.0):
         stub = Stub(constant, ROW)
-        wishes = Wishes("words", 0.6, resemblance=resemblance)
-        FluxDetailer(stub, 1, wishes, lambda: None).detail([Window(base, base, Place(0, 0))])
+        wishes = SamplingOptions("words", 0.6, resemblance=resemblance)
+        FluxDetailer(stub, 1, wishes, lambda: None).detail([TileInput(base, base, TileOrigin(0, 0))])
         far.append(float((stub.decoded[0] - stub.encoded[0]).square().mean()))
     assert far[0] > 1.2 * far[1] > 1.2**2 * far[2]
 
@@ -270,7 +270,7 @@ def test_resemblance_holds_what_is_imagined_to_the_source():
 def test_a_tile_comes_with_its_colours_locked(denoiser):
     """Before any back-projection the low band of an imagined tile is the faithful one's but for what 0..1 cuts off."""
     base = np.ascontiguousarray(PHOTO.transpose(2, 0, 1), np.float32) / 255
-    detailer = FluxDetailer(Stub(denoiser, ROW), 4, Wishes("words", 0.5), lambda: None)
-    made = detailer.detail([Window(base, base, Place(5, 9))])[0]
+    detailer = FluxDetailer(Stub(denoiser, ROW), 4, SamplingOptions("words", 0.5), lambda: None)
+    made = detailer.detail([TileInput(base, base, TileOrigin(5, 9))])[0]
     wanted, found = (back_projection.low_band(one, back_projection.WAVELET_LEVELS) for one in (base, made))
     assert np.abs(found - wanted).mean() < (0.02 if denoiser is constant else 0.001)

@@ -14,18 +14,18 @@ from hypothesis import strategies as st
 from fakes.flux_models import make_flux1, make_flux2
 from fakes.flux_runs import PHOTO, PICTURES, ROW, apart, run
 from fakes.flux_stub import DENOISERS, Stub, texture
-from fluxvision.engine.backends.registry import Place, Window
+from fluxvision.engine.backends.registry import TileInput, TileOrigin
 from fluxvision.engine.flux import model
-from fluxvision.engine.flux.backend import FluxDetailer, Wishes, backend_row
+from fluxvision.engine.flux.backend import FluxDetailer, SamplingOptions, backend_row
 from fluxvision.engine.flux.memory_budget import BATCH
 from fluxvision.engine.flux.options import PLAIN
 from fluxvision.engine.flux.registry import BY_NAME
-from fluxvision.engine.pipeline import Request, plan
-from fluxvision.engine.tile import Work, make
+from fluxvision.engine.pipeline import Request, plan_tiles
+from fluxvision.engine.tile import TileJob, make_tiles
 
 MASK = np.zeros(PHOTO.shape[:2], np.uint8)
 MASK[10:40, 20:] = 255
-WISHES = Wishes("words", 0.5, seed=1)
+WISHES = SamplingOptions("words", 0.5, seed=1)
 
 
 def go_on():
@@ -36,9 +36,9 @@ def whole(scale, mask=None):
     """Return a job at the photo, and its tiles made one by one."""
     row = backend_row(ROW, scale)
     height, width = PHOTO.shape[:2]
-    work = Work(PHOTO, None, mask, 0.5, 1, row, *plan(Request(PHOTO, width * scale, height * scale), row))
+    work = TileJob(PHOTO, None, mask, 0.5, 1, row, *plan_tiles(Request(PHOTO, width * scale, height * scale), row))
     detailer = FluxDetailer(Stub(texture, ROW), scale, WISHES, go_on)
-    return work, [make(work, detailer, [number], go_on)[0].tobytes() for number in range(work.total)]
+    return work, [make_tiles(work, detailer, [number], go_on)[0].tobytes() for number in range(work.total)]
 
 
 @cache
@@ -57,7 +57,7 @@ def test_any_order_and_any_division_make_the_same_tiles(masked, chance, size):
     detailer = FluxDetailer(Stub(texture, ROW), 3, WISHES, go_on)
     for first in range(0, len(numbers), size):
         some = numbers[first : first + size]
-        made = make(work, detailer, some, go_on)
+        made = make_tiles(work, detailer, some, go_on)
         assert [tile.tobytes() for tile in made] == [alone[number] for number in some]
 
 
@@ -79,20 +79,22 @@ def real(tmp_path_factory):
     """Tiny networks of both architectures."""
     root = tmp_path_factory.mktemp("weights")
     rows = {"flux2-klein-4b": make_flux2(root / "flux2"), "flux1-schnell": make_flux1(root / "flux1")}
-    return {name: model.load(BY_NAME[name], folder, device="cpu", speed=PLAIN) for name, folder in rows.items()}
+    return {
+        name: model.load_networks(BY_NAME[name], folder, device="cpu", speed=PLAIN) for name, folder in rows.items()
+    }
 
 
 @pytest.mark.parametrize("name", ["flux2-klein-4b", "flux1-schnell"])
 def test_real_networks_make_of_a_batch_what_they_make_of_each(real, name):
     """To float tolerance: products of other sizes are added up in another order. Every tile has its own noise."""
-    detailer = FluxDetailer(real[name], 2, Wishes("a heron", 0.4, seed=3), go_on)
+    detailer = FluxDetailer(real[name], 2, SamplingOptions("a heron", 0.4, seed=3), go_on)
     base = [np.ascontiguousarray(PHOTO[:32, at : at + 40].transpose(2, 0, 1), np.float32) / 255 for at in (0, 9, 20)]
-    places = [Place(0, 0), Place(5, 37), Place(-9, 300)]
-    windows = [Window(one[:, ::2, ::2], one, place) for one, place in zip(base, places, strict=True)]
+    places = [TileOrigin(0, 0), TileOrigin(5, 37), TileOrigin(-9, 300)]
+    windows = [TileInput(one[:, ::2, ::2], one, place) for one, place in zip(base, places, strict=True)]
     together = detailer.detail(windows)
     for window, made in zip(windows, together, strict=True):
         assert np.abs(made - detailer.detail([window])[0]).max() < 1e-4
-    moved = detailer.detail([replace(windows[0], place=Place(160, 0))])[0]
+    moved = detailer.detail([replace(windows[0], place=TileOrigin(160, 0))])[0]
     assert np.abs(moved - together[0]).max() > 1e-3
 
 
@@ -104,7 +106,7 @@ def test_tiles_are_invisible_at_every_phase_of_the_grid(picture, phase):
     class Shifted(FluxDetailer):
         def detail(self, windows):
             """Look at the picture as if it began elsewhere on the grid of cells."""
-            at = [Place(one.place.top + phase, one.place.left + 16 - phase) for one in windows]
+            at = [TileOrigin(one.place.top + phase, one.place.left + 16 - phase) for one in windows]
             return super().detail([replace(one, place=place) for one, place in zip(windows, at, strict=True)])
 
     denoiser = list(DENOISERS.values())[phase % len(DENOISERS)]
@@ -122,7 +124,7 @@ def test_each_tile_has_its_own_words():
 
     detailer = FluxDetailer(stub, 2, WISHES, go_on, prompts=prompts)
     base = np.full((3, 32, 32), 0.5, np.float32)
-    windows = [Window(base[:, ::2, ::2] * share, base, Place(0, 0)) for share in (0.2, 0.5, 0.9)]
+    windows = [TileInput(base[:, ::2, ::2] * share, base, TileOrigin(0, 0)) for share in (0.2, 0.5, 0.9)]
     detailer.detail(windows)
     assert stub.embedded == [["tile 0", "tile 1", "tile 2"]]
     assert {tuple(one.prompt) for one in stub.forwards} == {("tile 0", "tile 1", "tile 2")}
@@ -134,7 +136,7 @@ def test_words_that_come_with_a_tile_guide_it():
     stub = Stub(texture, ROW)
     detailer = FluxDetailer(stub, 2, WISHES, go_on)
     base = np.full((3, 32, 32), 0.5, np.float32)
-    windows = [Window(base[:, ::2, ::2], base, Place(0, 0), words=words) for words in ("one", None, "")]
+    windows = [TileInput(base[:, ::2, ::2], base, TileOrigin(0, 0), words=words) for words in ("one", None, "")]
     detailer.detail(windows)
     assert {tuple(one.prompt) for one in stub.forwards} == {("one", "words", "")}
 
@@ -145,9 +147,9 @@ def test_a_second_pass_goes_on_from_what_the_first_has_made():
     canvas = np.ascontiguousarray(PHOTO[20:36, 30:46].transpose(2, 0, 1), np.float32) / 255
     made = {}
     for name, window, stream in (
-        ("first", Window(base, base, Place(0, 0)), 0),
-        ("second", Window(base, base, Place(0, 0), canvas=canvas), 0),
-        ("other noise", Window(base, base, Place(0, 0), canvas=canvas), 1),
+        ("first", TileInput(base, base, TileOrigin(0, 0)), 0),
+        ("second", TileInput(base, base, TileOrigin(0, 0), canvas=canvas), 0),
+        ("other noise", TileInput(base, base, TileOrigin(0, 0), canvas=canvas), 1),
     ):
         stub = Stub(texture, ROW)
         detailer = FluxDetailer(stub, 1, replace(WISHES, stream=stream), go_on)

@@ -9,8 +9,8 @@ from fakes.flux_models import make_captioner
 from fluxvision.core.errors import Unavailable
 from fluxvision.engine.flux import captioner as captions
 from fluxvision.engine.flux import weights
-from fluxvision.engine.flux.caption_text import clean
-from fluxvision.engine.flux.captioner import Captioner, described, fitted, reduced
+from fluxvision.engine.flux.caption_text import clean_caption, compose_prompt
+from fluxvision.engine.flux.captioner import Captioner, fit_multiples, shrink_for_model
 from fluxvision.engine.flux.registry import CAPTIONERS, CAPTIONERS_BY_NAME
 
 NAMES = [row.name for row in CAPTIONERS if row.entry]
@@ -27,7 +27,7 @@ def folders(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def qwen(folders):
-    return captions.load(CAPTIONERS[0], folders[CAPTIONERS[0].name])
+    return captions.load_captioner(CAPTIONERS[0], folders[CAPTIONERS[0].name])
 
 
 class Saying:
@@ -39,7 +39,7 @@ class Saying:
 
     def shown(self, rows, columns):
         """Return a size for the picture."""
-        return fitted(rows, columns, 64)
+        return fit_multiples(rows, columns, 64)
 
     def describe(self, shown, words):
         """Return the words, once for each picture."""
@@ -54,7 +54,7 @@ class Saying:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_real_model_says_something_and_always_the_same(name, folders):
     """From a folder as transformers saves it to one line of bounded length, twice equal."""
-    first, second = (captions.load(name, folders[name]).caption(picture(), 6) for _ in range(2))
+    first, second = (captions.load_captioner(name, folders[name]).caption(picture(), 6) for _ in range(2))
     assert first == second
     assert "\n" not in first
     assert len(first.split()) <= 6
@@ -64,11 +64,11 @@ def test_a_real_model_says_something_and_always_the_same(name, folders):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_real_model_sees_the_picture(name, folders):
     """What the model reckons depends on the pixels that it is shown."""
-    sight = captions.load(name, folders[name])._sight
+    sight = captions.load_captioner(name, folders[name])._sight
     size = sight.shown(90, 140)
     outcomes = []
     for shade in (1, 8):
-        asked = sight._asked(reduced(picture() // shade, *size), 4)
+        asked = sight._asked(shrink_for_model(picture() // shade, *size), 4)
         if sight.model.config.is_encoder_decoder:
             asked["decoder_input_ids"] = torch.tensor([[2]])
         with torch.inference_mode():
@@ -83,7 +83,7 @@ def test_patches_are_those_of_the_preparation_in_transformers(qwen):
     shown = picture(64, 96)
     expected = theirs(shown, do_resize=False, return_tensors="pt")
     sight = qwen._sight
-    patches, rows, columns = sight._patches(sight._normalised(reduced(shown, 64, 96)))
+    patches, rows, columns = sight._patches(sight._normalised(shrink_for_model(shown, 64, 96)))
     assert [1, rows, columns] == expected["image_grid_thw"][0].tolist()
     torch.testing.assert_close(patches, expected["pixel_values"], atol=1e-5, rtol=0)
 
@@ -102,9 +102,9 @@ def test_sizes_shown_are_whole_tokens_of_bounded_sides(qwen):
 def test_a_picture_is_reduced_without_a_copy_in_floats():
     """Its mean stays, a flat one stays flat, and views are taken as they are."""
     flat = np.full((300, 500, 3), 200, np.uint8)
-    assert np.allclose(reduced(flat, 32, 64), 200 / 255, atol=1e-6)
+    assert np.allclose(shrink_for_model(flat, 32, 64), 200 / 255, atol=1e-6)
     large = picture(400, 600)[::-1, ::2]
-    small = reduced(large, 40, 30)
+    small = shrink_for_model(large, 40, 30)
     assert small.shape == (3, 40, 30)
     assert small.dtype == np.float32
     assert np.allclose(small.mean(axis=(1, 2)), large.mean(axis=(0, 1)) / 255, atol=0.01)
@@ -127,7 +127,7 @@ def test_a_picture_seen_before_is_not_looked_at_again():
 @pytest.mark.parametrize("name", NAMES)
 def test_pictures_asked_about_together_are_answered_as_alone(name, folders):
     """A batch of tiles is one call of the model, and each gets the caption that it gets by itself."""
-    together, alone = (captions.load(name, folders[name]) for _ in range(2))
+    together, alone = (captions.load_captioner(name, folders[name]) for _ in range(2))
     pictures = [picture(seed=seed) for seed in range(3)]
     found = together.captions(pictures, 5, 128)
     assert found == [alone.captions([one], 5, 128)[0] for one in pictures]
@@ -159,7 +159,7 @@ def test_few_captions_are_kept(monkeypatch):
 def test_the_row_none_says_nothing_and_needs_nothing(monkeypatch):
     """Without a captioner there is no caption, and no extra is needed."""
     monkeypatch.setattr(weights, "find_spec", lambda _name: None)
-    captioner = captions.load(CAPTIONERS_BY_NAME["none"])
+    captioner = captions.load_captioner(CAPTIONERS_BY_NAME["none"])
     assert captioner.caption(picture()) == ""
     captioner.to("cpu")
     captioner.close()
@@ -198,24 +198,24 @@ SAID = {
 @pytest.mark.parametrize("said", SAID)
 def test_remarks_on_the_pictures_flaws_are_taken_out(said):
     """A network that reads of blur makes blur; quoted text is kept as it is read."""
-    assert clean(said, 80) == SAID[said]
+    assert clean_caption(said, 80) == SAID[said]
 
 
 def test_a_long_answer_is_cut_at_a_sentence_where_one_ends_late():
     """Not more words than asked for, and a full stop at the end."""
-    assert clean("One two three four. Five six seven.", 6) == "One two three four."
-    assert clean("One. Two three four five six seven, eight nine.", 7) == "One. Two three four five six seven."
-    assert len(clean("x" * 5000, 10)) <= 121
+    assert clean_caption("One two three four. Five six seven.", 6) == "One two three four."
+    assert clean_caption("One. Two three four five six seven, eight nine.", 7) == "One. Two three four five six seven."
+    assert len(clean_caption("x" * 5000, 10)) <= 121
 
 
 def test_the_prompt_comes_first():
     """The user's words are the last to be lost where a text is too long."""
-    assert described("A cat on a mat.", "soft fur") == "soft fur. A cat on a mat."
-    assert described("A cat.", "more fur!\n ") == "more fur! A cat."
-    assert described("", "soft fur") == "soft fur"
-    assert described("A cat.", " ") == "A cat."
-    assert described("A cat.", "A cat.") == "A cat."
-    assert described("", "") == ""
+    assert compose_prompt("A cat on a mat.", "soft fur") == "soft fur. A cat on a mat."
+    assert compose_prompt("A cat.", "more fur!\n ") == "more fur! A cat."
+    assert compose_prompt("", "soft fur") == "soft fur"
+    assert compose_prompt("A cat.", " ") == "A cat."
+    assert compose_prompt("A cat.", "A cat.") == "A cat."
+    assert compose_prompt("", "") == ""
 
 
 def test_what_is_missing_is_one_sentence(folders, tmp_path, monkeypatch):
@@ -223,11 +223,11 @@ def test_what_is_missing_is_one_sentence(folders, tmp_path, monkeypatch):
     row = CAPTIONERS[0]
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(Unavailable, match="not on this machine: fetch them with `fluxvision weights qwen3-vl-2b`"):
-        captions.load(row)
+        captions.load_captioner(row)
     with pytest.raises(Unavailable, match=r"incomplete, config\.json is missing"):
-        captions.load(row, tmp_path)
+        captions.load_captioner(row, tmp_path)
     with pytest.raises(Unavailable, match="no captioner parrot"):
-        captions.load("parrot")
+        captions.load_captioner("parrot")
     monkeypatch.setattr(weights, "find_spec", lambda _name: None)
     with pytest.raises(Unavailable, match="pip install"):
-        captions.load(row, folders[row.name])
+        captions.load_captioner(row, folders[row.name])

@@ -36,7 +36,7 @@ def weights(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def ours(weights):
-    return model.load(ROW, weights, agreed=True)
+    return model.load_networks(ROW, weights, agreed=True)
 
 
 def certain(vae):
@@ -51,7 +51,7 @@ def certain(vae):
 def test_one_step_is_that_of_the_pipeline_of_diffusers(facts, tmp_path):
     """Condition, its strength and where it enters are diffusers' own, whatever blocks the ControlNet has."""
     place = make(tmp_path, **facts)
-    ours = model.load(ROW, place, agreed=True)
+    ours = model.load_networks(ROW, place, agreed=True)
     parts = {
         name: getattr(__import__(package), kind).from_pretrained(place / name)
         for name, (package, kind) in folder.PARTS["flux1"].items()
@@ -102,14 +102,14 @@ def test_a_source_that_is_missing_or_of_another_shape_is_refused(source, ours):
 
 def test_closing_drops_the_control_network(weights):
     """It is among what gives its memory back."""
-    ours = model.load(ROW, weights, agreed=True)
+    ours = model.load_networks(ROW, weights, agreed=True)
     ours.close()
     assert ours.control is None
 
 
 def refusal(place):
     with pytest.raises(Unavailable) as caught:
-        model.load(ROW, place, agreed=True)
+        model.load_networks(ROW, place, agreed=True)
     assert str(place) not in caught.value.message
     return caught.value.message
 
@@ -127,7 +127,7 @@ def test_the_control_network_is_found_in_the_cache_of_the_hub(weights, monkeypat
     (cache / "refs").mkdir()
     (cache / "refs" / "main").write_text(commit, encoding="ascii")
     assert folder.control_folder(ROW, tmp_path / "bare") == cache / "snapshots" / commit
-    folder.check(ROW, tmp_path / "bare")
+    folder.check_weights(ROW, tmp_path / "bare")
 
 
 @pytest.mark.parametrize("gone", ["config.json", "diffusion_pytorch_model.safetensors"])
@@ -151,5 +151,5 @@ def test_both_repositories_are_fetched(monkeypatch, tmp_path):
     """One command brings the network and what holds it."""
     asked = []
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda **facts: asked.append(facts) or str(tmp_path))
-    assert folder.fetch(ROW) == tmp_path
+    assert folder.download_weights(ROW) == tmp_path
     assert [facts["repo_id"] for facts in asked] == [ROW.control.repo, ROW.repo]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from fluxvision.engine.flux.fp8 import EIGHT, LARGEST, Linear8, can_multiply, narrow, narrowed
+from fluxvision.engine.flux.fp8 import EIGHT, LARGEST, Linear8, can_multiply, narrow_layers, narrowed_layers
 
 
 def wide(inside=64, outside=48, *, bias=True, seed=0):
@@ -39,7 +39,7 @@ def test_a_layer_of_8_bits_is_near_the_wide_one(fast, bias, dtype):
 def test_numbers_are_kept_within_their_format_whatever_their_size():
     """The largest number of a row is exact, a row of noughts stays so, and nothing overflows."""
     rows = torch.stack([torch.tensor([3e38, -1.0, 0.0]), torch.zeros(3), torch.tensor([1e-30, 1e-31, -1e-30])])
-    eight, scale = narrowed(rows)
+    eight, scale = narrowed_layers(rows)
     assert eight.dtype == EIGHT
     assert scale.shape == (3, 1)
     back = eight.float() * scale
@@ -82,7 +82,7 @@ def test_only_what_repeats_and_steers_nothing_is_narrowed():
     """Embedders and modulations stay, the blocks' own matrices change, and a second time nothing does."""
     network = Network()
     for _ in range(2):
-        narrow(network, fast=False)
+        narrow_layers(network, fast=False)
         found = {name for name, module in network.named_modules() if isinstance(module, Linear8)}
         assert found == {"transformer_blocks.0.out", "single_transformer_blocks.0.0"}
 

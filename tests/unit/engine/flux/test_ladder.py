@@ -8,7 +8,7 @@ from fakes.flux_runs import ROW
 from fakes.flux_stub import Stub, texture
 from fakes.flux_tight import CUDA, WISHES, Tight, windows
 from fluxvision.engine.flux.backend import FluxDetailer
-from fluxvision.engine.flux.memory_budget import Narrower, Room, Rung, is_short
+from fluxvision.engine.flux.memory_budget import FallbackStep, MemoryBudget, RetryWithSmallerTiles, is_out_of_memory
 
 FAULTS = {
     "cuda": CUDA,
@@ -27,7 +27,7 @@ def detailer(stub, room):
 
 
 def room_of(stub, tile=1024):
-    return Room(tile, (Rung("text", stub.offload_text), Rung("fp8", stub.quantize)))
+    return MemoryBudget(tile, (FallbackStep("text", stub.offload_text), FallbackStep("fp8", stub.quantize)))
 
 
 @pytest.mark.parametrize("where", ["encode", "velocity", "decode"])
@@ -35,7 +35,7 @@ def room_of(stub, tile=1024):
 def test_fewer_tiles_at_once_are_the_same_tiles(fault, where):
     """Wherever and however memory runs out: half as many go together, none is lost, and every byte is the same."""
     plenty = Stub(texture, ROW)
-    wanted = detailer(plenty, Room(1024)).detail(windows(7))
+    wanted = detailer(plenty, MemoryBudget(1024)).detail(windows(7))
     tight = Tight(most=2, fault=FAULTS[fault], where=where)
     room = room_of(tight)
     made = detailer(tight, room).detail(windows(7))
@@ -69,7 +69,7 @@ def test_smaller_tiles_are_another_plan():
     tight = Tight(most=0)
     room = room_of(tight)
     for size in (768, 512):
-        with pytest.raises(Narrower):
+        with pytest.raises(RetryWithSmallerTiles):
             detailer(tight, room).detail(windows(2))
         assert room.tile == size
     with pytest.raises(MemoryError, match="no room for a single tile"):
@@ -82,10 +82,10 @@ def test_a_batch_that_waited_is_not_tried_with_the_old_tiles():
     tight = Tight(most=0)
     room = room_of(tight)
     two = detailer(tight, room)
-    with pytest.raises(Narrower):
+    with pytest.raises(RetryWithSmallerTiles):
         two.detail(windows(1))
     tries = len(tight.tries)
-    with pytest.raises(Narrower):
+    with pytest.raises(RetryWithSmallerTiles):
         two.detail(windows(1))
     assert len(tight.tries) == tries
 
@@ -96,7 +96,11 @@ def test_what_gives_nothing_is_passed_over():
     def full():
         raise CUDA
 
-    room = Room(512, (Rung("nothing", lambda: False), Rung("full", full), Rung("some", lambda: None)), batch=1)
+    room = MemoryBudget(
+        512,
+        (FallbackStep("nothing", lambda: False), FallbackStep("full", full), FallbackStep("some", lambda: None)),
+        batch=1,
+    )
     assert [room.less() for _ in range(4)] == [True, True, True, False]
     assert room.taken == ["some", "tile 384", "tile 256"]
 
@@ -121,7 +125,7 @@ def test_words_of_tiles_that_do_not_fit():
 )
 def test_other_faults_are_none_of_memory(fault):
     """They come out as they are, and nothing is given up."""
-    assert not is_short(fault)
+    assert not is_out_of_memory(fault)
     tight = Tight(most=0, fault=fault)
     room = room_of(tight)
     with pytest.raises(type(fault)):

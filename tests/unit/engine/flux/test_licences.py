@@ -27,6 +27,6 @@ def test_consent_is_needed_only_where_a_licence_forbids_services(row):
         need_consent(row, agreed=False)
         return
     with pytest.raises(Unavailable, match="only after that was agreed to") as caught:
-        model.load(row, "/no/such/folder")
+        model.load_networks(row, "/no/such/folder")
     assert caught.value.param == "engine"
     assert row.licence in caught.value.message

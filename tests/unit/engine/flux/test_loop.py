@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from torch.nn.functional import avg_pool2d
 
 from fluxvision.engine import back_projection
-from fluxvision.engine.flux.sampling import FLUX1, bend, denoise, guided, low_band, sigmas, start_sigma
+from fluxvision.engine.flux.sampling import (
+    FLUX1,
+    bend_sigma,
+    denoise,
+    guided_velocity,
+    latent_low_band,
+    sigma_schedule,
+    start_sigma,
+)
 
 PATH = (0.6, 0.45, 0.3, 0.1, 0.0)
 
@@ -68,7 +76,7 @@ def test_one_forward_is_pulled_in_full(resemblance):
     """After a single forward, the share `resemblance` of the low band is the source's, and the rest the network's."""
     source, noise, own = (normal(seed, 1, 4, 16, 16) for seed in (1, 2, 3))
     found = denoise(towards(own), source, noise, (0.5, 0.0), resemblance=resemblance)
-    assert torch.allclose(found, own - resemblance * low_band(own - source), atol=1e-5)
+    assert torch.allclose(found, own - resemblance * latent_low_band(own - source), atol=1e-5)
 
 
 @given(st.integers(0, 10**6), st.floats(0.1, 1), st.integers(1, 6))
@@ -76,7 +84,7 @@ def test_one_forward_is_pulled_in_full(resemblance):
 def test_more_resemblance_is_nearer(seed, start, forwards):
     """In any random world, more resemblance brings the reduced result of its denoiser closer to the reduced source."""
     source, noise = normal(seed, 1, 4, 16, 16), normal(seed + 1, 1, 4, 16, 16)
-    path = sigmas(FLUX1, 4096, forwards, start, least=forwards)
+    path = sigma_schedule(FLUX1, 4096, forwards, start, least=forwards)
     apart = []
     for resemblance in (0.0, 0.25, 0.5, 0.75, 1.0):
         found = denoise(believing(seed + 2), source, noise, path, resemblance=resemblance)
@@ -165,7 +173,9 @@ def test_stop_comes_before_every_forward():
 def test_no_noise_no_forwards():
     """A trajectory of creativity 0 returns the source and asks no network."""
     source = normal(1, 1, 4, 8, 8)
-    assert torch.equal(denoise(lambda *_: pytest.fail("asked"), source, source, sigmas(FLUX1, 16, 4, 0.0)), source)
+    assert torch.equal(
+        denoise(lambda *_: pytest.fail("asked"), source, source, sigma_schedule(FLUX1, 16, 4, 0.0)), source
+    )
 
 
 def test_pictures_of_a_batch_are_alone():
@@ -198,7 +208,7 @@ def test_the_low_band_is_the_pixels(levels):
     """The pull's low band is that of the colour lock, edges included; a constant stays."""
     latents = normal(1, 1, 3, 9, 6)
     assert np.allclose(
-        low_band(latents, levels)[0].numpy(), back_projection.low_band(latents[0].numpy(), levels), atol=1e-6
+        latent_low_band(latents, levels)[0].numpy(), back_projection.low_band(latents[0].numpy(), levels), atol=1e-6
     )
 
 
@@ -206,7 +216,7 @@ def test_the_low_band_sees_three_cells():
     """A point spreads over three latent cells to each side, no further."""
     point = torch.zeros(1, 1, 15, 15)
     point[..., 7, 7] = 1
-    reached = (low_band(point)[0, 0] != 0).nonzero()
+    reached = (latent_low_band(point)[0, 0] != 0).nonzero()
     assert reached.min() == 4
     assert reached.max() == 10
 
@@ -223,7 +233,7 @@ def test_guidance(scale):
         asked.append(1)
         return (state - 1).bfloat16()
 
-    found = guided(one, other, scale)(torch.zeros(1, 4, 2, 2), 0.5)
+    found = guided_velocity(one, other, scale)(torch.zeros(1, 4, 2, 2), 0.5)
     assert torch.allclose(found.float(), torch.full((1, 4, 2, 2), -1 + 2 * scale))
     assert len(asked) == (scale != 1)
 
@@ -234,8 +244,8 @@ def test_diffusers_own_pipeline(creativity, full, scale):
     pipeline, prompts = tiny_pipeline()
     rows, columns = 6, 10
     tokens = rows * columns // 4
-    path = sigmas(FLUX1, tokens, full, start_sigma(creativity), least=2)
-    first = bend(path[0], -FLUX1.mu(tokens, full))
+    path = sigma_schedule(FLUX1, tokens, full, start_sigma(creativity), least=2)
+    first = bend_sigma(path[0], -FLUX1.mu(tokens, full))
     source = normal(1, 2, 16, rows, columns)
     common = {"prompt_embeds": prompts[0], "pooled_prompt_embeds": prompts[1]}
     negative = {"negative_prompt_embeds": -prompts[0], "negative_pooled_prompt_embeds": -prompts[1]}
@@ -273,7 +283,7 @@ def test_diffusers_own_pipeline(creativity, full, scale):
 
         return velocity
 
-    found = denoise(guided(said(1), said(-1), scale), source, normal(7, 2, 16, rows, columns), path)
+    found = denoise(guided_velocity(said(1), said(-1), scale), source, normal(7, 2, 16, rows, columns), path)
     assert float((found - wanted).abs().max()) < 1e-5
 
 

@@ -33,7 +33,7 @@ def folders(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def loaded(folders):
-    return {name: model.load(BY_NAME[name], folders[name], agreed=True) for name in NAMES}
+    return {name: model.load_networks(BY_NAME[name], folders[name], agreed=True) for name in NAMES}
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -237,7 +237,7 @@ def test_a_prompt_is_read_once_and_few_are_kept(loaded, monkeypatch):
 
 def test_decoding_that_overflows_is_done_again_in_float32(folders):
     """Where 16 bits give no number, 32 do."""
-    ours = model.load(BY_NAME["flux2-klein-4b"], folders["flux2-klein-4b"], dtype="float16")
+    ours = model.load_networks(BY_NAME["flux2-klein-4b"], folders["flux2-klein-4b"], dtype="float16")
     with torch.no_grad():
         ours.vae.decoder.conv_out.weight.mul_(2**10)
         ours.vae.decoder.conv_norm_out.weight.mul_(2**10)
@@ -249,7 +249,7 @@ def test_decoding_that_overflows_is_done_again_in_float32(folders):
 def test_half_precision_stays_near(folders, loaded):
     """bfloat16, the default on a GPU, gives the same velocity to its own precision."""
     name = "flux1-dev"
-    half = model.load(BY_NAME[name], folders[name], dtype="bfloat16", agreed=True)
+    half = model.load_networks(BY_NAME[name], folders[name], dtype="bfloat16", agreed=True)
     assert half.dtype == torch.bfloat16
     full = loaded[name]
     latents = noise(full)
@@ -262,7 +262,7 @@ def test_half_precision_stays_near(folders, loaded):
 def test_moving_and_closing(folders):
     """Networks move as a whole or without the text encoders, and give up what they hold."""
     name = "flux2-klein-4b"
-    ours = model.load(BY_NAME[name], folders[name])
+    ours = model.load_networks(BY_NAME[name], folders[name])
     ours.embed("x")
     ours.to("cpu", text="cpu")
     assert ours.device == torch.device("cpu")
@@ -274,7 +274,7 @@ def test_moving_and_closing(folders):
 def test_text_encoders_go_to_the_cpu_once(folders):
     """They make room, say so only where they were elsewhere, and go on; kept prompts need not be made again."""
     name = "flux2-klein-4b"
-    ours = model.load(BY_NAME[name], folders[name])
+    ours = model.load_networks(BY_NAME[name], folders[name])
     kept = ours.embed("x")
     assert not ours.offload_text(), "they are there already"
     ours._text_device = torch.device("cuda")
@@ -287,7 +287,7 @@ def test_text_encoders_go_to_the_cpu_once(folders):
 
 def refused(name, source, **facts):
     with pytest.raises(Unavailable) as caught:
-        model.load(BY_NAME[name], source, **{"agreed": True} | facts)
+        model.load_networks(BY_NAME[name], source, **{"agreed": True} | facts)
     assert caught.value.param == "engine"
     return caught.value.message
 
@@ -318,8 +318,8 @@ def test_a_repository_in_the_cache_of_the_hub_is_found_by_its_revision(folders, 
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     row = BY_NAME["flux2-klein-4b"]
     for revision in (None, "main", commit):
-        assert weights.find(row, row.repo, revision) == place / "snapshots" / commit
-    weights.check(row, weights.find(row, row.repo))
+        assert weights.find_weights(row, row.repo, revision) == place / "snapshots" / commit
+    weights.check_weights(row, weights.find_weights(row, row.repo))
 
 
 def test_only_the_files_that_are_read_are_fetched(monkeypatch, tmp_path):
@@ -327,7 +327,7 @@ def test_only_the_files_that_are_read_are_fetched(monkeypatch, tmp_path):
     asked = {}
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda **facts: asked.update(facts) or str(tmp_path))
     row = BY_NAME["flux1-schnell"]
-    assert weights.fetch(row, revision="v1") == tmp_path
+    assert weights.download_weights(row, revision="v1") == tmp_path
     assert asked["repo_id"] == row.repo
     assert asked["revision"] == "v1"
     assert asked["allow_patterns"] == ["model_index.json", *(f"{name}/*" for name in weights.PARTS["flux1"])]
@@ -338,7 +338,7 @@ def test_offline_nothing_is_fetched_and_a_sentence_says_why(monkeypatch, tmp_pat
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(Unavailable, match="could not be fetched"):
-        weights.fetch(BY_NAME["flux2-klein-4b"])
+        weights.download_weights(BY_NAME["flux2-klein-4b"])
 
 
 def test_a_download_that_breaks_off_is_told_in_a_sentence(monkeypatch):
@@ -349,7 +349,7 @@ def test_a_download_that_breaks_off_is_told_in_a_sentence(monkeypatch):
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", breaks_off)
     with pytest.raises(Unavailable, match="could not be fetched"):
-        weights.fetch(BY_NAME["flux2-klein-4b"])
+        weights.download_weights(BY_NAME["flux2-klein-4b"])
 
 
 MISSING = {
@@ -398,4 +398,4 @@ def test_the_weights_of_another_network_are_refused(name, other, folders):
 def test_unknown_devices_and_formats_are_refused(facts, folders):
     """A typing mistake in a setting is told as such."""
     with pytest.raises(ValueError, match="There is no"):
-        model.load(BY_NAME["flux2-klein-4b"], folders["flux2-klein-4b"], **facts)
+        model.load_networks(BY_NAME["flux2-klein-4b"], folders["flux2-klein-4b"], **facts)

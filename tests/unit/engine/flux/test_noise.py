@@ -41,24 +41,24 @@ def test_known_answers(counter, key, answer):
 def test_a_window_of_a_window_is_that_window(seed, place, shape, channels, data):
     """Any crop, of any part of the plane and of the channels, has the bits of the field it is cut from."""
     (top, left), (rows, columns) = place, shape
-    whole = noise.field(seed, top, left, rows, columns, channels)
+    whole = noise.noise_field(seed, top, left, rows, columns, channels)
     down, across = data.draw(st.integers(0, rows - 1)), data.draw(st.integers(0, columns - 1))
     size = (data.draw(st.integers(1, rows - down)), data.draw(st.integers(1, columns - across)))
     some = data.draw(st.integers(1, channels))
-    part = noise.field(seed, top + down, left + across, *size, some)
+    part = noise.noise_field(seed, top + down, left + across, *size, some)
     assert part.dtype == np.float32
     assert np.array_equal(part, whole[:some, down : down + size[0], across : across + size[1]])
 
 
 def test_the_bits_are_those_of_every_machine():
     """A digest of the field at the plane's origin, negative coordinates included, never changes."""
-    window = noise.field(2**63 + 5, -8, -8, 16, 16, 128)
+    window = noise.noise_field(2**63 + 5, -8, -8, 16, 16, 128)
     assert hashlib.sha256(window.astype("<f4").tobytes()).hexdigest() == DIGEST
 
 
 def test_standard_normal():
     """Mean, deviation, skewness, kurtosis and the share of tails are a normal distribution's."""
-    values = noise.field(1, -64, 1000, 128, 128, 64).astype(np.float64).ravel()
+    values = noise.noise_field(1, -64, 1000, 128, 128, 64).astype(np.float64).ravel()
     assert abs(values.mean()) < 0.004
     assert abs(values.std() - 1) < 0.003
     assert abs((values**3).mean()) < 0.01
@@ -69,15 +69,15 @@ def test_standard_normal():
 
 def test_neighbours_are_strangers():
     """Next cells, next channels, other seeds and other streams have nothing in common."""
-    one = noise.field(3, 0, 0, 65, 65, 16)
+    one = noise.noise_field(3, 0, 0, 65, 65, 16)
     pairs = [
         (one[:, :, 1:], one[:, :, :-1]),
         (one[:, 1:], one[:, :-1]),
         (one[1:], one[:-1]),
         (one, np.swapaxes(one, 1, 2) * (1 - np.eye(65, dtype=np.float32))),
-        (one, noise.field(4, 0, 0, 65, 65, 16)),
-        (one, noise.field(3 + 2**32, 0, 0, 65, 65, 16)),
-        (one, noise.field(3, 0, 0, 65, 65, 16, stream=1)),
+        (one, noise.noise_field(4, 0, 0, 65, 65, 16)),
+        (one, noise.noise_field(3 + 2**32, 0, 0, 65, 65, 16)),
+        (one, noise.noise_field(3, 0, 0, 65, 65, 16, stream=1)),
     ]
     assert all(abs(np.corrcoef(left.ravel(), right.ravel())[0, 1]) < 0.02 for left, right in pairs)
 
@@ -88,7 +88,7 @@ def test_the_series_are_the_functions():
     words[:, :4] = [[0, 2**32 - 1, 2**31, 2**31 - 1], [0, 2**31 - 1, 2**31, 2**32 - 1]]
     radius = np.sqrt(-2 * np.log((words[0] + 0.5) / 2**32)) * np.where(words[1] >> 31, -1, 1)
     angle = np.pi * (((words[1] & 0x7FFFFFFF) + 0.5) / 2**31 - 0.5)
-    cosine, sine = noise._normal(words[0], words[1])
+    cosine, sine = noise._to_normal(words[0], words[1])
     assert np.abs(cosine - radius * np.cos(angle)).max() < 1e-12
     assert np.abs(sine - radius * np.sin(angle)).max() < 1e-12
 
@@ -97,7 +97,7 @@ def test_the_series_are_the_functions():
 def test_out_of_range(seed, stream):
     """A seed or a stream that does not fit its words is an error, not another one's noise."""
     with pytest.raises(ValueError, match="out of range"):
-        noise.field(seed, 0, 0, 1, 1, 1, stream=stream)
+        noise.noise_field(seed, 0, 0, 1, 1, 1, stream=stream)
 
 
 def test_fast_enough():
@@ -105,6 +105,6 @@ def test_fast_enough():
     times = []
     for _ in range(5):
         begun = time.process_time()
-        noise.field(1, 0, 0, 64, 64, 128)
+        noise.noise_field(1, 0, 0, 64, 64, 128)
         times.append(time.process_time() - begun)
     assert min(times) < 0.1

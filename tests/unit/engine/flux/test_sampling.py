@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fluxvision.engine.flux.sampling import FLUX1, FLUX2, SHIFTS, UNSHIFTED, bend, sigmas, start_sigma
+from fluxvision.engine.flux.sampling import FLUX1, FLUX2, SHIFTS, UNSHIFTED, bend_sigma, sigma_schedule, start_sigma
 
 KINDS = st.sampled_from(sorted(SHIFTS.values(), key=lambda row: row.name))
 
@@ -61,7 +61,7 @@ def test_shifts(shift, tokens, steps, mu):
 @given(KINDS, st.integers(1, 8192), st.integers(1, 60), st.floats(1e-6, 1), st.integers(1, 8))
 def test_a_trajectory(shift, tokens, steps, start, least):
     """Levels fall from the start to 0, evenly in time, with the forwards of the full trajectory from there on."""
-    levels = sigmas(shift, tokens, steps, start, least=least)
+    levels = sigma_schedule(shift, tokens, steps, start, least=least)
     mu = shift.mu(tokens, steps)
     times = [level / (level + exp(mu) * (1 - level)) for level in levels]
     assert levels[0] == start
@@ -77,19 +77,19 @@ def test_a_full_trajectory(shift, tokens, steps):
     mu = shift.mu(tokens, steps)
     times = np.linspace(1, 1 / steps, steps)
     wanted = [*(exp(mu) / (exp(mu) + 1 / times - 1)), 0.0]
-    assert np.allclose(sigmas(shift, tokens, steps, 1.0), wanted, atol=1e-9)
+    assert np.allclose(sigma_schedule(shift, tokens, steps, 1.0), wanted, atol=1e-9)
 
 
 @given(st.floats(0, 1), st.floats(-3, 3))
 def test_there_and_back(time, mu):
     """The shift undone is the time that was shifted."""
-    assert bend(bend(time, mu), -mu) == pytest.approx(time, abs=1e-9)
+    assert bend_sigma(bend_sigma(time, mu), -mu) == pytest.approx(time, abs=1e-9)
 
 
 @pytest.mark.parametrize("shift", SHIFTS.values(), ids=SHIFTS)
 def test_no_noise_no_forwards(shift):
     """Creativity 0 has no forwards."""
-    assert sigmas(shift, 4096, 20, start_sigma(0)) == (0.0,)
+    assert sigma_schedule(shift, 4096, 20, start_sigma(0)) == (0.0,)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_no_noise_no_forwards(shift):
 def test_out_of_range(tokens, steps, start, least):
     """Numbers that make no trajectory are an error."""
     with pytest.raises(ValueError, match="no trajectory"):
-        sigmas(FLUX1, tokens, steps, start, least=least)
+        sigma_schedule(FLUX1, tokens, steps, start, least=least)
 
 
 @pytest.mark.parametrize("tokens", [1, 256, 1024, 4096, 4300, 4301, 6400, 16384])
@@ -120,7 +120,7 @@ def test_sigmas_are_diffusers(shift, tokens, steps, start):
     scheduler = pytest.importorskip("diffusers").FlowMatchEulerDiscreteScheduler(
         use_dynamic_shifting=shift != UNSHIFTED
     )
-    levels = sigmas(shift, tokens, steps, start)
+    levels = sigma_schedule(shift, tokens, steps, start)
     mu = shift.mu(tokens, steps)
     times = np.linspace(start / (start + exp(mu) * (1 - start)), 0, len(levels))[:-1]
     scheduler.set_timesteps(sigmas=times, mu=mu)

@@ -11,8 +11,8 @@ from PIL import Image, ImageCms, PngImagePlugin
 
 from fluxvision import engine, imaging
 from fluxvision.core.errors import Cancelled, InternalError, UpstreamError
-from fluxvision.core.types import Fidelity, Fit, Plan, Raster, Watch
-from fluxvision.gateway.finish import Work, finish, passed
+from fluxvision.core.types import Fidelity, Fit, JobCallbacks, PostprocessPlan, RawImage
+from fluxvision.gateway.finish import FinishState, deliver_as_is, finish
 from fluxvision.imaging import load
 
 P3 = pyvips.Operation.call("profile_load", "p3")
@@ -26,7 +26,7 @@ AT_ONCE = {"fit": Fit(30, 20, "contain", (30, 20)), "measured": False}
 def raster(tmp_path):
     path = tmp_path / "pixels.raw"
     np.full((20, 30, 3), (10, 120, 230), np.uint8).tofile(path)
-    return Raster(path, 30, 20, 3, 8)
+    return RawImage(path, 30, 20, 3, 8)
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def read(picture):
 
 def test_a_neutral_plan_encodes_and_nothing_more(raster, source, tmp_path):
     """The pixels come out as they are, as PNG; the raw file is gone."""
-    picture = finish(Work(raster, Plan(), source, tmp_path))
+    picture = finish(FinishState(raster, PostprocessPlan(), source, tmp_path))
     assert np.asarray(read(picture)).reshape(-1, 3).tolist() == [[10, 120, 230]] * 600
     assert [picture.path] == list(tmp_path.iterdir())
 
@@ -72,7 +72,7 @@ def test_a_damaged_profile_of_the_source_is_told(own, form, raster, store, tmp_p
     """The picture carries the warning, also where a provider's file could have been delivered as it is."""
     source = store(Image.new("RGB", (15, 10)), form, icc_profile=SRGB[:-4])
     made = raster if own == "raster" else sent(tmp_path, (30, 20))
-    picture = finish(Work(made, Plan(**AT_ONCE), source, tmp_path))
+    picture = finish(FinishState(made, PostprocessPlan(**AT_ONCE), source, tmp_path))
     assert len(picture.warnings) == 1
     assert "colour profile is damaged" in picture.warnings[0]
     assert "icc_profile" not in read(picture).info
@@ -80,18 +80,20 @@ def test_a_damaged_profile_of_the_source_is_told(own, form, raster, store, tmp_p
 
 def test_no_profile_is_judged_while_others_wait(store, tmp_path, monkeypatch):
     """Whether a file can be delivered as it is is found out without a conversion of colours."""
-    monkeypatch.setattr(load, "usable", None)
+    monkeypatch.setattr(load, "is_usable_profile", None)
     source = store(Image.new("RGB", (15, 10)), "jpeg", icc_profile=SRGB)
-    work = Work(imaging.probe(sent(tmp_path, (30, 20)), imaging.Limits()), Plan(**AT_ONCE), source, tmp_path)
-    assert passed(work) is None
+    work = FinishState(
+        imaging.probe(sent(tmp_path, (30, 20)), imaging.Limits()), PostprocessPlan(**AT_ONCE), source, tmp_path
+    )
+    assert deliver_as_is(work) is None
 
 
 @pytest.mark.parametrize("measured", [True, False])
 @pytest.mark.parametrize("name", ["png", "jpeg", "webp", "avif", "gif", "tiff"])
 def test_every_format_has_the_size_that_is_told(raster, source, tmp_path, name, measured):
     """Size and type of the file are those of the returned picture, after fitting."""
-    plan = Plan(fit=Fit(16, 16, "cover"), output_format=name, measured=measured)
-    picture = finish(Work(raster, plan, source, tmp_path))
+    plan = PostprocessPlan(fit=Fit(16, 16, "cover"), output_format=name, measured=measured)
+    picture = finish(FinishState(raster, plan, source, tmp_path))
     opened = read(picture)
     assert opened.size == (picture.width, picture.height) == (16, 16)
     assert picture.mime == Image.MIME[opened.format]
@@ -103,14 +105,14 @@ def test_pixels_of_the_right_size_are_not_fitted(raster, source, tmp_path):
     """A box that is filled already costs nothing, whatever the mode."""
     for mode in ("contain", "cover", "pad", "stretch"):
         np.full((20, 30, 3), (10, 120, 230), np.uint8).tofile(raster.path)
-        picture = finish(Work(raster, Plan(fit=Fit(30, 20, mode)), source, tmp_path))
+        picture = finish(FinishState(raster, PostprocessPlan(fit=Fit(30, 20, mode)), source, tmp_path))
         assert (np.asarray(read(picture)) == (10, 120, 230)).all()
 
 
 def test_a_providers_own_file_is_taken_as_it_is(source, tmp_path):
     """A finished file goes through the same steps and is replaced by the result."""
     path = sent(tmp_path, (12, 9))
-    picture = finish(Work(path, Plan(output_format="webp"), source, tmp_path))
+    picture = finish(FinishState(path, PostprocessPlan(output_format="webp"), source, tmp_path))
     assert (picture.width, picture.height, picture.format) == (12, 9, "webp")
     assert [picture.path] == list(tmp_path.iterdir())
 
@@ -120,7 +122,9 @@ def test_a_file_that_is_the_result_is_delivered_byte_for_byte(form, source, tmp_
     """Format, size and channels are right, nothing is measured and nothing put back: its pixels are not read."""
     path = sent(tmp_path, (30, 20), form)
     data, reported = path.read_bytes(), Fidelity(40.0, None, 0.5)
-    picture = finish(Work(path, Plan(output_format=form, **AT_ONCE), source, tmp_path, fidelity=reported))
+    picture = finish(
+        FinishState(path, PostprocessPlan(output_format=form, **AT_ONCE), source, tmp_path, fidelity=reported)
+    )
     assert picture.path.read_bytes() == data
     assert (picture.width, picture.height, picture.format, picture.fidelity) == (30, 20, form, reported)
 
@@ -144,7 +148,7 @@ def test_a_file_with_anything_to_be_done_is_written_anew(plan, options, source, 
     """Each reason alone is enough."""
     path = sent(tmp_path, (30, 20), **options)
     data = path.read_bytes()
-    picture = finish(Work(path, Plan(**{**AT_ONCE, **plan}), source, tmp_path))
+    picture = finish(FinishState(path, PostprocessPlan(**{**AT_ONCE, **plan}), source, tmp_path))
     assert picture.path.read_bytes() != data
     assert read(picture).mode == ("RGBA" if plan.get("fit", Fit(0, 0, "")).mode == "pad" else "RGB")
     assert [picture.path] == list(tmp_path.iterdir())
@@ -166,7 +170,7 @@ def test_what_the_source_says_of_itself_is_put_back(mode, options, store, tmp_pa
     source = store(Image.new("RGB", (15, 10), (10, 120, 230)).convert(mode), **options)
     path = sent(tmp_path, (30, 20))
     data = path.read_bytes()
-    picture = finish(Work(path, Plan(**AT_ONCE), source, tmp_path))
+    picture = finish(FinishState(path, PostprocessPlan(**AT_ONCE), source, tmp_path))
     assert picture.path.read_bytes() != data
     assert read(picture).mode == mode
     assert read(picture).info.get("icc_profile") == options.get("icc_profile")
@@ -177,7 +181,7 @@ def test_stripped_means_stripped(source, tmp_path):
     words = PngImagePlugin.PngInfo()
     words.add_text("prompt", "a secret")
     path = sent(tmp_path, (30, 20), pnginfo=words)
-    picture = finish(Work(path, Plan(strip_metadata=True, **AT_ONCE), source, tmp_path))
+    picture = finish(FinishState(path, PostprocessPlan(strip_metadata=True, **AT_ONCE), source, tmp_path))
     assert b"a secret" not in picture.path.read_bytes()
 
 
@@ -190,9 +194,9 @@ def test_a_file_that_ends_early_is_the_providers_fault(form, measured, source, t
     Image.fromarray(noise).save(path, form)
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
-    plan = Plan(fit=Fit(30, 20, "contain", (30, 20)), output_format=form, measured=measured)
+    plan = PostprocessPlan(fit=Fit(30, 20, "contain", (30, 20)), output_format=form, measured=measured)
     with pytest.raises(UpstreamError, match="damaged or no picture") as caught:
-        finish(Work(path, plan, source, tmp_path))
+        finish(FinishState(path, plan, source, tmp_path))
     assert caught.value.billed
 
 
@@ -202,7 +206,7 @@ def test_no_picture_at_all_is_the_providers_fault(data, source, tmp_path):
     path = tmp_path / "sent"
     path.write_bytes(data)
     with pytest.raises(UpstreamError, match="no picture") as caught:
-        finish(Work(path, Plan(**AT_ONCE), source, tmp_path))
+        finish(FinishState(path, PostprocessPlan(**AT_ONCE), source, tmp_path))
     assert caught.value.billed
 
 
@@ -244,8 +248,12 @@ RIGHT += [((400, 300), inner, None, (400, 300)) for inner in [(400, 300), (200, 
 @pytest.mark.parametrize(("own", "inner", "made", "came"), RIGHT)
 def test_a_small_deviation_becomes_the_exact_size(own, inner, made, came, store, tmp_path):  # noqa: PLR0917
     """A size that was rounded, or that is larger than needed, is resampled to the one that was promised."""
-    work = Work(
-        sent(tmp_path, came), Plan(fit=Fit(*inner, "stretch", inner)), store(Image.new("RGB", own)), tmp_path, made=made
+    work = FinishState(
+        sent(tmp_path, came),
+        PostprocessPlan(fit=Fit(*inner, "stretch", inner)),
+        store(Image.new("RGB", own)),
+        tmp_path,
+        made=made,
     )
     picture = finish(work)
     assert (picture.width, picture.height) == read(picture).size == inner
@@ -256,9 +264,9 @@ def test_a_small_deviation_becomes_the_exact_size(own, inner, made, came, store,
 @pytest.mark.parametrize(("own", "inner", "made", "came"), WRONG)
 def test_a_wrong_size_is_the_providers_failure(own, inner, made, came, measured, store, tmp_path):  # noqa: PLR0917
     """The source's own size, too few pixels or another shape: the provider has failed, is paid, and is told of."""
-    work = Work(
+    work = FinishState(
         sent(tmp_path, came),
-        Plan(fit=Fit(*inner, "stretch", inner), measured=measured),
+        PostprocessPlan(fit=Fit(*inner, "stretch", inner), measured=measured),
         store(Image.new("RGB", own)),
         tmp_path,
         made=made,
@@ -271,9 +279,9 @@ def test_a_wrong_size_is_the_providers_failure(own, inner, made, came, measured,
 def test_the_sentence_tells_both_sizes(store, tmp_path):
     """What came and what was asked for."""
     source = store(Image.new("RGB", (512, 512)))
-    plan = Plan(fit=Fit(1024, 1024, "contain", (1024, 1024)))
+    plan = PostprocessPlan(fit=Fit(1024, 1024, "contain", (1024, 1024)))
     with pytest.raises(UpstreamError) as caught:
-        finish(Work(sent(tmp_path, (512, 512)), plan, source, tmp_path, made=(1024, 1024)))
+        finish(FinishState(sent(tmp_path, (512, 512)), plan, source, tmp_path, made=(1024, 1024)))
     assert caught.value.message == "The provider returned 512x512 where 1024x1024 was asked for."
 
 
@@ -285,7 +293,7 @@ def test_a_rounded_size_is_straightened_before_it_is_cropped(mode, size, store, 
     inner = (90, 75)
     path = tmp_path / "sent"
     Image.fromarray(across).resize((88, 72), Image.Resampling.BICUBIC).save(path, "png")
-    picture = finish(Work(path, Plan(fit=Fit(*size, mode, inner)), source, tmp_path, made=inner))
+    picture = finish(FinishState(path, PostprocessPlan(fit=Fit(*size, mode, inner)), source, tmp_path, made=inner))
     result = np.asarray(read(picture)).astype(int)
     wanted = np.asarray(Image.fromarray(across).resize(inner, Image.Resampling.BICUBIC)).astype(int)
     if mode == "cover":
@@ -303,7 +311,7 @@ def test_a_grey_picture_stays_grey(form, store, tmp_path):
     source = store(Image.new("L", (15, 10), 90), form)
     path = tmp_path / "sent"
     Image.fromarray(ramp).convert("RGB").save(path, "png")
-    result = read(finish(Work(path, Plan(fit=Fit(30, 20, "contain", (30, 20))), source, tmp_path)))
+    result = read(finish(FinishState(path, PostprocessPlan(fit=Fit(30, 20, "contain", (30, 20))), source, tmp_path)))
     assert result.mode == "L"
     assert (np.asarray(result) == ramp).all()
 
@@ -321,7 +329,7 @@ def test_a_providers_profile_changes_no_colour(own, icc, store, tmp_path):
         came = ImageCms.applyTransform(came, turn)
     path = tmp_path / "sent"
     came.save(path, "png", **({"icc_profile": icc} if icc else {}))
-    result = read(finish(Work(path, Plan(fit=Fit(30, 20, "contain", (30, 20))), source, tmp_path)))
+    result = read(finish(FinishState(path, PostprocessPlan(fit=Fit(30, 20, "contain", (30, 20))), source, tmp_path)))
     assert result.info.get("icc_profile") == own
     assert np.abs(np.asarray(result).astype(int) - (60, 120, 200)).max() <= (1 if icc == P3 else 0)
 
@@ -337,7 +345,7 @@ def test_alpha_that_a_provider_kept_is_left(store, tmp_path):
         came = Image.new("RGB", (30, 20), (200, 30, 20))
         came.putalpha(77)
         came.save(path, "png")
-        work = Work(path, Plan(**AT_ONCE), source, tmp_path, transparent=transparent)
+        work = FinishState(path, PostprocessPlan(**AT_ONCE), source, tmp_path, transparent=transparent)
         result = np.asarray(read(finish(work)))
         assert (result == (200, 30, 20, wanted)).all()
 
@@ -366,9 +374,9 @@ def faithful(colour, width, height):
 
 def masked(opacity, source, mask, folder, mode="RGB"):
     """Let a provider paint everything red; return the numbers of the result."""
-    work = Work(
+    work = FinishState(
         sent(folder, (96, 80), mode=mode),
-        Plan(fit=Fit(96, 80, "contain", (96, 80)), masked=True),
+        PostprocessPlan(fit=Fit(96, 80, "contain", (96, 80)), masked=True),
         source,
         folder,
         mask=mask(opacity),
@@ -437,8 +445,8 @@ def test_masks_work_beyond_the_engines_factors(store, mask, tmp_path):
     source = store(Image.fromarray(PHOTO))
     opaque = np.full((40, 48), 255)
     for size in ((240, 200), (24, 20)):
-        plan = Plan(fit=Fit(*size, "contain", size), masked=True, measured=False)
-        picture = finish(Work(sent(tmp_path, size), plan, source, tmp_path, mask=mask(opaque)))
+        plan = PostprocessPlan(fit=Fit(*size, "contain", size), masked=True, measured=False)
+        picture = finish(FinishState(sent(tmp_path, size), plan, source, tmp_path, mask=mask(opaque)))
         wanted = Image.fromarray(PHOTO).resize(size, Image.Resampling.LANCZOS)
         assert read(picture).size == size
         assert np.abs(np.asarray(read(picture)).astype(float) - np.asarray(wanted)).mean() < 8
@@ -447,10 +455,12 @@ def test_masks_work_beyond_the_engines_factors(store, mask, tmp_path):
 
 def test_a_free_mask_leaves_the_providers_picture(store, mask, tmp_path):
     """Where all may change there is nothing to protect, and what the provider measured holds."""
-    plan = Plan(masked=True, measured=False, fit=Fit(96, 80, "contain", (96, 80)))
+    plan = PostprocessPlan(masked=True, measured=False, fit=Fit(96, 80, "contain", (96, 80)))
     reported = Fidelity(40.0, None, 0.5)
     source = store(Image.fromarray(PHOTO))
-    work = Work(sent(tmp_path, (96, 80)), plan, source, tmp_path, mask=mask(np.zeros((40, 48))), fidelity=reported)
+    work = FinishState(
+        sent(tmp_path, (96, 80)), plan, source, tmp_path, mask=mask(np.zeros((40, 48))), fidelity=reported
+    )
     picture = finish(work)
     assert (np.asarray(read(picture)) == (200, 30, 20)).all()
     assert picture.fidelity == reported
@@ -459,12 +469,12 @@ def test_a_free_mask_leaves_the_providers_picture(store, mask, tmp_path):
 def test_a_lost_mask_is_our_fault(source, tmp_path):
     """A plan with a mask never goes on without it."""
     with pytest.raises(InternalError):
-        finish(Work(sent(tmp_path, (30, 20)), Plan(masked=True), source, tmp_path))
+        finish(FinishState(sent(tmp_path, (30, 20)), PostprocessPlan(masked=True), source, tmp_path))
 
 
 def test_a_cancelled_caller_gets_nothing(source, tmp_path):
     """The steps stop before the next one."""
-    watch = Watch()
+    watch = JobCallbacks()
     watch.cancel.set()
     with pytest.raises(Cancelled):
-        finish(Work(sent(tmp_path, (30, 20)), Plan(), source, tmp_path, watch))
+        finish(FinishState(sent(tmp_path, (30, 20)), PostprocessPlan(), source, tmp_path, watch))

@@ -12,11 +12,11 @@ from PIL import Image
 
 from fluxvision import imaging
 from fluxvision.catalog.geometry import Geometry
-from fluxvision.core.types import Fit, Job, Plan, Raster, Source
-from fluxvision.gateway.finish import Work, finish
-from fluxvision.gateway.job_resources import SPARE, room_needed
+from fluxvision.core.types import Fit, InputImage, Job, PostprocessPlan, RawImage
+from fluxvision.gateway.finish import FinishState, finish
+from fluxvision.gateway.job_resources import SPARE, disk_needed
 
-RGB = Source("in.png", "png", 500, 400, 3, False, 8, 1000)
+RGB = InputImage("in.png", "png", 500, 400, 3, False, 8, 1000)
 TWICE = Geometry(1000, 800, 1000, 800, 1000, 800, 2.0, "contain")
 RAW = 1000 * 800 * 3
 MASK = replace(RGB, alpha=True)
@@ -29,21 +29,21 @@ def job(image=RGB, mask=None):
 @pytest.mark.parametrize(
     ("geometry", "image", "plan", "parallel", "expected"),
     [
-        (TWICE, RGB, Plan(), 1, 2 * RAW),
-        (replace(TWICE, made_width=2000, made_height=1600), RGB, Plan(), 1, 2 * 4 * RAW),
-        (TWICE, replace(RGB, bits=16), Plan(), 1, 2 * 2 * RAW),
-        (TWICE, replace(RGB, channels=1), Plan(), 1, 2 * RAW // 3),
-        (TWICE, replace(RGB, alpha=True), Plan(), 1, 2 * RAW // 3 * 4),
-        (replace(TWICE, fit="pad"), RGB, Plan(), 1, 2 * RAW // 3 * 4),
-        (TWICE, RGB, Plan(masked=True), 1, 3 * RAW),
-        (TWICE, RGB, Plan(n=4), 1, (4 + 1) * RAW),
-        (TWICE, RGB, Plan(n=4), 10, (4 + 4) * RAW),
-        (TWICE, replace(RGB, content=bytes(1000)), Plan(), 1, 2 * RAW + 1000),
+        (TWICE, RGB, PostprocessPlan(), 1, 2 * RAW),
+        (replace(TWICE, made_width=2000, made_height=1600), RGB, PostprocessPlan(), 1, 2 * 4 * RAW),
+        (TWICE, replace(RGB, bits=16), PostprocessPlan(), 1, 2 * 2 * RAW),
+        (TWICE, replace(RGB, channels=1), PostprocessPlan(), 1, 2 * RAW // 3),
+        (TWICE, replace(RGB, alpha=True), PostprocessPlan(), 1, 2 * RAW // 3 * 4),
+        (replace(TWICE, fit="pad"), RGB, PostprocessPlan(), 1, 2 * RAW // 3 * 4),
+        (TWICE, RGB, PostprocessPlan(masked=True), 1, 3 * RAW),
+        (TWICE, RGB, PostprocessPlan(n=4), 1, (4 + 1) * RAW),
+        (TWICE, RGB, PostprocessPlan(n=4), 10, (4 + 4) * RAW),
+        (TWICE, replace(RGB, content=bytes(1000)), PostprocessPlan(), 1, 2 * RAW + 1000),
     ],
 )
 def test_the_room_follows_from_the_geometry(geometry, image, plan, parallel, expected):
     """Two of the largest picture on its way; more with a mask, for several, and for what is still in memory."""
-    assert room_needed(geometry, job(image), plan, parallel) == expected + SPARE
+    assert disk_needed(geometry, job(image), plan, parallel) == expected + SPARE
 
 
 @pytest.fixture
@@ -65,13 +65,13 @@ def noise(width, height, bands, kind=np.uint8):
 @pytest.mark.parametrize(
     ("plan", "geometry"),
     [
-        (Plan(), TWICE),
-        (Plan(output_format="tiff"), TWICE),
-        (Plan(output_format="jpeg", output_compression=100), TWICE),
-        (Plan(output_format="webp", output_compression=100), TWICE),
-        (Plan(fit=Fit(700, 800, "cover")), replace(TWICE, width=700, fit="cover")),
-        (Plan(fit=Fit(1200, 800, "pad")), replace(TWICE, width=1200, fit="pad")),
-        (Plan(masked=True), TWICE),
+        (PostprocessPlan(), TWICE),
+        (PostprocessPlan(output_format="tiff"), TWICE),
+        (PostprocessPlan(output_format="jpeg", output_compression=100), TWICE),
+        (PostprocessPlan(output_format="webp", output_compression=100), TWICE),
+        (PostprocessPlan(fit=Fit(700, 800, "cover")), replace(TWICE, width=700, fit="cover")),
+        (PostprocessPlan(fit=Fit(1200, 800, "pad")), replace(TWICE, width=1200, fit="pad")),
+        (PostprocessPlan(masked=True), TWICE),
     ],
     ids=["png", "tiff", "jpeg", "webp", "cover", "pad", "mask"],
 )
@@ -82,15 +82,15 @@ def test_it_is_enough(disk, tmp_path, provider, plan, geometry):
     Image.fromarray(noise(500, 400, 4)).save(mask)
     source = imaging.probe(path, imaging.Limits())
     large = noise(1000, 800, 3)
-    size = room_needed(geometry, job(source), plan, 1) - SPARE + 64 * 1024
+    size = disk_needed(geometry, job(source), plan, 1) - SPARE + 64 * 1024
     facts = os.statvfs(disk)
     (disk / "filler").write_bytes(bytes(facts.f_bavail * facts.f_frsize - size))
     made = disk / "made"
     if provider == "raster":
         large.tofile(made)
-        picture = Raster(made, 1000, 800, 3, 8)
+        picture = RawImage(made, 1000, 800, 3, 8)
     else:
         Image.fromarray(large).save(made, "PNG", compress_level=3)
         picture = made
-    work = Work(picture, plan, source, disk, mask=imaging.probe(mask, imaging.Limits()), made=(1000, 800))
+    work = FinishState(picture, plan, source, disk, mask=imaging.probe(mask, imaging.Limits()), made=(1000, 800))
     assert finish(work).path.stat().st_size > 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fluxvision.core.errors import InvalidRequest, PayloadTooLarge
-from fluxvision.http.requests.body import chunks
+from fluxvision.http.requests.body import body_chunks
 
 
 def said(*bodies, last=True):
@@ -23,7 +23,7 @@ def said(*bodies, last=True):
 
 async def all_of(*arguments, **facts):
     """Return all chunks of a body."""
-    return [chunk async for chunk in chunks(*arguments, **facts)]
+    return [chunk async for chunk in body_chunks(*arguments, **facts)]
 
 
 async def test_nobody_is_asked_for_more_than_was_announced():

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fluxvision.core.errors import ClientError, InvalidRequest, PayloadTooLarge
-from fluxvision.http.limits import Memory
+from fluxvision.http.limits import BodyMemory
 from fluxvision.http.requests import json_body
-from fluxvision.http.requests.fields import collect, picture_name
-from fluxvision.http.requests.json_body import parse
+from fluxvision.http.requests.fields import collect_fields, picture_name
+from fluxvision.http.requests.json_body import parse_json
 from fluxvision.net import fetch
 
 VALUES = st.recursive(
@@ -29,7 +29,7 @@ NAMES = st.sampled_from(["image", "images", "mask", "model", "image_url", "file_
 def test_no_body_is_our_fault(body):
     """Every text is a form or a 4xx, and pictures are texts or their pieces."""
     try:
-        form = parse(body)
+        form = parse_json(body)
     except ClientError:
         return
     assert all(isinstance(picture, str) or all(picture) for picture in form.pictures.values())
@@ -40,7 +40,7 @@ def test_no_body_is_our_fault(body):
 def test_no_form_name_is_our_fault(pairs):
     """Every list of names is a set of fields or a 4xx."""
     try:
-        fields = collect(pairs)
+        fields = collect_fields(pairs)
     except ClientError:
         return
     assert not any("[" in name for name in fields)
@@ -57,7 +57,7 @@ def test_no_form_name_is_our_fault(pairs):
 )
 def test_names_in_the_sdks_notation(pairs, fields):
     """Lists keep their order and their doubles; objects nest."""
-    assert collect(pairs) == fields
+    assert collect_fields(pairs) == fields
 
 
 @pytest.mark.parametrize(
@@ -67,8 +67,8 @@ def test_names_in_the_sdks_notation(pairs, fields):
 )  # fmt: skip
 def test_a_providers_own_words_are_typed_where_that_is_plain(text, value):
     """A number or a truth under a name that is nobody's here becomes one; our own parameters stay text."""
-    assert collect([("noise_scale", text), ("seed", text)]) == {"noise_scale": value, "seed": text}
-    assert type(collect([("noise_scale", text)])["noise_scale"]) is type(value)
+    assert collect_fields([("noise_scale", text), ("seed", text)]) == {"noise_scale": value, "seed": text}
+    assert type(collect_fields([("noise_scale", text)])["noise_scale"]) is type(value)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_picture_names(name, picture):
 def test_half_a_character_is_no_json(text):
     """A lone surrogate, which no text in UTF-8 can hold, is refused wherever it stands."""
     with pytest.raises(ClientError, match="not valid JSON"):
-        parse(text.encode())
+        parse_json(text.encode())
 
 
 URI = "data:image/png;base64,"
@@ -115,8 +115,8 @@ def test_a_data_uri_comes_in_pieces(tmp_path, monkeypatch, *, shape, write, size
     """However its characters are written and wherever a piece ends, the file is the picture."""
     monkeypatch.setattr(json_body, "SLICE", size * (6 if write is every else 1))
     text = '{"image": ' + shape.format(f'"{write(URI + BASE64)}"') + ', "a": 1}'
-    form = parse(bytearray(text.encode()))
-    fetch.save(form.pictures["image"], tmp_path / "a", 10_000)
+    form = parse_json(bytearray(text.encode()))
+    fetch.save_data_uri(form.pictures["image"], tmp_path / "a", 10_000)
     assert (tmp_path / "a").read_bytes() == base64.b64decode(BASE64)
     assert form.fields == {"a": 1}
 
@@ -131,10 +131,10 @@ async def test_a_body_is_held_or_mapped(tmp_path, start, each):
         for begin in range(0, len(body), 100):
             yield body[begin : begin + 100]
 
-    with Memory(each=each).share() as take:
-        form = await json_body.read(chunks(), tmp_path, take)
+    with BodyMemory(each=each).share() as take:
+        form = await json_body.read_json(chunks(), tmp_path, take)
     assert (form.fields, list(tmp_path.iterdir())) == ({"model": "é"}, [])
-    fetch.save(form.pictures["image"], tmp_path / "a", 10_000)
+    fetch.save_data_uri(form.pictures["image"], tmp_path / "a", 10_000)
     assert (tmp_path / "a").read_bytes() == base64.b64decode(BASE64)
 
 
@@ -150,7 +150,7 @@ async def test_a_body_is_held_or_mapped(tmp_path, start, each):
 )
 def test_addresses_are_texts(text, pictures):
     """An address is the text that the JSON stands for; null is nothing; said twice it is the same."""
-    assert parse(text).pictures == pictures
+    assert parse_json(text).pictures == pictures
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_addresses_are_texts(text, pictures):
 def test_two_of_one_name_must_agree(text, name):
     """As in a form: which of two different values is meant nobody can know."""
     with pytest.raises(InvalidRequest, match=f"^{name} is given twice with different values") as refusal:
-        parse(text.encode())
+        parse_json(text.encode())
     assert refusal.value.param == name
 
 
@@ -173,7 +173,7 @@ def test_two_of_one_name_must_agree(text, name):
 def test_a_number_that_nobody_can_hold_is_named(value):
     """The body is a JSON object; one of its members is what is wrong."""
     with pytest.raises(InvalidRequest, match="odd has a number that is too large") as refusal:
-        parse(f'{{"model": "m", "odd": {value}}}'.encode())
+        parse_json(f'{{"model": "m", "odd": {value}}}'.encode())
     assert refusal.value.param == "odd"
 
 
@@ -181,7 +181,7 @@ def test_a_number_that_nobody_can_hold_is_named(value):
 def test_a_body_is_an_object(text):
     """Everything else that is JSON is told so."""
     with pytest.raises(InvalidRequest, match="must be a JSON object"):
-        parse(text.encode())
+        parse_json(text.encode())
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_a_body_is_an_object(text):
 def test_what_is_no_reference(text, param):
     """Depth without end and half characters are no JSON; every other thing is an error of the parameter."""
     with pytest.raises(ClientError) as refusal:
-        parse(text)
+        parse_json(text)
     assert refusal.value.param == param
 
 
@@ -215,7 +215,7 @@ def test_what_is_no_reference(text, param):
 def test_no_more_than_a_form_may_have(body, param):
     """Members, the bytes of one and of all of them beside the pictures, and whatever becomes an object are bounded."""
     with pytest.raises(PayloadTooLarge) as refusal:
-        parse(json.dumps(body).encode())
+        parse_json(json.dumps(body).encode())
     assert refusal.value.param == param
 
 
@@ -226,13 +226,13 @@ def test_each_limit_is_named():
         (dict.fromkeys(map(str, range(201))), "members"),
     ):
         with pytest.raises(PayloadTooLarge, match=words):
-            parse(json.dumps(body).encode())
+            parse_json(json.dumps(body).encode())
 
 
 def test_a_picture_counts_as_no_field():
     """Two hundred members, one of them of many megabytes."""
     body = {**{str(number): 0 for number in range(199)}, "image": "data:image/png;base64," + "AAAA" * 2_000_000}
-    form = parse(json.dumps(body).encode())
+    form = parse_json(json.dumps(body).encode())
     assert (len(form.fields), sum(map(len, form.pictures["image"]))) == (199, 8_000_022)
 
 
@@ -240,7 +240,7 @@ def test_a_picture_counts_as_no_field():
 def test_form_notation_is_for_forms(name):
     """A server behind this one would read a parameter that was checked and quoted by nobody."""
     with pytest.raises(InvalidRequest) as refusal:
-        parse(json.dumps({name: 1}).encode())
+        parse_json(json.dumps({name: 1}).encode())
     assert refusal.value.param == name
 
 
@@ -248,5 +248,5 @@ def test_long_texts_are_not_walked_through():
     """Ten million characters beyond ASCII take no longer than reading them does."""
     body = b'{"image": "' + "é".encode() * 10_000_000 + b'"}'
     began = time.process_time()
-    parse(body)
+    parse_json(body)
     assert time.process_time() - began < 0.5

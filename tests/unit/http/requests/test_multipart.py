@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 from fakes.server import form
 from fluxvision.core.errors import InvalidRequest
-from fluxvision.http.limits import Memory, nothing
+from fluxvision.http.limits import BodyMemory, release_nothing
 from fluxvision.http.requests import multipart
 
 PICTURE = b"\x89PNG\r\n\x1a\n--\r\n" + bytes(range(256)) * 3
 PARTS = (("model", "m"), ("image[]", PICTURE, "../a.png"), ("a[b]", "1"), ("k[]", "1"), ("k[]", "2"), ("prompt", "é🖼"))
 
 
-async def parse(folder, content_type, body, cuts, take=nothing):
+async def parse(folder, content_type, body, cuts, take=release_nothing):
     """Feed the body cut at the given places."""
 
     async def chunks():
@@ -26,7 +26,7 @@ async def parse(folder, content_type, body, cuts, take=nothing):
             if body[start:end]:
                 yield body[start:end]
 
-    return await multipart.read(content_type, chunks(), folder, take)
+    return await multipart.read_multipart(content_type, chunks(), folder, take)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -47,7 +47,7 @@ async def test_the_cuts_do_not_matter(tmp_path_factory, cuts):
 async def test_a_picture_is_in_memory_or_in_its_file(tmp_path, each, cuts):
     """Where the room is too small all of it goes to the file, what had been kept first."""
     headers, body = form(*PARTS)
-    with Memory(each=each).share() as take:
+    with BodyMemory(each=each).share() as take:
         found = await parse(tmp_path, headers["Content-Type"], body, [cut for cut in cuts if cut < len(body)], take)
     assert found.pictures == {"image": tmp_path / "image"}
     if each >= len(PICTURE):
@@ -61,7 +61,7 @@ async def test_a_picture_is_in_memory_or_in_its_file(tmp_path, each, cuts):
 async def test_an_address_is_no_content(tmp_path):
     """A part that holds a URL leaves nothing in memory that could be taken for the picture."""
     headers, body = form(("image", "https://example.com/a.png"))
-    with Memory().share() as take:
+    with BodyMemory().share() as take:
         found = await parse(tmp_path, headers["Content-Type"], body, [], take)
     assert (found.pictures, found.contents) == ({"image": "https://example.com/a.png"}, {})
 
@@ -80,7 +80,7 @@ async def test_a_picture_part_may_hold_a_url(tmp_path, monkeypatch, text, *, kep
     """Without a file name, an address is an address, a data URI in pieces; with one it is a file's content."""
     monkeypatch.setattr(multipart, "SLICE", 100)
     headers, body = form(("image", text + " \r\n"))
-    with Memory(each=1000 if kept else 0).share() as take:
+    with BodyMemory(each=1000 if kept else 0).share() as take:
         found = await parse(tmp_path, headers["Content-Type"], body, [], take)
     picture = found.pictures["image"]
     assert (picture if isinstance(picture, str) else b"".join(picture).decode()) == text
@@ -95,7 +95,7 @@ async def test_the_plural_is_the_same_image(tmp_path, name):
     """OpenAI's newer name works in a form as well, for a file or a URL, and there is still one image."""
     for part in ((name, PICTURE, "a.png"), (name, "https://example.com/a.png")):
         headers, body = form(part)
-        with Memory().share() as take:
+        with BodyMemory().share() as take:
             found = await parse(tmp_path, headers["Content-Type"], body, [], take)
         picture = found.contents.get("image", found.pictures["image"])
         assert (picture, found.fields) == (part[1], {})

@@ -7,10 +7,10 @@ import pytest
 from fakes.fal import FakeFal
 from fluxvision import imaging
 from fluxvision.core.errors import UpstreamError
-from fluxvision.core.types import Call, Watch
+from fluxvision.core.types import Call, JobCallbacks
 from fluxvision.providers.fal import Provider, billing, queue
 from fluxvision.providers.fal.billing import Bill
-from fluxvision.providers.fal.client import Answer, Wire
+from fluxvision.providers.fal.client import FalClient, FalResponse
 
 PAID, FREE, UNKNOWN = True, False, None
 TOLD = {"status": "COMPLETED", "metrics": {"inference_time": 1.5}}
@@ -40,8 +40,8 @@ TOLD = {"status": "COMPLETED", "metrics": {"inference_time": 1.5}}
 )
 def test_the_compute_time(metrics, seconds):
     """Only a number of seconds that a job may have taken is believed."""
-    assert billing.seconds({"status": "COMPLETED", "metrics": metrics}) == seconds
-    assert billing.seconds({"status": "COMPLETED"}) is None
+    assert billing.reported_seconds({"status": "COMPLETED", "metrics": metrics}) == seconds
+    assert billing.reported_seconds({"status": "COMPLETED"}) is None
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_the_compute_time(metrics, seconds):
 def test_a_completed_job(said, waited, charged):
     """What was made is paid, fal.ai's own failures are not; of refusals, and of jobs stopped at work, nobody knows."""
     status = {**TOLD, **said}
-    assert billing.completed(status, waited=waited) == Bill(charged, billing.seconds(status))
+    assert billing.bill_completed(status, waited=waited) == Bill(charged, billing.reported_seconds(status))
 
 
 @pytest.mark.parametrize(
@@ -79,13 +79,13 @@ def test_a_completed_job(said, waited, charged):
 )  # fmt: skip
 def test_a_result_that_is_not_given_out(status, charged):
     """The job was done: who may not have its result has paid it, unless the result is that it failed."""
-    assert billing.refused(Answer(status, {}, None), Bill(PAID, 1.5)) == Bill(charged, 1.5)
+    assert billing.bill_refused(FalResponse(status, {}, None), Bill(PAID, 1.5)) == Bill(charged, 1.5)
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
 def test_a_failure_whose_words_are_not_given_out(status):
     """What the status told of a job that failed stays true."""
-    assert billing.refused(Answer(status, {}, None), Bill(FREE)) == Bill(FREE)
+    assert billing.bill_refused(FalResponse(status, {}, None), Bill(FREE)) == Bill(FREE)
 
 
 FAILED = {**TOLD, "error_type": "runner_server_error"}
@@ -107,9 +107,9 @@ FAILED = {**TOLD, "error_type": "runner_server_error"}
 )
 def test_a_job_that_was_given_up(word, after, found):
     """The answer to the cancellation tells what it can, and what the job says of itself afterwards goes before it."""
-    assert billing.given_up({"status": word}, after, waited=False) == found
+    assert billing.bill_cancelled({"status": word}, after, waited=False) == found
     if word is None:
-        assert billing.given_up(None, after, waited=False) == found
+        assert billing.bill_cancelled(None, after, waited=False) == found
 
 
 def call(path):
@@ -121,15 +121,15 @@ async def test_a_result_without_end_is_paid(provider, photo, folder, monkeypatch
     """An answer that is too long to be read does not make its job cheaper."""
     monkeypatch.setattr(queue, "PICTURE_INSIDE", 10)
     with pytest.raises(UpstreamError, match="too long") as caught:
-        await provider.run(call(photo), Watch(), folder)
+        await provider.run(call(photo), JobCallbacks(), folder)
     assert (caught.value.billed, caught.value.seconds) == (True, 1.25)
 
 
 async def test_a_ticket_without_end(fal, provider, photo, folder, monkeypatch):
     """Where the answer to a job is too long to be read, nobody knows whether it was taken."""
-    monkeypatch.setitem(Wire.ask.__kwdefaults__, "limit", 10)
+    monkeypatch.setitem(FalClient.ask.__kwdefaults__, "limit", 10)
     with pytest.raises(UpstreamError, match="too long") as caught:
-        await provider.run(call(photo), Watch(), folder)
+        await provider.run(call(photo), JobCallbacks(), folder)
     assert caught.value.billed is None
     assert len(fal.submissions) == 1
 
@@ -139,7 +139,7 @@ async def test_what_is_told_meanwhile(photo, folder):
     told = []
     async with FakeFal() as fal:
         provider = Provider(fal.key, fal.queue_url, fal.storage_url, pace=0.02)
-        await provider.run(call(photo), Watch(taken=lambda *known: told.append(known)), folder)
+        await provider.run(call(photo), JobCallbacks(taken=lambda *known: told.append(known)), folder)
         await provider.aclose()
         name = fal.submissions[0].id
     assert told == [(None, None), (name, None), (name, True, 1.25)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fluxvision.providers.fal.client import Wire
+from fluxvision.providers.fal.client import FalClient
 
 
 @pytest.mark.parametrize(
@@ -26,4 +26,4 @@ from fluxvision.providers.fal.client import Wire
 )
 def test_who_gets_the_key(url, own):
     """Only the configured origin is sent the key."""
-    assert Wire("k", "https://queue.fal.run").owns(url) is own
+    assert FalClient("k", "https://queue.fal.run").owns(url) is own

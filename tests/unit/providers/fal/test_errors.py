@@ -18,10 +18,10 @@ from fluxvision.core.errors import (
     UpstreamRefused,
     UpstreamUnasked,
 )
-from fluxvision.core.types import Call, Watch
+from fluxvision.core.types import Call, JobCallbacks
 from fluxvision.providers.fal import Provider
-from fluxvision.providers.fal.client import Answer
-from fluxvision.providers.fal.errors import failure
+from fluxvision.providers.fal.client import FalResponse
+from fluxvision.providers.fal.errors import error_from_response
 
 MODEL = "fal-ai/flux-vision-upscaler"
 
@@ -84,7 +84,7 @@ def detail(kind, *location, message="Some words"):
 )
 def test_refusals(status, said, kind, param):
     """Each of fal's refusals has one meaning here, in a plain sentence."""
-    error = failure(Answer(status, {}, said), ("secret",), ASKED)
+    error = error_from_response(FalResponse(status, {}, said), ("secret",), ASKED)
     assert type(error) is kind
     assert error.param == param
     assert error.message.endswith(".")
@@ -98,7 +98,7 @@ def test_refusals(status, said, kind, param):
 )  # fmt: skip
 def test_when_to_come_back(status, headers, seconds):
     """What fal says of waiting is kept where waiting helps."""
-    assert failure(Answer(status, headers, None), (), {}).retry_after == seconds
+    assert error_from_response(FalResponse(status, headers, None), (), {}).retry_after == seconds
 
 
 async def test_no_word_of_fal_tells_a_secret(fal, photo, folder, monkeypatch):
@@ -114,7 +114,7 @@ async def test_no_word_of_fal_tells_a_secret(fal, photo, folder, monkeypatch):
     await fal.start()
     provider = Provider(fal.key, fal.queue_url, fal.storage_url, pace=0.02)
     with pytest.raises(Error) as caught:
-        await provider.run(call(photo, prompt=PROMPT), Watch(), folder)
+        await provider.run(call(photo, prompt=PROMPT), JobCallbacks(), folder)
     await provider.aclose()
     for secret in (*fal.key.split(":"), PROMPT, "127.0.0.1", "y=z", "base64", "abc123456"):
         assert secret not in caught.value.message

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from fluxvision.providers.fal.storage import Once
+from fluxvision.providers.fal.storage import SingleFlight
 
 
 class Work:
@@ -43,7 +43,7 @@ async def callers(once, work, count):
 
 async def test_all_who_ask_get_the_same(work):
     """Callers at the same time and afterwards share one piece of work; another key is another one."""
-    once = Once(60.0, 8)
+    once = SingleFlight(60.0, 8)
     tasks = await callers(once, work, 3)
     work.go.set()
     assert await asyncio.gather(*tasks) == [1, 1, 1]
@@ -53,7 +53,7 @@ async def test_all_who_ask_get_the_same(work):
 
 async def test_one_who_leaves_does_not_disturb(work):
     """The work goes on while anybody waits, also without the one who began it."""
-    first, second = await callers(Once(60.0, 8), work, 2)
+    first, second = await callers(SingleFlight(60.0, 8), work, 2)
     first.cancel()
     with pytest.raises(asyncio.CancelledError):
         await first
@@ -63,7 +63,7 @@ async def test_one_who_leaves_does_not_disturb(work):
 
 async def test_the_last_who_leaves_ends_it(work):
     """Nothing is under way when all have left, and the next caller begins anew."""
-    once = Once(60.0, 8)
+    once = SingleFlight(60.0, 8)
     tasks = await callers(once, work, 2)
     for task in tasks:
         task.cancel()
@@ -75,7 +75,7 @@ async def test_the_last_who_leaves_ends_it(work):
 
 async def test_a_failure_is_for_those_who_wait(work):
     """It reaches all of them and nobody else."""
-    once = Once(60.0, 8)
+    once = SingleFlight(60.0, 8)
     work.fault = ValueError("broken")
     tasks = await callers(once, work, 2)
     work.go.set()
@@ -87,7 +87,7 @@ async def test_a_failure_is_for_those_who_wait(work):
 async def test_results_grow_old(work):
     """After their time they are made anew."""
     now = 0.0
-    once = Once(60.0, 8, clock=lambda: now)
+    once = SingleFlight(60.0, 8, clock=lambda: now)
     work.go.set()
     assert await once.get("key", work) == 1
     now = 59.9
@@ -98,7 +98,7 @@ async def test_results_grow_old(work):
 
 async def test_only_so_many_are_known(work):
     """The oldest is forgotten first."""
-    once = Once(60.0, 2)
+    once = SingleFlight(60.0, 2)
     work.go.set()
     assert [await once.get(key, work) for key in "abc"] == [1, 2, 3]
     assert [await once.get(key, work) for key in "bca"] == [2, 3, 4]
@@ -107,7 +107,7 @@ async def test_only_so_many_are_known(work):
 
 async def test_what_was_forgotten_under_way_is_delivered_and_not_kept(work):
     """Who waits gets it; the next caller makes it anew, and it stays his."""
-    once = Once(60.0, 8)
+    once = SingleFlight(60.0, 8)
     tasks = await callers(once, work, 1)
     once.forget("key")
     newer = await callers(once, work, 1)

@@ -13,7 +13,7 @@ from fakes.pictures import is_the_photo
 from fluxvision import imaging
 from fluxvision.core import settings as config
 from fluxvision.core.errors import InvalidRequest, UpstreamError
-from fluxvision.core.types import Call, Watch
+from fluxvision.core.types import Call, JobCallbacks
 from fluxvision.providers import fal as module
 from fluxvision.providers.fal import Provider, configured
 
@@ -26,7 +26,7 @@ def call(path, upstream=MODEL, **body):
 
 async def test_a_picture_is_made(fal, provider, photo, folder):
     """The file lies in the folder, with what fal said of it; one job was handed over and none was cancelled."""
-    outcome = await provider.run(call(photo, seed=7, creativity=0.5, style="any"), Watch(), folder)
+    outcome = await provider.run(call(photo, seed=7, creativity=0.5, style="any"), JobCallbacks(), folder)
     is_the_photo(Image.open(outcome.picture), photo, (192, 160))
     assert outcome.picture.parent == folder
     assert (outcome.seed, outcome.caption, outcome.seconds) == (7, "a picture of something", 1.25)
@@ -37,7 +37,7 @@ async def test_a_picture_is_made(fal, provider, photo, folder):
 
 async def test_what_is_sent(fal, provider, photo, folder):
     """The body is the call's own and the picture; the key goes in fal's form, and nothing is to be kept."""
-    await provider.run(call(photo, seed=7, image_url="https://elsewhere/", style="any"), Watch(), folder)
+    await provider.run(call(photo, seed=7, image_url="https://elsewhere/", style="any"), JobCallbacks(), folder)
     sent = fal.submissions[0]
     assert sent.app == MODEL
     assert base64.b64decode(sent.body.pop("image_url").removeprefix("data:image/png;base64,")) == photo.read_bytes()
@@ -49,7 +49,7 @@ async def test_what_is_sent(fal, provider, photo, folder):
 
 async def test_the_returned_addresses_are_followed(fal, provider, photo, folder):
     """A model with a path below its app is asked for at the addresses of the answer, which lack that path."""
-    outcome = await provider.run(call(photo, "fal-ai/esrgan/fast/v2"), Watch(), folder)
+    outcome = await provider.run(call(photo, "fal-ai/esrgan/fast/v2"), JobCallbacks(), folder)
     assert outcome.picture.is_file()
     assert fal.submissions[0].app == "fal-ai/esrgan/fast/v2"
 
@@ -61,7 +61,7 @@ async def test_a_cancelled_task_cancels_the_job(photo, folder, queue, work):
         provider = Provider(fal.key, fal.queue_url, fal.storage_url, pace=0.2)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.15):
-                await provider.run(call(photo), Watch(), folder)
+                await provider.run(call(photo), JobCallbacks(), folder)
         assert fal.cancelled == [fal.submissions[0].id]
         assert fal.paid == 0
         await provider.aclose()
@@ -72,7 +72,7 @@ async def test_a_task_that_is_cancelled_while_it_hands_over(photo, folder):
     """A job whose answer is on its way when the caller goes is cancelled, too."""
     async with FakeFal(fault="submit late", work=100.0) as fal:
         provider = Provider(fal.key, fal.queue_url, fal.storage_url)
-        task = asyncio.ensure_future(provider.run(call(photo), Watch(), folder))
+        task = asyncio.ensure_future(provider.run(call(photo), JobCallbacks(), folder))
         await asyncio.sleep(0.1)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -85,7 +85,7 @@ async def test_a_cancel_that_hangs_does_not_hold_the_caller(photo, folder):
     """Whatever fal does about it, a cancelled task ends soon."""
     async with FakeFal(fault="cancel hang", work=100.0) as fal:
         provider = Provider(fal.key, fal.queue_url, fal.storage_url, pace=0.05)
-        task = asyncio.ensure_future(provider.run(call(photo), Watch(), folder))
+        task = asyncio.ensure_future(provider.run(call(photo), JobCallbacks(), folder))
         await asyncio.sleep(0.2)
         task.cancel()
         async with asyncio.timeout(2.0):
@@ -97,7 +97,7 @@ async def test_a_cancel_that_hangs_does_not_hold_the_caller(photo, folder):
 
 async def test_jobs_run_side_by_side(fal, provider, photo, folder):
     """Ten calls at once are ten jobs with ten pictures."""
-    outcomes = await asyncio.gather(*(provider.run(call(photo, seed=n), Watch(), folder) for n in range(10)))
+    outcomes = await asyncio.gather(*(provider.run(call(photo, seed=n), JobCallbacks(), folder) for n in range(10)))
     assert [outcome.seed for outcome in outcomes] == list(range(10))
     assert len({outcome.picture for outcome in outcomes}) == fal.paid == 10
 
@@ -109,7 +109,7 @@ def test_another_thread_can_serve(photo, folder):
         async def make():
             provider = Provider(fal.key, fal.queue_url, fal.storage_url, pace=0.01)
             try:
-                return await provider.run(call(photo), Watch(), folder)
+                return await provider.run(call(photo), JobCallbacks(), folder)
             finally:
                 await provider.aclose()
 

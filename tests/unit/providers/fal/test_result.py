@@ -9,7 +9,7 @@ from PIL import Image
 
 from fluxvision import imaging
 from fluxvision.core.errors import PolicyRefused
-from fluxvision.core.types import Call, Watch
+from fluxvision.core.types import Call, JobCallbacks
 from fluxvision.net import client
 from fluxvision.net.ssrf_guard import OPEN
 from fluxvision.providers.fal.result import Results
@@ -25,7 +25,7 @@ def call(path, upstream=MODEL, **body):
 async def test_forms_of_a_result(fal, provider, photo, folder, kind):
     """One picture or a list, a URL or a data URI, any format and size: the bytes count."""
     fal.fault = f"result {kind}"
-    outcome = await provider.run(call(photo), Watch(), folder)
+    outcome = await provider.run(call(photo), JobCallbacks(), folder)
     found = imaging.probe(outcome.picture, imaging.Limits())
     assert (found.width, found.height) == ((64, 53) if kind == "small" else (192, 160))
     assert found.format == ("gif" if kind == "gif" else "png")
@@ -35,7 +35,7 @@ async def test_black_stays_black(fal, provider, tmp_path, folder):
     """A black picture may come out black."""
     path = tmp_path / "night.png"
     Image.new("RGB", (60, 40)).save(path)
-    outcome = await provider.run(call(path), Watch(), folder)
+    outcome = await provider.run(call(path), JobCallbacks(), folder)
     assert Image.open(outcome.picture).getextrema() == ((0, 0),) * 3
     assert fal.paid == 1
 
@@ -59,6 +59,6 @@ async def test_a_full_disk_does_not_make_it_cheaper(fal, provider, photo, folder
     monkeypatch.setattr(client, "recognised", full)
     told = []
     with pytest.raises(OSError, match="no space"):
-        await provider.run(call(photo), Watch(taken=lambda *facts: told.append(facts)), folder)
+        await provider.run(call(photo), JobCallbacks(taken=lambda *facts: told.append(facts)), folder)
     assert told[-1] == (fal.submissions[0].id, True, fal.spent)
     assert list(folder.iterdir()) == []

@@ -12,7 +12,7 @@ from fakes.fal import LEAVE
 from fakes.pictures import is_the_photo
 from fluxvision import imaging
 from fluxvision.core.errors import UpstreamError
-from fluxvision.core.types import Call, Watch
+from fluxvision.core.types import Call, JobCallbacks
 from fluxvision.providers.fal import Provider, storage
 
 MODEL = "fal-ai/flux-vision-upscaler"
@@ -31,7 +31,7 @@ async def test_a_large_picture_is_uploaded(fal, photo, folder, monkeypatch, numb
     monkeypatch.setattr(storage, "PART", -(-size // parts))
     provider = Provider(fal.key, fal.queue_url, fal.storage_url, pace=0.02, inline=size - 1)
     for _ in range(2):
-        outcome = await provider.run(call(photo), Watch(), folder)
+        outcome = await provider.run(call(photo), JobCallbacks(), folder)
         is_the_photo(Image.open(outcome.picture), photo, (192, 160))
     await provider.aclose()
     upload = fal.uploads[0]
@@ -54,15 +54,15 @@ async def uploading(fal):
 
 async def test_versions_share_one_upload(fal, uploading, photo, folder):
     """Ten versions at once are ten jobs with one file."""
-    await asyncio.gather(*(uploading.run(call(photo, seed=n), Watch(), folder) for n in range(10)))
+    await asyncio.gather(*(uploading.run(call(photo, seed=n), JobCallbacks(), folder) for n in range(10)))
     assert (len(fal.submissions), len(fal.uploads)) == (10, 1)
 
 
 async def test_another_file_of_the_same_name_is_uploaded(fal, uploading, photo, folder):
     """What counts is the file as it is, not its name."""
-    await uploading.run(call(photo), Watch(), folder)
+    await uploading.run(call(photo), JobCallbacks(), folder)
     Image.new("RGB", (40, 30), "teal").save(photo)
-    outcome = await uploading.run(call(photo), Watch(), folder)
+    outcome = await uploading.run(call(photo), JobCallbacks(), folder)
     with Image.open(outcome.picture) as made:
         assert made.size == (80, 60)
     assert len(fal.uploads) == 2
@@ -71,11 +71,11 @@ async def test_another_file_of_the_same_name_is_uploaded(fal, uploading, photo, 
 async def test_a_failed_upload_is_made_again(fal, uploading, photo, folder):
     """All who wait for it fail together; the next one begins anew."""
     fal.fault = "upload 500 x3"
-    made = (uploading.run(call(photo), Watch(), folder) for _ in range(3))
+    made = (uploading.run(call(photo), JobCallbacks(), folder) for _ in range(3))
     failures = await asyncio.gather(*made, return_exceptions=True)
     assert [type(failure) for failure in failures] == [UpstreamError] * 3
     assert (fal.uploads, fal.submissions) == ([], [])
-    await uploading.run(call(photo), Watch(), folder)
+    await uploading.run(call(photo), JobCallbacks(), folder)
     assert (len(fal.uploads), fal.paid) == (1, 1)
 
 
@@ -83,23 +83,23 @@ async def test_an_address_with_which_a_job_failed_is_not_used_again(fal, uploadi
     """The file may be what was wrong, so that the next job gets a new one."""
     fal.fault = "status failed"
     with pytest.raises(UpstreamError):
-        await uploading.run(call(photo), Watch(), folder)
+        await uploading.run(call(photo), JobCallbacks(), folder)
     fal.fault = ""
-    await uploading.run(call(photo), Watch(), folder)
+    await uploading.run(call(photo), JobCallbacks(), folder)
     assert len({job.body["image_url"] for job in fal.submissions}) == len(fal.uploads) == 2
 
 
 async def test_an_upload_that_nobody_waits_for_ends(fal, uploading, photo, folder):
     """With the last caller the upload is cancelled; one who stays gets its address."""
     fal.fault = "upload hang x1"
-    tasks = [asyncio.create_task(uploading.run(call(photo), Watch(), folder)) for _ in range(2)]
+    tasks = [asyncio.create_task(uploading.run(call(photo), JobCallbacks(), folder)) for _ in range(2)]
     async with asyncio.timeout(3):
         while ("upload", 0) not in fal.asked:  # noqa: ASYNC110, what the fake counts has no event
             await asyncio.sleep(0.01)
     for task in tasks:
         task.cancel()
     assert [type(end) for end in await asyncio.gather(*tasks, return_exceptions=True)] == [asyncio.CancelledError] * 2
-    assert (await uploading.run(call(photo), Watch(), folder)).picture.is_file()
+    assert (await uploading.run(call(photo), JobCallbacks(), folder)).picture.is_file()
     assert (len(fal.uploads), len(fal.submissions)) == (1, 1)
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from fakes.openai import FakeOpenAI, running_openai
 from fluxvision.core.errors import Cancelled
 from fluxvision.core.settings import Upstream, load
-from fluxvision.core.types import Call, Source, Watch
+from fluxvision.core.types import Call, InputImage, JobCallbacks
 from fluxvision.providers.openai import Provider, configured
 
 
@@ -31,7 +31,7 @@ async def until(condition):
 
 async def test_the_headers(upstream, provider, photo, folder):
     """The key, the name of the work, and no wish for compression."""
-    await provider.run(call(photo, key="work-1"), Watch(), folder)
+    await provider.run(call(photo, key="work-1"), JobCallbacks(), folder)
     headers = upstream.requests[0].headers
     assert headers["Authorization"] == f"Bearer {upstream.key}"
     assert headers["Idempotency-Key"] == "work-1"
@@ -45,7 +45,7 @@ async def test_without_a_key_none_is_sent(photo, folder):
     """A server without a key gets no Authorization header, and no name for work that has none."""
     async with FakeOpenAI(key="") as upstream:
         provider = Provider(Upstream("open", upstream.base_url + "/", {}))
-        await provider.run(call(photo), Watch(), folder)
+        await provider.run(call(photo), JobCallbacks(), folder)
         await provider.aclose()
     assert not {"Authorization", "Idempotency-Key"} & set(upstream.requests[0].headers)
 
@@ -53,7 +53,7 @@ async def test_without_a_key_none_is_sent(photo, folder):
 async def test_one_connection_serves_many_calls(upstream, provider, photo, folder):
     """A connection is kept for the next call."""
     for _ in range(3):
-        await provider.run(call(photo), Watch(), folder)
+        await provider.run(call(photo), JobCallbacks(), folder)
     assert len(provider._session.connector._conns) == 1
     assert sum(len(kept) for kept in provider._session.connector._conns.values()) == 1
     assert upstream.paid == 3
@@ -62,7 +62,7 @@ async def test_one_connection_serves_many_calls(upstream, provider, photo, folde
 async def test_a_cancelled_task_closes_the_connection(upstream, provider, photo, folder):
     """The server sees at once that nobody waits any more."""
     upstream.behave("hang")
-    task = asyncio.create_task(provider.run(call(photo), Watch(), folder))
+    task = asyncio.create_task(provider.run(call(photo), JobCallbacks(), folder))
     await until(lambda: upstream.requests)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -74,7 +74,7 @@ async def test_a_cancelled_task_closes_the_connection(upstream, provider, photo,
 async def test_a_cancelled_task_stops_reading_an_answer(upstream, provider, photo, folder):
     """The connection is closed in the middle of an answer, too, and no file is left."""
     upstream.behave("hang_midway")
-    task = asyncio.create_task(provider.run(call(photo), Watch(), folder))
+    task = asyncio.create_task(provider.run(call(photo), JobCallbacks(), folder))
     await until(lambda: upstream.paid)
     await asyncio.sleep(0.05)
     task.cancel()
@@ -101,8 +101,8 @@ async def test_a_cancelled_task_stops_an_upload(tmp_path, folder):
 
     server = await asyncio.start_server(handle, "127.0.0.1", 0)
     provider = Provider(Upstream("other", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", {}))
-    source = Source(path, "png", 4000, 4000, 3, False, 8, 48_000_000)
-    task = asyncio.create_task(provider.run(call(source), Watch(), folder))
+    source = InputImage(path, "png", 4000, 4000, 3, False, 8, 48_000_000)
+    task = asyncio.create_task(provider.run(call(source), JobCallbacks(), folder))
     await asyncio.sleep(0.1)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -117,7 +117,7 @@ async def test_work_that_was_stopped_is_not_begun(upstream, provider, photo, fol
     stopped = threading.Event()
     stopped.set()
     with pytest.raises(Cancelled):
-        await provider.run(call(photo), Watch(cancel=stopped), folder)
+        await provider.run(call(photo), JobCallbacks(cancel=stopped), folder)
     assert upstream.requests == []
 
 

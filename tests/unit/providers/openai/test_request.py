@@ -14,7 +14,7 @@ from fakes.outcomes import delivered
 from fluxvision import imaging
 from fluxvision.core.errors import InvalidRequest
 from fluxvision.core.settings import Upstream
-from fluxvision.core.types import Call, Source, Watch
+from fluxvision.core.types import Call, InputImage, JobCallbacks
 from fluxvision.imaging import Limits
 from fluxvision.providers.openai import Provider
 
@@ -40,7 +40,7 @@ async def test_the_form_is_that_of_the_official_clients(upstream, provider, phot
         "tags": ["one", {"k": "v"}],
         'odd "name"': "1",
     }
-    await provider.run(call(photo, body), Watch(), folder)
+    await provider.run(call(photo, body), JobCallbacks(), folder)
     assert list(upstream.requests[0].fields.items()) == [
         ("model", "gpt-image-1"),
         ("prompt", "ä “quoted”\r\nline"),
@@ -64,7 +64,7 @@ async def test_the_form_is_that_of_the_official_clients(upstream, provider, phot
 async def test_nested_fields_are_those_of_the_openai_sdk(upstream, provider, photo, folder):
     """The same extra values sent by the official SDK make the same fields."""
     extras = {"options": {"a": {"b": 1}, "list": ["x", 2]}, "tags": ["one", "two"], "flag": True, "factor": 0.5}
-    await provider.run(call(photo, {"prompt": "p", **extras}), Watch(), folder)
+    await provider.run(call(photo, {"prompt": "p", **extras}), JobCallbacks(), folder)
     client = openai.AsyncOpenAI(base_url=upstream.base_url, api_key=upstream.key, max_retries=0)
     await client.images.edit(image=photo.path, prompt="p", model="gpt-image-1", extra_body=extras)
     await client.close()
@@ -77,7 +77,7 @@ async def test_the_picture_is_sent_as_it_is(upstream, provider, tmp_path, kind, 
     """The file's bytes, its true content type and a matching name."""
     path = tmp_path / "no-extension"
     Image.new("RGB", (20, 10), "teal").save(path, kind)
-    await provider.run(call(imaging.probe(path, Limits())), Watch(), tmp_path)
+    await provider.run(call(imaging.probe(path, Limits())), JobCallbacks(), tmp_path)
     sent = upstream.requests[0]
     assert (sent.image, sent.content_type) == (path.read_bytes(), f"image/{kind}")
     assert sent.filename == f"image.{extension}"
@@ -88,7 +88,7 @@ async def test_a_mask_is_a_second_file(upstream, provider, photo, tmp_path, fold
     path = tmp_path / "mask"
     Image.new("RGBA", (48, 40)).save(path, "PNG")
     mask = imaging.probe(path, Limits(), "mask")
-    await provider.run(Call("other", "m", {}, photo, mask), Watch(), folder)
+    await provider.run(Call("other", "m", {}, photo, mask), JobCallbacks(), folder)
     assert upstream.requests[0].mask == path.read_bytes()
 
 
@@ -117,12 +117,12 @@ async def test_a_large_upload_is_streamed(tmp_path, folder):
     path = tmp_path / "large.png"
     with path.open("wb") as file:
         file.truncate(48_000_000)
-    source = Source(path, "png", 4000, 4000, 3, False, 8, 48_000_000)
+    source = InputImage(path, "png", 4000, 4000, 3, False, 8, 48_000_000)
     server, address, heads = await serving(raw({"data": [{"b64_json": base64.b64encode(png()).decode()}]}))
     provider = Provider(Upstream("other", address, {}))
     tracemalloc.start()
     try:
-        outcome = await provider.run(call(source), Watch(), folder)
+        outcome = await provider.run(call(source), JobCallbacks(), folder)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

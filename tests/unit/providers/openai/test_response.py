@@ -14,7 +14,7 @@ from fakes.openai import FakeOpenAI
 from fakes.outcomes import delivered
 from fluxvision.core.errors import UpstreamError
 from fluxvision.core.settings import Upstream
-from fluxvision.core.types import Call, Fidelity, Watch
+from fluxvision.core.types import Call, Fidelity, JobCallbacks
 from fluxvision.providers.openai import Provider
 
 CAPTION = "a small test picture, enlarged"
@@ -37,7 +37,7 @@ async def answered(document, photo, folder, **options):
     server, address, _ = await serving(raw(document))
     provider = Provider(Upstream("other", address, {}), **options)
     try:
-        return await provider.run(call(photo), Watch(), folder)
+        return await provider.run(call(photo), JobCallbacks(), folder)
     finally:
         await provider.aclose()
         server.close()
@@ -45,7 +45,7 @@ async def answered(document, photo, folder, **options):
 
 async def test_a_picture_and_what_is_said_of_it(upstream, provider, photo, folder):
     """The picture is a file in the folder, of the size asked for, with the caption and the server's own name."""
-    outcome = await provider.run(call(photo, {"scale_factor": 3.0}), Watch(), folder)
+    outcome = await provider.run(call(photo, {"scale_factor": 3.0}), JobCallbacks(), folder)
     assert size(delivered(outcome)) == (144, 120)
     assert delivered(outcome).parent == folder
     assert outcome.caption == CAPTION
@@ -57,7 +57,7 @@ async def test_a_picture_and_what_is_said_of_it(upstream, provider, photo, folde
 async def test_a_link_is_fetched_from_the_configured_server(upstream, provider, photo, folder):
     """The server's own origin is trusted, though its address is private."""
     upstream.answers = "url"
-    outcome = await provider.run(call(photo), Watch(), folder)
+    outcome = await provider.run(call(photo), JobCallbacks(), folder)
     assert size(delivered(outcome)) == (96, 80)
     assert upstream.fetched == 1
 
@@ -70,7 +70,7 @@ async def test_what_another_fluxvision_says_is_kept(upstream, provider, photo, f
         "provider": "fal",
         "executed_model": "fal/fal-ai/flux-vision-upscaler",
     }
-    outcome = await provider.run(call(photo), Watch(), folder)
+    outcome = await provider.run(call(photo), JobCallbacks(), folder)
     assert outcome.seed == 7
     assert outcome.fidelity == Fidelity(44.0, None, 0.5)
     assert outcome.details == {"upstream_provider": "fal", "upstream_model": "fal/fal-ai/flux-vision-upscaler"}
@@ -90,7 +90,7 @@ async def test_what_another_fluxvision_says_is_kept(upstream, provider, photo, f
 async def test_nonsense_in_the_metadata_is_left_out(upstream, provider, photo, folder, metadata):
     """Facts of the wrong type or out of range are as if they were not there."""
     upstream.metadata = metadata
-    outcome = await provider.run(call(photo), Watch(), folder)
+    outcome = await provider.run(call(photo), JobCallbacks(), folder)
     assert (outcome.seed, outcome.fidelity, dict(outcome.details)) == (None, None, {})
 
 
@@ -132,7 +132,7 @@ async def test_a_link_without_a_host_is_the_servers_own(upstream, provider, phot
     """A path is read relative to the server's address."""
     monkeypatch.setattr(FakeOpenAI, "origin", "")
     upstream.answers = "url"
-    outcome = await provider.run(call(photo), Watch(), folder)
+    outcome = await provider.run(call(photo), JobCallbacks(), folder)
     assert size(delivered(outcome)) == (96, 80)
 
 
