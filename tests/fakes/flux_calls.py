@@ -14,7 +14,7 @@ def opened(weights, name="flux2-klein-4b", *, model="flux2", captioner="captione
     """Return a provider of the networks in a folder, whose tiles have `tile` pixels per side, None: the row's own."""
     row = BY_NAME[name] if tile is None else replace(BY_NAME[name], tile=tile)
     facts = {"revision": None, "device": "cpu", "captioner": "qwen3-vl-2b", **rest}
-    source = flux.Source(str(weights / model), caption_model=str(weights / captioner), **facts)
+    source = flux.ModelSource(str(weights / model), caption_model=str(weights / captioner), **facts)
     return flux.Provider(row, source, threads=2, **(ways or {}))
 
 

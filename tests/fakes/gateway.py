@@ -251,5 +251,5 @@ if __name__ == "__main__":
     from fluxvision.http import app as http
     from fluxvision.http.limits import BodyMemory
 
-    http.Memory = partial(BodyMemory, each=0)  # tests look at what uploads leave on the disk
+    http.BodyMemory = partial(BodyMemory, each=0)  # tests look at what uploads leave on the disk
     server.serve(settings.load(dict(os.environ)), make, limits=limits())

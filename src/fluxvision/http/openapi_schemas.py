@@ -164,7 +164,7 @@ def response_schemas() -> dict[str, Any]:
         "total_cost_micros": {**MICROS, "description": "In micro-dollars; null where only the work itself will tell."},
         "currency": {"const": CURRENCY},
         "size": PIXELS,
-        "components": model_schemas(schema_ref("Component")),
+        "components": model_schemas(schema_ref("PriceComponent")),
         "normalization": model_schemas(schema_ref("ReceiptLine")),
         "alternatives": {
             **model_schemas(object_schema("Another provider.", {"provider": TEXT, "total_cost_micros": MICROS})),

@@ -93,7 +93,7 @@ import asyncio, json, pathlib, sys
 from fluxvision.core import settings
 from fluxvision.app import create_gateway
 from fluxvision.imaging import Limits, probe
-from fluxvision.core.types import Watch
+from fluxvision.core.types import JobCallbacks
 
 def figure(name):
     lines = pathlib.Path("/proc/self/status").read_text().splitlines()
@@ -102,12 +102,12 @@ def figure(name):
 async def main(folder, path, fields):
     gateway = create_gateway(settings.load({}, {}))
     small = gateway.admit("flux-vision-upscaler", {}, probe(folder / "small.png", Limits()), None, "0")
-    await gateway.run(small, Watch(), folder)
+    await gateway.run(small, JobCallbacks(), folder)
     job = gateway.admit("flux-vision-upscaler", fields, probe(path, Limits()), None, "1")
     planned = gateway._choose(job).order[0].memory
     before = figure("VmRSS")
     pathlib.Path("/proc/self/clear_refs").write_text("5")  # forgets the highest so far
-    await gateway.run(job, Watch(), folder)
+    await gateway.run(job, JobCallbacks(), folder)
     print(json.dumps([planned, figure("VmHWM") - before]))
 
 path = pathlib.Path(sys.argv[1])
@@ -182,14 +182,14 @@ def test_reading_takes_no_more_than_the_format_says(tmp_path, kind, mode, times,
 WRITTEN = """
 import pathlib, sys
 from fluxvision import imaging
-from fluxvision.core.types import Metadata, Raster
+from fluxvision.core.types import Metadata, RawImage
 
 def figure(name):
     lines = pathlib.Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
 
 def write(width, height):
-    raster = Raster(path, width, height, bands, 16)
+    raster = RawImage(path, width, height, bands, 16)
     imaging.encode(raster, path.with_suffix(".avif"), "avif", quality=None, metadata=Metadata(), strip=True)
 
 path, bands = pathlib.Path(sys.argv[1]), int(sys.argv[2])

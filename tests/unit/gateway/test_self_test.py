@@ -44,14 +44,14 @@ def test_enlarging_fails(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("grey", "fails"), [(128, False), (90, True)])
 def test_wrong_pixels_are_no_success(grey, fails, tmp_path, monkeypatch):
     """An engine that makes another picture of it has failed."""
-    made = self_test.enlarged
+    made = self_test.enlarge_to_raster
 
     def painted(request, folder):
         raster, result = made(request, folder)
         raster.path.write_bytes(bytes([grey]) * raster.path.stat().st_size)
         return raster, result
 
-    monkeypatch.setattr(self_test, "enlarged", painted)
+    monkeypatch.setattr(self_test, "enlarge_to_raster", painted)
     if fails:
         with pytest.raises(Unavailable):
             self_test.run_self_test(tmp_path)

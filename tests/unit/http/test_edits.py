@@ -258,7 +258,7 @@ async def test_a_picture_never_reaches_the_next_caller(edge, monkeypatch):
         return write(path, content)
 
     monkeypatch.setattr(edits, "UNWATCHED", 0.01)
-    monkeypatch.setattr(edits.imaging, "quick", lambda _size, _content: False)
+    monkeypatch.setattr(edits.imaging, "is_quick_to_read", lambda _size, _content: False)
     monkeypatch.setattr(Path, "write_bytes", slowly)
     served = edge()
     headers, body = form(MODEL, ("image", jpeg(32, 24), "a"))

@@ -92,11 +92,11 @@ async def test_two_at_once_make_them_once(edge, picture, monkeypatch):
     """Whoever asks while the tiles are made waits for the same work, and a caller that goes away does not end it."""
     served, calls = edge(), []
 
-    def slow(file, folder, really=state.pyramid):
+    def slow(file, folder, really=state.write_pyramid):
         calls.append(file)
         really(file, folder)
 
-    monkeypatch.setattr(state, "pyramid", slow)
+    monkeypatch.setattr(state, "write_pyramid", slow)
     document = path((await made(served, picture))["metadata"]["deep_zoom"])
     first = asyncio.create_task(served.get(document))
     await asyncio.sleep(0)

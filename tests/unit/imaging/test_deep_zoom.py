@@ -17,9 +17,9 @@ from fluxvision.imaging.deep_zoom import TILE, write_pyramid
 MEASURED = """
 import resource, sys
 from pathlib import Path
-from fluxvision.imaging.deep_zoom import pyramid
+from fluxvision.imaging.deep_zoom import write_pyramid
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-pyramid(Path(sys.argv[1]), Path(sys.argv[2]))
+write_pyramid(Path(sys.argv[1]), Path(sys.argv[2]))
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 """
 

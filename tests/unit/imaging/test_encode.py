@@ -290,7 +290,7 @@ SCRIPT = """
 import sys, threading, time
 from pathlib import Path
 from fluxvision.imaging import encode
-from fluxvision.core.types import Metadata, Raster
+from fluxvision.core.types import Metadata, RawImage
 folder, form, height = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 with (folder / "tall.raw").open("wb") as file:
     file.truncate(4000 * height * 3)
@@ -302,7 +302,7 @@ def watch():
         peak = max(peak, int(status["RssAnon"].split()[0]))
         time.sleep(0.003)
 threading.Thread(target=watch, daemon=True).start()
-encode(Raster(folder / "tall.raw", 4000, height, 3, 8), folder / "tall", form, quality=None, metadata=Metadata(),
+encode(RawImage(folder / "tall.raw", 4000, height, 3, 8), folder / "tall", form, quality=None, metadata=Metadata(),
        strip=False)
 print(peak)
 """

@@ -6,7 +6,7 @@ from PIL import Image
 
 from fluxvision.core.errors import InvalidRequest
 from fluxvision.core.types import Metadata, RawImage
-from fluxvision.imaging import FORMATS, encode, raster
+from fluxvision.imaging import FORMATS, encode, write_raster
 
 WRITABLE = [row for row in FORMATS if row.writable]
 
@@ -28,7 +28,7 @@ def test_there_and_back(row, bands, kind, tmp_path):
     samples.tofile(tmp_path / "in.raw")
     picture = RawImage(tmp_path / "in.raw", 48, 32, bands, samples.itemsize * 8)
     encode(picture, tmp_path / "file", row.name, quality=None, metadata=Metadata(), strip=False)
-    found = raster(tmp_path / "file", tmp_path / "out.raw")
+    found = write_raster(tmp_path / "file", tmp_path / "out.raw")
     assert (found.path, found.width, found.height) == (tmp_path / "out.raw", 48, 32)
     out = pixels(found)
     if row.lossless:
@@ -43,12 +43,12 @@ def test_upright(gradient, saved, store, tmp_path):
     """A file that a viewer turns is turned."""
     made = Image.Exif()
     made[0x0112] = 6
-    found = raster(store(saved(gradient, "PNG", exif=made)), tmp_path / "out.raw")
+    found = write_raster(store(saved(gradient, "PNG", exif=made)), tmp_path / "out.raw")
     assert (pixels(found) == np.rot90(gradient, -1)).all()
 
 
 def test_damaged(gradient, saved, store, tmp_path):
     """A file that ends early is refused, and no raw file stays."""
     with pytest.raises(InvalidRequest, match="damaged or truncated"):
-        raster(store(saved(gradient, "PNG")[:-40]), tmp_path / "out.raw")
+        write_raster(store(saved(gradient, "PNG")[:-40]), tmp_path / "out.raw")
     assert not (tmp_path / "out.raw").exists()

@@ -14,7 +14,7 @@ import pyvips
 
 from fluxvision.core.errors import Cancelled, InvalidRequest, Unavailable
 from fluxvision.core.types import Fit, JobCallbacks, Metadata, RawImage
-from fluxvision.imaging import FORMATS, encode, find_format, fit_raster, raster, transform
+from fluxvision.imaging import FORMATS, encode, find_format, fit_raster, transform, write_raster
 from fluxvision.imaging.load import translate_read_errors
 from fluxvision.imaging.raster import write_guard
 
@@ -116,7 +116,7 @@ def test_no_room_for_raw_pixels(full, tmp_path, saved, probed):
     for work in (
         lambda: fit_raster(picture, Fit(400, 400, "stretch"), full / "out.raw"),
         lambda: transform(source, 400, 400, full / "out.raw"),
-        lambda: raster(source.path, full / "out.raw"),
+        lambda: write_raster(source.path, full / "out.raw"),
     ):
         with pytest.raises(Unavailable, match=NO_ROOM):
             work()

@@ -217,7 +217,7 @@ async def test_the_revision_is_that_of_the_weights(weights, photo, folder, tmp_p
     shutil.copytree(weights / "flux2", repo / "snapshots" / commit)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     provider = opened(weights)
-    provider.models.source = flux.Source("someone/flux", None, "cpu", "none", "")
+    provider.models.source = flux.ModelSource("someone/flux", None, "cpu", "none", "")
     details = (await provider.run(call(photo, creativity=0), JobCallbacks(), folder)).details
     assert (details["weights"], details["revision"]) == ("someone/flux", commit)
     await provider.aclose()

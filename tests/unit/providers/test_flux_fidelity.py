@@ -26,7 +26,7 @@ TILE = 192
 def small(weights, *, elsewhere=False, **ways):
     """Return a provider with small tiles that looks at no picture."""
     made = opened(weights, tile=TILE, ways=ways)
-    made.models.source = flux.Source(str(weights / "flux2"), None, "cpu", "none", "", elsewhere=elsewhere)
+    made.models.source = flux.ModelSource(str(weights / "flux2"), None, "cpu", "none", "", elsewhere=elsewhere)
     return made
 
 
@@ -49,7 +49,9 @@ async def made(provider, path, scale, folder, *, fidelity=45.0, passes="auto", w
     """Enlarge a picture."""
     with Image.open(path) as picture:
         size = round(picture.width * scale), round(picture.height * scale)
-    provider._ways = flux.Ways(provider._ways.row, 2, passes=passes, team=provider._ways.team, fidelity=fidelity)
+    provider._ways = flux.UpscaleConfig(
+        provider._ways.row, 2, passes=passes, team=provider._ways.team, fidelity=fidelity
+    )
     return await provider.run(call(path, size, seed=3, **wishes), watch or JobCallbacks(), folder)
 
 
@@ -181,7 +183,7 @@ async def test_a_cancel_at_the_last_look_leaves_no_file(provider, wide, folder, 
     def gone(*_args, **_rest):
         raise Cancelled("stopped")
 
-    monkeypatch.setattr(upscale, "close", gone)
+    monkeypatch.setattr(upscale, "correct_fidelity", gone)
     with pytest.raises(Cancelled):
         await made(provider, wide[0], 2, folder)
     assert list(folder.iterdir()) == []

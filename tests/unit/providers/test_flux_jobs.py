@@ -13,7 +13,7 @@ from fluxvision.core import settings
 from fluxvision.core.errors import Cancelled, UpstreamError, UpstreamRefused
 from fluxvision.core.types import JobCallbacks
 from fluxvision.engine.fidelity import measure_fidelity
-from fluxvision.engine.flux import options
+from fluxvision.engine.flux import model_cache, options
 from fluxvision.engine.flux.memory_budget import FallbackStep
 from fluxvision.engine.flux.options import AccelerationConfig
 from fluxvision.engine.flux.passes import CALMER, plan_passes
@@ -79,7 +79,7 @@ async def test_two_passes(provider, tmp_path, folder, mode, monkeypatch):
     Image.fromarray(data.astronaut()[60:84, 180:212]).convert(mode).save(tmp_path / "in.png")
     seen, made = [], {}
     for wish in ("1", "2"):
-        monkeypatch.setattr(provider, "_ways", flux.Ways(provider._ways.row, 2, passes=wish))
+        monkeypatch.setattr(provider, "_ways", flux.UpscaleConfig(provider._ways.row, 2, passes=wish))
         watch = JobCallbacks(lambda done, total: seen.append((done, total)))
         made[wish] = await provider.run(call(tmp_path / "in.png", (128, 96)), watch, folder)
     assert seen == [(1, 1), (1, 2), (2, 2)]
@@ -97,7 +97,7 @@ async def test_outside_the_mask_two_passes_change_nothing(provider, photo, tmp_p
     allowed = np.full((24, 32, 4), 255, np.uint8)
     allowed[:, 20:, 3] = 0
     Image.fromarray(allowed).save(tmp_path / "mask.png")
-    monkeypatch.setattr(provider, "_ways", flux.Ways(provider._ways.row, 2, passes="2"))
+    monkeypatch.setattr(provider, "_ways", flux.UpscaleConfig(provider._ways.row, 2, passes="2"))
     calls = (call(photo, (128, 96), tmp_path / "mask.png"), call(photo, (128, 96), creativity=0))
     outcomes = [await provider.run(one, JobCallbacks(), folder) for one in calls]
     masked, plain = (np.frombuffer(samples(one), np.uint8).reshape(96, 128, 3) for one in outcomes)
@@ -200,7 +200,7 @@ async def test_a_device_that_is_short_of_memory(weights, long, folder, last, mon
     Whoever follows never sees the job go back, though smaller tiles begin it anew.
     """
     provider = opened(weights, tile=TILE)
-    provider.models.source = flux.Source(str(weights / "flux2"), None, "cpu", "none", "")
+    provider.models.source = flux.ModelSource(str(weights / "flux2"), None, "cpu", "none", "")
     plain = await provider.run(call(long, (680, 48)), JobCallbacks(), folder)
     room, seen = short(monkeypatch, provider, RUNGS[last])
     told = []
@@ -228,7 +228,7 @@ async def test_a_job_that_begins_anew_late(weights, folder, tmp_path, monkeypatc
     Image.fromarray(data.astronaut()[60:84, :500]).save(tmp_path / "wide.png")
     monkeypatch.setattr(options, "AT_ONCE", 1)  # batch after batch
     provider = opened(weights, tile=TILE, ways={"kept": tmp_path / "jobs"})
-    provider.models.source = flux.Source(str(weights / "flux2"), None, "cpu", "none", "")
+    provider.models.source = flux.ModelSource(str(weights / "flux2"), None, "cpu", "none", "")
     room, seen = short(monkeypatch, provider, lambda room, _latents: room.tile < TILE or len(seen) < 10)
     while len(room._rungs) or room.batch > 1:
         room.less()
@@ -254,7 +254,7 @@ async def test_the_text_encoder_and_the_captioner_make_room(weights, photo, fold
     moved, networks = [], loaded.networks
     monkeypatch.setattr(networks, "offload_text", lambda: moved.append("text") or True)
     monkeypatch.setattr(loaded.captioner, "to", moved.append)
-    loaded.room._rungs[0] = flux.models.rungs(networks, loaded.captioner)[0]
+    loaded.room._rungs[0] = model_cache.fallback_steps(networks, loaded.captioner)[0]
     short(monkeypatch, provider, lambda room, _latents: room.taken[-1:] == ["text encoder and captioner on the CPU"])
     outcome = await provider.run(call(photo), JobCallbacks(), folder)
     assert (moved, outcome.details["memory"][-1]) == (["text", "cpu"], "text encoder and captioner on the CPU")

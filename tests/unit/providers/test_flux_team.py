@@ -68,7 +68,7 @@ def on(team, weights, captioner="none", **ways):
     """Return a provider whose tiles a team makes."""
     provider = opened(weights, tile=TILE, ways={"team": team, **ways})
     named = str(weights / "captioner") if captioner != "none" else ""
-    provider.models.source = flux.Source(str(weights / "flux2"), None, "cpu", captioner, named, elsewhere=True)
+    provider.models.source = flux.ModelSource(str(weights / "flux2"), None, "cpu", captioner, named, elsewhere=True)
     return provider
 
 
@@ -141,7 +141,7 @@ async def test_a_worker_that_cannot_load_lets_the_next_provider_go_on(weights, w
     def damaged(*_args, **_rest):
         raise OSError("Error while deserializing", str(weights))
 
-    monkeypatch.setattr(remote, "load", damaged)
+    monkeypatch.setattr(remote, "load_networks", damaged)
     for team, sentence in (
         (Here(), flux.NOT_LOADED),
         (Here(lambda *_: False, Unavailable("They are not on this machine.", param="engine")), "They are not"),
@@ -190,7 +190,9 @@ async def test_levers_of_workers_are_part_of_a_job(weights, wide, folder):
     keys = set()
     for speed in (AccelerationConfig(), AccelerationConfig(fp8=True), AccelerationConfig(compile=False)):
         provider = on(Here(), weights)
-        provider.models.source = flux.Source(str(weights / "flux2"), None, "cpu", "none", "", speed, elsewhere=True)
+        provider.models.source = flux.ModelSource(
+            str(weights / "flux2"), None, "cpu", "none", "", speed, elsewhere=True
+        )
         found = provider.models.get()
         job = decode_colours(provider._ways, found, call(wide), JobCallbacks(), lambda: None, folder)
         keys.add(job._key(SamplingOptions(), None))
@@ -208,7 +210,7 @@ async def test_all_workers_load_one_revision(weights, tmp_path, monkeypatch):
     shutil.copytree(weights / "flux2", repo / "snapshots" / commit)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     provider = on(Here(), weights)
-    provider.models.source = flux.Source("someone/flux", None, "cpu", "none", "", elsewhere=True)
+    provider.models.source = flux.ModelSource("someone/flux", None, "cpu", "none", "", elsewhere=True)
     assert provider.models.get().networks.weights.revision == commit
     await provider.aclose()
 
@@ -216,7 +218,7 @@ async def test_all_workers_load_one_revision(weights, tmp_path, monkeypatch):
 def test_a_worker_gives_up_only_what_changes_no_byte(weights, monkeypatch):
     """Fewer tiles at once, then the text encoder's place; after that it says that there is no room."""
     stub = Tight(most=0)
-    monkeypatch.setattr(remote, "load", lambda *_args, **_rest: stub)
+    monkeypatch.setattr(remote, "load_networks", lambda *_args, **_rest: stub)
     wanted = remote.flux_recipe(remote.Weights(ROW, str(weights)), 2, WISHES, 1)
     for _ in range(2):
         with pytest.raises(MemoryError, match="no room"):
@@ -232,7 +234,7 @@ def test_a_worker_holds_one_set_of_networks(monkeypatch):
         def close(self):
             events.append("closed")
 
-    monkeypatch.setattr(remote, "load", lambda *_args, **_rest: (events.append("loaded"), Loaded())[1])
+    monkeypatch.setattr(remote, "load_networks", lambda *_args, **_rest: (events.append("loaded"), Loaded())[1])
     for model in ("one", "one", "two"):
         remote.flux_recipe(remote.Weights(ROW, model), 2, WISHES, 1).backend(lambda: None)
     assert events == ["loaded", "closed", "loaded"]

@@ -10,8 +10,8 @@ from PIL import Image
 from fluxvision import imaging
 from fluxvision.core.errors import PolicyRefused
 from fluxvision.core.types import Call, JobCallbacks
-from fluxvision.net import client
 from fluxvision.net.ssrf_guard import OPEN
+from fluxvision.providers import result_file
 from fluxvision.providers.fal.result import Results
 
 MODEL = "fal-ai/flux-vision-upscaler"
@@ -56,7 +56,7 @@ async def test_a_full_disk_does_not_make_it_cheaper(fal, provider, photo, folder
         assert path.exists()
         raise OSError(errno.ENOSPC, "no space")
 
-    monkeypatch.setattr(client, "recognised", full)
+    monkeypatch.setattr(result_file, "probe_result", full)
     told = []
     with pytest.raises(OSError, match="no space"):
         await provider.run(call(photo), JobCallbacks(taken=lambda *facts: told.append(facts)), folder)
