@@ -4,7 +4,7 @@ BUILT := src/fluxvision/http/page
 ARGS ?=
 MINUTES ?= 60
 
-.PHONY: setup clients ready check lint types docs-check node page page-check test fuzz serve bench docs site gallery format
+.PHONY: setup clients ready check lint types docs-check node page page-check test fuzz serve bench docs gallery format
 
 setup:
 	$(PYTHON) -m pip install -c constraints.txt -e '.[dev]'
@@ -22,7 +22,7 @@ clients:
 
 # Installs the development tools where they are missing.
 ready:
-	@$(PYTHON) -c 'import fal_client, hypothesis, markdown_it, mypy, openai, playwright, pytest, ruff, skimage, xdist' 2>/dev/null || $(MAKE) setup
+	@$(PYTHON) -c 'import fal_client, hypothesis, mypy, openai, playwright, pytest, ruff, skimage, xdist' 2>/dev/null || $(MAKE) setup
 	@test -d $(NODE)/node_modules/ai -a -d web/node_modules/svelte || ! command -v npm >/dev/null || $(MAKE) node
 
 check: ready lint types docs-check page-check test
@@ -36,7 +36,6 @@ types:
 
 docs-check:
 	$(PYTHON) docs/generate.py --check
-	$(PYTHON) docs/website.py --check
 
 # The page as it ships; users need no node.
 page:
@@ -69,11 +68,6 @@ bench:
 
 docs:
 	$(PYTHON) docs/generate.py --write
-	$(PYTHON) docs/website.py --write
-
-# The pages at /docs/ alone; `docs` makes the tables in them anew as well.
-site:
-	$(PYTHON) docs/website.py --write
 
 # The pictures that come with the page.
 gallery:

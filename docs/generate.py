@@ -1,4 +1,4 @@
-"""Rewrites the marked blocks of the documents from the rows that the program runs on.
+"""Rewrites the marked blocks of the documents, and the drawing of the layers, from the rows that the program runs on.
 
 A block stands between `<!-- begin: NAME -->` and `<!-- end -->`. NAME is one of `BLOCKS`, or a file of this repository
 that is quoted. Run as `python docs/generate.py --write`, or with `--check` to fail when a block is stale.
@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+import drawing
 import model_tables as models
 import server_tables as server
 
@@ -50,20 +51,20 @@ def quoted(name: str) -> str:
     return text if path.suffix == ".md" else f"```{LANGUAGES[path.suffix]}\n{text}\n```"
 
 
-def rewritten(text: str) -> str:
-    """Return a page with every block made anew."""
+def generate(path: Path) -> str:
+    """Return a page with every block made anew, or the drawing."""
 
     def block(match: re.Match[str]) -> str:
         name = match["name"]
         content = BLOCKS[name]() if name in BLOCKS else quoted(name)
         return f"{match['begin']}\n{content}\n\n{match['end']}"
 
-    return BLOCK.sub(block, text)
+    return drawing.drawing() if path == drawing.TARGET else BLOCK.sub(block, path.read_text(encoding="utf-8"))
 
 
 def stale() -> list[Path]:
-    """Return the pages in which a block is not what the rows say."""
-    return [path for path in PAGES if (text := path.read_text(encoding="utf-8")) != rewritten(text)]
+    """Return the files that are not what the rows say."""
+    return [path for path in (*PAGES, drawing.TARGET) if path.read_text(encoding="utf-8") != generate(path)]
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -71,12 +72,12 @@ def main(arguments: Sequence[str]) -> int:
     if arguments not in (["--write"], ["--check"]):
         print("usage: python docs/generate.py --write | --check", file=sys.stderr)
         return 2
-    pages = stale()
-    for path in pages:
+    paths = stale()
+    for path in paths:
         print(path.relative_to(ROOT), "written" if arguments == ["--write"] else "is stale: run make docs")
         if arguments == ["--write"]:
-            path.write_text(rewritten(path.read_text(encoding="utf-8")), encoding="utf-8")
-    return int(bool(pages) and arguments == ["--check"])
+            path.write_text(generate(path), encoding="utf-8")
+    return int(bool(paths) and arguments == ["--check"])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a browser gets: the page, its assets, the examples and the documents, all of them files of this package."""
+"""The browser's part of the server: the page, its assets, the examples and the documents."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from starlette.datastructures import Headers
 from starlette.responses import RedirectResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from fluxvision.core.concurrency import run_in_thread
 from fluxvision.core.errors import ModelNotFound, NotFound
+from fluxvision.http import docs
 from fluxvision.http.requests.fields import is_unmodified
 from fluxvision.http.state import AppState
 
 HERE = Path(__file__).parent
-PAGE, DATA, DOCS = HERE / "page", HERE / "page-data", HERE / "page-docs"
-NOWHERE = DOCS / "404.html"
+PAGE, DATA = HERE / "page", HERE / "page-data"
 API = ("/v1/", "/openai/")
 UNBUILT = "The page is not built in this checkout: run `make page`. The API does without it.\n"
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
-PLACE = re.compile(rf"(?:{NAME.pattern}/){{0,3}}{NAME.pattern}")
 HTML = "text/html; charset=utf-8"
 TYPES: Mapping[str, str] = {
     ".html": HTML,
@@ -53,9 +53,12 @@ SAFE = {
 
 @dataclass(frozen=True, slots=True)
 class _File:
+    """Content that a browser gets, its compressed form (empty where that is not smaller), and its entity tag."""
+
     body: bytes
     packed: bytes
     tag: str
+    kind: str
 
 
 async def send_index(_edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
@@ -84,72 +87,89 @@ async def send_example(_edge: AppState, scope: Scope, receive: Receive, send: Se
 
 
 async def send_docs(_edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
-    """Send a page of the documents; an address without an ending is that of a page."""
+    """Send a page of the documents, or a file that the pages need."""
     name = scope["path_params"].get("name")
     if name is None:
         await RedirectResponse("docs/", 308)(scope, receive, send)
         return
-    place = name or "index"
-    place = place if Path(place).suffix in TYPES else f"{place}.html"
-    found = DOCS / place
-    if not PLACE.fullmatch(place) or not found.is_file():
+    place = (name or "index").removesuffix(".html")
+    if place in docs.FILES:
+        file = _read_file(docs.FILES[place])
+    elif place in docs.pages():
+        file = await run_in_thread(_render_document, place)
+    else:
         raise NotFound("There is nothing at this address.")
-    await _Sent(found, FRESH, 200)(scope, receive, send)
+    await _FileResponse(file, FRESH, 200)(scope, receive, send)
 
 
 def wants_html(scope: Scope) -> bool:
     """Tell whether an address that leads nowhere is answered with a page: to a browser, beside the API."""
-    asked = "text/html" in Headers(scope=scope).get("accept", "")
-    return asked and scope["method"] in {"GET", "HEAD"} and not scope["path"].startswith(API) and NOWHERE.is_file()
+    accepts = "text/html" in Headers(scope=scope).get("accept", "")
+    return accepts and scope["method"] in {"GET", "HEAD"} and not scope["path"].startswith(API)
 
 
 async def not_found_page(scope: Scope, receive: Receive, send: Send) -> None:
-    """Send the page that says that there is nothing."""
-    await _Sent(NOWHERE, "no-store", NotFound.status)(scope, receive, send)
+    """Send the page for an address that leads nowhere."""
+    await _FileResponse(_not_found(), "no-store", NotFound.status)(scope, receive, send)
 
 
-def _read_page(status: int) -> _Sent | Response:
+def _read_page(status: int) -> _FileResponse | Response:
     path = PAGE / "index.html"
     if not path.is_file():
         return Response(UNBUILT, 503, {**SAFE, "cache-control": "no-store"}, "text/plain")
-    return _Sent(path, FRESH, status)
+    return _FileResponse(_read_file(path), FRESH, status)
 
 
-def _load_file(folder: Path, name: str, cache: str) -> _Sent:
+def _load_file(folder: Path, name: str, cache_control: str) -> _FileResponse:
     path = folder / name
     if not NAME.fullmatch(name) or path.suffix not in TYPES or not path.is_file():
         raise NotFound("There is nothing at this address.")
-    return _Sent(path, cache, 200)
+    return _FileResponse(_read_file(path), cache_control, 200)
 
 
 @dataclass(frozen=True, slots=True)
-class _Sent:
-    """A file as a response: compressed where that is wished, and not at all where the browser has it."""
+class _FileResponse:
+    """A file as a response: compressed if the browser accepts it, 304 without a body if the browser has it."""
 
-    path: Path
+    file: _File
     cache: str
     status: int
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        facts = self.path.stat()
-        file = _read_files(self.path, facts.st_mtime_ns, facts.st_size)
         asked = Headers(scope=scope)
-        headers = {**SAFE, "cache-control": self.cache, "etag": file.tag, "vary": "accept-encoding"}
-        if self.status == 200 and is_unmodified(asked, file.tag):  # noqa: PLR2004
+        headers = {**SAFE, "cache-control": self.cache, "etag": self.file.tag, "vary": "accept-encoding"}
+        if self.status == 200 and is_unmodified(asked, self.file.tag):  # noqa: PLR2004
             await Response(b"", 304, headers)(scope, receive, send)
             return
-        body = file.body
-        if file.packed and "gzip" in asked.get("accept-encoding", ""):
-            body = file.packed
+        body = self.file.body
+        if self.file.packed and "gzip" in asked.get("accept-encoding", ""):
+            body = self.file.packed
             headers["content-encoding"] = "gzip"
         headers["content-length"] = str(len(body))
         body = b"" if scope["method"] == "HEAD" else body
-        await Response(body, self.status, headers, TYPES[self.path.suffix])(scope, receive, send)
+        await Response(body, self.status, headers, self.file.kind)(scope, receive, send)
+
+
+def _read_file(path: Path) -> _File:
+    facts = path.stat()
+    return _read_version(path, facts.st_mtime_ns, facts.st_size)
 
 
 @lru_cache(maxsize=256)
-def _read_files(path: Path, _changed: int, _size: int) -> _File:
-    """Return a file and its compressed form; files of a package are few and small."""
-    body = path.read_bytes()
-    packed = gzip.compress(body, 9, mtime=0) if path.suffix in PACKED else b""
-    return _File(body, packed, f'"{hashlib.sha256(body).hexdigest()[:32]}"')
+def _read_version(path: Path, _changed: int, _size: int) -> _File:
+    return _compress(path.read_bytes(), path.suffix)
+
+
+@cache
+def _render_document(place: str) -> _File:
+    return _compress(docs.render(place), ".html")
+
+
+@cache
+def _not_found() -> _File:
+    return _compress(docs.render_not_found(), ".html")
+
+
+def _compress(body: bytes, suffix: str) -> _File:
+    packed = gzip.compress(body, 9, mtime=0) if suffix in PACKED else b""
+    return _File(body, packed, f'"{hashlib.sha256(body).hexdigest()[:32]}"', TYPES[suffix])

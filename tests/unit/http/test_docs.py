@@ -1,36 +1,29 @@
-"""The documents as pages: what they are made of, where their links lead, and what a browser has to run for them."""
+"""The documents as pages: the files that they are made of, where their links lead, and what a browser runs for them."""
 
 from __future__ import annotations
 
 import hashlib
 import re
+import subprocess
 import sys
+import tomllib
 from html.parser import HTMLParser
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from urllib.parse import urldefrag, urljoin, urlsplit
 
+import drawing
 import pytest
 
 from fakes.asgi import Client
 from fakes.gateway import Gateway
 from fluxvision.core.settings import load
-from fluxvision.http import build
+from fluxvision.http import build, docs
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 START = "/docs/"
 BROWSER = {"accept": "text/html,*/*"}
 ELSEWHERE = {"/", "/models", "/openapi.json"}
 """What the pages link to beside each other."""
-
-
-@pytest.fixture(scope="module")
-def website():
-    """The program that builds the pages."""
-    spec = spec_from_file_location("website", ROOT / "docs" / "website.py")
-    module = sys.modules["website"] = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
@@ -62,15 +55,45 @@ class Elements(HTMLParser):
         return [attributes[name] for _, attributes in self.found if name in attributes]
 
 
-def test_no_page_is_stale(website):
-    """The built pages are what `make site` would write."""
-    assert [path.relative_to(ROOT).as_posix() for path in website.changed()] == []
-
-
-def test_every_document_has_its_page(website):
+def test_every_document_has_its_page():
     """No file in docs/ is forgotten."""
-    sources = {page.source for page in website.pages()}
-    assert set((ROOT / "docs").rglob("*.md")) - sources == set()
+    sources = {page.source for page in docs.pages().values()}
+    assert {path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md")} - sources == set()
+
+
+def test_the_wheel_has_every_document():
+    """Each page and picture is a file of the package, or one that the build copies into it."""
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    copied = {path.relative_to(ROOT).as_posix() for row in wheel["include"] for path in ROOT.glob(row.lstrip("/"))}
+    copied |= {
+        source for source, place in wheel["force-include"].items() if place == f"fluxvision/http/documents/{source}"
+    }
+    files = [ROOT / page.source for page in docs.pages().values() if page.source.endswith(".md")]
+    files += [docs.ROOT / docs.DRAWING, *docs.FILES.values()]
+    needed = {path.relative_to(ROOT).as_posix() for path in files if path.is_file() and docs.HERE not in path.parents}
+    assert needed - copied == set()
+    assert wheel["sources"]["docs"] == "fluxvision/http/documents/docs"
+
+
+def test_the_icon_is_that_of_the_page():
+    """The documents have the icon of the page, whose build has a name that changes."""
+    assert docs.FILES["icon.svg"].read_bytes() == (ROOT / "web" / "src" / "icon.svg").read_bytes()
+
+
+def test_a_server_without_readers_loads_no_renderer():
+    """The renderer is imported for the first page, not at the start of the server."""
+    program = "import sys, fluxvision.app; print('markdown_it' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout == b"False\n"
+
+
+async def test_a_page_is_rendered_once(served, monkeypatch):
+    """The second request gets what the first one made, and a browser that has it gets 304."""
+    first = await served("/docs/prices")
+    monkeypatch.setattr(docs, "render", None)
+    assert (await served("/docs/prices")).body == first.body
+    again = await served("/docs/prices", headers={**BROWSER, "if-none-match": first.answered["etag"]})
+    assert (again.status, again.body) == (304, b"")
+    assert first.answered["cache-control"] == "no-cache"
 
 
 async def test_all_links_lead_somewhere(served):
@@ -99,9 +122,9 @@ async def test_all_links_lead_somewhere(served):
     assert [(path, name) for path, name in anchors if name not in texts[path].all("id")] == []
 
 
-async def test_a_browser_runs_nothing_inline(website, served):
+async def test_a_browser_runs_nothing_inline(served):
     """No page has a style or a script in itself, which the policy forbids; each has one heading and a language."""
-    for page in [*(page.place for page in website.pages()), "reference", "nothing-here"]:
+    for page in [*docs.pages(), "nothing-here"]:
         answer = await served(START + page.removesuffix("index"))
         elements = Elements(answer.body.decode())
         assert elements.all("style") == []
@@ -138,16 +161,16 @@ async def test_without_the_slash(served):
     assert (answer.status, answer.answered["location"]) == (308, "docs/")
 
 
-def test_the_drawing_has_every_layer(website):
+def test_the_drawing_has_every_layer():
     """The drawing names each module of the table that the tests hold the code to."""
-    text = website.drawing.drawing()
-    assert all(f">{name}</text>" in text for row in website.drawing.layers() for name in row)
+    text = drawing.TARGET.read_text(encoding="utf-8")
+    assert all(f">{name}</text>" in text for row in drawing.layers() for name in row)
 
 
-def test_files_of_others_are_as_they_were(website):
+def test_files_of_others_are_as_they_were():
     """The files that others made are those that NOTICE names, with their licence beside them."""
     notice = (ROOT / "NOTICE").read_text(encoding="utf-8")
-    files = {path.name: path for path in website.VENDOR.iterdir()}
+    files = {path.name: path for path in (docs.DESIGN / "vendor").iterdir()}
     assert set(files) == {"swagger-ui-bundle.js", "swagger-ui.css", "LICENSE", "NOTICE"}
     for name in ("swagger-ui-bundle.js", "swagger-ui.css"):
         assert re.search(rf"{name}\s+\d+ bytes\s+sha256 {hashlib.sha256(files[name].read_bytes()).hexdigest()}", notice)
