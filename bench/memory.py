@@ -63,13 +63,13 @@ class Peak(threading.Thread):
 async def work(source: Path, creativity: float) -> dict[str, Any]:
     """Enlarge one file and return what it took."""
     from fluxvision.app import create_gateway  # noqa: PLC0415
-    from fluxvision.core import settings  # noqa: PLC0415, counted as a part of the job's memory
+    from fluxvision.core.load_settings import load_settings  # noqa: PLC0415, counted as a part of the job's memory
     from fluxvision.core.types import JobCallbacks  # noqa: PLC0415
     from fluxvision.imaging import Limits, probe  # noqa: PLC0415
 
     peak = Peak()
     peak.start()
-    gateway = create_gateway(settings.load({}, {"max_output_pixels": 2_000_000_000, "deadline": 86_400}))
+    gateway = create_gateway(load_settings({}, {"max_output_pixels": 2_000_000_000, "deadline": 86_400}))
     started, cpu = time.perf_counter(), time.process_time()
     picture = probe(source, Limits())
     pixels = picture.width * picture.height * FACTOR**2

@@ -13,8 +13,8 @@ from fakes.openai import FakeOpenAI
 from fluxvision import imaging
 from fluxvision.catalog import catalog
 from fluxvision.catalog.catalog import CATALOG
-from fluxvision.core import settings as config
 from fluxvision.core.errors import Exhausted, InvalidRequest
+from fluxvision.core.load_settings import load_settings
 from fluxvision.core.types import JobCallbacks
 from fluxvision.gateway.gateway import Gateway
 from fluxvision.providers import embedded, fal, openai
@@ -47,7 +47,7 @@ async def at_other(**facts):
         for name, value in facts.items():
             setattr(upstream, name, value)
         table = {"name": "other", "base_url": upstream.base_url, "key": upstream.key, "models": {FLUX: "theirs"}}
-        settings = config.load({"FLUXVISION_OPENAI": json.dumps([table | {"price": "0.05"}])})
+        settings = load_settings({"FLUXVISION_OPENAI": json.dumps([table | {"price": "0.05"}])})
         providers = {"other": openai.Provider(settings.openai[0]), **embedded.configured(settings)}
         gateway = Gateway(providers, models=catalog.configure_offers(CATALOG, settings))
         yield gateway, upstream

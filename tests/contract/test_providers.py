@@ -30,8 +30,8 @@ from fluxvision import imaging
 from fluxvision.catalog import catalog
 from fluxvision.catalog.catalog import CATALOG
 from fluxvision.catalog.normalize import normalize
-from fluxvision.core import settings as config
 from fluxvision.core.errors import Error, InvalidRequest
+from fluxvision.core.load_settings import load_settings
 from fluxvision.core.types import Call, JobCallbacks, ProviderResult, RawImage
 from fluxvision.engine import pipeline
 from fluxvision.engine.backends import registry
@@ -243,7 +243,7 @@ async def provider(parts):
 
 
 def built(house):
-    settings = config.load(house.environment)
+    settings = load_settings(house.environment)
     module, _, function = next(row.entry for row in PROVIDERS if row.name == house.name).partition(":")
     [(named, provider)] = getattr(import_module(module), function)(settings).items()
     model = catalog.configure_offers(CATALOG, settings)[0]

@@ -13,7 +13,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from fakes.gateway import limits, make
 from fluxvision import server
-from fluxvision.core import settings
+from fluxvision.core.load_settings import load_settings
 from fluxvision.http import build
 
 PRIVATE = "/home/somebody/prompt"
@@ -130,4 +130,4 @@ def pages() -> list[Route]:
 
 if __name__ == "__main__":
     server.create_app = lambda settings, factory: build(factory(settings), settings, pages=pages())
-    server.serve(settings.load(dict(os.environ)), make, limits=limits())
+    server.serve(load_settings(dict(os.environ)), make, limits=limits())

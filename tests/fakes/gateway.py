@@ -247,9 +247,9 @@ def make(settings: Settings) -> Gateway:
 if __name__ == "__main__":
     from functools import partial
 
-    from fluxvision.core import settings
+    from fluxvision.core.load_settings import load_settings
     from fluxvision.http import app as http
     from fluxvision.http.limits import BodyMemory
 
     http.BodyMemory = partial(BodyMemory, each=0)  # tests look at what uploads leave on the disk
-    server.serve(settings.load(dict(os.environ)), make, limits=limits())
+    server.serve(load_settings(dict(os.environ)), make, limits=limits())

@@ -19,7 +19,6 @@ from fakes.painter import Painter
 from fluxvision import imaging
 from fluxvision.catalog import catalog
 from fluxvision.catalog.catalog import CATALOG
-from fluxvision.core import settings
 from fluxvision.core.errors import (
     Busy,
     Cancelled,
@@ -35,6 +34,8 @@ from fluxvision.core.errors import (
     UpstreamUnasked,
     UpstreamUnreachable,
 )
+from fluxvision.core.load_settings import load_settings
+from fluxvision.core.settings import Settings
 from fluxvision.core.types import Attempt, JobCallbacks, JobResult
 from fluxvision.gateway.gateway import Gateway
 from fluxvision.providers import fal, openai, result_file
@@ -263,9 +264,9 @@ def at_fal(upstream: FakeFal, **facts: Any) -> fal.Provider:
     )
 
 
-def configured(upstream: FakeOpenAI) -> settings.Settings:
+def configured(upstream: FakeOpenAI) -> Settings:
     table = {"name": "other", "base_url": upstream.base_url, "key": upstream.key, "models": {MODEL: "theirs"}}
-    return settings.load({"FLUXVISION_OPENAI": json.dumps([table | {"price": "0.05"}])})
+    return load_settings({"FLUXVISION_OPENAI": json.dumps([table | {"price": "0.05"}])})
 
 
 def at_other(upstream: FakeOpenAI, patience: float = PATIENCE) -> openai.Provider:

@@ -8,7 +8,8 @@ import re
 from collections.abc import Iterable
 
 from fluxvision.core.errors import AuthenticationFailed
-from fluxvision.core.settings import DIGEST, HASHED, ConfigError
+from fluxvision.core.load_settings import DIGEST, HASHED
+from fluxvision.core.settings import ConfigError
 
 SCHEME = b"bearer"
 MAX_KEY = 512

@@ -28,8 +28,9 @@ from fluxvision.cli.progress import ProgressDisplay, create_display
 from fluxvision.cli.run_one import PictureRecord, PictureRunner
 from fluxvision.cli.scratch import ScratchFolders, remove_abandoned
 from fluxvision.cli.text import error_sentence, replace_with_flags, safe_path
-from fluxvision.core import settings
 from fluxvision.core.errors import Cancelled, ClientError, InvalidRequest
+from fluxvision.core.load_settings import load_settings
+from fluxvision.core.settings import Settings
 from fluxvision.core.system import total_memory
 from fluxvision.core.types import Attempt, InputImage, JobCallbacks
 from fluxvision.imaging import Limits, probe
@@ -186,9 +187,9 @@ class _Run:
                 self.screen.say("Stopping when the tile at work is done; once more to leave at once.")
 
 
-def _override_settings(order: UpscaleRequest) -> settings.Settings:
+def _override_settings(order: UpscaleRequest) -> Settings:
     """Return the settings without those limits that protect a server from its callers."""
-    own = settings.load()
+    own = load_settings()
     pixels = own.max_input_pixels * LARGEST_FACTOR
     limits: dict[str, object] = {
         "workers": order.jobs,
@@ -199,7 +200,7 @@ def _override_settings(order: UpscaleRequest) -> settings.Settings:
     if own.origin["max_job_memory"] == "default":
         limits["max_job_memory"] = total_memory() // 4 * 3
     flux = {} if order.model_path is None else {"flux_model": order.model_path}
-    return settings.load(flags={**limits, **flux})
+    return load_settings(flags={**limits, **flux})
 
 
 def _open_mask(order: UpscaleRequest, limits: Limits) -> InputImage | None:

@@ -9,11 +9,12 @@ from collections import Counter
 from typing import Any
 
 import click
+import msgspec
 
 from fluxvision.accounts.keys import hash_entry
 from fluxvision.cli.ports import Tools
 from fluxvision.cli.text import format_columns, pluralize
-from fluxvision.core import settings as configuration
+from fluxvision.core.load_settings import load_settings
 from fluxvision.core.settings import SETTINGS, Setting, Settings
 
 KEY_BYTES = 32
@@ -22,7 +23,7 @@ READ = 4096
 
 def show_settings(as_json: bool) -> int:
     """Show every setting; secrets stay covered."""
-    settings = configuration.load()
+    settings = load_settings()
     if as_json:
         facts = {
             row.name: {
@@ -43,7 +44,7 @@ def show_settings(as_json: bool) -> int:
 @click.pass_obj
 def check_settings(tools: Tools) -> int:
     """Raise what is wrong with the settings, or say that nothing is."""
-    settings = configuration.load()
+    settings = load_settings()
     tools.check(settings)
     origins = Counter(settings.origin.values())
     found = ", ".join(f"{count} from {name}" for name, count in sorted(origins.items()) if name != "default")
@@ -69,8 +70,10 @@ def _ask_key() -> str:
 
 
 def _mask_value(row: Setting, settings: Settings) -> Any:
-    value = getattr(settings.covered(), row.name)
-    return list(value) if isinstance(value, tuple) else value
+    value = msgspec.to_builtins(getattr(settings.mask_secrets(), row.name))
+    if row.kind == "upstreams":  # as the file has them
+        return [{name: fact for name, fact in one.items() if fact} for one in value]
+    return value
 
 
 def _format_value(row: Setting, settings: Settings) -> str:
@@ -79,7 +82,7 @@ def _format_value(row: Setting, settings: Settings) -> str:
         return str(value).lower()
     if row.kind == "upstreams":
         return ", ".join(one["name"] for one in value)
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 COMMAND = click.Group(

@@ -17,7 +17,7 @@ from fluxvision.catalog.params import describe_param
 from fluxvision.catalog.rules import Model, Offer
 from fluxvision.cli.ports import Gateway, Tools
 from fluxvision.cli.text import TIMES, format_columns, replace_with_flags
-from fluxvision.core import settings
+from fluxvision.core.load_settings import load_settings
 
 OPENAIS = frozenset({"object", "created", "owned_by", "title"})
 """What a model says to OpenAI's clients alone."""
@@ -43,7 +43,7 @@ def describe_models(tools: Tools, name: str | None, *, as_json: bool) -> str:
 
 
 async def _ask_gateway(tools: Tools) -> tuple[tuple[Model, ...], Mapping[str, bool]]:
-    gateway: Gateway = tools.create_gateway(settings.load())
+    gateway: Gateway = tools.create_gateway(load_settings())
     try:
         return gateway.models, await gateway.ping()
     finally:

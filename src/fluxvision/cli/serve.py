@@ -8,7 +8,8 @@ import click
 
 from fluxvision import __version__
 from fluxvision.cli.options import Sectioned, setting_flags
-from fluxvision.core import settings as config
+from fluxvision.core.load_settings import load_settings
+from fluxvision.core.settings import Settings
 
 HELP = """Serve the OpenAI-compatible images API on this machine.
 
@@ -21,13 +22,13 @@ EVERYWHERE = {"0.0.0.0": "localhost", "::": "localhost", "": "localhost"}  # noq
 def serve(context: click.Context, /, **given: Any) -> int:
     """Check the settings, serve until a signal ends it, and say where the API is as soon as that is known."""
     flags = {name: value for name, value in given.items() if value is not None}
-    loaded = config.load(flags=flags)
+    loaded = load_settings(flags=flags)
     context.obj.check(loaded)
     context.obj.serve(loaded, lambda port: click.echo(format_banner(loaded, port), err=True))
     return 0
 
 
-def format_banner(settings: config.Settings, port: int) -> str:
+def format_banner(settings: Settings, port: int) -> str:
     """Return the address, the base URL for OpenAI's SDKs, and who may call."""
     shown = f"[{settings.host}]" if ":" in settings.host else settings.host
     name = EVERYWHERE.get(settings.host, shown)

@@ -1,214 +1,272 @@
-"""The settings: rows, read from the environment and a TOML file, once, at the edge."""
+"""The settings: one field per setting, with its default, its limits and its description."""
 
 from __future__ import annotations
 
-import os
-import re
-import tomllib
 from collections.abc import Mapping
-from math import isfinite
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
 import msgspec
+from msgspec import Meta
 
-from fluxvision.core.rows import BY_NAME, PREFIX, SETTINGS, Setting
-from fluxvision.core.upstream import HEADER, ConfigError, Upstream, check_upstreams, is_address, with_key
+from fluxvision.core.upstream import ConfigError, Upstream
 
-__all__ = [
-    "BY_NAME",
-    "DIGEST",
-    "HASHED",
-    "MASK",
-    "PREFIX",
-    "SETTINGS",
-    "ConfigError",
-    "Setting",
-    "Settings",
-    "Upstream",
-    "load",
-]
+__all__ = ["BY_NAME", "MASK", "PREFIX", "SETTINGS", "ConfigError", "LoadedSettings", "Setting", "Settings", "Upstream"]
 
-TRUE = frozenset({"1", "true", "yes", "on"})
-FALSE = frozenset({"0", "false", "no", "off"})
-
-SECRET = frozenset({"secret", "secrets"})
+PREFIX = "FLUXVISION_"
 MASK = "***"
-HASHED = "sha256:"
-DIGEST = re.compile(HASHED + "[0-9A-Fa-f]{64}")
-NOUNS = {
-    "integer": "a whole number",
-    "number": "a number",
-    "switch": "true or false",
-    "secrets": "a text or a list of texts",
-    "secret": "a text",
-    "upstreams": "a list of tables",
-    "text": "a text",
-    "path": "a text",
-}
+
+Kind = Literal["text", "integer", "number", "switch", "address", "path", "secret", "secrets", "upstreams"]
+
+Address = Annotated[str, Meta(extra={"kind": "address"})]
+Folder = Annotated[str, Meta(extra={"kind": "path"})]
+Secret = Annotated[str, Meta(extra={"kind": "secret"})]
+Secrets = Annotated[tuple[str, ...], Meta(extra={"kind": "secrets"})]
+Upstreams = Annotated[tuple[Upstream, ...], Meta(extra={"kind": "upstreams"})]
+KINDS: Mapping[Any, Kind] = {str: "text", int: "integer", float: "number", bool: "switch"}
 
 
-class Settings:
-    """The settings by name, read-only; `origin` tells where each came from (default, file, environment, flag)."""
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings. Flags, variables and documents are made from these fields, see SETTINGS.
 
-    def __init__(self, values: Mapping[str, Any], origin: Mapping[str, str]) -> None:
-        """Keep checked values; use `load`."""
-        self._values = dict(values)
-        self.origin = dict(origin)
-
-    def __getattr__(self, name: str) -> Any:
-        """Return a setting's value."""
-        try:
-            return self.__dict__["_values"][name]
-        except KeyError:
-            raise AttributeError(name) from None
-
-    def covered(self) -> Settings:
-        """Return the same settings with a mask in place of each secret."""
-        masks: dict[str, Any] = {}
-        for row in SETTINGS:
-            value = self._values[row.name]
-            if row.kind == "secrets":
-                masks[row.name] = (MASK,) * len(value)
-            elif row.kind == "secret":
-                masks[row.name] = MASK if value else ""
-            elif row.kind == "upstreams":
-                masks[row.name] = tuple(_mask_upstream(one) for one in value)
-        return Settings({**self._values, **masks}, self.origin)
-
-
-def _mask_upstream(upstream: Upstream) -> dict[str, Any]:
-    """Return an upstream as the file has it, without its key and without what is at its default."""
-    found = {**msgspec.to_builtins(upstream), "key": MASK if upstream.key and not upstream.key_env else ""}
-    return {name: value for name, value in found.items() if value}
-
-
-def load(environment: Mapping[str, str] | None = None, flags: Mapping[str, Any] | None = None) -> Settings:
-    """Read the settings: defaults, then the TOML file, then the environment, then command-line flags.
-
-    The file is the one named by FLUXVISION_CONFIG, else ./fluxvision.toml where it exists. Raises `ConfigError`
-    naming the setting for a wrong value and for a name that does not exist.
+    The TOML name is the field's; the environment variable is FLUXVISION_ and the name in capitals, or `variable`.
     """
-    environment = os.environ if environment is None else environment
-    values = {row.name: row.default for row in SETTINGS}
-    origin = {row.name: "default" for row in SETTINGS}
-    layers = (
-        ("file", _read_file(environment)),
-        ("environment", _read_environment(environment)),
-        ("flag", dict(flags or {})),
+
+    host: Annotated[str, Meta(description="Address to listen on.")] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535, description="Port to listen on.")] = 8000
+    health_port: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=65535,
+            description="Further port for /healthz and /readyz alone, which other connections cannot block; 0: none.",
+        ),
+    ] = 0
+    public_url: Annotated[
+        Address, Meta(description="Address that clients see, used in links; empty: taken from the request.")
+    ] = ""
+    api_keys: Annotated[
+        Secrets,
+        Meta(
+            description="Keys that may call the API, or sha256:HEX of them, separated by commas; none: any key, "
+            "loopback only."
+        ),
+    ] = ()
+    allow_unauthenticated: Annotated[
+        bool, Meta(description="Listen beyond loopback although no key is configured.")
+    ] = False
+    data_dir: Annotated[
+        Folder,
+        Meta(description="Folder for results and uploads; empty: a private folder under the system's temporary one."),
+    ] = ""
+    media_ttl: Annotated[float, Meta(ge=1, description="Seconds that a result link works.")] = 3600.0
+    max_upload_bytes: Annotated[int, Meta(ge=1, description="Largest request body in bytes.")] = 100_000_000
+    max_input_pixels: Annotated[int, Meta(ge=1, description="Largest input picture in pixels.")] = 100_000_000
+    max_output_pixels: Annotated[int, Meta(ge=1, description="Largest result over HTTP, uncropped, in pixels.")] = (
+        400_000_000
     )
-    for layer, found in layers:
-        for name, raw in found.items():
-            values[name] = _convert_value(BY_NAME[name], raw)
-            origin[name] = layer
-    values["openai"] = tuple(with_key(one, environment) for one in values["openai"])
-    return Settings(values, origin)
+    max_job_memory: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="Most bytes of memory that one picture may be planned to take; 0: a quarter of the "
+            "machine's, at least 1.5 GB.",
+        ),
+    ] = 0
+    max_frames: Annotated[
+        int, Meta(ge=1, description="Most frames an animated input may have (only the first is used).")
+    ] = 1_000
+    workers: Annotated[int, Meta(ge=1, description="Pictures that are worked on at the same time.")] = 1
+    queue: Annotated[
+        int, Meta(ge=0, description="Requests of one key that may wait for a worker before its new ones get 429.")
+    ] = 16
+    threads: Annotated[int, Meta(ge=0, description="Threads of one picture; 0: one per processor core.")] = 0
+    worker_processes: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1024,
+            description="Processes that make tiles here, on a cluster the most; 0: threads of this one, for FLUX "
+            "one per GPU.",
+        ),
+    ] = 0
+    cluster: Annotated[
+        str, Meta(description="Ray cluster that makes tiles: auto or ray://host:10001; empty: this machine does.")
+    ] = ""
+    deadline: Annotated[float, Meta(ge=1, description="Seconds one request may take in all.")] = 900.0
+    upload_timeout: Annotated[
+        float, Meta(ge=0.1, description="Seconds without a byte of the body before the request ends with 408.")
+    ] = 30.0
+    fetch_timeout: Annotated[float, Meta(ge=0.1, description="Seconds to fetch a picture given by URL.")] = 15.0
+    allow_private_urls: Annotated[bool, Meta(description="Fetch picture URLs from private addresses too.")] = False
+    policy: Annotated[
+        Literal["quality", "price", "latency"],
+        Meta(
+            description="Which offer of a model goes first: the best (quality), the cheapest (price) or the "
+            "fastest (latency)."
+        ),
+    ] = "quality"
+    allow_degraded: Annotated[
+        bool, Meta(description="Let the CPU engine stand in for providers that invent detail.")
+    ] = True
+    attempt_timeout: Annotated[
+        float, Meta(ge=1, description="Seconds one remote provider may take before the next is tried.")
+    ] = 300.0
+    remote_parallel: Annotated[int, Meta(ge=1, description="Calls to one remote provider at the same time.")] = 64
+    flux_model: Annotated[
+        str, Meta(description="Folder or hub id of FLUX's weights; empty: the provider flux is not used.")
+    ] = ""
+    flux_engine: Annotated[
+        Literal["flux2-klein-4b", "flux2-klein-base-4b", "flux1-schnell", "flux1-dev", "flux1-dev-tile"],
+        Meta(
+            description="Which FLUX it is: flux2-klein-4b, flux2-klein-base-4b, flux1-schnell, flux1-dev or "
+            "flux1-dev-tile."
+        ),
+    ] = "flux2-klein-4b"
+    flux_revision: Annotated[str, Meta(description="Revision of the weights at the hub; empty: the newest.")] = ""
+    flux_device: Annotated[str, Meta(description="Where FLUX runs: auto, cuda, cuda:1, mps or cpu.")] = "auto"
+    flux_licence_agreed: Annotated[
+        bool,
+        Meta(
+            description="Use flux1-dev and flux1-dev-tile: their licence, which lets no commercial service be "
+            "run, was agreed to."
+        ),
+    ] = False
+    flux_compile: Annotated[
+        bool, Meta(description="Compile FLUX's blocks where the GPU can: the first tile waits for it.")
+    ] = True
+    flux_fp8: Annotated[
+        bool, Meta(description="Run FLUX's matrices in 8 bits: half the memory, and other results.")
+    ] = False
+    flux_passes: Annotated[
+        Literal["auto", "1", "2"],
+        Meta(
+            description="Passes of FLUX over a picture: 1; 2 above factor 2, the second on what the first made; "
+            "auto: 2 at factor 4."
+        ),
+    ] = "auto"
+    flux_fidelity: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=60,
+            description="Least LR-PSNR in dB of what FLUX enlarges: how near it is, reduced again, to the "
+            "source; 0: not held to it.",
+        ),
+    ] = 45.0
+    flux_tile_captions: Annotated[bool, Meta(description="Let the captioner look at each tile by itself.")] = False
+    flux_resume: Annotated[
+        Folder,
+        Meta(
+            description="Folder where finished tiles wait for a job that was killed; empty: one in the user's "
+            "cache; none: nowhere."
+        ),
+    ] = ""
+    captioner: Annotated[str, Meta(description="What looks at the picture before FLUX; none: nothing does.")] = (
+        "qwen3-vl-2b"
+    )
+    caption_model: Annotated[
+        str, Meta(description="Folder or hub id of the captioner's weights; empty: its own at the hub.")
+    ] = ""
+    fal_key: Annotated[
+        Secret, Meta(description="Key of fal.ai; empty: fal.ai is not used.", extra={"variable": "FAL_KEY"})
+    ] = ""
+    fal_queue_url: Annotated[Address, Meta(description="Address of fal.ai's queue.")] = "https://queue.fal.run"
+    fal_storage_url: Annotated[Address, Meta(description="Address of fal.ai's storage.")] = "https://rest.fal.ai"
+    fal_megapixel: Annotated[
+        Literal["1000000", "1048576"],
+        Meta(description="Pixels of a megapixel on fal.ai's bill, which it does not publish."),
+    ] = "1000000"
+    openai: Annotated[
+        Upstreams,
+        Meta(
+            description="Other servers that speak OpenAI's images API: [[openai]] tables in the file, a JSON "
+            "list in the environment."
+        ),
+    ] = ()
+    playground: Annotated[bool, Meta(description="Let the page work without a key, on what is free.")] = True
+    playground_budget: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1_000_000,
+            description="Dollars that all requests of the page without a key may cost together on one day (UTC).",
+        ),
+    ] = 0.0
+    playground_rate: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1_000_000,
+            description="Pictures that the page may ask for without a key, per minute and address; of dry runs "
+            "six times as many.",
+        ),
+    ] = 20
+    playground_pixels: Annotated[
+        int, Meta(ge=1, description="Largest result of the page without a key on a server that has keys, in pixels.")
+    ] = 25_000_000
+    drain_timeout: Annotated[
+        float, Meta(ge=0, description="Seconds that running requests get to finish after SIGTERM.")
+    ] = 30.0
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        Meta(description="The least important log lines that are written: debug, info, warning or error."),
+    ] = "info"
+
+    def __repr__(self) -> str:
+        """Show no secret."""
+        return f"{type(self).__name__}(...)"
+
+    def mask_secrets(self) -> Self:
+        """Return the same settings with a mask in place of each secret."""
+        return msgspec.structs.replace(self, **{row.name: _mask(row, getattr(self, row.name)) for row in SETTINGS})
 
 
-def _read_file(environment: Mapping[str, str]) -> dict[str, Any]:
-    named = environment.get(PREFIX + "CONFIG")
-    path = Path(named or "fluxvision.toml")
-    if named is None and not path.is_file():
-        return {}
-    try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        message = f"the configuration file cannot be read: {error}"
-        raise ConfigError(message, param="CONFIG") from None
-    _refuse_unknown(found, BY_NAME)
-    return found
+class LoadedSettings(Settings, frozen=True, kw_only=True):
+    """The settings, and where each came from."""
+
+    origin: Mapping[str, str]
+    """By name: default, file, environment or flag."""
 
 
-NO_SETTINGS = frozenset({PREFIX + "CONFIG", PREFIX + "API_KEY"})
-"""The file's place, and what the examples call a caller's own key."""
+class Setting(msgspec.Struct, frozen=True, kw_only=True):
+    """One setting as a row, made from its field."""
+
+    name: str
+    kind: Kind
+    default: Any
+    help: str
+    variable: str
+    low: float | None
+    high: float | None
+    choices: tuple[str, ...]
 
 
-def _read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
-    found = {
-        key: value
-        for key, value in environment.items()
-        if key.startswith(PREFIX) and key not in NO_SETTINGS and not _is_of_kubernetes(key, value)
-    }
-    by_variable = {row.variable: row.name for row in SETTINGS}
-    _refuse_unknown(found, by_variable)
-    found |= {row.env: environment[row.env] for row in SETTINGS if row.env in environment}
-    return {by_variable[key]: value for key, value in found.items() if value != ""}
+def _make_row(field: msgspec.structs.FieldInfo) -> Setting:
+    plain, *metas = get_args(field.type)
+    choices = get_args(plain) if get_origin(plain) is Literal else ()
+    extra = {name: value for meta in metas for name, value in (meta.extra or {}).items()}
+    return Setting(
+        name=field.name,
+        kind=extra.get("kind") or KINDS[str if choices else plain],
+        default=field.default,
+        help=metas[-1].description,
+        variable=extra.get("variable", PREFIX + field.name.upper()),
+        low=metas[-1].ge,
+        high=metas[-1].le,
+        choices=choices,
+    )
 
 
-def _is_of_kubernetes(key: str, value: str) -> bool:
-    """Return whether a variable describes a Kubernetes service that happens to be called fluxvision."""
-    return key.startswith((PREFIX + "SERVICE_", PREFIX + "PORT_")) or (key == PREFIX + "PORT" and "://" in value)
-
-
-def _refuse_unknown(found: Mapping[str, Any], known: Mapping[str, Any]) -> None:
-    for name in found:
-        if name not in known:
-            message = f"there is no setting {name}; `fluxvision config show` lists them"
-            raise ConfigError(message, param=name)
-
-
-def _convert_value(row: Setting, raw: Any) -> Any:
-    """Return the setting's value; raises `ConfigError`, which shows no secret."""
-    try:
-        value = _parse_value(row, raw)
-    except (ValueError, TypeError, OverflowError, RecursionError, msgspec.DecodeError) as error:
-        given = "" if row.kind in SECRET else f", not {raw!r}"
-        given = f": {error}" if row.kind == "upstreams" else given
-        message = f"{row.name} must be {NOUNS[row.kind]}{given}"
-        raise ConfigError(message, param=row.name) from None
-    if row.kind == "secrets" and any(text.startswith(HASHED) and not DIGEST.fullmatch(text) for text in value):
-        message = f"{row.name}: {HASHED} must be followed by 64 hexadecimal digits, see `fluxvision config hash`"
-        raise ConfigError(message, param=row.name)
-    if row.kind == "secret" and not HEADER.fullmatch(value):
-        message = f"{row.name}: the key holds a character that no HTTP header can carry"
-        raise ConfigError(message, param=row.name)
-    if row.name.endswith("_url") and value and not is_address(value):
-        message = f"{row.name} must be an address such as https://host, without user name, query or fragment"
-        raise ConfigError(message, param=row.name)
-    if row.low is not None and value < row.low:
-        message = f"{row.name} must be at least {row.low:g}"
-        raise ConfigError(message, param=row.name)
-    if row.high is not None and value > row.high:
-        message = f"{row.name} must be at most {row.high:g}"
-        raise ConfigError(message, param=row.name)
-    if row.choices and value not in row.choices:
-        message = f"{row.name} must be one of {', '.join(row.choices)}"
-        raise ConfigError(message, param=row.name)
+def _mask(row: Setting, value: Any) -> Any:
+    match row.kind:
+        case "secret":
+            return MASK if value else ""
+        case "secrets":
+            return (MASK,) * len(value)
+        case "upstreams":
+            return tuple(msgspec.structs.replace(one, key=MASK if one.key and not one.key_env else "") for one in value)
     return value
 
 
-def _parse_value(row: Setting, raw: Any) -> Any:
-    """Return a text or a TOML value in the row's type; raises TypeError or ValueError."""
-    match row.kind, raw:
-        case "switch", bool():
-            return raw
-        case "switch", str():
-            word = raw.lower()
-            if word not in TRUE | FALSE:
-                raise ValueError(word)
-            return word in TRUE
-        case "integer" | "number", int() | float() | str() if not isinstance(raw, bool):
-            number = float(raw)
-            if not isfinite(number):
-                raise ValueError(raw)
-            return number if row.kind == "number" else _parse_whole_number(raw)
-        case "secrets", str() | list() | tuple():
-            parts = raw.split(",") if isinstance(raw, str) else raw
-            return tuple(text for part in parts if (text := _parse_text(part).strip()))
-        case "upstreams", _:
-            return check_upstreams(raw)
-        case "path" | "text" | "secret", str():
-            return raw.strip() if row.kind == "secret" else raw
-    raise TypeError(raw)
-
-
-def _parse_whole_number(raw: float | str) -> int:
-    if raw != int(raw) and not isinstance(raw, str):
-        raise ValueError(raw)
-    return int(raw)
-
-
-def _parse_text(raw: Any) -> str:
-    if not isinstance(raw, str):
-        raise TypeError(raw)
-    return raw
+SETTINGS: tuple[Setting, ...] = tuple(map(_make_row, msgspec.structs.fields(Settings)))
+BY_NAME: Mapping[str, Setting] = {row.name: row for row in SETTINGS}

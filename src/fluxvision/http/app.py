@@ -98,7 +98,7 @@ def build(
     """Put the edge together. `pages` are further routes, tried last; log lines go to `stream` (standard error)."""
     workspace = open_workspace(settings.data_dir)
     keys = Keys(settings.api_keys, secrets.token_bytes(32))
-    settings = settings.covered()
+    settings = settings.mask_secrets()
     store = MediaStore(workspace.media, settings.media_ttl, workspace.secret)
     rows = [*((method, prefix, path, run) for method, path, run in API for prefix in PREFIXES)]
     rows += [(method, "", path, run) for method, path, run in SITE]

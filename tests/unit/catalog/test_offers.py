@@ -9,14 +9,15 @@ import pytest
 from fluxvision.catalog.catalog import CATALOG, configure_offers, find_model
 from fluxvision.catalog.rules import Price
 from fluxvision.core.errors import ModelNotFound
-from fluxvision.core.settings import ConfigError, load
+from fluxvision.core.load_settings import load_settings
+from fluxvision.core.settings import ConfigError
 
 MODEL = "flux-vision-upscaler"
 NODE = {"name": "node", "base_url": "https://node.example/v1", "models": {MODEL: "theirs"}, "price": "0.04"}
 
 
 def catalogue(*upstreams, **environment):
-    return configure_offers(CATALOG, load({"FLUXVISION_OPENAI": json.dumps(upstreams), **environment}))
+    return configure_offers(CATALOG, load_settings({"FLUXVISION_OPENAI": json.dumps(upstreams), **environment}))
 
 
 def test_every_configured_server_has_its_own_offer():

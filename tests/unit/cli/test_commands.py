@@ -14,7 +14,8 @@ from fluxvision.catalog.catalog import CATALOG
 from fluxvision.catalog.params import PARAMS
 from fluxvision.cli import serve
 from fluxvision.cli.main import GROUP
-from fluxvision.core.settings import SETTINGS, load
+from fluxvision.core.load_settings import load_settings
+from fluxvision.core.settings import SETTINGS
 
 
 def test_version(line):
@@ -134,7 +135,7 @@ def test_serve_tells_the_public_address_and_the_keys(folder, monkeypatch):
     """The base URL is the public one where it is known; keys are counted, never shown."""
     assert folder
     monkeypatch.setenv("FLUXVISION_API_KEYS", "secret")
-    text = serve.format_banner(load(flags={"host": "::1", "public_url": "https://pictures.example/"}), 8000)
+    text = serve.format_banner(load_settings(flags={"host": "::1", "public_url": "https://pictures.example/"}), 8000)
     assert "http://[::1]:8000" in text
     assert "https://pictures.example/openai/v1" in text
     assert "page      https://pictures.example/\n" in text

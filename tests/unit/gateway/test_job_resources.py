@@ -90,7 +90,7 @@ def test_a_job_over_the_servers_limit_is_refused_before_any_work(tmp_path):
 
 MEASURED = """
 import asyncio, json, pathlib, sys
-from fluxvision.core import settings
+from fluxvision.core.load_settings import load_settings
 from fluxvision.app import create_gateway
 from fluxvision.imaging import Limits, probe
 from fluxvision.core.types import JobCallbacks
@@ -100,7 +100,7 @@ def figure(name):
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
 
 async def main(folder, path, fields):
-    gateway = create_gateway(settings.load({}, {}))
+    gateway = create_gateway(load_settings({}, {}))
     small = gateway.admit("flux-vision-upscaler", {}, probe(folder / "small.png", Limits()), None, "0")
     await gateway.run(small, JobCallbacks(), folder)
     job = gateway.admit("flux-vision-upscaler", fields, probe(path, Limits()), None, "1")

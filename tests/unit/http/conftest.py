@@ -10,7 +10,7 @@ import pytest
 from fakes.asgi import Client
 from fakes.gateway import Gateway, png
 from fakes.server import form
-from fluxvision.core.settings import load
+from fluxvision.core.load_settings import load_settings
 from fluxvision.http import build
 
 NOW = 1_800_000_000.0
@@ -35,7 +35,7 @@ def edge(tmp_path):
         def clock():
             return found.clock.now
 
-        found.settings = load({"FLUXVISION_DATA_DIR": str(found.folder), **environment})
+        found.settings = load_settings({"FLUXVISION_DATA_DIR": str(found.folder), **environment})
         found.app = build(found.gateway, found.settings, now=clock, media_clock=clock, stream=found.log)
 
         async def edit(*parts, query="", **headers):

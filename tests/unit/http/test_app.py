@@ -15,7 +15,8 @@ import pytest
 
 from fakes.asgi import Client
 from fakes.gateway import Gateway
-from fluxvision.core.settings import ConfigError, load
+from fluxvision.core.load_settings import load_settings
+from fluxvision.core.settings import ConfigError
 from fluxvision.http import app as http_server
 from fluxvision.http.base64_stream import InMemoryFile, encode_base64
 from fluxvision.http.middleware import request_id
@@ -103,7 +104,7 @@ async def test_any_key_is_taken_without_keys(edge):
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
 def test_loopback_needs_no_key(host):
     """Listening on this machine alone is always fine."""
-    check_exposure(load({"FLUXVISION_HOST": host}))
+    check_exposure(load_settings({"FLUXVISION_HOST": host}))
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.2", "example.com", ""])  # noqa: S104
@@ -111,9 +112,9 @@ def test_the_network_needs_a_key_or_a_decision(host):
     """Beyond loopback the server wants keys, or to be told that everybody may use it."""
     flags = {"host": host}
     with pytest.raises(ConfigError, match="FLUXVISION_API_KEYS"):
-        check_exposure(load({}, flags))
-    check_exposure(load({"FLUXVISION_API_KEYS": "key-of-this-test-7c1f"}, flags))
-    check_exposure(load({"FLUXVISION_ALLOW_UNAUTHENTICATED": "true"}, flags))
+        check_exposure(load_settings({}, flags))
+    check_exposure(load_settings({"FLUXVISION_API_KEYS": "key-of-this-test-7c1f"}, flags))
+    check_exposure(load_settings({"FLUXVISION_ALLOW_UNAUTHENTICATED": "true"}, flags))
 
 
 def test_an_address_that_is_taken_is_a_configuration_error(tmp_path):
@@ -123,7 +124,7 @@ def test_an_address_that_is_taken_is_a_configuration_error(tmp_path):
         taken.listen(1)
         for flags in ({"port": taken.getsockname()[1]}, {"host": "203.0.113.9", "allow_unauthenticated": True}):
             with pytest.raises(ConfigError, match="cannot be listened on"):
-                serve(load({"FLUXVISION_DATA_DIR": str(tmp_path / "data")}, flags), lambda _settings: None)
+                serve(load_settings({"FLUXVISION_DATA_DIR": str(tmp_path / "data")}, flags), lambda _settings: None)
     assert not (tmp_path / "data").exists()
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from fakes.asgi import Client
 from fakes.gateway import Gateway
-from fluxvision.core.settings import load
+from fluxvision.core.load_settings import load_settings
 from fluxvision.http import build, docs
 
 ROOT = Path(__file__).parents[3]
@@ -29,7 +29,7 @@ ELSEWHERE = {"/", "/models", "/openapi.json"}
 @pytest.fixture
 async def served(tmp_path):
     """Fetch an address of the site."""
-    app = build(Gateway(), load({"FLUXVISION_DATA_DIR": str(tmp_path / "data"), "FLUXVISION_API_KEYS": "k"}))
+    app = build(Gateway(), load_settings({"FLUXVISION_DATA_DIR": str(tmp_path / "data"), "FLUXVISION_API_KEYS": "k"}))
 
     async def get(path, method="GET", headers=BROWSER):
         return await Client(method, path, dict(headers)).ask(app)

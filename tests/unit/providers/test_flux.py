@@ -18,8 +18,8 @@ from skimage import data
 from fakes import server as served
 from fakes.flux_calls import call, opened, samples
 from fluxvision import app, cli, imaging
-from fluxvision.core import settings
 from fluxvision.core.errors import Cancelled, InvalidRequest, UpstreamError, UpstreamRefused
+from fluxvision.core.load_settings import load_settings
 from fluxvision.core.types import JobCallbacks
 from fluxvision.gateway.gateway import Gateway
 from fluxvision.providers import embedded, flux
@@ -243,9 +243,9 @@ async def test_the_gateway_goes_on_without_flux(photo, folder, strict):
 
 def test_the_provider_is_there_where_weights_are_named():
     """FLUXVISION_FLUX_MODEL alone brings it, with the network that flux_engine names."""
-    assert flux.configured(settings.load({})) == {}
+    assert flux.configured(load_settings({})) == {}
     [(name, provider)] = flux.configured(
-        settings.load({"FLUXVISION_FLUX_MODEL": "/weights", "FLUXVISION_FLUX_ENGINE": "flux1-dev"})
+        load_settings({"FLUXVISION_FLUX_MODEL": "/weights", "FLUXVISION_FLUX_ENGINE": "flux1-dev"})
     ).items()
     assert (name, provider._ways.row.name, provider.models.source.model) == ("flux", "flux1-dev", "/weights")
 

@@ -9,8 +9,8 @@ from skimage import data
 
 from fakes import cli_process
 from fakes.flux_calls import call, opened, samples
-from fluxvision.core import settings
 from fluxvision.core.errors import Cancelled, UpstreamError, UpstreamRefused
+from fluxvision.core.load_settings import load_settings
 from fluxvision.core.types import JobCallbacks
 from fluxvision.engine.fidelity import measure_fidelity
 from fluxvision.engine.flux import model_cache, options
@@ -316,7 +316,7 @@ def test_the_command_that_fetches_weights_tells_their_licence():
 def test_settings_reach_the_provider(tmp_path, monkeypatch):
     """Speed, passes, captions of tiles, the licence and the folder of finished tiles are the operator's."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    plain = flux.configured(settings.load({"FLUXVISION_FLUX_MODEL": "/weights"}))["flux"]
+    plain = flux.configured(load_settings({"FLUXVISION_FLUX_MODEL": "/weights"}))["flux"]
     assert plain.models.source.speed == AccelerationConfig(compile=True, fp8=False)
     assert plain.models.source.agreed is False
     assert (plain._ways.passes, plain._ways.tile_captions, plain._ways.fidelity) == ("auto", False, 45)
@@ -331,7 +331,7 @@ def test_settings_reach_the_provider(tmp_path, monkeypatch):
         "LICENCE_AGREED": "true",
         "RESUME": "none",
     }
-    other = flux.configured(settings.load({f"FLUXVISION_FLUX_{name}": value for name, value in chosen.items()}))["flux"]
+    other = flux.configured(load_settings({f"FLUXVISION_FLUX_{name}": value for name, value in chosen.items()}))["flux"]
     assert other.models.source.speed == AccelerationConfig(compile=False, fp8=True)
     assert other.models.source.agreed is True
     assert (other._ways.passes, other._ways.tile_captions, other._ways.kept) == ("2", True, None)

@@ -12,8 +12,8 @@ from skimage import data
 
 from fakes import server as served
 from fluxvision import imaging
-from fluxvision.core import settings as config
 from fluxvision.core.errors import UpstreamRefused
+from fluxvision.core.load_settings import load_settings
 from fluxvision.core.types import Call, JobCallbacks
 from fluxvision.engine.flux import remote
 from fluxvision.providers import embedded, flux
@@ -46,7 +46,7 @@ def made(provider, of, folder):
 
 
 def settings(**given):
-    return config.load({}, given)
+    return load_settings({}, given)
 
 
 def test_embedded_makes_the_same_picture_in_two_processes(photo, tmp_path):

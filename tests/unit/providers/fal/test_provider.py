@@ -11,8 +11,8 @@ from PIL import Image
 from fakes.fal import FakeFal, running_fal
 from fakes.pictures import is_the_photo
 from fluxvision import imaging
-from fluxvision.core import settings as config
 from fluxvision.core.errors import InvalidRequest, UpstreamError
+from fluxvision.core.load_settings import load_settings
 from fluxvision.core.types import Call, JobCallbacks
 from fluxvision.providers import fal as module
 from fluxvision.providers.fal import Provider, configured
@@ -143,7 +143,7 @@ async def test_a_provider_needs_no_network_to_be_there(provider_less):
 
 
 def settings(**environment):
-    return config.load({name: str(value) for name, value in environment.items()})
+    return load_settings({name: str(value) for name, value in environment.items()})
 
 
 def test_settings():

@@ -14,7 +14,8 @@ from PIL import Image
 
 from fakes.openai import FakeOpenAI, running_openai
 from fluxvision.core.errors import Cancelled
-from fluxvision.core.settings import Upstream, load
+from fluxvision.core.load_settings import load_settings
+from fluxvision.core.settings import Upstream
 from fluxvision.core.types import Call, InputImage, JobCallbacks
 from fluxvision.providers.openai import Provider, configured
 
@@ -135,14 +136,14 @@ def test_configured_makes_one_provider_per_server():
         {"name": "other", "base_url": "https://example.org/v1", "models": {}, "title": "The other one"},
         {"name": "plain", "base_url": "http://10.0.0.2:8000/openai/v1/", "models": {}},
     ]
-    settings = load({}, {"openai": rows, "remote_parallel": 5})
+    settings = load_settings({}, {"openai": rows, "remote_parallel": 5})
     found = configured(settings)
     assert [(name, one.title, one.workers, one.parallel, one.remote) for name, one in found.items()] == [
         ("other", "The other one", 5, 10, True),
         ("plain", "plain", 5, 10, True),
     ]
     assert str(found["plain"]._target) == "http://10.0.0.2:8000/openai/v1/images/edits"
-    assert configured(load({})) == {}
+    assert configured(load_settings({})) == {}
 
 
 async def test_the_fake_is_what_the_openai_sdk_expects(upstream, photo):
