@@ -20,7 +20,7 @@ from fluxvision.core.concurrency import run_in_thread
 from fluxvision.core.errors import Error, InvalidRequest
 from fluxvision.core.settings import Settings
 from fluxvision.core.types import Call, JobCallbacks, ProviderResult
-from fluxvision.net import client
+from fluxvision.net.client import result_guard
 from fluxvision.net.ssrf_guard import Guard
 from fluxvision.providers import result_file
 from fluxvision.providers.fal.client import FalClient
@@ -64,7 +64,7 @@ class Provider:
         """
         self.workers = workers
         self._inline = inline
-        guard = guard or client.result_guard(False, queue_url, storage_url)
+        guard = guard or result_guard(False, queue_url, storage_url)
         self._wire = FalClient(key, queue_url, pace, chance)
         self._queue = Queue(self._wire, queue_url)
         self._storage = Storage(self._wire, guard, storage_url)
@@ -113,7 +113,7 @@ def configured(settings: Settings) -> dict[str, Provider]:
         settings.fal_key,
         *addresses,
         workers=settings.remote_parallel,
-        guard=client.result_guard(settings.allow_private_urls, *addresses),
+        guard=result_guard(settings.allow_private_urls, *addresses),
         pixels=settings.max_output_pixels,
         patience=max(FETCH_PATIENCE, settings.fetch_timeout),
     )
