@@ -169,10 +169,7 @@ def open_lazily(path: Path, row: Format) -> pyvips.Image:
     Nothing but the header is read until pixels are asked for, except for BMP.
     """
     if row.loader is None:
-        samples = bmp.read(path)
-        interpretation = "b-w" if samples.shape[2] == 1 else "srgb"
-        across, down = bmp.header(path).resolution or (1.0, 1.0)
-        return pyvips.Image.new_from_array(samples).copy(interpretation=interpretation, xres=across, yres=down)
+        return bmp.read(path)
     file = path.read_bytes() if row.buffered else str(path)
     return getattr(pyvips.Image, row.loader)(file, access="sequential", **row.load)
 

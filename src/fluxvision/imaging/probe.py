@@ -114,11 +114,10 @@ def _probe_png(path: Path, content: bytes | None, row: Format, limits: Limits, p
 
 
 def _probe_bmp(path: Path, row: Format, size: int, limits: Limits, param: str) -> InputImage:
-    with translate_read_errors(row, param):
-        header = bmp.header(path)
-        _check_limits("pixels", header.width * header.height, limits.pixels, param)
-        channels = 1 if bmp.grey(path, header) else 3
-    return InputImage(path, row.name, header.width, header.height, channels, header.alpha, 8, size)
+    with translate_read_errors(row, param), bmp.open_header(path) as image:
+        width, height, channels, alpha = *image.size, bmp.count_channels(image), image.mode == "RGBA"
+    _check_limits("pixels", width * height, limits.pixels, param)
+    return InputImage(path, row.name, width, height, channels, alpha, 8, size)
 
 
 def _probe_vips(path: Path, row: Format, size: int, limits: Limits, param: str) -> InputImage:
