@@ -1,10 +1,12 @@
 PYTHON := $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
+PYTEST := $(PYTHON) -m pytest -n auto --dist worksteal
 NODE := tests/clients/node
 BUILT := src/fluxvision/http/page
 ARGS ?=
 MINUTES ?= 60
+TIERS := flux ray browser client slow
 
-.PHONY: setup clients ready check lint types docs-check node page page-check test fuzz serve bench docs gallery format
+.PHONY: setup clients ready check check-all quick lint types docs-check node page page-check test test-all $(TIERS:%=test-%) fuzz serve bench docs gallery format
 
 setup:
 	$(PYTHON) -m pip install -c constraints.txt -e '.[dev]'
@@ -26,6 +28,8 @@ ready:
 	@test -d $(NODE)/node_modules/ai -a -d web/node_modules/svelte || ! command -v npm >/dev/null || $(MAKE) node
 
 check: ready lint types docs-check page-check test
+
+check-all: ready lint types docs-check page-check test-all
 
 lint:
 	$(PYTHON) -m ruff check .
@@ -49,11 +53,21 @@ page-check:
 		diff -r $$built $(BUILT) || { echo 'The built page is stale: make page.'; exit 1; }; rm -r $$built; \
 	else echo 'Without npm the page is not checked.'; fi
 
-# Two at a time, each file's tests in their order. Real servers, clients and clocks: what fails on a busy machine gets
-# one more chance, alone.
+# The default tier: what has no marker. Naming files in ARGS runs them, whatever tier they are of, unless -m leaves it out.
 test:
-	$(PYTHON) -m pytest -n 2 --dist loadfile $(ARGS) || { echo 'Once more, what failed:'; \
-		$(PYTHON) -m pytest --last-failed --last-failed-no-failures none $(ARGS); }
+	$(PYTEST) -m "not ($(subst $() , or ,$(TIERS)))" $(ARGS)
+
+# One other tier: test-flux, test-ray, test-browser, test-client, test-slow.
+$(TIERS:%=test-%): test-%:
+	$(PYTEST) -m $* $(ARGS)
+
+# All tiers in one run.
+test-all:
+	$(PYTEST) $(ARGS)
+
+# Within a minute: lint, types, layers, and the default tier's tests of the modules that changed since `main`.
+quick: lint types
+	$(PYTEST) -m "not ($(subst $() , or ,$(TIERS)))" $$($(PYTHON) tests/selection.py) $(ARGS)
 
 # Hostile requests against a real server, for MINUTES; the same as `tests/fuzz/test_seeds.py`, longer and with new seeds.
 fuzz:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 
 import pytest
+from _pytest.mark.expression import Expression
 from hypothesis import HealthCheck, settings
+
+from selection import tier
 
 # Continuous integration shares its processors: how long a value takes to make says nothing of the code.
 settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -13,6 +16,23 @@ settings.load_profile("shared")
 
 # Tiny networks gain nothing by threads, which wait for each other on a busy machine. Read when PyTorch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Do not import the files of a tier that `-m` leaves out; PyTorch alone takes seconds."""
+    marker = tier(collection_path) if collection_path.suffix == ".py" else None
+    chosen = config.getoption("markexpr")
+    if marker and chosen and not Expression.compile(chosen).evaluate(lambda name, **_: name == marker):
+        return True
+    return None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Mark the tests of a tier."""
+    for item in items:
+        if marker := tier(item.path):
+            item.add_marker(marker)
 
 
 @pytest.fixture
