@@ -12,7 +12,7 @@ from fakes.gateway import Gateway
 from fakes.server import document, form
 from fluxvision.core.errors import Busy, InvalidRequest
 from fluxvision.http import limits
-from fluxvision.http.limits import EACH_ADDRESS, EACH_KEY, MOST, VISITORS, UploadLimits
+from fluxvision.http.limits import EACH_ADDRESS, EACH_KEY, MOST, VISITORS, BodyMemory, UploadLimits, release_nothing
 from fluxvision.net import fetch
 
 MODEL = ("model", "flux-vision-upscaler")
@@ -118,3 +118,27 @@ async def test_slow_visitors_keep_nobody_out(edge, picture, monkeypatch):
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert (await served.edit(MODEL, ("image", picture, "a"), query="?dryRun=true", **PAGE)).status == 200
+
+
+def test_a_request_has_its_share_and_no_more():
+    """A piece that does not fit reserves nothing; a smaller one still may."""
+    with BodyMemory(each=10, most=100).share() as take:
+        assert [take(6), take(5), take(4), take(1)] == [True, False, True, False]
+
+
+def test_all_requests_share_the_room_and_give_it_back():
+    """What one has another one lacks, until the first ends, whatever ended it."""
+    memory = BodyMemory(each=10, most=15)
+    with memory.share() as first:
+        assert first(10)
+        with memory.share() as second:
+            assert not second(6)
+            assert second(5)
+    with memory.share() as third, memory.share() as fourth:
+        assert third(10)
+        assert fourth(5)
+
+
+def test_no_room_at_all():
+    """Without a memory nothing is kept."""
+    assert not release_nothing(1)
