@@ -51,7 +51,7 @@ def changed() -> list[Path]:
     return [Path(name) for name in git("diff", "--name-only", *base) + git("ls-files", "-o", "--exclude-standard")]
 
 
-def tests_of(path: Path, root: Path) -> Iterator[Path]:
+def files_for(path: Path, root: Path) -> Iterator[Path]:
     """Yield the test files of one changed file: those of its name at the same place, else all at that place."""
     if path.parts[:1] == ("tests",):
         if path.match("test_*.py"):
@@ -68,7 +68,7 @@ def tests_of(path: Path, root: Path) -> Iterator[Path]:
 
 def main() -> None:
     """Print the paths that exist, each once."""
-    found = {UNIT / "test_layers.py"} | {test for path in changed() for test in tests_of(path, ROOT)}
+    found = {UNIT / "test_layers.py"} | {test for path in changed() for test in files_for(path, ROOT)}
     sys.stdout.write(" ".join(sorted(str(path) for path in found if (ROOT / path).exists())) + "\n")
 
 

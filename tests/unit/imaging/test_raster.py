@@ -16,7 +16,7 @@ from PIL import Image
 
 from fluxvision.core.errors import Cancelled, InternalError, InvalidRequest, Unavailable
 from fluxvision.core.types import Fit, JobCallbacks, Metadata, RawImage
-from fluxvision.imaging import FORMATS, encode, find_format, fit_raster, open_raster, transform, write_raster
+from fluxvision.imaging import FORMATS, encode, find_format, fit_raster, open_raster, write_preview, write_raster
 from fluxvision.imaging.load import translate_read_errors
 from fluxvision.imaging.raster import open_stream, write_guard
 
@@ -208,7 +208,7 @@ def test_no_room_for_raw_pixels(full, tmp_path, saved, probed):
     source = probed(saved(np.fromfile(picture.path, np.uint8).reshape(400, 500, 3), "PNG"))
     for work in (
         lambda: fit_raster(picture, Fit(400, 400, "stretch"), full / "out.raw"),
-        lambda: transform(source, 400, 400, full / "out.raw"),
+        lambda: write_preview(source, 400, 400, full / "out.raw"),
         lambda: write_raster(source.path, full / "out.raw"),
     ):
         with pytest.raises(Unavailable, match=NO_ROOM):
