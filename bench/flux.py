@@ -45,7 +45,6 @@ LEVERS: tuple[tuple[str, str, AccelerationConfig], ...] = (
     ("+ attention", "attention", replace(PLAIN, attention=True)),
     ("+ channels-last", "channels_last", replace(PLAIN, channels_last=True)),
     ("+ compiled blocks", "compile", replace(PLAIN, compile=True)),
-    ("+ CUDA graphs", "graphs", replace(PLAIN, graphs=True)),
     ("+ fp8", "fp8", replace(PLAIN, fp8=True)),
 )
 """Title, name and wish of each lever, in the order in which they are pulled."""

@@ -98,14 +98,9 @@ def test_small_networks_go_through_all_of_it(bench, tmp_path):
     for name in NAMES:
         levers = [row[1:3] for row in rows if row[0] == name]
         assert levers[:4] == [["diffusers' pipeline", "1"], ["plain", "1"], ["plain", "2"], ["plain", "4"]]
-        assert [lever for lever, _ in levers[4:8]] == [
-            "+ attention",
-            "+ channels-last",
-            "+ compiled blocks",
-            "+ CUDA graphs",
-        ]
-        assert levers[8:11] == [["+ fp8 (weights)", batch] for batch in ("1", "2", "4")]
-        assert levers[11][0].startswith("floor: ")
+        assert [lever for lever, _ in levers[4:7]] == ["+ attention", "+ channels-last", "+ compiled blocks"]
+        assert levers[7:10] == [["+ fp8 (weights)", batch] for batch in ("1", "2", "4")]
+        assert levers[10][0].startswith("floor: ")
     measured = [row for row in rows if row[2] and "not on this device" not in row[3]]
     assert len(measured) == 14
     assert all(float(row[3]) > 0 and float(row[4]) > 0 for row in measured)
@@ -119,7 +114,7 @@ def test_when_time_is_over_the_rest_is_skipped_and_said_to_be(bench, tmp_path):
     out = tmp_path / "page.md"
     bench("--device", "cpu", "--tiny", "--minutes", "0", "--out", out)
     rows = [line for line in out.read_text(encoding="utf-8").splitlines() if line.startswith("| flux")]
-    assert len(rows) == 2 * 12
+    assert len(rows) == 2 * 11
     assert sum("skipped, time was over" in row for row in rows) == 2 * 7
 
 

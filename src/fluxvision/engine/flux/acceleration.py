@@ -1,9 +1,8 @@
-"""The levers of `speed.Speed`, each a function that says whether the device has it and it was pulled."""
+"""What `AccelerationConfig` asks for, each a function; where the device matters, it tells whether it has it."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
@@ -11,39 +10,8 @@ from shutil import which
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from fluxvision.engine.flux.fp8 import BLOCKS
-from fluxvision.engine.flux.memory_budget import is_out_of_memory
-
-FAILED = "failed"
-"""What is told of a lever that was let go."""
-LOG = logging.getLogger(__name__)
-
-Way = tuple[str, Callable[[], Tensor]]
-"""The lever that a way depends on, and what goes it."""
-
-
-def run_first_that_works(ways: Sequence[Way]) -> tuple[Tensor, tuple[str, ...]]:
-    """Return the answer of the first way that works, and the levers of those before it, which are to be let go.
-
-    Raises what the last way raises: then no lever is to blame. Memory that runs out is nobody's fault either: it comes
-    out at once.
-    """
-    for number, (_, go) in enumerate(ways[:-1]):
-        try:
-            return go(), _drop_accelerations(ways[:number])
-        except Exception as reason:  # compilers and drivers fail in all ways
-            if is_out_of_memory(reason):
-                raise
-    return ways[-1][1](), _drop_accelerations(ways[:-1])
-
-
-def _drop_accelerations(ways: Sequence[Way]) -> tuple[str, ...]:
-    for lever, _ in ways:
-        LOG.warning("FLUX goes on without the lever %s: it failed on this machine.", lever)
-    return tuple(lever for lever, _ in ways)
-
 
 ATTENTION = ("_flash_3", "_native_cudnn", "flash")
 """Attention kernels by diffusers' names, the fastest first. Where none of them runs, PyTorch chooses."""

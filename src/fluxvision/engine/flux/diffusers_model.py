@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from fluxvision.engine.flux import acceleration, fp8
-from fluxvision.engine.flux.graphs import Graphs, Inputs
 from fluxvision.engine.flux.loading import pick_device
+from fluxvision.engine.flux.memory_budget import is_out_of_memory
 from fluxvision.engine.flux.options import AccelerationConfig
 from fluxvision.engine.flux.prompts import Prompt, PromptCache, stack_prompts
 from fluxvision.engine.flux.registry import FluxRow
@@ -20,8 +20,12 @@ from fluxvision.engine.flux.registry import FluxRow
 LEVELS = 1000.0
 """Noise levels in a trajectory, as the networks were told of them."""
 PIXEL_DIMENSIONS = 4
-COMPILED = "blocks"
-"""What is told of the lever `compile` while it is in force."""
+COMPILED, FAILED = "blocks", "failed"
+"""The state of `compile` while blocks are compiled, and after that has failed."""
+LOG = logging.getLogger(__name__)
+
+Inputs = Mapping[str, Tensor | None]
+"""What the transformer takes, by name, and `held`: the tokens of the source for the ControlNet."""
 
 
 class Flux(ABC):
@@ -47,7 +51,6 @@ class Flux(ABC):
         self.tokenizers, self.texts = self._text_parts(parts) if "text_encoder" in parts else ((), ())
         self._text_device = device
         self._kept = PromptCache(self._embed)
-        self._graphs: Graphs | None = None
         self._pulled: dict[str, str] = {}
         if speed.fp8:
             self.quantize()  # before the device has to hold it all
@@ -85,9 +88,6 @@ class Flux(ABC):
         if speed.compile and "compile" not in pulled and acceleration.can_compile(self._device):
             acceleration.compile_blocks(wanted)
             pulled["compile"] = COMPILED
-        if speed.graphs and "graphs" not in pulled and self._is_compiled:
-            self._graphs = Graphs(self._run)
-            pulled["graphs"] = "forward"
 
     def quantize(self) -> bool:
         """Bring the blocks' matrices to 8 bits; return whether anything changed."""
@@ -216,34 +216,28 @@ class Flux(ABC):
             "held": held,
             **self._more(prompt, guidance, many),
         }
-        made, failed = acceleration.run_first_that_works(self._ways(inputs))
-        for lever in failed:
-            self._let_go(lever)
-        return made
+        return self._run_compiled(inputs) if self._is_compiled else self._run(inputs)
 
     @property
     def _is_compiled(self) -> bool:
         return self._pulled.get("compile") == COMPILED
 
-    def _ways(self, inputs: Inputs) -> list[acceleration.Way]:
-        """Return the ways of a pass, the fastest first."""
-        found: list[acceleration.Way] = []
-        if self._graphs is not None:
-            found.append(("graphs", partial(self._graphs, inputs)))
-        if self._is_compiled:
-            found.append(("compile", partial(self._run, inputs)))
-        return [*found, ("", partial(self._plainly if self._is_compiled else self._run, inputs))]
+    def _run_compiled(self, inputs: Inputs) -> Tensor:
+        """Do what `_forward` promises; if only the uncompiled blocks can do it, do without compilation from now on.
 
-    def _plainly(self, inputs: Inputs) -> Tensor:
-        with acceleration.without_compilation(self._networks()):
+        Memory that runs out is not the fault of compilation: that error is raised at once.
+        """
+        try:
             return self._run(inputs)
-
-    def _let_go(self, lever: str) -> None:
-        """Do without a lever that failed here, from now on."""
-        if lever == "compile":
-            acceleration.disable_compilation(self._networks())
-        self._graphs = None  # it has recorded what failed, or failed itself
-        self._pulled[lever] = acceleration.FAILED
+        except Exception as reason:  # compilers and drivers fail in all ways
+            if is_out_of_memory(reason):
+                raise
+        with acceleration.without_compilation(self._networks()):
+            made = self._run(inputs)
+        acceleration.disable_compilation(self._networks())
+        self._pulled["compile"] = FAILED
+        LOG.warning("FLUX goes on without the lever compile: it failed on this machine.")
+        return made
 
     def _run(self, inputs: Inputs) -> Tensor:
         """Do what `_forward` promises."""
@@ -262,9 +256,7 @@ class Flux(ABC):
         return [self.transformer] if self.control is None else [self.transformer, self.control]
 
     def _forget(self) -> None:
-        """Drop recorded passes, and give memory that is not in use back to the device."""
-        if self._graphs is not None:
-            self._graphs.clear()
+        """Give memory that is not in use back to the device."""
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 

@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fluxvision.engine.flux.diffusers_model import Flux
-from fluxvision.engine.flux.graphs import Inputs
+from fluxvision.engine.flux.diffusers_model import Flux, Inputs
 from fluxvision.engine.flux.latents import pack_latents, token_grid, unpack_latents
 from fluxvision.engine.flux.prompts import Prompt
 

@@ -12,7 +12,6 @@ NEEDING = (
     "control",
     "detailer",
     "fp8",
-    "graphs",
     "ladder",
     "levers",
     "loop",

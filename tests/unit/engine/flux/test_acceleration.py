@@ -7,13 +7,12 @@ from diffusers.models.attention_dispatch import _AttentionBackendRegistry
 from fakes.flux_models import make_control, make_flux1, make_flux2
 from fluxvision.engine.flux import acceleration, model
 from fluxvision.engine.flux.fp8 import Linear8
-from fluxvision.engine.flux.graphs import Graphs
 from fluxvision.engine.flux.options import PLAIN, AccelerationConfig
 from fluxvision.engine.flux.registry import BY_NAME
 
 CPU = torch.device("cpu")
 NAMES = ("flux2-klein-4b", "flux1-dev-tile")
-ALL = AccelerationConfig(attention=True, channels_last=True, compile=True, graphs=True, fp8=True)
+ALL = AccelerationConfig(attention=True, channels_last=True, compile=True, fp8=True)
 
 
 @pytest.fixture(scope="module")
@@ -89,38 +88,19 @@ def compiler(tries):
     return broken
 
 
-@pytest.mark.parametrize("recorded", [False, True])
-def test_blocks_that_cannot_be_compiled_run_as_they_are(ours, recorded, caplog):
-    """The picture does not fail: the pass is done without, the next ones do not try again, and it is told."""
+def test_blocks_that_cannot_be_compiled_run_as_they_are(ours, caplog):
+    """The picture does not fail: the pass is done without, the next ones do not try again, and the log has a line."""
     expected, tries = [velocity(ours, rows) for rows in (2, 3)], []
     acceleration.compile_blocks(ours._networks(), backend=compiler(tries))
     ours._pulled["compile"] = "blocks"
-    if recorded:
-        ours._graphs = Graphs(ours._run, lambda run: (run, run()))
-        ours._pulled["graphs"] = "forward"
     made = [velocity(ours, rows) for rows in (2, 3)]
     assert all(torch.equal(one, other) for one, other in zip(made, expected, strict=True))
-    assert ours.pulled == {"compile": "failed"} | ({"graphs": "failed"} if recorded else {})
+    assert ours.pulled == {"compile": "failed"}
     asked = len(tries)
     assert asked >= 1
     velocity(ours, 4)
-    assert (len(tries), ours._graphs) == (asked, None)
+    assert len(tries) == asked
     assert "without the lever compile" in caplog.text
-    torch.compiler.reset()
-
-
-def test_a_recording_that_fails_leaves_the_compiled_blocks(ours):
-    """Only what failed is let go."""
-    expected = velocity(ours)
-
-    def fails(_run):
-        raise RuntimeError("operation not permitted when stream is capturing")
-
-    acceleration.compile_blocks(ours._networks(), backend="eager")
-    ours._pulled |= {"compile": "blocks", "graphs": "forward"}
-    ours._graphs = Graphs(ours._run, fails)
-    torch.testing.assert_close(velocity(ours), expected, atol=1e-6, rtol=1e-5)
-    assert (ours.pulled, ours._graphs) == ({"compile": "blocks", "graphs": "failed"}, None)
     torch.compiler.reset()
 
 
@@ -138,21 +118,6 @@ def test_what_is_not_the_levers_fault_comes_out(ours, monkeypatch, fault):
     with pytest.raises(RuntimeError, match=fault):
         velocity(ours)
     assert (ours.pulled["compile"], len(tries)) == ("blocks", 1 if "memory" in fault else 2)
-
-
-def test_recorded_passes_answer_the_same(ours):
-    """All that changes from pass to pass is among the recorded inputs."""
-
-    def record(run):
-        made = run()
-        return lambda: made.copy_(run()), made
-
-    expected = [velocity(ours, rows) for rows in (2, 3, 2)]
-    ours._graphs = Graphs(ours._run, record)
-    for one, other in zip([velocity(ours, rows) for rows in (2, 3, 2)], expected, strict=True):
-        torch.testing.assert_close(one, other)
-    ours.to("cpu")
-    assert not ours._graphs._shapes, "what was recorded elsewhere is forgotten"
 
 
 def test_the_first_attention_that_runs_here_is_taken(ours, monkeypatch):
@@ -193,7 +158,7 @@ def test_code_is_generated_only_where_its_tools_are(monkeypatch):
     assert not acceleration.can_compile(gpu)
 
 
-def test_on_a_gpu_each_lever_is_pulled_once_and_graphs_only_with_compilation(ours, monkeypatch):
+def test_on_a_gpu_each_lever_is_pulled_once(ours, monkeypatch):
     """What a device has is pulled, in whatever portions it is wished for; what was pulled is told."""
     pulled = []
     monkeypatch.setattr(acceleration, "is_cuda", lambda _device: True)
@@ -202,12 +167,9 @@ def test_on_a_gpu_each_lever_is_pulled_once_and_graphs_only_with_compilation(our
     monkeypatch.setattr(acceleration, "set_channels_last", lambda _vae: pulled.append("channels_last"))
     monkeypatch.setattr(acceleration, "compile_blocks", lambda _networks: pulled.append("compile"))
     ours.hasten(PLAIN)
-    ours.hasten(AccelerationConfig(attention=False, channels_last=False, compile=False, graphs=True))
     assert pulled == []
-    assert ours._graphs is None
     ours.hasten(AccelerationConfig())
-    ours.hasten(AccelerationConfig(graphs=True))
+    ours.hasten(AccelerationConfig())
     assert pulled == ["attention", "channels_last", "compile"]
-    assert ours._graphs is not None
     assert ours.pulled["attention"] == "native_cudnn"
-    assert set(ours.pulled) == {"attention", "channels_last", "compile", "graphs"}
+    assert set(ours.pulled) == {"attention", "channels_last", "compile"}
