@@ -79,7 +79,7 @@ async def work(source: Path, creativity: float) -> dict[str, Any]:
         "output_format": "tiff" if pixels > BIG * 1e6 else "png",
     }
     job = gateway.admit("flux-vision-upscaler", fields, picture, None, "bench")
-    delivery = await gateway.run(job, JobCallbacks(), source.parent)
+    delivery = (await gateway.prepare(job).run(JobCallbacks(), source.parent)).unwrap()
     return {
         "pixels": pixels,
         "seconds": time.perf_counter() - started,

@@ -6,10 +6,14 @@ import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from fluxvision.cli import Gateway, Tools, run_cli
+from fluxvision.cli import Tools, run_cli
 from fluxvision.core.errors import InvalidRequest
 from fluxvision.core.settings import Settings
+
+if TYPE_CHECKING:
+    from fluxvision.gateway.gateway import Gateway
 
 
 def main() -> None:

@@ -26,11 +26,11 @@ from fluxvision.app import create_gateway
 from fluxvision.core.errors import InternalError
 from fluxvision.core.settings import ConfigError, Settings
 from fluxvision.core.system import keep_memory, raise_file_limit
+from fluxvision.gateway.gateway import Gateway
 from fluxvision.http import App, build
 from fluxvision.http.health_listener import HealthListener
 from fluxvision.http.middleware import is_loopback
 from fluxvision.http.observability import create_logger
-from fluxvision.http.ports import Gateway
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 CLOSE_SECONDS = 5.0

@@ -10,6 +10,7 @@ from PIL import Image
 
 from fakes.fal import RANGES, FakeFal
 from fakes.openai import FakeOpenAI
+from fakes.reports import run_job
 from fluxvision import imaging
 from fluxvision.catalog import catalog
 from fluxvision.catalog.catalog import CATALOG
@@ -57,7 +58,7 @@ async def at_other(**facts):
 async def made(gateway, model, source, folder, **fields):
     """Return the quote of a job and what it delivered."""
     job = gateway.admit(model, fields, source, None, "req_1")
-    return gateway.quote(job), await gateway.run(job, JobCallbacks(), folder)
+    return gateway.prepare(job).quote(), await run_job(gateway, job, JobCallbacks(), folder)
 
 
 def size(delivery):
@@ -136,11 +137,13 @@ async def test_a_target_and_a_factor_are_refused(source):
     """Two words that the caller did send, and no other."""
     async with at_fal() as (gateway, _):
         with pytest.raises(InvalidRequest, match="scale_factor and upscale_mode"):
-            gateway.quote(gateway.admit("seedvr", {"upscale_mode": "target", "scale_factor": 3}, source, None, "req_1"))
+            gateway.prepare(
+                gateway.admit("seedvr", {"upscale_mode": "target", "scale_factor": 3}, source, None, "req_1")
+            ).quote()
         with pytest.raises(InvalidRequest, match="resolution and scale_factor"):
-            gateway.quote(
+            gateway.prepare(
                 gateway.admit("seedvr", {"target_resolution": "720p", "scale_factor": 3}, source, None, "req_1")
-            )
+            ).quote()
 
 
 async def test_a_bare_request_goes_as_it_is(source, folder):
@@ -174,7 +177,7 @@ async def test_a_server_that_knows_no_seed_makes_versions(source, folder):
     """A seed that nobody but this server asked for is left out where it is refused, and is told of no picture."""
     async with at_other(known=OPENAIS) as (gateway, upstream):
         job = gateway.admit(f"other/{FLUX}", {"n": 2}, source, None, "req_1")
-        delivery = await gateway.run(job, JobCallbacks(), folder)
+        delivery = await run_job(gateway, job, JobCallbacks(), folder)
         assert sorted((one.outcome, one.cost) for one in delivery.attempts) == [
             ("UPSTREAM_REFUSED", 0),
             ("UPSTREAM_REFUSED", 0),
@@ -193,7 +196,7 @@ async def test_the_seeds_that_were_sent_are_told(source, folder, fields):
     """A server that says nothing of seeds was told one for each version: drawn here, or the caller's and its next."""
     async with at_other() as (gateway, upstream):
         job = gateway.admit(f"other/{FLUX}", {"n": 3, **fields}, source, None, "req_1")
-        delivery = await gateway.run(job, JobCallbacks(), folder)
+        delivery = await run_job(gateway, job, JobCallbacks(), folder)
         first = delivery.pictures[0].seed
         assert [picture.seed for picture in delivery.pictures] == [first, first + 1, first + 2]
         assert first == fields.get("seed", first)
@@ -209,7 +212,7 @@ async def test_what_the_caller_sent_is_the_callers(source, folder, fields, param
     async with at_other(known=OPENAIS) as (gateway, upstream):
         job = gateway.admit(FLUX, fields, source, None, "req_1")
         with pytest.raises(InvalidRequest) as caught:
-            await gateway.run(job, JobCallbacks(), folder)
+            await run_job(gateway, job, JobCallbacks(), folder)
         assert caught.value.param == param
         assert {one.provider for one in caught.value.attempts} == {"other"}
         assert upstream.paid == 0

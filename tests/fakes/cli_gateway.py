@@ -10,11 +10,14 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from fakes.reports import report
 from fluxvision import cli, imaging
 from fluxvision.catalog import catalog
 from fluxvision.catalog.coerce import coerce
@@ -35,6 +38,7 @@ from fluxvision.core.types import (
     Quote,
     ResultImage,
 )
+from fluxvision.gateway.execution import ExecutionReport
 
 PRICE = 100_000
 """Micro-dollars of a picture."""
@@ -67,18 +71,14 @@ class Gateway:
         values = {name: value for name, value in pairs.items() if value is not None}
         return Job(request_id, found.id, image, values, mask, pin=pin)
 
-    def quote(self, job: Job) -> Quote:
+    def prepare(self, job: Job) -> Prepared:
         """Ask ten cents for every picture."""
         _, plan, receipt = normalize(job, self.models[0].offers[-1])
         geometry = solve_geometry(job)
         total = PRICE * plan.n
         part = PriceComponent("output", "image", plan.n, plan.n, PRICE, total)
-        return Quote(job.model, "embedded", total, (part,), receipt, geometry.width, geometry.height)
-
-    async def vet(self, job: Job) -> None:
-        """Refuse the mask `closed`."""
-        if job.mask is not None and job.mask.path.stem == "closed":
-            raise errors.InvalidRequest("mask: nothing of it is transparent.", param="mask")
+        quote = Quote(job.model, "embedded", total, (part,), receipt, geometry.width, geometry.height)
+        return Prepared(self, job, quote)
 
     async def run(self, job: Job, watch: JobCallbacks, folder: Path, attempts: list[Attempt]) -> JobResult:
         """Count through the tiles, then write the pictures."""
@@ -148,6 +148,28 @@ class Gateway:
             details={"engine": "span"},
             timings={"total": time.monotonic() - started},
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A job that was priced."""
+
+    gateway: Gateway
+    job: Job
+    priced: Quote
+
+    def quote(self) -> Quote:
+        """Return the price."""
+        return self.priced
+
+    async def check_mask(self) -> None:
+        """Refuse the mask `closed`."""
+        if self.job.mask is not None and self.job.mask.path.stem == "closed":
+            raise errors.InvalidRequest("mask: nothing of it is transparent.", param="mask")
+
+    async def run(self, callbacks: JobCallbacks, folder: Path) -> ExecutionReport:
+        """Do the job and report."""
+        return await report(partial(self.gateway.run, self.job, callbacks, folder))
 
 
 def tools(gateway: Gateway, *, served: list[Settings] | None = None) -> cli.Tools:

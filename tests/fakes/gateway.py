@@ -13,9 +13,12 @@ import struct
 import time
 import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from fakes.reports import report
 from fluxvision import server
 from fluxvision.catalog.coerce import coerce
 from fluxvision.catalog.params import BY_NAME, PARAMS
@@ -38,6 +41,7 @@ from fluxvision.core.types import (
     ReceiptEntry,
     ResultImage,
 )
+from fluxvision.gateway.execution import ExecutionReport
 from fluxvision.imaging import error_log
 
 PRICE = 100_000
@@ -125,22 +129,17 @@ class Gateway:
             prefers_base64=alias.lower().startswith("gpt-image"),
         )
 
-    def quote(self, job: Job) -> Quote:
+    def prepare(self, job: Job) -> Prepared:
         """Price the job; `fail=refuse` is refused here, as a strict request would be."""
         if job.extras.get("fail") == "refuse":
             raise errors.InvalidRequest("size cannot be honoured exactly.", param="size")
         width, height = self._size(job)
         part = PriceComponent("output", "output_megapixel", width * height / 1e6, 1.0, PRICE, PRICE)
-        return Quote(job.model, job.pin or "embedded", PRICE, (part,), self._receipt(job), width, height)
-
-    async def vet(self, job: Job) -> None:
-        """Refuse the mask of `fail=vet`."""
-        if job.extras.get("fail") == "vet":
-            raise errors.InvalidRequest("mask: nothing of it is transparent.", param="mask")
+        quote = Quote(job.model, job.pin or "embedded", PRICE, (part,), self._receipt(job), width, height)
+        return Prepared(self, job, quote)
 
     async def run(self, job: Job, watch: JobCallbacks, folder: Path, attempts: list[Attempt]) -> JobResult:
         """Wait for a place, count through the tiles, write the pictures."""
-        assert attempts == []
         if self.full() is not None or job.extras.get("fail") == "busy":
             raise errors.Busy("The queue is full.", retry_after=2.0)
         self.inside += 1
@@ -228,6 +227,28 @@ class Gateway:
 
     def _receipt(self, job: Job) -> tuple[ReceiptEntry, ...]:
         return tuple(ReceiptEntry(name, "passthrough", value, value) for name, value in job.values.items())
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A job that was priced; `fail=vet` has a mask that only its pixels show to be unusable."""
+
+    gateway: Gateway
+    job: Job
+    priced: Quote
+
+    def quote(self) -> Quote:
+        """Return the price."""
+        return self.priced
+
+    async def check_mask(self) -> None:
+        """Refuse the mask of `fail=vet`."""
+        if self.job.extras.get("fail") == "vet":
+            raise errors.InvalidRequest("mask: nothing of it is transparent.", param="mask")
+
+    async def run(self, callbacks: JobCallbacks, folder: Path) -> ExecutionReport:
+        """Do the job and report."""
+        return await report(partial(self.gateway.run, self.job, callbacks, folder))
 
 
 def limits() -> server.ConnectionLimits:

@@ -12,9 +12,10 @@ from PIL import Image
 
 from fakes.fal import FakeFal
 from fakes.painter import Painter
+from fakes.reports import run_job
 from fluxvision import imaging
 from fluxvision.core.errors import DeadlineExceeded, Error
-from fluxvision.core.types import Attempt, JobCallbacks, JobResult
+from fluxvision.core.types import JobCallbacks, JobResult
 from fluxvision.gateway.gateway import Gateway
 from fluxvision.providers import fal, result_file
 
@@ -113,7 +114,7 @@ async def opened(upstream: FakeFal, pace: float = 0.2, **facts: Any) -> AsyncIte
 async def ask(gateway: Gateway, source, folder, name: str) -> JobResult | Error:
     """Return what the caller gets."""
     try:
-        return await gateway.run(gateway.admit(name, {}, source, None, "req_1"), JobCallbacks(), folder)
+        return await run_job(gateway, gateway.admit(name, {}, source, None, "req_1"), JobCallbacks(), folder)
     except Error as error:
         return error
 
@@ -159,17 +160,17 @@ LEAVING = [
 async def test_what_a_caller_who_leaves_has_spent(source, folder, row):
     """The attempt is told all the same, with the job's name and its bill as far as it is known."""
     fault, queue, work, cost = row
-    attempts: list[Attempt] = []
     async with FakeFal(fault=fault, queue=queue, work=work) as upstream:
         async with opened(upstream, 0.2 if "hang" in fault else 1.0, attempt_timeout=LONG) as gateway:
             job = gateway.admit(BY_SIZE, {}, source, None, "req_1")
-            task = asyncio.create_task(gateway.run(job, JobCallbacks(), folder, attempts))
+            task = asyncio.create_task(gateway.prepare(job).run(JobCallbacks(), folder))
             await asyncio.sleep(0.3)
             task.cancel()
+            report = await task
             with pytest.raises(asyncio.CancelledError):
-                await task
+                report.unwrap()
         names = [one.id for one in upstream.submissions] or [None]
-    assert [(one.outcome, one.cost, one.upstream_id) for one in attempts] == [("CANCELLED", cost, names[0])]
+    assert [(one.outcome, one.cost, one.upstream_id) for one in report.attempts] == [("CANCELLED", cost, names[0])]
 
 
 async def test_the_deadline_does_not_wait_for_a_bill(source, folder):

@@ -16,6 +16,7 @@ from fakes import openai as fake_openai
 from fakes.fal import FakeFal
 from fakes.openai import FakeOpenAI
 from fakes.painter import Painter
+from fakes.reports import run_job
 from fluxvision import imaging
 from fluxvision.catalog import catalog
 from fluxvision.catalog.catalog import CATALOG
@@ -287,7 +288,7 @@ async def ask(gateway: Gateway, source, folder, name: str = MODEL, **fields: Any
     folder.mkdir()
     try:
         job = gateway.admit(name, {"prompt": PROMPT, "user": USER, **fields}, source, None, f"req_{folder.name}")
-        return await gateway.run(job, JobCallbacks(), folder)
+        return await run_job(gateway, job, JobCallbacks(), folder)
     except Error as error:
         return error
 

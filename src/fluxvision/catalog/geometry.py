@@ -80,7 +80,7 @@ def solve_geometry(job: Job, factors: ScaleRange | None = EXACT) -> Geometry:
     return _solve(job.image.width, job.image.height, words, job.factor, factors)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=128)
 def _solve(
     width: int, height: int, words: tuple[Scalar | None, ...], factor: float, factors: ScaleRange | None
 ) -> Geometry:

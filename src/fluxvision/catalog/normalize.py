@@ -82,7 +82,7 @@ class _Default:
     writes: Sequence[tuple[_Step, Any]] = ()
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=128)
 def _entries(offer: Offer, rows: Sequence[Param]) -> Mapping[str, _Entry]:
     """Return the table as one offer has it. It is the same for every job, so it is made ready once."""
     return {row.name: _make_entry(row, offer.rules[row.name]) for row in rows}
@@ -117,7 +117,7 @@ def _check(rule: Rule) -> Unless | None:
     return None if isinstance(rule, Renamed) else rule.unless
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=128)
 def _defaults(offer: Offer, rows: Sequence[Param]) -> tuple[_Default, ...]:
     """Return the parameters of an offer that matter where they are not given.
 

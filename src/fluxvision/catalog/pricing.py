@@ -15,7 +15,7 @@ from fluxvision.core.types import PriceComponent
 MEGAPIXELS = {"input_megapixel": "input", "output_megapixel": "output"}
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=128)
 def image_price(
     price: Price, source: tuple[int, int], made: tuple[int, int], seconds: float | None = None
 ) -> PriceComponent:

@@ -1,6 +1,6 @@
 """The command line: the same verbs as the API, without HTTP."""
 
 from fluxvision.cli.main import run_cli
-from fluxvision.cli.ports import Gateway, Tools
+from fluxvision.cli.tools import Tools
 
-__all__ = ["Gateway", "Tools", "run_cli"]
+__all__ = ["Tools", "run_cli"]

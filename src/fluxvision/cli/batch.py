@@ -23,16 +23,17 @@ from fluxvision.cli import paths
 from fluxvision.cli.options import STREAM, UpscaleRequest
 from fluxvision.cli.output import BatchReport
 from fluxvision.cli.paths import FoundInputs, InputFile, OutputTarget
-from fluxvision.cli.ports import Gateway, Tools
 from fluxvision.cli.progress import ProgressDisplay, create_display
 from fluxvision.cli.run_one import PictureRecord, PictureRunner
 from fluxvision.cli.scratch import ScratchFolders, remove_abandoned
-from fluxvision.cli.text import error_sentence, replace_with_flags, safe_path
-from fluxvision.core.errors import Cancelled, ClientError, InvalidRequest
+from fluxvision.cli.text import replace_with_flags, safe_path
+from fluxvision.cli.tools import Tools
+from fluxvision.core.errors import InvalidRequest
 from fluxvision.core.load_settings import load_settings
 from fluxvision.core.settings import Settings
 from fluxvision.core.system import total_memory
-from fluxvision.core.types import Attempt, InputImage, JobCallbacks
+from fluxvision.core.types import InputImage, JobCallbacks
+from fluxvision.gateway.gateway import Gateway
 from fluxvision.imaging import Limits, probe
 
 OK, FAILED, UNUSABLE, HANGUP, INTERRUPTED = 0, 1, 2, 129, 130
@@ -123,7 +124,14 @@ class _Run:
         gateway = tools.create_gateway(settings)
         try:
             _check_name(self.order, gateway)
-            bench = PictureRunner(gateway, _limit_parallel(self.order, gateway), limits, mask, self.scratch)
+            bench = PictureRunner(
+                gateway,
+                _limit_parallel(self.order, gateway),
+                limits,
+                mask,
+                self.scratch,
+                is_stopped=lambda: self.stopped,
+            )
             self.tasks = [asyncio.create_task(self._work(bench)) for _ in range(min(self.order.jobs, len(self.left)))]
             for result in await asyncio.gather(*self.tasks, return_exceptions=True):
                 if isinstance(result, Exception):
@@ -154,20 +162,10 @@ class _Run:
     async def _one(self, bench: PictureRunner, target: OutputTarget) -> PictureRecord:
         """Do one picture; one that fails does not end the others."""
         name = target.picture.name
-        attempts: list[Attempt] = []
         try:
-            return await bench.enlarge(target, self._watch(name), attempts)
-        except asyncio.CancelledError:
-            return PictureRecord(name, "interrupted", attempts=attempts)
-        except BrokenPipeError:
-            raise
-        except Exception as error:  # noqa: BLE001, whatever it is, it is told at the end
-            if self.stopped and isinstance(error, Cancelled):
-                return PictureRecord(name, "interrupted", attempts=attempts)
-            if self.order.debug:
-                traceback.print_exception(error)
-            unusable = isinstance(error, ClientError)
-            return PictureRecord(name, "failed", error=error_sentence(error), unusable=unusable, attempts=attempts)
+            return await bench.enlarge(target, self._watch(name))
+        except BaseException as error:  # noqa: BLE001, `failure` raises what is none
+            return bench.failure(name, error)
 
     def _stop(self, number: signal.Signals) -> None:
         """At the first signal end the work tile by tile; at the second leave at once."""

@@ -12,8 +12,8 @@ import click
 import msgspec
 
 from fluxvision.accounts.keys import hash_entry
-from fluxvision.cli.ports import Tools
 from fluxvision.cli.text import format_columns, pluralize
+from fluxvision.cli.tools import Tools
 from fluxvision.core.load_settings import load_settings
 from fluxvision.core.settings import SETTINGS, Setting, Settings
 

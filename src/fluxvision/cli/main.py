@@ -11,8 +11,8 @@ import click
 
 from fluxvision import __version__
 from fluxvision.cli import config, models, serve, upscale
-from fluxvision.cli.ports import Tools
 from fluxvision.cli.text import error_sentence, safe_path
+from fluxvision.cli.tools import Tools
 from fluxvision.core.errors import ClientError
 
 OK, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130

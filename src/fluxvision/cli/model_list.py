@@ -15,8 +15,8 @@ from fluxvision.catalog.describe import destination, format_factors, format_offe
 from fluxvision.catalog.normalize import STRENGTH, strongest_mode
 from fluxvision.catalog.params import describe_param
 from fluxvision.catalog.rules import Model, Offer
-from fluxvision.cli.ports import Gateway, Tools
 from fluxvision.cli.text import TIMES, format_columns, replace_with_flags
+from fluxvision.cli.tools import Tools
 from fluxvision.core.load_settings import load_settings
 
 OPENAIS = frozenset({"object", "created", "owned_by", "title"})
@@ -43,7 +43,7 @@ def describe_models(tools: Tools, name: str | None, *, as_json: bool) -> str:
 
 
 async def _ask_gateway(tools: Tools) -> tuple[tuple[Model, ...], Mapping[str, bool]]:
-    gateway: Gateway = tools.create_gateway(load_settings())
+    gateway = tools.create_gateway(load_settings())
     try:
         return gateway.models, await gateway.ping()
     finally:

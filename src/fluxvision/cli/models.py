@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from fluxvision.cli.ports import Tools
+from fluxvision.cli.tools import Tools
 
 
 @click.pass_obj

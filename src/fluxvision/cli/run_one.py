@@ -8,6 +8,7 @@ import shutil
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -18,13 +19,14 @@ from uuid import uuid4
 
 from fluxvision.cli.options import UpscaleRequest
 from fluxvision.cli.paths import COMPARED, OutputTarget
-from fluxvision.cli.ports import Gateway
 from fluxvision.cli.provenance import Provenance, hash_file, write_source
 from fluxvision.cli.scratch import ScratchFolders, is_being_made
-from fluxvision.cli.text import safe_path
-from fluxvision.core.errors import Busy, InvalidRequest
+from fluxvision.cli.text import error_sentence, safe_path
+from fluxvision.core.errors import Busy, Cancelled, ClientError, InvalidRequest
 from fluxvision.core.money import sum_costs
 from fluxvision.core.types import Attempt, InputImage, Job, JobCallbacks, JobResult, Quote
+from fluxvision.gateway.execution import PreparedJob
+from fluxvision.gateway.gateway import Gateway
 from fluxvision.imaging import Limits, probe
 
 T = TypeVar("T")
@@ -66,9 +68,10 @@ class PictureRunner:
     mask: InputImage | None = None
     scratch: ScratchFolders = field(default_factory=ScratchFolders)
     provenance: Provenance = field(default_factory=Provenance)
+    is_stopped: Callable[[], bool] = lambda: False
 
-    async def enlarge(self, target: OutputTarget, watch: JobCallbacks, attempts: list[Attempt]) -> PictureRecord:
-        """Do one picture; raises whatever refuses or breaks it, and leaves nothing behind then but the `attempts`."""
+    async def enlarge(self, target: OutputTarget, watch: JobCallbacks) -> PictureRecord:
+        """Do one picture; raises what refuses it, and leaves nothing behind then. A record has a job's own error."""
         name = target.picture.name
         if target.problem:
             raise InvalidRequest(target.problem)
@@ -84,11 +87,11 @@ class PictureRunner:
                 raise InvalidRequest(message)
         source = await asyncio.to_thread(probe, target.picture.path, self.limits)
         job = self.gateway.admit(self.order.name, self.order.fields, source, self.mask, uuid4().hex)
+        prepared = self.gateway.prepare(job)
         if self.order.dry_run:
-            quote = self.gateway.quote(job)
-            await self.gateway.vet(job)
-            return PictureRecord(name, "planned", target.outputs, source=source, quote=quote)
-        return await self._make(target, job, watch, attempts, hashed)
+            await prepared.check_mask()
+            return PictureRecord(name, "planned", target.outputs, source=source, quote=prepared.quote())
+        return await self._make(target, prepared, watch, hashed)
 
     def _is_made(self, path: Path, target: OutputTarget, hashed: str) -> bool:
         return self.provenance.is_made_of(path, target.picture.path, hashed)
@@ -104,8 +107,19 @@ class PictureRunner:
         message = f"{safe_path(target.outputs[0])} exists already and was not made of this picture as it is now; "
         raise InvalidRequest(message + "--overwrite replaces it.")
 
+    def failure(self, name: str, error: BaseException, attempts: Sequence[Attempt] = ()) -> PictureRecord:
+        """Return the record of a picture that was not made; raises what is no failure of a picture."""
+        if isinstance(error, asyncio.CancelledError) or (self.is_stopped() and isinstance(error, Cancelled)):
+            return PictureRecord(name, "interrupted", attempts=attempts)
+        if isinstance(error, BrokenPipeError) or not isinstance(error, Exception):
+            raise error
+        if self.order.debug:
+            traceback.print_exception(error)
+        unusable = isinstance(error, ClientError)
+        return PictureRecord(name, "failed", error=error_sentence(error), unusable=unusable, attempts=attempts)
+
     async def _make(
-        self, target: OutputTarget, job: Job, watch: JobCallbacks, attempts: list[Attempt], hashed: str
+        self, target: OutputTarget, prepared: PreparedJob, watch: JobCallbacks, hashed: str
     ) -> PictureRecord:
         for path in target.outputs[:1]:
             if await asyncio.to_thread(is_being_made, path):
@@ -113,24 +127,34 @@ class PictureRunner:
                 raise Busy(message)
         started = time.perf_counter()
         with self._workshop(target) as folder:
-            delivery = await self.gateway.run(job, watch, folder, attempts)
+            report = await prepared.run(watch, folder)
             seconds = time.perf_counter() - started
-            made = [picture.path for picture in delivery.pictures]
-            if not target.outputs:
-                await _is_settled(partial(_send_to_stdout, made[0]))
-                return PictureRecord(target.picture.name, "done", (), (), job.image, delivery, None, seconds)
-            compared = await _is_settled(partial(_compare, job, made, folder)) if self.order.compare else []
-            for path in made:
-                write_source(path, hashed)
-            if not self.order.overwrite:  # somebody else may have written there meanwhile
-                target = self._with_free_names(target, hashed)
-            outputs = [_move_result(path, end) for path, end in zip(made, target.outputs, strict=False)]
-            beside = [
-                _move_result(path, end.with_name(f"{end.stem}{COMPARED}.png"))
-                for path, end in zip(compared, outputs, strict=False)
-            ]
-        errors = " ".join(failure.message for failure in delivery.failures)
-        return PictureRecord(target.picture.name, "done", outputs, beside, job.image, delivery, None, seconds, errors)
+            try:
+                return await self._deliver(target, report.unwrap(), folder, hashed, seconds)
+            except BaseException as error:  # noqa: BLE001, `failure` raises what is none
+                return self.failure(target.picture.name, error, report.attempts)
+
+    async def _deliver(
+        self, target: OutputTarget, result: JobResult, folder: Path, hashed: str, seconds: float
+    ) -> PictureRecord:
+        """Put a job's files in their places."""
+        name, job = target.picture.name, result.job
+        made = [picture.path for picture in result.pictures]
+        if not target.outputs:
+            await _wait_for_thread(partial(_send_to_stdout, made[0]))
+            return PictureRecord(name, "done", (), (), job.image, result, None, seconds)
+        compared = await _wait_for_thread(partial(_compare, job, made, folder)) if self.order.compare else []
+        for path in made:
+            write_source(path, hashed)
+        if not self.order.overwrite:  # another program may have written there meanwhile
+            target = self._with_free_names(target, hashed)
+        outputs = [_move_result(path, end) for path, end in zip(made, target.outputs, strict=False)]
+        beside = [
+            _move_result(path, end.with_name(f"{end.stem}{COMPARED}.png"))
+            for path, end in zip(compared, outputs, strict=False)
+        ]
+        errors = " ".join(failure.message for failure in result.failures)
+        return PictureRecord(name, "done", outputs, beside, job.image, result, None, seconds, errors)
 
     @contextmanager
     def _workshop(self, target: OutputTarget) -> Iterator[Path]:
@@ -147,7 +171,7 @@ class PictureRunner:
                     parent.rmdir()
 
 
-async def _is_settled(work: Callable[[], T]) -> T:
+async def _wait_for_thread(work: Callable[[], T]) -> T:
     """Run work in a thread; a cancellation waits until the thread writes nothing more."""
     future = asyncio.get_running_loop().run_in_executor(None, work)
     try:

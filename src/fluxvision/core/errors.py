@@ -34,8 +34,7 @@ picture content.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 Blame = Literal["client", "policy", "provider", "network", "us", "nobody"]
 """Whose doing a failure is. Only that of a provider or the network goes on to the next offer."""
@@ -75,8 +74,6 @@ class Error(Exception):
         self.upstream_id = upstream_id
         self.billed = billed
         self.seconds = seconds
-        self.attempts: Sequence[Any] = ()
-        """The tries at providers (`types.Attempt`) that came before; they may have cost money."""
 
     @property
     def goes_on(self) -> bool:

@@ -1,318 +1,246 @@
-"""One try at one provider: its pictures are made, finished, billed, and its health noted."""
+"""A job from its routing decision to its report: quoted, run at one provider after another, delivered."""
 
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-from fluxvision.catalog.normalize import normalize
-from fluxvision.catalog.params import Param
-from fluxvision.catalog.rules import InputFormats
 from fluxvision.core.concurrency import run_in_pool
-from fluxvision.core.errors import (
-    Cancelled,
-    DeadlineExceeded,
-    Error,
-    InvalidRequest,
-    Unavailable,
-    UpstreamBroke,
-    UpstreamError,
-    UpstreamUnasked,
-)
-from fluxvision.core.system import resource_error, translate_resource_errors
-from fluxvision.core.types import (
-    Attempt,
-    Call,
-    InputImage,
-    Job,
-    JobCallbacks,
-    PostprocessPlan,
-    ProviderResult,
-    ResultImage,
-)
-from fluxvision.gateway.circuit_breaker import BreakerPermit, CircuitBreakers
-from fluxvision.gateway.finish import FinishState, deliver_as_is, finish
-from fluxvision.gateway.job_resources import JobMemoryBudget, disk_needed
-from fluxvision.gateway.prepare import is_ready, prepare_input
-from fluxvision.gateway.routing import Candidate
-from fluxvision.gateway.submission import AttemptCancel, Submission
-from fluxvision.gateway.versions import sent_seed, split_callbacks, split_versions, without_seed
-from fluxvision.imaging import decode_mask, is_quick_to_read
-from fluxvision.providers import Provider
-from fluxvision.storage.disk_budget import DiskBudget, Reservation
+from fluxvision.core.errors import Busy, DeadlineExceeded, Error, Exhausted, InvalidRequest, UpstreamBusy
+from fluxvision.core.money import floor_to_micros, sum_costs
+from fluxvision.core.types import Attempt, Failure, Job, JobCallbacks, JobResult, PostprocessPlan, Quote
+from fluxvision.gateway.attempt import AttemptResult, ExecutionContext, ProviderAttempt, decisive_error
+from fluxvision.gateway.fair_queue import SMALL
+from fluxvision.gateway.finish.state import Mask
+from fluxvision.gateway.prepare import make_preview
+from fluxvision.gateway.routing import Candidate, RoutingDecision
+from fluxvision.imaging import decode_mask
 
-MARGIN, MARGIN_SHARE = 1.0, 0.05
-"""Seconds, and at most the share of the time that is left, for finishing what was made."""
-FAIR = 0.5
-"""Share of a request's whole time from which a provider that does not deliver is itself to blame."""
+LAST_SEED = 2**32 - 1
+LARGEST_KEPT_MASK = 32_000_000
+"""Pixels of a decoded mask that a waiting job keeps; a larger one is decoded again."""
 
 
 @dataclass(frozen=True, slots=True)
-class ExecutionContext:
-    """What all attempts share.
+class ExecutionReport:
+    """How a job ended."""
 
-    `pool` has the threads that prepare and finish pictures, `threads` is how many the engine may use there; `rows` are
-    the parameters by model, `timeout` the seconds of one remote try, `deadline` those of a whole request, `disk` the
-    room that running jobs will need, `memory` the bytes that their pictures may take together.
-    """
+    attempts: Sequence[Attempt]
+    """Every try at a provider, those of a job that was cancelled too."""
+    result: JobResult | None = None
+    error: BaseException | None = None
+    """Why there is no result: an `Error`, a cancellation, or what nobody foresaw."""
 
-    pool: ThreadPoolExecutor
-    health: CircuitBreakers
-    rows: Mapping[str, Sequence[Param]]
-    timeout: float
-    deadline: float
-    threads: int = 0
-    disk: DiskBudget = field(default_factory=DiskBudget)
-    memory: JobMemoryBudget = field(default_factory=lambda: JobMemoryBudget(sys.maxsize))
+    @property
+    def cost(self) -> int | None:
+        """What the attempts cost, in micro-dollars; None where nobody knows."""
+        return sum_costs(attempt.cost for attempt in self.attempts)
 
-
-@dataclass(frozen=True, slots=True)
-class AttemptResult:
-    """What became of one picture: the attempt, and either the picture with what was said of it, or an error.
-
-    `timings` are seconds by stage, `seed` is what the provider was told.
-    """
-
-    attempt: Attempt
-    outcome: ProviderResult | None = None
-    picture: ResultImage | None = None
-    error: Error | None = None
-    timings: Mapping[str, float] = field(default_factory=dict)
-    seed: int | None = None
+    def unwrap(self) -> JobResult:
+        """Return the result; raises the error where there is none."""
+        if self.result is not None:
+            return self.result
+        raise self.error or Exhausted("The job ended without a result.")
 
 
-def decisive_error(tries: Sequence[AttemptResult]) -> Error:
-    """Return the error that decides what happens next.
+@dataclass(slots=True)
+class PreparedJob:
+    """A job whose offers are translated, priced, checked and ordered, once: quoted and run by the same decision."""
 
-    One that ends the job goes before one that goes on, and of these one that a provider's health suffers from goes
-    before one that it does not.
-    """
-    errors = [each.error for each in tries if each.error is not None]
-    return min(errors, key=lambda error: (error.goes_on, not error.counts))
-
-
-async def check_mask(pool: ThreadPoolExecutor, job: Job, plan: PostprocessPlan, watch: JobCallbacks) -> None:
-    """Look at a mask that is applied here; raises `InvalidRequest` for a damaged one, and where nothing may change."""
-    image, mask = job.image, job.mask
-    if mask is None or not plan.masked:
-        return
-    allowed = await run_in_pool(pool, watch, lambda: decode_mask(mask, image.width, image.height))
-    if not allowed.any():
-        message = "mask: nothing of it is transparent, so nothing may change. Leave it out, or pin embedded."
-        raise InvalidRequest(message, param="mask")
-
-
-@dataclass(frozen=True, slots=True)
-class ProviderAttempt:
-    """A job at one provider. `folder` takes all files, and belongs to the job.
-
-    `turn` is its place in the provider's health. Each try is added to `attempts` as it ends, one that is cancelled too:
-    it may have cost money. `ends` is when the whole job has to be done, on the clock of `time.monotonic`. `arriving` is
-    called when a result is about to be written.
-    """
-
-    desk: ExecutionContext
-    provider: Provider
-    candidate: Candidate
-    turn: BreakerPermit
+    context: ExecutionContext
     job: Job
-    watch: JobCallbacks
-    folder: Path
-    attempts: list[Attempt]
-    ends: float
-    arriving: Callable[[], None] = lambda: None
+    decision: RoutingDecision
+    _mask: Mask | None = None
 
-    async def run(self) -> Sequence[AttemptResult]:
-        """Make all pictures of the job and return what became of each.
+    def quote(self) -> Quote:
+        """Return what the job would cost, by the code that bills. Calls nobody."""
+        first, *others = self.decision.order
+        return first.quote(self.job, [other.quote(self.job) for other in others], self.decision.excluded)
 
-        Raises what is wrong with the job, or `Unavailable` where there is no room for its results, before the provider
-        is asked. A remote provider has the desk's time for each
-        of them. For its health all of them are one call.
+    async def check_mask(self) -> None:
+        """Raise `InvalidRequest` for a mask that only its pixels show to be unusable, as `run` would."""
+        await self.mask(self.decision.order[0].plan, JobCallbacks())
+
+    async def mask(self, plan: PostprocessPlan, callbacks: JobCallbacks) -> Mask | None:
+        """Return the decoded mask where a plan applies it here.
+
+        Raises `InvalidRequest` for a damaged one, and where it lets nothing change.
         """
-        health = self.desk.health
-        try:
-            tries = await self._tries()
-        except BaseException:
-            health.released(self.turn)
-            raise
-        made = [each.attempt.duration for each in tries if each.picture is not None]
-        if made:
-            health.succeeded(self.turn, sum(made) / len(made))
-        else:
-            health.failed(self.turn, decisive_error(tries))
-        return tries
+        image, mask = self.job.image, self.job.mask
+        if mask is None or not plan.masked:
+            return None
+        if self._mask is not None:
+            return self._mask
+        allowed = await run_in_pool(self.context.pool, callbacks, lambda: decode_mask(mask, image.width, image.height))
+        if not allowed.any():
+            message = "mask: nothing of it is transparent, so nothing may change. Leave it out, or pin embedded."
+            raise InvalidRequest(message, param="mask")
+        if allowed.size <= LARGEST_KEPT_MASK:
+            self._mask = allowed
+        return allowed
 
-    async def _tries(self) -> Sequence[AttemptResult]:
-        image = await self._image(self.candidate.offer.accepts)
-        size = disk_needed(self.candidate.geometry, self.job, self.candidate.plan, self.provider.parallel)
-        with Reservation(self.desk.disk, self.folder, size, solid=self.candidate.cost != 0) as room:
-            if room.large:
-                await run_in_pool(self.desk.pool, self.watch, room.take)
-            else:
-                room.take()
-            return await replace(self, arriving=room.give_blocks).versions(image)
+    async def run(self, callbacks: JobCallbacks, folder: Path) -> ExecutionReport:
+        """Do the job and report how it ended; the finished files lie in `folder`, which the caller owns.
 
-    async def versions(self, image: InputImage) -> Sequence[AttemptResult]:
-        """Make all pictures of the job of the one that is sent."""
-        offer, n = self.candidate.offer, self.candidate.plan.n
-        if n == 1:
-            call, receipt = self.candidate.call, self.candidate.receipt
-            return [await self._try(self._named(call, image, "0"), self.watch, sent_seed(receipt))]
-        turn = asyncio.Semaphore(self.provider.parallel)
-
-        async def make(name: str, version: Job, share: JobCallbacks) -> AttemptResult:
-            call, _, receipt = normalize(version, offer, self.desk.rows[self.job.model])
-            return await self._try(self._named(call, image, name), share, sent_seed(receipt))
-
-        async def made(number: int, version: Job, share: JobCallbacks) -> AttemptResult:
-            async with turn:
-                found = await make(f"{number}", version, share)
-                free = isinstance(found.error, UpstreamUnasked) and found.attempt.cost == 0
-                if free and version.drawn and not offer.defaults:
-                    # It may know no seed, and nobody but this server asked for one.
-                    found = await make(f"{number}-seedless", without_seed(version), share)
-                return found
-
-        pairs = zip(split_versions(self.job, n), split_callbacks(self.watch, n), strict=True)
-        probe = []
-        if self.turn.probe:  # one picture shows whether it is back; the others wait for that
-            probe = [await made(0, *next(pairs))]
-            if probe[0].picture is None:
-                return probe
-        return probe + await _gather_or_cancel([made(number, *pair) for number, pair in enumerate(pairs, len(probe))])
-
-    def _named(self, call: Call, image: InputImage, name: str) -> Call:
-        """Return a call under a name of its own; what the caller said is what he said of all versions."""
-        key = f"{self.job.id}-{self.candidate.offer.provider}-{name}"
-        return replace(call, image=image, key=key, asked=self.candidate.call.asked)
-
-    async def _image(self, accepts: InputFormats | None) -> InputImage:
-        """Return the picture that is sent; a small one that needs nothing is not worth a thread.
-
-        A mask that is applied here is looked at first: a damaged one must not show when the picture is paid.
+        The first provider that works wins; only a fault of a provider or of the network leads to the next. Nothing is
+        raised. A task that is cancelled stops the work and gets the report; whoever reads it calls `unwrap`, which
+        raises the cancellation again.
         """
-        image = self.job.image
-        await check_mask(self.desk.pool, self.job, self.candidate.plan, self.watch)
-        if accepts is None or (is_quick_to_read(image.size, image.content) and is_ready(image, accepts)):
-            return image
-        async with self._memory():
-            return await run_in_pool(
-                self.desk.pool, self.watch, lambda: prepare_input(image, accepts, self.folder, self.watch)
-            )
-
-    def _memory(self, *, first: bool = False) -> AbstractAsyncContextManager[None]:
-        """Hold the memory that one picture is planned to take."""
-        return self.desk.memory.hold(self.candidate.memory, first=first)
-
-    async def _finish(self, work: FinishState, watch: JobCallbacks) -> ResultImage:
-        """Finish a picture; one that needs nothing is not worth a thread. Behind a link it is a file."""
-        picture = deliver_as_is(work)
-        if picture is None:
-            async with self._memory(first=self.provider.remote):
-                picture = await run_in_pool(self.desk.pool, watch, lambda: finish(work))
-        if work.plan.response_format != "b64_json":
-            _ = picture.path
-        return picture
-
-    async def _try(self, call: Call, watch: JobCallbacks, seed: int | None) -> AttemptResult:
-        started = time.monotonic()
-        outcome, known = None, Submission(self.arriving)
+        execution = _Execution(self, callbacks, folder, time.monotonic() + self.context.deadline)
         try:
-            outcome = await self._ask(call, watch, known)
-            made = time.monotonic()
-            self.arriving()
-            with translate_resource_errors():
-                picture = await self._finish(self._work(outcome, call, watch, seed), watch)
-        except Error as error:
-            found = self._failed(error, outcome, time.monotonic() - started)
-            self.attempts.append(found.attempt)
-            return replace(found, seed=seed)
-        except BaseException:
-            given_up = Cancelled("Given up.", billed=known.paid, upstream_id=known.name, seconds=known.seconds)
-            self.attempts.append(self._failed(given_up, outcome, time.monotonic() - started).attempt)
-            raise
-        ended = time.monotonic()
-        cost = self.candidate.bill(self.job, outcome.seconds)
-        self.attempts.append(Attempt(self.candidate.offer.provider, "ok", ended - started, cost, outcome.upstream_id))
-        return AttemptResult(self.attempts[-1], outcome, picture, timings={**outcome.timings, "finish": ended - made})
-
-    async def _ask(self, call: Call, watch: JobCallbacks, known: Submission) -> ProviderResult:
-        """Ask the provider; too long a wait for a remote one is its failure, with what is known of the work.
-
-        It ends a little before the job has to, so that pictures made meanwhile are delivered. A provider that others
-        left little time is not to blame.
-        """
-        left = self.ends - time.monotonic()
-        patience = min(self.desk.timeout, left - min(MARGIN, left * MARGIN_SHARE))
-        watch = replace(watch, taken=known.take, cancel=AttemptCancel(watch.cancel))
-        try:
-            async with asyncio.timeout(patience) if self.provider.remote else self._memory():
-                return await self.provider.run(call, watch, self.folder)
+            async with asyncio.timeout(self.context.deadline):
+                return ExecutionReport(execution.attempts, await execution.first_that_works())
         except TimeoutError:
-            late = patience < min(self.desk.timeout, FAIR * self.desk.deadline)
-            left_over = f", what was left of this server's limit of {self.desk.deadline:g}" if late else ""
-            message = f"{self.provider.title} did not deliver within {patience:.3g} seconds{left_over}."
-            failure = DeadlineExceeded if late else UpstreamError
-            raise failure(message, upstream_id=known.name, billed=known.paid, seconds=known.seconds) from None
-        except Unavailable as error:
-            if known.paid:
-                known.bill(error)
-            raise
-        except Error:
-            raise
-        except Exception as error:
-            raise known.bill(resource_error(error) or self._broken(error, watch)) from error
+            message = f"The request took longer than this server's limit of {self.context.deadline:g} seconds."
+            return ExecutionReport(execution.attempts, error=DeadlineExceeded(message))
+        except (Error, asyncio.CancelledError) as error:  # its frames hold pictures
+            return ExecutionReport(execution.attempts, error=error.with_traceback(None))
+        except BaseException as error:  # noqa: BLE001, the report has it
+            return ExecutionReport(execution.attempts, error=error)
 
-    def _broken(self, error: Exception, watch: JobCallbacks) -> UpstreamBroke:
-        watch.broke(error)
-        return UpstreamBroke(f"{self.provider.title} broke: {type(error).__name__}.")
 
-    def _failed(self, error: Error, outcome: ProviderResult | None, seconds: float) -> AttemptResult:
-        """Return what became of a picture that is not there; one that was delivered is paid, whatever was wrong."""
-        paid = True if outcome is not None else error.billed
-        spent = error.seconds if outcome is None else outcome.seconds
-        most = self.candidate.bill(self.job, spent) if paid is not False else 0
-        cost = None if paid is None and most else most
-        found = outcome.upstream_id if outcome else error.upstream_id
-        name = self.candidate.offer.provider
-        return AttemptResult(Attempt(name, error.code, seconds, cost, found, error.message, most), error=error)
+@dataclass(slots=True)
+class _Execution:
+    """One run of a prepared job."""
 
-    def _work(self, outcome: ProviderResult, call: Call, watch: JobCallbacks, seed: int | None) -> FinishState:
-        accepts = self.candidate.offer.accepts
-        guided = any(line.parameter == "prompt" and line.honoured for line in self.candidate.receipt)
-        prompt = str(self.job.values.get("prompt", "")) if guided else ""
-        return FinishState(
-            outcome.picture,
-            self.candidate.plan,
-            self.job.image,
-            self.folder,
-            watch,
-            outcome.seam_ratio,
-            mask=self.job.mask,
-            made=self.candidate.made,
-            transparent=accepts is not None and accepts.transparency,
-            threads=self.desk.threads,
-            fidelity=outcome.fidelity,
-            silent=accepts is not None and call.image is self.job.image,  # nothing had to be taken off it
-            words=(prompt or None) if outcome.caption is None else outcome.caption,
-            seed=seed if outcome.seed is None else outcome.seed,
+    prepared: PreparedJob
+    callbacks: JobCallbacks
+    folder: Path
+    ends: float
+    attempts: list[Attempt] = field(default_factory=list)
+    failures: list[tuple[str, Error]] = field(default_factory=list)
+    previewed: bool = False
+
+    async def first_that_works(self) -> JobResult:
+        """Return the result of the first provider that delivers.
+
+        Raises `Busy` where all queues are full, `Exhausted` where every provider failed, and whatever refuses or breaks
+        the job.
+        """
+        context, decision = self.prepared.context, self.prepared.decision
+        job, pending, postponed = self._seeded(), deque(decision.order), set[str]()
+        while pending:
+            one = pending.popleft()
+            name = one.offer.provider
+            provider, last = context.providers[name], not pending or name in postponed
+            if self.failures and not self._within_budget(one):
+                decision = decision.without(name)
+                continue
+            if not last and context.health.standings()[name].out:  # it went out while this job waited
+                results = None
+            else:
+                try:
+                    results = await self._attempt(job, one, anyway=last)
+                except Busy as error:
+                    self.attempts.append(Attempt(name, error.code, 0.0, message=error.message))
+                    self.failures.append((provider.title, error))
+                    continue
+            if results is None:  # the others go first
+                postponed.add(name)
+                pending.append(one)
+                continue
+            if any(each.picture is not None for each in results):
+                return self._result(job, one, results, decision)
+            failure = decisive_error(results)
+            self.failures.append((provider.title, failure))
+            if not failure.goes_on:
+                raise failure
+        raise self._exhausted_error()
+
+    async def _attempt(self, job: Job, one: Candidate, *, anyway: bool) -> Sequence[AttemptResult] | None:
+        """Return what one provider made of the job; None where its breaker opened while the job waited in its queue.
+
+        `anyway` bypasses an open breaker. Raises `Busy` where the queue is full.
+        """
+        context, callbacks, name = self.prepared.context, self.callbacks, one.offer.provider
+        queue = context.queues[name]
+        async with queue.slot(job.caller, one.megapixels):
+            await self._preview(job, one)
+            permit = context.health.begin(name, anyway=anyway)
+            if permit is None:
+                return None
+            if one.megapixels > SMALL:
+                callbacks = replace(callbacks, yield_turn=queue.yield_turn)
+            provider, record = context.providers[name], self.attempts.append
+            try:
+                mask = await self.prepared.mask(one.plan, callbacks)
+            except BaseException:
+                context.health.released(permit)
+                raise
+            return await ProviderAttempt(
+                context, provider, one, permit, job, callbacks, self.folder, record, self.ends, mask
+            ).run()
+
+    def _seeded(self) -> Job:
+        """Return the job with a seed of its own where it asks a generative provider for several versions."""
+        job = self.prepared.job
+        if job.values.get("n", 1) == 1 or "seed" in job.values or not self.prepared.decision.best.generative:
+            return job
+        seed = self.prepared.context.draw(LAST_SEED - int(job.values["n"]) + 1)
+        return replace(job, values={**job.values, "seed": seed}, drawn=True)
+
+    async def _preview(self, job: Job, one: Candidate) -> None:
+        """Show a plainly resampled picture, once, to a caller that asked for previews."""
+        show, plan = self.callbacks.preview, one.plan
+        if self.previewed or show is None or not (plan.stream and plan.partial_images):
+            return
+        self.previewed = True
+        context = self.prepared.context
+        async with context.memory.hold(one.memory):
+            made = await run_in_pool(context.pool, self.callbacks, lambda: make_preview(job, plan, self.folder))
+        show(made)
+
+    def _within_budget(self, one: Candidate) -> bool:
+        """Whether what was, or may have been, spent and what this would cost are within the caller's `max_cost`."""
+        values = self.prepared.job.values
+        if "max_cost" not in values:
+            return True
+        total = sum_costs([one.cost, *(attempt.bound for attempt in self.attempts)])
+        return one.cost == 0 or (total is not None and total <= floor_to_micros(float(values["max_cost"])))
+
+    def _result(
+        self, job: Job, one: Candidate, results: Sequence[AttemptResult], decision: RoutingDecision
+    ) -> JobResult:
+        made = [each for each in results if each.picture is not None]
+        first = next(each.outcome for each in made if each.outcome is not None)
+        return JobResult(
+            job=job,
+            provider=one.offer.provider,
+            provider_name=self.prepared.context.providers[one.offer.provider].title,
+            upstream=str(first.details.get("engine", one.offer.upstream)),
+            pictures=[each.picture for each in made if each.picture is not None],
+            plan=one.plan,
+            receipt=one.receipt,
+            attempts=self.attempts,
+            failures=[
+                Failure(number, each.seed, each.error.code, each.error.message)
+                for number, each in enumerate(results)
+                if each.error is not None
+            ],
+            cost=sum_costs(each.cost for each in self.attempts),
+            details=first.details,
+            timings=made[0].timings,
+            degraded=decision.degraded(one.offer),
+            excluded=decision.unasked(one.offer, {attempt.provider for attempt in self.attempts}),
         )
 
+    def _exhausted_error(self) -> Error:
+        """Return the error of a job that no provider could do; a pinned provider's own error goes straight on.
 
-async def _gather_or_cancel(work: list[Coroutine[Any, Any, AttemptResult]]) -> list[AttemptResult]:
-    """Run all; when one breaks or the task is cancelled, cancel the others and wait for them."""
-    tasks = [asyncio.ensure_future(one) for one in work]
-    try:
-        return await asyncio.gather(*tasks)
-    except BaseException:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        raise
+        Where something was spent, or may have been, the caller is not asked to try again because all were busy.
+        """
+        title, last = self.failures[-1]
+        if self.prepared.job.pin is not None:
+            return last
+        errors = [error for _, error in self.failures]
+        spent = any(attempt.bound != 0 for attempt in self.attempts)
+        if not spent and all(isinstance(error, Busy | UpstreamBusy) for error in errors):
+            waits = [error.retry_after for error in errors if error.retry_after is not None]
+            busy = "Every provider is busy. Nothing was charged; try again later." if len(errors) > 1 else last.message
+            return Busy(busy, retry_after=min(waits, default=5.0))
+        message = f"No provider could make the picture. The last one, {title}, said: {last.message}"
+        return Exhausted(message)

@@ -18,14 +18,14 @@ from fluxvision.accounts.keys import Keys
 from fluxvision.core.settings import Settings
 from fluxvision.core.system import release_memory
 from fluxvision.core.types import InputImage
+from fluxvision.gateway.gateway import Gateway
 from fluxvision.http import edits, media, models, observability, openapi, site, status
 from fluxvision.http.limits import BodyMemory, UploadLimits
 from fluxvision.http.middleware import FACTS, AuthMiddleware, ErrorMiddleware
 from fluxvision.http.observability import Metrics
 from fluxvision.http.playground import Playground
-from fluxvision.http.ports import Gateway, Probe
 from fluxvision.http.readiness import Readiness
-from fluxvision.http.state import AppState, DeepZoomCache, Handler, JobTracker
+from fluxvision.http.state import AppState, DeepZoomCache, Handler, JobTracker, Probe
 from fluxvision.imaging import Limits, probe
 from fluxvision.imaging.deep_zoom import STEM
 from fluxvision.net.ssrf_guard import OPEN, Guard
@@ -118,7 +118,7 @@ def build(
         metrics=Metrics(settings.workers),
         log=log,
         running=JobTracker(),
-        playground=Playground(settings),
+        playground=Playground(settings, gateway, now),
         now=now,
         media_clock=media_clock or SteadyClock(),
         openapi=openapi.encode_document([row[:3] for row in rows], gateway.models, gateway.providers, settings),

@@ -17,6 +17,7 @@ from fluxvision.catalog.coerce import FALSE, TRUE
 from fluxvision.core.concurrency import run_in_thread
 from fluxvision.core.errors import Busy, CallerGone, InvalidRequest, UnsupportedMediaType
 from fluxvision.core.types import InputImage, Job, JobCallbacks, JobResult
+from fluxvision.gateway.execution import PreparedJob
 from fluxvision.http import base64_stream, media, responses, streaming
 from fluxvision.http.base64_stream import ChunkedBody, encode_base64
 from fluxvision.http.limits import VISITORS_PER_SECOND, Take
@@ -77,47 +78,48 @@ async def _start_work(
     edge: AppState, scope: Scope, send: Send, form: body.Form, folder: Path, *, dry: bool, turns: RequestPhases
 ) -> None:
     """Do what the form asks for and answer."""
-    # Said in the body it means the same: nobody who asks for a dry run shall pay for a wet one.
+    # `dry_run` in the body counts too; never charge for it.
     said = {name: form.fields.pop(name) for name in list(form.fields) if name.lower() in DRY_RUN}
     dry = dry or _dry_run({name: str(value) for name, value in said.items() if value is not None})
     job = replace(await _admit_job(edge, form, folder, record_of(scope).request_id), caller=caller_of(scope))
     turns.arrived()
     record_of(scope).model = job.model
     if dry:
-        quote = encode_base64(_respond_quote(edge, scope, job))
-        await edge.gateway.vet(edge.playground.capped(job, edge.now()) if is_visitor(scope) else job)
+        body = await _quote(edge, scope, job)
         turns.leave()
-        await _send_body(send, quote)
+        await _send_body(send, encode_base64(body))
         return
-    if is_visitor(scope):
-        job = edge.playground.reserve(job, edge.gateway, edge.now())
+    prepare = edge.playground.reserve if is_visitor(scope) else edge.gateway.prepare
     try:
-        await _respond(edge, scope, send, job, folder, leave=turns.leave)
+        await _respond(edge, scope, send, prepare(job), folder, leave=turns.leave)
     finally:
         edge.playground.ended(job)
 
 
 async def _respond(
-    edge: AppState, scope: Scope, send: Send, job: Job, folder: Path, *, leave: Callable[[], None]
+    edge: AppState, scope: Scope, send: Send, prepared: PreparedJob, folder: Path, *, leave: Callable[[], None]
 ) -> None:
     """Do the job and send what came of it."""
-    if job.values.get("stream"):
-        edge.gateway.quote(job)  # what can be refused is refused with a status of its own
-        await edge.gateway.vet(job)
+    if prepared.job.values.get("stream"):
+        await prepared.check_mask()  # what can be refused is refused with a status of its own
         _check_room(edge, scope)
-        await streaming.stream_result(edge, scope, send, job, folder, leave=leave)
+        await streaming.stream_result(edge, scope, send, prepared, folder, leave=leave)
         return
-    delivery = await run_job(edge, scope, job, JobCallbacks(), folder)
+    delivery = await run_job(edge, scope, prepared, JobCallbacks(), folder)
     images = _encode_pictures(edge, scope, delivery)
     leave()
     await _send_body(send, images)
 
 
-def _respond_quote(edge: AppState, scope: Scope, job: Job) -> dict[str, Any]:
+async def _quote(edge: AppState, scope: Scope, job: Job) -> dict[str, Any]:
     """Return the body of a dry run; without a key, with the offers that a key would open."""
+    prepared = edge.gateway.prepare(job)
     if not is_visitor(scope):
-        return responses.quote_body(edge.gateway.quote(job), job.id)
-    found, keyed = edge.playground.quote(job, edge.gateway, edge.now())
+        await prepared.check_mask()
+        return responses.quote_body(prepared.quote(), job.id)
+    bounded = edge.playground.prepare(job)
+    await bounded.check_mask()
+    found, keyed = edge.playground.quotes(prepared, bounded)
     return {**responses.quote_body(found, job.id), "with_key": responses.quote_totals(keyed)}
 
 

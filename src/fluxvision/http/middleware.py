@@ -6,7 +6,7 @@ import asyncio
 import ipaddress
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,13 +27,13 @@ from fluxvision.core.errors import (
     NotFound,
 )
 from fluxvision.core.settings import Settings
-from fluxvision.core.types import Caller
+from fluxvision.core.types import Attempt, Caller
 from fluxvision.http import site
 from fluxvision.http.framing import RawHeaders, RequestBody, ResponseSender, check_headers
 from fluxvision.http.observability import Metrics, RequestRecord, format_trace
 from fluxvision.http.playground import VISITOR, is_keyless_page_request
 from fluxvision.http.responses import error_body, error_for_client, error_headers
-from fluxvision.http.state import CALLER, RECORD, is_draining
+from fluxvision.http.state import CALLER, RECORD, draining_error
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 FACTS = "/v1/page"
@@ -189,7 +189,7 @@ class ErrorMiddleware:
             framed.check_complete()
         except asyncio.CancelledError:
             # The drain's patience is over. The task ends here, so the cancellation has served its purpose.
-            await _send_error(framed, is_draining(record.attempts), "")
+            await _send_error(framed, draining_error(), record.attempts)
         except CallerGone as error:
             gone = error.status
         except Exception as error:  # noqa: BLE001 - the last line of defence
@@ -216,12 +216,12 @@ class ErrorMiddleware:
     async def _answer_error(self, scope: Scope, receive: Receive, send: ResponseSender, error: Exception) -> None:
         """Log what nobody expected, and answer."""
         record: RequestRecord = scope[RECORD]
-        failure, allow = _translate_error(error, scope["path"], record)
+        failure, allow = _translate_error(error, scope["path"])
         if not isinstance(error, Error | HTTPException):
             self._log.error("unexpected", request_id=record.request_id, trace=format_trace(error))
         if not send.status and isinstance(failure, NotFound) and site.wants_html(scope):
             await site.not_found_page(scope, receive, send)
-        await _send_error(send, failure, allow)
+        await _send_error(send, failure, record.attempts, allow)
 
 
 def _common_headers(sent: RawHeaders, record: RequestRecord, started: float) -> Iterator[tuple[bytes, bytes]]:
@@ -238,7 +238,7 @@ def _common_headers(sent: RawHeaders, record: RequestRecord, started: float) -> 
         yield b"x-fluxvision-model", record.model.encode("latin-1", "replace")
 
 
-def _translate_error(error: Exception, path: str, record: RequestRecord) -> tuple[Error, str]:
+def _translate_error(error: Exception, path: str) -> tuple[Error, str]:
     """Return the error that the caller sees, and the methods that the address takes where that is the point."""
     if isinstance(error, HTTPException):
         if error.status_code == NotFound.status:
@@ -248,15 +248,15 @@ def _translate_error(error: Exception, path: str, record: RequestRecord) -> tupl
             allow = (error.headers or {}).get("Allow", "")
             return MethodNotAllowed(f"This address takes {allow} only."), allow
         return InvalidRequest("The request cannot be understood."), ""
-    return error_for_client(error, record.attempts), ""
+    return error_for_client(error), ""
 
 
-async def _send_error(send: ResponseSender, error: Error, allow: str) -> None:
+async def _send_error(send: ResponseSender, error: Error, attempts: Sequence[Attempt], allow: str = "") -> None:
     """Send an error as the whole response, unless one has begun."""
     if send.status:
         return
-    body = msgspec.json.encode(error_body(error))
-    headers = {**error_headers(error, allow), "content-length": str(len(body))}
+    body = msgspec.json.encode(error_body(error, attempts))
+    headers = {**error_headers(error, attempts, allow), "content-length": str(len(body))}
     raw = [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers.items()]
     with suppress(CallerGone):  # nobody reads it
         await send({"type": "http.response.start", "status": error.status, "headers": raw})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from starlette.datastructures import Headers
@@ -15,7 +15,8 @@ from fluxvision.core.errors import DeadlineExceeded, Error, InvalidRequest, TooM
 from fluxvision.core.money import floor_to_micros, format_amount, to_dollars
 from fluxvision.core.settings import Settings
 from fluxvision.core.types import Job, JobResult, Quote, ReceiptEntry, Scalar
-from fluxvision.http.ports import Gateway
+from fluxvision.gateway.execution import PreparedJob
+from fluxvision.gateway.gateway import Gateway
 
 CLIENT = "x-fluxvision-client"
 PAGE = "page"
@@ -39,8 +40,10 @@ def is_visitor(scope: Scope) -> bool:
 class Playground:
     """Bounds what the page does without a key. `max_cost` of each job is the means: the gateway keeps to it."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Begin with nothing asked and nothing spent."""
+    def __init__(self, settings: Settings, gateway: Gateway, now: Callable[[], float]) -> None:
+        """Bound the page's jobs at a gateway; `now` is the wall clock."""
+        self._gateway = gateway
+        self._now = now
         self.open: bool = settings.playground
         self.rate: int = settings.playground_rate
         self.budget = Budget(floor_to_micros(settings.playground_budget))
@@ -54,38 +57,44 @@ class Playground:
             message = f"This address asked for more than {self.rate} pictures in a minute; try again in a moment."
             raise TooMany(message, retry_after=wait)
 
-    def capped(self, job: Job, now: float) -> Job:
-        """Return a job that costs no more than its caller said and than is left for today.
+    def prepare(self, job: Job) -> PreparedJob:
+        """Prepare a job that costs no more than its caller allows and than is left for today.
 
         Names that no public parameter has go on to providers as they are and may change the bill; with such names only
-        what is free will do.
+        what is free will do. Raises `InvalidRequest` where no provider makes it for that.
         """
-        left = 0 if job.extras else self.budget.left(now)
+        left = 0 if job.extras else self.budget.left(self._now())
         said = job.values.get(TOLD)
         limit = to_dollars(left) if said is None else min(float(said), to_dollars(left))
-        return replace(job, values={**job.values, TOLD: limit})
+        try:
+            return self._gateway.prepare(replace(job, values={**job.values, TOLD: limit}))
+        except InvalidRequest as error:
+            if error.param != TOLD:
+                raise
+            per_day = self.budget.per_day
+            rule = f"spends at most {format_amount(per_day)} a day" if per_day else "uses what is free"
+            message = f"Without a key the page {rule}, and nobody makes this within that; enter a key."
+            raise InvalidRequest(message, param=TOLD) from None
 
-    def quote(self, job: Job, gateway: Gateway, now: float) -> tuple[Quote, Sequence[Quote]]:
-        """Return the quote for a job within the bounds, and those of offers that a key would open."""
-        every = gateway.quote(job)
-        found = _quote_within_budget(self.capped(job, now), gateway, self.budget.per_day)
+    def quotes(self, free: PreparedJob, bounded: PreparedJob) -> tuple[Quote, Sequence[Quote]]:
+        """Return the quote of the bounded job, and those of offers that only a key opens."""
+        every, found = free.quote(), bounded.quote()
         near = {one.provider for one in (found, *found.others)}
-        found = replace(found, receipt=_without_page_bound(found.receipt, job.values.get(TOLD)))
+        found = replace(found, receipt=_without_page_bound(found.receipt, free.job.values.get(TOLD)))
         return found, [one for one in (every, *every.others) if one.provider not in near]
 
-    def reserve(self, job: Job, gateway: Gateway, now: float) -> Job:
-        """Reserve the most that a job can cost with all its attempts, and return it bound to that.
+    def reserve(self, job: Job) -> PreparedJob:
+        """Prepare a job within the bounds, and reserve the most that it can cost with all its attempts.
 
-        Raises `InvalidRequest` where nobody makes it for what is left.
+        Raises `InvalidRequest` where no provider makes it for what is left.
         """
-        said = job.values.get(TOLD)
-        job = self.capped(job, now)
-        found = _quote_within_budget(job, gateway, self.budget.per_day)
-        self._said[job.id] = said
+        prepared = self.prepare(job)
+        found, now = prepared.quote(), self._now()
+        self._said[job.id] = job.values.get(TOLD)
         worst = sum(one.total or 0 for one in (found, *found.others))
-        held = min(worst, floor_to_micros(float(job.values[TOLD])), self.budget.left(now))
-        self.budget.reserve(job.id, held, now)
-        return replace(job, values={**job.values, TOLD: to_dollars(held)})
+        limit = floor_to_micros(float(prepared.job.values[TOLD]))
+        self.budget.reserve(job.id, min(worst, limit, self.budget.left(now)), now)
+        return prepared
 
     def delivered(self, delivery: JobResult) -> JobResult:
         """Settle a job that was done, and return it with what its caller said of the cost in the receipt."""
@@ -113,17 +122,6 @@ def _without_page_bound(receipt: Sequence[ReceiptEntry], said: Scalar | None) ->
     """Return a receipt in which the page's bound is not taken for the caller's word."""
     note = "Without a key the page's own bound holds as well."
     return [replace(line, sent=said, note=note) if line.parameter == TOLD else line for line in receipt]
-
-
-def _quote_within_budget(job: Job, gateway: Gateway, per_day: int) -> Quote:
-    try:
-        return gateway.quote(job)
-    except InvalidRequest as error:
-        if error.param != TOLD:
-            raise
-        rule = f"spends at most {format_amount(per_day)} a day" if per_day else "uses what is free"
-        message = f"Without a key the page {rule}, and nobody makes this within that; enter a key."
-        raise InvalidRequest(message, param=TOLD) from None
 
 
 def client_network(scope: Scope) -> str:

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from fluxvision.gateway.gateway import Gateway
 from fluxvision.http.observability import format_trace
-from fluxvision.http.ports import Gateway
 from fluxvision.http.responses import error_for_client
 from fluxvision.storage.workspace import Workspace
 

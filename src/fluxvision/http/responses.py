@@ -136,36 +136,31 @@ def quote_totals(quotes: Iterable[Quote]) -> list[dict[str, Any]]:
     return [{"provider": one.provider, "total_cost_micros": one.total} for one in quotes]
 
 
-def error_body(error: Error) -> dict[str, Any]:
+def error_body(error: Error, attempts: Sequence[Attempt] = ()) -> dict[str, Any]:
     """Return OpenAI's error body; where providers were tried, with what each try came to and cost beside it."""
     body: dict[str, Any] = {
         "error": {"message": error.message, "type": error.type, "param": error.param, "code": error.code}
     }
-    if error.attempts:
-        total = sum_costs(attempt.cost for attempt in error.attempts)
+    if attempts:
+        total = sum_costs(attempt.cost for attempt in attempts)
         body["metadata"] = {
-            "attempts": attempt_entries(error.attempts),
+            "attempts": attempt_entries(attempts),
             "cost": dollars_or_none(total),
             "cost_currency": CURRENCY,
         }
     return body
 
 
-def error_for_client(error: Exception, attempts: Sequence[Attempt] = ()) -> Error:
-    """Return what the caller is told of an error: the words of one of ours, else no more than whose fault it is.
-
-    `attempts` are the request's tries at providers, which may have been paid before its own end failed.
-    """
+def error_for_client(error: Exception) -> Error:
+    """Return the error that the caller sees: one of ours as it is, else no more than whose fault it is."""
     found = error if isinstance(error, Error) else resource_error(error)
-    found = found or InternalError("Something went wrong on this server.")
-    found.attempts = found.attempts or attempts
-    return found
+    return found or InternalError("Something went wrong on this server.")
 
 
-def error_headers(error: Error, allow: str = "") -> dict[str, str]:
-    """Return the headers that tell a client whether and when to try again."""
+def error_headers(error: Error, attempts: Sequence[Attempt] = (), allow: str = "") -> dict[str, str]:
+    """Return the headers that tell a client whether and when to try again, after what its attempts may have cost."""
     headers = {"content-type": "application/json", "cache-control": "no-store"}
-    if not error.retryable or any(attempt.bound != 0 for attempt in error.attempts):  # a retry may pay again
+    if not error.retryable or any(attempt.bound != 0 for attempt in attempts):  # a retry may pay again
         headers["x-should-retry"] = "false"
     if error.retry_after is not None:
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))

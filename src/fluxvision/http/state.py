@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,11 +14,11 @@ from starlette.types import Receive, Scope, Send
 from fluxvision.accounts.keys import Keys
 from fluxvision.core.errors import Unavailable
 from fluxvision.core.settings import Settings
-from fluxvision.core.types import ANYBODY, Attempt, Caller
+from fluxvision.core.types import ANYBODY, Caller, InputImage
+from fluxvision.gateway.gateway import Gateway
 from fluxvision.http.limits import BodyMemory, UploadLimits
 from fluxvision.http.observability import Metrics, RequestRecord
 from fluxvision.http.playground import Playground
-from fluxvision.http.ports import Gateway, Probe
 from fluxvision.http.readiness import Readiness
 from fluxvision.imaging.deep_zoom import write_pyramid
 from fluxvision.net.ssrf_guard import Guard
@@ -74,7 +74,7 @@ class JobTracker:
         Yields what is to be called when only the answer is left to send: it gives the job's place to the next one.
         """
         if self.draining:
-            raise is_draining()
+            raise draining_error()
         task = cast("asyncio.Task[Any]", asyncio.current_task())
         self.jobs.add(task)
         self.begun += 1
@@ -104,11 +104,16 @@ class JobTracker:
         return len(late)
 
 
-def is_draining(attempts: Sequence[Attempt] = ()) -> Unavailable:
-    """Return the error of a server that is about to stop, with the tries at providers that this has broken off."""
-    error = Unavailable("The server is shutting down; try again in a moment.", retry_after=5.0)
-    error.attempts = attempts
-    return error
+def draining_error() -> Unavailable:
+    """Return the error of a server that is about to stop."""
+    return Unavailable("The server is shutting down; try again in a moment.", retry_after=5.0)
+
+
+Probe = Callable[[Path, str, bytes | None], InputImage]
+"""Read a picture file's header; raises `InvalidRequest` or `PayloadTooLarge` naming the parameter.
+
+Takes the file's path, the parameter, and the file itself where it is in memory.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,14 @@ import msgspec
 from starlette.types import Scope, Send
 
 from fluxvision.core.errors import CallerGone, Error
-from fluxvision.core.types import Job, JobCallbacks, JobResult
+from fluxvision.core.types import Attempt, JobCallbacks, JobResult
+from fluxvision.gateway.execution import PreparedJob
 from fluxvision.http import base64_stream, media, responses
 from fluxvision.http.base64_stream import ChunkedBody, encode_base64
 from fluxvision.http.media import media_link
 from fluxvision.http.observability import format_trace
 from fluxvision.http.run_job import run_job
-from fluxvision.http.state import AppState, is_draining, record_of
+from fluxvision.http.state import AppState, draining_error, record_of
 from fluxvision.imaging import sniff_format
 
 KEEP_ALIVE = 10.0
@@ -82,15 +83,15 @@ class ProgressBuffer:
 
 
 async def stream_result(
-    edge: AppState, scope: Scope, send: Send, job: Job, work: Path, *, leave: Callable[[], None]
+    edge: AppState, scope: Scope, send: Send, prepared: PreparedJob, work: Path, *, leave: Callable[[], None]
 ) -> None:
     """Run the job and tell it as it goes; an error after the first byte becomes an event.
 
     `leave` is called when only the result is left to send.
     """
-    news = ProgressBuffer()
+    news, job = ProgressBuffer(), prepared.job
     watch = JobCallbacks(progress=news.progress, preview=news.preview if job.values.get("partial_images") else None)
-    task = asyncio.ensure_future(run_job(edge, scope, job, watch, work))
+    task = asyncio.ensure_future(run_job(edge, scope, prepared, watch, work))
     task.add_done_callback(lambda _task: leave())
     try:
         headers = [*HEADERS, (b"x-fluxvision-model", job.model.encode())]  # whose picture it is, the last event tells
@@ -112,7 +113,7 @@ async def stream_result(
                 async with asyncio.timeout(LAST_WORD):
                     task.cancel()  # then what the work may have cost is known
                     await asyncio.wait({task}, timeout=LAST_WORD / 2)
-                    await _send(send, _error_event(is_draining(record_of(scope).attempts)))
+                    await _send(send, _error_event(draining_error(), record_of(scope).attempts))
                     await send(END)
         raise
     except CallerGone:  # nobody reads any more
@@ -120,7 +121,7 @@ async def stream_result(
     except Exception as error:  # noqa: BLE001 - the status line is sent, only an event can tell
         if not isinstance(error, Error):
             edge.log.error("unexpected", request_id=job.id, trace=format_trace(error))  # noqa: TRY400 - its text stays unsaid
-        await _send(send, _error_event(responses.error_for_client(error, record_of(scope).attempts)))
+        await _send(send, _error_event(responses.error_for_client(error), record_of(scope).attempts))
     finally:
         task.cancel()
         with suppress(asyncio.CancelledError, Exception):
@@ -181,8 +182,9 @@ def _event(name: str, event: dict[str, Any]) -> ChunkedBody:
     return encode_base64(event, before=f"event: {name}\ndata: ".encode(), after=b"\n\n")
 
 
-def _error_event(error: Error) -> ChunkedBody:
-    return ChunkedBody((b"event: error\ndata: " + msgspec.json.encode(responses.error_body(error)) + b"\n\n",))
+def _error_event(error: Error, attempts: Sequence[Attempt]) -> ChunkedBody:
+    body = msgspec.json.encode(responses.error_body(error, attempts))
+    return ChunkedBody((b"event: error\ndata: " + body + b"\n\n",))
 
 
 async def _progress_comment(send: Send, text: str) -> None:

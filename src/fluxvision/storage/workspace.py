@@ -166,9 +166,7 @@ class Workspace:
             lost = isinstance(error, FileNotFoundError) and str(error.filename).startswith(f"{path}/")
             if path.is_dir() and not lost:  # files go before their folder
                 raise
-            found = folder_unusable(error)
-            found.attempts = getattr(error, "attempts", ())
-            raise found from error
+            raise folder_unusable(error) from error
 
     def release(self, path: Path, *, whole: bool) -> None:
         """Remove all that lies in the folder of a request that has ended.

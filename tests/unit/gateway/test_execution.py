@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from fakes.painter import Painter, model, offer
+from fakes.reports import run_job
 from fluxvision import imaging
 from fluxvision.catalog.rules import InputFormats, Passthrough, Price
 from fluxvision.core.concurrency import run_in_pool
@@ -51,7 +52,7 @@ async def opened(painter, **facts):
 
 async def run(gateway, source, folder, watch=None, **fields):
     job = gateway.admit(f"first/{MODEL}", fields, source, None, "req_1")
-    return await gateway.run(job, watch or JobCallbacks(), folder)
+    return await run_job(gateway, job, watch or JobCallbacks(), folder)
 
 
 @pytest.mark.parametrize("kind", [PolicyRefused, UpstreamError, Unavailable, InvalidRequest, Misconfigured, Cancelled])
@@ -166,7 +167,7 @@ async def test_compute_time_is_billed_as_reported(source, folder, seconds, cost)
     painter.said = {"seconds": seconds}
     by_second = replace(offer("first"), price=Price("second", 1_110))
     gateway = Gateway({"first": painter}, models=(model(by_second),))
-    assert gateway.quote(gateway.admit(MODEL, {}, source, None, "req_1")).total is None
+    assert gateway.prepare(gateway.admit(MODEL, {}, source, None, "req_1")).quote().total is None
     delivery = await run(gateway, source, folder)
     await gateway.aclose()
     assert delivery.cost == delivery.attempts[0].cost == cost
@@ -211,7 +212,7 @@ async def test_a_mistake_of_ours_is_no_providers(source, folder):
     painter.faults = {0: ZeroDivisionError("secret words")}
     async with opened(painter) as gateway:
         job = gateway.admit(MODEL, {"n": 4}, source, None, "req_1")
-        delivery = await gateway.run(job, JobCallbacks(broke=seen.append), folder)
+        delivery = await run_job(gateway, job, JobCallbacks(broke=seen.append), folder)
         assert [(one.index, one.code, one.message) for one in delivery.failures] == [
             (0, "INTERNAL_ERROR", "First broke: ZeroDivisionError.")
         ]
@@ -237,7 +238,7 @@ async def test_a_time_limit_stops_its_own_try_only(source, folder):
     gateway = Gateway({"first": slow, "second": Painter("Second")}, models=models, attempt_timeout=0.1)
     watch = JobCallbacks()
     job = gateway.admit(MODEL, {}, source, None, "req_1")
-    delivery = await gateway.run(job, watch, folder)
+    delivery = await run_job(gateway, job, watch, folder)
     assert ([one.outcome for one in delivery.attempts], watch.cancel.is_set()) == (["UPSTREAM_ERROR", "ok"], False)
     pool.shutdown()
 
@@ -269,7 +270,7 @@ async def test_a_shortage_while_a_picture_is_finished_is_told_with_its_cost(sour
     def full(_work):
         raise OSError(28, "full")
 
-    monkeypatch.setattr("fluxvision.gateway.execution.finish", full)
+    monkeypatch.setattr("fluxvision.gateway.attempt.finish", full)
     async with opened(Painter("First")) as gateway:
         with pytest.raises(Unavailable) as caught:
             await run(gateway, source, folder)
@@ -280,7 +281,7 @@ async def test_the_room_of_a_job_is_reserved_while_it_runs(source, folder):
     """The reservation is as large as its formula says, and goes with the job, however that ends."""
     painter, seen = Painter("First"), []
     async with opened(painter) as gateway:
-        budget = gateway._desk.disk
+        budget = gateway._context.disk
         original = painter.run
 
         async def looked(call, watch, folder):

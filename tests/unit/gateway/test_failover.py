@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from fakes.painter import Painter, model, offer
+from fakes.reports import run_job
 from fluxvision import imaging
 from fluxvision.catalog.rules import Emulated, Price
 from fluxvision.core import errors
@@ -54,13 +55,13 @@ def opened(house, **facts):
 
 async def run(gateway, source, folder, name=MODEL, **fields):
     job = gateway.admit(name, fields, source, None, "req_1")
-    return await gateway.run(job, JobCallbacks(), folder)
+    return await run_job(gateway, job, JobCallbacks(), folder)
 
 
 async def streamed(gateway, source, folder):
     """Run a job that shows a preview first."""
     job = gateway.admit(MODEL, {"stream": True, "partial_images": 1}, source, None, "req_1")
-    return await gateway.run(job, JobCallbacks(preview=lambda _path: None), folder)
+    return await run_job(gateway, job, JobCallbacks(preview=lambda _path: None), folder)
 
 
 def told(delivery_or_error):
@@ -134,7 +135,7 @@ async def test_a_step_down_for_who_cannot_do_it_can_be_refused(house, source, tm
     gateway = opened(house, allow_degraded=allowed)
     words = r"^engine: it has none\. own/flux-vision-upscaler makes it without inventing detail\.$"
     with pytest.raises(InvalidRequest, match=words) as quoted:
-        gateway.quote(gateway.admit(MODEL, fields, source, None, "req_1"))
+        gateway.prepare(gateway.admit(MODEL, fields, source, None, "req_1")).quote()
     with pytest.raises(InvalidRequest, match=words) as ran:
         await run(gateway, source, tmp_path, **fields)
     assert (quoted.value.param, ran.value.param, house["own"].calls) == ("engine", "engine", [])
@@ -385,11 +386,11 @@ async def test_a_mask_without_a_hole_buys_nothing(house, source, tmp_path):
     masked = offer("first", price=100, rules={**offer("first").rules, "mask": (Emulated("masked"),)})
     gateway = Gateway(house, models=(model(masked),))
     job = gateway.admit(MODEL, {}, source, imaging.probe(path, imaging.Limits()), "req_1")
-    gateway.quote(job)
+    gateway.prepare(job).quote()
     with pytest.raises(InvalidRequest, match="nothing may change"):
-        await gateway.vet(job)
+        await gateway.prepare(job).check_mask()
     with pytest.raises(InvalidRequest, match="nothing may change") as caught:
-        await gateway.run(job, JobCallbacks(), tmp_path)
+        await run_job(gateway, job, JobCallbacks(), tmp_path)
     assert (caught.value.param, house["first"].calls, told(caught.value)) == ("mask", [], [])
 
 
@@ -440,7 +441,7 @@ async def test_a_limit_that_nobody_meets_is_refused(house, source, tmp_path):
 async def test_a_quote_is_the_bill_and_names_the_others(house, source, tmp_path):
     """The first of the order is quoted, with the price of those that would follow."""
     gateway = opened(house)
-    quote = gateway.quote(gateway.admit(MODEL, {"n": 3}, source, None, "req_1"))
+    quote = gateway.prepare(gateway.admit(MODEL, {"n": 3}, source, None, "req_1")).quote()
     assert (quote.provider, quote.total) == ("first", 300)
     assert [(one.provider, one.total) for one in quote.others] == [("second", 90), ("own", 0)]
     assert (await run(gateway, source, tmp_path, n=3)).cost == quote.total
@@ -471,14 +472,15 @@ async def test_a_cancelled_request_tells_what_it_cost(house, source, tmp_path):
     """Whoever goes away while work is paid leaves that in the attempts."""
     house["second"].hold = asyncio.Event()
     house["first"].fault = UpstreamError("Broken.", billed=True)
-    gateway, attempts = opened(house), []
+    gateway = opened(house)
     job = gateway.admit(MODEL, {}, source, None, "req_1")
-    task = asyncio.ensure_future(gateway.run(job, JobCallbacks(), tmp_path, attempts))
+    task = asyncio.ensure_future(gateway.prepare(job).run(JobCallbacks(), tmp_path))
     await asyncio.sleep(0.05)
     task.cancel()
+    report = await task
     with pytest.raises(asyncio.CancelledError):
-        await task
-    assert [(one.provider, one.outcome, one.cost) for one in attempts] == [
+        report.unwrap()
+    assert [(one.provider, one.outcome, one.cost) for one in report.attempts] == [
         ("first", "UPSTREAM_ERROR", 100),
         ("second", "CANCELLED", 0),
     ]

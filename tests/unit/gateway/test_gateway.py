@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from fakes.painter import Painter
+from fakes.reports import run_job
 from fluxvision import imaging
 from fluxvision.core.errors import DeadlineExceeded, Exhausted, InvalidRequest, ModelNotFound, UpstreamError
 from fluxvision.core.types import JobCallbacks
@@ -40,7 +41,7 @@ async def test_one_job_is_one_picture_of_the_promised_size(source, tmp_path):
     """Size, format, provider, cost and the receipt agree with the file."""
     gateway = Gateway({"embedded": Painter()})
     job = admitted(gateway, source, scale_factor="1.5", output_format="webp")
-    delivery = await gateway.run(job, JobCallbacks(), tmp_path)
+    delivery = await run_job(gateway, job, JobCallbacks(), tmp_path)
     picture = opened(delivery.pictures[0].path)
     assert (picture.size, picture.format) == ((60, 45), "WEBP")
     assert (delivery.provider, delivery.upstream, delivery.cost) == ("embedded", "flat", 0)
@@ -66,8 +67,8 @@ async def test_the_delivered_pixels_are_those_quoted(source, tmp_path, fields, s
     """Quote, delivery and file agree for every way to ask for a size."""
     gateway = Gateway({"embedded": Painter()})
     job = admitted(gateway, source, **fields)
-    quote = gateway.quote(job)
-    delivery = await gateway.run(job, JobCallbacks(), tmp_path)
+    quote = gateway.prepare(job).quote()
+    delivery = await run_job(gateway, job, JobCallbacks(), tmp_path)
     picture = delivery.pictures[0]
     assert (quote.width, quote.height) == (picture.width, picture.height) == opened(picture.path).size == size
 
@@ -78,7 +79,7 @@ async def test_versions_have_consecutive_seeds(source, tmp_path):
     gateway, painter = None, Painter()
     gateway = Gateway({"embedded": painter})
     job = admitted(gateway, source, n="3", seed="5")
-    delivery = await gateway.run(job, JobCallbacks(lambda done, total: seen.append((done, total))), tmp_path)
+    delivery = await run_job(gateway, job, JobCallbacks(lambda done, total: seen.append((done, total))), tmp_path)
     assert [call.body["seed"] for call in painter.calls] == [5, 6, 7]
     assert [picture.seed for picture in delivery.pictures] == [5, 6, 7]
     assert seen[-1] == (3, 3)
@@ -87,7 +88,7 @@ async def test_versions_have_consecutive_seeds(source, tmp_path):
 async def test_what_succeeded_is_delivered_and_the_rest_listed(source, tmp_path):
     """One failure of three is told in `failures`; two pictures come."""
     gateway = Gateway({"embedded": Painter(faults={1: UpstreamError("That one broke.")})})
-    delivery = await gateway.run(admitted(gateway, source, n=3), JobCallbacks(), tmp_path)
+    delivery = await run_job(gateway, admitted(gateway, source, n=3), JobCallbacks(), tmp_path)
     assert len(delivery.pictures) == 2
     [failure] = delivery.failures
     assert (failure.index, failure.code, failure.message) == (1, "UPSTREAM_ERROR", "That one broke.")
@@ -97,14 +98,14 @@ async def test_nothing_made_is_an_error(source, tmp_path):
     """When every version fails, the error says what the first failure was."""
     gateway = Gateway({"embedded": Painter(faults={0: UpstreamError("a"), 1: UpstreamError("b")})})
     with pytest.raises(Exhausted, match="said: a"):
-        await gateway.run(admitted(gateway, source, n=2), JobCallbacks(), tmp_path)
+        await run_job(gateway, admitted(gateway, source, n=2), JobCallbacks(), tmp_path)
 
 
 async def test_a_job_over_its_deadline_ends(source, tmp_path):
     """The deadline is told in seconds, and the worker is free again."""
     gateway = Gateway({"embedded": Painter(seconds=5)}, deadline=0.05)
     with pytest.raises(DeadlineExceeded, match=r"0\.05 seconds"):
-        await gateway.run(admitted(gateway, source), JobCallbacks(), tmp_path)
+        await run_job(gateway, admitted(gateway, source), JobCallbacks(), tmp_path)
     assert gateway.queues["embedded"].running == 0
 
 
@@ -124,9 +125,9 @@ async def test_what_cannot_be_done_is_refused_before_work(source, tmp_path, fiel
     gateway = Gateway({"embedded": painter}, max_output_pixels=1_000_000)
     job = admitted(gateway, source, **fields)
     with pytest.raises(InvalidRequest) as quoted:
-        gateway.quote(job)
+        gateway.prepare(job).quote()
     with pytest.raises(InvalidRequest) as ran:
-        await gateway.run(job, JobCallbacks(), tmp_path)
+        await run_job(gateway, job, JobCallbacks(), tmp_path)
     assert quoted.value.param == ran.value.param == param
     assert painter.calls == []
 
@@ -136,7 +137,7 @@ async def test_a_format_tells_its_limit_before_work(source, tmp_path):
     gateway = Gateway({"embedded": Painter()})
     job = admitted(gateway, source, output_format="webp", size="17000x10", fit="stretch")
     with pytest.raises(InvalidRequest) as caught:
-        await gateway.run(job, JobCallbacks(), tmp_path)
+        await run_job(gateway, job, JobCallbacks(), tmp_path)
     assert caught.value.param == "output_format"
 
 
@@ -144,12 +145,12 @@ async def test_providers_that_are_not_here_are_said_so(source, tmp_path):
     """A pinned provider that is not configured is not found, and neither is a model that nobody here makes."""
     empty = Gateway({})
     with pytest.raises(ModelNotFound, match="it can be had from"):
-        empty.quote(admitted(empty, source))
+        empty.prepare(admitted(empty, source)).quote()
     gateway = Gateway({"embedded": Painter()})
     with pytest.raises(ModelNotFound):
-        gateway.quote(replace(admitted(gateway, source), pin="elsewhere"))
+        gateway.prepare(replace(admitted(gateway, source), pin="elsewhere")).quote()
     pinned = admitted(gateway, source, model=f"EMBEDDED/{MODEL}")
-    assert (await gateway.run(pinned, JobCallbacks(), tmp_path)).provider == "embedded"
+    assert (await run_job(gateway, pinned, JobCallbacks(), tmp_path)).provider == "embedded"
 
 
 @pytest.mark.parametrize(("fields", "size"), [({"scale_factor": 4}, (160, 120)), ({"resolution": "2K"}, (1024, 768))])
@@ -158,8 +159,8 @@ async def test_a_stream_shows_a_preview_of_the_results_shape(source, tmp_path, f
     seen = []
     gateway = Gateway({"embedded": Painter()})
     watch = JobCallbacks(preview=lambda path: seen.append(opened(path).size))
-    await gateway.run(admitted(gateway, source, stream=True, partial_images=1, **fields), watch, tmp_path)
-    await gateway.run(admitted(gateway, source, **fields), watch, tmp_path)
+    await run_job(gateway, admitted(gateway, source, stream=True, partial_images=1, **fields), watch, tmp_path)
+    await run_job(gateway, admitted(gateway, source, **fields), watch, tmp_path)
     assert seen == [size]
 
 
@@ -167,16 +168,16 @@ async def test_fidelity_is_that_of_the_delivered_file(source, tmp_path):
     """A flat picture is told apart from its source; strong compression is not hidden; a smaller one has no figure."""
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)).save(source.path)
     gateway = Gateway({"embedded": Painter()})
-    flat = (await gateway.run(admitted(gateway, source), JobCallbacks(), tmp_path)).pictures[0]
+    flat = (await run_job(gateway, admitted(gateway, source), JobCallbacks(), tmp_path)).pictures[0]
     assert flat.fidelity.lr_psnr_db < 15
-    small = (await gateway.run(admitted(gateway, source, size="20x15"), JobCallbacks(), tmp_path)).pictures[0]
+    small = (await run_job(gateway, admitted(gateway, source, size="20x15"), JobCallbacks(), tmp_path)).pictures[0]
     assert small.fidelity is None
 
 
 async def test_every_try_is_told(source, tmp_path):
     """Three versions are three attempts, the failed one with its code."""
     gateway = Gateway({"embedded": Painter(faults={1: UpstreamError("That one broke.")})})
-    delivery = await gateway.run(admitted(gateway, source, n=3), JobCallbacks(), tmp_path)
+    delivery = await run_job(gateway, admitted(gateway, source, n=3), JobCallbacks(), tmp_path)
     assert sorted(attempt.outcome for attempt in delivery.attempts) == ["UPSTREAM_ERROR", "ok", "ok"]
 
 

@@ -84,8 +84,8 @@ def test_a_job_over_the_servers_limit_is_refused_before_any_work(tmp_path):
     gateway = Gateway({"embedded": painter}, max_job_memory=1_000_000_000)
     large = gateway.admit(MODEL, {}, source(tmp_path, 6000, 6000), None, "1")
     with pytest.raises(InvalidRequest, match="GB of memory"):
-        gateway.quote(large)
-    assert gateway.quote(gateway.admit(MODEL, {}, source(tmp_path, 600, 600), None, "2")).width == 1200
+        gateway.prepare(large).quote()
+    assert gateway.prepare(gateway.admit(MODEL, {}, source(tmp_path, 600, 600), None, "2")).quote().width == 1200
     assert painter.calls == []
 
 
@@ -103,12 +103,13 @@ def figure(name):
 async def main(folder, path, fields):
     gateway = create_gateway(load_settings({}, {}))
     small = gateway.admit("flux-vision-upscaler", {}, probe(folder / "small.png", Limits()), None, "0")
-    await gateway.run(small, JobCallbacks(), folder)
+    (await gateway.prepare(small).run(JobCallbacks(), folder)).unwrap()
     job = gateway.admit("flux-vision-upscaler", fields, probe(path, Limits()), None, "1")
-    planned = gateway._choose(job).order[0].memory
+    prepared = gateway.prepare(job)
+    planned = prepared.decision.order[0].memory
     before = figure("VmRSS")
     pathlib.Path("/proc/self/clear_refs").write_text("5")  # forgets the highest so far
-    await gateway.run(job, JobCallbacks(), folder)
+    (await prepared.run(JobCallbacks(), folder)).unwrap()
     print(json.dumps([planned, figure("VmHWM") - before]))
 
 path = pathlib.Path(sys.argv[1])

@@ -17,6 +17,7 @@ from skimage import data
 
 from fakes import server as served
 from fakes.flux_calls import call, opened, samples
+from fakes.reports import run_job
 from fluxvision import app, cli, imaging
 from fluxvision.core.errors import Cancelled, InvalidRequest, UpstreamError, UpstreamRefused
 from fluxvision.core.load_settings import load_settings
@@ -231,9 +232,9 @@ async def test_the_gateway_goes_on_without_flux(photo, folder, strict):
     job = gateway.admit("flux-vision-upscaler", {}, imaging.probe(photo, imaging.Limits()), None, "req_1")
     if strict:
         with pytest.raises(UpstreamError, match=r"fluxvision weights|fluxvision\[flux\]"):  # weights or the extra
-            await gateway.run(job, JobCallbacks(), folder)
+            await run_job(gateway, job, JobCallbacks(), folder)
     else:
-        delivery = await gateway.run(job, JobCallbacks(), folder)
+        delivery = await run_job(gateway, job, JobCallbacks(), folder)
         tries = [(attempt.provider, attempt.outcome) for attempt in delivery.attempts]
         assert tries == [("flux", "UPSTREAM_REFUSED"), ("embedded", "ok")]
         assert (delivery.provider, delivery.degraded, delivery.cost) == ("embedded", True, 0)

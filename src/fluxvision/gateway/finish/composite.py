@@ -28,11 +28,9 @@ def composite_mask(work: FinishState) -> FinishState:
         return work
     if work.mask is None:
         raise InternalError("The mask is not there.")
-    allowed = imaging.decode_mask(work.mask, work.source.width, work.source.height)
-    if allowed.min() == 255:  # noqa: PLR2004, all of it may change
+    if work.mask.min() == 255:  # noqa: PLR2004, all of it may change
         return work
-    weight = soften_mask(allowed)
-    del allowed
+    weight = soften_mask(work.mask)
     faithful = _faithful_enlargement(work, work.picture)
     result = blend_rasters(faithful, work.picture, weight, work.new("raw"), work.watch)
     delete_file(faithful.path, work.picture.path)

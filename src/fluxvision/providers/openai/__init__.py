@@ -14,8 +14,7 @@ from fluxvision.core.errors import Cancelled, UpstreamError
 from fluxvision.core.settings import Settings, Upstream
 from fluxvision.core.system import resource_error
 from fluxvision.core.types import Call, InputImage, JobCallbacks, ProviderResult
-from fluxvision.net import client
-from fluxvision.net.client import read_body
+from fluxvision.net.client import create_session, read_body, result_guard
 from fluxvision.providers import result_file
 from fluxvision.providers.openai.errors import ErrorTranslator, read_refusal
 from fluxvision.providers.openai.request import build_form, build_upload, check_call
@@ -56,7 +55,7 @@ class Provider:
         self._pixels = pixels
         address = upstream.base_url.rstrip("/")
         self._target = yarl.URL(f"{address}/images/edits")
-        self._guard = client.result_guard(private, address)
+        self._guard = result_guard(private, address)
         self._server = ErrorTranslator(self.title, (upstream.key, address, str(self._target.host)))
         self._headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
         if upstream.key:
@@ -73,7 +72,7 @@ class Provider:
         if watch.cancel.is_set():
             raise Cancelled("The work was stopped.")
         if self._session is None:
-            self._session = client.create_session(self._patience)
+            self._session = create_session(self._patience)
         boundary, pieces = build_form(call)
         headers = {**self._headers, "Content-Type": f"multipart/form-data; boundary={boundary}"}
         if call.key:

@@ -13,7 +13,7 @@ from fluxvision import engine, imaging
 from fluxvision.core.errors import Cancelled, InternalError, UpstreamError
 from fluxvision.core.types import Fidelity, Fit, JobCallbacks, PostprocessPlan, RawImage
 from fluxvision.gateway.finish import FinishState, deliver_as_is, finish
-from fluxvision.imaging import load
+from fluxvision.imaging import decode_mask, load
 
 P3 = pyvips.Operation.call("profile_load", "p3")
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -360,7 +360,7 @@ def mask(store):
     def make(opacity):
         image = Image.new("RGBA", (48, 40))
         image.putalpha(Image.fromarray(opacity.astype(np.uint8)))
-        return store(image)
+        return decode_mask(store(image), 48, 40)
 
     return make
 

@@ -92,5 +92,12 @@ def test_it_is_enough(disk, tmp_path, provider, plan, geometry):
     else:
         Image.fromarray(large).save(made, "PNG", compress_level=3)
         picture = made
-    work = FinishState(picture, plan, source, disk, mask=imaging.probe(mask, imaging.Limits()), made=(1000, 800))
+    work = FinishState(
+        picture,
+        plan,
+        source,
+        disk,
+        mask=imaging.decode_mask(imaging.probe(mask, imaging.Limits()), 500, 400),
+        made=(1000, 800),
+    )
     assert finish(work).path.stat().st_size > 0

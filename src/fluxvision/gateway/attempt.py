@@ -1,0 +1,310 @@
+"""One job at one provider: pictures are made, finished and billed, and the provider's health is updated."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import sys
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from fluxvision.catalog.normalize import normalize
+from fluxvision.catalog.params import Param
+from fluxvision.catalog.rules import InputFormats
+from fluxvision.core.concurrency import run_in_pool
+from fluxvision.core.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    Error,
+    Unavailable,
+    UpstreamBroke,
+    UpstreamError,
+    UpstreamUnasked,
+)
+from fluxvision.core.system import resource_error, translate_resource_errors
+from fluxvision.core.types import (
+    Attempt,
+    Call,
+    InputImage,
+    Job,
+    JobCallbacks,
+    ProviderResult,
+    ResultImage,
+)
+from fluxvision.gateway.circuit_breaker import BreakerPermit, CircuitBreakers
+from fluxvision.gateway.fair_queue import FairQueue
+from fluxvision.gateway.finish import FinishState, deliver_as_is, finish
+from fluxvision.gateway.finish.state import Mask
+from fluxvision.gateway.job_resources import JobMemoryBudget, disk_needed
+from fluxvision.gateway.prepare import is_ready, prepare_input
+from fluxvision.gateway.routing import Candidate
+from fluxvision.gateway.submission import AttemptCancel, Submission
+from fluxvision.gateway.versions import sent_seed, split_callbacks, split_versions, without_seed
+from fluxvision.imaging import is_quick_to_read
+from fluxvision.providers import Provider
+from fluxvision.storage.disk_budget import DiskBudget, Reservation
+
+MARGIN, MARGIN_SHARE = 1.0, 0.05
+"""Seconds, and at most the share of the time that is left, for finishing what was made."""
+FAIR = 0.5
+"""Share of a request's whole time from which a provider that does not deliver is itself to blame."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionContext:
+    """What all jobs of a gateway share."""
+
+    pool: ThreadPoolExecutor
+    """Threads that prepare and finish pictures."""
+    health: CircuitBreakers
+    rows: Mapping[str, Sequence[Param]]
+    """Parameters by model."""
+    timeout: float
+    """Seconds of one attempt at a remote provider."""
+    deadline: float
+    """Seconds of a whole job."""
+    providers: Mapping[str, Provider] = field(default_factory=dict)
+    queues: Mapping[str, FairQueue] = field(default_factory=dict)
+    threads: int = 0
+    """Threads of the engine where a picture is finished; 0: one per core."""
+    draw: Callable[[int], int] = secrets.randbelow
+    """Gives a random number below its argument."""
+    disk: DiskBudget = field(default_factory=DiskBudget)
+    memory: JobMemoryBudget = field(default_factory=lambda: JobMemoryBudget(sys.maxsize))
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptResult:
+    """What became of one picture: the attempt, and either the picture with what was said of it, or an error.
+
+    `timings` are seconds by stage, `seed` is what the provider was told.
+    """
+
+    attempt: Attempt
+    outcome: ProviderResult | None = None
+    picture: ResultImage | None = None
+    error: Error | None = None
+    timings: Mapping[str, float] = field(default_factory=dict)
+    seed: int | None = None
+
+
+def decisive_error(tries: Sequence[AttemptResult]) -> Error:
+    """Return the error that decides what happens next.
+
+    One that ends the job goes before one that goes on, and of these one that a provider's health suffers from goes
+    before one that it does not.
+    """
+    errors = [each.error for each in tries if each.error is not None]
+    return min(errors, key=lambda error: (error.goes_on, not error.counts))
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderAttempt:
+    """A job at one provider. `folder` takes all files, and belongs to the job.
+
+    `permit` is its place in the provider's health. `record` is called with each attempt as it ends, with one that is
+    cancelled too: it may have cost money. `ends` is when the whole job has to be done, on the clock of
+    `time.monotonic`. `mask` is the decoded mask where it is applied here. `arriving` is called when a result is about
+    to be written.
+    """
+
+    context: ExecutionContext
+    provider: Provider
+    candidate: Candidate
+    permit: BreakerPermit
+    job: Job
+    watch: JobCallbacks
+    folder: Path
+    record: Callable[[Attempt], None]
+    ends: float
+    mask: Mask | None = None
+    arriving: Callable[[], None] = lambda: None
+
+    async def run(self) -> Sequence[AttemptResult]:
+        """Make all pictures of the job and return what became of each.
+
+        Raises what is wrong with the job, or `Unavailable` where there is no room for its results, before the provider
+        is asked. A remote provider has the context's time for each of them. For its health all of them are one call.
+        """
+        health = self.context.health
+        try:
+            tries = await self._tries()
+        except BaseException:
+            health.released(self.permit)
+            raise
+        made = [each.attempt.duration for each in tries if each.picture is not None]
+        if made:
+            health.succeeded(self.permit, sum(made) / len(made))
+        else:
+            health.failed(self.permit, decisive_error(tries))
+        return tries
+
+    async def _tries(self) -> Sequence[AttemptResult]:
+        image = await self._image(self.candidate.offer.accepts)
+        size = disk_needed(self.candidate.geometry, self.job, self.candidate.plan, self.provider.parallel)
+        with Reservation(self.context.disk, self.folder, size, solid=self.candidate.cost != 0) as room:
+            if room.large:
+                await run_in_pool(self.context.pool, self.watch, room.take)
+            else:
+                room.take()
+            return await replace(self, arriving=room.give_blocks).versions(image)
+
+    async def versions(self, image: InputImage) -> Sequence[AttemptResult]:
+        """Make all pictures of the job of the one that is sent."""
+        offer, n = self.candidate.offer, self.candidate.plan.n
+        if n == 1:
+            call, receipt = self.candidate.call, self.candidate.receipt
+            return [await self._try(self._named(call, image, "0"), self.watch, sent_seed(receipt))]
+        turn = asyncio.Semaphore(self.provider.parallel)
+
+        async def make(name: str, version: Job, share: JobCallbacks) -> AttemptResult:
+            call, _, receipt = normalize(version, offer, self.context.rows[self.job.model])
+            return await self._try(self._named(call, image, name), share, sent_seed(receipt))
+
+        async def made(number: int, version: Job, share: JobCallbacks) -> AttemptResult:
+            async with turn:
+                found = await make(f"{number}", version, share)
+                free = isinstance(found.error, UpstreamUnasked) and found.attempt.cost == 0
+                if free and version.drawn and not offer.defaults:
+                    # It may know no seed, and nobody but this server asked for one.
+                    found = await make(f"{number}-seedless", without_seed(version), share)
+                return found
+
+        pairs = zip(split_versions(self.job, n), split_callbacks(self.watch, n), strict=True)
+        probe = []
+        if self.permit.probe:  # one picture shows whether it is back; the others wait for that
+            probe = [await made(0, *next(pairs))]
+            if probe[0].picture is None:
+                return probe
+        return probe + await _gather_or_cancel([made(number, *pair) for number, pair in enumerate(pairs, len(probe))])
+
+    def _named(self, call: Call, image: InputImage, name: str) -> Call:
+        """Return a call under a name of its own; what the caller said is what he said of all versions."""
+        key = f"{self.job.id}-{self.candidate.offer.provider}-{name}"
+        return replace(call, image=image, key=key, asked=self.candidate.call.asked)
+
+    async def _image(self, accepts: InputFormats | None) -> InputImage:
+        """Return the picture that is sent; a small one that needs nothing is not worth a thread."""
+        image = self.job.image
+        if accepts is None or (is_quick_to_read(image.size, image.content) and is_ready(image, accepts)):
+            return image
+        async with self._memory():
+            return await run_in_pool(
+                self.context.pool, self.watch, lambda: prepare_input(image, accepts, self.folder, self.watch)
+            )
+
+    def _memory(self, *, first: bool = False) -> AbstractAsyncContextManager[None]:
+        """Hold the memory that one picture is planned to take."""
+        return self.context.memory.hold(self.candidate.memory, first=first)
+
+    async def _finish(self, work: FinishState, watch: JobCallbacks) -> ResultImage:
+        """Finish a picture; one that needs nothing is not worth a thread. Behind a link it is a file."""
+        picture = deliver_as_is(work)
+        if picture is None:
+            async with self._memory(first=self.provider.remote):
+                picture = await run_in_pool(self.context.pool, watch, lambda: finish(work))
+        if work.plan.response_format != "b64_json":
+            _ = picture.path
+        return picture
+
+    async def _try(self, call: Call, watch: JobCallbacks, seed: int | None) -> AttemptResult:
+        started = time.monotonic()
+        outcome, known = None, Submission(self.arriving)
+        try:
+            outcome = await self._ask(call, watch, known)
+            made = time.monotonic()
+            self.arriving()
+            with translate_resource_errors():
+                picture = await self._finish(self._work(outcome, call, watch, seed), watch)
+        except Error as error:
+            found = self._failed(error, outcome, time.monotonic() - started)
+            self.record(found.attempt)
+            return replace(found, seed=seed)
+        except BaseException:
+            given_up = Cancelled("Given up.", billed=known.paid, upstream_id=known.name, seconds=known.seconds)
+            self.record(self._failed(given_up, outcome, time.monotonic() - started).attempt)
+            raise
+        ended = time.monotonic()
+        cost = self.candidate.bill(self.job, outcome.seconds)
+        attempt = Attempt(self.candidate.offer.provider, "ok", ended - started, cost, outcome.upstream_id)
+        self.record(attempt)
+        return AttemptResult(attempt, outcome, picture, timings={**outcome.timings, "finish": ended - made})
+
+    async def _ask(self, call: Call, watch: JobCallbacks, known: Submission) -> ProviderResult:
+        """Ask the provider; too long a wait for a remote one is its failure, with what is known of the work.
+
+        It ends a little before the job has to, so that pictures made meanwhile are delivered. A provider that others
+        left little time is not to blame.
+        """
+        left = self.ends - time.monotonic()
+        patience = min(self.context.timeout, left - min(MARGIN, left * MARGIN_SHARE))
+        watch = replace(watch, taken=known.take, cancel=AttemptCancel(watch.cancel))
+        try:
+            async with asyncio.timeout(patience) if self.provider.remote else self._memory():
+                return await self.provider.run(call, watch, self.folder)
+        except TimeoutError:
+            late = patience < min(self.context.timeout, FAIR * self.context.deadline)
+            left_over = f", what was left of this server's limit of {self.context.deadline:g}" if late else ""
+            message = f"{self.provider.title} did not deliver within {patience:.3g} seconds{left_over}."
+            failure = DeadlineExceeded if late else UpstreamError
+            raise failure(message, upstream_id=known.name, billed=known.paid, seconds=known.seconds) from None
+        except Unavailable as error:
+            if known.paid:
+                known.bill(error)
+            raise
+        except Error:
+            raise
+        except Exception as error:
+            raise known.bill(resource_error(error) or self._broken(error, watch)) from error
+
+    def _broken(self, error: Exception, watch: JobCallbacks) -> UpstreamBroke:
+        watch.broke(error)
+        return UpstreamBroke(f"{self.provider.title} broke: {type(error).__name__}.")
+
+    def _failed(self, error: Error, outcome: ProviderResult | None, seconds: float) -> AttemptResult:
+        """Return what became of a picture that is not there; one that was delivered is paid, whatever was wrong."""
+        paid = True if outcome is not None else error.billed
+        spent = error.seconds if outcome is None else outcome.seconds
+        most = self.candidate.bill(self.job, spent) if paid is not False else 0
+        cost = None if paid is None and most else most
+        found = outcome.upstream_id if outcome else error.upstream_id
+        name = self.candidate.offer.provider
+        return AttemptResult(Attempt(name, error.code, seconds, cost, found, error.message, most), error=error)
+
+    def _work(self, outcome: ProviderResult, call: Call, watch: JobCallbacks, seed: int | None) -> FinishState:
+        accepts = self.candidate.offer.accepts
+        guided = any(line.parameter == "prompt" and line.honoured for line in self.candidate.receipt)
+        prompt = str(self.job.values.get("prompt", "")) if guided else ""
+        return FinishState(
+            outcome.picture,
+            self.candidate.plan,
+            self.job.image,
+            self.folder,
+            watch,
+            outcome.seam_ratio,
+            mask=self.mask,
+            made=self.candidate.made,
+            transparent=accepts is not None and accepts.transparency,
+            threads=self.context.threads,
+            fidelity=outcome.fidelity,
+            silent=accepts is not None and call.image is self.job.image,  # nothing had to be taken off it
+            words=(prompt or None) if outcome.caption is None else outcome.caption,
+            seed=seed if outcome.seed is None else outcome.seed,
+        )
+
+
+async def _gather_or_cancel(work: list[Coroutine[Any, Any, AttemptResult]]) -> list[AttemptResult]:
+    """Run all; when one breaks or the task is cancelled, cancel the others and wait for them."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        return await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
