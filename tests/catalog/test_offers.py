@@ -10,9 +10,10 @@ from fakes.jobs import job
 from fluxvision.catalog import catalog
 from fluxvision.catalog.catalog import CATALOG
 from fluxvision.catalog.coerce import coerce
-from fluxvision.catalog.normalize import STRENGTH, normalize, strongest_mode
+from fluxvision.catalog.normalize import normalize, strongest_mode
 from fluxvision.catalog.params import PARAMS, describe_param
 from fluxvision.catalog.rules import Converted, Emulated, Implied, Price, Tier
+from fluxvision.core.entries import STRENGTH
 from fluxvision.core.errors import ModelNotFound
 from fluxvision.core.types import PostprocessPlan
 from fluxvision.providers import PROVIDERS

@@ -1,8 +1,8 @@
-"""The catalogue told: what a model and its offers say of themselves, to programs and to people."""
+"""The catalogue as text: prices, factors and models for people, and the JSON Schema of a request."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from fluxvision.catalog import pricing
@@ -10,10 +10,9 @@ from fluxvision.catalog.catalog import ELSEWHERE
 from fluxvision.catalog.normalize import strongest_mode
 from fluxvision.catalog.params import Param, describe_param
 from fluxvision.catalog.rules import Model, Offer, Passthrough, Price, Rule
-from fluxvision.core.money import CURRENCY, format_amount, to_dollars
+from fluxvision.core.money import format_amount
 
 KINDS = {"integer": "integer", "number": "number", "boolean": "boolean"}
-MODALITIES = {"input": ["image", "text"], "output": ["image"]}
 MEGAPIXEL = (1000, 1000)
 """The picture of the estimate: one million pixels, sent and made."""
 NOWHERE = "not sent"
@@ -62,54 +61,6 @@ def format_factors(offer: Offer) -> str:
     return f"{offer.factors.low:g} to {offer.factors.high:g}"
 
 
-def describe_model(row: Model, configured: Collection[str]) -> dict[str, Any]:
-    """Return OpenAI's model object with what a person wants to know beside it.
-
-    `configured` are the providers of this server; a model is available when one of them has it.
-    """
-    return {
-        "id": row.id,
-        "object": "model",
-        "created": row.created,
-        "owned_by": row.creator,
-        "name": row.name,
-        "title": row.name,
-        "description": row.description,
-        "tags": list(row.tags),
-        "aliases": [*row.aliases, *row.b64_aliases],
-        "capabilities": list(row.capabilities),
-        "modalities": MODALITIES,
-        "available": any(one.provider in configured for one in row.offers),
-        "offers": [describe_offer(one, configured) for one in row.offers],
-    }
-
-
-def describe_offer(row: Offer, configured: Collection[str]) -> dict[str, Any]:
-    """Return who serves a model, how far it enlarges, and at what price; money in dollars."""
-    known = estimate_megapixel(row.price)
-    return {
-        "provider": row.provider,
-        "upstream": row.upstream,
-        "configured": row.provider in configured,
-        "generative": row.generative,
-        "factors": None
-        if row.factors is None
-        else {"low": row.factors.low, "high": row.factors.high, "only": list(row.factors.only)},
-        "price": {
-            "metric": row.price.metric,
-            "unit_price": None if row.price.unit_price is None else to_dollars(row.price.unit_price),
-            "unit": row.price.unit,
-            "rounding": row.price.rounding,
-            "block": row.price.block,
-            "tiers": [{"upto": tier.upto, "unit_price": to_dollars(tier.unit_price)} for tier in row.price.tiers],
-            "currency": CURRENCY,
-            "text": format_offer_price(row),
-        },
-        "estimate_per_megapixel": None if known is None else to_dollars(known),
-        "note": row.note,
-    }
-
-
 def request_schema(row: Model, rows: Sequence[Param]) -> dict[str, Any]:
     """Return the JSON Schema of a request body for a model, with the mode per provider at each parameter."""
     name = {"type": "string", "const": row.id, "description": "The model's id."}
@@ -129,12 +80,6 @@ def param_schemas(rows: Sequence[Param]) -> dict[str, Any]:
     return {param.name: _param_schema(param) for param in rows}
 
 
-def offer_modes(row: Offer) -> dict[str, Any]:
-    """Return an offer's modes: for every parameter the strongest of its rules, where it ends, and why."""
-    parameters = {name: _describe_mode(rules) for name, rules in row.rules.items()}
-    return {"provider": row.provider, "upstream": row.upstream, "parameters": parameters}
-
-
 def destination(rules: Sequence[Rule]) -> str:
     """Return where a parameter ends: the provider's names, the gateway itself, or nowhere."""
     ends = []
@@ -149,12 +94,6 @@ def destination(rules: Sequence[Rule]) -> str:
 def rule_notes(rules: Sequence[Rule]) -> str:
     """Return all that the rules of a parameter have to say."""
     return " ".join(dict.fromkeys(text for rule in rules if (text := getattr(rule, "note", ""))))
-
-
-def _describe_mode(rules: Sequence[Rule]) -> dict[str, Any]:
-    names = [name for rule in rules if (name := getattr(rule, "to", None))]
-    sent = any(getattr(rule, "sent", rule.mode != "emulated") for rule in rules)
-    return {"mode": strongest_mode(rules), "upstream_names": names, "sent": sent, "note": rule_notes(rules)}
 
 
 def _param_schema(param: Param) -> dict[str, Any]:

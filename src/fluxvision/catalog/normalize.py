@@ -14,10 +14,10 @@ from typing import Any
 from fluxvision.catalog.geometry import has_pixel_size
 from fluxvision.catalog.params import BY_NAME, PARAMS, Param
 from fluxvision.catalog.rules import Converted, Emulated, Offer, Passthrough, Renamed, Rule, Unless, Using
+from fluxvision.core.entries import STRENGTH
 from fluxvision.core.errors import InvalidRequest
 from fluxvision.core.types import Call, InputImage, Job, PostprocessPlan, ReceiptEntry
 
-STRENGTH = ("passthrough", "renamed", "converted", "emulated")
 SIZES = "Size"
 """The group of parameters that decide how large the result is."""
 UNTOLD = "The provider is not told, and has a default of its own."

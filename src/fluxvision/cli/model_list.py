@@ -9,14 +9,16 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from fluxvision.catalog import catalog
-from fluxvision.catalog import describe as card
+import msgspec
+
+from fluxvision.catalog import catalog, listing
 from fluxvision.catalog.describe import destination, format_factors, format_offer_price, rule_notes
-from fluxvision.catalog.normalize import STRENGTH, strongest_mode
+from fluxvision.catalog.normalize import strongest_mode
 from fluxvision.catalog.params import describe_param
 from fluxvision.catalog.rules import Model, Offer
 from fluxvision.cli.text import TIMES, format_columns, replace_with_flags
 from fluxvision.cli.tools import Tools
+from fluxvision.core.entries import STRENGTH
 from fluxvision.core.load_settings import load_settings
 
 OPENAIS = frozenset({"object", "created", "owned_by", "title"})
@@ -89,9 +91,13 @@ def _format_factors(offer: Offer) -> str:
 
 def _model_facts(model: Model, ready: Mapping[str, bool], offers: list[Offer] | tuple[Offer, ...]) -> dict[str, Any]:
     told = {
-        **card.describe_model(model, ready),
+        **msgspec.to_builtins(listing.describe_model(model, ready)),
         "offers": [
-            {**card.describe_offer(offer, ready), "ready": ready.get(offer.provider, False), **card.offer_modes(offer)}
+            {
+                **msgspec.to_builtins(listing.describe_offer(offer, ready)),
+                "ready": ready.get(offer.provider, False),
+                **msgspec.to_builtins(listing.offer_modes(offer)),
+            }
             for offer in offers
         ],
     }

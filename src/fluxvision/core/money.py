@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from decimal import Decimal, InvalidOperation
+from typing import Literal
 
-CURRENCY = "USD"
+Currency = Literal["USD"]
+CURRENCY: Currency = "USD"
 MICROS_PER_DOLLAR = 1_000_000
 
 

@@ -18,13 +18,15 @@ from fluxvision.core.concurrency import run_in_thread
 from fluxvision.core.errors import Busy, CallerGone, InvalidRequest, UnsupportedMediaType
 from fluxvision.core.types import InputImage, Job, JobCallbacks, JobResult
 from fluxvision.gateway.execution import PreparedJob
-from fluxvision.http import base64_stream, media, responses, streaming
+from fluxvision.http import base64_stream, media, streaming
 from fluxvision.http.base64_stream import ChunkedBody, encode_base64
 from fluxvision.http.limits import VISITORS_PER_SECOND, Take
 from fluxvision.http.media import media_link
 from fluxvision.http.playground import client_network, is_visitor
 from fluxvision.http.requests import body, fields, json_body, multipart
 from fluxvision.http.requests.fields import query_parameters
+from fluxvision.http.responses import ImageEntry, QuoteResponse
+from fluxvision.http.result_body import images_body, quote_body, revised_prompt
 from fluxvision.http.run_job import run_job
 from fluxvision.http.state import AppState, caller_of, record_of
 from fluxvision.net import fetch
@@ -111,32 +113,32 @@ async def _respond(
     await _send_body(send, images)
 
 
-async def _quote(edge: AppState, scope: Scope, job: Job) -> dict[str, Any]:
+async def _quote(edge: AppState, scope: Scope, job: Job) -> QuoteResponse:
     """Return the body of a dry run; without a key, with the offers that a key would open."""
     prepared = edge.gateway.prepare(job)
     if not is_visitor(scope):
         await prepared.check_mask()
-        return responses.quote_body(prepared.quote(), job.id)
+        return quote_body(prepared.quote(), job.id)
     bounded = edge.playground.prepare(job)
     await bounded.check_mask()
     found, keyed = edge.playground.quotes(prepared, bounded)
-    return {**responses.quote_body(found, job.id), "with_key": responses.quote_totals(keyed)}
+    return quote_body(found, job.id, keyed)
 
 
 def _encode_pictures(edge: AppState, scope: Scope, delivery: JobResult) -> ChunkedBody:
     now = edge.media_clock()
-    data: list[dict[str, Any]] = []
+    data: list[ImageEntry] = []
     zooms: list[str | None] = []
     for picture in delivery.pictures:
+        entry = ImageEntry(revised_prompt=revised_prompt(picture))
+        data.append(entry)
         if delivery.plan.response_format == "b64_json":
-            data.append(responses.image_entry(picture, b64_json=base64_stream.base64_file(picture)))
+            entry.b64_json = base64_stream.base64_file(picture)
         else:
             name = edge.media.put(picture.path, picture.mime, now)
-            data.append(responses.image_entry(picture, url=media_link(edge, scope, name, now)))
+            entry.url = media_link(edge, scope, name, now)
             zooms.append(media.deep_zoom_link(edge, scope, picture, name, now))
-    found = responses.images_body(delivery, data, int(edge.now()))
-    found["metadata"] |= media.deep_zoom_metadata(zooms)
-    return encode_base64(found)
+    return encode_base64(images_body(delivery, data, int(edge.now()), zooms))
 
 
 async def _admit_job(edge: AppState, form: body.Form, folder: Path, request_id: str) -> Job:

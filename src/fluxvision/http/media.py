@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from email.utils import formatdate
 from pathlib import Path
-from typing import Any
 
 from starlette.datastructures import Headers
 from starlette.responses import FileResponse, Response
@@ -106,13 +105,6 @@ def deep_zoom_link(edge: AppState, scope: Scope, picture: ResultImage, name: str
         return None
     expires, signature = edge.media.signed(name, now)
     return f"{public_base(edge.settings.public_url, scope)}/media/{name}/{expires}/{signature}/{STEM}.dzi"
-
-
-def deep_zoom_metadata(addresses: list[str | None]) -> dict[str, Any]:
-    """Return what the metadata says of the pictures' documents: the first, and all where there are several."""
-    if not any(addresses):
-        return {}
-    return {"deep_zoom": addresses[0], **({"deep_zooms": addresses} if len(addresses) > 1 else {})}
 
 
 async def send_deep_zoom(edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:

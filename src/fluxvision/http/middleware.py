@@ -29,10 +29,10 @@ from fluxvision.core.errors import (
 from fluxvision.core.settings import Settings
 from fluxvision.core.types import Attempt, Caller
 from fluxvision.http import site
+from fluxvision.http.error_response import error_body, error_for_client, error_headers
 from fluxvision.http.framing import RawHeaders, RequestBody, ResponseSender, check_headers
 from fluxvision.http.observability import Metrics, RequestRecord, format_trace
 from fluxvision.http.playground import VISITOR, is_keyless_page_request
-from fluxvision.http.responses import error_body, error_for_client, error_headers
 from fluxvision.http.state import CALLER, RECORD, draining_error
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})

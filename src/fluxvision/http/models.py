@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
 from typing import Any
 
 import msgspec
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from fluxvision.catalog import catalog, describe
+from fluxvision.catalog import catalog, describe, listing
 from fluxvision.catalog.coerce import TRUE
-from fluxvision.catalog.rules import Model
 from fluxvision.http.media import public_base
 from fluxvision.http.requests.fields import query_parameters
 from fluxvision.http.state import AppState
@@ -21,16 +19,19 @@ MARKDOWN = "text/markdown; charset=utf-8"
 
 async def list_models(edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
     """Send every model."""
-    await _json(describe_all(edge.gateway.models, edge.gateway.providers))(scope, receive, send)
+    await _json(listing.describe_all(edge.gateway.models, edge.gateway.providers))(scope, receive, send)
 
 
 async def show_model(edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
     """Send one model by id, alias or provider/model; with `?schema=true` its parameters too."""
     model, pin, _ = edge.gateway.find(scope["path_params"]["id"])
-    body = describe.describe_model(model, edge.gateway.providers)
+    body = listing.describe_model(model, edge.gateway.providers)
     if query_parameters(scope).get("schema", "").lower() in TRUE:
-        body["schema"] = describe.request_schema(model, catalog.model_params(model))
-        body["parameters"] = [describe.offer_modes(offer) for offer in model.offers if pin in {None, offer.provider}]
+        body = listing.ModelCard(
+            **msgspec.structs.asdict(body),
+            schema=describe.request_schema(model, catalog.model_params(model)),
+            parameters=[listing.offer_modes(offer) for offer in model.offers if pin in {None, offer.provider}],
+        )
     await _json(body)(scope, receive, send)
 
 
@@ -46,11 +47,6 @@ async def models_index(edge: AppState, scope: Scope, receive: Receive, send: Sen
     await Response(describe.markdown_index(edge.gateway.models, _api_base(edge, scope)), media_type=MARKDOWN)(
         scope, receive, send
     )
-
-
-def describe_all(models: Iterable[Model], configured: Collection[str]) -> dict[str, Any]:
-    """Return OpenAI's list of models."""
-    return {"object": "list", "data": [describe.describe_model(model, configured) for model in models]}
 
 
 def _api_base(edge: AppState, scope: Scope) -> str:

@@ -12,12 +12,12 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from fluxvision import __version__
+from fluxvision.catalog.listing import describe_all
 from fluxvision.catalog.rules import Model
 from fluxvision.core.errors import AuthenticationFailed, Error, Forbidden, InternalError
 from fluxvision.core.settings import Settings
 from fluxvision.http import openapi_errors, openapi_schemas
 from fluxvision.http.middleware import FACTS, KEYED, OPEN_PATHS
-from fluxvision.http.models import describe_all
 from fluxvision.http.openapi_errors import ALWAYS
 from fluxvision.http.openapi_operations import JSON, OPERATIONS, Operation
 from fluxvision.http.openapi_schemas import TEXT, schema_ref
@@ -72,7 +72,8 @@ def build_document(
     `configured` are the providers; `keyed` tells whether a key is needed, otherwise it is optional.
     """
     examples = msgspec.json.decode(EXAMPLES.read_bytes())
-    examples["answers"]["list_models"] = {JSON: {"catalogue": describe_all(models, configured)}}
+    catalogue = msgspec.to_builtins(describe_all(models, configured))
+    examples["answers"]["list_models"] = {JSON: {"catalogue": catalogue}}
     paths: dict[str, dict[str, Any]] = {}
     for method, prefix, path in routes:
         place = paths.setdefault(re.sub(r"{(\w+):\w+}", r"{\1}", prefix + path), {})
@@ -92,7 +93,7 @@ def build_document(
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
             "schemas": openapi_schemas.request_schemas(models)
             | openapi_schemas.response_schemas()
-            | openapi_errors.error_schemas(),
+            | {"ErrorCode": openapi_errors.error_codes()},
             "responses": openapi_errors.error_responses(examples["errors"]),
             "headers": {
                 name: {"description": text, "required": needed, "schema": TEXT} for name, text, needed in HEADERS

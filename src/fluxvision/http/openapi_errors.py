@@ -1,4 +1,4 @@
-"""The errors in the OpenAPI document: their codes, their one body, and a response for each."""
+"""The errors in the OpenAPI document: their codes, and a response for each."""
 
 from __future__ import annotations
 
@@ -16,13 +16,8 @@ from fluxvision.core.errors import (
     TooMany,
     Unavailable,
 )
-from fluxvision.core.money import CURRENCY
-from fluxvision.http.openapi_schemas import MONEY, TEXT, model_schemas, object_schema, schema_ref
+from fluxvision.http.openapi_schemas import schema_ref
 
-TRIED = object_schema(
-    "Where providers were tried: what each try came to, and what all of them cost.",
-    {"attempts": model_schemas(schema_ref("Attempt")), "cost": MONEY, "cost_currency": {"const": CURRENCY}},
-)
 ALWAYS = ("X-Request-ID", "X-Fluxvision-Request-ID", "OpenAI-Processing-Ms")
 """Headers of every response."""
 
@@ -35,16 +30,10 @@ def error_kinds(root: type[Error] = Error) -> Iterator[type[Error]]:
         yield from error_kinds(kind)
 
 
-def error_schemas() -> dict[str, Any]:
-    """Return OpenAI's error body and the codes in it."""
+def error_codes() -> dict[str, Any]:
+    """Return the schema of the codes."""
     lines = (f"- `{kind.code}` ({kind.status}): {getdoc(kind)}" for kind in error_kinds())
-    error = {"message": TEXT, "type": TEXT, "param": {"type": ["string", "null"]}, "code": schema_ref("ErrorCode")}
-    return {
-        "ErrorCode": {"enum": [kind.code for kind in error_kinds()], "description": "\n".join(lines)},
-        "Error": object_schema(
-            "OpenAI's error body.", {"error": object_schema("What is wrong.", error)}, {"metadata": TRIED}
-        ),
-    }
+    return {"enum": [kind.code for kind in error_kinds()], "description": "\n".join(lines)}
 
 
 def error_responses(examples: Mapping[str, Any]) -> dict[str, Any]:
@@ -83,7 +72,7 @@ def _error_response(kind: type[Error], example: Any) -> dict[str, Any]:
     names += ["Content-Range"] if kind is RangeNotSatisfiable else []
     facts = {"code": {"const": kind.code}, "type": {"const": kind.type}}
     narrow = {"properties": {"error": {"properties": facts}}}
-    content: dict[str, Any] = {"schema": {"allOf": [schema_ref("Error"), narrow]}}
+    content: dict[str, Any] = {"schema": {"allOf": [schema_ref("ErrorBody"), narrow]}}
     if example is not None:
         content["example"] = example
     return {

@@ -40,7 +40,7 @@ MADE = ("X-Fluxvision-Model", "X-Fluxvision-Provider")
 EVENTS = {
     PARTIAL: schema_ref("PartialImageEvent"),
     COMPLETED: schema_ref("CompletedEvent"),
-    "error": schema_ref("Error"),
+    "error": schema_ref("ErrorBody"),
 }
 
 
@@ -98,7 +98,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
                 "The pictures; with `dryRun=true` the price; with `stream=true` events, and progress as comments.",
                 MADE,
                 {
-                    JSON: {"anyOf": [schema_ref("ImagesResponse"), schema_ref("DryRun")]},
+                    JSON: {"anyOf": [schema_ref("ImagesResponse"), schema_ref("QuoteResponse")]},
                     "text/event-stream": {"oneOf": [event_schema(*pair) for pair in EVENTS.items()]},
                 },
             )
@@ -132,7 +132,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         "get_model",
         "Models",
         "Describe a model",
-        {"200": ("The model.", (), {JSON: {"anyOf": [schema_ref("ModelWithSchema"), schema_ref("Model")]}})},
+        {"200": ("The model.", (), {JSON: {"anyOf": [schema_ref("ModelCard"), schema_ref("ModelEntry")]}})},
         (
             parameter("id", "path", "Its id, alias, or provider/id; slashes may stay as they are.", WORD),
             parameter("schema", "query", "Add the JSON Schema of a request and the modes.", FLAG),
@@ -193,7 +193,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         "is_ready",
         "Operation",
         "Tell whether work is taken",
-        {**json_response("Readiness", "It is."), "503": ("It is not.", (), {JSON: schema_ref("Readiness")})},
+        {**json_response("ReadinessBody", "It is."), "503": ("It is not.", (), {JSON: schema_ref("ReadinessBody")})},
     ),
     ("GET", "/metrics"): Operation(
         "get_metrics", "Operation", "Fetch the numbers", {"200": ("Prometheus' text format.", (), {"text/plain": WORD})}

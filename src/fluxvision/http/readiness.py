@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from fluxvision.gateway.gateway import Gateway
+from fluxvision.http.error_response import error_for_client
 from fluxvision.http.observability import format_trace
-from fluxvision.http.responses import error_for_client
 from fluxvision.storage.workspace import Workspace
 
 FRESH = 5.0

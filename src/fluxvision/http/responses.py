@@ -1,179 +1,246 @@
-"""What goes out: a delivery as OpenAI's images response, a quote as the dry run's, an error as the one error body."""
+"""Every JSON body that goes out, declared once: what is encoded, and what the OpenAPI document describes."""
 
 from __future__ import annotations
 
-import dataclasses
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, get_args
 
-from fluxvision.core.errors import AuthenticationFailed, Error, InternalError, MethodNotAllowed, RangeNotSatisfiable
-from fluxvision.core.money import CURRENCY, sum_costs, to_dollars
-from fluxvision.core.system import resource_error
-from fluxvision.core.types import Attempt, JobResult, Quote, ReceiptEntry, ResultImage
+from msgspec import UNSET, Meta, Struct, UnsetType
 
-# Clients that check the response strictly know no other values; the true size is always in the metadata.
-OPENAI_SIZES = frozenset({"1024x1024", "1024x1536", "1536x1024"})
+from fluxvision.catalog.params import BY_NAME
+from fluxvision.core.entries import AttemptEntry, Dollars, ReceiptLine
+from fluxvision.core.money import Currency
+from fluxvision.core.types import Excluded, Failure, Fidelity, PriceComponent
+
+SCHEMA_REF = "#/components/schemas/{name}"
+OpenAISize = Literal["1024x1024", "1024x1536", "1536x1024"]
+OPENAI_SIZES: Mapping[str, OpenAISize] = {size: size for size in get_args(OpenAISize)}
+"""Clients that check the response strictly know no other values; the true size is always in the metadata."""
+USAGE = {
+    "input_tokens": 0,
+    "output_tokens": 0,
+    "total_tokens": 0,
+    "input_tokens_details": {"image_tokens": 0, "text_tokens": 0},
+}
+"""OpenAI's events must have it; token counts do not exist here."""
+LINKED = {"oneOf": [{"required": ["url"]}, {"required": ["b64_json"]}]}
+
+Size = Annotated[str, Meta(pattern=r"^\d+x\d+$", description="WIDTHxHEIGHT, in pixels.")]
+Format = Annotated[str, Meta(extra_json_schema={"enum": [*BY_NAME["output_format"].choices]})]
+Base64 = Annotated[
+    Any, Meta(description="The picture file.", extra_json_schema={"type": "string", "contentEncoding": "base64"})
+]
+"""A `Path` or an `InMemoryFile`, which `encode_base64` replaces by the file's base64."""
+Micros = Annotated[int | None, Meta(description="In micro-dollars; null where only the work itself will tell.")]
 
 
-def images_body(delivery: JobResult, data: Sequence[Mapping[str, Any]], created: int) -> dict[str, Any]:
-    """Return the body of a finished request; `data` holds one link or file per picture."""
-    body: dict[str, Any] = {
-        "id": delivery.job.id,
-        "created": created,
-        "output_format": delivery.pictures[0].format,
-        "data": list(data),
-        "metadata": result_metadata(delivery),
-    }
-    if openai_size(delivery.pictures[0]) in OPENAI_SIZES:
-        body["size"] = openai_size(delivery.pictures[0])
-    return body
+class ImageEntry(Struct, kw_only=True):
+    """One picture: a link, or the file itself."""
+
+    url: Annotated[str, Meta(description="A link that expires.")] | UnsetType = UNSET
+    b64_json: Base64 | UnsetType = UNSET
+    revised_prompt: str | UnsetType = UNSET
 
 
-def image_entry(picture: ResultImage, **where: Any) -> dict[str, Any]:
-    """Return one entry of `data`."""
-    return where if picture.revised_prompt is None else {**where, "revised_prompt": picture.revised_prompt}
+class ResultMetadata(Struct, kw_only=True):
+    """Who made the pictures, at what cost, how well, and what became of every parameter.
 
-
-def result_metadata(delivery: JobResult, number: int = 0) -> dict[str, Any]:
-    """Return who made the pictures, at what cost, how well, and what became of every parameter.
-
-    Size, fidelity, warnings and seed are those of the picture with this `number`.
+    Details that only the provider knows stand beside these.
     """
-    shown = delivery.pictures[number]
-    ours: dict[str, Any] = {
-        "model": delivery.job.model,
-        "executed_model": f"{delivery.provider}/{delivery.upstream}",
-        "provider": delivery.provider,
-        "provider_name": delivery.provider_name,
-        "cost": dollars_or_none(delivery.cost),
-        "cost_currency": CURRENCY,
-        "degraded": delivery.degraded,
-        "size": openai_size(shown),
-        "attempts": attempt_entries(delivery.attempts),
-        "excluded": [dataclasses.asdict(one) for one in delivery.excluded],
-        "normalization": receipt_entries(delivery.receipt),
-        "failures": [dataclasses.asdict(failure) for failure in delivery.failures],
-        "fidelity": fidelity_entry(shown),
-        "seed": shown.seed,
-        "timings": {name: round(seconds, 4) for name, seconds in delivery.timings.items()},
-    }
-    if shown.warnings:
-        ours["warnings"] = list(shown.warnings)
-    if delivery.plan.n > 1:
-        ours["index"] = _version_numbers(delivery)[number]
-        ours["seeds"] = [picture.seed for picture in delivery.pictures]
-        ours["fidelities"] = [fidelity_entry(picture) for picture in delivery.pictures]
-    return {**delivery.details, **ours}
+
+    model: str
+    executed_model: str
+    provider: str
+    provider_name: str
+    cost: Dollars
+    cost_currency: Currency
+    degraded: Annotated[bool, Meta(description="Whether the CPU engine stood in for a provider that invents detail.")]
+    size: Size
+    attempts: list[AttemptEntry]
+    excluded: Annotated[Sequence[Excluded], Meta(description="Who was not asked, and why.")]
+    normalization: Annotated[list[ReceiptLine], Meta(description="What became of every parameter.")]
+    failures: Annotated[Sequence[Failure], Meta(description="Why some of n pictures were not made.")]
+    fidelity: Fidelity | None
+    seed: int | None
+    timings: Annotated[dict[str, float], Meta(description="Seconds by stage.")]
+    warnings: (
+        Annotated[Sequence[str], Meta(description="What the picture says of itself and could not be used or kept.")]
+        | UnsetType
+    ) = UNSET
+    index: (
+        Annotated[int, Meta(description="With n over 1: which version size, fidelity and seed are those of.")]
+        | UnsetType
+    ) = UNSET
+    seeds: list[int | None] | UnsetType = UNSET
+    fidelities: list[Fidelity | None] | UnsetType = UNSET
+    deep_zoom: (
+        Annotated[str | None, Meta(description="A Deep Zoom document of a large result behind a link.")] | UnsetType
+    ) = UNSET
+    deep_zooms: Annotated[list[str | None], Meta(description="One per picture, where n is over 1.")] | UnsetType = UNSET
 
 
-def _version_numbers(delivery: JobResult) -> list[int]:
-    """Return which of the n versions the delivered pictures are."""
-    failed = {failure.index for failure in delivery.failures}
-    return [number for number in range(delivery.plan.n) if number not in failed]
+Metadata = Annotated[dict[str, Any], Meta(extra_json_schema={"$ref": SCHEMA_REF.format(name=ResultMetadata.__name__)})]
+"""The fields of `ResultMetadata` and the provider's details."""
 
 
-def fidelity_entry(picture: ResultImage) -> dict[str, Any] | None:
-    """Return how well a picture agrees with its source, None where nobody measured."""
-    return None if picture.fidelity is None else dataclasses.asdict(picture.fidelity)
+class ImagesResponse(Struct, kw_only=True):
+    """The finished pictures."""
+
+    id: str
+    created: int
+    output_format: Format
+    data: list[Annotated[ImageEntry, Meta(extra_json_schema=LINKED)]]
+    metadata: Metadata
+    size: (
+        Annotated[OpenAISize, Meta(description="Only where OpenAI knows it; metadata.size always is.")] | UnsetType
+    ) = UNSET
 
 
-def attempt_entries(attempts: Iterable[Attempt]) -> list[dict[str, Any]]:
-    """Return what each try at a provider came to; costs in dollars."""
-    return [
-        {
-            "provider": attempt.provider,
-            "outcome": attempt.outcome,
-            "duration": round(attempt.duration, 3),
-            "cost": dollars_or_none(attempt.cost),
-            **({"cost_at_most": dollars_or_none(attempt.most)} if attempt.cost is None else {}),
-            **({} if attempt.upstream_id is None else {"upstream_id": attempt.upstream_id}),
-            **({} if attempt.message is None else {"message": attempt.message}),
-        }
-        for attempt in attempts
-    ]
+class ImageEvent(Struct, kw_only=True):
+    """Words that OpenAI's events must have."""
+
+    background: Literal["auto"]
+    quality: Literal["auto"]
 
 
-def dollars_or_none(micros: int | None) -> float | None:
-    """Return dollars, None where nobody told."""
-    return None if micros is None else to_dollars(micros)
+class PartialImageEvent(ImageEvent, kw_only=True):
+    """A preview."""
+
+    type: Literal["image_edit.partial_image"]
+    b64_json: Base64
+    created_at: int
+    size: Literal["auto"]
+    output_format: Format
+    partial_image_index: Annotated[int, Meta(ge=0)]
 
 
-def receipt_entries(lines: Iterable[ReceiptEntry]) -> list[dict[str, Any]]:
-    """Return the receipt: one entry per parameter."""
-    return [
-        {
-            "parameter": line.parameter,
-            "mode": line.mode,
-            "from": line.sent,
-            "to": line.became,
-            "note": line.note,
-            "honoured": line.honoured,
-        }
-        for line in lines
-    ]
+class CompletedEvent(ImageEvent, kw_only=True):
+    """One finished picture."""
+
+    b64_json: Base64
+    revised_prompt: str | UnsetType = UNSET
+    type: Literal["image_edit.completed"]
+    id: str
+    created_at: int
+    size: Literal["auto"] | OpenAISize
+    output_format: Format
+    usage: Annotated[dict[str, Any], Meta(extra_json_schema={"const": USAGE})]
+    metadata: Metadata
+    url: Annotated[str, Meta(description="A link that expires; asked for by name, b64_json is empty.")] | UnsetType = (
+        UNSET
+    )
 
 
-def quote_body(found: Quote, request_id: str) -> dict[str, Any]:
-    """Return the body of a dry run; money in micro-dollars."""
-    return {
-        "id": request_id,
-        "estimated": True,
-        "model": found.model,
-        "provider": found.provider,
-        "total_cost_micros": found.total,
-        "currency": CURRENCY,
-        "size": f"{found.width}x{found.height}",
-        "components": [dataclasses.asdict(part) for part in found.components],
-        "normalization": receipt_entries(found.receipt),
-        "alternatives": quote_totals(found.others),
-        "excluded": [dataclasses.asdict(one) for one in found.excluded],
-    }
+class QuoteTotal(Struct, kw_only=True):
+    """What one provider would cost."""
+
+    provider: str
+    total_cost_micros: Micros
 
 
-def quote_totals(quotes: Iterable[Quote]) -> list[dict[str, Any]]:
-    """Return what each of several offers would cost; money in micro-dollars."""
-    return [{"provider": one.provider, "total_cost_micros": one.total} for one in quotes]
+class QuoteResponse(Struct, kw_only=True):
+    """What the request would cost and what would become of its parameters."""
+
+    id: str
+    estimated: Annotated[bool, Meta(extra_json_schema={"const": True})]
+    model: str
+    provider: str
+    total_cost_micros: Micros
+    currency: Currency
+    size: Size
+    components: Sequence[PriceComponent]
+    normalization: list[ReceiptLine]
+    alternatives: Annotated[list[QuoteTotal], Meta(description="Who would be tried next, in this order.")]
+    excluded: Annotated[Sequence[Excluded], Meta(description="Configured providers that cannot serve this request.")]
+    with_key: (
+        Annotated[list[QuoteTotal], Meta(description="Who else would make it for the page with a key.")] | UnsetType
+    ) = UNSET
 
 
-def error_body(error: Error, attempts: Sequence[Attempt] = ()) -> dict[str, Any]:
-    """Return OpenAI's error body; where providers were tried, with what each try came to and cost beside it."""
-    body: dict[str, Any] = {
-        "error": {"message": error.message, "type": error.type, "param": error.param, "code": error.code}
-    }
-    if attempts:
-        total = sum_costs(attempt.cost for attempt in attempts)
-        body["metadata"] = {
-            "attempts": attempt_entries(attempts),
-            "cost": dollars_or_none(total),
-            "cost_currency": CURRENCY,
-        }
-    return body
+class ErrorDetail(Struct, kw_only=True):
+    """What is wrong."""
+
+    message: str
+    type: str
+    param: str | None
+    code: Annotated[str, Meta(extra_json_schema={"$ref": SCHEMA_REF.format(name="ErrorCode")})]
 
 
-def error_for_client(error: Exception) -> Error:
-    """Return the error that the caller sees: one of ours as it is, else no more than whose fault it is."""
-    found = error if isinstance(error, Error) else resource_error(error)
-    return found or InternalError("Something went wrong on this server.")
+class ErrorMetadata(Struct, kw_only=True):
+    """Where providers were tried: what each try came to, and what all of them cost."""
+
+    attempts: list[AttemptEntry]
+    cost: Dollars
+    cost_currency: Currency
 
 
-def error_headers(error: Error, attempts: Sequence[Attempt] = (), allow: str = "") -> dict[str, str]:
-    """Return the headers that tell a client whether and when to try again, after what its attempts may have cost."""
-    headers = {"content-type": "application/json", "cache-control": "no-store"}
-    if not error.retryable or any(attempt.bound != 0 for attempt in attempts):  # a retry may pay again
-        headers["x-should-retry"] = "false"
-    if error.retry_after is not None:
-        headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
-        headers["retry-after-ms"] = str(max(1, math.ceil(error.retry_after * 1000)))
-    if isinstance(error, AuthenticationFailed):
-        headers["www-authenticate"] = "Bearer"
-    if isinstance(error, MethodNotAllowed) and allow:
-        headers["allow"] = allow
-    if isinstance(error, RangeNotSatisfiable) and error.size is not None:
-        headers["content-range"] = f"bytes */{error.size}"
-    return headers
+class ErrorBody(Struct, kw_only=True):
+    """OpenAI's error body."""
+
+    error: ErrorDetail
+    metadata: ErrorMetadata | UnsetType = UNSET
 
 
-def openai_size(picture: ResultImage) -> str:
-    """Return a picture's size in OpenAI's notation."""
-    return f"{picture.width}x{picture.height}"
+class PageBudget(Struct, kw_only=True):
+    """What all requests without a key may spend, in dollars."""
+
+    spends: bool
+    per_request: Annotated[float, Meta(description="What is left today.")]
+    per_day: float
+
+
+class PageLimits(Struct, kw_only=True):
+    """The largest that is taken and made."""
+
+    max_upload_bytes: int
+    max_input_pixels: int
+    max_output_pixels: int
+    requests_per_minute: int
+
+
+class PageExample(Struct, kw_only=True):
+    """A picture to begin with."""
+
+    name: str
+    title: str
+    url: str
+    width: int
+    height: int
+
+
+class GalleryPicture(Struct, kw_only=True):
+    """A part of a picture, plainly enlarged and by the engine."""
+
+    title: str
+    before: str
+    after: str
+    width: int
+    height: int
+    settings: Annotated[dict[str, Any], Meta(description="The parameters of the request.")]
+    fidelity: Annotated[float, Meta(description="LR-PSNR in dB.")]
+    command: str
+
+
+class PageFacts(Struct, kw_only=True):
+    """What the page has to know."""
+
+    version: str
+    playground: Annotated[bool, Meta(description="Whether the page works without a key.")]
+    keys: Annotated[bool, Meta(description="Whether other callers need a key.")]
+    budget: PageBudget
+    limits: PageLimits
+    examples: list[PageExample]
+    gallery: Annotated[dict[str, list[GalleryPicture]], Meta(description="By model.")]
+
+
+class Alive(Struct, kw_only=True):
+    """The process answers."""
+
+    status: Literal["ok"]
+
+
+class ReadinessBody(Struct, kw_only=True):
+    """Whether work is taken."""
+
+    status: str
+    providers: dict[str, bool]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
 
 import msgspec
 from starlette.responses import Response
@@ -13,6 +12,15 @@ from starlette.types import Receive, Scope, Send
 
 from fluxvision import __version__
 from fluxvision.core.money import to_dollars
+from fluxvision.http.responses import (
+    Alive,
+    GalleryPicture,
+    PageBudget,
+    PageExample,
+    PageFacts,
+    PageLimits,
+    ReadinessBody,
+)
 from fluxvision.http.site import DATA
 from fluxvision.http.state import AppState
 
@@ -22,34 +30,33 @@ EXAMPLES, GALLERY = DATA / "examples.json", DATA / "gallery.json"
 async def page_facts(edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
     """Send the limits of this server, what the page may spend, and the pictures that come with the package."""
     playground, settings = edge.playground, edge.settings
-    body = {
-        "version": __version__,
-        "playground": playground.open,
-        "keys": edge.keys.required,
-        "budget": {
-            "spends": playground.open and playground.budget.per_day > 0,
-            "per_request": to_dollars(playground.budget.left(edge.now())),
-            "per_day": to_dollars(playground.budget.per_day),
-        },
-        "limits": {
-            "max_upload_bytes": settings.max_upload_bytes,
-            "max_input_pixels": settings.max_input_pixels,
-            "max_output_pixels": settings.max_output_pixels,
-            "requests_per_minute": playground.rate,
-        },
-        **_gallery(),
-    }
+    examples, gallery = _gallery()
+    body = PageFacts(
+        version=__version__,
+        playground=playground.open,
+        keys=edge.keys.required,
+        budget=PageBudget(
+            spends=playground.open and playground.budget.per_day > 0,
+            per_request=to_dollars(playground.budget.left(edge.now())),
+            per_day=to_dollars(playground.budget.per_day),
+        ),
+        limits=PageLimits(
+            max_upload_bytes=settings.max_upload_bytes,
+            max_input_pixels=settings.max_input_pixels,
+            max_output_pixels=settings.max_output_pixels,
+            requests_per_minute=playground.rate,
+        ),
+        examples=examples,
+        gallery=gallery,
+    )
     headers = {"cache-control": "no-store"}
     await Response(msgspec.json.encode(body), headers=headers, media_type="application/json")(scope, receive, send)
 
 
 @lru_cache(maxsize=1)
-def _gallery() -> dict[str, Any]:
-    examples = [
-        {name: row[name] for name in ("name", "title", "url", "width", "height")}
-        for row in msgspec.json.decode(EXAMPLES.read_bytes())
-    ]
-    return {"examples": examples, "gallery": msgspec.json.decode(GALLERY.read_bytes())}
+def _gallery() -> tuple[list[PageExample], dict[str, list[GalleryPicture]]]:
+    examples = msgspec.json.decode(EXAMPLES.read_bytes(), type=list[PageExample])
+    return examples, msgspec.json.decode(GALLERY.read_bytes(), type=dict[str, list[GalleryPicture]])
 
 
 PATIENCE = 3.0
@@ -57,7 +64,7 @@ PATIENCE = 3.0
 
 async def healthz(_edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
     """Say that the process answers."""
-    await _json({"status": "ok"}, 200)(scope, receive, send)
+    await _json(Alive(status="ok"), 200)(scope, receive, send)
 
 
 async def readyz(edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
@@ -72,7 +79,7 @@ async def readyz(edge: AppState, scope: Scope, receive: Receive, send: Send) -> 
         except TimeoutError:
             status = f"the checks did not end within {PATIENCE:g} seconds"
     code = 200 if status == "ready" else 503
-    await _json({"status": status, "providers": dict(providers)}, code)(scope, receive, send)
+    await _json(ReadinessBody(status=status, providers=dict(providers)), code)(scope, receive, send)
 
 
 async def metrics_page(edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
@@ -81,6 +88,6 @@ async def metrics_page(edge: AppState, scope: Scope, receive: Receive, send: Sen
     await response(scope, receive, send)
 
 
-def _json(body: dict[str, object], status: int) -> Response:
+def _json(body: Alive | ReadinessBody, status: int) -> Response:
     headers = {"cache-control": "no-store"}
     return Response(msgspec.json.encode(body), status, headers=headers, media_type="application/json")

@@ -7,18 +7,22 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
+from msgspec import UNSET, UnsetType
 from starlette.types import Scope, Send
 
 from fluxvision.core.errors import CallerGone, Error
 from fluxvision.core.types import Attempt, JobCallbacks, JobResult
 from fluxvision.gateway.execution import PreparedJob
-from fluxvision.http import base64_stream, media, responses
+from fluxvision.http import base64_stream, media
 from fluxvision.http.base64_stream import ChunkedBody, encode_base64
+from fluxvision.http.error_response import error_body, error_for_client
 from fluxvision.http.media import media_link
 from fluxvision.http.observability import format_trace
+from fluxvision.http.responses import OPENAI_SIZES, USAGE, CompletedEvent, ImageEvent, PartialImageEvent
+from fluxvision.http.result_body import picture_size, result_metadata, revised_prompt
 from fluxvision.http.run_job import run_job
 from fluxvision.http.state import AppState, draining_error, record_of
 from fluxvision.imaging import sniff_format
@@ -26,22 +30,14 @@ from fluxvision.imaging import sniff_format
 KEEP_ALIVE = 10.0
 LAST_WORD = 0.5
 END = {"type": "http.response.body", "body": b""}
-PARTIAL = "image_edit.partial_image"
-COMPLETED = "image_edit.completed"
+PARTIAL: Final = "image_edit.partial_image"
+COMPLETED: Final = "image_edit.completed"
 HEAD = 64
 HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache, no-store"),
     (b"x-accel-buffering", b"no"),
 ]
-# The words that OpenAI's events must have; token counts do not exist here.
-COMMON = {"background": "auto", "quality": "auto"}
-USAGE = {
-    "input_tokens": 0,
-    "output_tokens": 0,
-    "total_tokens": 0,
-    "input_tokens_details": {"image_tokens": 0, "text_tokens": 0},
-}
 
 
 class ProgressBuffer:
@@ -121,7 +117,7 @@ async def stream_result(
     except Exception as error:  # noqa: BLE001 - the status line is sent, only an event can tell
         if not isinstance(error, Error):
             edge.log.error("unexpected", request_id=job.id, trace=format_trace(error))  # noqa: TRY400 - its text stays unsaid
-        await _send(send, _error_event(responses.error_for_client(error), record_of(scope).attempts))
+        await _send(send, _error_event(error_for_client(error), record_of(scope).attempts))
     finally:
         task.cancel()
         with suppress(asyncio.CancelledError, Exception):
@@ -143,47 +139,54 @@ async def _wait_for_event(task: asyncio.Future[JobResult], changed: asyncio.Even
 def _partial_event(edge: AppState, path: Path, number: int) -> ChunkedBody:
     with path.open("rb") as file:
         found = sniff_format(file.read(HEAD))
-    event = {
-        **COMMON,
-        "type": PARTIAL,
-        "b64_json": path,
-        "created_at": int(edge.now()),
-        "size": "auto",
-        "output_format": found.name if found else "png",
-        "partial_image_index": number,
-    }
+    event = PartialImageEvent(
+        background="auto",
+        quality="auto",
+        type=PARTIAL,
+        b64_json=path,
+        created_at=int(edge.now()),
+        size="auto",
+        output_format=found.name if found else "png",
+        partial_image_index=number,
+    )
     return _event(PARTIAL, event)
 
 
 def _completed_event(edge: AppState, scope: Scope, delivery: JobResult, number: int) -> ChunkedBody:
     picture = delivery.pictures[number]
     now = edge.media_clock()
-    event: dict[str, Any] = {
-        **COMMON,
-        **responses.image_entry(picture, b64_json=base64_stream.base64_file(picture)),
-        "type": COMPLETED,
-        "id": delivery.job.id,
-        "created_at": int(edge.now()),
-        "size": responses.openai_size(picture) if responses.openai_size(picture) in responses.OPENAI_SIZES else "auto",
-        "output_format": picture.format,
-        "usage": USAGE,
-        "metadata": responses.result_metadata(delivery, number),
-    }
+    file: Any = base64_stream.base64_file(picture)
+    url: str | UnsetType = UNSET
+    zooms: list[str | None] = []
     if delivery.plan.response_format == "url":
         name = edge.media.put(picture.path, picture.mime, now)
         # Only a caller who asked for a link is sure to read it; the others get the bytes as well.
-        twice = edge.media.path(name) if "response_format" not in delivery.job.values else ""
-        event |= {"b64_json": twice, "url": media_link(edge, scope, name, now)}
-        event["metadata"] |= media.deep_zoom_metadata([media.deep_zoom_link(edge, scope, picture, name, now)])
+        file = edge.media.path(name) if "response_format" not in delivery.job.values else ""
+        url = media_link(edge, scope, name, now)
+        zooms = [media.deep_zoom_link(edge, scope, picture, name, now)]
+    event = CompletedEvent(
+        background="auto",
+        quality="auto",
+        b64_json=file,
+        revised_prompt=revised_prompt(picture),
+        type=COMPLETED,
+        id=delivery.job.id,
+        created_at=int(edge.now()),
+        size=OPENAI_SIZES.get(picture_size(picture), "auto"),
+        output_format=picture.format,
+        usage=USAGE,
+        metadata=result_metadata(delivery, number, zooms),
+        url=url,
+    )
     return _event(COMPLETED, event)
 
 
-def _event(name: str, event: dict[str, Any]) -> ChunkedBody:
+def _event(name: str, event: ImageEvent) -> ChunkedBody:
     return encode_base64(event, before=f"event: {name}\ndata: ".encode(), after=b"\n\n")
 
 
 def _error_event(error: Error, attempts: Sequence[Attempt]) -> ChunkedBody:
-    body = msgspec.json.encode(responses.error_body(error, attempts))
+    body = msgspec.json.encode(error_body(error, attempts))
     return ChunkedBody((b"event: error\ndata: " + body + b"\n\n",))
 
 

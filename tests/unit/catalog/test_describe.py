@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from jsonschema import Draft202012Validator
 
-from fluxvision.catalog import catalog, describe
+from fluxvision.catalog import catalog, describe, listing
 from fluxvision.catalog.catalog import CATALOG
 from fluxvision.catalog.params import PARAMS
 from fluxvision.catalog.rules import Price, Tier
@@ -51,14 +52,14 @@ def test_the_schema_is_one_and_has_every_mode(model):
 @pytest.mark.parametrize("model", CATALOG, ids=lambda model: model.id)
 def test_a_model_tells_its_offers(model):
     """Every offer has a price, an estimate where there can be one, and the modes of all parameters."""
-    told = describe.describe_model(model, ["embedded"])
+    told = msgspec.to_builtins(listing.describe_model(model, ["embedded"]))
     assert {"id", "title", "description", "tags", "aliases", "modalities", "capabilities", "offers"} <= set(told)
     assert told["available"] == any(offer.provider == "embedded" for offer in model.offers)
     for offer, facts in zip(model.offers, told["offers"], strict=True):
         assert facts["price"]["text"] == describe.format_offer_price(offer)
         unknown = offer.price.metric == "second" or offer.provider == "openai"
         assert (facts["estimate_per_megapixel"] is None) == unknown
-        assert set(describe.offer_modes(offer)["parameters"]) == {row.name for row in PARAMS}
+        assert set(listing.offer_modes(offer).parameters) == {row.name for row in PARAMS}
 
 
 BASE = "http://127.0.0.1:8000/openai/v1"

@@ -169,7 +169,7 @@ async def test_the_address(edge):
     [
         ("", (), "ImagesResponse"),
         ("", (("response_format", "b64_json"), ("n", "2")), "ImagesResponse"),
-        ("?dryRun=true", (("scale_factor", "3"),), "DryRun"),
+        ("?dryRun=true", (("scale_factor", "3"),), "QuoteResponse"),
     ],
 )
 @pytest.mark.parametrize("prefix", PREFIXES)
@@ -215,7 +215,7 @@ def test_answers_to_the_rest(server, described, path, asked, status):
     assert answer.status == status
     documented(described, path, answer, "get")
     if "schema=" in asked:
-        holds(described, {"$ref": "#/components/schemas/ModelWithSchema"}, answer.json())
+        holds(described, {"$ref": "#/components/schemas/ModelCard"}, answer.json())
 
 
 @pytest.mark.parametrize(

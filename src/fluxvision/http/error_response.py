@@ -1,0 +1,51 @@
+"""What a client gets of an error: OpenAI's body, and the headers that tell whether to try again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from msgspec import UNSET
+
+from fluxvision.core.entries import attempt_entries, dollars_or_none
+from fluxvision.core.errors import AuthenticationFailed, Error, InternalError, MethodNotAllowed, RangeNotSatisfiable
+from fluxvision.core.money import CURRENCY, sum_costs
+from fluxvision.core.system import resource_error
+from fluxvision.core.types import Attempt
+from fluxvision.http.responses import ErrorBody, ErrorDetail, ErrorMetadata
+
+
+def error_body(error: Error, attempts: Sequence[Attempt] = ()) -> ErrorBody:
+    """Return OpenAI's error body; where providers were tried, with what each try came to and cost beside it."""
+    tried = ErrorMetadata(
+        attempts=attempt_entries(attempts),
+        cost=dollars_or_none(sum_costs(attempt.cost for attempt in attempts)),
+        cost_currency=CURRENCY,
+    )
+    return ErrorBody(
+        error=ErrorDetail(message=error.message, type=error.type, param=error.param, code=error.code),
+        metadata=tried if attempts else UNSET,
+    )
+
+
+def error_for_client(error: Exception) -> Error:
+    """Return the error that the caller sees: one of ours as it is, else no more than whose fault it is."""
+    found = error if isinstance(error, Error) else resource_error(error)
+    return found or InternalError("Something went wrong on this server.")
+
+
+def error_headers(error: Error, attempts: Sequence[Attempt] = (), allow: str = "") -> dict[str, str]:
+    """Return the headers that tell a client whether and when to try again, after what its attempts may have cost."""
+    headers = {"content-type": "application/json", "cache-control": "no-store"}
+    if not error.retryable or any(attempt.bound != 0 for attempt in attempts):  # a retry may pay again
+        headers["x-should-retry"] = "false"
+    if error.retry_after is not None:
+        headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
+        headers["retry-after-ms"] = str(max(1, math.ceil(error.retry_after * 1000)))
+    if isinstance(error, AuthenticationFailed):
+        headers["www-authenticate"] = "Bearer"
+    if isinstance(error, MethodNotAllowed) and allow:
+        headers["allow"] = allow
+    if isinstance(error, RangeNotSatisfiable) and error.size is not None:
+        headers["content-range"] = f"bytes */{error.size}"
+    return headers

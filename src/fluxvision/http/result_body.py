@@ -1,0 +1,109 @@
+"""The bodies of results and dry runs, made from what the gateway returns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from fluxvision.core.entries import attempt_entries, dollars_or_none, receipt_lines
+from fluxvision.core.money import CURRENCY
+from fluxvision.core.types import JobResult, Quote, ResultImage
+from fluxvision.http.responses import (
+    OPENAI_SIZES,
+    ImageEntry,
+    ImagesResponse,
+    QuoteResponse,
+    QuoteTotal,
+    ResultMetadata,
+)
+
+
+def images_body(
+    delivery: JobResult, data: list[ImageEntry], created: int, zooms: Sequence[str | None] = ()
+) -> ImagesResponse:
+    """Return the body of a finished request; `data` holds one link or file per picture, `zooms` its Deep Zoom link."""
+    first = delivery.pictures[0]
+    return ImagesResponse(
+        id=delivery.job.id,
+        created=created,
+        output_format=first.format,
+        data=data,
+        metadata=result_metadata(delivery, zooms=zooms),
+        size=OPENAI_SIZES.get(picture_size(first), UNSET),
+    )
+
+
+def revised_prompt(picture: ResultImage) -> str | msgspec.UnsetType:
+    """Return the prompt that was used in place of the caller's, where there is one."""
+    return UNSET if picture.revised_prompt is None else picture.revised_prompt
+
+
+def result_metadata(delivery: JobResult, number: int = 0, zooms: Sequence[str | None] = ()) -> dict[str, Any]:
+    """Return who made the pictures, at what cost, how well, and what became of every parameter.
+
+    Size, fidelity, warnings and seed are those of the picture with this `number`; `zooms` are the addresses of Deep
+    Zoom documents. The provider's own details are beside it.
+    """
+    shown = delivery.pictures[number]
+    several = delivery.plan.n > 1
+    found = ResultMetadata(
+        model=delivery.job.model,
+        executed_model=f"{delivery.provider}/{delivery.upstream}",
+        provider=delivery.provider,
+        provider_name=delivery.provider_name,
+        cost=dollars_or_none(delivery.cost),
+        cost_currency=CURRENCY,
+        degraded=delivery.degraded,
+        size=picture_size(shown),
+        attempts=attempt_entries(delivery.attempts),
+        excluded=delivery.excluded,
+        normalization=receipt_lines(delivery.receipt),
+        failures=delivery.failures,
+        fidelity=shown.fidelity,
+        seed=shown.seed,
+        timings={name: round(seconds, 4) for name, seconds in delivery.timings.items()},
+        warnings=shown.warnings or UNSET,
+        index=_version_numbers(delivery)[number] if several else UNSET,
+        seeds=[picture.seed for picture in delivery.pictures] if several else UNSET,
+        fidelities=[picture.fidelity for picture in delivery.pictures] if several else UNSET,
+        deep_zoom=zooms[0] if any(zooms) else UNSET,
+        deep_zooms=list(zooms) if any(zooms) and len(zooms) > 1 else UNSET,
+    )
+    ours = msgspec.structs.asdict(found)
+    return {**delivery.details, **{name: value for name, value in ours.items() if value is not UNSET}}
+
+
+def _version_numbers(delivery: JobResult) -> list[int]:
+    """Return which of the n versions the delivered pictures are."""
+    failed = {failure.index for failure in delivery.failures}
+    return [number for number in range(delivery.plan.n) if number not in failed]
+
+
+def quote_body(found: Quote, request_id: str, keyed: Iterable[Quote] | None = None) -> QuoteResponse:
+    """Return the body of a dry run; `keyed` are the offers that a key would open, None for a caller with a key."""
+    return QuoteResponse(
+        id=request_id,
+        estimated=True,
+        model=found.model,
+        provider=found.provider,
+        total_cost_micros=found.total,
+        currency=CURRENCY,
+        size=f"{found.width}x{found.height}",
+        components=found.components,
+        normalization=receipt_lines(found.receipt),
+        alternatives=_quote_totals(found.others),
+        excluded=found.excluded,
+        with_key=UNSET if keyed is None else _quote_totals(keyed),
+    )
+
+
+def _quote_totals(quotes: Iterable[Quote]) -> list[QuoteTotal]:
+    return [QuoteTotal(provider=one.provider, total_cost_micros=one.total) for one in quotes]
+
+
+def picture_size(picture: ResultImage) -> str:
+    """Return a picture's size in OpenAI's notation."""
+    return f"{picture.width}x{picture.height}"
