@@ -1,15 +1,13 @@
-"""What a run says: a line of facts per picture, or a line of JSON; warnings once; failures at the end."""
+"""What a run prints: a line of facts or of JSON per picture, warnings once, failures at the end."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import click
 
+from fluxvision.cli.json_line import format_json
 from fluxvision.cli.options import UpscaleRequest
 from fluxvision.cli.run_one import PictureRecord
 from fluxvision.cli.text import (
@@ -22,8 +20,7 @@ from fluxvision.cli.text import (
     replace_with_flags,
     safe_path,
 )
-from fluxvision.core.money import sum_costs, to_dollars
-from fluxvision.core.types import Attempt, ReceiptEntry
+from fluxvision.core.money import sum_costs
 
 DEGRADED = "the providers that invent detail failed or could not do it; the CPU engine made the picture."
 
@@ -72,67 +69,6 @@ def list_warnings(record: PictureRecord) -> list[str]:
         for line in receipt
         if not line.honoured
     ]
-
-
-def format_json(record: PictureRecord) -> str:
-    """Return everything about one picture as one line of JSON."""
-    source, delivery, quote = record.source, record.delivery, record.quote
-    body: dict[str, Any] = {
-        "input": record.name,
-        "status": record.status,
-        "output": [str(path) for path in record.outputs],
-        "compare": [str(path) for path in record.compared],
-        "error": record.error or None,
-    }
-    if source is not None:
-        body["source"] = {"width": source.width, "height": source.height, "format": source.format, "bytes": source.size}
-    if quote is not None:
-        body |= {"model": quote.model, "provider": quote.provider, "width": quote.width, "height": quote.height}
-        body |= {"cost": _format_cost(quote.total), "receipt": [_receipt_entry(line) for line in quote.receipt]}
-    if delivery is not None:
-        first = delivery.pictures[0]
-        body |= {"model": delivery.job.model, "provider": delivery.provider}
-        body |= {"engine": delivery.details.get("engine", delivery.upstream), "width": first.width}
-        body |= {"height": first.height, "format": first.format, "seconds": round(record.seconds, 3)}
-        body |= {"seed": [picture.seed for picture in delivery.pictures], "prompt": first.revised_prompt}
-        scores = [picture.fidelity and asdict(picture.fidelity) for picture in delivery.pictures]
-        body |= {"fidelity": scores[0]} | ({"fidelities": scores} if len(scores) > 1 else {})
-        body |= {"warnings": list(first.warnings)} if first.warnings else {}
-        body |= {"cost": _format_cost(delivery.cost), "receipt": [_receipt_entry(line) for line in delivery.receipt]}
-        body |= {"attempts": _attempt_list(delivery.attempts)}
-        body |= {"excluded": [asdict(one) for one in delivery.excluded]}
-        body |= {"failures": [asdict(failure) for failure in delivery.failures]}
-        body |= {"details": dict(delivery.details), "timings": dict(delivery.timings)}
-    if record.attempts:
-        body |= {"cost": _format_cost(record.cost), "attempts": _attempt_list(record.attempts)}
-    return json.dumps(body, default=str)
-
-
-def _attempt_list(attempts: Sequence[Attempt]) -> list[dict[str, Any]]:
-    return [_attempt_facts(attempt) for attempt in attempts]
-
-
-def _attempt_facts(attempt: Attempt) -> dict[str, Any]:
-    body = asdict(attempt)
-    most = body.pop("most")
-    return {**body, "cost": _format_cost(attempt.cost)} | (
-        {"cost_at_most": _format_cost(most)} if attempt.cost is None else {}
-    )
-
-
-def _format_cost(micros: int | None) -> float | None:
-    return None if micros is None else to_dollars(micros)
-
-
-def _receipt_entry(line: ReceiptEntry) -> dict[str, Any]:
-    return {
-        "parameter": line.parameter,
-        "mode": line.mode,
-        "from": line.sent,
-        "to": line.became,
-        "honoured": line.honoured,
-        "note": line.note,
-    }
 
 
 def _format_failure(record: PictureRecord) -> str:
