@@ -6,6 +6,7 @@ import inspect
 import json
 import re
 
+import msgspec
 import pytest
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
@@ -21,6 +22,7 @@ from fluxvision.core.settings import ConfigError
 from fluxvision.http.app import API, PREFIXES, SITE
 from fluxvision.http.openapi import EXAMPLES
 from fluxvision.http.openapi_errors import error_kinds
+from fluxvision.http.openapi_schemas import SENT
 
 EDITS = "/v1/images/edits"
 PICTURE = png(8, 6)
@@ -98,6 +100,15 @@ def test_every_schema_is_a_schema(described):
     """Every schema, in the components and beside them, is valid JSON Schema of 2020-12."""
     for schema in described["components"]["schemas"].values():
         Draft202012Validator.check_schema(schema)
+
+
+def test_every_body_is_that_of_its_struct(described):
+    """What goes out is described from where it is declared: each struct's fields, and a sentence for each struct."""
+    schemas = described["components"]["schemas"]
+    for struct in SENT:
+        names = [field.encode_name for field in msgspec.structs.fields(struct)]
+        assert list(schemas[struct.__name__]["properties"]) == names
+    assert all(schema.get("description") for name, schema in schemas.items() if name != "PictureReference")
 
 
 def test_every_route_and_nothing_else(described):
