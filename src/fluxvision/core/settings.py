@@ -80,18 +80,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int, Meta(ge=0, description="Requests of one key that may wait for a worker before its new ones get 429.")
     ] = 16
     threads: Annotated[int, Meta(ge=0, description="Threads of one picture; 0: one per processor core.")] = 0
-    worker_processes: Annotated[
-        int,
-        Meta(
-            ge=0,
-            le=1024,
-            description="Processes that make tiles here, on a cluster the most; 0: threads of this one, for FLUX "
-            "one per GPU.",
-        ),
-    ] = 0
-    cluster: Annotated[
-        str, Meta(description="Ray cluster that makes tiles: auto or ray://host:10001; empty: this machine does.")
-    ] = ""
     deadline: Annotated[float, Meta(ge=1, description="Seconds one request may take in all.")] = 900.0
     upload_timeout: Annotated[
         float, Meta(ge=0.1, description="Seconds without a byte of the body before the request ends with 408.")
@@ -123,7 +111,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = "flux2-klein-4b"
     flux_revision: Annotated[str, Meta(description="Revision of the weights at the hub; empty: the newest.")] = ""
-    flux_device: Annotated[str, Meta(description="Where FLUX runs: auto, cuda, cuda:1, mps or cpu.")] = "auto"
+    flux_device: Annotated[
+        str,
+        Meta(
+            description="Where FLUX runs: auto or cuda (every GPU), mps, cpu, cuda:1, or several such as cuda:0,cuda:1."
+        ),
+    ] = "auto"
     flux_licence_agreed: Annotated[
         bool,
         Meta(

@@ -1,4 +1,4 @@
-"""A crew that makes no batch twice: what a killed process has finished is read, and only the rest is made.
+"""An executor that makes no batch twice: what a killed process has finished is read, and only the rest is made.
 
 A batch is known by all that its bytes depend on: the windows of the source, every fact of the work, and what the caller
 knows of networks, words and code.
@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from fluxvision.engine.executors.threads import TileExecutor
+from fluxvision.engine.executors.base import TileExecutor
 from fluxvision.engine.resample import Array
 from fluxvision.engine.tile import Stop, TileJob
 
@@ -45,15 +45,15 @@ class CheckpointStore(Protocol):
 
 
 class CheckpointedExecutor:
-    """Keeps the batches that another crew makes, and reads those that are kept. `resumed` tiles were read."""
+    """Keeps the batches that another executor makes, and reads those that are kept. `resumed` tiles were read."""
 
-    def __init__(self, crew: TileExecutor, kept: Callable[[str], CheckpointStore], key: Callable[[], str]) -> None:
+    def __init__(self, executor: TileExecutor, kept: Callable[[str], CheckpointStore], key: Callable[[], str]) -> None:
         """Keep batches in the store that `kept` returns for a job's digest.
 
         `key` tells all that tiles depend on and that is not in the work: networks, their numbers, words, code. Where
         it tells something else in the middle of the job, what is made from then on is not kept.
         """
-        self._crew, self._kept, self._key = crew, kept, key
+        self._executor, self._kept, self._key = executor, kept, key
         self._store: CheckpointStore | None = None
         self.resumed = 0
 
@@ -67,7 +67,7 @@ class CheckpointedExecutor:
         wanted = work.batches if batches is None else batches
         names = {batch: _batch_hash(work, facts, batch) for batch in wanted}
         known = {batch for batch in wanted if store.has(names[batch])}
-        with closing(self._crew.make(work, stop, [batch for batch in wanted if batch not in known])) as fresh:
+        with closing(self._executor.make(work, stop, [batch for batch in wanted if batch not in known])) as fresh:
             for batch in wanted:
                 tiles = store.get(names[batch]) if batch in known else None
                 if tiles is not None:
@@ -76,7 +76,7 @@ class CheckpointedExecutor:
                     yield tiles
                     continue
                 if batch in known:  # damaged, or deleted in the meantime
-                    with closing(self._crew.make(work, stop, [batch])) as again:
+                    with closing(self._executor.make(work, stop, [batch])) as again:
                         tiles = next(again)
                 else:
                     tiles = next(fresh)

@@ -19,7 +19,8 @@ from fluxvision.core.errors import Cancelled
 from fluxvision.core.types import JobCallbacks
 from fluxvision.engine.backends.registry import BY_NAME, Backend, Detailer, load_backend
 from fluxvision.engine.blend import Blender, Strip
-from fluxvision.engine.executors.threads import ThreadExecutor, TileExecutor
+from fluxvision.engine.executors.base import TileExecutor
+from fluxvision.engine.executors.threads import ThreadExecutor
 from fluxvision.engine.resample import one_blas_thread
 from fluxvision.engine.tile import Samples, TileJob
 from fluxvision.engine.tiling import Axis, plan_axis
@@ -37,8 +38,8 @@ class Request:
     `color` is (rows, columns, 1 or 3) and `alpha` (rows, columns) or None, both uint8 or both uint16. `mask` is
     (rows, columns) of uint8, 255 where detail may be invented, or None for everywhere. `width` and `height` are the
     result's, 1 to 4 times the source's on each axis. `creativity` is 0 to 1. `threads` 0 uses every core. `engine`
-    is a running backend with its row, None for that of the name `backend`, or a row alone where a crew knows the
-    rest; `crew` says where the tiles are made, None for threads of this process. `canvas` is what an earlier pass
+    is a running backend with its row, None for that of the name `backend`, or a row alone where an executor knows the
+    rest; `executor` makes the tiles, None for threads of this process. `canvas` is what an earlier pass
     made of the same picture, as `color` and at a whole multiple of its size, for a backend to go on with; None:
     there was none.
     """
@@ -54,7 +55,7 @@ class Request:
     threads: int = 0
     watch: JobCallbacks = field(default_factory=JobCallbacks)
     engine: tuple[Backend, Detailer | None] | None = None
-    crew: TileExecutor | None = None
+    executor: TileExecutor | None = None
     canvas: Samples | None = None
 
 
@@ -139,7 +140,7 @@ def enlarge(request: Request, emit: Callable[[Strip], None]) -> Result:
         stop()
 
     done = 0
-    with closing((request.crew or _create_executor(request, work)).make(work, before_tile)) as batches:
+    with closing((request.executor or _create_executor(request, work)).make(work, before_tile)) as batches:
         for batch in batches:
             for tile in batch:
                 blender.add(tile)
@@ -153,4 +154,4 @@ def _create_executor(request: Request, work: TileJob) -> ThreadExecutor:
     threads = request.threads or os.cpu_count() or 1
     at_once = min(threads, work.row.at_once, len(work.batches))
     backend = (request.engine and request.engine[1]) or load_backend(work.row.name, max(1, threads // at_once))
-    return ThreadExecutor(backend, at_once)
+    return ThreadExecutor([backend], at_once)

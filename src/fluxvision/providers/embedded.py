@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,36 +16,29 @@ from fluxvision.core.types import Call, InputImage, JobCallbacks, ProviderResult
 from fluxvision.engine import BACKENDS
 from fluxvision.engine.deblock import deblock
 from fluxvision.engine.raster_output import enlarge_to_raster
-from fluxvision.engine.teams import Recipe, Team, Terms, assemble
 
-LOAD = "fluxvision.engine.backends.registry:load_backend"
 RESTORE_BELOW = 60
 """JPEG quality under which compression damage is repaired rather than sharpened, where those weights are installed."""
 
 
 class Provider:
-    """Runs the engine in a thread; the tiles of one picture use all its threads, or the workers of a team."""
+    """Runs the engine in a thread; the tiles of one picture use all its threads."""
 
     title = "This machine's CPU"
     parallel = 1
     small_workers = 1
     remote = False
 
-    def __init__(self, threads: int = 0, workers: int = 1, team: Team | None = None, share: int = 1) -> None:
-        """Use `threads` per picture (0: the machine's cores divided among the workers).
-
-        `team` makes the tiles where there is one; each of its workers uses `share` threads.
-        """
+    def __init__(self, threads: int = 0, workers: int = 1) -> None:
+        """Use `threads` per picture (0: the machine's cores divided among the workers)."""
         self.workers = workers
         self._threads = threads or max(1, count_cores() // workers)
-        self._team, self._share = team, share
         self._pool = ThreadPoolExecutor(workers + self.small_workers, thread_name_prefix="embedded")
 
     async def run(self, call: Call, watch: JobCallbacks, folder: Path) -> ProviderResult:
         """Make one picture.
 
-        Raises `InvalidRequest` for a damaged picture or missing weights, `Unavailable` for missing room,
-        `UpstreamRefused` where a team cannot be had.
+        Raises `InvalidRequest` for a damaged picture or missing weights, `Unavailable` for missing room.
         """
         return await run_in_pool(self._pool, watch, lambda: self._run(call, watch, folder))
 
@@ -59,10 +51,8 @@ class Provider:
         return BACKENDS[0].present
 
     async def aclose(self) -> None:
-        """End the threads and the workers."""
+        """End the threads."""
         self._pool.shutdown(wait=True, cancel_futures=True)
-        if self._team is not None:
-            await asyncio.to_thread(self._team.close)
 
     def _run(self, call: Call, watch: JobCallbacks, folder: Path) -> ProviderResult:
         started = time.perf_counter()
@@ -88,7 +78,6 @@ class Provider:
             backend=row.name,
             threads=self._threads,
             watch=watch,
-            crew=None if self._team is None else self._team.crew(Recipe(LOAD, (row.name, self._share))),
         )
         raster, result = enlarge_to_raster(request, folder)
         timings = {"decode": decoded - started, "enlarge": time.perf_counter() - decoded}
@@ -104,10 +93,7 @@ class Provider:
 
 def configured(settings: Settings) -> dict[str, Provider]:
     """Return the provider; it needs no setting and is always there."""
-    team = assemble(Terms(settings.worker_processes, cluster=settings.cluster))
-    # On a cluster each worker has a core of its own.
-    share = 1 if settings.cluster else max(1, (settings.threads or count_cores()) // max(1, settings.worker_processes))
-    return {"embedded": Provider(settings.threads, settings.workers, team, share)}
+    return {"embedded": Provider(settings.threads, settings.workers)}
 
 
 def choose_backend(wanted: str | None, source: InputImage) -> engine.Backend:

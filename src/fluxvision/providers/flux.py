@@ -9,28 +9,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 from fluxvision.core.concurrency import run_in_pool
-from fluxvision.core.errors import Cancelled, InvalidRequest, Unavailable, UpstreamError, UpstreamRefused
+from fluxvision.core.errors import Cancelled, InvalidRequest, UpstreamError
 from fluxvision.core.settings import Settings
 from fluxvision.core.system import count_cores
 from fluxvision.core.types import Call, JobCallbacks, ProviderResult
 from fluxvision.engine.checkpoint_store import sweep_abandoned
 from fluxvision.engine.flux.memory_budget import RetryWithSmallerTiles, is_out_of_memory
-from fluxvision.engine.flux.model_cache import REST, ModelCache, ModelSource
+from fluxvision.engine.flux.model_cache import NOT_LOADED, REST, ModelCache, ModelSource
 from fluxvision.engine.flux.options import FIDELITY, AccelerationConfig
 from fluxvision.engine.flux.passes import Passes
 from fluxvision.engine.flux.registry import FLUX, FluxRow
-from fluxvision.engine.flux.remote import NOT_LOADED, cuda_devices
 from fluxvision.engine.flux.upscale import FluxJob, UpscaleConfig, decode_colours
-from fluxvision.engine.teams import Team, Terms, assemble
 
 __all__ = ["FAILED", "NOT_LOADED", "NO_ROOM", "REST", "ModelSource", "Provider", "UpscaleConfig", "configured"]
 
@@ -59,16 +55,14 @@ class Provider:
         tile_captions: bool = False,
         passes: Passes = "auto",
         kept: Path | None = None,
-        team: Team | None = None,
         fidelity: float = FIDELITY,
     ) -> None:
         """Run a network of this row; `kept` is where finished tiles wait for a job that was killed, None: nowhere.
 
-        `team` makes the tiles where there is one; `source` then says that the networks are loaded elsewhere. What is
-        enlarged is held to an LR-PSNR of `fidelity` dB.
+        What is enlarged is held to an LR-PSNR of `fidelity` dB.
         """
         self.models = ModelCache(row, source)
-        self._ways = UpscaleConfig(row, threads or count_cores(), tile_captions, passes, kept, team, fidelity)
+        self._ways = UpscaleConfig(row, threads or count_cores(), tile_captions, passes, kept, fidelity)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="flux")
 
     def check(self, call: Call) -> None:
@@ -96,8 +90,6 @@ class Provider:
     async def aclose(self) -> None:
         """Free the models and end the thread."""
         self._pool.shutdown(wait=True, cancel_futures=True)
-        if self._ways.team is not None:
-            await asyncio.to_thread(self._ways.team.close)
         self.models.close()
 
     def _run(self, call: Call, watch: JobCallbacks, folder: Path) -> ProviderResult:
@@ -113,10 +105,6 @@ class Provider:
             return _make(decode_colours(self._ways, loaded, call, watch, stop, folder), began, ready)
         except (RuntimeError, MemoryError) as reason:
             raise UpstreamError(NO_ROOM if is_out_of_memory(reason) else FAILED) from reason
-        except Unavailable as reason:
-            if reason.param == "engine":  # a worker could not load them
-                raise UpstreamRefused(reason.message) from reason
-            raise
 
 
 def _make(job: FluxJob, began: float, ready: float) -> ProviderResult:
@@ -150,9 +138,6 @@ def configured(settings: Settings) -> dict[str, Provider]:
         AccelerationConfig(compile=settings.flux_compile, fp8=settings.flux_fp8),
         settings.flux_licence_agreed,
     )
-    team = _create_team(settings)
-    if team is not None:
-        source = replace(source, elsewhere=True)
     kept = _checkpoint_folder(settings.flux_resume)
     if kept is not None:
         sweep_abandoned(kept)  # what the last process left, though nobody may ask for FLUX again
@@ -163,17 +148,9 @@ def configured(settings: Settings) -> dict[str, Provider]:
         tile_captions=settings.flux_tile_captions,
         passes=settings.flux_passes,
         kept=kept,
-        team=team,
         fidelity=settings.flux_fidelity,
     )
     return {"flux": provider}
-
-
-def _create_team(settings: Settings) -> Team | None:
-    """Return who makes the tiles: None for this process."""
-    if settings.cluster:
-        return assemble(Terms(settings.worker_processes, cluster=settings.cluster, gpus=1.0))
-    return assemble(Terms(settings.worker_processes, cuda_devices(settings.flux_device)))
 
 
 def _checkpoint_folder(wish: str) -> Path | None:

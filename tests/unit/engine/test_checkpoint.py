@@ -1,4 +1,4 @@
-"""A crew that reads what was made before: the same bytes, and nothing is made twice."""
+"""An executor that reads what was made before: the same bytes, and nothing is made twice."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Counting(ThreadExecutor):
 
     def __init__(self, made) -> None:
         """Make by the mock."""
-        super().__init__(load_backend("mock"), 2)
+        super().__init__([load_backend("mock")], 2)
         self._made = made
 
     def make(self, work, stop, batches=None):
@@ -93,9 +93,9 @@ def work(color=COLOR, row=MOCK, seed=3, creativity=0.6, **rest):
 
 
 def run(memory, made, job, key="key", most=None):
-    crew = CheckpointedExecutor(Counting(made), memory, key if callable(key) else lambda: key)
-    batches = [[tile.tobytes() for tile in tiles] for tiles in islice(crew.make(job, go_on), most)]
-    return batches, crew
+    executor = CheckpointedExecutor(Counting(made), memory, key if callable(key) else lambda: key)
+    batches = [[tile.tobytes() for tile in tiles] for tiles in islice(executor.make(job, go_on), most)]
+    return batches, executor
 
 
 @settings(max_examples=20, deadline=None)
@@ -110,22 +110,22 @@ def test_what_is_kept_is_not_made_and_the_bytes_are_the_same(known, lost):
         if index not in known:
             del batches[name]
     memory.lossy = {name for index, name in enumerate(names) if index in lost}
-    found, crew = run(memory, second, job)
+    found, executor = run(memory, second, job)
     assert found == wanted
     read = {index for index in range(len(names)) if index in known - lost}
     assert sorted(second, key=lambda one: one.start) == [b for index, b in enumerate(job.batches) if index not in read]
-    assert crew.resumed == sum(len(job.batches[index]) for index in read)
+    assert executor.resumed == sum(len(job.batches[index]) for index in read)
 
 
 def test_a_job_that_was_left_goes_on_where_it_was():
     """After two batches, only the others are made; when the job is done nothing is left of it."""
     job, memory, first, second = work(), Memory(), [], []
     begun, _ = run(memory, first, job, most=2)
-    whole, crew = run(memory, second, job)
+    whole, executor = run(memory, second, job)
     assert whole[:2] == begun
-    assert crew.resumed == 4
+    assert executor.resumed == 4
     assert {one.start for one in second} == {one.start for one in job.batches[2:]}
-    crew.forget()
+    executor.forget()
     assert memory.jobs == {}
 
 
@@ -150,8 +150,8 @@ def test_other_work_is_another_job(other):
     memory, made = Memory(), []
     run(memory, [], work())
     job = OTHERS.get(other, work())
-    _, crew = run(memory, made, job, "other" if other == "key" else "key")
-    assert (crew.resumed, len(memory.jobs)) == (0, 2)
+    _, executor = run(memory, made, job, "other" if other == "key" else "key")
+    assert (executor.resumed, len(memory.jobs)) == (0, 2)
     assert sorted(one.start for one in made) == [one.start for one in job.batches]
 
 
@@ -174,18 +174,18 @@ def test_a_window_that_changed_is_another_batch():
     assert len(one & two) == len(work().batches) - 1
 
 
-def test_a_picture_by_way_of_a_resumed_crew():
-    """The pipeline's strips are the same with a crew that reads, and progress counts every tile."""
+def test_a_picture_by_way_of_a_resumed_executor():
+    """The pipeline's strips are the same with an executor that reads, and progress counts every tile."""
     memory, strips, seen = Memory(), {}, []
     for name in ("fresh", "plain", "resumed"):
         strips[name] = []
-        crew = (
+        executor = (
             None
             if name == "plain"
-            else CheckpointedExecutor(ThreadExecutor(load_backend("mock"), 2), memory, lambda: "key")
+            else CheckpointedExecutor(ThreadExecutor([load_backend("mock")], 2), memory, lambda: "key")
         )
-        request = Request(COLOR, 510, 450, engine=(MOCK, load_backend("mock")), crew=crew)
+        request = Request(COLOR, 510, 450, engine=(MOCK, load_backend("mock")), executor=executor)
         seen.append(enlarge(request, lambda strip, name=name: strips[name].append(strip.copy())))
     whole = {name: np.concatenate(found).tobytes() for name, found in strips.items()}
     assert whole["fresh"] == whole["plain"] == whole["resumed"]
-    assert crew.resumed > 4
+    assert executor.resumed > 4

@@ -13,9 +13,7 @@ from fakes.flux_calls import call, opened, samples
 from fluxvision.core.errors import Cancelled
 from fluxvision.core.types import JobCallbacks
 from fluxvision.engine.fidelity import measure_fidelity
-from fluxvision.engine.flux import remote
 from fluxvision.engine.flux.memory_budget import BATCH
-from fluxvision.engine.teams import TEAMS, Terms
 from fluxvision.providers import flux
 
 WIDE = (24, 170)
@@ -23,10 +21,10 @@ WIDE = (24, 170)
 TILE = 192
 
 
-def small(weights, *, elsewhere=False, **ways):
+def small(weights, device="cpu", **ways):
     """Return a provider with small tiles that looks at no picture."""
     made = opened(weights, tile=TILE, ways=ways)
-    made.models.source = flux.ModelSource(str(weights / "flux2"), None, "cpu", "none", "", elsewhere=elsewhere)
+    made.models.source = flux.ModelSource(str(weights / "flux2"), None, device, "none", "")
     return made
 
 
@@ -49,9 +47,7 @@ async def made(provider, path, scale, folder, *, fidelity=45.0, passes="auto", w
     """Enlarge a picture."""
     with Image.open(path) as picture:
         size = round(picture.width * scale), round(picture.height * scale)
-    provider._ways = flux.UpscaleConfig(
-        provider._ways.row, 2, passes=passes, team=provider._ways.team, fidelity=fidelity
-    )
+    provider._ways = flux.UpscaleConfig(provider._ways.row, 2, passes=passes, fidelity=fidelity)
     return await provider.run(call(path, size, seed=3, **wishes), watch or JobCallbacks(), folder)
 
 
@@ -143,13 +139,12 @@ async def test_outside_the_mask_nothing_is_held_anew(provider, wide, tmp_path, f
     assert measure_fidelity(masked.picture, color).lr_psnr_db >= fidelity
 
 
-async def test_the_value_travels_to_workers(provider, weights, wide, folder):
-    """A real worker makes the bytes of this process."""
+async def test_the_value_holds_on_several_devices(provider, weights, wide, folder):
+    """Two devices make the bytes of one."""
     here = await made(provider, wide[0], 2, folder, fidelity=52.0, creativity=1.0)
-    there = small(weights, elsewhere=True, team=TEAMS[0].open(Terms(1)))
+    there = small(weights, "cpu,cpu")
     outcome = await made(there, wide[0], 2, folder, fidelity=52.0, creativity=1.0)
     await there.aclose()
-    remote._kept.clear()
     assert samples(outcome) == samples(here)
     assert outcome.details["consistency"] == here.details["consistency"]
 

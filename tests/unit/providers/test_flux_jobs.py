@@ -254,7 +254,7 @@ async def test_the_text_encoder_and_the_captioner_make_room(weights, photo, fold
     moved, networks = [], loaded.networks
     monkeypatch.setattr(networks, "offload_text", lambda: moved.append("text") or True)
     monkeypatch.setattr(loaded.captioner, "to", moved.append)
-    loaded.room._rungs[0] = model_cache.fallback_steps(networks, loaded.captioner)[0]
+    loaded.room._rungs[0] = model_cache.fallback_steps([networks], loaded.captioner)[0]
     short(monkeypatch, provider, lambda room, _latents: room.taken[-1:] == ["text encoder and captioner on the CPU"])
     outcome = await provider.run(call(photo), JobCallbacks(), folder)
     assert (moved, outcome.details["memory"][-1]) == (["text", "cpu"], "text encoder and captioner on the CPU")

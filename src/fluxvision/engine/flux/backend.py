@@ -83,12 +83,6 @@ class FluxDetailer:
         self._lock = threading.Lock()
         self._prompt = networks.embed(wishes.prompt) if wishes.creativity > 0 and prompts is None else None
 
-    @property
-    def notes(self) -> tuple[tuple[str, str], ...]:
-        """What is told of this device: what was given up for memory, and the levers in force."""
-        levers = tuple(("levers", f"{name}: {way}") for name, way in self._networks.pulled.items())
-        return tuple(("memory", one) for one in self._room.taken) + levers
-
     def base(self, tile: Array) -> Array:
         """Enlarge a tile faithfully: by the embedded network, reduced to the factor."""
         _, rows, columns = tile.shape

@@ -26,6 +26,13 @@ def pick_device(wish: str) -> torch.device:
         raise ValueError(message) from reason
 
 
+def list_devices(wish: str) -> tuple[str, ...]:
+    """Return the devices that are meant, each of which gets its own networks: every GPU for "auto" and "cuda"."""
+    if wish in {"auto", "cuda"} and torch.cuda.device_count() > 1:
+        return tuple(f"cuda:{number}" for number in range(torch.cuda.device_count()))
+    return tuple(name.strip() for name in wish.split(",") if name.strip()) or ("auto",)
+
+
 def pick_dtype(wish: str, device: torch.device) -> torch.dtype:
     """Return the number format that is meant. Raises ValueError when there is no such format."""
     if wish == "auto":

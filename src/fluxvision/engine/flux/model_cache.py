@@ -16,12 +16,12 @@ from fluxvision.core.errors import Unavailable, UpstreamRefused
 from fluxvision.engine.flux.memory_budget import BATCH, FallbackStep, MemoryBudget
 from fluxvision.engine.flux.options import AccelerationConfig
 from fluxvision.engine.flux.registry import CAPTIONERS_BY_NAME, FluxRow, licence_notice
-from fluxvision.engine.flux.remote import NOT_LOADED, RemoteNetworks, Weights
 
 if TYPE_CHECKING:  # PyTorch is an extra, and takes seconds to import
     from fluxvision.engine.flux.captioner import Captioner
     from fluxvision.engine.flux.model import Networks
 
+NOT_LOADED = "FLUX could not be loaded: flux_device does not exist here, has no room, or the weights are damaged."
 REST = 60.0
 """Seconds after which it is tried again to load what could not be loaded."""
 PACKAGES = ("torch", "diffusers", "transformers")
@@ -33,8 +33,8 @@ LOG = logging.getLogger(__name__)
 class ModelSource:
     """Where the weights are: a folder or a hub's id, its revision, the device to run on, and how fast.
 
-    `agreed`: a licence that does not let everyone use the weights was agreed to. `elsewhere`: the networks are loaded
-    by the workers of a team, not here.
+    `device` may name several, separated by commas. `agreed`: a licence that does not let everyone use the weights was
+    agreed to.
     """
 
     model: str
@@ -44,7 +44,6 @@ class ModelSource:
     caption_model: str
     speed: AccelerationConfig = field(default_factory=AccelerationConfig)
     agreed: bool = False
-    elsewhere: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +52,18 @@ class LoadedModels:
 
     `identity` is another where the weights, the code that runs them or the device are others. `room` is what the device
     has room for.
+
+    `replicas` are the networks on each of several devices, the first among them, with what each gives up by itself
+    without changing a byte; empty: there is one device, and `room` is its.
     """
 
-    networks: Networks | RemoteNetworks
+    networks: Networks
     captioner: Captioner
     weights: str
     revision: str | None
     identity: str
     room: MemoryBudget
+    replicas: tuple[tuple[Networks, MemoryBudget], ...] = ()
 
 
 class ModelCache:
@@ -94,7 +97,7 @@ class ModelCache:
     def load(self) -> LoadedModels:
         """Load everything; raises `Unavailable`, or what foreign code raises."""
         from fluxvision.engine.flux import captioner as captions  # noqa: PLC0415
-        from fluxvision.engine.flux import model, registry, weights  # noqa: PLC0415
+        from fluxvision.engine.flux import loading, model, registry, weights  # noqa: PLC0415
 
         row, source = self._row, self.source
         registry.need_consent(row, source.agreed)
@@ -102,25 +105,24 @@ class ModelCache:
         found = weights.find_weights(row, source.model, source.revision)
         named = Path(source.model).expanduser().is_dir()
         # The captioner first: it is small, and without it the large one would be loaded in vain.
-        captioner = captions.load_captioner(source.captioner, source.caption_model or None, device=source.device)
-        network: Networks | RemoteNetworks
-        if source.elsewhere:
-            # The commit that is here, and no other: what is newest may be another one on each machine.
-            revision = source.revision if named else found.name
-            network = RemoteNetworks(Weights(row, source.model, revision, source.device, source.speed, source.agreed))
-        else:
-            network = model.load_networks(row, found, device=source.device, speed=source.speed, agreed=source.agreed)
+        devices = loading.list_devices(source.device)
+        captioner = captions.load_captioner(source.captioner, source.caption_model or None, device=devices[0])
+        networks = [
+            model.load_networks(row, found, device=device, speed=source.speed, agreed=source.agreed)
+            for device in devices
+        ]
         notice = licence_notice(row)
         if notice is not None:
             LOG.warning("%s", notice)
         return LoadedModels(
-            networks=network,
+            networks=networks[0],
             captioner=captioner,
             weights=found.resolve().name if named else source.model,
             revision=None if named else found.name,
-            identity=_source_identity(self._folders(found), network, source.captioner),
-            # How many tiles go together is each worker's business.
-            room=MemoryBudget(row.tile, fallback_steps(network, captioner), 1 if source.elsewhere else BATCH),
+            identity=_source_identity(self._folders(found), networks, source.captioner),
+            # Of several devices each decides by itself how many tiles go together.
+            room=MemoryBudget(row.tile, fallback_steps(networks, captioner), BATCH if len(networks) == 1 else 1),
+            replicas=tuple((one, device_budget(one)) for one in networks) if len(networks) > 1 else (),
         )
 
     def _folders(self, found: Path) -> list[Path]:
@@ -138,31 +140,43 @@ class ModelCache:
     def close(self) -> None:
         """Free the models."""
         if self.loaded is not None:
-            self.loaded.networks.close()
+            for networks in {self.loaded.networks, *(one for one, _ in self.loaded.replicas)}:
+                networks.close()
             self.loaded.captioner.close()
             self.loaded = None
 
 
-def fallback_steps(networks: Networks | RemoteNetworks, captioner: Captioner) -> tuple[FallbackStep, ...]:
-    """Return what can be given up beside the tiles' number and size."""
+def device_budget(networks: Networks) -> MemoryBudget:
+    """Return what one of several devices gives up by itself: nothing that changes a byte."""
+    return MemoryBudget(0, (FallbackStep("text encoder on the CPU", networks.offload_text),))
+
+
+def fallback_steps(networks: Sequence[Networks], captioner: Captioner) -> tuple[FallbackStep, ...]:
+    """Return what can be given up beside the tiles' number and size, on all devices: they have to compute alike."""
 
     def offload() -> bool:
-        beside = networks.device.type != "cpu" and captioner.row.entry is not None
-        changed = networks.offload_text()
+        beside = networks[0].device.type != "cpu" and captioner.row.entry is not None
+        changed = [one.offload_text() for one in networks]
         captioner.to("cpu")
-        return changed or beside
+        return any(changed) or beside
 
-    return (FallbackStep("text encoder and captioner on the CPU", offload), FallbackStep("fp8", networks.quantize))
+    def quantize() -> bool:
+        changed = [one.quantize() for one in networks]
+        return any(changed)
+
+    return (FallbackStep("text encoder and captioner on the CPU", offload), FallbackStep("fp8", quantize))
 
 
-def _source_identity(folders: Sequence[Path], networks: Networks | RemoteNetworks, captioner: str) -> str:
-    """Return a text that is another where other bytes may come out: files, packages, the card and its numbers."""
+def _source_identity(folders: Sequence[Path], networks: Sequence[Networks], captioner: str) -> str:
+    """Return a text that is another where other bytes may come out: files, packages, the cards and their numbers."""
     import torch  # noqa: PLC0415, takes seconds
 
     packages = [version(name) for name in PACKAGES]
-    digest = blake2b(f"{captioner} {packages} {networks.device} {networks.dtype}\n".encode())
-    if networks.device.type == "cuda":
-        digest.update(torch.cuda.get_device_name(networks.device).encode())
+    devices = {
+        (torch.cuda.get_device_name(one.device) if one.device.type == "cuda" else str(one.device), str(one.dtype))
+        for one in networks
+    }
+    digest = blake2b(f"{captioner} {packages} {sorted(devices)}\n".encode())
     for number, folder in enumerate(folders):
         for file in sorted(folder.rglob("*")):
             if file.is_file():

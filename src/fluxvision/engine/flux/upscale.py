@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,23 +16,20 @@ from fluxvision.core.types import Call, JobCallbacks, ProviderResult, RawImage
 from fluxvision.engine.checkpoint import CheckpointedExecutor
 from fluxvision.engine.checkpoint_store import FolderCheckpointStore
 from fluxvision.engine.deblock import deblock
-from fluxvision.engine.executors.threads import PerTilePromptExecutor, ThreadExecutor, TileExecutor
+from fluxvision.engine.executors.base import PerTilePromptExecutor, TileExecutor
+from fluxvision.engine.executors.threads import ThreadExecutor
 from fluxvision.engine.fidelity_correction import MOST, correct_fidelity
 from fluxvision.engine.flux.caption_text import compose_prompt
 from fluxvision.engine.flux.model_cache import LoadedModels
 from fluxvision.engine.flux.options import FIDELITY, SamplingOptions, backend_row
 from fluxvision.engine.flux.passes import Pass, Passes, plan_passes
 from fluxvision.engine.flux.registry import FluxRow
-from fluxvision.engine.flux.remote import RemoteNetworks, flux_recipe
 from fluxvision.engine.pipeline import plan_tiles
 from fluxvision.engine.raster_output import enlarge_to_raster
-from fluxvision.engine.teams import Team
-from fluxvision.engine.teams.squad import Squad
 from fluxvision.engine.tile import FAITHFUL
 
 if TYPE_CHECKING:
     from fluxvision.engine.flux.backend import Prompts
-    from fluxvision.engine.flux.model import Networks
 
 COLOURS = 3
 RESEMBLANCE = 3.0
@@ -44,7 +41,7 @@ class UpscaleConfig:
     """How jobs are done here: the network's row, threads of the faithful part, a caption for every tile, passes.
 
     `fidelity` is the LR-PSNR in dB that an enlarged picture is held to. `kept` is where finished tiles wait for a job
-    that was killed, None: nowhere. `team` makes the tiles where there is one.
+    that was killed, None: nowhere.
     """
 
     row: FluxRow
@@ -52,7 +49,6 @@ class UpscaleConfig:
     tile_captions: bool = False
     passes: Passes = "auto"
     kept: Path | None = None
-    team: Team | None = None
     fidelity: float = FIDELITY
 
 
@@ -71,7 +67,6 @@ class FluxJob:
     mask: Any
     resumed: list[CheckpointedExecutor] = field(default_factory=list)
     earlier: list[CheckpointedExecutor] = field(default_factory=list)
-    crews: list[TileExecutor] = field(default_factory=list)
     told: float = 0.0
 
     def make(self, began: float, ready: float) -> ProviderResult:
@@ -81,7 +76,6 @@ class FluxJob:
         """
         self.earlier += self.resumed
         self.resumed.clear()
-        self.crews.clear()
         body, loaded = self.call.body, self.loaded
         creativity = float(body["creativity"])
         self.stop()
@@ -122,8 +116,6 @@ class FluxJob:
             "levers": dict(loaded.networks.pulled),
             "tile_captions": self._looks_at_tiles(creativity),
         }
-        if told := _describe_run(self.crews):
-            details["workers"] = told
         return ProviderResult(raster, wishes.seed, wishes.prompt or None, results[-1].seam_ratio, details, timings)
 
     def _run(self, passes: Sequence[Pass], wishes: SamplingOptions) -> tuple[RawImage, list[engine.Result]]:
@@ -198,22 +190,18 @@ class FluxJob:
         from fluxvision.engine.flux.backend import FluxDetailer  # noqa: PLC0415, importing PyTorch takes seconds
 
         ways, loaded = self.ways, self.loaded
-        crew: TileExecutor
         prompts = self._prompts if self._looks_at_tiles(wishes.creativity) else None
-        row, detailer, networks = self._row(one), None, loaded.networks
-        if ways.team is not None and isinstance(networks, RemoteNetworks):
-            crew = ways.team.crew(flux_recipe(networks.weights, one.factor, wishes, 1))
-            self.crews.append(crew)
-            crew = crew if prompts is None else PerTilePromptExecutor(crew, prompts)
-        else:
-            networks = cast("Networks", networks)
-            detailer = FluxDetailer(
-                networks, one.factor, wishes, self.stop, ways.threads, room=loaded.room, prompts=prompts
-            )
-            crew = ThreadExecutor(detailer, row.at_once)
+        row, threads = self._row(one), max(1, ways.threads // max(1, len(loaded.replicas)))
+        detailers = [
+            FluxDetailer(networks, one.factor, wishes, self.stop, threads, room=room)
+            for networks, room in loaded.replicas
+        ] or [FluxDetailer(loaded.networks, one.factor, wishes, self.stop, threads, room=loaded.room, prompts=prompts)]
+        executor: TileExecutor = ThreadExecutor(detailers, row.at_once)
+        if loaded.replicas and prompts is not None:  # there is one captioner for all devices
+            executor = PerTilePromptExecutor(executor, prompts)
         if ways.kept is not None:
-            crew = CheckpointedExecutor(crew, self._kept(ways.kept), lambda: self._key(wishes, prompts))
-            self.resumed.append(crew)
+            executor = CheckpointedExecutor(executor, self._kept(ways.kept), lambda: self._key(wishes, prompts))
+            self.resumed.append(executor)
         return engine.Request(
             color=self.color,
             width=one.width,
@@ -223,8 +211,8 @@ class FluxJob:
             seed=wishes.seed,
             threads=ways.threads,
             watch=watch,
-            engine=(row, detailer),
-            crew=crew,
+            engine=(row, None),
+            executor=executor,
         )
 
     def _key(self, wishes: SamplingOptions, prompts: Prompts | None) -> str:
@@ -256,16 +244,6 @@ def decode_colours(  # noqa: PLR0917, the parts of a job
     color = pixels.color if quality is None else deblock(pixels.color, quality)
     mask = None if call.mask is None else imaging.decode_mask(call.mask, call.image.width, call.image.height)
     return FluxJob(ways, loaded, call, watch, stop, folder, color, pixels.alpha, mask)
-
-
-def _describe_run(crews: Sequence[TileExecutor]) -> dict[str, list[str]]:
-    """Return what workers told of how they made the tiles, by its kind, each once."""
-    found: dict[str, list[str]] = {}
-    for crew in crews:
-        for kind, text in crew.notes if isinstance(crew, Squad) else ():
-            if text not in found.setdefault(kind, []):
-                found[kind].append(text)
-    return found
 
 
 def _to_pixels(raster: RawImage) -> engine.Samples:

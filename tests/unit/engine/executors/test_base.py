@@ -1,4 +1,4 @@
-"""Words that are found here guide tiles that are made elsewhere."""
+"""Prompts that are found here guide tiles that another executor makes."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from fluxvision.engine.backends.registry import BY_NAME, load_backend
-from fluxvision.engine.executors.threads import PerTilePromptExecutor, ThreadExecutor
+from fluxvision.engine.executors.base import PerTilePromptExecutor
+from fluxvision.engine.executors.threads import ThreadExecutor
 from fluxvision.engine.pipeline import Request, plan_tiles
-from fluxvision.engine.teams.orders import Shelf
-from fluxvision.engine.teams.recipe import Recipe
 from fluxvision.engine.tile import TileJob
 
 ROW = replace(BY_NAME["mock"], batch=2)
@@ -52,7 +51,7 @@ def made(work, batches=None):
     backend = Noted()
     tiles = [
         tile
-        for some in PerTilePromptExecutor(ThreadExecutor(backend, 1), mean).make(work, go_on, batches)
+        for some in PerTilePromptExecutor(ThreadExecutor([backend], 1), mean).make(work, go_on, batches)
         for tile in some
     ]
     return backend.words, [tile.tobytes() for tile in tiles]
@@ -65,7 +64,7 @@ def test_every_tile_has_the_words_of_its_own_window():
     words, tiles = made(work)
     assert words == expected
     assert tiles == [
-        tile.tobytes() for some in ThreadExecutor(load_backend("mock"), 1).make(work, go_on) for tile in some
+        tile.tobytes() for some in ThreadExecutor([load_backend("mock")], 1).make(work, go_on) for tile in some
     ]
     some = work.batches[1:3]
     assert made(work, some)[0] == [expected[number] for batch in some for number in batch]
@@ -75,18 +74,9 @@ def test_protected_tiles_are_not_looked_at():
     """Where nothing may be invented there is nothing to say."""
     work = job(RIGHT)
     looked = []
-    crew = PerTilePromptExecutor(
-        ThreadExecutor(load_backend("mock"), 1), lambda windows: (looked.extend(windows), mean(windows))[1]
+    executor = PerTilePromptExecutor(
+        ThreadExecutor([load_backend("mock")], 1), lambda windows: (looked.extend(windows), mean(windows))[1]
     )
-    assert len([tile for some in crew.make(work, go_on) for tile in some]) == work.total
+    assert len([tile for some in executor.make(work, go_on) for tile in some]) == work.total
     protected = [number for number in range(work.total) if work.is_protected(number)]
     assert len(looked) == work.total - len(protected) < work.total
-
-
-def test_an_order_has_no_other_words_than_its_own():
-    """What is sent with a batch does not grow with the picture."""
-    work = replace(job(), words=tuple(f"words {number}" for number in range(job().total)))
-    shelf = Shelf(work)
-    order = shelf.order(1, Recipe("nothing"), (1, 2))
-    shelf.close()
-    assert {number: one for number, one in enumerate(order.work.words) if one} == {1: "words 1", 2: "words 2"}

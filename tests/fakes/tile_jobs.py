@@ -1,4 +1,4 @@
-"""Jobs for teams: pictures, the bytes that are right, and recipes in which something happens."""
+"""Jobs for executors: pictures, and the bytes that are right."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ from fluxvision.engine.backends.registry import BY_NAME, load_backend
 from fluxvision.engine.executors.threads import ThreadExecutor
 from fluxvision.engine.pipeline import Request, plan_tiles
 from fluxvision.engine.resample import one_blas_thread
-from fluxvision.engine.teams import Recipe
 from fluxvision.engine.tile import TileJob
 
-MOCK = Recipe("fluxvision.engine.backends.registry:load_backend", ("mock", 1))
 COLOR = np.random.default_rng(5).integers(0, 256, (300, 340, 3), np.uint8)
 PATIENCE = 60.0
 PICTURES = {
@@ -40,21 +38,16 @@ def go_on():
     """Never stops."""
 
 
-def samples(crew, of, stop=go_on, **rest):
+def samples(executor, of, stop=go_on, **rest):
     """Return the bytes of each batch."""
     one_blas_thread()
-    with closing(crew.make(of, stop, **rest)) as batches:
+    with closing(executor.make(of, stop, **rest)) as batches:
         return [b"".join(tile.tobytes() for tile in batch) for batch in batches]
 
 
 def expected(of, **rest):
     """Return the bytes that threads of this process make."""
-    return samples(ThreadExecutor(load_backend("mock"), 2), of, **rest)
-
-
-def fake(name, *arguments, **rest):
-    """Return the recipe of a backend in which something happens."""
-    return Recipe(f"fakes.tiles:{name}", arguments, **rest)
+    return samples(ThreadExecutor([load_backend("mock")], 2), of, **rest)
 
 
 def until(true, patience=PATIENCE):
