@@ -91,9 +91,9 @@ class Bench:
         sample = self._sample(networks)
         plain = self._velocity(networks, words, sample)
         for title, name, wish in LEVERS:
-            networks.hasten(wish)
-            told = f"{title} ({networks.pulled[name]})" if name in networks.pulled else title
-            if name and name not in networks.pulled:
+            networks.accelerate(wish)
+            told = f"{title} ({networks.accelerations[name]})" if name in networks.accelerations else title
+            if name and name not in networks.accelerations:
                 yield Line(self.size.row.name, told, 1, why="not on this device")
                 continue
             for batch in BATCHES:

@@ -187,7 +187,7 @@ async def test_a_server_that_knows_no_seed_makes_versions(source, folder):
         assert [picture.seed for picture in delivery.pictures] == [None, None]
         keys = [request.headers["idempotency-key"] for request in upstream.requests]
         assert len(set(keys)) == len(keys)  # other words under the same key would be taken for the same work
-        assert gateway.health.standings()["other"].reliability == 1
+        assert gateway.health.snapshot()["other"].reliability == 1
         assert upstream.paid == 2
 
 

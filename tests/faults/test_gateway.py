@@ -298,7 +298,7 @@ def tries(found: JobResult | Error, name: str) -> list[Attempt]:
 
 
 def mood(gateway: Gateway, name: str) -> str:
-    standing = gateway.health.standings()[name]
+    standing = gateway.health.snapshot()[name]
     return HURT if standing.reliability < 1 else RESTED if standing.out else WELL
 
 
@@ -474,7 +474,7 @@ async def test_a_gateway_goes_on_after_every_fault(source, tmp_path):
         upstream.fail("")
         found = await ask(gateway, source, tmp_path / "last", f"fal/{MODEL}")
         assert isinstance(found, JobResult)
-        assert not gateway.health.standings()["fal"].out
+        assert not gateway.health.snapshot()["fal"].out
         assert all(queue.running == queue.waiting == 0 for queue in gateway.queues.values())
 
 

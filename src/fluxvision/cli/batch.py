@@ -157,7 +157,7 @@ class _Run:
     def _watch(self, name: str) -> JobCallbacks:
         """Return what follows a picture; with --debug it also shows where a provider broke that nobody foresaw."""
         watch = JobCallbacks(self.screen.begin(name))
-        return replace(watch, broke=traceback.print_exception) if self.order.debug else watch
+        return replace(watch, on_unexpected_error=traceback.print_exception) if self.order.debug else watch
 
     async def _one(self, bench: PictureRunner, target: OutputTarget) -> PictureRecord:
         """Do one picture; one that fails does not end the others."""

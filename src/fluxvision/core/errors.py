@@ -76,7 +76,7 @@ class Error(Exception):
         self.seconds = seconds
 
     @property
-    def goes_on(self) -> bool:
+    def tries_next_provider(self) -> bool:
         """Whether another provider may succeed."""
         return self.blame in {"provider", "network"}
 

@@ -242,22 +242,21 @@ class OnSubmitted(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class JobCallbacks:
-    """How a caller follows work and stops it.
-
-    `progress(done, total)` is called from any thread after each tile; setting `cancel` makes the work raise
-    `Cancelled` at the next tile. `preview(file)` gets small pictures of the result before it is there. `taken` is
-    called when a remote provider is given the work (None for paid while nobody knows), and whenever more of it is
-    known: its name there, whether it is to be paid, its compute time. The last call counts where the work is given up.
-    `broke` is told of a provider's error that nobody foresaw. `yield_turn` is called in a thread before each tile of
-    a large job, and returns when small ones have had their turn.
-    """
+    """How a caller follows a job and stops it."""
 
     progress: Callable[[int, int], None] = lambda _done, _total: None
+    """Called with the tiles done and all of them after each tile, from any thread."""
     cancel: threading.Event = field(default_factory=threading.Event)
+    """Once set, the work raises `Cancelled` at the next tile."""
     preview: Callable[[Path], None] | None = None
-    taken: OnSubmitted = lambda _name, _paid, _seconds=None: None
-    broke: Callable[[Exception], None] = lambda _error: None
+    """Gets small pictures of the result before it is there."""
+    on_submitted: OnSubmitted = lambda _name, _paid, _seconds=None: None
+    """Called when a remote provider accepts the work (paid is None while that is unknown), and again whenever more of
+    it is known. The last call counts where the work is given up."""
+    on_unexpected_error: Callable[[Exception], None] = lambda _error: None
+    """Gets a provider's error that no code foresaw."""
     yield_turn: Callable[[], None] = lambda: None
+    """Called in a thread before each tile of a large job; returns when small jobs have had their turn."""
 
 
 @dataclass(frozen=True, slots=True)

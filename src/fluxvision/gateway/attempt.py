@@ -100,7 +100,7 @@ def decisive_error(tries: Sequence[AttemptResult]) -> Error:
     before one that it does not.
     """
     errors = [each.error for each in tries if each.error is not None]
-    return min(errors, key=lambda error: (error.goes_on, not error.counts))
+    return min(errors, key=lambda error: (error.tries_next_provider, not error.counts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,13 +135,13 @@ class ProviderAttempt:
         try:
             tries = await self._tries()
         except BaseException:
-            health.released(self.permit)
+            health.release(self.permit)
             raise
         made = [each.attempt.duration for each in tries if each.picture is not None]
         if made:
-            health.succeeded(self.permit, sum(made) / len(made))
+            health.record_success(self.permit, sum(made) / len(made))
         else:
-            health.failed(self.permit, decisive_error(tries))
+            health.record_failure(self.permit, decisive_error(tries))
         return tries
 
     async def _tries(self) -> Sequence[AttemptResult]:
@@ -243,7 +243,7 @@ class ProviderAttempt:
         """
         left = self.ends - time.monotonic()
         patience = min(self.context.timeout, left - min(MARGIN, left * MARGIN_SHARE))
-        watch = replace(watch, taken=known.take, cancel=AttemptCancel(watch.cancel))
+        watch = replace(watch, on_submitted=known.take, cancel=AttemptCancel(watch.cancel))
         try:
             async with asyncio.timeout(patience) if self.provider.remote else self._memory():
                 return await self.provider.run(call, watch, self.folder)
@@ -263,7 +263,7 @@ class ProviderAttempt:
             raise known.bill(resource_error(error) or self._broken(error, watch)) from error
 
     def _broken(self, error: Exception, watch: JobCallbacks) -> UpstreamBroke:
-        watch.broke(error)
+        watch.on_unexpected_error(error)
         return UpstreamBroke(f"{self.provider.title} broke: {type(error).__name__}.")
 
     def _failed(self, error: Error, outcome: ProviderResult | None, seconds: float) -> AttemptResult:

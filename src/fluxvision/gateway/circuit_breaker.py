@@ -77,7 +77,7 @@ class CircuitBreakers:
         self._draw = draw
         self._records = {name: _ProviderRecord() for name in names}
 
-    def standings(self) -> Mapping[str, ProviderHealth]:
+    def snapshot(self) -> Mapping[str, ProviderHealth]:
         """Return how every provider is doing now."""
         now = self._clock()
         return {name: self._standing(record, now) for name, record in self._records.items()}
@@ -102,7 +102,7 @@ class CircuitBreakers:
             record.probe = turn
         return turn
 
-    def succeeded(self, turn: BreakerPermit, seconds: float) -> None:
+    def record_success(self, turn: BreakerPermit, seconds: float) -> None:
         """Close the breaker; `seconds` is what the call took."""
         record = self._records[turn.name]
         self._score(record, 1.0)
@@ -111,7 +111,7 @@ class CircuitBreakers:
         known = record.seconds
         record.seconds = seconds if known is None else known + SMOOTHING * (seconds - known)
 
-    def failed(self, turn: BreakerPermit, error: Error) -> None:
+    def record_failure(self, turn: BreakerPermit, error: Error) -> None:
         """Note a failure; only one that counts moves the breaker, and one that names a time to come back rests it."""
         record = self._records[turn.name]
         now = self._clock()
@@ -122,11 +122,11 @@ class CircuitBreakers:
                 pause = min(FIRST_PAUSE * 2 ** min(record.openings, 16), LONGEST_PAUSE)
                 record.until = now + pause * (1 + JITTER * (2 * self._draw() - 1))
                 record.openings += 1
-        elif error.goes_on and error.retry_after:
+        elif error.tries_next_provider and error.retry_after:
             record.until = max(record.until, now + min(error.retry_after, LONGEST_REST))
-        self.released(turn)
+        self.release(turn)
 
-    def released(self, turn: BreakerPermit) -> None:
+    def release(self, turn: BreakerPermit) -> None:
         """Note that a call ended without a verdict."""
         record = self._records[turn.name]
         if record.probe is turn:

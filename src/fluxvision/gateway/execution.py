@@ -130,7 +130,7 @@ class _Execution:
             if self.failures and not self._within_budget(one):
                 decision = decision.without(name)
                 continue
-            if not last and context.health.standings()[name].out:  # it went out while this job waited
+            if not last and context.health.snapshot()[name].out:  # it went out while this job waited
                 results = None
             else:
                 try:
@@ -147,7 +147,7 @@ class _Execution:
                 return self._result(job, one, results, decision)
             failure = decisive_error(results)
             self.failures.append((provider.title, failure))
-            if not failure.goes_on:
+            if not failure.tries_next_provider:
                 raise failure
         raise self._exhausted_error()
 
@@ -169,7 +169,7 @@ class _Execution:
             try:
                 mask = await self.prepared.mask(one.plan, callbacks)
             except BaseException:
-                context.health.released(permit)
+                context.health.release(permit)
                 raise
             return await ProviderAttempt(
                 context, provider, one, permit, job, callbacks, self.folder, record, self.ends, mask

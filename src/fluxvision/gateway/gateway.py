@@ -148,7 +148,7 @@ class Gateway:
         """
         offers = find_offers(job, self._models[job.model], self._context.providers)
         able = translate_offers(job, offers, self._rows[job.model], limits=self._limits, checks=self._checks)
-        health = self.health.standings()
+        health = self.health.snapshot()
         decision = decide(job, offers, able, self._policy, health, whole=not self._allow_degraded)
         return PreparedJob(self._context, job, decision)
 

@@ -54,7 +54,7 @@ def order_offers(
 
     `policy` is quality (the table's order), price (the cost of this job in micro-dollars, unknown costs last) or
     latency (seconds, unknown ones first). What an offer is worth is divided by its provider's reliability: a provider
-    that fails half of its calls counts as twice as dear. Providers that are out come last: a last resort.
+    that fails half of its calls counts as twice as over_budget. Providers that are out come last: a last resort.
     """
     if len(offers) == 1:
         return tuple(offers)
@@ -142,16 +142,16 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class RoutingCandidates:
-    """A job for the offers that can do it. By provider: why it is `refused`, and how it is too `dear`."""
+    """A job for the offers that can do it. By provider: why it is `refused`, and how it is too `over_budget`."""
 
     found: tuple[Candidate, ...]
     refused: Mapping[str, InvalidRequest]
-    dear: Mapping[str, str]
+    over_budget: Mapping[str, str]
 
     @property
     def excluded(self) -> tuple[Excluded, ...]:
         """The providers that are left out."""
-        reasons = {**{name: refusal.message for name, refusal in self.refused.items()}, **self.dear}
+        reasons = {**{name: refusal.message for name, refusal in self.refused.items()}, **self.over_budget}
         return tuple(Excluded(name, reason) for name, reason in reasons.items())
 
 
@@ -270,14 +270,14 @@ def decide(
     """Return who does a job, of the `offers` that were asked and the ones that are `able` to.
 
     Under `whole` or `strict` nobody stands in for those that invent detail. Where none of them can do it, raises what
-    the best one refuses, naming its parameter. Who is too dear for the caller's own limit is no better choice.
+    the best one refuses, naming its parameter. Who is too over_budget for the caller's own limit is no better choice.
     """
     if len(offers) == 1:
         return RoutingDecision(able.found, (), offers[0])
     by_name = {one.offer.provider: one for one in able.found}
     costs = {name: one.cost for name, one in by_name.items()}
     speeds = {name: ProviderHealth(seconds=one.seconds) for name, one in standings.items()}  # as if all were well
-    best = order_offers([offer for offer in offers if offer.provider not in able.dear], policy, costs, speeds)[0]
+    best = order_offers([offer for offer in offers if offer.provider not in able.over_budget], policy, costs, speeds)[0]
     order = order_offers([one.offer for one in able.found], policy, costs, standings)
     excluded = able.excluded
     if best.generative and (whole or job.values.get("strict")):

@@ -28,7 +28,7 @@ async def run_job(
     edge.metrics.job(1)
     try:
         with edge.workspace.watch(folder):
-            report = await prepared.run(replace(callbacks, broke=log_unexpected), folder)
+            report = await prepared.run(replace(callbacks, on_unexpected_error=log_unexpected), folder)
             found.attempts, found.cost = report.attempts, report.cost
             result = report.unwrap()
     except BaseException as error:  # a caller that went away may have cost money, too

@@ -120,7 +120,7 @@ def _make(job: FluxJob, began: float, ready: float) -> ProviderResult:
             if not is_out_of_memory(reason):
                 raise
         free_memory()  # only here: the error held on to what had been computed
-        if not job.loaded.room.less():
+        if not job.loaded.room.release_next():
             raise UpstreamError(NO_ROOM)
 
 

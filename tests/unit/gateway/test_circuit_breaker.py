@@ -50,31 +50,31 @@ def health(clock):
 
 def fail(health, times=THRESHOLD, kind=UpstreamError):
     for _ in range(times):
-        health.failed(health.begin("fal", anyway=True), kind("It broke."))
+        health.record_failure(health.begin("fal", anyway=True), kind("It broke."))
 
 
 def succeed(health):
-    health.succeeded(health.begin("fal", anyway=True), 1.0)
+    health.record_success(health.begin("fal", anyway=True), 1.0)
 
 
 def is_out(health):
-    return health.standings()["fal"].out
+    return health.snapshot()["fal"].out
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_only_a_providers_or_the_networks_failure_moves_a_breaker(health, kind):
     """A hundred of any other error leave the provider exactly as healthy as it was."""
-    before = health.standings()
+    before = health.snapshot()
     fail(health, 100, kind)
     assert is_out(health) is (kind in COUNTING)
-    assert (health.standings() == before) is (kind not in COUNTING)
+    assert (health.snapshot() == before) is (kind not in COUNTING)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_what_counts_goes_on(kind):
     """An error that a provider's health suffers from is one that another provider may do better."""
-    assert kind("x").goes_on or not kind.counts
-    assert (kind.blame in {"provider", "network"}) == kind("x").goes_on
+    assert kind("x").tries_next_provider or not kind.counts
+    assert (kind.blame in {"provider", "network"}) == kind("x").tries_next_provider
 
 
 def test_a_success_in_between_starts_the_count_anew(health):
@@ -95,7 +95,7 @@ def test_an_open_breaker_lets_one_probe_pass_when_its_time_is_over(health, clock
     assert probe == BreakerPermit("fal", probe=True)
     assert health.begin("fal") is None
     assert is_out(health)
-    health.succeeded(probe, 1.0)
+    health.record_success(probe, 1.0)
     assert not is_out(health)
     assert [health.begin("fal"), health.begin("fal")] == [BreakerPermit("fal")] * 2
 
@@ -109,12 +109,12 @@ def test_only_the_probe_itself_frees_its_place(health, clock, kind):
     other = health.begin("fal", anyway=True)
     assert other == BreakerPermit("fal", probe=False)
     if kind is None:
-        health.released(other)
+        health.release(other)
     else:
-        health.failed(other, kind("It broke."))
+        health.record_failure(other, kind("It broke."))
     assert is_out(health)
     assert health.begin("fal") is None
-    health.succeeded(probe, 1.0)
+    health.record_success(probe, 1.0)
     assert not is_out(health)
 
 
@@ -152,7 +152,7 @@ def test_a_probe_without_a_verdict_frees_its_place(health, clock):
     """A probe that is cancelled, or that a caller spoiled, lets the next one probe."""
     fail(health)
     clock.now += FIRST_PAUSE + 0.01
-    for end in (health.released, lambda turn: health.failed(turn, errors.InvalidRequest("No."))):
+    for end in (health.release, lambda turn: health.record_failure(turn, errors.InvalidRequest("No."))):
         turn = health.begin("fal")
         assert turn.probe
         end(turn)
@@ -162,12 +162,12 @@ def test_a_probe_without_a_verdict_frees_its_place(health, clock):
 @pytest.mark.parametrize(("kind", "rests"), [(UpstreamBusy, True), (UpstreamRefused, True), (errors.Busy, False)])
 def test_a_provider_that_names_a_time_rests_until_then(health, clock, kind, rests):
     """Retry-After is respected, up to a limit, and is no mark against the provider."""
-    health.failed(BreakerPermit("fal"), kind("Later.", retry_after=7.0))
+    health.record_failure(BreakerPermit("fal"), kind("Later.", retry_after=7.0))
     assert is_out(health) is rests
     clock.now += 7.01
     assert not is_out(health)
-    assert health.standings()["fal"].reliability == 1.0
-    health.failed(BreakerPermit("fal"), kind("Later.", retry_after=10_000.0))
+    assert health.snapshot()["fal"].reliability == 1.0
+    health.record_failure(BreakerPermit("fal"), kind("Later.", retry_after=10_000.0))
     clock.now += LONGEST_REST + 0.01
     assert not is_out(health)
 
@@ -178,10 +178,10 @@ def test_a_bad_reputation_is_forgotten(health, clock):
         fail(health, THRESHOLD - 1)
         succeed(health)
     fail(health, THRESHOLD - 1)
-    low = health.standings()["fal"].reliability
+    low = health.snapshot()["fal"].reliability
     assert 0 < low < 0.5
     clock.now += 300
-    assert health.standings()["fal"].reliability > 0.99
+    assert health.snapshot()["fal"].reliability > 0.99
 
 
 def test_who_failed_now_and_then_is_soon_asked_again(health, clock):
@@ -190,16 +190,16 @@ def test_who_failed_now_and_then_is_soon_asked_again(health, clock):
         fail(health, THRESHOLD - 1)
         succeed(health)
     fail(health, THRESHOLD - 1)
-    assert health.standings()["fal"].reliability < 0.5
+    assert health.snapshot()["fal"].reliability < 0.5
     clock.now += LONGEST_REST
-    assert health.standings()["fal"].reliability > 0.5
+    assert health.snapshot()["fal"].reliability > 0.5
 
 
 def test_a_probe_that_is_due_is_not_held_back_by_reputation(health, clock):
     """When the pause is over the provider has its usual place, or it would never be asked again."""
     fail(health, 10)
     clock.now += LONGEST_PAUSE * 2
-    assert health.standings()["fal"] == ProviderHealth(out=False, reliability=1.0)
+    assert health.snapshot()["fal"] == ProviderHealth(out=False, reliability=1.0)
 
 
 @given(some.lists(some.sampled_from(EVENTS), max_size=60))
@@ -220,18 +220,18 @@ def test_whatever_happens_a_provider_comes_back(events):
             how(running.pop(0))
 
     acts = {
-        "ok": lambda: end(lambda turn: health.succeeded(turn, 1.0)),
-        "fail": lambda: end(lambda turn: health.failed(turn, UpstreamError("x"))),
-        "busy": lambda: end(lambda turn: health.failed(turn, UpstreamBusy("x", retry_after=30))),
-        "client": lambda: end(lambda turn: health.failed(turn, errors.InvalidRequest("x"))),
-        "cancel": lambda: end(health.released),
+        "ok": lambda: end(lambda turn: health.record_success(turn, 1.0)),
+        "fail": lambda: end(lambda turn: health.record_failure(turn, UpstreamError("x"))),
+        "busy": lambda: end(lambda turn: health.record_failure(turn, UpstreamBusy("x", retry_after=30))),
+        "client": lambda: end(lambda turn: health.record_failure(turn, errors.InvalidRequest("x"))),
+        "cancel": lambda: end(health.release),
         "wait": lambda: setattr(clock, "now", clock.now + 10),
         "begin": lambda: begin(anyway=False),
         "last resort": lambda: begin(anyway=True),
     }
     for event in events:
         acts[event]()
-        assert 0 < health.standings()["fal"].reliability <= 1
+        assert 0 < health.snapshot()["fal"].reliability <= 1
     while running:
         acts["cancel"]()
     clock.now += LONGEST_PAUSE * (1 + JITTER) + 1

@@ -106,7 +106,7 @@ async def test_a_damaged_picture_is_the_callers_and_nobody_is_asked(source, fold
     async with opened(painter, accepts=InputFormats()) as gateway:
         with pytest.raises(InvalidRequest) as caught:
             await run(gateway, source, folder)
-        assert gateway.health.standings()["first"].reliability == 1.0
+        assert gateway.health.snapshot()["first"].reliability == 1.0
     assert (caught.value.param, painter.calls) == ("image", [])
     assert caught.value.attempts == []
 
@@ -186,7 +186,7 @@ async def test_a_picture_that_cannot_be_used_is_paid_and_marks_its_provider(sour
     async with opened(Writer("First")) as gateway:
         with pytest.raises(UpstreamError) as caught:
             await run(gateway, source, folder)
-        assert gateway.health.standings()["first"].reliability < 1.0
+        assert gateway.health.snapshot()["first"].reliability < 1.0
     [attempt] = caught.value.attempts
     assert (attempt.outcome, attempt.cost, attempt.upstream_id) == ("UPSTREAM_ERROR", PRICE, "job-1")
 
@@ -203,7 +203,7 @@ async def test_a_cancelled_job_cancels_all_versions(source, folder):
         with pytest.raises(asyncio.CancelledError):
             await task
         assert (len(painter.calls), painter.cancelled) == (2, 2)
-        assert gateway.health.standings()["first"].reliability == 1.0
+        assert gateway.health.snapshot()["first"].reliability == 1.0
 
 
 async def test_a_mistake_of_ours_is_no_providers(source, folder):
@@ -212,12 +212,12 @@ async def test_a_mistake_of_ours_is_no_providers(source, folder):
     painter.faults = {0: ZeroDivisionError("secret words")}
     async with opened(painter) as gateway:
         job = gateway.admit(MODEL, {"n": 4}, source, None, "req_1")
-        delivery = await run_job(gateway, job, JobCallbacks(broke=seen.append), folder)
+        delivery = await run_job(gateway, job, JobCallbacks(on_unexpected_error=seen.append), folder)
         assert [(one.index, one.code, one.message) for one in delivery.failures] == [
             (0, "INTERNAL_ERROR", "First broke: ZeroDivisionError.")
         ]
         assert [type(error) for error in seen] == [ZeroDivisionError]
-        assert gateway.health.standings()["first"].reliability == 1.0
+        assert gateway.health.snapshot()["first"].reliability == 1.0
         painter.faults, painter.fault = {}, KeyError("x")
         with pytest.raises(UpstreamBroke) as caught:
             await run(gateway, source, folder)
@@ -251,14 +251,14 @@ async def test_a_shortage_after_the_work_was_taken_is_this_servers_and_billed(so
     original = painter.run
 
     async def taken(call, watch, folder):
-        watch.taken("job-1", paid, None)
+        watch.on_submitted("job-1", paid, None)
         return await original(call, watch, folder)
 
     painter.run, painter.fault = taken, fault
     async with opened(painter) as gateway:
         with pytest.raises(Unavailable) as caught:
             await run(gateway, source, folder)
-        assert gateway.health.standings()["first"].reliability == 1.0
+        assert gateway.health.snapshot()["first"].reliability == 1.0
     [attempt] = caught.value.attempts
     told = (attempt.cost, attempt.most, attempt.upstream_id)
     assert told == ({True: PRICE, None: None, False: 0}[paid], 0 if paid is False else PRICE, "job-1")
@@ -302,7 +302,7 @@ async def test_a_shortage_that_a_provider_noticed_itself_keeps_its_bill(source, 
     painter = Painter("First", remote=True)
 
     async def unsent(_call, watch, _folder):
-        watch.taken(None, None)
+        watch.on_submitted(None, None)
         raise Unavailable("Too many files.", billed=False)
 
     painter.run = unsent

@@ -83,7 +83,7 @@ async def test_only_a_providers_or_the_networks_failure_goes_on(house, source, t
                 await run(gateway, source, tmp_path)
         assert len(house["first"].calls) == THRESHOLD + 2
         assert house["second"].calls == []
-        assert not gateway.health.standings()["first"].out
+        assert not gateway.health.snapshot()["first"].out
 
 
 async def test_the_last_resort_is_reported_as_a_step_down(house, source, tmp_path):
@@ -255,7 +255,7 @@ async def test_everybody_out_is_tried_all_the_same(house, source, tmp_path):
     for _ in range(THRESHOLD):
         with pytest.raises(Exhausted):
             await run(gateway, source, tmp_path)
-    assert all(standing.out for standing in gateway.health.standings().values())
+    assert all(standing.out for standing in gateway.health.snapshot().values())
     for painter in house.values():
         painter.fault = None
     assert (await run(gateway, source, tmp_path)).provider == "first"
@@ -287,7 +287,7 @@ async def test_who_was_left_little_time_is_not_to_blame(house, source, tmp_path)
     with pytest.raises(DeadlineExceeded, match=r"what was left of this server's limit of 0\.5") as caught:
         await run(gateway, source, tmp_path)
     assert [outcome for _, outcome, _ in told(caught.value)] == ["UPSTREAM_ERROR", "DEADLINE_EXCEEDED"]
-    standings = gateway.health.standings()
+    standings = gateway.health.snapshot()
     assert (standings["first"].reliability < 1, standings["second"].reliability) == (True, 1)
 
 
@@ -297,7 +297,7 @@ async def test_who_had_most_of_the_time_is_to_blame(house, source, tmp_path):
     gateway = opened(house, deadline=3.0, attempt_timeout=300)
     delivery = await run(gateway, source, tmp_path)
     assert [outcome for _, outcome, _ in told(delivery)] == ["UPSTREAM_ERROR", "ok"]
-    assert gateway.health.standings()["first"].reliability < 1
+    assert gateway.health.snapshot()["first"].reliability < 1
 
 
 async def test_a_caller_that_goes_away_moves_no_breaker(house, source, tmp_path):
@@ -310,7 +310,7 @@ async def test_a_caller_that_goes_away_moves_no_breaker(house, source, tmp_path)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-    assert gateway.health.standings()["first"].reliability == 1.0
+    assert gateway.health.snapshot()["first"].reliability == 1.0
     assert gateway.queues["first"].running == 0
 
 
@@ -412,7 +412,7 @@ async def test_who_paid_is_not_told_to_try_again(house, source, tmp_path, order)
     with pytest.raises(Exhausted) as caught:
         await run(gateway, source, tmp_path, n=2)
     assert sum(cost for _, _, cost in told(caught.value)) == 100
-    assert gateway.health.standings()["first"].reliability < 1
+    assert gateway.health.snapshot()["first"].reliability < 1
 
 
 async def test_versions_without_a_seed_begin_anywhere(house, source, tmp_path):
@@ -491,5 +491,5 @@ async def test_all_pictures_of_a_job_are_one_call_for_health(house, source, tmp_
     house["first"].fault = UpstreamError("Broken.")
     gateway = opened(house)
     await run(gateway, source, tmp_path, n=10)
-    assert not gateway.health.standings()["first"].out
+    assert not gateway.health.snapshot()["first"].out
     assert len(house["first"].calls) == 10

@@ -143,13 +143,13 @@ def test_candidates_keep_the_offers_order():
         (0.0001, 1, ["cheap", "free"]),
         (0.0001, 2, ["free"]),
         (0.0002, 2, ["cheap", "free"]),
-        (1.0, 1, ["dear", "cheap", "free"]),
-        (1.0, 3, ["dear", "cheap", "free"]),
+        (1.0, 1, ["over_budget", "cheap", "free"]),
+        (1.0, 3, ["over_budget", "cheap", "free"]),
     ],
 )
 def test_max_cost_leaves_out_what_is_dearer(limit, n, wanted):
     """The limit is for all pictures together, its own value included; a cost that is not known is over every limit."""
-    offers = [at("dear", 300_000), at("unknown", None), at("cheap", 100), at("free")]
+    offers = [at("over_budget", 300_000), at("unknown", None), at("cheap", 100), at("free")]
     assert candidates_names(translated(job(max_cost=limit, n=n), *offers)) == wanted
 
 
@@ -161,7 +161,7 @@ def test_without_a_limit_an_unknown_cost_is_no_obstacle():
 @pytest.mark.parametrize(
     ("offers", "words"),
     [
-        ([at("dear", 300_000), at("cheap", 100)], r"for \$0.00005; the least is \$0.0001\."),
+        ([at("over_budget", 300_000), at("cheap", 100)], r"for \$0.00005; the least is \$0.0001\."),
         ([at("unknown", None), at("cheap", 100)], r"the least is \$0.0001\."),
         ([at("unknown", None)], r"not known beforehand\."),
     ],
@@ -197,17 +197,17 @@ def test_who_cannot_is_named_with_the_reason():
     def check(_call):
         raise InvalidRequest("engine: there is none.", param="engine")
 
-    checks = {"best": check, **dict.fromkeys(["dear", "unknown", "free"], lambda _call: None)}
-    offers = at("best"), at("dear", 7_000), at("unknown", None), at("free")
+    checks = {"best": check, **dict.fromkeys(["over_budget", "unknown", "free"], lambda _call: None)}
+    offers = at("best"), at("over_budget", 7_000), at("unknown", None), at("free")
     able = every(job(max_cost=0.001), *offers, checks=checks)
-    assert (candidates_names(able.found), set(able.refused), set(able.dear)) == (
+    assert (candidates_names(able.found), set(able.refused), set(able.over_budget)) == (
         ["free"],
         {"best"},
-        {"dear", "unknown"},
+        {"over_budget", "unknown"},
     )
     assert [(one.provider, one.reason) for one in able.excluded] == [
         ("best", "engine: there is none."),
-        ("dear", "It costs $0.007, and max_cost allows less."),
+        ("over_budget", "It costs $0.007, and max_cost allows less."),
         ("unknown", "What it costs is not known beforehand, and max_cost allows less."),
     ]
 

@@ -193,7 +193,7 @@ async def test_a_device_that_fails(weights, photo, folder, monkeypatch):
         patch.setattr(provider.models.loaded.networks, "velocity", full)
         with pytest.raises(UpstreamError, match="ran out of memory") as caught:
             await provider.run(call(photo), JobCallbacks(), folder)
-    assert (caught.value.goes_on, caught.value.counts, list(folder.iterdir())) == (True, True, [])
+    assert (caught.value.tries_next_provider, caught.value.counts, list(folder.iterdir())) == (True, True, [])
     await provider.run(call(photo), JobCallbacks(), folder)
     await provider.aclose()
 

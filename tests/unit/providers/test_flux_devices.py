@@ -137,7 +137,7 @@ async def test_what_does_not_fit_on_one_device_is_given_up_on_all(  # noqa: PLR0
     monkeypatch.setattr(replicas[1], "velocity", tight)
     outcome = await provider.run(wanted(wide), JobCallbacks(), folder)
     assert [one for one in outcome.details["memory"] if one[:4] in {"fp8", "tile"}] == memory
-    assert all("fp8" in networks.pulled for networks in replicas)
+    assert all("fp8" in networks.accelerations for networks in replicas)
     await provider.aclose()
 
 

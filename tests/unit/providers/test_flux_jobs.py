@@ -231,7 +231,7 @@ async def test_a_job_that_begins_anew_late(weights, folder, tmp_path, monkeypatc
     provider.models.source = flux.ModelSource(str(weights / "flux2"), None, "cpu", "none", "")
     room, seen = short(monkeypatch, provider, lambda room, _latents: room.tile < TILE or len(seen) < 10)
     while len(room._rungs) or room.batch > 1:
-        room.less()
+        room.release_next()
     told, folders = [], []
 
     def progress(done, total):

@@ -112,7 +112,7 @@ class FluxDetailer:
                 if not is_out_of_memory(reason):
                     raise
             free_memory()  # only here: the error held on to what had been computed
-            if not self._room.less():
+            if not self._room.release_next():
                 message = "There is no room for a single tile."
                 raise MemoryError(message)
         return made

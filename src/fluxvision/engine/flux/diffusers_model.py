@@ -55,7 +55,7 @@ class Flux(ABC):
         if speed.fp8:
             self.quantize()  # before the device has to hold it all
         self.to(str(self._device))
-        self.hasten(speed)
+        self.accelerate(speed)
 
     @property
     def device(self) -> torch.device:
@@ -68,11 +68,11 @@ class Flux(ABC):
         return self._dtype
 
     @property
-    def pulled(self) -> Mapping[str, str]:
+    def accelerations(self) -> Mapping[str, str]:
         """The levers of speed that are in force, each with what came of it."""
         return dict(self._pulled)
 
-    def hasten(self, speed: AccelerationConfig) -> None:
+    def accelerate(self, speed: AccelerationConfig) -> None:
         """Pull the levers that are wished for, that the device has and that are not pulled yet."""
         wanted, pulled = self._networks(), self._pulled
         if speed.fp8:

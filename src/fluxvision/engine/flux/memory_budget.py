@@ -43,7 +43,7 @@ class MemoryBudget:
         sizes = {int(tile * share) // CELL * CELL for share in SHARES}
         self._tiles = deque(sorted(sizes - {0}, reverse=True))
 
-    def less(self) -> bool:
+    def release_next(self) -> bool:
         """Give up the next thing; False when there is nothing left. The caller has let go of what it held there."""
         if self.batch > 1:
             self.batch //= 2

@@ -52,7 +52,7 @@ class Networks(Protocol):
         ...
 
     @property
-    def pulled(self) -> Mapping[str, str]:
+    def accelerations(self) -> Mapping[str, str]:
         """The levers of speed in force, by their names in `Speed`, each with what came of it in a word or two."""
         ...
 

@@ -113,7 +113,7 @@ class FluxJob:
             "tiles": sum(len(result.rows.spans) * len(result.columns.spans) for result in results),
             "resumed_tiles": sum(one.resumed for one in self.resumed),
             "memory": list(loaded.room.taken),
-            "levers": dict(loaded.networks.pulled),
+            "levers": dict(loaded.networks.accelerations),
             "tile_captions": self._looks_at_tiles(creativity),
         }
         return ProviderResult(raster, wishes.seed, wishes.prompt or None, results[-1].seam_ratio, details, timings)
@@ -219,7 +219,7 @@ class FluxJob:
         """Return all that tiles depend on beside the picture and the row."""
         loaded = self.loaded
         own = None if prompts is None else str(self.call.body.get("prompt", ""))
-        levers = sorted(loaded.networks.pulled.items())
+        levers = sorted(loaded.networks.accelerations.items())
         return repr((__version__, loaded.identity, levers, wishes, own))
 
     @staticmethod

@@ -82,11 +82,11 @@ class Provider:
         inside = call.image.size <= self._inline
         address = "" if inside else await self._storage.upload(call.image)
         content = await run_in_thread(request_document, call, address)
-        watch.taken(None, None)
-        ticket = await self._queue.submit(call, content, watch.taken)
+        watch.on_submitted(None, None)
+        ticket = await self._queue.submit(call, content, watch.on_submitted)
         name = self._wire.shown(ticket.request_id)
         try:
-            status, answer = await self._queue.finished(call, ticket, watch.taken)
+            status, answer = await self._queue.finished(call, ticket, watch.on_submitted)
             outcome = await self._results.outcome(call.image, status, answer, folder)
         except Error as error:
             error.upstream_id = error.upstream_id or name

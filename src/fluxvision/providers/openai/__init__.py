@@ -79,14 +79,14 @@ class Provider:
             headers["Idempotency-Key"] = call.key
         data = build_upload(pieces)
         identity, success = None, False
-        watch.taken(None, None)
+        watch.on_submitted(None, None)
         try:
             async with self._session.post(self._target, data=data, headers=headers, allow_redirects=False) as response:
                 identity = read_name(response.headers.get("x-request-id"))
                 success = response.status // 100 == 2  # noqa: PLR2004, every 2xx
                 if not success:
                     raise self._server.refusal(await read_refusal(response), call)
-                watch.taken(identity, True)
+                watch.on_submitted(identity, True)
                 content = await read_body(response, LONGEST)
             return await self._outcome(content, identity, watch, folder, call)
         except UpstreamError as error:
@@ -96,7 +96,7 @@ class Provider:
             if success:
                 message = f"The answer of {self.title} broke off."
                 raise UpstreamError(message, upstream_id=identity, billed=True) from None
-            raise resource_error(error) or self._server.unanswered(error) from None
+            raise resource_error(error) or self._server.no_answer_error(error) from None
 
     async def ping(self) -> bool:
         """Return True: whether the server is up shows when it is called."""
@@ -125,7 +125,7 @@ class Provider:
         """Return a new file with the picture that the answer links to; a link without a host is the server's own."""
         link = answer.data[0].url
         if not isinstance(link, str) or not link:
-            raise self._server.pictureless()
+            raise self._server.missing_picture_error()
         if link.startswith("/") and not link.startswith("//"):
             link = f"{self._target.origin()}{link}"
         return await result_file.fetch_result(

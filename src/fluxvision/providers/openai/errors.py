@@ -85,7 +85,7 @@ class ErrorResponse:
         return barred and not self.worded
 
     @property
-    def asked_wrongly(self) -> bool:
+    def blames_request(self) -> bool:
         """Whether the server blames the request."""
         return HTTPStatus.BAD_REQUEST <= self.status < HTTPStatus.INTERNAL_SERVER_ERROR
 
@@ -93,14 +93,14 @@ class ErrorResponse:
     def nowhere(self) -> bool:
         """Whether there is no such address or model."""
         route = self.status == HTTPStatus.NOT_FOUND and not self.param
-        model = self.asked_wrongly and (self.param == "model" or bool(self.codes & MODEL))
+        model = self.blames_request and (self.param == "model" or bool(self.codes & MODEL))
         return route or model or self.status == HTTPStatus.METHOD_NOT_ALLOWED
 
 
 REFUSALS: tuple[tuple[Callable[[ErrorResponse], bool], type[Error], str], ...] = (
-    (lambda said: said.asked_wrongly and bool(said.codes & POLICY), PolicyRefused, "will not make this by its policy"),
+    (lambda said: said.blames_request and bool(said.codes & POLICY), PolicyRefused, "will not make this by its policy"),
     (lambda said: said.status == HTTPStatus.PAYMENT_REQUIRED, UpstreamRefused, EMPTY),
-    (lambda said: said.asked_wrongly and bool(said.codes & MONEY), UpstreamRefused, EMPTY),
+    (lambda said: said.blames_request and bool(said.codes & MONEY), UpstreamRefused, EMPTY),
     (lambda said: said.status == HTTPStatus.TOO_MANY_REQUESTS, UpstreamBusy, "has no room for this work now"),
     (lambda said: said.status == CLIENT_CLOSED, Cancelled, "was told to stop"),
     (lambda said: said.status in PAGES and not said.worded, UpstreamError, STRAY),
@@ -178,7 +178,7 @@ class ErrorTranslator:
         param = asked.get(said.param) if kind is InvalidRequest else None
         return kind(message, param=param, retry_after=said.wait, billed=billed)
 
-    def unanswered(self, error: Exception) -> UpstreamError:
+    def no_answer_error(self, error: Exception) -> UpstreamError:
         """Return what it means that there was no answer."""
         ours, reason = next((ours, reason) for kind, ours, reason in FOREIGN if isinstance(error, kind))
         return ours(f"{self.title} {reason}.", billed=False if reason == AWAY else None)
@@ -187,7 +187,7 @@ class ErrorTranslator:
         """Return what an error inside a success means."""
         return UpstreamError(f"{self.title} failed{self._words(parse_error_response(error), call)}")
 
-    def pictureless(self) -> UpstreamError:
+    def missing_picture_error(self) -> UpstreamError:
         """Return what a success without a picture means."""
         return UpstreamError(f"{self.title} answered without a picture.", billed=True)
 

@@ -57,7 +57,7 @@ def parse_images_response(content: bytearray, server: ErrorTranslator, call: Cal
     if answer.error and not answer.data:
         raise server.failed(answer.error, call)
     if not answer.data:
-        raise server.pictureless()
+        raise server.missing_picture_error()
     return answer
 
 

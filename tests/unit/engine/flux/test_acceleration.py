@@ -37,11 +37,11 @@ def velocity(ours, rows=3, many=2):
 def test_on_the_cpu_only_what_is_asked_for_by_name_changes_anything(ours):
     """No lever but fp8 belongs there, and of that only the memory."""
     before = velocity(ours)
-    ours.hasten(AccelerationConfig())
-    assert ours.pulled == {}
+    ours.accelerate(AccelerationConfig())
+    assert ours.accelerations == {}
     assert torch.equal(velocity(ours), before)
-    ours.hasten(ALL)
-    assert ours.pulled == {"fp8": "weights"}
+    ours.accelerate(ALL)
+    assert ours.accelerations == {"fp8": "weights"}
 
 
 def test_8_bits_stay_near_and_come_once(ours):
@@ -59,7 +59,7 @@ def test_8_bits_can_be_had_from_the_start(folders):
     """A network that is too large otherwise is narrowed before the device gets it."""
     name = "flux2-klein-4b"
     small = model.load_networks(BY_NAME[name], folders[name], speed=AccelerationConfig(fp8=True))
-    assert small.pulled == {"fp8": "weights"}
+    assert small.accelerations == {"fp8": "weights"}
     assert not small.quantize()
 
 
@@ -95,7 +95,7 @@ def test_blocks_that_cannot_be_compiled_run_as_they_are(ours, caplog):
     ours._pulled["compile"] = "blocks"
     made = [velocity(ours, rows) for rows in (2, 3)]
     assert all(torch.equal(one, other) for one, other in zip(made, expected, strict=True))
-    assert ours.pulled == {"compile": "failed"}
+    assert ours.accelerations == {"compile": "failed"}
     asked = len(tries)
     assert asked >= 1
     velocity(ours, 4)
@@ -117,7 +117,7 @@ def test_what_is_not_the_levers_fault_comes_out(ours, monkeypatch, fault):
     monkeypatch.setattr(ours, "_run", fails)
     with pytest.raises(RuntimeError, match=fault):
         velocity(ours)
-    assert (ours.pulled["compile"], len(tries)) == ("blocks", 1 if "memory" in fault else 2)
+    assert (ours.accelerations["compile"], len(tries)) == ("blocks", 1 if "memory" in fault else 2)
 
 
 def test_the_first_attention_that_runs_here_is_taken(ours, monkeypatch):
@@ -166,10 +166,10 @@ def test_on_a_gpu_each_lever_is_pulled_once(ours, monkeypatch):
     monkeypatch.setattr(acceleration, "set_attention", lambda *_rest: pulled.append("attention") or "_native_cudnn")
     monkeypatch.setattr(acceleration, "set_channels_last", lambda _vae: pulled.append("channels_last"))
     monkeypatch.setattr(acceleration, "compile_blocks", lambda _networks: pulled.append("compile"))
-    ours.hasten(PLAIN)
+    ours.accelerate(PLAIN)
     assert pulled == []
-    ours.hasten(AccelerationConfig())
-    ours.hasten(AccelerationConfig())
+    ours.accelerate(AccelerationConfig())
+    ours.accelerate(AccelerationConfig())
     assert pulled == ["attention", "channels_last", "compile"]
-    assert ours.pulled["attention"] == "native_cudnn"
-    assert set(ours.pulled) == {"attention", "channels_last", "compile"}
+    assert ours.accelerations["attention"] == "native_cudnn"
+    assert set(ours.accelerations) == {"attention", "channels_last", "compile"}

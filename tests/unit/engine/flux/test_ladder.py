@@ -101,7 +101,7 @@ def test_what_gives_nothing_is_passed_over():
         (FallbackStep("nothing", lambda: False), FallbackStep("full", full), FallbackStep("some", lambda: None)),
         batch=1,
     )
-    assert [room.less() for _ in range(4)] == [True, True, True, False]
+    assert [room.release_next() for _ in range(4)] == [True, True, True, False]
     assert room.taken == ["some", "tile 384", "tile 256"]
 
 

@@ -139,7 +139,7 @@ async def test_what_is_told_meanwhile(photo, folder):
     told = []
     async with FakeFal() as fal:
         provider = Provider(fal.key, fal.queue_url, fal.storage_url, pace=0.02)
-        await provider.run(call(photo), JobCallbacks(taken=lambda *known: told.append(known)), folder)
+        await provider.run(call(photo), JobCallbacks(on_submitted=lambda *known: told.append(known)), folder)
         await provider.aclose()
         name = fal.submissions[0].id
     assert told == [(None, None), (name, None), (name, True, 1.25)]

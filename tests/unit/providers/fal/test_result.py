@@ -59,6 +59,6 @@ async def test_a_full_disk_does_not_make_it_cheaper(fal, provider, photo, folder
     monkeypatch.setattr(result_file, "probe_result", full)
     told = []
     with pytest.raises(OSError, match="no space"):
-        await provider.run(call(photo), JobCallbacks(taken=lambda *facts: told.append(facts)), folder)
+        await provider.run(call(photo), JobCallbacks(on_submitted=lambda *facts: told.append(facts)), folder)
     assert told[-1] == (fal.submissions[0].id, True, fal.spent)
     assert list(folder.iterdir()) == []
