@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from dataclasses import replace
 
 import pytest
+from PIL import Image
 
 from fakes.asgi import Client
 from fakes.gateway import png
 from fakes.painter import Painter, model, offer
 from fakes.server import form
 from fluxvision.accounts.budget import DAY
-from fluxvision.catalog.rules import Price
+from fluxvision.catalog.rules import Emulated, Price
 from fluxvision.core.errors import UpstreamError
+from fluxvision.gateway import execution
+from fluxvision.gateway import gateway as gateway_module
 from fluxvision.gateway.gateway import Gateway
 
 PAGE = {"x-fluxvision-client": "page"}
@@ -271,3 +275,24 @@ async def test_who_is_one_caller(edge, first, second, shared):
         headers |= {**PAGE, "x-forwarded-for": f"198.51.100.{len(statuses)}"}
         statuses.append((await Client("POST", "/v1/images/edits", headers, [body]).ask(from_somewhere)).status)
     assert statuses == [200, 429 if shared else 200]
+
+
+async def test_a_streamed_request_with_a_mask_is_decided_once(edge, monkeypatch):
+    """One choice of providers and one look into the mask serve the bound, the checks before the stream, and the job."""
+    calls = []
+
+    def counted(module, name):
+        really = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *given, **named: (calls.append(name), really(*given, **named))[1])
+
+    counted(gateway_module, "decide")
+    counted(execution, "decode_mask")
+    house = {name: Painter(name.title()) for name in ("own", "other")}
+    rules = {**offer("own").rules, "mask": (Emulated("masked"),)}
+    gateway = Gateway(house, models=(model(offer("own", rules=rules), offer("other", rules=rules)),))
+    buffer = io.BytesIO()
+    Image.new("RGBA", (32, 24), (0, 0, 0, 0)).save(buffer, "PNG")
+    parts = (*BODY, ("mask", buffer.getvalue(), "m"), ("stream", "true"))
+    answer = await edge(gateway=gateway, **KEYED).edit(*parts, **PAGE)
+    assert (answer.status, answer.events()[-1][0]) == (200, "image_edit.completed")
+    assert sorted(calls) == ["decide", "decode_mask"]
