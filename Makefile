@@ -6,7 +6,7 @@ ARGS ?=
 MINUTES ?= 60
 TIERS := flux ray browser client slow
 
-.PHONY: setup clients ready check check-all quick lint types docs-check node page page-check test test-all $(TIERS:%=test-%) fuzz serve bench docs gallery format
+.PHONY: setup clients ready check check-all quick lint types docs-check node page types-page page-check test test-all $(TIERS:%=test-%) fuzz serve bench docs gallery format
 
 setup:
 	$(PYTHON) -m pip install -c constraints.txt -e '.[dev]'
@@ -25,7 +25,7 @@ clients:
 # Installs the development tools where they are missing.
 ready:
 	@$(PYTHON) -c 'import fal_client, hypothesis, mypy, openai, playwright, pytest, ruff, skimage, xdist' 2>/dev/null || $(MAKE) setup
-	@test -d $(NODE)/node_modules/ai -a -d web/node_modules/svelte || ! command -v npm >/dev/null || $(MAKE) node
+	@test -d $(NODE)/node_modules/ai -a -d web/node_modules/openapi-typescript || ! command -v npm >/dev/null || $(MAKE) node
 
 check: ready lint types docs-check page-check test
 
@@ -41,13 +41,18 @@ types:
 docs-check:
 	$(PYTHON) docs/generate.py --check
 
-# The page as it ships; users need no node.
-page:
+# The page as it ships, with its types made from the server's responses; users need no node.
+page: types-page
 	npm run --prefix web build
 
-# Types and tests of the page, and that the built files are those of its source.
+types-page:
+	$(PYTHON) docs/openapi.py | npm run -s --prefix web types > web/src/lib/types.ts
+
+# Types and tests of the page, that its types are the server's, and that the built files are those of its source.
 page-check:
 	@if command -v npm >/dev/null; then set -e; built=$$(mktemp -d); \
+		$(PYTHON) docs/openapi.py | npm run -s --prefix web types | diff - web/src/lib/types.ts \
+			|| { echo "The page's types are stale: make page."; exit 1; }; \
 		npm run --prefix web check; npm test --prefix web; \
 		(cd web && npx vite build --logLevel warn --emptyOutDir --outDir $$built); \
 		diff -r $$built $(BUILT) || { echo 'The built page is stale: make page.'; exit 1; }; rm -r $$built; \

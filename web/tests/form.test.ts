@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { control, differing, form, range, typed } from '../src/lib/form';
-import type { Card, Property } from '../src/lib/types';
+import type { Card, Property } from '../src/lib/page-types';
 
 const mode = (found: 'passthrough' | 'emulated', sent = true) => ({ mode: found, sent, upstream_names: [], note: '' });
 const offer = (provider: string, configured: boolean) => ({ provider, configured }) as Card['offers'][number];

@@ -1,11 +1,11 @@
 import { expect, test } from 'vitest';
 import { made, micros } from '../src/lib/price';
-import type { Price } from '../src/lib/types';
+import type { PriceEntry } from '../src/lib/types';
 
-const BASE: Price = { metric: 'output_megapixel', unit_price: 0.1, unit: 1_000_000, rounding: 'none', block: 1, tiers: [], currency: 'USD', text: '' };
+const BASE: PriceEntry = { metric: 'output_megapixel', unit_price: 0.1, unit: 1_000_000, rounding: 'none', block: 1, tiers: [], currency: 'USD', text: '' };
 const size = (width: number, height = width) => ({ width, height });
 
-test.each<[string, Partial<Price>, [number, number], [number, number], number | null]>([
+test.each<[string, Partial<PriceEntry>, [number, number], [number, number], number | null]>([
   ['by output megapixel', {}, [512, 512], [1024, 1024], 104_858],
   ['half a micro-dollar goes up', { unit_price: 0.000001, unit: 2 }, [1, 1], [1, 1], 1],
   ['by input megapixel', { metric: 'input_megapixel' }, [1000, 1000], [4000, 4000], 100_000],

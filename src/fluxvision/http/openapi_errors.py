@@ -33,7 +33,7 @@ def error_kinds(root: type[Error] = Error) -> Iterator[type[Error]]:
 def error_codes() -> dict[str, Any]:
     """Return the schema of the codes."""
     lines = (f"- `{kind.code}` ({kind.status}): {getdoc(kind)}" for kind in error_kinds())
-    return {"enum": [kind.code for kind in error_kinds()], "description": "\n".join(lines)}
+    return {"enum": list(dict.fromkeys(kind.code for kind in error_kinds())), "description": "\n".join(lines)}
 
 
 def error_responses(examples: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 import { key, sender } from './key.svelte';
 import { messages, progress } from './sse';
-import type { Attempt, Card, Metadata, Model, Page, Quote, Values } from './types';
+import type { Card, Metadata, Page, Values } from './page-types';
+import type { AttemptEntry, ModelEntry, QuoteResponse } from './types';
 
 /** The code of the error that a key would have spared, or another key. */
 export const UNKNOWN_KEY = 'AUTHENTICATION_FAILED';
@@ -14,7 +15,7 @@ export class Failure extends Error {
     readonly code: string = 'UNKNOWN',
     readonly param: string | null = null,
     readonly retryAfter: number | null = null,
-    readonly attempts: Attempt[] = [],
+    readonly attempts: AttemptEntry[] = [],
   ) {
     super(message);
   }
@@ -41,8 +42,8 @@ export interface Watch {
   progress(done: number, total: number): void;
 }
 
-export async function models(as = key.value): Promise<Model[]> {
-  return (await json<{ data: Model[] }>('/v1/models', { headers: sender(as) })).data;
+export async function models(as = key.value): Promise<ModelEntry[]> {
+  return (await json<{ data: ModelEntry[] }>('/v1/models', { headers: sender(as) })).data;
 }
 
 export function card(id: string): Promise<Card> {
@@ -54,8 +55,8 @@ export async function page(): Promise<Page> {
   return json<Page>('/v1/page').catch(() => ({}));
 }
 
-export function quote(order: Order, signal: AbortSignal): Promise<Quote> {
-  return json<Quote>('/v1/images/edits?dryRun=true', { method: 'POST', body: body(order, {}), signal });
+export function quote(order: Order, signal: AbortSignal): Promise<QuoteResponse> {
+  return json<QuoteResponse>('/v1/images/edits?dryRun=true', { method: 'POST', body: body(order, {}), signal });
 }
 
 /** Ask for the pictures and tell of them as they come; returns when the last one is there. */

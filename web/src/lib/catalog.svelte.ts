@@ -1,10 +1,11 @@
 // The models and what the server says of itself, asked for once.
 
 import * as api from './api';
-import type { Card, Model, Page } from './types';
+import type { Card, Page } from './page-types';
+import type { ModelEntry } from './types';
 
 class Catalog {
-  models = $state<Model[]>([]);
+  models = $state<ModelEntry[]>([]);
   page = $state<Page>({});
   failure = $state<string | null>(null);
   /** Whether nothing is told without a key, or without another one. */

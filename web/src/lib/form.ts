@@ -1,6 +1,6 @@
 // The form is the schema: which control a parameter gets, where it stands, and which values are worth sending.
 
-import type { Card, Mode, Property, Value, Values } from './types';
+import type { Card, Mode, Property, Value, Values } from './page-types';
 
 export type Control = 'slider' | 'number' | 'segments' | 'select' | 'switch' | 'text' | 'area';
 

@@ -1,6 +1,6 @@
 // What this browser made, kept in IndexedDB: settings and receipts always, pictures while they are small enough.
 
-import type { Metadata, Values } from './types';
+import type { Metadata, Values } from './page-types';
 
 export interface Entry {
   id: string;

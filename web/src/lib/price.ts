@@ -1,6 +1,6 @@
 // What a picture costs at an offer, from the price row alone. The same arithmetic as the server's: exact, rounded once.
 
-import type { Factors, Price } from './types';
+import type { FactorsEntry, PriceEntry } from './types';
 
 export interface Size {
   width: number;
@@ -16,7 +16,7 @@ function exact(value: number): [bigint, bigint] {
 }
 
 /** Return the size that an offer makes for a factor: within its range, or the nearest of its own factors above. */
-export function made(source: Size, factor: number, factors: Factors | null): Size {
+export function made(source: Size, factor: number, factors: FactorsEntry | null): Size {
   let times = factor;
   if (factors?.only.length) times = factors.only.find((one) => one >= factor) ?? Math.max(...factors.only);
   else if (factors) times = Math.min(Math.max(factor, factors.low), factors.high);
@@ -24,7 +24,7 @@ export function made(source: Size, factor: number, factors: Factors | null): Siz
 }
 
 /** Return the price of one picture in micro-dollars, null where only the work itself will tell, or nobody. */
-export function micros(price: Price, source: Size, result: Size): number | null {
+export function micros(price: PriceEntry, source: Size, result: Size): number | null {
   if (price.metric === 'second' || price.unit_price === null) return null;
   let over = 1n;
   let count = 1n;

@@ -1,6 +1,6 @@
 // One request as people would write it: curl, Python, JavaScript and this project's own command.
 
-import type { Property, Value, Values } from './types';
+import type { Property, Value, Values } from './page-types';
 
 export interface Request {
   base: string;

@@ -7,7 +7,8 @@ import { dimensions } from '../lib/format';
 import * as store from '../lib/history';
 import { key } from '../lib/key.svelte';
 import { measure, thumbnail } from '../lib/pixels';
-import type { Card, Metadata, Quote, Value, Values } from '../lib/types';
+import type { Card, Metadata, Value, Values } from '../lib/page-types';
+import type { QuoteResponse } from '../lib/types';
 
 export interface Picture {
   file: Blob;
@@ -45,7 +46,7 @@ class Session {
   values = $state<Values>({});
   picture = $state.raw<Picture | null>(null);
   mask = $state.raw<Blob | null>(null);
-  quote = $state.raw<Quote | null>(null);
+  quote = $state.raw<QuoteResponse | null>(null);
   quoting = $state(false);
   run = $state<Run | null>(null);
   results = $state.raw<Result[]>([]);
