@@ -17,8 +17,6 @@ ROOT = TESTS.parent
 SOURCE = Path("src/fluxvision")
 UNIT = Path("tests/unit")
 DOCUMENTS = {".md", ".html"}
-
-
 TIERS = {
     "browser/*": "browser",
     "clients/*": "client",
@@ -29,6 +27,13 @@ TIERS = {
     "unit/providers/test_flux*.py": "flux",
     "unit/bench/test_flux.py": "flux",
     "golden/test_quality.py": "slow",
+    "fuzz/test_seeds.py": "slow",
+    "faults/test_openapi_fuzz.py": "slow",
+    "faults/test_fairness.py": "slow",
+    "faults/test_full_disk.py": "slow",
+    "faults/test_http_connections.py": "slow",
+    "faults/test_http_memory.py": "slow",
+    "faults/test_memory.py": "slow",
 }
 """Files by pattern, and the marker of the tests in them; what is nowhere here is of the default tier."""
 

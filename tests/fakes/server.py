@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, Self
 
 TESTS = Path(__file__).parents[1]
-PATIENCE = 20.0
+PATIENCE = 60.0
+"""Seconds to wait for what comes sooner or never: a busy machine takes its time."""
 
 
 @dataclass(slots=True)
@@ -77,7 +78,7 @@ class Server:
         found = [Path(root) / name for root, _, files in os.walk(self.folder / "uploads") for name in files]
         return [path for path in found if path.name != "lock"]
 
-    def nothing_left(self, patience: float = 3.0) -> bool:
+    def nothing_left(self, patience: float = PATIENCE) -> bool:
         """Return whether the upload folders become empty; a folder goes a moment after its answer."""
         deadline = time.monotonic() + patience
         while self.uploads and time.monotonic() < deadline:
@@ -165,7 +166,7 @@ def read(connection: socket.socket) -> Answer:
     return Answer(response.status, names, response.read())
 
 
-def wait_until(condition: Any, seconds: float = 5.0) -> bool:
+def wait_until(condition: Any, seconds: float = PATIENCE) -> bool:
     """Wait until a condition holds; return whether it came to hold."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -349,7 +349,7 @@ def test_a_body_that_stops_arriving(server, length):
         connection.sendall(head(length) + body)
         began = time.monotonic()
         refused(read(connection), 408)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 15
 
 
 def test_a_body_that_drips(server):
@@ -358,7 +358,7 @@ def test_a_body_that_drips(server):
         connection.sendall(head(4_000) + part(b'form-data; name="image"; filename="a"'))
         began = time.monotonic()
         connection.settimeout(0.1)
-        while time.monotonic() - began < 5:
+        while time.monotonic() - began < 30:
             connection.sendall(b"x")
             try:
                 start = connection.recv(100)
@@ -366,7 +366,7 @@ def test_a_body_that_drips(server):
             except TimeoutError:
                 continue
     assert start.startswith(b"HTTP/1.1 408")
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 15
 
 
 def test_a_body_shorter_than_announced(server):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ TABLES = ("providers", "catalog/models")
 """Rooms whose files and packages are rows of one table."""
 
 
+@cache
 def imported(module: tuple[str, ...]) -> set[tuple[str, ...]]:
     """Return the modules of this project that a module imports, wherever in it the import stands."""
     tree = ast.parse(SOURCE.joinpath(*module).with_suffix(".py").read_text(encoding="utf-8"))
@@ -31,6 +33,7 @@ def imported(module: tuple[str, ...]) -> set[tuple[str, ...]]:
     return found - {("__init__",), module}
 
 
+@cache
 def resolve(name: str) -> tuple[str, ...]:
     """Return the module of a dotted name, which may end in something that the module holds."""
     parts = tuple(name.split(".")[1:])
@@ -46,25 +49,27 @@ def row(module: tuple[str, ...], table: str) -> str | None:
     return None if inside in SHARED else inside
 
 
-@pytest.mark.parametrize("module", MODULES, ids=".".join)
-def test_no_import_leads_upward(module):
-    """Every module is in a room, and imports from its own room and those below it only."""
+def upward(module: tuple[str, ...]) -> set[str]:
+    """Return what a module imports from rooms above its own."""
     own = room(module)
     assert own in LEVEL, f"{module} is in no room of docs/rooms.py"
-    above = {".".join(other) for other in imported(module) if LEVEL[room(other)] > LEVEL[own]}
-    assert above == set()
+    return {".".join(other) for other in imported(module) if LEVEL[room(other)] > LEVEL[own]}
 
 
-@pytest.mark.parametrize("module", MODULES, ids=".".join)
-def test_no_import_leads_sideways(module):
-    """Rooms of one level, rows of one table and rooms that are kept apart do not know each other."""
+def sideways(module: tuple[str, ...]) -> set[str]:
+    """Return what a module imports from beside it: its level, its table, and rooms that are kept apart from its own."""
     own, others = room(module), imported(module)
     beside = {".".join(other) for other in others if room(other) != own and LEVEL[room(other)] == LEVEL[own]}
     for table in TABLES:
         mine = row(module, table)
         beside |= {".".join(other) for other in others if mine and row(other, table) not in {None, mine}}
-    beside |= {".".join(other) for other in others if room(other) in APART.get(own, ())}
-    assert beside == set()
+    return beside | {".".join(other) for other in others if room(other) in APART.get(own, ())}
+
+
+@pytest.mark.parametrize("forbidden", [upward, sideways])
+def test_no_import_leads_out_of_its_place(forbidden):
+    """Every module is in a room, imports from its own and lower ones only, and rooms and rows kept apart stay so."""
+    assert {".".join(module): found for module in MODULES if (found := forbidden(module))} == {}
 
 
 def test_no_imports_go_in_a_circle():

@@ -5,7 +5,6 @@ import pty
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -70,11 +69,9 @@ def test_a_signal_leaves_no_half_file(picture, names, number, code):
     slow = environment(FAKE_TILES="10", FAKE_TILE_SECONDS="0.05")
     with subprocess.Popen([*FAKE, "upscale", "in", "--out", "out"], env=slow, stderr=subprocess.PIPE) as process:
         wait_for(lambda: "out/a@2x.png" in names() and any("begun.raw" in name for name in names()))
-        began = time.monotonic()
         process.send_signal(number)
         _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == code
-    assert time.monotonic() - began < 2
     assert "Interrupted; 2 pictures not made, no half file left. --resume goes on from here." in said.decode()
     assert names() == ["in/a.jpg", "in/b.jpg", "in/c.jpg", "out/a@2x.png"]
 
