@@ -222,7 +222,12 @@ FAILURES = {
 NAMES = [row.name for row in PROVIDERS]
 
 
-@pytest.fixture(params=NAMES)
+def case(name: str, *values: str) -> Any:
+    """Return parameters of a test of a provider, in the provider's tier."""
+    return pytest.param(name, *values, marks=[pytest.mark.flux] if name == "flux" else [])
+
+
+@pytest.fixture(params=map(case, NAMES))
 async def house(request):
     """The surroundings of each row's provider."""
     async with HOUSES[request.param]() as made:
@@ -425,7 +430,7 @@ def _of_the_fakes() -> set[asyncio.Task[Any]]:
 
 @pytest.mark.parametrize(
     ("house", "fault"),
-    [(name, fault) for name, faults in FAILURES.items() for fault in faults],
+    [case(name, fault) for name, faults in FAILURES.items() for fault in faults],
     indirect=["house"],
 )
 async def test_a_failure_is_told_in_plain_words(house, parts, provider, folder, fault):

@@ -117,6 +117,7 @@ asyncio.run(main(path.parent, path, json.loads(sys.argv[2])))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the system has to tell the figures")
 @pytest.mark.parametrize(
     ("size", "fields"),
@@ -155,6 +156,7 @@ print(figure("VmHWM") - before, imaging.decoding_bytes(source))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the system has to tell the figures")
 @pytest.mark.parametrize(
     ("kind", "mode", "times", "options"),
@@ -203,6 +205,7 @@ print(figure("VmHWM") - before, imaging.encoding_bytes("avif", 1600, 1280, alpha
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the system has to tell the figures")
 @pytest.mark.parametrize("bands", [3, 4])
 def test_writing_many_bits_takes_no_more_than_the_format_says(tmp_path, bands):

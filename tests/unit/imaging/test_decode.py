@@ -218,6 +218,7 @@ print((peak - base) / (source.width * source.height))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize(("what", "most"), [("picture", 9), ("mask", 6)])
 def test_memory_of_transparent_pictures(what, most, tmp_path):

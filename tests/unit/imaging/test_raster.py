@@ -198,7 +198,7 @@ def test_a_full_disk_is_no_reason_for_a_damaged_file(tmp_path):
 def test_no_room_for_a_file(form, full, tmp_path):
     """Every format says so where the disk is full, and leaves nothing."""
     with pytest.raises(Unavailable, match=NO_ROOM):
-        write(noise(tmp_path, 800, 800), full / "result", form, quality=100)
+        write(noise(tmp_path, 560, 560), full / "result", form, quality=100)
     assert list(full.iterdir()) == []
 
 

@@ -4,6 +4,7 @@ import random
 import resource
 import struct
 import zlib
+from functools import cache
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ def chunk(kind, data):
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
+@cache
 def zeros(size):
     """Return `size` zero bytes, deflated."""
     packer = zlib.compressobj(9)
