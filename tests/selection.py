@@ -29,11 +29,14 @@ TIERS = {
     "golden/test_quality.py": "slow",
     "fuzz/test_seeds.py": "slow",
     "faults/test_openapi_fuzz.py": "slow",
+    "faults/test_data_folder.py": "slow",
+    "faults/test_failover_live.py": "slow",
     "faults/test_fairness.py": "slow",
     "faults/test_full_disk.py": "slow",
     "faults/test_http_connections.py": "slow",
     "faults/test_http_memory.py": "slow",
     "faults/test_memory.py": "slow",
+    "faults/test_work.py": "slow",
 }
 """Files by pattern, and the marker of the tests in them; what is nowhere here is of the default tier."""
 

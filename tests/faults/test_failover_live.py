@@ -323,7 +323,6 @@ def test_a_caller_that_goes_away_cancels_the_job(server, fal, photo):
     assert edited(server, photo).headers["x-fluxvision-provider"] == "fal"
 
 
-@pytest.mark.slow
 def test_killed_in_the_middle_and_back_again(tmp_path, photo):
     """The request under way is finished here and says so; fal is left alone until a probe finds it well again."""
     with running_fal(work=30.0) as upstream, served(tmp_path, upstream, attempt_timeout="1.5") as server:

@@ -420,7 +420,8 @@ async def test_one_after_the_other(source, tmp_path, row):
     async with FakeFal(fault=at_one) as first, FakeOpenAI() as second:
         second.behave(at_two)
         models = catalog.configure_offers(CATALOG, configured(second))
-        async with opened({"fal": at_fal(first), "other": at_other(second)}, models=models) as gateway:
+        house = {"fal": at_fal(first, **CALM), "other": at_other(second, CALM["patience"])}
+        async with opened(house, models=models, attempt_timeout=CALM["patience"]) as gateway:
             found = await ask(gateway, source, tmp_path / "work")
         assert [one.provider for one in found.attempts] == ["fal", "other"]
         assert sum(one.cost for one in found.attempts) == cost
@@ -464,7 +465,10 @@ async def test_one_deadline_for_all(source, tmp_path):
 
 async def test_a_gateway_goes_on_after_every_fault(source, tmp_path):
     """One gateway that meets all of fal's quick faults in turn still serves, and fal is asked again when it is well."""
-    async with FakeFal() as upstream, opened({"fal": at_fal(upstream), "embedded": Painter()}) as gateway:
+    async with (
+        FakeFal() as upstream,
+        opened({"fal": at_fal(upstream, **CALM), "embedded": Painter()}, attempt_timeout=CALM["patience"]) as gateway,
+    ):
         for number, (fault, (kind, _, health)) in enumerate(FAL.items()):
             if fault.split()[0] != "submit" or health is RESTED or fault.split()[1] in {"hang", "stall", "drip"}:
                 continue

@@ -113,7 +113,7 @@ async def upstream():
 @pytest.fixture
 async def provider(upstream, monkeypatch):
     monkeypatch.setitem(result_file.fetch_result.__kwdefaults__, "pause", 0.0)
-    made = Provider(Upstream("other", upstream.base_url, {}, key=upstream.key), patience=0.3)
+    made = Provider(Upstream("other", upstream.base_url, {}, key=upstream.key), patience=1.0)
     yield made
     await made.aclose()
 

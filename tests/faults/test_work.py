@@ -86,7 +86,7 @@ def test_a_full_queue_refuses_at_once(server, large):
 
 def test_sigterm_lets_the_running_picture_finish(tmp_path, large):
     """The answer arrives complete, then the process ends with 0."""
-    with Server(tmp_path / "data", module=("fluxvision", "serve")) as server:
+    with Server(tmp_path / "data", {"drain_timeout": "300"}, module=("fluxvision", "serve")) as server:
         answers = []
         headers, body = request(large, "1")
         caller = threading.Thread(target=lambda: answers.append(server.post("/v1/images/edits", (headers, body))))
