@@ -1,5 +1,6 @@
 PYTHON := $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
 PYTEST := $(PYTHON) -m pytest -n auto --dist worksteal
+DEFAULT_TIER = $(PYTEST) -p no:schemathesis -m "not ($(subst $() , or ,$(TIERS)))"
 NODE := tests/clients/node
 BUILT := src/fluxvision/http/page
 ARGS ?=
@@ -60,7 +61,7 @@ page-check:
 
 # The default tier: what has no marker. Naming files in ARGS runs them, whatever tier they are of, unless -m leaves it out.
 test:
-	$(PYTEST) -m "not ($(subst $() , or ,$(TIERS)))" $(ARGS)
+	$(DEFAULT_TIER) $(ARGS)
 
 # One other tier: test-flux, test-ray, test-browser, test-client, test-slow.
 $(TIERS:%=test-%): test-%:
@@ -72,7 +73,7 @@ test-all:
 
 # Within a minute: lint, types, layers, and the default tier's tests of the modules that changed since `main`.
 quick: lint types
-	$(PYTEST) -m "not ($(subst $() , or ,$(TIERS)))" $$($(PYTHON) tests/selection.py) $(ARGS)
+	$(DEFAULT_TIER) $$($(PYTHON) tests/selection.py) $(ARGS)
 
 # Hostile requests against a real server, for MINUTES; the same as `tests/fuzz/test_seeds.py`, longer and with new seeds.
 fuzz:

@@ -19,8 +19,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_ignore_collect(collection_path, config):
-    """Do not import the files of a tier that `-m` leaves out; PyTorch alone takes seconds."""
-    marker = tier(collection_path) if collection_path.suffix == ".py" else None
+    """Do not import the files and folders of a tier that `-m` leaves out; PyTorch alone takes seconds."""
+    marker = tier(collection_path)
     chosen = config.getoption("markexpr")
     if marker and chosen and not Expression.compile(chosen).evaluate(lambda name, **_: name == marker):
         return True

@@ -42,8 +42,9 @@ TIERS = {
 
 
 def tier(path: Path) -> str | None:
-    """Return the marker of a file's tests."""
+    """Return the marker of the tests in a file, or in all files of a folder."""
     name = path.relative_to(TESTS).as_posix() if path.is_relative_to(TESTS) else ""
+    name += "" if path.suffix else "/"
     return next((marker for pattern, marker in TIERS.items() if fnmatchcase(name, pattern)), None)
 
 
