@@ -44,12 +44,12 @@ from fluxvision.providers import fal, openai, result_file
 MODEL = "flux-vision-upscaler"
 PROMPT = "a very private wish"
 USER = "somebody@example.org"
-PATIENCE = 0.5
+PATIENCE = 1.0
 """Seconds for one attempt, and for a byte, as `configured` has them."""
 PACE = 0.01
 STEADY = {"pace": 0.1}
 """For what ends at the time limit: a job that is given up may still say what it costs."""
-CALM = {"pace": 0.05, "patience": 20.0}
+CALM = {"pace": 0.1, "patience": 20.0}
 """For what comes all the same, a little late."""
 FAL_PRICE, OTHER_PRICE = 960, 50_000
 """Of 120 by 80 pixels at $0.10 per megapixel; and per picture."""

@@ -21,9 +21,9 @@ def test_the_tiers_are_written_alike():
 
 
 def test_every_tier_has_files():
-    """No tier is empty, and what stands in no row is of the default one."""
+    """No tier is empty but that of Ray, whose executor brings its files; what is in no row is of the default one."""
     found = {tier(path) for path in (ROOT / "tests").rglob("test_*.py")}
-    assert found == {None, *TIERS.values()}
+    assert {None, *TIERS.values()} - found <= {"ray"}
 
 
 @pytest.mark.parametrize(
