@@ -12,7 +12,7 @@ from fluxvision.catalog.catalog import CATALOG
 from fluxvision.catalog.coerce import coerce
 from fluxvision.catalog.normalize import normalize, strongest_mode
 from fluxvision.catalog.params import PARAMS, describe_param
-from fluxvision.catalog.rules import Converted, Emulated, Implied, Price, Tier
+from fluxvision.catalog.rules import Converted, Emulated, Implied, Passthrough, Price, Tier
 from fluxvision.core.entries import STRENGTH
 from fluxvision.core.errors import ModelNotFound
 from fluxvision.core.types import PostprocessPlan
@@ -49,6 +49,15 @@ def test_every_parameter_has_a_rule(model, offer):
     """No public word is without a rule, and no rule is for a word that does not exist."""
     assert set(offer.rules) == {row.name for row in PARAMS}, model.id
     assert all(strongest_mode(rules) in STRENGTH for rules in offer.rules.values())
+
+
+def test_what_an_offer_leaves_out_is_not_sent():
+    """A parameter without a rule has the table's own: it is not sent, and the receipt gives the reason."""
+    bare = replace(FAL, rules={"image": FAL.rules["image"]})
+    assert set(bare.rules) == {"image", *(row.name for row in PARAMS if row.unsupported)}
+    for row in PARAMS:
+        if row.unsupported:
+            assert bare.rules[row.name] == (Passthrough(row.unsupported, sent=False),)
 
 
 @pytest.mark.parametrize(("model", "offer", "name", "rule", "example"), EXAMPLES)

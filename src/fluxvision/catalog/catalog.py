@@ -81,7 +81,7 @@ LONGEST_SHOWN = 80
 VERSION = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")
 """What may follow the beginning of a family's names."""
 KNOWN = frozenset(row.name for row in PARAMS)
-NARROWABLE = frozenset(row.name for row in fields(Param)) - {"name"}
+NARROWABLE = frozenset(row.name for row in fields(Param)) - {"name", "unsupported"}
 METRICS = frozenset({"image", "output_megapixel", "input_megapixel", "second"})
 ROUNDINGS = frozenset({"none", "up", "up_min_1"})
 

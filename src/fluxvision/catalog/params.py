@@ -38,6 +38,8 @@ class Param:
     group: str = "Detail"
     aliases: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
+    unsupported: str = ""
+    """What the receipt says at an offer without a rule for it; empty: every offer must have one."""
 
 
 def describe_param(param: Param) -> str:
@@ -94,6 +96,7 @@ PARAMS: tuple[Param, ...] = (
         high=32_000,
         group="Detail",
         flag="--prompt",
+        unsupported="The provider takes no words: the prompt guided nothing.",
     ),
     Param(
         "negative_prompt",
@@ -103,6 +106,7 @@ PARAMS: tuple[Param, ...] = (
         high=32_000,
         group="Detail",
         flag="--negative-prompt",
+        unsupported="The provider takes no words.",
     ),
     Param(
         "scale_factor",
@@ -162,6 +166,7 @@ PARAMS: tuple[Param, ...] = (
         low=0,
         high=1,
         flag="--creativity",
+        unsupported="This model has no such control.",
     ),
     Param(
         "resemblance",
@@ -170,6 +175,7 @@ PARAMS: tuple[Param, ...] = (
         low=0,
         high=3,
         flag="--resemblance",
+        unsupported="This model has no such control.",
     ),
     Param(
         "guidance",
@@ -179,6 +185,7 @@ PARAMS: tuple[Param, ...] = (
         high=4,
         flag="--guidance",
         aliases=("guidance_scale",),
+        unsupported="This model has no guidance.",
     ),
     Param(
         "steps",
@@ -188,6 +195,7 @@ PARAMS: tuple[Param, ...] = (
         high=50,
         flag="--steps",
         aliases=("num_inference_steps",),
+        unsupported="This model has no steps.",
     ),
     Param(
         "seed",
@@ -196,6 +204,7 @@ PARAMS: tuple[Param, ...] = (
         low=0,
         high=2**32 - 1,
         flag="--seed",
+        unsupported="The provider takes no seed.",
     ),
     Param(
         "engine",
@@ -204,6 +213,7 @@ PARAMS: tuple[Param, ...] = (
         pattern=ENGINE,
         pattern_help="span",
         flag="--engine",
+        unsupported="The provider has one engine.",
     ),
     Param(
         "n",
@@ -288,14 +298,49 @@ PARAMS: tuple[Param, ...] = (
         "OpenAI's quality word.",
         choices=("auto", "low", "medium", "high", "xhigh", "max", "standard", "hd"),
         group="OpenAI",
+        unsupported="The provider has no such word.",
     ),
-    Param("style", "choice", "OpenAI's style word.", choices=("vivid", "natural"), group="OpenAI"),
     Param(
-        "background", "choice", "OpenAI's background word.", choices=("auto", "transparent", "opaque"), group="OpenAI"
+        "style",
+        "choice",
+        "OpenAI's style word.",
+        choices=("vivid", "natural"),
+        group="OpenAI",
+        unsupported="The picture's own style is kept.",
     ),
-    Param("input_fidelity", "choice", "OpenAI's input fidelity word.", choices=("low", "high"), group="OpenAI"),
-    Param("moderation", "choice", "OpenAI's moderation word.", choices=("low", "auto"), group="OpenAI"),
-    Param("user", "string", "The caller's own name for its end user.", low=0, high=512, group="Request"),
+    Param(
+        "background",
+        "choice",
+        "OpenAI's background word.",
+        choices=("auto", "transparent", "opaque"),
+        group="OpenAI",
+        unsupported="Transparency is kept as it is in the picture.",
+    ),
+    Param(
+        "input_fidelity",
+        "choice",
+        "OpenAI's input fidelity word.",
+        choices=("low", "high"),
+        group="OpenAI",
+        unsupported="The provider has no such word; see metadata.fidelity.",
+    ),
+    Param(
+        "moderation",
+        "choice",
+        "OpenAI's moderation word.",
+        choices=("low", "auto"),
+        group="OpenAI",
+        unsupported="The provider has no such word.",
+    ),
+    Param(
+        "user",
+        "string",
+        "The caller's own name for its end user.",
+        low=0,
+        high=512,
+        group="Request",
+        unsupported="Not told to the provider.",
+    ),
 )
 
 BY_NAME: Mapping[str, Param] = {row.name: row for row in PARAMS}

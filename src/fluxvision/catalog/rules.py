@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from fluxvision.catalog.params import PARAMS
 from fluxvision.core.types import Job, Scalar, ScaleRange
 
 Unless = Callable[[Any, Job], str | None]
@@ -73,6 +74,11 @@ class Emulated:
 
 Rule = Passthrough | Renamed | Converted | Emulated
 
+UNSUPPORTED: Mapping[str, tuple[Rule, ...]] = {
+    row.name: (Passthrough(row.unsupported, sent=False),) for row in PARAMS if row.unsupported
+}
+"""The rules of what an offer does not mention: the provider has no place for it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tier:
@@ -118,6 +124,8 @@ ANY_FACTOR = ScaleRange()
 class Offer:
     """A model at a provider: its upstream id, its price, and for every public parameter the rules that carry it.
 
+    A parameter that is left out of `rules` has the rule of UNSUPPORTED, where there is one.
+
     A row is itself and no other: it is compared and looked up by identity.
 
     `factors` is how far it enlarges, None where that is its own decision. `takes_extras` tells whether unknown names
@@ -141,6 +149,10 @@ class Offer:
     defaults: bool = True
     frames: str = ""
     note: str = ""
+
+    def __post_init__(self) -> None:
+        """Fill in the rules of what the provider has no place for."""
+        object.__setattr__(self, "rules", {**UNSUPPORTED, **self.rules})
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,16 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fluxvision.catalog.models.shared_rules import (
-    AT_FAL,
-    DELIVERY,
-    IMAGE,
-    MASKED,
-    WORDLESS,
-    N,
-    note_unseeded_versions,
-    unsupported,
-)
+from fluxvision.catalog.models.shared_rules import DELIVERY, IMAGE, MASKED, N, note_unseeded_versions, unsupported
 from fluxvision.catalog.models.size_rules import by_itself
 from fluxvision.catalog.rules import InputFormats, Model, Offer, Price
 from fluxvision.core.types import ScaleRange
@@ -34,18 +25,10 @@ FAL = Offer(
         "mask": (MASKED,),
         **by_itself(FOUR),
         **unsupported(
-            prompt=WORDLESS,
-            negative_prompt="The provider takes no words.",
-            creativity="This model has no such control.",
-            resemblance="This model has no such control.",
-            guidance="This model has no guidance.",
-            steps="This model makes one pass and has no steps.",
-            seed="The provider takes no seed.",
-            engine="Send checkpoint, the provider's own word.",
+            steps="This model makes one pass and has no steps.", engine="Send checkpoint, the provider's own word."
         ),
         **DELIVERY,
         "n": (replace(N, note="", unless=note_unseeded_versions),),
-        **AT_FAL,
     },
 )
 

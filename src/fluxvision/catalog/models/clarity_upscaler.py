@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fluxvision.catalog.models.shared_rules import AT_FAL, CHECKED, DELIVERY, IMAGE, MASKED, unsupported
+from fluxvision.catalog.models.shared_rules import CHECKED, DELIVERY, IMAGE, MASKED
 from fluxvision.catalog.models.size_rules import ONE_TO_FOUR, by_factor
 from fluxvision.catalog.rules import InputFormats, Model, Offer, Passthrough, Price, Renamed
 
@@ -24,9 +24,7 @@ FAL = Offer(
         "guidance": (Renamed("guidance_scale"),),
         "steps": (Renamed("num_inference_steps"),),
         "seed": (Passthrough(),),
-        **unsupported(engine="The provider has one engine."),
         **DELIVERY,
-        **AT_FAL,
         **CHECKED,
     },
 )

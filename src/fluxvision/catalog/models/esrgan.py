@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fluxvision.catalog.models.shared_rules import (
-    AT_FAL,
     DELIVERY,
     IMAGE,
     MASKED,
-    WORDLESS,
     N,
     lossless_png_rules,
     note_unseeded_versions,
@@ -44,19 +42,10 @@ FAL = Offer(
         "mask": (MASKED,),
         **by_factor("scale", EIGHT),
         "engine": (Renamed("model"),),
-        **unsupported(
-            prompt=WORDLESS,
-            negative_prompt="The provider takes no words.",
-            creativity="This model has no such control.",
-            resemblance="This model has no such control.",
-            guidance="This model has no guidance.",
-            steps="This model makes one pass and has no steps.",
-            seed="The provider takes no seed.",
-        ),
+        **unsupported(steps="This model makes one pass and has no steps."),
         **DELIVERY,
         **lossless_png_rules("output_format"),
         "n": (replace(N, note="", unless=note_unseeded_versions),),
-        **AT_FAL,
     },
 )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fluxvision.catalog.models.shared_rules import (
-    AT_FAL,
     CHECKED,
     DELIVERY,
     IMAGE,
@@ -31,9 +30,7 @@ FAL = Offer(
         "mask": (MASKED,),
         **unsupported(
             prompt="The provider captions the picture itself and takes no words: the prompt guided nothing.",
-            negative_prompt="The provider takes no words.",
             resemblance="The provider has no such control; use creativity.",
-            engine="The provider has one engine.",
         ),
         **by_factor("upscale_factor", ONE_TO_FOUR),
         "creativity": (Passthrough(),),
@@ -41,7 +38,6 @@ FAL = Offer(
         "steps": (Passthrough(),),
         "seed": (Passthrough(),),
         **DELIVERY,
-        **AT_FAL,
         **CHECKED,
     },
 )

@@ -4,17 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fluxvision.catalog.models.shared_rules import (
-    AT_FAL,
-    CHECKED,
-    DELIVERY,
-    IMAGE,
-    MASKED,
-    WORDLESS,
-    N,
-    note_unseeded_versions,
-    unsupported,
-)
+from fluxvision.catalog.models.shared_rules import CHECKED, DELIVERY, IMAGE, MASKED, N, note_unseeded_versions
 from fluxvision.catalog.models.size_rules import by_itself
 from fluxvision.catalog.rules import InputFormats, Model, Offer, Price
 
@@ -30,19 +20,8 @@ FAL = Offer(
         "image": (IMAGE,),
         "mask": (MASKED,),
         **by_itself(None),
-        **unsupported(
-            prompt=WORDLESS,
-            negative_prompt="The provider takes no words.",
-            creativity="This model has no such control.",
-            resemblance="This model has no such control.",
-            guidance="This model has no guidance.",
-            steps="This model has no steps.",
-            seed="The provider takes no seed.",
-            engine="The provider has one engine.",
-        ),
         **DELIVERY,
         "n": (replace(N, note="", unless=note_unseeded_versions),),
-        **AT_FAL,
         **CHECKED,
     },
 )

@@ -2,15 +2,7 @@
 
 from __future__ import annotations
 
-from fluxvision.catalog.models.shared_rules import (
-    AT_FAL,
-    DELIVERY,
-    IMAGE,
-    MASKED,
-    WORDLESS,
-    lossless_png_rules,
-    unsupported,
-)
+from fluxvision.catalog.models.shared_rules import DELIVERY, IMAGE, MASKED, lossless_png_rules, unsupported
 from fluxvision.catalog.models.size_rules import Modes, by_factor_or_frame
 from fluxvision.catalog.rules import Implied, InputFormats, Model, Offer, Passthrough, Price
 from fluxvision.core.types import ScaleRange
@@ -32,17 +24,10 @@ FAL = Offer(
         **by_factor_or_frame("upscale_factor", TEN, MODES),
         "seed": (Passthrough(),),
         **unsupported(
-            prompt=WORDLESS,
-            negative_prompt="The provider takes no words.",
-            creativity="Send noise_scale, the provider's own word.",
-            resemblance="This model has no such control.",
-            guidance="This model has no guidance.",
-            steps="The provider has no such control.",
-            engine="The provider has one engine.",
+            creativity="Send noise_scale, the provider's own word.", steps="The provider has no such control."
         ),
         **DELIVERY,
         **lossless_png_rules("output_format"),
-        **AT_FAL,
     },
 )
 

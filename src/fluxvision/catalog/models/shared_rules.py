@@ -123,23 +123,10 @@ SENT: dict[str, tuple[Rule, ...]] = {name: (Passthrough(),) for name in NO_PLACE
 """Rules for OpenAI's words at a provider that speaks OpenAI's API."""
 
 
-AT_FAL: dict[str, tuple[Rule, ...]] = {
-    "quality": (Passthrough("The provider has no such word.", sent=False),),
-    "style": (Passthrough("The picture's own style is kept.", sent=False),),
-    "background": (Passthrough("Transparency is kept as it is in the picture.", sent=False),),
-    "input_fidelity": (Passthrough("The provider has no such word; see metadata.fidelity.", sent=False),),
-    "moderation": (Passthrough("The provider has no such word.", sent=False),),
-    "user": (Passthrough("Not told to the provider.", sent=False),),
-}
-"""Rules for OpenAI's words at a provider that speaks another API."""
-
 CHECKED: dict[str, tuple[Rule, ...]] = {
     "moderation": (Passthrough("Send enable_safety_checker, the provider's own word.", sent=False),),
 }
 """The rule of moderation at a provider that has its own switch for it."""
-
-WORDLESS = "The provider takes no words: the prompt guided nothing."
-"""Why a prompt has no effect."""
 
 
 def lossless_png_rules(to: str) -> dict[str, tuple[Rule, ...]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fluxvision.catalog.models.shared_rules import (
-    AT_FAL,
     DELIVERY,
     IMAGE,
     MASKED,
@@ -35,17 +34,11 @@ FAL = Offer(
         "engine": (Renamed("model"),),
         **unsupported(
             prompt="These engines take no words: the prompt guided nothing.",
-            negative_prompt="The provider takes no words.",
             creativity="These engines invent nothing; face_enhancement_creativity is the provider's own word.",
-            resemblance="This model has no such control.",
-            guidance="This model has no guidance.",
-            steps="This model has no steps.",
-            seed="The provider takes no seed.",
         ),
         **DELIVERY,
         **lossless_png_rules("output_format"),
         "n": (replace(N, note="", unless=note_unseeded_versions),),
-        **AT_FAL,
     },
 )
 
