@@ -45,7 +45,7 @@ LEVERS: tuple[tuple[str, str, AccelerationConfig], ...] = (
     ("+ attention", "attention", replace(PLAIN, attention=True)),
     ("+ channels-last", "channels_last", replace(PLAIN, channels_last=True)),
     ("+ compiled blocks", "compile", replace(PLAIN, compile=True)),
-    ("+ fp8", "fp8", replace(PLAIN, fp8=True)),
+    ("+ fp8, blocks not compiled", "fp8", replace(PLAIN, fp8=True)),
 )
 """Title, name and wish of each lever, in the order in which they are pulled."""
 HEAD = (

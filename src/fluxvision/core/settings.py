@@ -128,7 +128,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         bool, Meta(description="Compile FLUX's blocks where the GPU can: the first tile waits for it.")
     ] = True
     flux_fp8: Annotated[
-        bool, Meta(description="Run FLUX's matrices in 8 bits: half the memory, and other results.")
+        bool,
+        Meta(
+            description="Store FLUX's weights in 8 bits: half the memory, slower (nothing is compiled), other results."
+        ),
     ] = False
     flux_passes: Annotated[
         Literal["auto", "1", "2"],

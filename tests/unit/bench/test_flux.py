@@ -99,7 +99,7 @@ def test_small_networks_go_through_all_of_it(bench, tmp_path):
         levers = [row[1:3] for row in rows if row[0] == name]
         assert levers[:4] == [["diffusers' pipeline", "1"], ["plain", "1"], ["plain", "2"], ["plain", "4"]]
         assert [lever for lever, _ in levers[4:7]] == ["+ attention", "+ channels-last", "+ compiled blocks"]
-        assert levers[7:10] == [["+ fp8 (weights)", batch] for batch in ("1", "2", "4")]
+        assert levers[7:10] == [["+ fp8, blocks not compiled (weights)", batch] for batch in ("1", "2", "4")]
         assert levers[10][0].startswith("floor: ")
     measured = [row for row in rows if row[2] and "not on this device" not in row[3]]
     assert len(measured) == 14

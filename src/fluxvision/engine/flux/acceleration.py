@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from fluxvision.engine.flux.fp8 import BLOCKS
-
+BLOCKS = ("transformer_blocks", "single_transformer_blocks")
+"""The attributes of a transformer that hold its repeated blocks."""
 ATTENTION = ("_flash_3", "_native_cudnn", "flash")
 """Attention kernels by diffusers' names, the fastest first. Where none of them runs, PyTorch chooses."""
 COMPILERS = ("cc", "gcc", "clang")
@@ -53,6 +53,20 @@ def compile_blocks(networks: Sequence[Any], backend: Any = "inductor") -> None:
     config.recompile_limit = max(config.recompile_limit, SHAPES)
     for block in _repeated_blocks(networks):
         block.compile(fullgraph=True, dynamic=False, backend=backend)
+
+
+def store_in_8_bits(networks: Sequence[Any], compute_dtype: torch.dtype) -> None:
+    """Store the weights of the repeated blocks as float8_e4m3fn; each layer widens its own while it runs.
+
+    Norms and modulations, which act on all of a block's numbers, stay as they are. torch.compile cannot trace the
+    widening: compiled blocks have to be disabled before.
+    """
+    hooks: Any = import_module("diffusers.hooks")
+    for network in networks:
+        for name in BLOCKS:
+            hooks.apply_layerwise_casting(
+                getattr(network, name), torch.float8_e4m3fn, compute_dtype, skip_modules_pattern=("norm",)
+            )
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fluxvision.engine.flux import acceleration, fp8
+from fluxvision.engine.flux import acceleration
 from fluxvision.engine.flux.loading import pick_device
 from fluxvision.engine.flux.memory_budget import is_out_of_memory
 from fluxvision.engine.flux.options import AccelerationConfig
@@ -85,20 +85,19 @@ class Flux(ABC):
         if speed.channels_last and "channels_last" not in pulled:
             acceleration.set_channels_last(self.vae)
             pulled["channels_last"] = "autoencoder"
-        if speed.compile and "compile" not in pulled and acceleration.can_compile(self._device):
+        if speed.compile and not {"compile", "fp8"} & pulled.keys() and acceleration.can_compile(self._device):
             acceleration.compile_blocks(wanted)
             pulled["compile"] = COMPILED
 
     def quantize(self) -> bool:
-        """Bring the blocks' matrices to 8 bits; return whether anything changed."""
+        """Store the blocks' weights in 8 bits; return whether anything changed. The blocks then run uncompiled."""
         if "fp8" in self._pulled:
             return False
-        fast = fp8.can_multiply(self._device)
-        for network in self._networks():
-            fp8.narrow_layers(network, fast=fast)
-        self._pulled["fp8"] = "weights and products" if fast else "weights"
         if self._is_compiled:
-            torch.compiler.reset()
+            del self._pulled["compile"]
+            acceleration.disable_compilation(self._networks())
+        acceleration.store_in_8_bits(self._networks(), self._dtype)
+        self._pulled["fp8"] = "weights"
         self._forget()
         return True
 

@@ -18,7 +18,8 @@ class AccelerationConfig:
         channels_last: the autoencoder's memory in the order its convolutions read. CUDA only.
         compile: the transformer's repeated blocks, compiled for each shape they meet: the first tile of a shape waits
             for that. CUDA with Triton and a C compiler only.
-        fp8: the blocks' matrices in 8 bits. Half the memory; faster from compute capability 8.9 on. Changes results.
+        fp8: the blocks' weights stored in 8 bits: half the memory. Slower, for each layer widens its weights when it
+            runs, and blocks are not compiled. Changes results.
     """
 
     attention: bool = True

@@ -1,4 +1,4 @@
-"""Levers of speed change how fast an answer comes, and only fp8 changes what it is."""
+"""Levers of speed change how fast an answer comes; only fp8, which spares memory, changes what it is."""
 
 import pytest
 import torch
@@ -6,7 +6,6 @@ from diffusers.models.attention_dispatch import _AttentionBackendRegistry
 
 from fakes.flux_models import make_control, make_flux1, make_flux2
 from fluxvision.engine.flux import acceleration, model
-from fluxvision.engine.flux.fp8 import Linear8
 from fluxvision.engine.flux.options import PLAIN, AccelerationConfig
 from fluxvision.engine.flux.registry import BY_NAME
 
@@ -44,37 +43,15 @@ def test_on_the_cpu_only_what_is_asked_for_by_name_changes_anything(ours):
     assert ours.accelerations == {"fp8": "weights"}
 
 
-def test_8_bits_stay_near_and_come_once(ours):
-    """Every repeated block of every network is narrowed, once, and the answer moves by a few per cent."""
-    before = velocity(ours)
-    assert ours.quantize()
-    assert not ours.quantize()
-    for network in ours._networks():
-        assert any(isinstance(module, Linear8) for module in network.modules())
-    after = velocity(ours)
-    assert 0 < (after - before).abs().mean() < 0.05 * before.abs().mean()
-
-
-def test_8_bits_can_be_had_from_the_start(folders):
-    """A network that is too large otherwise is narrowed before the device gets it."""
-    name = "flux2-klein-4b"
-    small = model.load_networks(BY_NAME[name], folders[name], speed=AccelerationConfig(fp8=True))
-    assert small.accelerations == {"fp8": "weights"}
-    assert not small.quantize()
-
-
 @torch._dynamo.config.patch(recompile_limit=1)
 def test_compiled_blocks_are_one_graph_each_and_answer_the_same(ours):
-    """Nothing in a block breaks the graph, and neither more shapes than allowed nor narrowed layers are refused."""
+    """Nothing in a block breaks the graph, and more shapes than the default limit are compiled, too."""
     shapes = [(2, 1), (3, 2)]
     expected = [velocity(ours, *shape) for shape in shapes]
     acceleration.compile_blocks(ours._networks(), backend="eager")
     made = [velocity(ours, *shape) for shape in shapes]
     for one, other in zip(made, expected, strict=True):
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-5)
-    ours._pulled["compile"] = "blocks"
-    assert ours.quantize()
-    assert velocity(ours).isfinite().all()
     torch.compiler.reset()
 
 

@@ -1,92 +1,129 @@
-"""Linear layers of 8 bits say nearly what the wide ones say."""
+"""Weights stored in 8 bits take half the memory, and the answers stay near."""
 
 import pytest
 import torch
-from torch import nn
 
-from fluxvision.engine.flux.fp8 import EIGHT, LARGEST, Linear8, can_multiply, narrow_layers, narrowed_layers
+from fakes.flux_models import make_control, make_flux1, make_flux2
+from fluxvision.engine.flux import acceleration, model
+from fluxvision.engine.flux.options import AccelerationConfig
+from fluxvision.engine.flux.registry import BY_NAME
 
-
-def wide(inside=64, outside=48, *, bias=True, seed=0):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        layer = nn.Linear(inside, outside, bias=bias)
-        layer.weight.data *= torch.logspace(-3, 3, outside)[:, None]  # rows of very different size
-    return layer
+EIGHT = torch.float8_e4m3fn
+NAMES = ("flux2-klein-4b", "flux1-dev-tile")
 
 
-def inputs(*shape, dtype=torch.float32):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(1)).to(dtype)
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    klein = make_flux2(tmp_path_factory.mktemp("klein"))
+    dev = make_flux1(tmp_path_factory.mktemp("dev"), dev=True)
+    make_control(dev / "controlnet", num_single_layers=1)
+    return {"flux2-klein-4b": klein, "flux1-dev-tile": dev}
 
 
-@pytest.mark.parametrize("fast", [False, True], ids=["weights", "products"])
-@pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_a_layer_of_8_bits_is_near_the_wide_one(fast, bias, dtype):
-    """Every row of the output is within 5 % of its own size, in the input's format and shape.
-
-    Three bits of fraction round a number by 2.6 % in the mean, and there are two of them.
-    """
-    layer, given = wide(bias=bias).to(dtype), inputs(2, 40, 64, dtype=dtype)
-    made = Linear8(layer, fast=fast)(given)
-    expected = layer.float()(given.float()).detach()
-    assert made.dtype == dtype
-    assert made.shape == (2, 40, 48)
-    error = (made.float() - expected).pow(2).mean((0, 1)).sqrt() / expected.pow(2).mean((0, 1)).sqrt()
-    assert 0 < error.max() < 0.05
+@pytest.fixture(params=NAMES)
+def networks(request, folders):
+    return model.load_networks(BY_NAME[request.param], folders[request.param], agreed=True)
 
 
-def test_numbers_are_kept_within_their_format_whatever_their_size():
-    """The largest number of a row is exact, a row of noughts stays so, and nothing overflows."""
-    rows = torch.stack([torch.tensor([3e38, -1.0, 0.0]), torch.zeros(3), torch.tensor([1e-30, 1e-31, -1e-30])])
-    eight, scale = narrowed_layers(rows)
-    assert eight.dtype == EIGHT
-    assert scale.shape == (3, 1)
-    back = eight.float() * scale
-    assert back.isfinite().all()
-    assert torch.equal(back[1], torch.zeros(3))
-    torch.testing.assert_close(back[0, 0], rows[0, 0], rtol=1e-5, atol=0)
-    torch.testing.assert_close(back[2], rows[2], rtol=0.07, atol=0)
-    assert eight.float().abs().max() == LARGEST
+def velocity(networks, rows=3):
+    generator = torch.Generator().manual_seed(rows)
+    latents, source = (torch.randn(2, networks.row.packed_channels, rows, 2, generator=generator) for _ in range(2))
+    return networks.velocity(latents, 0.5, networks.embed("x"), 2.0, source=source)
 
 
-def test_a_layer_takes_half_the_memory_and_keeps_its_bias():
-    """Of 16 bits a weight has 8 left; nothing of the wide one is held."""
-    layer = wide().to(torch.bfloat16)
-    small = Linear8(layer, fast=True)
-    assert small.weight.nbytes * 2 == layer.weight.nbytes
-    assert torch.equal(small.bias, layer.bias)
-    assert not list(small.parameters())
+def weights(networks):
+    return {name: value for network in networks._networks() for name, value in network.named_parameters()}
 
 
-def test_matrices_that_do_not_fit_the_grain_are_widened():
-    """Devices multiply multiples of 16 only; other layers spare memory and no time."""
-    small = Linear8(wide(inside=40), fast=True)
-    assert not small.fast
-    assert small(inputs(3, 40)).shape == (3, 48)
+def is_in_block(name):
+    return name.partition(".")[0] in acceleration.BLOCKS
 
 
-class Network(nn.Module):
-    """As much of a transformer as matters here."""
-
-    def __init__(self):
-        """Make an embedder and two blocks."""
-        super().__init__()
-        self.x_embedder = nn.Linear(16, 16)
-        block = nn.ModuleDict({"norm1": nn.ModuleDict({"linear": nn.Linear(16, 32)}), "out": nn.Linear(16, 16)})
-        self.transformer_blocks = nn.ModuleList([block])
-        self.single_transformer_blocks = nn.ModuleList([nn.Sequential(nn.Linear(16, 16), nn.GELU())])
+def kinds(module):
+    return {value.dtype for value in module.parameters()}
 
 
-def test_only_what_repeats_and_steers_nothing_is_narrowed():
-    """Embedders and modulations stay, the blocks' own matrices change, and a second time nothing does."""
-    network = Network()
+def test_the_answer_stays_near(networks):
+    """It moves by a few per cent, and is the same in every pass: weights do not lose more each time."""
+    before = velocity(networks)
+    assert networks.quantize()
+    after = velocity(networks)
+    assert 0 < (after - before).abs().mean() < 0.05 * before.abs().mean()
+    assert torch.equal(velocity(networks), after)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_blocks_take_half_the_memory(name, folders):
+    """Before and after a pass, each layer of the repeated blocks has 8 of its 16 bits."""
+    networks = model.load_networks(BY_NAME[name], folders[name], agreed=True, dtype="bfloat16")
+    before = {name: value.nbytes for name, value in weights(networks).items() if is_in_block(name)}
+    networks.quantize()
     for _ in range(2):
-        narrow_layers(network, fast=False)
-        found = {name for name, module in network.named_modules() if isinstance(module, Linear8)}
-        assert found == {"transformer_blocks.0.out", "single_transformer_blocks.0.0"}
+        after = weights(networks)
+        assert all(after[name].nbytes * 2 == size for name, size in before.items() if "norm" not in name)
+        assert sum(after[name].nbytes for name in before) < 0.75 * sum(before.values())
+        velocity(networks)
 
 
-def test_the_cpu_is_no_faster_with_8_bits():
-    """It can multiply them, but gains nothing."""
-    assert not can_multiply(torch.device("cpu"))
+def test_what_acts_on_all_numbers_keeps_its_precision(networks):
+    """Norms, modulations, embeddings, text encoders and autoencoder are as before; all else in the blocks is narrow."""
+    networks.quantize()
+    for name, value in weights(networks).items():
+        assert (value.dtype == EIGHT) == (is_in_block(name) and "norm" not in name), name
+    assert all(kinds(module) == {torch.float32} for module in (networks.vae, *networks.texts))
+
+
+def test_it_is_done_once(networks):
+    """A second time there is nothing to give up, and the lever is in force."""
+    assert networks.quantize()
+    assert not networks.quantize()
+    assert networks.accelerations == {"fp8": "weights"}
+
+
+def test_it_can_be_had_from_the_start(folders):
+    """A network that is too large otherwise is narrowed before the device gets it."""
+    name = "flux2-klein-4b"
+    small = model.load_networks(BY_NAME[name], folders[name], speed=AccelerationConfig(fp8=True))
+    assert small.accelerations == {"fp8": "weights"}
+    assert EIGHT in kinds(small.transformer)
+
+
+def test_a_pass_that_was_broken_off_harms_none_after_it(networks, monkeypatch):
+    """Memory may run out in a layer whose weights are wide at that moment: the next pass narrows them again."""
+    networks.quantize()
+    expected = velocity(networks)
+    linear = torch.nn.functional.linear
+    calls = []
+
+    def fails(*given):
+        calls.append(1)
+        if len(calls) == 12:
+            raise RuntimeError("CUDA out of memory.")
+        return linear(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.nn.functional, "linear", fails)
+        with pytest.raises(RuntimeError, match="out of memory"):
+            velocity(networks)
+    assert torch.equal(velocity(networks), expected)
+    assert all(value.dtype == EIGHT for name, value in weights(networks).items() if ".to_q." in name)
+
+
+def test_compiled_blocks_are_given_up(networks):
+    """Compilers cannot trace the widening: from then on the blocks run as they are written."""
+    acceleration.compile_blocks(networks._networks(), backend="eager")
+    networks._pulled["compile"] = "blocks"
+    velocity(networks)
+    assert networks.quantize()
+    assert networks.accelerations == {"fp8": "weights"}
+    assert velocity(networks).isfinite().all()
+    torch.compiler.reset()
+
+
+def test_narrow_blocks_are_not_compiled(networks, monkeypatch):
+    """Where both are asked for, fp8 is in force and compilation is not."""
+    monkeypatch.setattr(acceleration, "is_cuda", lambda _device: True)
+    monkeypatch.setattr(acceleration, "can_compile", lambda _device: True)
+    monkeypatch.setattr(acceleration, "compile_blocks", None)
+    networks.accelerate(AccelerationConfig(attention=False, channels_last=False, compile=True, fp8=True))
+    assert networks.accelerations == {"fp8": "weights"}
