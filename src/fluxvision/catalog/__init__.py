@@ -1,1 +1,1 @@
-"""The one table: models, providers and parameters, and what each rule does."""
+"""The catalogue: models, their offers by providers, public parameters, and the rules that translate them."""

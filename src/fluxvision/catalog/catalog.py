@@ -1,4 +1,4 @@
-"""CATALOG: every model, checked once when imported; finding a model by any of its names."""
+"""CATALOG, the table of all models: checked on import, extended by the settings, searched by name or alias."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from fluxvision.core.settings import ConfigError, Settings, Upstream
 from fluxvision.core.types import Scalar
 
 ELSEWHERE = "openai"
-"""The provider of the offer that stands for every configured server."""
+"""The provider name of the placeholder offer, replaced by one offer per server in the setting `openai`."""
 
 
 def configure_offers(models: Sequence[Model], settings: Settings) -> tuple[Model, ...]:
-    """Return the models with an offer for each configured server that has them, instead of the one that stands for all.
+    """Return the models with the placeholder offer replaced by one offer per configured server that has the model.
 
-    Raises `ConfigError` for a server whose models are not in the catalogue, or cannot be had from elsewhere.
+    Raises `ConfigError` for a server that lists no models, or a model that has no placeholder offer.
     """
     takes = {model.id for model in models if any(offer.provider == ELSEWHERE for offer in model.offers)}
     for upstream in settings.openai:
@@ -61,7 +61,7 @@ def _upstream_offer(offer: Offer, upstream: Upstream, model: str) -> Offer:
 
 
 def _numbered_names(offer: Offer, settings: Settings) -> Offer:
-    """Return fal's offers with the megapixel that the operator knows from the bill."""
+    """Return a fal offer priced per megapixel with the megapixel size of the setting `fal_megapixel`."""
     if offer.provider != "fal" or not offer.price.metric.endswith("megapixel"):
         return offer
     return replace(offer, price=replace(offer.price, unit=int(settings.fal_megapixel)))
@@ -79,7 +79,7 @@ CATALOG: tuple[Model, ...] = (
 
 LONGEST_SHOWN = 80
 VERSION = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")
-"""What may follow the beginning of a family's names."""
+"""Matches the rest of a model name after the prefix of its family."""
 KNOWN = frozenset(row.name for row in PARAMS)
 NARROWABLE = frozenset(row.name for row in fields(Param)) - {"name", "unsupported"}
 METRICS = frozenset({"image", "output_megapixel", "input_megapixel", "second"})
@@ -87,10 +87,10 @@ ROUNDINGS = frozenset({"none", "up", "up_min_1"})
 
 
 def check_models(models: Iterable[Model]) -> None:
-    """Raise ValueError when the rows contradict each other or themselves.
+    """Raise ValueError when the table is inconsistent.
 
-    Two names collide, an offer lacks a rule or has one for an unknown parameter, a narrowed row has an unknown field
-    or a default out of its range, or a price cannot be computed.
+    That is when two names collide, an offer lacks a rule or has one for an unknown parameter, a narrowed row has an
+    unknown field or a default out of its range, or a price cannot be computed.
     """
     seen: dict[str, str] = {}
     models = tuple(models)
@@ -131,7 +131,7 @@ def _check_narrowed(model: Model) -> None:
 
 
 def _accepts_value(row: Param, value: Scalar) -> bool:
-    """Return whether a row takes a value as it is."""
+    """Return whether a parameter accepts a value without changing it."""
     try:
         return coerce(row, value) == value
     except InvalidRequest:
@@ -139,7 +139,7 @@ def _accepts_value(row: Param, value: Scalar) -> bool:
 
 
 def _is_computable(price: Price) -> bool:
-    """Return whether the words are known, the numbers positive, and the tiers rise to an open end."""
+    """Return whether metric and rounding are known, numbers are positive, and tiers rise to an unlimited last one."""
     limits = [float("inf") if tier.upto is None else tier.upto for tier in price.tiers]
     rising = all(low < high for low, high in pairwise(limits))
     open_ended = not limits or (limits[-1] == float("inf") and price.tiers[0].unit_price == price.unit_price)
@@ -148,26 +148,26 @@ def _is_computable(price: Price) -> bool:
 
 
 def model_params(model: Model) -> tuple[Param, ...]:
-    """Return the public parameters as a model has them."""
+    """Return the public parameters with the ranges, choices and defaults of a model."""
     return narrow(PARAMS, model.narrows)
 
 
 def implied_values(model: Model, values: Mapping[str, Scalar], extras: Mapping[str, Any]) -> Mapping[str, Scalar]:
-    """Return what a provider's own words ask for besides the `values` given; nothing where a size was given."""
+    """Return the parameter values that a provider's own parameters in `extras` imply; empty when a size is given."""
     if "scale_factor" in values or "resolution" in values or "x" in str(values.get("size", "")):
         return {}
     return {row.parameter: row.means for row in model.implied if extras.get(row.word) == row.value}
 
 
 def default_factor(model: Model) -> float:
-    """Return how far a model enlarges when nothing is said."""
+    """Return the scale factor that a model uses when the caller gives no size."""
     return next(
         float(row.default) for row in model_params(model) if row.name == "scale_factor" and row.default is not None
     )
 
 
 def _is_in_family(name: str, model: Model) -> bool:
-    """Return whether a name is one of OpenAI's that no list can have: dated, or newer than this."""
+    """Return whether a name is an OpenAI name that is not listed but has a family's prefix: dated, or a newer version."""
     return any(
         name.startswith(family) and VERSION.fullmatch(name.removeprefix(family)) for family in model.b64_families
     )
@@ -177,7 +177,7 @@ check_models(CATALOG)
 
 
 def prefers_base64(name: str, model: Model) -> bool:
-    """Return whether a model was called by a name whose clients read only base64, pinned or not."""
+    """Return whether the caller used a model name whose clients read only base64, with or without a provider prefix."""
     own = name.strip().lower().rpartition("/")[2]
     return own in _lower_names(model.b64_aliases) or _is_in_family(own, model)
 
@@ -190,7 +190,8 @@ def _lower_names(names: tuple[str, ...]) -> frozenset[str]:
 def find_model(name: str, models: Iterable[Model] = CATALOG) -> tuple[Model, str | None]:
     """Return the model of a name (id, alias or provider/id, any case) and the provider that the name pins.
 
-    Raises `ModelNotFound`, with the model's providers where only the pin is wrong, else with the nearest name.
+    Raises `ModelNotFound`: the message lists the model's providers when only the provider is wrong, else it suggests
+    the nearest name.
     """
     wanted = name.strip().lower()
     pin, _, rest = wanted.partition("/")

@@ -1,4 +1,4 @@
-"""One coercion for form strings and JSON values, by the row's type."""
+"""Converts a form string or JSON value to the type of its parameter, and checks its range."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ FALSE = frozenset({"false", "0", "no", "off"})
 UNSET_WORDS = frozenset({"", "null", "none", "undefined"})
 SHOWN = 40
 PRIVATE = frozenset({"prompt", "negative_prompt"})
-"""Parameters whose values no message repeats."""
+"""Parameters whose values are never repeated in error messages."""
 
 
 def coerce(param: Param, value: Any) -> Scalar | None:
-    """Return a form string or JSON value as the row's type, or None where it means "not given".
+    """Return a form string or JSON value as the parameter's type, or None when it means "not given".
 
     Raises `InvalidRequest` naming the parameter when the value has the wrong type or is out of range.
     """
@@ -34,7 +34,7 @@ def coerce(param: Param, value: Any) -> Scalar | None:
 
 
 def _wrong_value(param: Param, value: Any, *, number: bool = False) -> InvalidRequest:
-    """Return the error; it shows the value as it was sent, a text that is a `number` without quotes."""
+    """Return the error for a value; it quotes a short value, without quotation marks when a `number` is expected."""
     shown = "this value" if isinstance(value, list | dict) else repr(value)
     if isinstance(value, bool):
         shown = shown.lower()  # as JSON has it

@@ -1,4 +1,4 @@
-"""The catalogue as text: prices, factors and models for people, and the JSON Schema of a request."""
+"""Describes the catalogue as text and Markdown (prices, factors, models), and as the JSON Schema of a request."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fluxvision.core.money import format_amount
 
 KINDS = {"integer": "integer", "number": "number", "boolean": "boolean"}
 MEGAPIXEL = (1000, 1000)
-"""The picture of the estimate: one million pixels, sent and made."""
+"""Width and height that estimates assume for both the input and the result."""
 NOWHERE = "not sent"
 METRICS = {
     "image": "picture",
@@ -25,7 +25,7 @@ METRICS = {
 
 
 def describe_price(price: Price) -> str:
-    """Return a price as people say it."""
+    """Return a price as a phrase for people."""
     unit = METRICS[price.metric]
     if price.unit_price is None:
         return "not known"
@@ -43,17 +43,17 @@ def describe_price(price: Price) -> str:
 
 
 def format_offer_price(row: Offer) -> str:
-    """Return an offer's price as people say it."""
+    """Return an offer's price as a phrase for people."""
     return "as configured" if row.provider == ELSEWHERE else describe_price(row.price)
 
 
 def estimate_megapixel(price: Price) -> int | None:
-    """Return what a result of one megapixel costs in micro-dollars, None where nobody knows it beforehand."""
+    """Return the cost of a one-megapixel result in micro-dollars, None when it cannot be known beforehand."""
     return pricing.image_price(price, MEGAPIXEL, MEGAPIXEL).total_cost
 
 
 def format_factors(offer: Offer) -> str:
-    """Return how far an offer enlarges, as people say it."""
+    """Return an offer's range of scale factors as a phrase for people."""
     if offer.factors is None:
         return "its own factor"
     if offer.factors.only:
@@ -81,7 +81,7 @@ def param_schemas(rows: Sequence[Param]) -> dict[str, Any]:
 
 
 def destination(rules: Sequence[Rule]) -> str:
-    """Return where a parameter ends: the provider's names, the gateway itself, or nowhere."""
+    """Return where a parameter's value goes: the provider's parameter names, the gateway itself, or nowhere."""
     ends = []
     for rule in rules:
         if isinstance(rule, Passthrough):
@@ -92,7 +92,7 @@ def destination(rules: Sequence[Rule]) -> str:
 
 
 def rule_notes(rules: Sequence[Rule]) -> str:
-    """Return all that the rules of a parameter have to say."""
+    """Return the notes of all rules of a parameter, joined."""
     return " ".join(dict.fromkeys(text for rule in rules if (text := getattr(rule, "note", ""))))
 
 
@@ -125,7 +125,7 @@ MODES = (
 
 
 def markdown_index(models: Sequence[Model], base: str) -> str:
-    """Return the catalogue; `base` is the address of the API, such as http://host/v1."""
+    """Return the Markdown list of all models; `base` is the address of the API, such as http://host/v1."""
     lines = [
         "# Flux Vision Upscaler",
         "",
@@ -147,7 +147,7 @@ def markdown_index(models: Sequence[Model], base: str) -> str:
 
 
 def markdown_page(model: Model, rows: Sequence[Param], base: str) -> str:
-    """Return one model: its names, offers, prices and parameters, and how to call it."""
+    """Return the Markdown page of one model: names, offers, prices, parameters and an example call."""
     lines = [
         f"# {model.name}",
         "",
@@ -187,7 +187,7 @@ def markdown_page(model: Model, rows: Sequence[Param], base: str) -> str:
 
 
 def _format_mode(rules: Sequence[Rule]) -> str:
-    """Return a parameter's mode, and that it goes nowhere where it does."""
+    """Return a parameter's mode, marked when its value is not sent anywhere."""
     return strongest_mode(rules) + (" (not sent)" if destination(rules) == NOWHERE else "")
 
 

@@ -1,7 +1,7 @@
-"""How large the result is: the six size parameters of a job become one geometry. Pure.
+"""Computes the result's size in pixels from a job's size parameters. Pure.
 
-scale_factor, size, aspect_ratio, resolution and fit speak of the same thing, so they are solved together. Two of them
-that disagree are refused, naming both. Nothing that is absent ever shrinks the picture.
+scale_factor, size, aspect_ratio, resolution and fit all determine the same size, so they are solved together. Two
+parameters that contradict each other are refused with an error that names both. Defaults never shrink the picture.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ WORDS = ("scale_factor", "size", "aspect_ratio", "resolution", "fit")
 RESOLUTIONS = {"1K": 1024, "2K": 2048, "4K": 4096}
 """Pixels of the longer side."""
 FRAMES = {"720p": 1280 * 720, "1080p": 1920 * 1080, "1440p": 2560 * 1440, "2160p": 3840 * 2160}
-"""Pixels in all: those of a frame of video, in whatever shape."""
+"""Total number of pixels of a video frame; the result keeps its own aspect ratio."""
 FINENESS = 10**9
 
 
@@ -45,12 +45,12 @@ class Geometry:
 
     @property
     def finished(self) -> bool:
-        """Whether what the engine makes is already the result."""
+        """Whether the engine's picture already has the result's size."""
         return (self.made_width, self.made_height) == (self.width, self.height)
 
     @property
     def largest(self) -> int:
-        """The most pixels that the picture has on its way: as made, as enlarged before it is cropped, as delivered."""
+        """The largest pixel count of any stage: as made, as enlarged before cropping, as delivered."""
         made, inner = self.made_width * self.made_height, self.inner_width * self.inner_height
         return max(made, inner, self.width * self.height)
 
@@ -62,7 +62,7 @@ class Geometry:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """What of a job decides its size."""
+    """The parts of a job that determine the result's size."""
 
     width: int
     height: int
@@ -71,11 +71,11 @@ class _Asked:
 
 
 def solve_geometry(job: Job, factors: ScaleRange | None = EXACT) -> Geometry:
-    """Return the geometry of a job for an engine of these factors; None stands for one that knows no factor.
+    """Return the geometry of a job for an engine with these factors, None for an engine that chooses its own.
 
-    Raises `InvalidRequest` when two parameters disagree or the result has no pixels.
+    Raises `InvalidRequest` when two parameters contradict each other or the result has no pixels.
     """
-    # The rules of all offers ask this of the same job; what the answer depends on is little.
+    # The rules of all offers need this for the same job: cache by the few values that it depends on.
     words = tuple(map(job.values.get, WORDS))
     return _solve(job.image.width, job.image.height, words, job.factor, factors)
 
@@ -96,7 +96,7 @@ def _solved(asked: _Asked, factors: ScaleRange | None) -> Geometry:
         factor = _shape_factor(asked)
         inner = _scale(source_width, factor), _scale(source_height, factor)
         width, height = inner
-        fit = "contain"  # the result has the picture's own shape: there is nothing to fit
+        fit = "contain"  # the result has the source's aspect ratio, so nothing is cropped or padded
     else:
         width, height = box
         inner = _inner_size(source_width, source_height, width, height, fit)
@@ -108,14 +108,14 @@ def _solved(asked: _Asked, factors: ScaleRange | None) -> Geometry:
 
 
 def has_pixel_size(job: Job) -> bool:
-    """Return whether the job tells its size in pixels, so that no default factor applies."""
+    """Return whether the job gives its size in pixels, so that no default factor applies."""
     return "resolution" in job.values or "x" in str(job.values.get("size", ""))
 
 
 def requested_frame(job: Job) -> str | None:
-    """Return the frame of video whose pixels the whole picture is to have in its own shape, None where there is none.
+    """Return the video frame ("1080p") whose pixel count the picture gets in its own aspect ratio, or None.
 
-    A box that gives it another number of pixels takes precedence.
+    None also when `size` or `aspect_ratio` give the picture another number of pixels.
     """
     frame = str(job.values.get("resolution"))
     if frame not in FRAMES:
@@ -139,7 +139,7 @@ def smallest_factor(width: int, height: int, inner: tuple[int, int], factors: It
 
 
 def _shape_factor(asked: _Asked) -> Fraction:
-    """Return the factor of a result that has the picture's own shape."""
+    """Return the factor of a result that has the source's aspect ratio."""
     if "resolution" in asked.values:
         resolution = str(asked.values["resolution"])
         if resolution in FRAMES:
@@ -149,7 +149,7 @@ def _shape_factor(asked: _Asked) -> Fraction:
 
 
 def _exact_root(square: Fraction) -> Fraction:
-    """Return the root of a fraction, exact where it has nine decimals."""
+    """Return the square root of a fraction, exact when it has at most nine decimals."""
     return Fraction(isqrt(square.numerator * FINENESS**2 // square.denominator), FINENESS)
 
 
@@ -160,10 +160,10 @@ def _scale(pixels: int, factor: Fraction) -> int:
 def _engine_size(
     width: int, height: int, inner: tuple[int, int], factors: ScaleRange | None, fit: str
 ) -> tuple[int, int]:
-    """Return what an engine of these factors makes on the way to the inner size, in the picture's own shape.
+    """Return the width and height that an engine with these factors makes on the way to the inner size.
 
-    A range of factors reaches every size in it exactly, of another shape too (`stretch`) unless it is uniform; of a
-    closed set it is the smallest factor that is enough, or the largest.
+    A range of factors reaches every size in it exactly, also with two different factors (`stretch`) unless it is
+    uniform. From a closed set, the smallest sufficient factor is used, or else the largest.
     """
     if factors is None:
         return inner
@@ -184,7 +184,7 @@ def _engine_size(
 
 
 def _requested_box(asked: _Asked) -> tuple[int, int] | None:
-    """Return the box that the caller described, or None when only a factor counts."""
+    """Return the width and height of the box that the caller described, or None when only a factor is given."""
     values = asked.values
     size = str(values.get("size", "auto"))
     exact = tuple(int(part) for part in size.split("x")) if "x" in size else None
@@ -215,7 +215,7 @@ def _requested_box(asked: _Asked) -> tuple[int, int] | None:
 
 
 def _shape_box(resolution: str, shape: Fraction) -> tuple[int, int]:
-    """Return the box of a shape that has a resolution's longer side, or its pixels."""
+    """Return the box of an aspect ratio with a resolution's longer side (4K), or its pixel count (1080p)."""
     if resolution in FRAMES:
         area = Fraction(FRAMES[resolution])
         return max(1, round(_exact_root(area * shape))), max(1, round(_exact_root(area / shape)))

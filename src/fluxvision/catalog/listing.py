@@ -1,4 +1,4 @@
-"""The catalogue as JSON: models, who offers them at what price, and how each parameter reaches a provider."""
+"""Describes the catalogue as JSON: models, offers, prices, and how each parameter reaches a provider."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def describe_all(models: Iterable[Model], configured: Collection[str]) -> ModelL
 
 
 def describe_model(row: Model, configured: Collection[str]) -> ModelEntry:
-    """Return OpenAI's model object with what a person wants to know beside it.
+    """Return OpenAI's model object with title, description, offers and prices added.
 
     `configured` are the providers of this server; a model is available when one of them has it.
     """
@@ -146,7 +146,7 @@ def describe_model(row: Model, configured: Collection[str]) -> ModelEntry:
 
 
 def describe_offer(row: Offer, configured: Collection[str]) -> OfferEntry:
-    """Return who serves a model, how far it enlarges, and at what price; money in dollars."""
+    """Return an offer's provider, scale factors and price; money in dollars."""
     return OfferEntry(
         provider=row.provider,
         upstream=row.upstream,

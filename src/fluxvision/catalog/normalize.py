@@ -1,7 +1,7 @@
-"""The interpreter of the table: one Job and one Offer become a Call, a Plan and a receipt. Pure.
+"""Translates a Job for one Offer by the table's rules: returns a Call, a PostprocessPlan and a receipt. Pure.
 
-Three laws: rows apply in the table's order, not the request's; two writers of one slot agree or the request is refused
-naming both; defaults come last and fill only free slots.
+Three rules hold: parameters apply in the table's order, not the request's; two parameters that write different values
+to one slot are refused with an error that names both; defaults come last and fill only free slots.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from fluxvision.core.errors import InvalidRequest
 from fluxvision.core.types import Call, InputImage, Job, PostprocessPlan, ReceiptEntry
 
 SIZES = "Size"
-"""The group of parameters that decide how large the result is."""
+"""The group of parameters that determine the result's size."""
 UNTOLD = "The provider is not told, and has a default of its own."
 NEUTRAL = ("", "auto")
-"""Values that ask for nothing."""
+"""Values that have the same meaning as leaving the parameter out."""
 PLAN_FIELDS = frozenset(row.name for row in fields(PostprocessPlan))
 PLACES = {row.name: place for place, row in enumerate(PARAMS)}
 
 
 @dataclass(slots=True)
 class _Slots:
-    """What is written so far, and which parameter wrote it."""
+    """The values written so far by slot, and the parameter that wrote each."""
 
     kind: str
     values: dict[str, Any] = field(default_factory=dict)
@@ -46,45 +46,49 @@ class _Slots:
 
 
 _Both = tuple[_Slots, _Slots]
-"""What goes to the provider, and what the gateway does itself."""
+"""The slots of the provider's request body, and those of the gateway's own plan."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """One rule, ready to be applied: where it writes, and by what, None for the value as it is.
-
-    `slot` is the provider's name for it, or the gateway's own where the step is `emulated`.
-    """
+    """One rule, prepared for repeated use."""
 
     slot: str
+    """The provider's parameter name, or a field of `PostprocessPlan` when `emulated`."""
     emulated: bool
     using: Using | None
+    """Computes the value to write; None: the caller's value as it is."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """A parameter at one offer: its steps, what says where a value has not its effect, the line's mode and note."""
+    """A parameter at one offer, prepared for repeated use."""
 
     param: Param
     rules: Sequence[Rule]
     steps: Sequence[_Step]
     checks: Sequence[Unless]
+    """Functions that return the reason why a value is not honoured."""
     mode: str
+    """The mode of its receipt entry."""
     note: str
+    """The note of its receipt entry."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Default:
-    """What becomes of a parameter that is not given: `line` and `writes`; without a line that depends on the job."""
+    """How a parameter that is not given is handled."""
 
     entry: _Entry
     line: ReceiptEntry | None = None
+    """Its receipt entry; None when that depends on the job."""
     writes: Sequence[tuple[_Step, Any]] = ()
+    """The slots it fills, with their values."""
 
 
 @lru_cache(maxsize=128)
 def _entries(offer: Offer, rows: Sequence[Param]) -> Mapping[str, _Entry]:
-    """Return the table as one offer has it. It is the same for every job, so it is made ready once."""
+    """Return the prepared parameters of an offer, computed once because they are the same for every job."""
     return {row.name: _make_entry(row, offer.rules[row.name]) for row in rows}
 
 
@@ -100,7 +104,7 @@ def _slot(rule: Rule, param: Param) -> str:
 
 
 def _apply_converter(rule: Rule) -> Using | None:
-    """Return what a rule makes its value by, None where that stays as it is."""
+    """Return the function that computes a rule's value, None when the value is kept as it is."""
     if isinstance(rule, Passthrough):
         return None if rule.sent else lambda _value, _job: None
     if isinstance(rule, Converted):
@@ -110,7 +114,7 @@ def _apply_converter(rule: Rule) -> Using | None:
 
 
 def _check(rule: Rule) -> Unless | None:
-    """Return what says why a rule does not do what a value asks for, None where it always does."""
+    """Return the function that tells why a rule does not honour a value, None when it always does."""
     if isinstance(rule, Passthrough) and not rule.sent:
         note = rule.note
         return lambda value, _job: None if value in NEUTRAL else note
@@ -119,9 +123,9 @@ def _check(rule: Rule) -> Unless | None:
 
 @lru_cache(maxsize=128)
 def _defaults(offer: Offer, rows: Sequence[Param]) -> tuple[_Default, ...]:
-    """Return the parameters of an offer that matter where they are not given.
+    """Return the parameters of an offer that have an effect when they are not given.
 
-    Of most nothing becomes, or the same for every job: that is worked out once.
+    Most have none, or the same one for every job, so this is computed once.
     """
     entries = _entries(offer, rows).values()
     found = (_fill_default(entry if offer.defaults else _unstated_slots(entry)) for entry in entries)
@@ -129,7 +133,7 @@ def _defaults(offer: Offer, rows: Sequence[Param]) -> tuple[_Default, ...]:
 
 
 def _unstated_slots(entry: _Entry) -> _Entry:
-    """Return what is left of a parameter whose default the provider is not told: what the gateway does itself."""
+    """Return a parameter with only its emulated steps, because its default is not sent to the provider."""
     kept = [number for number, step in enumerate(entry.steps) if step.emulated]
     note = entry.note if len(kept) == len(entry.steps) else f"{entry.note} {UNTOLD}".strip()
     rules, steps = [entry.rules[number] for number in kept], [entry.steps[number] for number in kept]
@@ -148,23 +152,24 @@ def _fill_default(entry: _Entry) -> _Default | None:
 
 
 def _depends_on(rule: Rule, default: Any) -> bool:
-    """Whether what a rule makes of a default depends on the job; nothing is converted to nothing."""
+    """Return whether a rule's value for a default depends on the job; an absent default is never converted."""
     if isinstance(rule, Converted):
         return default is not None
     return isinstance(rule, Emulated) and rule.using is not None
 
 
 def strongest_mode(rules: Sequence[Rule]) -> str:
-    """Return the mode of a parameter: the strongest of its rules."""
+    """Return the mode of a parameter: the strongest mode among its rules."""
     return max((rule.mode for rule in rules), key=STRENGTH.index)
 
 
 def normalize(
     job: Job, offer: Offer, rows: Sequence[Param] = PARAMS
 ) -> tuple[Call, PostprocessPlan, tuple[ReceiptEntry, ...]]:
-    """Translate a job for one offer; `rows` are the parameters as the model has them.
+    """Translate a job for one offer; `rows` are the model's parameters.
 
-    Raises `InvalidRequest` when two parameters disagree, or under `strict` when one cannot be honoured exactly.
+    Raises `InvalidRequest` when two parameters contradict each other, or under `strict` when one cannot be honoured
+    exactly.
     """
     body, plan = slots = _Slots("body"), _Slots("plan")
     lines = _given_params(job, offer, rows, slots)
@@ -184,7 +189,7 @@ def normalize(
 
 
 def _given_params(job: Job, offer: Offer, rows: Sequence[Param], slots: _Both) -> dict[str, ReceiptEntry]:
-    """Apply the rules of what the caller gave, pictures and all, in the table's order."""
+    """Apply the rules of the parameters that the caller gave, pictures included, in the table's order."""
     given: dict[str, Any] = {**job.values, "image": job.image}
     if job.mask is not None:
         given["mask"] = job.mask
@@ -201,14 +206,14 @@ def _given_params(job: Job, offer: Offer, rows: Sequence[Param], slots: _Both) -
 def _left_out_entry(
     job: Job, offer: Offer, rows: Sequence[Param], slots: _Both, given: Collection[str]
 ) -> dict[str, ReceiptEntry]:
-    """Apply the defaults of what was not `given` to the slots that are free."""
+    """Apply the defaults of the parameters that are not `given` to the free slots."""
     body, plan = slots
     lines: dict[str, ReceiptEntry] = {}
     for row in _defaults(offer, rows):
         param = row.entry.param
         name = param.name
         if name in given or (name == "scale_factor" and has_pixel_size(job)):
-            continue  # where the size is given no factor applies
+            continue  # the size is given in pixels, so no factor applies
         if row.line is not None:
             for step, part in row.writes:
                 (plan if step.emulated else body).write(step.slot, part, name, default=True)
@@ -216,7 +221,7 @@ def _left_out_entry(
             continue
         became = _apply_rule(row.entry, param.default, job, slots, default=True)
         if became.count(None) == len(became):
-            continue  # decided by nobody
+            continue  # no rule wrote a value
         if param.group == SIZES and job.extras:
             _agree_with_extras(job, row.entry, became, body)
         lines[name] = _receipt_entry(row.entry, None, became, ())
@@ -224,7 +229,7 @@ def _left_out_entry(
 
 
 def _pass_through(name: str, extra: Any, offer: Offer, body: _Slots) -> ReceiptEntry:
-    """Send a name that no row has to a provider that may know it."""
+    """Send a parameter that is not in the table to a provider that may know it."""
     if not offer.takes_extras:
         return ReceiptEntry(name, "passthrough", extra, None, "Unknown here and to the provider: no effect.", False)
     if name in offer.reserved:
@@ -235,7 +240,7 @@ def _pass_through(name: str, extra: Any, offer: Offer, body: _Slots) -> ReceiptE
 
 
 def _agree_with_extras(job: Job, entry: _Entry, became: Sequence[Any], body: _Slots) -> None:
-    """Refuse a provider's own word that speaks of another size than the one that is quoted."""
+    """Refuse a provider's own parameter that asks for another size than the quoted one."""
     for step, made in zip(entry.steps, became, strict=True):
         ours = step.emulated or step.slot not in job.extras
         if not ours and made is not None and body.values[step.slot] != made:
@@ -244,12 +249,12 @@ def _agree_with_extras(job: Job, entry: _Entry, became: Sequence[Any], body: _Sl
 
 
 def _apply_rule(entry: _Entry, value: Any, job: Job, slots: _Both, *, default: bool) -> list[Any]:
-    """Let each rule write what it makes of a value; return that, None where nothing was written."""
+    """Write the value of each step to its slot; return the values, None for a step that wrote nothing."""
     body, plan = slots
     became: list[Any] = []
     for step in entry.steps:
         if isinstance(value, InputImage) and not step.emulated:
-            made = "sent"  # pictures travel beside the body
+            made = "sent"  # pictures are sent as files, not in the body
         else:
             made = value if step.using is None else step.using(value, job)
             if made is not None:
@@ -259,7 +264,7 @@ def _apply_rule(entry: _Entry, value: Any, job: Job, slots: _Both, *, default: b
 
 
 def _receipt_entry(entry: _Entry, value: Any, became: Sequence[Any], reasons: Sequence[str]) -> ReceiptEntry:
-    """Return the receipt's line; `value` is None for a default, `reasons` say what of it was not honoured."""
+    """Return the receipt entry; `value` is None for a default, `reasons` tell what was not honoured."""
     shown = {step.slot: _shown_value(part) for step, part in zip(entry.steps, became, strict=True) if part is not None}
     result = next(iter(shown.values())) if len(shown) == 1 else shown or None
     sent = "picture" if isinstance(value, InputImage) else value

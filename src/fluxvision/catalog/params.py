@@ -1,4 +1,4 @@
-"""PARAMS: one row per public parameter. HTTP parsing, CLI flags, schemas and documents all come from these rows."""
+"""PARAMS, the table of public parameters: HTTP parsing, CLI flags, schemas and documents are made from its rows."""
 
 from __future__ import annotations
 
@@ -14,36 +14,39 @@ Kind = Literal["string", "integer", "number", "boolean", "choice", "picture"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Param:
-    """A public parameter: its type, range, default, and the words that explain it.
-
-    A row is itself and no other: it is compared and looked up by identity.
-
-    `low` and `high` bound numbers (inclusive) and the length of strings. `choices` closes a set; `pattern` restricts a
-    string. `flag` is the CLI's spelling, None where the CLI has no such flag. `default` is what applies when the
-    parameter is absent, None where the provider or another parameter decides. `aliases` are what upstream services call
-    the same thing. `absent` are words that mean the same as leaving it out, besides those that mean so everywhere.
-    """
+    """A public parameter. Rows are compared and hashed by identity."""
 
     name: str
     kind: Kind
     help: str
+    """One sentence for schemas, documents and the command line's help."""
     default: Scalar | None = None
+    """Applies when the parameter is absent; None: the provider or another parameter decides."""
     low: float | None = None
+    """Smallest number, or fewest characters, inclusive."""
     high: float | None = None
+    """Largest number, or most characters, inclusive."""
     choices: tuple[str, ...] = ()
+    """All values of a parameter of kind `choice`."""
     pattern: re.Pattern[str] | None = None
+    """What a string must match in full, in lower case."""
     pattern_help: str = ""
+    """Examples that match `pattern`, for error messages."""
     flag: str | None = None
+    """The command line's flag, None if it has none."""
     required: bool = False
     group: str = "Detail"
+    """Heading under which documents and the command line list it."""
     aliases: tuple[str, ...] = ()
+    """Names that other services have for the same parameter."""
     absent: tuple[str, ...] = ()
+    """Values that mean the same as leaving it out, besides those that do so for every parameter."""
     unsupported: str = ""
     """What the receipt says at an offer without a rule for it; empty: every offer must have one."""
 
 
 def describe_param(param: Param) -> str:
-    """Say in a few words which values the row takes."""
+    """Return a phrase for the values that a parameter accepts, such as "a number from 1 to 4"."""
     if param.choices:
         return "one of " + ", ".join(param.choices)
     if param.pattern is not None:
@@ -64,7 +67,7 @@ def describe_param(param: Param) -> str:
 
 
 def narrow(rows: Sequence[Param], facts: Mapping[str, Mapping[str, Any]]) -> tuple[Param, ...]:
-    """Return the rows with other facts for some of them, as a model has them: `facts` by parameter and field."""
+    """Return the rows with some fields replaced, as a model needs them: `facts` by parameter, then by field."""
     return tuple(replace(row, **facts[row.name]) if row.name in facts else row for row in rows)
 
 
@@ -345,4 +348,4 @@ PARAMS: tuple[Param, ...] = (
 
 BY_NAME: Mapping[str, Param] = {row.name: row for row in PARAMS}
 ALIASES: Mapping[str, str] = {alias: row.name for row in PARAMS for alias in row.aliases}
-"""What upstream services call a parameter → its name here."""
+"""Maps the parameter names of other services to the names in `PARAMS`."""

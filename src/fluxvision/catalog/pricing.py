@@ -1,4 +1,4 @@
-"""What a job costs: one pure function quotes and bills. Integer micro-dollars."""
+"""Computes what a provider charges for pictures, for quotes and for bills alike, in micro-dollars. Pure."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ MEGAPIXELS = {"input_megapixel": "input", "output_megapixel": "output"}
 def image_price(
     price: Price, source: tuple[int, int], made: tuple[int, int], seconds: float | None = None
 ) -> PriceComponent:
-    """Return the line of a bill for one picture.
+    """Return the price component of one picture.
 
-    `source` is the width and height of the picture that is sent, `made` of the one that the provider makes; `seconds`
-    the compute time that it reported, None while it is not known; what is no length of time tells nothing, too. Without
-    a unit price there is no total. The total is the billable quantity times the unit price, where a started block
-    counts as one and so does a picture that a tier prices as a whole; it is rounded once, half up, to whole
-    micro-dollars.
+    `source` is the width and height of the picture that is sent, `made` of the one that the provider makes. `seconds`
+    is the compute time that the provider reported, None while it is unknown; values that are negative or not finite
+    count as unknown. The total is the billable quantity times the unit price, rounded once, half up, to whole
+    micro-dollars. A started block counts as a whole one; a picture priced by a tier counts as one unit. The total is
+    None without a unit price.
     """
     kind = "compute" if price.metric == "second" else MEGAPIXELS.get(price.metric, "output")
     if price.unit_price is None or (price.metric == "second" and not _is_duration(seconds)):
@@ -38,7 +38,7 @@ def image_price(
 
 
 def multiply(line: PriceComponent, n: int) -> PriceComponent:
-    """Return the line of a bill for `n` pictures that cost the same; each is rounded by itself."""
+    """Return the price component of `n` pictures that cost the same; each one is rounded separately."""
     if n == 1 or line.total_cost is None or line.quantity is None or line.billable_quantity is None:
         return line
     return replace(
@@ -50,7 +50,7 @@ def multiply(line: PriceComponent, n: int) -> PriceComponent:
 
 
 def total_cost(lines: Iterable[PriceComponent]) -> int | None:
-    """Return the sum of a bill, None while a line of it is not known."""
+    """Return the sum of the components in micro-dollars, None when one of them is unknown."""
     return sum_costs(line.total_cost for line in lines)
 
 
@@ -68,7 +68,7 @@ def _billed_quantity(price: Price, source: tuple[int, int], made: tuple[int, int
 
 
 def _round_quantity(price: Price, quantity: Fraction, unit_price: int) -> tuple[Fraction, int]:
-    """Return how many units are paid, and the price of one."""
+    """Return the billable quantity and the price of one unit."""
     if price.tiers:
         reached = (tier.unit_price for tier in price.tiers if tier.upto is None or quantity <= Fraction(str(tier.upto)))
         return Fraction(1), next(reached)
@@ -78,5 +78,5 @@ def _round_quantity(price: Price, quantity: Fraction, unit_price: int) -> tuple[
 
 
 def _to_micros(exact: Fraction) -> int:
-    """Round half up."""
+    """Return an exact amount rounded half up to whole micro-dollars."""
     return (2 * exact.numerator + exact.denominator) // (2 * exact.denominator)

@@ -1,4 +1,4 @@
-"""The four ways a public parameter reaches a provider, and the rows built from them: Offer, Model, Price."""
+"""Types of the catalogue's rows: the four kinds of rule for a parameter, Price, Offer and Model."""
 
 from __future__ import annotations
 
@@ -10,36 +10,38 @@ from fluxvision.catalog.params import PARAMS
 from fluxvision.core.types import Job, Scalar, ScaleRange
 
 Unless = Callable[[Any, Job], str | None]
-"""A pure function that says why a value, as given, has not the effect that was asked for; None where it has."""
+"""A pure function of the given value and the job: returns why the value is not honoured, None when it is."""
 Using = Callable[[Any, Job], Any]
-"""A pure function from the caller's value (None: absent) and the whole job to what is sent or planned."""
+"""A pure function of the caller's value (None: absent) and the job: returns the value to send or to plan."""
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A worked example that documents a conversion and is executed as a test.
-
-    `source` is the picture's width and height, `given` the values of the job.
-    """
+    """A worked example that documents a conversion and is executed as a test."""
 
     source: tuple[int, int]
+    """Width and height of the input picture."""
     given: Mapping[str, Scalar]
+    """The values of the job."""
     gives: Any
+    """The value that the rule must return."""
 
 
 @dataclass(frozen=True, slots=True)
 class Passthrough:
-    """Sent under its own name; with `sent=False` the provider has no place for it and the receipt says why."""
+    """The value is sent under its public name, or not at all."""
 
     note: str = ""
+    """Shown in the receipt and the documents."""
     sent: bool = True
+    """False: the provider has no such parameter; `note` explains."""
     unless: Unless | None = None
     mode = "passthrough"
 
 
 @dataclass(frozen=True, slots=True)
 class Renamed:
-    """The same value under the provider's name."""
+    """The same value is sent under the provider's name `to`."""
 
     to: str
     mode = "renamed"
@@ -47,7 +49,7 @@ class Renamed:
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """Another value, computed by a pure function, under the provider's name."""
+    """A value computed by the pure function `using` is sent under the provider's name `to`."""
 
     to: str
     using: Using
@@ -59,13 +61,12 @@ class Converted:
 
 @dataclass(frozen=True, slots=True)
 class Emulated:
-    """Done by the gateway whatever the provider knows: sets one field of `Plan`, sends nothing.
-
-    Without `using` the field gets the value as it is.
-    """
+    """The gateway does it, for any provider: sets one field of `PostprocessPlan` and sends nothing."""
 
     by: str
+    """The field of `PostprocessPlan`."""
     using: Using | None = None
+    """Computes the field's value; None: the caller's value as it is."""
     examples: tuple[Example, ...] = ()
     note: str = ""
     unless: Unless | None = None
@@ -82,39 +83,39 @@ UNSUPPORTED: Mapping[str, tuple[Rule, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """A price for quantities up to `upto`, None for all above."""
+    """The price of a picture by its quantity."""
 
     upto: float | None
+    """Largest quantity with this price, inclusive; None: no limit."""
     unit_price: int
+    """Micro-dollars for the whole picture."""
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What one picture costs. All prices in whole micro-dollars.
-
-    `metric` is image, output_megapixel, input_megapixel or second. A megapixel has `unit` pixels; `rounding` of the
-    quantity is none, up, or up_min_1 (at least one). `block` prices every started block of so many units. `tiers`, in
-    rising order, give one price for the whole picture by its quantity, and `unit_price` is then that of the first. A
-    price by the second is not known before the work is done, and one without a `unit_price` never is.
-    """
+    """The price of one picture at a provider. A price by the second is known only after the work is done."""
 
     metric: str
+    """image, output_megapixel, input_megapixel or second."""
     unit_price: int | None
+    """Micro-dollars per unit, or those of the first tier; None: the provider's price is unknown."""
     unit: int = 1_000_000
+    """Pixels per megapixel."""
     rounding: str = "none"
+    """How the quantity is rounded: none, up, or up_min_1 (up, at least one)."""
     block: int = 1
+    """Units per billed block; every started block is billed whole."""
     tiers: tuple[Tier, ...] = ()
+    """Prices of a whole picture by its quantity, in rising order."""
 
 
 @dataclass(frozen=True, slots=True)
 class InputFormats:
-    """What a provider takes as its picture; anything else is turned into an 8-bit RGB PNG before it is sent.
-
-    `transparency` tells whether it keeps an alpha channel by itself.
-    """
+    """The input pictures that a provider accepts; any other is converted to an 8-bit RGB PNG before it is sent."""
 
     formats: tuple[str, ...] = ("png", "jpeg", "webp")
     transparency: bool = False
+    """Whether the provider keeps an alpha channel."""
 
 
 ANY_FACTOR = ScaleRange()
@@ -122,67 +123,72 @@ ANY_FACTOR = ScaleRange()
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Offer:
-    """A model at a provider: its upstream id, its price, and for every public parameter the rules that carry it.
-
-    A parameter that is left out of `rules` has the rule of UNSUPPORTED, where there is one.
-
-    A row is itself and no other: it is compared and looked up by identity.
-
-    `factors` is how far it enlarges, None where that is its own decision. `takes_extras` tells whether unknown names
-    mean anything to it, `generative` whether it invents detail by a large model. `accepts` is None for a provider that
-    reads every picture as it is. `measured` tells whether its pictures are compared with the source here. `reserved`
-    are names of its own that only this server writes. `defaults` tells whether it is told what the caller left out; a
-    server of which nothing is known gets only what was asked for. `frames` is its own name for a target of which nobody
-    here knows exactly what it makes: the size of such a result is not checked.
-    """
+    """A model at a provider. Rows are compared and hashed by identity."""
 
     provider: str
     upstream: str
+    """The provider's own id of the model."""
     price: Price
     rules: Mapping[str, tuple[Rule, ...]]
+    """Rules by public parameter; a parameter that is left out has its rule of UNSUPPORTED, if there is one."""
     factors: ScaleRange | None = ANY_FACTOR
+    """The scale factors it can make; None: it chooses its own."""
     takes_extras: bool = True
+    """Whether parameters that are not in `PARAMS` are sent to it."""
     generative: bool = True
+    """Whether a large model invents detail."""
     accepts: InputFormats | None = None
+    """None: it reads every supported format as it is."""
     measured: bool = True
+    """Whether the gateway compares its results with the source."""
     reserved: tuple[str, ...] = ()
+    """Its own parameter names that callers may not set; the gateway writes them."""
     defaults: bool = True
+    """Whether defaults are sent; servers with unknown defaults get only parameters that the caller gave."""
     frames: str = ""
+    """Its own parameter for a video frame's resolution; the size of such a result is not checked."""
     note: str = ""
+    """Shown with the offer in the documents and in /models."""
 
     def __post_init__(self) -> None:
-        """Fill in the rules of what the provider has no place for."""
+        """Add the default rules of parameters that the provider does not support."""
         object.__setattr__(self, "rules", {**UNSUPPORTED, **self.rules})
 
 
 @dataclass(frozen=True, slots=True)
 class Implied:
-    """What a provider's own `word` of this `value` asks for: `means` of a parameter, where no size is given."""
+    """A provider's own parameter that implies the value of a public one, unless the caller gives a size."""
 
     word: str
+    """The provider's parameter name."""
     value: Scalar
+    """The value of `word` that this row applies to."""
     parameter: str
+    """The public parameter."""
     means: Scalar
+    """The implied value of `parameter`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model of the catalogue: names, words and offers, the preferred one first. `created` is a Unix time.
-
-    `narrows` has, by parameter, the facts of its row that differ for this model. The answers to a name of
-    `b64_aliases`, or to one that begins as `b64_families` do, hold base64 where nothing is said.
-    """
+    """A model of the catalogue."""
 
     id: str
     name: str
     creator: str
     created: int
+    """Unix time in seconds."""
     description: str
     aliases: tuple[str, ...]
+    """Other names of the model."""
     b64_aliases: tuple[str, ...]
+    """Names under which responses hold base64 unless `response_format` is given."""
     tags: tuple[str, ...]
     offers: tuple[Offer, ...]
+    """The preferred one first."""
     narrows: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Fields of `Param` that differ for this model, by parameter name."""
     b64_families: tuple[str, ...] = ()
+    """Prefixes of further names that are treated as `b64_aliases` are."""
     implied: tuple[Implied, ...] = ()
     capabilities: tuple[str, ...] = ("upscale",)

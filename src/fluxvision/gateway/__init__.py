@@ -1,1 +1,1 @@
-"""The flow: prepare, route, execute, finish."""
+"""Runs jobs: routes them to providers, executes them and finishes the pictures."""

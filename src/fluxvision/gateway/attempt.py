@@ -1,4 +1,4 @@
-"""One job at one provider: pictures are made, finished and billed, and the provider's health is updated."""
+"""ProviderAttempt: runs a job at one provider, finishes and bills its pictures, updates the provider's health."""
 
 from __future__ import annotations
 
@@ -50,20 +50,20 @@ from fluxvision.providers import Provider
 from fluxvision.storage.disk_budget import DiskBudget, Reservation
 
 MARGIN, MARGIN_SHARE = 1.0, 0.05
-"""Seconds, and at most the share of the time that is left, for finishing what was made."""
+"""Time kept free for finishing pictures: seconds, but at most this share of the time that is left."""
 FAIR = 0.5
-"""Share of a request's whole time from which a provider that does not deliver is itself to blame."""
+"""Share of the job's deadline that a provider must have had before its timeout counts as its failure."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExecutionContext:
-    """What all jobs of a gateway share."""
+    """Resources and settings that all jobs of a gateway share."""
 
     pool: ThreadPoolExecutor
     """Threads that prepare and finish pictures."""
     health: CircuitBreakers
     rows: Mapping[str, Sequence[Param]]
-    """Parameters by model."""
+    """Public parameters by model id."""
     timeout: float
     """Seconds of one attempt at a remote provider."""
     deadline: float
@@ -71,33 +71,34 @@ class ExecutionContext:
     providers: Mapping[str, Provider] = field(default_factory=dict)
     queues: Mapping[str, FairQueue] = field(default_factory=dict)
     threads: int = 0
-    """Threads of the engine where a picture is finished; 0: one per core."""
+    """Threads of the engine when the gateway itself enlarges a picture; 0: one per core."""
     draw: Callable[[int], int] = secrets.randbelow
-    """Gives a random number below its argument."""
+    """Returns a random number below its argument."""
     disk: DiskBudget = field(default_factory=DiskBudget)
     memory: JobMemoryBudget = field(default_factory=lambda: JobMemoryBudget(sys.maxsize))
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptResult:
-    """What became of one picture: the attempt, and either the picture with what was said of it, or an error.
-
-    `timings` are seconds by stage, `seed` is what the provider was told.
-    """
+    """The result of an attempt at one picture: the finished picture, or an error."""
 
     attempt: Attempt
     outcome: ProviderResult | None = None
+    """What the provider delivered, before it was finished."""
     picture: ResultImage | None = None
+    """The finished picture, None after an error."""
     error: Error | None = None
     timings: Mapping[str, float] = field(default_factory=dict)
+    """Seconds by stage."""
     seed: int | None = None
+    """The seed that was sent to the provider."""
 
 
 def decisive_error(tries: Sequence[AttemptResult]) -> Error:
     """Return the error that decides what happens next.
 
-    One that ends the job goes before one that goes on, and of these one that a provider's health suffers from goes
-    before one that it does not.
+    An error that ends the job comes before one that leads to the next provider; among the latter, one that counts
+    against the provider's health comes first.
     """
     errors = [each.error for each in tries if each.error is not None]
     return min(errors, key=lambda error: (error.tries_next_provider, not error.counts))
@@ -105,31 +106,32 @@ def decisive_error(tries: Sequence[AttemptResult]) -> Error:
 
 @dataclass(frozen=True, slots=True)
 class ProviderAttempt:
-    """A job at one provider. `folder` takes all files, and belongs to the job.
-
-    `permit` is its place in the provider's health. `record` is called with each attempt as it ends, with one that is
-    cancelled too: it may have cost money. `ends` is when the whole job has to be done, on the clock of
-    `time.monotonic`. `mask` is the decoded mask where it is applied here. `arriving` is called when a result is about
-    to be written.
-    """
+    """Runs one job at one provider."""
 
     context: ExecutionContext
     provider: Provider
     candidate: Candidate
     permit: BreakerPermit
+    """The call that the provider's breaker admitted."""
     job: Job
     watch: JobCallbacks
     folder: Path
+    """The job's folder, to which all files are written."""
     record: Callable[[Attempt], None]
+    """Called with each attempt when it ends, also with a cancelled one, which may have cost money."""
     ends: float
+    """The job's deadline on the clock of `time.monotonic`."""
     mask: Mask | None = None
+    """The decoded mask, when it is applied here."""
     arriving: Callable[[], None] = lambda: None
+    """Called when a result is about to be written."""
 
     async def run(self) -> Sequence[AttemptResult]:
-        """Make all pictures of the job and return what became of each.
+        """Make all pictures of the job and return the result of each.
 
-        Raises what is wrong with the job, or `Unavailable` where there is no room for its results, before the provider
-        is asked. A remote provider has the context's time for each of them. For its health all of them are one call.
+        Raises `InvalidRequest` when the input cannot be prepared, or `Unavailable` when there is no disk space for the
+        results, before the provider is contacted. The timeout of a remote provider applies to each picture. For the
+        provider's health, all pictures together count as one call.
         """
         health = self.context.health
         try:
@@ -155,7 +157,7 @@ class ProviderAttempt:
             return await replace(self, arriving=room.give_blocks).versions(image)
 
     async def versions(self, image: InputImage) -> Sequence[AttemptResult]:
-        """Make all pictures of the job of the one that is sent."""
+        """Make all pictures of the job from the prepared input."""
         offer, n = self.candidate.offer, self.candidate.plan.n
         if n == 1:
             call, receipt = self.candidate.call, self.candidate.receipt
@@ -171,25 +173,25 @@ class ProviderAttempt:
                 found = await make(f"{number}", version, share)
                 free = isinstance(found.error, UpstreamUnasked) and found.attempt.cost == 0
                 if free and version.drawn and not offer.defaults:
-                    # It may know no seed, and nobody but this server asked for one.
+                    # The server may not support seeds, and the caller gave none: try again without.
                     found = await make(f"{number}-seedless", without_seed(version), share)
                 return found
 
         pairs = zip(split_versions(self.job, n), split_callbacks(self.watch, n), strict=True)
         probe = []
-        if self.permit.probe:  # one picture shows whether it is back; the others wait for that
+        if self.permit.probe:  # the first picture shows whether the provider works again
             probe = [await made(0, *next(pairs))]
             if probe[0].picture is None:
                 return probe
         return probe + await _gather_or_cancel([made(number, *pair) for number, pair in enumerate(pairs, len(probe))])
 
     def _named(self, call: Call, image: InputImage, name: str) -> Call:
-        """Return a call under a name of its own; what the caller said is what he said of all versions."""
+        """Return a call with its own key; `asked` is the same for all versions."""
         key = f"{self.job.id}-{self.candidate.offer.provider}-{name}"
         return replace(call, image=image, key=key, asked=self.candidate.call.asked)
 
     async def _image(self, accepts: InputFormats | None) -> InputImage:
-        """Return the picture that is sent; a small one that needs nothing is not worth a thread."""
+        """Return the picture to send, prepared in a thread unless it is small and needs no preparation."""
         image = self.job.image
         if accepts is None or (is_quick_to_read(image.size, image.content) and is_ready(image, accepts)):
             return image
@@ -199,11 +201,11 @@ class ProviderAttempt:
             )
 
     def _memory(self, *, first: bool = False) -> AbstractAsyncContextManager[None]:
-        """Hold the memory that one picture is planned to take."""
+        """Reserve the estimated memory of one picture."""
         return self.context.memory.hold(self.candidate.memory, first=first)
 
     async def _finish(self, work: FinishState, watch: JobCallbacks) -> ResultImage:
-        """Finish a picture; one that needs nothing is not worth a thread. Behind a link it is a file."""
+        """Finish a picture, in a thread unless there is nothing to do, and write it to disk unless sent as base64."""
         picture = deliver_as_is(work)
         if picture is None:
             async with self._memory(first=self.provider.remote):
@@ -236,10 +238,11 @@ class ProviderAttempt:
         return AttemptResult(attempt, outcome, picture, timings={**outcome.timings, "finish": ended - made})
 
     async def _ask(self, call: Call, watch: JobCallbacks, known: Submission) -> ProviderResult:
-        """Ask the provider; too long a wait for a remote one is its failure, with what is known of the work.
+        """Call the provider; raises an `Error` with what is known of the work and its billing.
 
-        It ends a little before the job has to, so that pictures made meanwhile are delivered. A provider that others
-        left little time is not to blame.
+        The timeout of a remote provider ends a little before the job's deadline, so that finished pictures are still
+        delivered. A timeout counts as the provider's failure (`UpstreamError`) unless earlier attempts left it too
+        little time (`DeadlineExceeded`).
         """
         left = self.ends - time.monotonic()
         patience = min(self.context.timeout, left - min(MARGIN, left * MARGIN_SHARE))
@@ -267,7 +270,7 @@ class ProviderAttempt:
         return UpstreamBroke(f"{self.provider.title} broke: {type(error).__name__}.")
 
     def _failed(self, error: Error, outcome: ProviderResult | None, seconds: float) -> AttemptResult:
-        """Return what became of a picture that is not there; one that was delivered is paid, whatever was wrong."""
+        """Return the result of a failed picture; a picture that the provider delivered is paid in any case."""
         paid = True if outcome is not None else error.billed
         spent = error.seconds if outcome is None else outcome.seconds
         most = self.candidate.bill(self.job, spent) if paid is not False else 0
@@ -292,14 +295,14 @@ class ProviderAttempt:
             transparent=accepts is not None and accepts.transparency,
             threads=self.context.threads,
             fidelity=outcome.fidelity,
-            silent=accepts is not None and call.image is self.job.image,  # nothing had to be taken off it
+            silent=accepts is not None and call.image is self.job.image,  # it was sent as it is: no metadata to remove
             words=(prompt or None) if outcome.caption is None else outcome.caption,
             seed=seed if outcome.seed is None else outcome.seed,
         )
 
 
 async def _gather_or_cancel(work: list[Coroutine[Any, Any, AttemptResult]]) -> list[AttemptResult]:
-    """Run all; when one breaks or the task is cancelled, cancel the others and wait for them."""
+    """Run all; when one raises or the task is cancelled, cancel the others and wait for them."""
     tasks = [asyncio.ensure_future(one) for one in work]
     try:
         return await asyncio.gather(*tasks)

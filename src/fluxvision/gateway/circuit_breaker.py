@@ -1,7 +1,7 @@
-"""How the providers are doing: a breaker for each, and what it has learned of success and speed.
+"""A circuit breaker for each provider, with its measured reliability and speed.
 
-Consecutive failures that are the provider's or the network's doing open a breaker for a growing, jittered time; then
-one call probes it. What a caller did wrong, a policy, a cancelled call or a full queue never moves it.
+Consecutive failures of the provider or the network open the breaker for a growing, jittered time; then one call probes
+it. Errors of the caller, policies, cancelled calls and full queues do not count.
 """
 
 from __future__ import annotations
@@ -17,38 +17,40 @@ from fluxvision.core.errors import Error
 THRESHOLD = 3
 """Consecutive failures that open a breaker."""
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0
-"""Seconds that a breaker is open the first time, and at most; each time in a row doubles it."""
+"""Seconds that a breaker stays open the first time, and at most; doubled with each opening in a row."""
 JITTER = 0.2
-"""Share by which a pause is longer or shorter, so that many servers do not probe at once."""
+"""Random share by which a pause is longer or shorter, so that many servers do not probe at once."""
 SMOOTHING = 0.2
-"""Share of the newest call in what is known of successes and seconds."""
+"""Weight of the newest call in the moving averages of successes and seconds."""
 HALF_LIFE = 30.0
-"""Seconds in which half of a bad reputation is forgotten: about as long as the pauses of a breaker that opens.
+"""Seconds after which half of the past failures is forgotten: about as long as a breaker stays open.
 
-Who fails now and then opens no breaker, and nothing is learned of those who are not asked: a long memory would leave a
-provider that is well again without work for minutes.
+Occasional failures open no breaker, but put the provider last, where it gets no calls to improve its average. With a
+long half-life, a provider that works again would get no work for minutes.
 """
 LONGEST_REST = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class ProviderHealth:
-    """What routing knows of a provider: whether it is `out` for now, its share of successes, its seconds per picture.
-
-    `reliability` is above 0 and at most 1. `seconds` is None before the first success.
-    """
+    """The health of a provider, for routing."""
 
     out: bool = False
+    """Whether its breaker is open."""
     reliability: float = 1.0
+    """Share of successful calls, above 0 and at most 1."""
     seconds: float | None = None
+    """Average seconds per picture, None before the first success."""
 
 
 @dataclass(frozen=True, slots=True)
 class BreakerPermit:
-    """A call that began. A `probe` shows whether a provider is back; it alone frees the place of the probe."""
+    """A call that a breaker admitted."""
 
     name: str
+    """The provider."""
     probe: bool = False
+    """Whether this call tests if the provider works again; there is one at a time."""
 
 
 @dataclass(slots=True)
@@ -63,7 +65,7 @@ class _ProviderRecord:
 
 
 class CircuitBreakers:
-    """The breakers of all providers. Every method is called from one event loop."""
+    """The breakers of all providers. All methods are called from one event loop."""
 
     def __init__(
         self,
@@ -72,26 +74,26 @@ class CircuitBreakers:
         clock: Callable[[], float] = time.monotonic,
         draw: Callable[[], float] = random.random,
     ) -> None:
-        """Take every provider for healthy. `clock` is in seconds, `draw` gives numbers from 0 to 1."""
+        """Start with all providers healthy. `clock` returns seconds, `draw` numbers from 0 to 1."""
         self._clock = clock
         self._draw = draw
         self._records = {name: _ProviderRecord() for name in names}
 
     def snapshot(self) -> Mapping[str, ProviderHealth]:
-        """Return how every provider is doing now."""
+        """Return the current health of every provider."""
         now = self._clock()
         return {name: self._standing(record, now) for name, record in self._records.items()}
 
     def _standing(self, record: _ProviderRecord, now: float) -> ProviderHealth:
-        # A probe that is due takes the provider's usual place: from behind the others it would never be made.
+        # When a probe is due the provider keeps its usual place; if it came last, the probe would never be made.
         due = record.failures >= THRESHOLD
         reliability = 1.0 if due else _decay(record, now)
         return ProviderHealth(now < record.until or record.probe is not None, reliability, record.seconds)
 
     def begin(self, name: str, *, anyway: bool = False) -> BreakerPermit | None:
-        """Note that a call begins and return its turn; None, and nothing noted, while the provider is out for others.
+        """Admit a call and return its permit, None while the breaker is open.
 
-        Who has nobody else to ask goes `anyway`: as a last resort, which is no probe.
+        `anyway=True` bypasses an open breaker for the last candidate; such a call is not a probe.
         """
         record = self._records[name]
         out = self._clock() < record.until or record.probe is not None
@@ -103,7 +105,7 @@ class CircuitBreakers:
         return turn
 
     def record_success(self, turn: BreakerPermit, seconds: float) -> None:
-        """Close the breaker; `seconds` is what the call took."""
+        """Record a success and close the breaker; `seconds` is the average duration per picture."""
         record = self._records[turn.name]
         self._score(record, 1.0)
         record.failures = record.openings = 0
@@ -112,7 +114,7 @@ class CircuitBreakers:
         record.seconds = seconds if known is None else known + SMOOTHING * (seconds - known)
 
     def record_failure(self, turn: BreakerPermit, error: Error) -> None:
-        """Note a failure; only one that counts moves the breaker, and one that names a time to come back rests it."""
+        """Record a failure if the error counts; an error with a `retry_after` opens the breaker for that time."""
         record = self._records[turn.name]
         now = self._clock()
         if error.counts:
@@ -127,7 +129,7 @@ class CircuitBreakers:
         self.release(turn)
 
     def release(self, turn: BreakerPermit) -> None:
-        """Note that a call ended without a verdict."""
+        """End a call that shows neither success nor failure."""
         record = self._records[turn.name]
         if record.probe is turn:
             record.probe = None

@@ -1,4 +1,4 @@
-"""A job from its routing decision to its report: quoted, run at one provider after another, delivered."""
+"""Executes a prepared job: quotes it, tries one provider after another, returns the result or the error."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ class ExecutionReport:
     """How a job ended."""
 
     attempts: Sequence[Attempt]
-    """Every try at a provider, those of a job that was cancelled too."""
+    """Every attempt at a provider, also those of a cancelled job."""
     result: JobResult | None = None
     error: BaseException | None = None
-    """Why there is no result: an `Error`, a cancellation, or what nobody foresaw."""
+    """The reason why there is no result: an `Error`, a cancellation, or an unexpected exception."""
 
     @property
     def cost(self) -> int | None:
-        """What the attempts cost, in micro-dollars; None where nobody knows."""
+        """The cost of all attempts in micro-dollars, None when one of them is unknown."""
         return sum_costs(attempt.cost for attempt in self.attempts)
 
     def unwrap(self) -> JobResult:
-        """Return the result; raises the error where there is none."""
+        """Return the result, or raise the error."""
         if self.result is not None:
             return self.result
         raise self.error or Exhausted("The job ended without a result.")
@@ -49,26 +49,27 @@ class ExecutionReport:
 
 @dataclass(slots=True)
 class PreparedJob:
-    """A job whose offers are translated, priced, checked and ordered, once: quoted and run by the same decision."""
+    """A job with its routing decision, which is made once and used both to quote and to run it."""
 
     context: ExecutionContext
     job: Job
     decision: RoutingDecision
     _mask: Mask | None = None
+    """The decoded mask, kept for the next use."""
 
     def quote(self) -> Quote:
-        """Return what the job would cost, by the code that bills. Calls nobody."""
+        """Return the quote, computed by the code that bills. Contacts no provider."""
         first, *others = self.decision.order
         return first.quote(self.job, [other.quote(self.job) for other in others], self.decision.excluded)
 
     async def check_mask(self) -> None:
-        """Raise `InvalidRequest` for a mask that only its pixels show to be unusable, as `run` would."""
+        """Decode the mask and raise `InvalidRequest` if it is unusable, as `run` would."""
         await self.mask(self.decision.order[0].plan, JobCallbacks())
 
     async def mask(self, plan: PostprocessPlan, callbacks: JobCallbacks) -> Mask | None:
-        """Return the decoded mask where a plan applies it here.
+        """Return the decoded mask, None when the plan does not apply it here.
 
-        Raises `InvalidRequest` for a damaged one, and where it lets nothing change.
+        Raises `InvalidRequest` when the mask is damaged or has no transparent pixel.
         """
         image, mask = self.job.image, self.job.mask
         if mask is None or not plan.masked:
@@ -84,11 +85,11 @@ class PreparedJob:
         return allowed
 
     async def run(self, callbacks: JobCallbacks, folder: Path) -> ExecutionReport:
-        """Do the job and report how it ended; the finished files lie in `folder`, which the caller owns.
+        """Run the job and return its report; all files are written to `folder`, which the caller owns.
 
-        The first provider that works wins; only a fault of a provider or of the network leads to the next. Nothing is
-        raised. A task that is cancelled stops the work and gets the report; whoever reads it calls `unwrap`, which
-        raises the cancellation again.
+        Providers are tried in order until one delivers; only errors of a provider or of the network lead to the next
+        one. Raises nothing. Cancelling the task stops the work and still returns the report; `unwrap` then raises the
+        cancellation again.
         """
         execution = _Execution(self, callbacks, folder, time.monotonic() + self.context.deadline)
         try:
@@ -97,7 +98,7 @@ class PreparedJob:
         except TimeoutError:
             message = f"The request took longer than this server's limit of {self.context.deadline:g} seconds."
             return ExecutionReport(execution.attempts, error=DeadlineExceeded(message))
-        except (Error, asyncio.CancelledError) as error:  # its frames hold pictures
+        except (Error, asyncio.CancelledError) as error:  # drop the traceback: its frames hold pictures
             return ExecutionReport(execution.attempts, error=error.with_traceback(None))
         except BaseException as error:  # noqa: BLE001, the report has it
             return ExecutionReport(execution.attempts, error=error)
@@ -111,15 +112,18 @@ class _Execution:
     callbacks: JobCallbacks
     folder: Path
     ends: float
+    """The job's deadline on the clock of `time.monotonic`."""
     attempts: list[Attempt] = field(default_factory=list)
     failures: list[tuple[str, Error]] = field(default_factory=list)
+    """Title and error of each provider that failed or was busy."""
     previewed: bool = False
+    """Whether the preview was shown."""
 
     async def first_that_works(self) -> JobResult:
         """Return the result of the first provider that delivers.
 
-        Raises `Busy` where all queues are full, `Exhausted` where every provider failed, and whatever refuses or breaks
-        the job.
+        Raises `Busy` when all queues are full, `Exhausted` when every provider failed, and any error that ends the job
+        at once.
         """
         context, decision = self.prepared.context, self.prepared.decision
         job, pending, postponed = self._seeded(), deque(decision.order), set[str]()
@@ -130,7 +134,7 @@ class _Execution:
             if self.failures and not self._within_budget(one):
                 decision = decision.without(name)
                 continue
-            if not last and context.health.snapshot()[name].out:  # it went out while this job waited
+            if not last and context.health.snapshot()[name].out:  # its breaker opened while this job waited
                 results = None
             else:
                 try:
@@ -152,9 +156,9 @@ class _Execution:
         raise self._exhausted_error()
 
     async def _attempt(self, job: Job, one: Candidate, *, anyway: bool) -> Sequence[AttemptResult] | None:
-        """Return what one provider made of the job; None where its breaker opened while the job waited in its queue.
+        """Return the results of one provider; None when its breaker opened while the job waited in its queue.
 
-        `anyway` bypasses an open breaker. Raises `Busy` where the queue is full.
+        `anyway` bypasses an open breaker. Raises `Busy` when the queue is full.
         """
         context, callbacks, name = self.prepared.context, self.callbacks, one.offer.provider
         queue = context.queues[name]
@@ -176,7 +180,7 @@ class _Execution:
             ).run()
 
     def _seeded(self) -> Job:
-        """Return the job with a seed of its own where it asks a generative provider for several versions."""
+        """Return the job with a random seed when it requests several versions and gives no seed."""
         job = self.prepared.job
         if job.values.get("n", 1) == 1 or "seed" in job.values or not self.prepared.decision.best.generative:
             return job
@@ -195,7 +199,7 @@ class _Execution:
         show(made)
 
     def _within_budget(self, one: Candidate) -> bool:
-        """Whether what was, or may have been, spent and what this would cost are within the caller's `max_cost`."""
+        """Return whether the (possible) cost of past attempts plus that of this one is within `max_cost`."""
         values = self.prepared.job.values
         if "max_cost" not in values:
             return True
@@ -229,9 +233,9 @@ class _Execution:
         )
 
     def _exhausted_error(self) -> Error:
-        """Return the error of a job that no provider could do; a pinned provider's own error goes straight on.
+        """Return the error of a job that every provider failed; for a pinned provider, its own error.
 
-        Where something was spent, or may have been, the caller is not asked to try again because all were busy.
+        It is `Busy`, which suggests a retry, only when all providers were busy and nothing can have been charged.
         """
         title, last = self.failures[-1]
         if self.prepared.job.pin is not None:

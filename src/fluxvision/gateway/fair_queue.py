@@ -1,8 +1,8 @@
-"""Which job a provider gets next: a fair share for each caller, small jobs first within it, and none waits for ever.
+"""FairQueue, the queue of one provider: fair shares for callers, small jobs first within a share, aging.
 
 Start-time fair queueing (P. Goyal, H. Vin & H. Cheng, 1996): each caller has a virtual time that advances by the cost
-of its jobs over its weight, and the caller whose time is least goes next. Costs are megapixels. All methods but
-`yield_turn` belong to the event loop.
+of its jobs divided by its weight, and the caller with the smallest time goes next. Costs are megapixels. All methods
+except `yield_turn` are called from the event loop.
 """
 
 from __future__ import annotations
@@ -21,26 +21,25 @@ from fluxvision.core.types import ANYBODY, Caller
 SMALL = 0.25
 """Megapixels up to which a job is small: a second or two of work on two cores."""
 OVERHEAD = 0.1
-"""What a job costs beside its megapixels."""
+"""Cost of a job in addition to its megapixels."""
 AGING = 0.05
-"""Megapixels by which a waiting job counts as smaller each second: 20 s make up for a small one."""
+"""Megapixels by which a waiting job counts as smaller for each second that it waits."""
 PATIENCE = 120.0
-"""Seconds of waiting after which a caller's jobs go first in the order in which they came, however large."""
+"""Seconds of waiting after which a caller's job goes first regardless of its size, oldest first."""
 SHORTEST = 0.01
-"""Seconds below which a job has not worked, and tells nothing of how fast work goes."""
+"""Jobs that took fewer seconds are ignored when the speed of work is estimated."""
 PAUSE = 0.5
-"""Seconds that a large job waits for small ones at most before each step of its tiles: the two networks."""
+"""Most seconds that a large job waits for small jobs before each step of its tiles."""
 SMOOTHING = 0.3
 FIRST_GUESS = 3.0
-"""Seconds that a megapixel is taken to need before any has been made."""
+"""Assumed seconds per megapixel before the first job has ended."""
 LONGEST_WAIT = 600.0
-"""The most seconds after which a refused caller is told to try again: small jobs tell little of how long large ones
-take."""
+"""Upper limit of `retry_after` in seconds, because an estimate from small jobs is unreliable for large ones."""
 
 
 @dataclass(slots=True, eq=False)
 class _Entry:
-    """A job that waits, then runs. Times are on the queue's clock."""
+    """A waiting or running job. Times are on the queue's clock."""
 
     caller: Caller
     cost: float
@@ -56,14 +55,14 @@ class _Entry:
 
 @dataclass(slots=True, eq=False)
 class _Lane:
-    """Places for jobs that run: `small_only`, or for all."""
+    """Places for running jobs: for small ones only (`small_only`), or for all."""
 
     places: int
     small_only: bool = False
     running: set[_Entry] = field(default_factory=set)
 
     def admits(self, entry: _Entry) -> bool:
-        """Whether a job may begin here now. Callers of less weight never have all places where there are several."""
+        """Return whether a job may start here now; callers of less weight never get all of several places."""
         if len(self.running) >= self.places or (self.small_only and not entry.small):
             return False
         if entry.caller.weight >= 1:
@@ -74,13 +73,13 @@ class _Lane:
 
 @dataclass(slots=True)
 class _TurnOrder:
-    """The virtual times: of the queue, and by caller of the next job."""
+    """The virtual times: `now` of the queue, and for each caller that of its next job."""
 
     now: float = 0.0
     callers: dict[str, float] = field(default_factory=dict)
 
     def next(self, entries: Iterable[_Entry], clock: float) -> _Entry | None:
-        """Return whose turn it is: the caller with the least time, and its smallest job, each second of waiting off."""
+        """Return the next job: of the caller with the smallest virtual time, the smallest after aging."""
 
         def order(entry: _Entry) -> tuple[float, float]:
             waited = clock - entry.since
@@ -92,24 +91,24 @@ class _TurnOrder:
         return max(self.now, self.callers.get(caller.id, 0.0))
 
     def take(self, entry: _Entry) -> None:
-        """Note that a job begins."""
+        """Advance the virtual times because a job starts."""
         self.now = self.start(entry.caller)
         self.callers[entry.caller.id] = self.now + entry.cost / entry.caller.weight
-        self.callers = {name: at for name, at in self.callers.items() if at > self.now}  # the others begin at `now`
+        self.callers = {name: at for name, at in self.callers.items() if at > self.now}  # all others start at `now`
 
     def copy(self) -> _TurnOrder:
         return _TurnOrder(self.now, dict(self.callers))
 
 
 class FairQueue:
-    """Admission to one provider: jobs that run, jobs that wait, and a refusal at once for one that is too many."""
+    """Admission to one provider: limits running and waiting jobs, and refuses further ones at once."""
 
     def __init__(
         self, workers: int, queue: int, *, small_workers: int = 0, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Let `workers` jobs run and `small_workers` small ones beside them; `queue` more wait for each caller.
+        """Let `workers` jobs and `small_workers` small jobs run at once; `queue` more may wait for each caller.
 
-        A caller of less than full weight has that share of the queue.
+        A caller with a weight below 1 gets that share of the queue.
         """
         self._all = _Lane(workers)
         self._lanes = (_Lane(small_workers, small_only=True), self._all)
@@ -123,16 +122,16 @@ class FairQueue:
 
     @property
     def running(self) -> int:
-        """Jobs that run."""
+        """Number of running jobs."""
         return sum(len(lane.running) for lane in self._lanes)
 
     @property
     def waiting(self) -> int:
-        """Jobs that were admitted and do not run yet."""
+        """Number of admitted jobs that do not run yet."""
         return len(self._waiting)
 
     def retry_after(self, caller: Caller) -> float | None:
-        """Return the seconds after which a refused caller may try again; None where its next job is admitted."""
+        """Return the seconds after which a caller may try again, None when its next job would be admitted."""
         own = sum(entry.caller == caller for entry in self._waiting)
         if own < self._room(caller) or any(len(lane.running) < lane.places for lane in self._lanes):
             return None
@@ -157,14 +156,14 @@ class FairQueue:
             self._leave(entry, done=done)
 
     def yield_turn(self) -> None:
-        """Wait in a thread of a large job until no small one runs, for `PAUSE` seconds at most."""
+        """Block the calling thread of a large job until no small job runs, for at most `PAUSE` seconds."""
         self._calm.wait(PAUSE)
 
     def _room(self, caller: Caller) -> int:
         return ceil(self._queue * min(1.0, caller.weight))
 
     def _dispatch(self) -> None:
-        """Give free places to those whose turn it is."""
+        """Start waiting jobs while places are free."""
         for lane in self._lanes:
             while True:
                 now = self._clock()
@@ -194,7 +193,7 @@ class FairQueue:
         (self._calm.clear if small else self._calm.set)()
 
     def _seconds_to_room(self, caller: Caller) -> float:
-        """Estimate when the first of a caller's waiting jobs begins, or one that runs ends, from how fast work goes."""
+        """Estimate the seconds until one of a caller's waiting jobs starts or a running one ends."""
         now = self._clock()
         running = [max(0.1 * one.cost, one.cost - (now - one.started) / self._seconds) for one in self._all.running]
         cost, left, turns = min(running, default=0.0), list(self._waiting), self._turns.copy()

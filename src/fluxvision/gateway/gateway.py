@@ -1,4 +1,4 @@
-"""The flow: admit → prepare (route, normalize, price) → run (attempt, finish) → report. CLI and HTTP both call this."""
+"""Gateway, which HTTP and CLI call for every job: admit → prepare (route, normalize, price) → run (attempt, finish)."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from fluxvision.gateway.self_test import run_self_test
 from fluxvision.providers import Provider
 
 LEAST_JOB_MEMORY = 1_500_000_000
-"""Bytes that a picture may take on a small machine, too: its tiles alone take half of that."""
+"""Bytes of memory that one picture may always take, even on a small machine; its tiles alone take half of that."""
 SMALL_JOB_MEMORY = 300_000_000
-"""Bytes that a small picture takes."""
+"""Bytes of memory that a small picture takes."""
 
 
 class Gateway:
@@ -55,10 +55,10 @@ class Gateway:
         """Serve `models` by `providers`.
 
         `workers` pictures are prepared and finished at once, with `threads` each (0: all cores); `queue` jobs of each
-        caller may wait for each provider. A picture may be planned to take `max_job_memory` bytes (0: a quarter of the
-        machine's, at least `LEAST_JOB_MEMORY`), and all together twice as many, but no more than three quarters of it.
-        `deadline` is the seconds that a job may take in all, waiting included, `attempt_timeout` those of one remote
-        provider. `draw` gives a random number below its argument.
+        caller may wait for each provider. One picture may take `max_job_memory` bytes (0: a quarter of the machine's
+        memory, at least `LEAST_JOB_MEMORY`), and all together twice as many, but at most three quarters of the memory.
+        `deadline` limits the seconds of a whole job, waiting included, `attempt_timeout` those of one attempt at a
+        remote provider. `draw` returns a random number below its argument.
         """
         self.models = tuple(models)
         self.health = health or CircuitBreakers(providers)
@@ -76,8 +76,8 @@ class Gateway:
         self._allow_degraded = allow_degraded
         self._checks = {name: provider.check for name, provider in providers.items()}
         self._pool = ThreadPoolExecutor(workers + 2, thread_name_prefix="finish")
-        self._test_pool = ThreadPoolExecutor(1, thread_name_prefix="selftest")  # never behind a job
-        # On a small machine, too, there is room for a small picture beside the largest one.
+        self._test_pool = ThreadPoolExecutor(1, thread_name_prefix="selftest")  # never waits for a job
+        # Even a small machine can process a small picture beside the largest one.
         budget = JobMemoryBudget(max(most + SMALL_JOB_MEMORY, min(2 * most, total_memory() // 4 * 3)))
         self._context = ExecutionContext(
             self._pool,
@@ -94,7 +94,7 @@ class Gateway:
 
     @property
     def providers(self) -> Collection[str]:
-        """The names of the providers that are configured."""
+        """The names of the configured providers."""
         return self._context.providers.keys()
 
     def find(self, model: str) -> tuple[Model, str | None, str]:
@@ -102,7 +102,7 @@ class Gateway:
         return *catalog.find_model(model, self.models), model
 
     def full(self, caller: Caller) -> float | None:
-        """Return the seconds after which a caller's refused job may try again, None when any provider has room."""
+        """Return the seconds after which a caller may try again, None while any provider's queue has room."""
         waits = [queue.retry_after(caller) for queue in self.queues.values()]
         known = [wait for wait in waits if wait is not None]
         return min(known) if known and len(known) == len(waits) else None
@@ -110,7 +110,7 @@ class Gateway:
     def admit(
         self, model: str, fields: Mapping[str, Any], image: InputImage, mask: InputImage | None, request_id: str
     ) -> Job:
-        """Check a caller's words against the model's parameters and return the job; unknown names become extras.
+        """Check the caller's values against the model's parameters and return the job; unknown names become extras.
 
         Raises `ModelNotFound`, or `InvalidRequest` naming the parameter.
         """
@@ -144,7 +144,8 @@ class Gateway:
     def prepare(self, job: Job) -> PreparedJob:
         """Translate, price, check and order a job's offers.
 
-        Raises `InvalidRequest` naming the parameter where no provider can do the job.
+        Raises `InvalidRequest` naming the parameter when no provider can do the job, `ModelNotFound` when none of the
+        model's providers is configured.
         """
         offers = find_offers(job, self._models[job.model], self._context.providers)
         able = translate_offers(job, offers, self._rows[job.model], limits=self._limits, checks=self._checks)
@@ -157,14 +158,14 @@ class Gateway:
         return {name: await provider.ping() for name, provider in self._context.providers.items()}
 
     async def check(self, folder: Path) -> None:
-        """Make a small picture on this machine, beside whatever runs; raises `Unavailable` naming the failed stage.
+        """Run the self-test without waiting for running jobs; raises `Unavailable` naming the failed stage.
 
         Files are written into `folder` only.
         """
         await run_in_pool(self._test_pool, JobCallbacks(), lambda: run_self_test(folder))
 
     async def aclose(self) -> None:
-        """Free the providers."""
+        """Close the providers and stop the threads."""
         for provider in self._context.providers.values():
             await provider.aclose()
         self._pool.shutdown(wait=True, cancel_futures=True)

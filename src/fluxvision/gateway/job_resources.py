@@ -1,7 +1,7 @@
-"""How much memory a job takes at its peak, planned before any work begins. Pure.
+"""Estimates the peak memory and disk space of a job, checks them, and reserves memory for running pictures.
 
-The plan is the largest of the stages, each made of what its pictures and formats were measured to take. It is meant to
-be too high rather than too low; `bench/memory.py` compares it with the truth.
+The memory estimate is the largest of all stages, computed from measured figures of pictures and formats. It is rather
+too high than too low; `bench/memory.py` compares it with measurements.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from fluxvision.core.types import Job, PostprocessPlan
 from fluxvision.engine import BACKENDS, Backend
 
 LITTLE = 1 / 32
-"""Share of the budget up to which a job does not wait behind larger ones that wait for room."""
+"""Reservations up to this share of the budget do not queue behind larger ones."""
 
 
 class JobMemoryBudget:
-    """Bytes that are lent in the order in which they were asked for. Belongs to one event loop."""
+    """A budget of bytes, reserved in the order of the requests. Used from one event loop only."""
 
     def __init__(self, most: int) -> None:
-        """Lend `most` bytes in all."""
+        """Allow reservations of `most` bytes in total."""
         self.most = most
         self.free = most
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     @asynccontextmanager
     async def hold(self, size: int, *, first: bool = False) -> AsyncIterator[None]:
-        """Wait until `size` bytes are free and hold them; more than there are in all counts as all of them.
+        """Wait until `size` bytes are free and reserve them; a size over the budget counts as the whole budget.
 
-        What is to go `first`, since it is paid for already, waits behind nobody else.
+        `first=True` skips the queue, for pictures that are already paid for.
         """
         size = min(size, self.most)
         if size <= self.free and (first or not self._waiting or size <= self.most * LITTLE):
@@ -65,13 +65,13 @@ class JobMemoryBudget:
 
 
 BASE = 100_000_000
-"""Bytes of what is there for any picture: buffers of lines, of strips that are measured, of one file."""
+"""Bytes that every picture takes: buffers for lines, for measured strips and for one file."""
 WEIGHTS = 16
-"""Bytes for each pixel of a mask while it is turned into weights."""
+"""Bytes per pixel of a mask while it is converted to weights."""
 
 
 def job_memory(job: Job, geometry: Geometry, plan: PostprocessPlan, row: Backend | None) -> int:
-    """Return the bytes that one picture of a job takes at its peak; `row` is the local engine, None for a remote one.
+    """Return the peak memory of one picture in bytes; `row` is the local engine, None for a remote provider.
 
     ::
 
@@ -101,7 +101,7 @@ def job_memory(job: Job, geometry: Geometry, plan: PostprocessPlan, row: Backend
 
 
 def check_memory(needed: int, most: int, job: Job, plan: PostprocessPlan) -> None:
-    """Raise `InvalidRequest` naming the parameter at fault where a job needs more than `most` bytes of memory."""
+    """Raise `InvalidRequest`, naming the parameter at fault, when a job needs more than `most` bytes of memory."""
     if needed <= most:
         return
     whole = imaging.encoding_bytes(plan.output_format, 1, 1, alpha=True) > 0 and plan.output_format != "jpeg"
@@ -114,20 +114,19 @@ def check_memory(needed: int, most: int, job: Job, plan: PostprocessPlan) -> Non
 
 
 SPARE = 1_000_000
-"""Bytes for what a finished file holds beside its pixels, and for the file system's own."""
+"""Bytes for metadata in a finished file and for overhead of the file system."""
 
 
 def disk_needed(geometry: Geometry, job: Job, plan: PostprocessPlan, parallel: int) -> int:
-    """Return the most bytes that all pictures of a job take at once, `parallel` of them at work.
+    """Return the peak disk space of all pictures of a job in bytes; `parallel` of them are made at once.
 
     ::
 
         raw  = pixels * samples per pixel * bytes per sample, of the largest size on the way
         room = raw * (n + work * min(n, parallel)) + pictures that are in memory + 1 MB
 
-    No file is taken to be larger than its pixels: a provider's file, then a finished one, stands beside one raw file
-    (work = 1), beside two where a mask is applied (work = 2). A picture that is in memory is written when a reader
-    needs its path.
+    Files are assumed to be no larger than their raw pixels. A provider's or finished file exists beside one raw file
+    (work = 1), or beside two when a mask is applied (work = 2). A picture in memory is written when its path is needed.
     """
     image = job.image
     samples = image.channels + (image.alpha or geometry.fit == "pad")

@@ -1,4 +1,4 @@
-"""Before a picture goes to a provider: nothing that it cannot read, and nothing that is none of its business."""
+"""Prepares pictures for a provider (supported format, metadata removed), and makes the preview of a stream."""
 
 from __future__ import annotations
 
@@ -19,23 +19,22 @@ from fluxvision.imaging.raster import write_guard
 from fluxvision.imaging.strip import Part, is_bare, keep_parts
 
 _DEEP = 257
-"""An 8-bit step, in 16 bits."""
+"""The 16-bit value of one 8-bit step."""
 _STRIP = 1_000_000
-"""Pixels that are turned into 8-bit RGB at once."""
+"""Pixels converted to 8-bit RGB at a time."""
 _BLOCK = 1 << 20
 
 
 def prepare_input(source: InputImage, accepts: InputFormats | None, folder: Path, watch: JobCallbacks) -> InputImage:
-    """Return a picture that a provider takes; where it is another file than the source, it lies in `folder`.
+    """Return a picture that a provider accepts: the source itself, or a new file in `folder`.
 
-    Without `accepts` that is the source. An upright still picture in 8-bit RGB or grey, of a format that is taken, is
-    sent without its profile, metadata, comments and previews, its coded pixels untouched; one that has none of these is
-    the source itself. Anything else becomes an 8-bit RGB PNG of the same numbers that `imaging.decode` gives, with
-    alpha only where that is taken. A provider thus sees the picture's numbers as if they were sRGB; its own profile
-    belongs on the result again.
+    Without `accepts` it is the source. For an upright still picture in 8-bit RGB or grey, in an accepted format, the
+    profile, metadata, comments and previews are removed without decoding; if there are none it is the source itself.
+    Any other picture becomes an 8-bit RGB PNG with the sample values of `imaging.decode`, with alpha only if accepted.
+    The provider thus treats the values as sRGB, and the result gets the source's profile again.
 
-    Raises `InvalidRequest` naming image for a damaged picture that had to be decoded, `Unavailable` for missing room
-    and `Cancelled` when the watch says so.
+    Raises `InvalidRequest` naming image for a damaged picture that had to be decoded, `Unavailable` when there is no
+    disk space, and `Cancelled` when the job is cancelled.
     """
     if accepts is None:
         return source
@@ -51,18 +50,18 @@ def prepare_input(source: InputImage, accepts: InputFormats | None, folder: Path
 
 
 def is_ready(source: InputImage, accepts: InputFormats | None) -> bool:
-    """Whether `prepared` would return the source itself. Reads the headers inside the file, never its pixels."""
+    """Return whether `prepare_input` would return the source itself. Reads headers only, no pixels."""
     return accepts is None or (_is_accepted(source, accepts) and is_bare(source))
 
 
 def _is_accepted(source: InputImage, accepts: InputFormats) -> bool:
-    """Whether the provider takes this kind of file."""
+    """Return whether the provider accepts the file without conversion to PNG."""
     plain = source.orientation == 1 and source.frames == 1 and source.bits == 8  # noqa: PLR2004
     return plain and source.format in accepts.formats and (accepts.transparency or not source.alpha)
 
 
 def _copy_parts(source: InputImage, found: list[Part], folder: Path, watch: JobCallbacks) -> InputImage:
-    """Write the parts of a file as another one."""
+    """Write the given parts of a file to a new one."""
     target = folder / f"{uuid4().hex}.{imaging.find_format(source.format).extension}"
     with write_guard(target, watch), source.path.open("rb") as file, target.open("wb") as out:
         for part in found:
@@ -76,7 +75,7 @@ def _copy_parts(source: InputImage, found: list[Part], folder: Path, watch: JobC
 
 
 def _convert_to_png(source: InputImage, folder: Path, watch: JobCallbacks, *, transparency: bool) -> InputImage:
-    """Write the picture's working colours as a PNG file."""
+    """Write the picture's decoded samples as an 8-bit RGB PNG file."""
     pixels = imaging.decode(source)
     alpha = pixels.alpha if transparency else None
     raw, target = folder / f"{uuid4().hex}.raw", folder / f"{uuid4().hex}.png"
@@ -103,7 +102,7 @@ def _rgb_strips(color: Samples, alpha: Samples | None) -> Iterator[Samples]:
 
 
 def _to_eight_bits(samples: Samples) -> Samples:
-    """Return samples with 8 bits."""
+    """Return samples reduced to 8 bits."""
     if samples.dtype == np.uint8:
         return samples
     return ((samples.astype(np.uint32) + _DEEP // 2) // _DEEP).astype(np.uint8)

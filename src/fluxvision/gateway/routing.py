@@ -1,4 +1,4 @@
-"""A job, translated for every offer that may serve it: what each would be asked, would make, and would cost."""
+"""Offers of a model that can serve a job, in order: find, translate, price, sort. Pure."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from fluxvision.gateway.job_resources import check_memory, job_memory
 
 
 def find_offers(job: Job, model: Model, configured: Collection[str]) -> tuple[Offer, ...]:
-    """Return the offers of configured providers in the table's order; a pinned provider stands alone.
+    """Return the offers of configured providers in the table's order, or only that of the pinned provider.
 
-    Where the job names an engine, providers that have no engines to choose from stand back for those that have.
+    If `engine` is set, only providers that support it are returned, if there are any.
 
-    Raises `ModelNotFound` when the pinned provider is not configured here, or no provider is.
+    Raises `ModelNotFound` when the pinned provider is not configured, or none of the model's providers is.
     """
     offers = tuple(offer for offer in model.offers if offer.provider in configured)
     if job.pin is not None:
@@ -53,8 +53,8 @@ def order_offers(
     """Return the offers, best first.
 
     `policy` is quality (the table's order), price (the cost of this job in micro-dollars, unknown costs last) or
-    latency (seconds, unknown ones first). What an offer is worth is divided by its provider's reliability: a provider
-    that fails half of its calls counts as twice as over_budget. Providers that are out come last: a last resort.
+    latency (seconds, unknown ones first). The value is divided by the provider's reliability: a provider that fails
+    half of its calls counts as twice as expensive or slow. Providers with an open breaker come last.
     """
     if len(offers) == 1:
         return tuple(offers)
@@ -78,27 +78,24 @@ def _has_engines(offer: Offer) -> bool:
 
 
 USUAL_FACTOR = 2
-"""Local engines work as much at factor 1 as at this one."""
+"""Scale factor up to which local engines do the same amount of work."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobLimits:
-    """What one job may be: the most `pixels` on its way, the most bytes of `memory` for each of its pictures.
-
-    `local` are the providers that make pictures in this process.
-    """
+    """Limits that every job must keep."""
 
     pixels: int = 400_000_000
+    """Most pixels of a picture at any stage."""
     memory: int = sys.maxsize
+    """Most bytes of memory for one picture."""
     local: Collection[str] = ()
+    """Providers that make pictures in this process."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One offer for one job: the call, the plan around it, the receipt, the sizes, and a picture's line of the bill.
-
-    `memory` are the bytes that each of its pictures is planned to take at its peak, `work` the pixels that it is worth.
-    """
+    """A job translated for one offer that can do it."""
 
     offer: Offer
     call: Call
@@ -106,22 +103,25 @@ class Candidate:
     receipt: Sequence[ReceiptEntry]
     geometry: Geometry
     line: PriceComponent
+    """The price of one picture."""
     memory: int = 0
+    """Estimated peak memory of one picture in bytes."""
     work: int = 0
+    """Amount of work for one picture in pixels, for the queue."""
 
     @property
     def cost(self) -> int | None:
-        """What all pictures cost, in micro-dollars; None where only the work itself will tell."""
+        """The price of all pictures in micro-dollars; None when it is known only after the work."""
         return pricing.total_cost([pricing.multiply(self.line, self.plan.n)])
 
     @property
     def megapixels(self) -> float:
-        """How much work it is, for its place in the queue: the pixels of all pictures, in millions."""
+        """Amount of work for all pictures in megapixels, which determines the place in the queue."""
         return self.work * self.plan.n / 1e6
 
     @property
     def made(self) -> tuple[int, int] | None:
-        """The size that the provider is asked to make, None where it decides by itself."""
+        """Width and height that the provider is asked to make, None when it chooses them itself."""
         left = (
             self.offer.factors is None
             or not self.call.sized
@@ -130,11 +130,11 @@ class Candidate:
         return None if left else (self.geometry.made_width, self.geometry.made_height)
 
     def bill(self, job: Job, seconds: float | None) -> int | None:
-        """Return what one picture costs once it is made: the quote, or what the reported seconds come to."""
+        """Return the cost of one finished picture in micro-dollars; `seconds` is the reported compute time."""
         return _price_component(job, self.offer, self.geometry, seconds).total_cost
 
     def quote(self, job: Job, others: Sequence[Quote] = (), excluded: Sequence[Excluded] = ()) -> Quote:
-        """Return what the job would cost here."""
+        """Return the quote of the job at this provider."""
         lines = (pricing.multiply(self.line, self.plan.n),)
         size = self.geometry.width, self.geometry.height
         return Quote(job.model, self.offer.provider, self.cost, lines, self.receipt, *size, others, excluded)
@@ -142,15 +142,18 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class RoutingCandidates:
-    """A job for the offers that can do it. By provider: why it is `refused`, and how it is too `over_budget`."""
+    """The candidates for a job, and the providers that are not."""
 
     found: tuple[Candidate, ...]
+    """In the order of the offers."""
     refused: Mapping[str, InvalidRequest]
+    """Errors of providers that cannot do the job, by provider."""
     over_budget: Mapping[str, str]
+    """Reasons why providers exceed the caller's `max_cost`, by provider."""
 
     @property
     def excluded(self) -> tuple[Excluded, ...]:
-        """The providers that are left out."""
+        """The providers that are not candidates, with the reason."""
         reasons = {**{name: refusal.message for name, refusal in self.refused.items()}, **self.over_budget}
         return tuple(Excluded(name, reason) for name, reason in reasons.items())
 
@@ -163,10 +166,11 @@ def translate_offers(
     limits: JobLimits,
     checks: Mapping[str, Callable[[Call], None]],
 ) -> RoutingCandidates:
-    """Return the job for each offer that can do it, in the offers' order, and why the others cannot.
+    """Return the job translated for each offer that can do it, and the reasons why the others cannot.
 
-    Whatever no format, limit, provider or `strict` allows is refused here, before any work begins. Raises the refusal
-    of the first offer when none can do it.
+    `checks` are the providers' own checks of a call. Formats, limits, providers and `strict` are all checked here,
+    before any work begins. Raises `InvalidRequest`, that of the first offer, when no offer can do the job, or when all
+    exceed `max_cost`.
     """
     found: list[Candidate] = []
     refused: dict[str, InvalidRequest] = {}
@@ -201,7 +205,7 @@ def _translate_offer(job: Job, offer: Offer, rows: Sequence[Param], limits: JobL
     memory = job_memory(job, geometry, plan, row)
     check_memory(memory, limits.memory, job, plan)
     line, work = _price_component(job, offer, geometry, None), geometry.largest
-    if row is not None:  # networks enlarge the source and its halo, which of a line of pixels is most
+    if row is not None:  # networks enlarge the source plus a halo, which dominates for very thin pictures
         work = max(work, USUAL_FACTOR**2 * (job.image.width + 2 * row.halo) * (job.image.height + 2 * row.halo))
     return Candidate(offer, call, plan, receipt, geometry, line, memory, work)
 
@@ -217,7 +221,7 @@ def _over_budget_reason(one: Candidate) -> str:
 
 
 def _within_budget(job: Job, found: Sequence[Candidate]) -> tuple[Candidate, ...]:
-    """Leave out what costs more than the caller wants to spend, or an unknown sum."""
+    """Return the candidates whose cost is known and at most `max_cost`; raises `InvalidRequest` if none remain."""
     if "max_cost" not in job.values:
         return tuple(found)
     limit = floor_to_micros(float(job.values["max_cost"]))
@@ -237,22 +241,25 @@ SPENT = "Failed tries have cost something, and max_cost does not allow what it c
 
 @dataclass(frozen=True, slots=True)
 class RoutingDecision:
-    """Who may do a job, best first, who may not, and who would be the best if all were well and could do it."""
+    """The candidates to try for a job, and the providers that are not tried."""
 
     order: tuple[Candidate, ...]
+    """Best first."""
     excluded: tuple[Excluded, ...]
+    """Providers that are not tried, with the reason."""
     best: Offer
+    """The offer that would come first if every provider were healthy and could do the job."""
 
     def degraded(self, offer: Offer) -> bool:
-        """Whether this offer's work stands in for detail that another would have invented."""
+        """Return whether this offer invents no detail although the best offer would."""
         return self.best.generative and not offer.generative
 
     def without(self, name: str) -> RoutingDecision:
-        """Return the choice after a provider was passed over because failed tries have cost something."""
+        """Return the decision with a provider excluded because the cost of failed attempts leaves no budget for it."""
         return replace(self, excluded=(*self.excluded, Excluded(name, SPENT)))
 
     def unasked(self, offer: Offer, tried: Collection[str]) -> tuple[Excluded, ...]:
-        """Return who was not asked where this offer did the work; of the order only whom it stands in for."""
+        """Return the excluded providers, and if the result is degraded, the generative candidates not tried."""
         known = {*tried, *(one.provider for one in self.excluded)}
         better = [one.offer.provider for one in self.order if self.degraded(offer) and one.offer.generative]
         return *self.excluded, *(Excluded(name, RESTS) for name in better if name not in known)
@@ -267,16 +274,16 @@ def decide(
     *,
     whole: bool,
 ) -> RoutingDecision:
-    """Return who does a job, of the `offers` that were asked and the ones that are `able` to.
+    """Return the order in which providers are tried; `offers` are all that were considered, `able` the candidates.
 
-    Under `whole` or `strict` nobody stands in for those that invent detail. Where none of them can do it, raises what
-    the best one refuses, naming its parameter. Who is too over_budget for the caller's own limit is no better choice.
+    With `whole` or `strict`, offers that invent no detail do not replace one that does; raises `InvalidRequest` of the
+    best offer when no generative candidate remains. Offers over the caller's `max_cost` never count as the best.
     """
     if len(offers) == 1:
         return RoutingDecision(able.found, (), offers[0])
     by_name = {one.offer.provider: one for one in able.found}
     costs = {name: one.cost for name, one in by_name.items()}
-    speeds = {name: ProviderHealth(seconds=one.seconds) for name, one in standings.items()}  # as if all were well
+    speeds = {name: ProviderHealth(seconds=one.seconds) for name, one in standings.items()}  # as if healthy
     best = order_offers([offer for offer in offers if offer.provider not in able.over_budget], policy, costs, speeds)[0]
     order = order_offers([one.offer for one in able.found], policy, costs, standings)
     excluded = able.excluded

@@ -1,4 +1,4 @@
-"""Proves that this process can still make a picture: one of a few pixels is read, enlarged and written."""
+"""Tests that this process can still make a picture: reads, enlarges and writes one of a few pixels."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from fluxvision.imaging.decode import Samples
 PICTURE = b64decode("iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAD0lEQVR42mNowAEYhpYEAILzYAEllbNjAAAAAElFTkSuQmCC")
 """A PNG file of 8 x 8 grey pixels."""
 GREY, NEAR = 128, 8
-"""The value of its samples, and how far from it the mean of those of a result may be."""
+"""The value of its samples, and how far the mean of the result's samples may differ from it."""
 FACTOR = 2
 
 
 def run_self_test(folder: Path) -> None:
-    """Read, enlarge and write a small picture in `folder`, which is left as it is, in one tile and one thread.
+    """Read, enlarge and write a small picture in one tile and one thread.
 
-    Raises `Unavailable` naming the stage that failed; its cause is what happened there.
+    Raises `Unavailable` naming the stage that failed, with the original exception as its cause.
     """
     stage = "read"
     try:
@@ -43,6 +43,6 @@ def run_self_test(folder: Path) -> None:
 
 
 def _check_result(color: Samples) -> None:
-    """Raise `ValueError` for samples that are not those of the picture."""
+    """Raise `ValueError` when the samples are not about those of the test picture."""
     if abs(float(color.mean()) - GREY) > NEAR:
         raise ValueError(color.shape)

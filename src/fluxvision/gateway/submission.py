@@ -1,4 +1,4 @@
-"""What is known of work while a provider has it, and how it alone is stopped."""
+"""State of one attempt in progress: the remote provider's id and billing of the work, and its own cancel event."""
 
 from __future__ import annotations
 
@@ -10,35 +10,39 @@ from fluxvision.core.errors import Error
 
 
 class AttemptCancel(threading.Event):
-    """Set by itself, or with that of the whole job: what stops one try does not stop the next."""
+    """A cancel event of one attempt; it is also set when the whole job's is, but not the other way round."""
 
     def __init__(self, job: threading.Event) -> None:
-        """Follow the event of the whole job."""
+        """Create the event; `job` is the event of the whole job."""
         super().__init__()
         self._job = job
 
     def is_set(self) -> bool:
-        """Return whether either is set."""
+        """Return whether this event or the job's is set."""
         return super().is_set() or self._job.is_set()
 
 
 @dataclass(slots=True)
 class Submission:
-    """What is known of work that a remote provider has taken. `arriving` is called when its result is about to come."""
+    """Work that a remote provider has accepted."""
 
     arriving: Callable[[], None]
+    """Called when the result is about to arrive."""
     name: str | None = None
+    """The provider's own id of the work."""
     paid: bool | None = False
+    """Whether the provider charges for it; None: unknown."""
     seconds: float | None = None
+    """The compute time that the provider reported."""
 
     def take(self, name: str | None, paid: bool | None, seconds: float | None = None, /) -> None:
-        """Note the provider's name for it, whether it is to be paid, and its compute time."""
+        """Store the provider's id, whether it charges, and its compute time in seconds."""
         self.name, self.paid, self.seconds = name, paid, seconds
         if paid:
             self.arriving()
 
     def bill(self, error: Error) -> Error:
-        """Return an error of this server's own with what the provider has taken: that is paid all the same."""
+        """Return an error with the id and billing of the accepted work added, because it is paid nevertheless."""
         error.upstream_id = error.upstream_id or self.name
         error.billed = error.billed or self.paid
         error.seconds = self.seconds if error.seconds is None else error.seconds

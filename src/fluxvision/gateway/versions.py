@@ -1,4 +1,4 @@
-"""Several pictures of one job: a job, a watch and a seed for each. Pure."""
+"""Splits a job for `n` pictures into one job per picture, with its own seed and callbacks. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fluxvision.core.types import Job, JobCallbacks, ReceiptEntry
 
 
 def sent_seed(receipt: Sequence[ReceiptEntry]) -> int | None:
-    """Return the seed that the provider was told, None where there is none."""
+    """Return the seed that was sent to the provider, None when none was."""
     lines = (line for line in receipt if line.parameter == "seed" and line.honoured)
     return next((line.became for line in lines if isinstance(line.became, int)), None)
 
@@ -27,7 +27,7 @@ def split_versions(job: Job, n: int) -> list[Job]:
 
 
 def split_callbacks(watch: JobCallbacks, n: int) -> list[JobCallbacks]:
-    """Return one watch per picture that together report the progress of all of them."""
+    """Return callbacks for each picture, which together report the progress of all of them."""
     done, total = [0] * n, [0] * n
 
     def progress(index: int, now: int, of: int) -> None:

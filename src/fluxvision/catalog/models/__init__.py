@@ -1,1 +1,1 @@
-"""One file per model: its parameters, its providers and what each of them does."""
+"""The models of the catalogue, one file each, and the rules that they share."""

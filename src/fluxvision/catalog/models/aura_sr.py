@@ -1,4 +1,4 @@
-"""The model aura-sr: its words, its offer and its rules. Data only."""
+"""The model aura-sr: description, offer, price and parameter rules. Data only."""
 
 from __future__ import annotations
 

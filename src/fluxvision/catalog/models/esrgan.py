@@ -1,4 +1,4 @@
-"""The model esrgan: its words, its offer and its rules. Data only."""
+"""The model esrgan: description, offer, price and parameter rules. Data only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model flux-vision-upscaler: its words, its offers and their rules. Data only."""
+"""The model flux-vision-upscaler: description, offers, prices and parameter rules. Data only."""
 
 from __future__ import annotations
 

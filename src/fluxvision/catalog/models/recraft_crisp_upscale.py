@@ -1,4 +1,4 @@
-"""The model recraft-crisp-upscale: its words, its offer and its rules. Data only."""
+"""The model recraft-crisp-upscale: description, offer, price and parameter rules. Data only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model seedvr: its words, its offer and its rules. Data only."""
+"""The model seedvr: description, offer, price and parameter rules. Data only."""
 
 from __future__ import annotations
 

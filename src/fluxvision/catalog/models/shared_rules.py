@@ -1,4 +1,4 @@
-"""Rows and converters that models share, but for those of sizes. Pure functions of the caller's value and the job."""
+"""Rules and converters that several models share, except those of the size parameters. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _format_of(name: str) -> Format:
 
 
 def note_lossless(_given: Any, job: Job) -> str | None:
-    """Say so when a quality was asked for and the format has none."""
+    """Return a note when output_compression is given and the format has no quality setting."""
     row = _format_of(str(job.values.get("output_format", "png")))
     if row.quality is not None:
         return None
@@ -28,7 +28,7 @@ def note_lossless(_given: Any, job: Job) -> str | None:
 
 
 def note_format_limits(given: Any, job: Job) -> str | None:
-    """Say what a format cannot hold of a picture. What a lossy format loses by its nature was asked for."""
+    """Return a note on what the format cannot hold of the picture; the loss of a lossy format itself is no reason."""
     row, image = _format_of(given), job.image
     sides = {
         f"{row.label} has no transparency: the picture is laid on white.": image.alpha and not row.alpha,
@@ -42,7 +42,7 @@ def note_format_limits(given: Any, job: Job) -> str | None:
 
 
 def note_fewer_previews(given: Any, job: Job) -> str | None:
-    """Say so when fewer previews are shown than were asked for."""
+    """Return a note when fewer previews are shown than requested."""
     if not given:
         return None
     if not job.values.get("stream"):
@@ -51,24 +51,24 @@ def note_fewer_previews(given: Any, job: Job) -> str | None:
 
 
 def note_identical_versions(given: Any, job: Job) -> str | None:
-    """Say so when versions are alike: without invented detail nothing varies, and there are eight orientations."""
+    """Return a note when versions are identical: without invented detail only the eight orientations can vary."""
     if given > 1 and job.values.get("creativity") == 0:
         return "Creativity is 0: all versions are the same."
     return "There are eight different versions; more repeat them." if given > VERSIONS else None
 
 
 def constant(sent: Any) -> Using:
-    """Return a function that gives the same value whatever was asked for."""
+    """Return a converter that always returns the same value."""
     return lambda _given, _job: sent
 
 
 def note_unseeded_versions(given: Any, _job: Job) -> str | None:
-    """Say so when versions were asked for at a provider that takes no seed."""
+    """Return a note when several versions are requested from a provider that takes no seed."""
     return "The provider takes no seed: the versions may be the same." if given > 1 else None
 
 
 def resolve_response_format(given: Any, job: Job) -> str:
-    """Return the format asked for, else base64 for OpenAI's model names (their clients need it) and a link for ours."""
+    """Return the requested format, else base64 for OpenAI's model names (their clients need it), else a link."""
     if given is not None:
         return str(given)
     return "b64_json" if job.prefers_base64 else "url"
@@ -107,7 +107,7 @@ DELIVERY: dict[str, tuple[Rule, ...]] = {
     ),
     "strict": (Emulated("strict", None, (Example((8, 8), {"strict": True}, True),), note="Checked on this receipt."),),
 }
-"""Rules for what the gateway does itself, whatever the provider knows."""
+"""Rules of the parameters that the gateway handles itself, for any provider."""
 
 NO_PLACE: dict[str, tuple[Rule, ...]] = {
     "quality": (Passthrough("An enlargement has one quality; use creativity and engine.", sent=False),),
@@ -117,32 +117,32 @@ NO_PLACE: dict[str, tuple[Rule, ...]] = {
     "moderation": (Passthrough("Pictures are not moderated on this machine.", sent=False),),
     "user": (Passthrough("Nothing is kept about users.", sent=False),),
 }
-"""Rules for OpenAI's words that an enlargement on this machine has no use for."""
+"""Rules of OpenAI's parameters that have no effect on an enlargement on this machine."""
 
 SENT: dict[str, tuple[Rule, ...]] = {name: (Passthrough(),) for name in NO_PLACE}
-"""Rules for OpenAI's words at a provider that speaks OpenAI's API."""
+"""Rules of OpenAI's parameters at a provider with OpenAI's API."""
 
 
 CHECKED: dict[str, tuple[Rule, ...]] = {
     "moderation": (Passthrough("Send enable_safety_checker, the provider's own word.", sent=False),),
 }
-"""The rule of moderation at a provider that has its own switch for it."""
+"""The rule of moderation at a provider with its own moderation setting."""
 
 
 def lossless_png_rules(to: str) -> dict[str, tuple[Rule, ...]]:
-    """Return the rules of `output_format` for a provider that is asked for PNG, which is then encoded here."""
+    """Return the rules of `output_format` for a provider that is asked for PNG; the gateway encodes the final file."""
     example = Example((8, 8), {"output_format": "jpeg"}, "png")
     asked = Converted(to, constant("png"), (example,), "The provider is asked for PNG, so that nothing is lost twice.")
     return {"output_format": (asked, *DELIVERY["output_format"])}
 
 
 def unsupported(**notes: str) -> dict[str, tuple[Rule, ...]]:
-    """Return rules for parameters that a provider has no place for, each with its reason."""
+    """Return rules for parameters that a provider does not have, each with its reason."""
     return {name: (Passthrough(note, sent=False),) for name, note in notes.items()}
 
 
 def note_eight_bits(_given: Any, job: Job) -> str | None:
-    """Say so when a provider that works in 8 bits gets a picture of 16."""
+    """Return a note when a provider that works in 8 bits gets a 16-bit picture."""
     return "The provider works in 8 bits; this picture has 16." if job.image.bits > 8 else None  # noqa: PLR2004
 
 

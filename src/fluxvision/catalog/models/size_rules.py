@@ -1,7 +1,7 @@
-"""The rules of the five size parameters, for each kind of engine. Pure functions of the caller's value and the job.
+"""The rules of the five size parameters, for each kind of engine. Pure.
 
-Three kinds: one that makes any exact size, one that is told a factor, and one that decides by itself. Whatever it is,
-the result is brought to exactly the pixels asked for.
+An engine makes any exact size, or takes a factor, or chooses the size itself. In every case the gateway brings the
+result to exactly the requested pixels.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ONE_TO_FOUR = ScaleRange(1, 4, uniform=True)
 FINE = 10_000
 """A factor is sent with four decimals, rounded up."""
 SHAPE = (400, 300)
-"""The picture of the worked examples."""
+"""Width and height of the input in the worked examples."""
 WORKED: tuple[tuple[str, dict[str, Any], Fit], ...] = (
     ("scale_factor", {"scale_factor": 2.0}, Fit(800, 600, "contain", (800, 600))),
     ("size", {"size": "1000x1000"}, Fit(1000, 750, "contain", (1000, 750))),
@@ -47,16 +47,20 @@ Rules = dict[str, tuple[Rule, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Modes:
-    """The words of a provider that is told a factor or a frame of video: `word` says by which value what counts."""
+    """The parameter names of a provider that takes either a factor or a video frame's resolution."""
 
     word: str
+    """The parameter that selects between the two."""
     factor: str
+    """The value of `word` that selects the factor."""
     target: str
+    """The value of `word` that selects the video frame."""
     frame: str
+    """The parameter that holds the video frame."""
 
 
 def exact_size() -> Rules:
-    """Return the rules for an engine that is asked for exact pixels, from 1 to 4 times the source."""
+    """Return the rules for an engine that makes exact pixel sizes, from 1 to 4 times the source."""
     size = _size_converted("size", _requested_engine_size)
     fit = _size_emulated(_remaining_fit)
     return {
@@ -109,17 +113,17 @@ def exact_size() -> Rules:
 
 
 def by_factor(to: str, factors: ScaleRange, gives: Sequence[float] = (2.0, 2.5, 2.0, 2.56)) -> Rules:
-    """Return the rules for a provider that is told in `to` how far to enlarge.
+    """Return the rules for a provider that takes a scale factor in its parameter `to`.
 
-    `gives` are the factors that the worked examples come to, in the order of the parameters.
+    `gives` are the expected factors of the worked examples, in the order of the parameters.
     """
     return _exact_size_rules(factors, to, _factor_to_send(factors), gives)
 
 
 def by_factor_or_frame(to: str, factors: ScaleRange, modes: Modes) -> Rules:
-    """Return the rules for a provider that is told a frame of video where one was asked for, and else a factor.
+    """Return the rules for a provider that takes a video frame if the caller asks for one, and otherwise a factor.
 
-    Never both: what a factor says of a frame is rounded.
+    They never send both, because a factor computed from a frame is rounded.
     """
     told, frame, framing = _factor_to_send(factors), _frame_to_send(factors, modes), {"resolution": "1080p"}
 
@@ -139,7 +143,7 @@ def by_factor_or_frame(to: str, factors: ScaleRange, modes: Modes) -> Rules:
 
 
 def by_size() -> Rules:
-    """Return the rules for a provider that takes a factor as it is, or pixels as "WxH"."""
+    """Return the rules for a provider that takes a scale factor, or pixels as "WxH"."""
     rules = _exact_size_rules(EXACT, "size", _size_to_send, ("800x600", "1000x750", "800x600", "1024x768"))
     factor = Converted(
         "scale_factor", _plain_factor, (Example(SHAPE, {"scale_factor": 2.0}, 2.0),), unless=note_beyond_reach(EXACT)
@@ -148,12 +152,12 @@ def by_size() -> Rules:
 
 
 def by_itself(factors: ScaleRange | None) -> Rules:
-    """Return the rules for a provider that cannot be told how far to enlarge."""
+    """Return the rules for a provider that takes no scale factor or size."""
     return _exact_size_rules(factors, None, None, (None,) * 4)
 
 
 def _exact_size_rules(factors: ScaleRange | None, to: str | None, using: Using | None, gives: Sequence[Any]) -> Rules:
-    """Return the rules for a provider whose pixels are always brought to the exact size here."""
+    """Return the rules for a provider whose results the gateway always resamples to the exact size."""
     rules: Rules = {}
     for (name, given, wanted), sent in zip(WORKED, gives, strict=True):
         unless = note_kept_shape(factors) if ":" in str(given[name]) or name == "size" else note_beyond_reach(factors)
@@ -166,7 +170,7 @@ def _exact_size_rules(factors: ScaleRange | None, to: str | None, using: Using |
 
 
 def note_beyond_reach(factors: ScaleRange | None) -> Unless:
-    """Return what says so when a size is more than the engine can make of the source."""
+    """Return a check that explains when a size is beyond the engine's range of factors."""
 
     def check(_given: Any, job: Job) -> str | None:
         geometry = solve_geometry(job, factors)
@@ -180,7 +184,7 @@ def note_beyond_reach(factors: ScaleRange | None) -> Unless:
 
 
 def note_kept_shape(factors: ScaleRange | None) -> Unless:
-    """Return what says so when a shape was asked for and the fit keeps the picture's own."""
+    """Return a check that explains when an aspect ratio is given and the fit keeps the source's own."""
     limit = note_beyond_reach(factors)
 
     def check(given: Any, job: Job) -> str | None:
@@ -196,7 +200,7 @@ def note_kept_shape(factors: ScaleRange | None) -> Unless:
 
 
 def note_fit_without_box(given: Any, job: Job) -> str | None:
-    """Say so when a fit was asked for and there is no box to fit."""
+    """Return a note when `fit` is given without a size to fit the picture into."""
     boxed = job.values.get("size", "auto") != "auto" or "aspect_ratio" in job.values or "resolution" in job.values
     if given != "contain" and not boxed:
         return "There is no box to fit: send size, aspect_ratio or resolution."
@@ -223,7 +227,7 @@ def _requested_engine_size(_value: Any, job: Job) -> tuple[int, int]:
 
 
 def _remaining_fit(given: Any, job: Job) -> Fit | None:
-    """Return what is left to do after an engine of exact sizes, None when nothing is."""
+    """Return the fit that remains after an engine of exact sizes, None when its picture is already the result."""
     if given is None:
         return None
     geometry = solve_geometry(job)
@@ -231,7 +235,7 @@ def _remaining_fit(given: Any, job: Job) -> Fit | None:
 
 
 def _whole_fit(given: Any, job: Job) -> Fit | None:
-    """Return the exact pixels of the result, whatever a provider makes of them."""
+    """Return the fit to the exact size of the result, for any size that the provider makes."""
     if given is None:
         return None
     geometry = solve_geometry(job, None)
@@ -239,7 +243,7 @@ def _whole_fit(given: Any, job: Job) -> Fit | None:
 
 
 def _factor_to_send(factors: ScaleRange) -> Using:
-    """Return the function that tells the factor to send: the caller's own where it is enough, or the least that is."""
+    """Return a converter to the factor to send: the caller's own if it suffices, otherwise the smallest sufficient."""
 
     def using(_given: Any, job: Job) -> float:
         width, height = job.image.width, job.image.height
@@ -259,9 +263,9 @@ def _factor_to_send(factors: ScaleRange) -> Using:
 
 
 def _frame_to_send(factors: ScaleRange, modes: Modes) -> Callable[[Any, Job], str | None]:
-    """Return the function that tells the frame to send, None where a factor is sent.
+    """Return a converter to the video frame to send, None when a factor is sent instead.
 
-    It is the frame asked for, where the whole picture is to have it and the provider enlarges as far.
+    A frame is sent when the whole picture gets its pixel count and the provider enlarges that far.
     """
 
     def using(_given: Any, job: Job) -> str | None:
@@ -282,13 +286,13 @@ def _frame_to_send(factors: ScaleRange, modes: Modes) -> Callable[[Any, Job], st
 
 
 def _plain_factor(given: Any, job: Job) -> Any:
-    """Return a factor as it is, None where a shape was asked for too: pixels say both."""
+    """Return the caller's factor, None when an aspect ratio is given too: then pixels are sent, which express both."""
     shaped = "aspect_ratio" in job.values or ":" in str(job.values.get("size", ""))
     return None if shaped else given
 
 
 def _size_to_send(given: Any, job: Job) -> str | None:
-    """Return the pixels to ask for, None where the caller leaves them to the provider."""
+    """Return the pixel size to request, None when the provider may choose it."""
     if given == "auto":
         return None
     geometry = solve_geometry(job)

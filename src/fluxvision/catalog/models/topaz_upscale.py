@@ -1,4 +1,4 @@
-"""The model topaz-upscale: its words, its offer and its rules. Data only."""
+"""The model topaz-upscale: description, offer, price and parameter rules. Data only."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fluxvision.catalog.models.size_rules import ONE_TO_FOUR, by_factor
 from fluxvision.catalog.rules import InputFormats, Model, Offer, Price, Renamed
 
 ENGINES = ("Standard V2", "High Fidelity V2", "Low Resolution V2", "CGI", "Text Refine")
-"""The engines that the price below is published for."""
+"""The engines for which the price below is published."""
 
 FAL = Offer(
     provider="fal",

@@ -1,4 +1,4 @@
-"""FINISH: what happens to a provider's picture before it is delivered. Each step is a no-op on a neutral plan."""
+"""Runs the finishing steps on a provider's picture: fit, mask, encode, compare. A step with nothing to do is a no-op."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ FINISH: tuple[Callable[[FinishState], FinishState], ...] = (receive, composite_m
 
 
 def finish(work: FinishState) -> ResultImage:
-    """Run the steps and return the finished file; a provider's file that needs none of them is delivered as it is.
+    """Run the steps and return the finished file; a provider's file that needs none is delivered as it is.
 
-    Raises `UpstreamError`, billed, where a provider's file is damaged or of a wrong size; `InternalError` when the
-    result cannot be written, `Unavailable` when there is no room for it, `Cancelled` when the watch says so.
+    Raises `UpstreamError`, billed, when a provider's file is damaged or of a wrong size, `InternalError` when the
+    result cannot be written, `Unavailable` when there is no disk space for it, `Cancelled` when the job is cancelled.
     """
     if isinstance(work.picture, Path):
         work = replace(work, picture=open_result(work.picture))
@@ -40,9 +40,9 @@ def finish(work: FinishState) -> ResultImage:
 
 
 def deliver_as_is(work: FinishState) -> ResultImage | None:
-    """Return a provider's file as it is, where no step has anything to do; None where nobody has looked at it yet.
+    """Return a provider's file as it is when no step is needed, None when the steps must run.
 
-    Raises `UpstreamError`, billed, where it is of a wrong size.
+    Raises `UpstreamError`, billed, when it is of a wrong size.
     """
     if not isinstance(work.picture, InputImage):
         return None

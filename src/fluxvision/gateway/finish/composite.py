@@ -1,4 +1,4 @@
-"""New detail only where the mask is transparent: the provider's picture is laid over a faithful enlargement."""
+"""Applies the mask: blends the provider's picture with a faithful enlargement, which stays where the mask is opaque."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from fluxvision.imaging.raster import write_guard
 from fluxvision.imaging.transform import blend_rasters, soften_mask
 
 MOST = 4
-"""How far the engine enlarges; the rest is resampled."""
+"""Largest factor of the engine; larger results are resampled."""
 
 
 def composite_mask(work: FinishState) -> FinishState:
-    """Replace what the mask protects by a faithful enlargement, made here by the CPU engine without invented detail.
+    """Replace the protected area by a faithful enlargement, made by the CPU engine without invented detail.
 
     The result is exactly that enlargement wherever the mask is opaque, the provider's picture a few source
     pixels inside the transparent part, and mixed between and where the mask is half transparent.
@@ -34,7 +34,7 @@ def composite_mask(work: FinishState) -> FinishState:
     faithful = _faithful_enlargement(work, work.picture)
     result = blend_rasters(faithful, work.picture, weight, work.new("raw"), work.watch)
     delete_file(faithful.path, work.picture.path)
-    # What the provider measured was another picture.
+    # The provider's measurement does not apply to the blended picture.
     return replace(work, picture=result, fidelity=None)
 
 
@@ -47,7 +47,7 @@ def _faithful_enlargement(work: FinishState, like: RawImage) -> RawImage:
     width, height = (
         min(max(side, own), own * MOST) for side, own in ((like.width, source.width), (like.height, source.height))
     )
-    # The provider's progress has been told already.
+    # Progress is not reported: it was, by the provider.
     watch = JobCallbacks(cancel=work.watch.cancel)
     request = engine.Request(color, width, height, creativity=0.0, backend=row.name, threads=work.threads, watch=watch)
     raster = RawImage(work.new("raw"), width, height, color.shape[2], color.dtype.itemsize * 8)

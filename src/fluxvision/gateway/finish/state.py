@@ -1,4 +1,4 @@
-"""What the steps hand on to one another."""
+"""FinishState, the input and output of every finishing step."""
 
 from __future__ import annotations
 
@@ -12,44 +12,48 @@ from numpy.typing import NDArray
 from fluxvision.core.types import Fidelity, InputImage, JobCallbacks, PostprocessPlan, RawImage
 
 Mask = NDArray[np.uint8]
-"""Where a picture may change, (rows, columns) of the upright source: 0 nothing, 255 all."""
+"""How far each pixel may change, (rows, columns) of the upright source, uint8: 0 not at all, 255 fully."""
 
 
 @dataclass(frozen=True, slots=True)
 class FinishState:
-    """A picture on its way out. All files of it lie in `folder`.
-
-    `picture` is what there is so far: the provider's file or raster, then the finished file; a provider's file whose
-    header was read is an `InputImage`. `source` is the caller's, `mask` the caller's mask, decoded. `made` is the size
-    that the provider was asked for, None where that was its own decision; `transparent` tells that it was given the
-    alpha channel and gives it back; `fidelity` is what it measured itself. `threads` are those of a faithful
-    enlargement, 0 for all cores. `silent` tells that the source is known to hold no metadata. `words` and `seed` are
-    those that the picture was made with.
-
-    The rest belongs to the steps: `raster` are the pixels behind a finished file, while they are needed; `inner` and
-    `offset` tell where the enlarged picture lies in the result when `fit` has cropped or padded it.
-    """
+    """A picture between the provider and delivery. The last fields are set by the steps."""
 
     picture: RawImage | Path | InputImage
+    """The provider's file (an `InputImage` once its header was read) or pixels; after `encode` the finished file."""
     plan: PostprocessPlan
     source: InputImage
+    """The caller's picture."""
     folder: Path
+    """Takes all files of the job."""
     watch: JobCallbacks = field(default_factory=JobCallbacks)
     seam_ratio: float | None = None
+    """As the engine measured it; see `Fidelity`."""
     mask: Mask | None = None
+    """The caller's mask, decoded."""
     made: tuple[int, int] | None = None
+    """Width and height that the provider was asked for, None when it chose them."""
     transparent: bool = False
+    """Whether the provider got the alpha channel and returns it."""
     threads: int = 0
+    """Threads for a faithful enlargement; 0: all cores."""
     fidelity: Fidelity | None = None
+    """The provider's own measurement."""
     silent: bool = False
+    """Whether the source is known to have no metadata."""
     words: str | None = None
+    """The prompt or caption that the picture was made with."""
     seed: int | None = None
+    """The seed that the picture was made with."""
     raster: RawImage | None = None
+    """The pixels of the finished file, while they are needed."""
     inner: tuple[int, int] | None = None
+    """Width and height of the enlarged picture that `fit` cropped or padded."""
     offset: tuple[int, int] = (0, 0)
+    """Column and row of the enlarged picture at which the result begins; negative when padded."""
     warnings: tuple[str, ...] = ()
-    """Sentences for the caller: what of the source's metadata could not be used or kept."""
+    """Sentences for the caller: parts of the source's metadata that could not be used or kept."""
 
     def new(self, extension: str) -> Path:
-        """Return a path in the folder that is not taken."""
+        """Return an unused path in the folder."""
         return self.folder / f"{uuid4().hex}.{extension}"

@@ -1,4 +1,4 @@
-"""The other steps: take a provider's file in, fit it into the box, encode it, compare it with the source."""
+"""The steps of finishing, except the mask: decode a provider's file, fit, encode, compare with the source."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from fluxvision.imaging.transform import read_provider_image
 
 
 def receive(work: FinishState) -> FinishState:
-    """Make pixels of a provider's file: of the inner size, with the source's channels and its alpha, upright.
+    """Decode a provider's file to pixels of the inner size, upright, with the source's channels and alpha.
 
-    Pixels that came as such are left alone.
+    A picture that is already a `RawImage` is not changed.
     """
     file = work.picture
     if not isinstance(file, InputImage):
@@ -40,7 +40,7 @@ def receive(work: FinishState) -> FinishState:
 
 
 def fit(work: FinishState) -> FinishState:
-    """Bring the pixels to the exact box of the plan."""
+    """Resample, crop or pad the pixels to the exact size of the plan."""
     box, raster = work.plan.fit, work.picture
     if box is None or not isinstance(raster, RawImage):
         return work
@@ -49,7 +49,7 @@ def fit(work: FinishState) -> FinishState:
         return work
     fitted = imaging.fit_raster(raster, box, work.new("raw"), watch=work.watch)
     delete_file(raster.path)
-    # A crop begins inside the enlarged picture, a border before it.
+    # Positive when cropped, negative when padded.
     left, top = (inner[0] - fitted.width) // 2, (inner[1] - fitted.height) // 2
     if box.mode == "pad":
         left, top = -((fitted.width - inner[0]) // 2), -((fitted.height - inner[1]) // 2)
@@ -57,7 +57,7 @@ def fit(work: FinishState) -> FinishState:
 
 
 def encode(work: FinishState) -> FinishState:
-    """Write the file in the format asked for, with the source's profile, resolution and, unless stripped, metadata."""
+    """Write the file in the requested format, with the source's profile, resolution and, unless stripped, metadata."""
     row = imaging.find_format(work.plan.output_format)
     if not isinstance(work.picture, RawImage):
         return work
@@ -76,7 +76,7 @@ def encode(work: FinishState) -> FinishState:
 
 
 def compare(work: FinishState) -> FinishState:
-    """Measure what is delivered against the source: the pixels as a reader of the finished file gets them."""
+    """Compare the delivered pixels, as decoded from the finished file, with the source."""
     raster, target = work.raster, work.picture
     if raster is None or not isinstance(target, Path):
         return work

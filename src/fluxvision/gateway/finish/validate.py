@@ -1,4 +1,4 @@
-"""Looks at the file that a provider sent: whether it can be what was asked for, and whether anything is to be done."""
+"""Checks a provider's file: its size against the request, damage, and whether it can be delivered as it is."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from fluxvision.imaging.raster import probe_own_file
 from fluxvision.imaging.strip import is_bare
 
 SLACK, PIXELS = 0.02, 2
-"""By how much a side may differ: this share and so many pixels."""
+"""Accepted difference of a side: this share, or this many pixels."""
 ENOUGH = 0.9
-"""The least share of the pixels asked for; what is missing is resampled."""
+"""Smallest accepted share of the requested pixels; the result is resampled to the rest."""
 FINEST, COARSEST = 8, 64
-"""Networks make sides that divide by 8, 16, 32 or 64; so far a side may be rounded, up or down."""
+"""Networks round sides up or down to multiples of 8, 16, 32 or 64: the finest and the coarsest of them."""
 SCREEN, NEARLY = 72 / 25.4, 0.01
-"""Pixels per millimetre that viewers assume, and libvips reports, where a picture does not say."""
+"""Pixels per millimetre that viewers and libvips assume for a picture without a resolution, and the tolerance."""
 TELLING = ("png", "webp")
-"""Formats whose chunks alone tell that there is nothing; that is quicker than to open the picture."""
+"""Formats whose chunks show that there is no metadata, which is faster than opening the picture."""
 Size = tuple[int, int]
 
 
 @contextmanager
 def translate_damage() -> Iterator[None]:
-    """Raise `UpstreamError`, billed, where a provider's file cannot be read."""
+    """Raise `UpstreamError`, billed, when a provider's file cannot be read inside the block."""
     try:
         yield
     except (InvalidRequest, PayloadTooLarge) as cause:
@@ -40,15 +40,15 @@ def translate_damage() -> Iterator[None]:
 
 
 def open_result(path: Path) -> InputImage:
-    """Read the header of a provider's file; raises `UpstreamError`, billed, where it is no picture."""
+    """Read the header of a provider's file; raises `UpstreamError`, billed, when it is not a picture."""
     with translate_damage():
         return probe_own_file(path)
 
 
 def check_result_size(file: InputImage, work: FinishState) -> None:
-    """Raise `UpstreamError`, billed, where a provider's file is not about what was asked for.
+    """Raise `UpstreamError`, billed, when a provider's file has not about the requested size.
 
-    That is the size that was asked for, or where that is not known a larger picture of the same shape.
+    When the provider chose the size, any larger picture with the same aspect ratio is accepted.
     """
     inner = work.plan.fit.inner if work.plan.fit else None
     if inner is not None:
@@ -75,7 +75,7 @@ def _check_pixels(size: Size, source: Size, made: Size | None, inner: Size) -> N
 
 
 def _has_shape(size: Size, shape: Size) -> bool:
-    """Whether a picture has a shape, but for a rounding of one of its sides."""
+    """Return whether a picture has an aspect ratio, up to rounding of one of its sides."""
     (width, height), grid = size, _rounding_grid(size)
     return _is_near(height, width * shape[1] / shape[0], grid) or _is_near(width, height * shape[0] / shape[1], grid)
 
@@ -86,7 +86,7 @@ def _is_near(side: int, wanted: float, grid: int) -> bool:
 
 
 def _rounding_grid(size: Size) -> int:
-    """Return the number from 8 to 64 that both sides were rounded to, 0 where there is none."""
+    """Return the largest of 8 to 64 of which both sides are multiples, 0 when there is none."""
     grid = gcd(*size, COARSEST)
     return grid if grid >= FINEST else 0
 
@@ -100,11 +100,10 @@ def _describe_size(size: Size) -> str:
 
 
 def is_final(file: InputImage, work: FinishState) -> bool:
-    """Whether a provider's file is the result as it is, without a look at its pixels.
+    """Return whether a provider's file can be delivered as it is, without decoding it.
 
-    It has the format, size and channels of the result and does not end early; there is nothing to measure, and the
-    source says nothing of itself that would belong on it. What the file says of itself stays on it, so it is never the
-    result where metadata is to be stripped.
+    It must have the format, size and channels of the result and be complete; nothing is to be measured, and the source
+    has no metadata to copy. The file's own metadata stays in it, so never when metadata is to be stripped.
     """
     plan, source, size = work.plan, work.source, (file.width, file.height)
     if plan.measured or plan.masked or plan.strip_metadata or plan.output_compression is not None:
@@ -119,7 +118,7 @@ def is_final(file: InputImage, work: FinishState) -> bool:
 
 
 def _has_no_metadata(source: InputImage) -> bool:
-    """Whether a picture says nothing of itself but a resolution that is assumed anyway."""
+    """Return whether a picture has no metadata except the resolution that is assumed by default."""
     if source.format in TELLING and is_bare(source):
         return True
     metadata = imaging.read_metadata(source, raw=True)
@@ -128,7 +127,7 @@ def _has_no_metadata(source: InputImage) -> bool:
 
 
 def _is_complete(file: InputImage) -> bool:
-    """Whether a file is surely not cut off: a PNG was walked to its end when it was probed."""
+    """Return whether a file is certainly not truncated: a PNG was read to its end when it was probed."""
     if file.format == "png":
         return True
     with file.path.open("rb") as opened:
