@@ -167,7 +167,7 @@ def default_factor(model: Model) -> float:
 
 
 def _is_in_family(name: str, model: Model) -> bool:
-    """Return whether a name is an OpenAI name that is not listed but has a family's prefix: dated, or a newer version."""
+    """Return whether a name that is not listed begins as a family of OpenAI names does: dated or newer versions."""
     return any(
         name.startswith(family) and VERSION.fullmatch(name.removeprefix(family)) for family in model.b64_families
     )
