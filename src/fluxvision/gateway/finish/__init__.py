@@ -1,4 +1,4 @@
-"""Runs the finishing steps on a provider's picture: fit, mask, encode, compare. A step with nothing to do is a no-op."""
+"""Runs the finishing steps on a provider's picture: decode, mask, fit, encode, compare; skips those not needed."""
 
 from __future__ import annotations
 
