@@ -20,9 +20,7 @@ DOCUMENTS = {".md", ".html"}
 TIERS = {
     "browser/*": "browser",
     "clients/*": "client",
-    "*test_*cluster*.py": "ray",
-    "*test_*ray*.py": "ray",
-    "*test_*teams*.py": "ray",
+    "contract/test_ray_serve.py": "ray",
     "unit/engine/flux/*": "flux",
     "unit/providers/test_flux*.py": "flux",
     "unit/bench/test_flux.py": "flux",

@@ -5,22 +5,33 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fluxvision.cli import Tools, run_cli
-from fluxvision.core.errors import InvalidRequest
+from fluxvision.core.errors import InvalidRequest, Unavailable
 from fluxvision.core.settings import Settings
 
 if TYPE_CHECKING:
     from fluxvision.gateway.gateway import Gateway
 
 
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
 def main() -> None:
     """Run the command line and end the process with its exit code."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that lacks a character gets another one
         sys.stdout.reconfigure(errors="replace")
-    sys.exit(run_cli(sys.argv[1:], Tools(create_gateway=_create_gateway, check=_check, serve=_serve, fetch=_fetch)))
+    sys.exit(
+        run_cli(
+            sys.argv[1:],
+            Tools(
+                create_gateway=_create_gateway, check=_check, serve=_serve, fetch=_fetch, serve_cluster=_serve_cluster
+            ),
+        )
+    )
 
 
 # Each part is imported when it is used: help and the configuration commands do not wait for the engine or the server.
@@ -45,6 +56,17 @@ def _serve(settings: Settings, announce: Callable[[int], None]) -> None:
     from fluxvision import server  # noqa: PLC0415, see above
 
     server.serve(settings, announce=announce)
+
+
+def _serve_cluster(host: str, port: int, replicas: int) -> None:
+    if find_spec("ray") is None:
+        raise Unavailable("This command needs Ray: pip install 'fluxvision[cluster]'.")
+    from fluxvision.core.load_settings import load_settings  # noqa: PLC0415, see above
+    from fluxvision.engine.executors import deployment  # noqa: PLC0415
+
+    if host not in LOOPBACK and not load_settings().cluster_token:
+        raise Unavailable("Set cluster_token: without it a deployment listens on 127.0.0.1 alone.")
+    deployment.run(deployment.app({"replicas": str(replicas)}), host, port)
 
 
 def _fetch(name: str) -> Path:

@@ -1,4 +1,4 @@
-"""A Ray cluster on this machine, started by the commands of the documentation."""
+"""A Ray cluster of its own on this machine, with a deployment of fluxvision."""
 
 from __future__ import annotations
 
@@ -8,89 +8,59 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from secrets import token_hex
 
 import psutil
 
-PATIENCE = 60.0
-JOINS = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")
-"""What a program that joins the cluster needs in its environment."""
-FACTS = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "GRPC_ENABLE_FORK_SUPPORT": "0",
-    "RAY_health_check_initial_delay_ms": "1000",
-    "RAY_health_check_period_ms": "500",
-    "RAY_health_check_timeout_ms": "1000",
-    "RAY_health_check_failure_threshold": "5",
-    "RAY_AUTH_MODE": "token",
-    "RAY_AUTH_TOKEN": token_hex(32),
-    "PYTHONPATH": str(Path(__file__).parents[1]),
-}
-LIMITS = ["--object-store-memory=100000000", "--disable-usage-stats", "--node-ip-address=127.0.0.1"]
+TOKEN = "secret-of-this-test"  # noqa: S105, of a test
 
 
-class Node:
-    """A machine of the cluster; a session of processes of its own."""
+class Cluster:
+    """A process that runs Ray, and all the processes that it starts."""
 
-    def __init__(self, *options):
-        """Start it in the foreground of a process of its own."""
-        command = [str(Path(sys.executable).with_name("ray")), "start", *options, *LIMITS, "--block"]
-        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        self.process = subprocess.Popen(command, env=os.environ | FACTS, start_new_session=True, **quiet)
+    def __init__(self, *, cores=2, least=2, **settings):
+        """Start it, and wait until the replicas are there."""
+        with socket.socket() as one:
+            one.bind(("127.0.0.1", 0))
+            port = one.getsockname()[1]
+        self.folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")
+        self.address = f"http://127.0.0.1:{port}/fluxvision"
+        facts = {
+            "RAY_TMPDIR": self.folder,
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]),
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": token_hex(32),
+            "FLUXVISION_CLUSTER_TOKEN": TOKEN,
+            **{f"FLUXVISION_{name.upper()}": value for name, value in settings.items()},
+        }
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "fakes.serve_app", str(port), str(cores), str(least)],
+            env=os.environ | facts,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            text=True,
+        )
+        if "ready\n" not in iter(self.process.stdout.readline, ""):  # Ray says things before
+            self.close()
+            message = "The cluster did not start."
+            raise RuntimeError(message)
 
     def kill(self):
         """End all of its processes at once, as a lost machine does."""
-        family = [*psutil.Process(self.process.pid).children(recursive=True), psutil.Process(self.process.pid)]
-        for one in family:
+        root = psutil.Process(self.process.pid)
+        for one in [*root.children(recursive=True), root]:
             try:
                 one.kill()
             except psutil.NoSuchProcess:
                 continue
         self.process.wait()
-
-
-class Cluster:
-    """A head, and nodes that come and go."""
-
-    def __init__(self, *options):
-        """Start the head with further options, and wait until it answers."""
-        self.folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # a socket's path has to be short
-        port, client = _free(), _free()
-        self.address, self.client = f"127.0.0.1:{port}", f"ray://127.0.0.1:{client}"
-        own = ["--include-dashboard=false", f"--temp-dir={self.folder}"]
-        self.nodes = [
-            Node("--head", "--num-cpus=4", f"--port={port}", f"--ray-client-server-port={client}", *own, *options)
-        ]
-        for one in (port, client):
-            _answers(one)
-
-    def grow(self):
-        """Add a node of two processor cores."""
-        self.nodes.append(Node(f"--address={self.address}", "--num-cpus=2"))
-        return self.nodes[-1]
+        self.process.stdout.close()
 
     def close(self):
-        """End all nodes."""
-        for node in self.nodes[::-1]:
-            if node.process.poll() is None:
-                node.kill()
+        """End all processes, and remove what they wrote."""
+        if self.process.poll() is None:
+            self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def _free():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
-
-
-def _answers(port):
-    ends = time.monotonic() + PATIENCE
-    while True:
-        try:
-            return socket.create_connection(("127.0.0.1", port), 1).close()
-        except OSError:
-            if time.monotonic() > ends:
-                raise
-            time.sleep(0.1)

@@ -10,13 +10,13 @@ from pathlib import Path
 import click
 
 from fluxvision import __version__
-from fluxvision.cli import config, models, serve, upscale
+from fluxvision.cli import cluster, config, models, serve, upscale
 from fluxvision.cli.text import error_sentence, safe_path
 from fluxvision.cli.tools import Tools
 from fluxvision.core.errors import ClientError
 
 OK, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
-COMMANDS = (upscale.COMMAND, serve.COMMAND, models.COMMAND, config.COMMAND, models.WEIGHTS_COMMAND)
+COMMANDS = (upscale.COMMAND, serve.COMMAND, models.COMMAND, config.COMMAND, models.WEIGHTS_COMMAND, cluster.COMMAND)
 EPILOG = 'Completion for bash: eval "$(_FLUXVISION_COMPLETE=bash_source fluxvision)" (also zsh, fish).'
 
 

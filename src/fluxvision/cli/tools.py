@@ -12,16 +12,22 @@ if TYPE_CHECKING:  # help does not wait for them
     from fluxvision.gateway.gateway import Gateway
 
 
+def _no_cluster(_host: str, _port: int, _replicas: int) -> None:
+    raise NotImplementedError
+
+
 @dataclass(frozen=True, slots=True)
 class Tools:
     """The parts that only the composition root can build; each is loaded when it is first called.
 
     `create_gateway` is called where an event loop runs. `check` raises `ConfigError` for settings that must not be
     served; `serve` does the same, tells its listener the port, and then blocks until the server has ended. `fetch`
-    downloads a network's weights and returns their folder.
+    downloads a network's weights and returns their folder. `serve_cluster` starts the deployment on a Ray cluster at a
+    host and a port with so many replicas at most, and blocks.
     """
 
     create_gateway: Callable[[Settings], Gateway]
     check: Callable[[Settings], None]
     serve: Callable[[Settings, Callable[[int], None]], None]
     fetch: Callable[[str], Path]
+    serve_cluster: Callable[[str, int, int], None] = _no_cluster

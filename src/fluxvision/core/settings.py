@@ -80,6 +80,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int, Meta(ge=0, description="Requests of one key that may wait for a worker before its new ones get 429.")
     ] = 16
     threads: Annotated[int, Meta(ge=0, description="Threads of one picture; 0: one per processor core.")] = 0
+    cluster: Annotated[
+        Address,
+        Meta(
+            description="Deployment on a Ray cluster that makes tiles, such as http://head:8000/fluxvision; empty: "
+            "this machine does."
+        ),
+    ] = ""
+    cluster_token: Annotated[
+        Secret, Meta(description="Secret of the deployment on the cluster, the same there; empty: it needs none.")
+    ] = ""
     deadline: Annotated[float, Meta(ge=1, description="Seconds one request may take in all.")] = 900.0
     upload_timeout: Annotated[
         float, Meta(ge=0.1, description="Seconds without a byte of the body before the request ends with 408.")

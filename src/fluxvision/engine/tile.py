@@ -1,6 +1,6 @@
 """What becomes of a few tiles of a picture: base, detail, consistency, mask, and the cut onto the result's pixels.
 
-A tile depends on its `Work` and its number alone, so it may be made anywhere, in any order, by anyone.
+A tile depends on its `TileBatch` alone, so it may be made anywhere, in any order.
 """
 
 from __future__ import annotations
@@ -8,17 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fluxvision.engine import back_projection
-from fluxvision.engine.backends.registry import Backend, Detailer, TileInput, TileOrigin
+from fluxvision.engine.backends.registry import Detailer, TileInput, TileOrigin
 from fluxvision.engine.resample import Array, band_matrix
-from fluxvision.engine.tiling import Axis, Span, reflect_indices
+from fluxvision.engine.tile_job import Samples, TileBatch, TileJob, TilePixels, as_rgb, to_floats
+from fluxvision.engine.tiling import Axis, Span
 
-Samples = NDArray[np.unsignedinteger]
+__all__ = ["Samples", "Stop", "TileBatch", "TileJob", "make_batch", "make_tiles"]
+
 Stop = Callable[[], None]
 """Called between steps; raises to end the work."""
 
@@ -32,97 +33,50 @@ ORIENTATIONS = 8
 """A seed turns or mirrors the picture for the detail network: eight honest versions of the same detail."""
 
 
-@dataclass(frozen=True, slots=True)
-class TileJob:
-    """All of a job that its tiles depend on; it can be sent to another process.
-
-    `color` is (rows, columns, 1 or 3), `alpha`, `mask` and `canvas` are None or arrays, as in the pipeline's request.
-    `words` guide the tiles, one after the other, each its own; None: the backend has words for all.
-    """
-
-    color: Samples
-    alpha: Samples | None
-    mask: NDArray[np.uint8] | None
-    creativity: float
-    seed: int
-    row: Backend
-    rows: Axis
-    columns: Axis
-    canvas: Samples | None = None
-    words: tuple[str, ...] | None = None
-
-    @property
-    def total(self) -> int:
-        """Tiles in all."""
-        return len(self.rows.spans) * len(self.columns.spans)
-
-    @property
-    def batches(self) -> tuple[range, ...]:
-        """The numbers of the tiles that go through a network together: the same division wherever they are made."""
-        size = self.row.batch
-        return tuple(range(first, min(first + size, self.total)) for first in range(0, self.total, size))
-
-    def spans(self, number: int) -> tuple[Span, Span]:
-        """Return where a tile lies: numbers go along the rows, top to bottom."""
-        down, across = divmod(number, len(self.columns.spans))
-        return self.rows.spans[down], self.columns.spans[across]
-
-    def source(self, number: int) -> Array:
-        """Return a tile's window of the source as backends see it: float32 (3, rows, columns), 0..1."""
-        return _as_rgb(self.color[self.window(number)])
-
-    def is_protected(self, number: int) -> bool:
-        """Tell whether no detail may be invented anywhere in a tile."""
-        return self.mask is not None and not self.mask[self.window(number)].any()
-
-    def window(self, number: int, *, of_canvas: bool = False) -> tuple[Any, ...]:
-        """Return the index of a tile's window, mirrored beyond the edges: of the source, or of the canvas."""
-        times = 1 if self.canvas is None or not of_canvas else self.canvas.shape[0] // self.rows.source
-        return np.ix_(
-            *(
-                reflect_indices(span.source * times, line.window * times, line.source * times)
-                for span, line in zip(self.spans(number), (self.rows, self.columns), strict=True)
-            )
-        )
-
-
 @dataclass(slots=True)
 class _Tile:
-    """A tile at work: its place, its window of the source, and what was made of it so far."""
+    """A tile at work: its pixels, and what was made of them so far."""
 
-    words: str | None
-    down: Span
-    across: Span
-    index: tuple[Any, ...]
+    pixels: TilePixels
     source: Array
     base: Array
     allowed: Array | None
     canvas: Array | None
     fine: Array | None = None
 
+    @property
+    def down(self) -> Span:
+        return self.pixels.down
+
+    @property
+    def across(self) -> Span:
+        return self.pixels.across
+
 
 def make_tiles(work: TileJob, backend: Detailer, numbers: Sequence[int], stop: Stop) -> list[Array]:
     """Make the tiles of these numbers: float32 (bands, span rows, span columns) each."""
+    return make_batch(work.batch(numbers), backend, stop)
+
+
+def make_batch(batch: TileBatch, backend: Detailer, stop: Stop) -> list[Array]:
+    """Make the tiles of a batch: float32 (bands, span rows, span columns) each."""
     tiles = []
-    for number in numbers:
+    for pixels in batch.tiles:
         stop()
-        tiles.append(_begin(work, backend, number))
-    _imagine(work, backend, [tile for tile in tiles if _wants_detail(work, tile)], stop)
-    return [_finish(work, tile) for tile in tiles]
+        tiles.append(_begin(pixels, backend))
+    _imagine(batch, backend, [tile for tile in tiles if _wants_detail(batch, tile)], stop)
+    return [_finish(batch, tile) for tile in tiles]
 
 
-def _begin(work: TileJob, backend: Detailer, number: int) -> _Tile:
-    down, across = work.spans(number)
-    index = work.window(number)
-    source = _as_rgb(work.color[index])
-    words = None if work.words is None else work.words[number]
-    canvas = None if work.canvas is None else _as_rgb(work.canvas[work.window(number, of_canvas=True)])
-    allowed = None if work.mask is None else _to_floats(work.mask[index][None])
-    return _Tile(words, down, across, index, source, backend.base(source), allowed, canvas)
+def _begin(pixels: TilePixels, backend: Detailer) -> _Tile:
+    source = as_rgb(pixels.color)
+    canvas = None if pixels.canvas is None else as_rgb(pixels.canvas)
+    allowed = None if pixels.mask is None else to_floats(pixels.mask[None])
+    return _Tile(pixels, source, backend.base(source), allowed, canvas)
 
 
-def _effective_amount(work: TileJob) -> float:
-    return float(work.creativity > 0) if work.row.graded else detail_amount(work.creativity)
+def _effective_amount(batch: TileBatch) -> float:
+    return float(batch.creativity > 0) if batch.row.graded else detail_amount(batch.creativity)
 
 
 def detail_amount(creativity: float) -> float:
@@ -133,17 +87,17 @@ def detail_amount(creativity: float) -> float:
     return float(1 - (1 - creativity) ** 3.4)
 
 
-def _wants_detail(work: TileJob, tile: _Tile) -> bool:
+def _wants_detail(batch: TileBatch, tile: _Tile) -> bool:
     """Tell whether a tile gets any detail."""
-    return _effective_amount(work) > 0 and (tile.allowed is None or bool(tile.allowed.any()))
+    return _effective_amount(batch) > 0 and (tile.allowed is None or bool(tile.allowed.any()))
 
 
-def _imagine(work: TileJob, backend: Detailer, tiles: Sequence[_Tile], stop: Stop) -> None:
+def _imagine(batch: TileBatch, backend: Detailer, tiles: Sequence[_Tile], stop: Stop) -> None:
     """Give tiles their detail, all together."""
     if not tiles:
         return
     stop()
-    row, orientation = work.row, 0 if work.row.graded else work.seed % ORIENTATIONS
+    row, orientation = batch.row, 0 if batch.row.graded else batch.seed % ORIENTATIONS
     windows = [
         TileInput(
             _turn(tile.source, orientation),
@@ -151,12 +105,12 @@ def _imagine(work: TileJob, backend: Detailer, tiles: Sequence[_Tile], stop: Sto
             TileOrigin(tile.down.source * row.factor, tile.across.source * row.factor),
             tile.allowed,
             tile.canvas,
-            tile.words,
+            tile.pixels.words,
         )
         for tile in tiles
     ]
     for tile, made in zip(tiles, backend.detail(windows), strict=True):
-        fine = back_projection.mix_detail(tile.base, _turn_back(made, orientation), _effective_amount(work))
+        fine = back_projection.mix_detail(tile.base, _turn_back(made, orientation), _effective_amount(batch))
         if row.fidelity is None:
             fine = back_projection.hold_to_source(
                 fine, tile.source, row.factor, iterations=row.iterations, weight=row.consistency
@@ -164,16 +118,19 @@ def _imagine(work: TileJob, backend: Detailer, tiles: Sequence[_Tile], stop: Sto
         tile.fine = fine
 
 
-def _finish(work: TileJob, tile: _Tile) -> Array:
+def _finish(batch: TileBatch, tile: _Tile) -> Array:
     """Hold what has no detail, keep detail within the mask, and bring the tile onto the pixels of the result."""
     onto = partial(
-        _cut_to_result, factor=work.row.factor, vertical=(work.rows, tile.down), horizontal=(work.columns, tile.across)
+        _cut_to_result,
+        factor=batch.row.factor,
+        vertical=(batch.rows, tile.down),
+        horizontal=(batch.columns, tile.across),
     )
-    found = onto(_hold(work, tile)) if work.row.fidelity is None else _correct(work, tile, work.row.fidelity)
-    if work.alpha is None:
+    found = onto(_hold(batch, tile)) if batch.row.fidelity is None else _correct(batch, tile, batch.row.fidelity)
+    if tile.pixels.alpha is None:
         return found
     # A plain cubic: its overshoot is clipped away, where a network leaves ripples inside an edge.
-    alpha = back_projection.enlarge(_to_floats(work.alpha[tile.index][None]), work.row.factor)
+    alpha = back_projection.enlarge(to_floats(tile.pixels.alpha[None]), batch.row.factor)
     return np.concatenate([found, onto(alpha)])
 
 
@@ -182,9 +139,9 @@ def _is_mixed(tile: _Tile) -> bool:
     return tile.fine is not None and tile.allowed is not None and bool(tile.allowed.min() < 1)
 
 
-def _hold(work: TileJob, tile: _Tile) -> Array:
+def _hold(batch: TileBatch, tile: _Tile) -> Array:
     """Return the colours of a tile after the row's own number of back-projections, on the networks' pixels."""
-    row, fine = work.row, tile.fine
+    row, fine = batch.row, tile.fine
     if fine is None or _is_mixed(tile):
         base = back_projection.hold_to_source(
             tile.base, tile.source, row.factor, iterations=BASE_ITERATIONS, weight=row.consistency
@@ -194,42 +151,44 @@ def _hold(work: TileJob, tile: _Tile) -> Array:
         else:
             soft = np.clip(back_projection.enlarge(back_projection.feather_mask(tile.allowed), row.factor), 0, 1)
             fine = back_projection.mix_detail(base, fine, soft)
-    return fine.mean(axis=0, keepdims=True) if work.color.shape[2] == 1 else fine
+    return fine.mean(axis=0, keepdims=True) if tile.pixels.color.shape[2] == 1 else fine
 
 
-def _correct(work: TileJob, tile: _Tile, fidelity: float) -> Array:
+def _correct(batch: TileBatch, tile: _Tile, fidelity: float) -> Array:
     """Return the colours of a tile's span on the pixels of the result, held to an LR-PSNR of `fidelity`.
 
     Outside the mask nothing but the faithful enlargement is held, as if no detail had been asked for.
     """
     rows, columns = (
-        back_projection.axis_mapping(line, span) for line, span in ((work.rows, tile.down), (work.columns, tile.across))
+        back_projection.axis_mapping(line, span)
+        for line, span in ((batch.rows, tile.down), (batch.columns, tile.across))
     )
     seen = (
         slice(None),
         slice(rows.low - tile.down.source, rows.high - tile.down.source),
         slice(columns.low - tile.across.source, columns.high - tile.across.source),
     )
-    is_grey = work.color.shape[2] == 1
+    is_grey = tile.pixels.color.shape[2] == 1
     source = tile.source[seen][:1] if is_grey else tile.source[seen]
     opaque = None
-    if work.alpha is not None:
-        opaque = (work.alpha[tile.index] == np.iinfo(work.alpha.dtype).max)[seen[1:]]
+    alpha = tile.pixels.alpha
+    if alpha is not None:
+        opaque = (alpha == np.iinfo(alpha.dtype).max)[seen[1:]]
     scale = back_projection.Scale(rows.own(tile.down), columns.own(tile.across), opaque)
-    peak = np.iinfo(work.color.dtype).max
+    peak = np.iinfo(tile.pixels.color.dtype).max
 
     def settled(image: Array, psnr: float, least: int, where: NDArray[np.bool_] | None = None) -> Array:
         error = back_projection.error_allowance(psnr, peak, rows, columns)
-        most = work.row.iterations
+        most = batch.row.iterations
         return back_projection.correct_raster(
             image, source, rows, columns, scale, error=error, least=least, most=most, where=where
         )
 
     def window(image: Array) -> Array:
         flat = image.mean(axis=0, keepdims=True) if is_grey else image
-        vertical = work.rows, back_projection.whole_span(tile.down, rows)
-        horizontal = work.columns, back_projection.whole_span(tile.across, columns)
-        return np.array(_cut_to_result(flat, work.row.factor, vertical, horizontal), order="C")
+        vertical = batch.rows, back_projection.whole_span(tile.down, rows)
+        horizontal = batch.columns, back_projection.whole_span(tile.across, columns)
+        return np.array(_cut_to_result(flat, batch.row.factor, vertical, horizontal), order="C")
 
     fine, where = tile.fine, None
     if fine is None or _is_mixed(tile):
@@ -245,15 +204,6 @@ def _correct(work: TileJob, tile: _Tile, fidelity: float) -> Array:
         made = settled(made, fidelity, IMAGINED_ITERATIONS if fidelity else 0, where)
     first, left = tile.down.start - rows.first, tile.across.start - columns.first
     return made[:, first : first + tile.down.length, left : left + tile.across.length]
-
-
-def _as_rgb(samples: Samples) -> Array:
-    found = _to_floats(samples.transpose(2, 0, 1))
-    return found if found.shape[0] > 1 else np.repeat(found, 3, axis=0)
-
-
-def _to_floats(samples: NDArray[Any]) -> Array:
-    return np.ascontiguousarray(samples, np.float32) / np.float32(np.iinfo(samples.dtype).max)
 
 
 def _turn(image: Array, orientation: int) -> Array:

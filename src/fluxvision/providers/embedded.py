@@ -15,6 +15,7 @@ from fluxvision.core.system import count_cores
 from fluxvision.core.types import Call, InputImage, JobCallbacks, ProviderResult
 from fluxvision.engine import BACKENDS
 from fluxvision.engine.deblock import deblock
+from fluxvision.engine.executors.ray_serve import RayServe
 from fluxvision.engine.raster_output import enlarge_to_raster
 
 RESTORE_BELOW = 60
@@ -29,16 +30,18 @@ class Provider:
     small_workers = 1
     remote = False
 
-    def __init__(self, threads: int = 0, workers: int = 1) -> None:
-        """Use `threads` per picture (0: the machine's cores divided among the workers)."""
+    def __init__(self, threads: int = 0, workers: int = 1, cluster: RayServe | None = None) -> None:
+        """Use `threads` per picture (0: the machine's cores divided among the workers); `cluster` makes the tiles."""
         self.workers = workers
         self._threads = threads or max(1, count_cores() // workers)
+        self._cluster = cluster
         self._pool = ThreadPoolExecutor(workers + self.small_workers, thread_name_prefix="embedded")
 
     async def run(self, call: Call, watch: JobCallbacks, folder: Path) -> ProviderResult:
         """Make one picture.
 
-        Raises `InvalidRequest` for a damaged picture or missing weights, `Unavailable` for missing room.
+        Raises `InvalidRequest` for a damaged picture or missing weights, `Unavailable` for missing room,
+        `UpstreamRefused` where the cluster cannot be had.
         """
         return await run_in_pool(self._pool, watch, lambda: self._run(call, watch, folder))
 
@@ -78,6 +81,7 @@ class Provider:
             backend=row.name,
             threads=self._threads,
             watch=watch,
+            executor=None if self._cluster is None else self._cluster.executor("embedded", {"name": row.name}),
         )
         raster, result = enlarge_to_raster(request, folder)
         timings = {"decode": decoded - started, "enlarge": time.perf_counter() - decoded}
@@ -93,7 +97,8 @@ class Provider:
 
 def configured(settings: Settings) -> dict[str, Provider]:
     """Return the provider; it needs no setting and is always there."""
-    return {"embedded": Provider(settings.threads, settings.workers)}
+    cluster = RayServe(settings.cluster, settings.cluster_token) if settings.cluster else None
+    return {"embedded": Provider(settings.threads, settings.workers, cluster)}
 
 
 def choose_backend(wanted: str | None, source: InputImage) -> engine.Backend:

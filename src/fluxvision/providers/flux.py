@@ -16,16 +16,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from fluxvision.core.concurrency import run_in_pool
-from fluxvision.core.errors import Cancelled, InvalidRequest, UpstreamError
+from fluxvision.core.errors import Cancelled, InvalidRequest, UpstreamError, UpstreamRefused
 from fluxvision.core.settings import Settings
 from fluxvision.core.system import count_cores
 from fluxvision.core.types import Call, JobCallbacks, ProviderResult
 from fluxvision.engine.checkpoint_store import sweep_abandoned
+from fluxvision.engine.executors.ray_serve import RayServe
 from fluxvision.engine.flux.memory_budget import RetryWithSmallerTiles, is_out_of_memory
-from fluxvision.engine.flux.model_cache import NOT_LOADED, REST, ModelCache, ModelSource
+from fluxvision.engine.flux.model_cache import REST, ModelCache, ModelSource
 from fluxvision.engine.flux.options import FIDELITY, AccelerationConfig
 from fluxvision.engine.flux.passes import Passes
 from fluxvision.engine.flux.registry import FLUX, FluxRow
+from fluxvision.engine.flux.remote import NOT_LOADED, RemoteNetworks
 from fluxvision.engine.flux.upscale import FluxJob, UpscaleConfig, decode_colours
 
 __all__ = ["FAILED", "NOT_LOADED", "NO_ROOM", "REST", "ModelSource", "Provider", "UpscaleConfig", "configured"]
@@ -103,14 +105,16 @@ class Provider:
             sweep_abandoned(self._ways.kept)
         try:
             return _make(decode_colours(self._ways, loaded, call, watch, stop, folder), began, ready)
+        except UpstreamRefused:
+            if isinstance(loaded.networks, RemoteNetworks):
+                self.models.close()  # the next picture asks the cluster anew what it has
+            raise
         except (RuntimeError, MemoryError) as reason:
             raise UpstreamError(NO_ROOM if is_out_of_memory(reason) else FAILED) from reason
 
 
 def _make(job: FluxJob, began: float, ready: float) -> ProviderResult:
     """Make a job, each time with less until it fits. Raises `UpstreamError` when it never does."""
-    from fluxvision.engine.flux.backend import free_memory  # noqa: PLC0415, PyTorch takes seconds
-
     while True:
         try:
             return job.make(began, ready)
@@ -119,7 +123,10 @@ def _make(job: FluxJob, began: float, ready: float) -> ProviderResult:
         except (RuntimeError, MemoryError) as reason:
             if not is_out_of_memory(reason):
                 raise
-        free_memory()  # only here: the error held on to what had been computed
+        if not isinstance(job.loaded.networks, RemoteNetworks):
+            from fluxvision.engine.flux.backend import free_memory  # noqa: PLC0415, PyTorch takes seconds
+
+            free_memory()  # only here: the error held on to what had been computed
         if not job.loaded.room.release_next():
             raise UpstreamError(NO_ROOM)
 
@@ -137,6 +144,7 @@ def configured(settings: Settings) -> dict[str, Provider]:
         settings.caption_model,
         AccelerationConfig(compile=settings.flux_compile, fp8=settings.flux_fp8),
         settings.flux_licence_agreed,
+        RayServe(settings.cluster, settings.cluster_token) if settings.cluster else None,
     )
     kept = _checkpoint_folder(settings.flux_resume)
     if kept is not None:

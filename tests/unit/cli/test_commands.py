@@ -5,11 +5,12 @@ import io
 import json
 import os
 import sys
+import types
 from pathlib import Path
 
 import pytest
 
-from fluxvision import __version__
+from fluxvision import __main__, __version__
 from fluxvision.catalog.catalog import CATALOG
 from fluxvision.catalog.params import PARAMS
 from fluxvision.cli import serve
@@ -187,3 +188,23 @@ def test_words_are_completed(line, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         line()
     assert capsys.readouterr().out == "plain,webp\n"
+
+
+def test_cluster_serve_without_ray_is_one_sentence(monkeypatch, capsys):
+    """The command names the extra to install, and starts nothing."""
+    monkeypatch.setattr(__main__, "find_spec", lambda _name: None)
+    monkeypatch.setattr(sys, "argv", ["fluxvision", "cluster", "serve"])
+    with pytest.raises(SystemExit) as caught:
+        __main__.main()
+    assert caught.value.code == 1
+    assert "fluxvision[cluster]" in capsys.readouterr().err
+
+
+def test_cluster_serve_to_the_network_needs_a_token(monkeypatch, capsys):
+    """Without the secret it listens on this machine alone."""
+    monkeypatch.setattr(__main__, "find_spec", lambda _name: True)
+    monkeypatch.setitem(sys.modules, "fluxvision.engine.executors.deployment", types.ModuleType("deployment"))
+    monkeypatch.setattr(sys, "argv", ["fluxvision", "cluster", "serve", "--host", "10.0.0.1"])
+    with pytest.raises(SystemExit):
+        __main__.main()
+    assert "cluster_token" in capsys.readouterr().err

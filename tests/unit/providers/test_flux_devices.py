@@ -17,7 +17,8 @@ from fakes.flux_tight import Tight
 from fluxvision.core.errors import UpstreamError
 from fluxvision.core.load_settings import load_settings
 from fluxvision.core.types import JobCallbacks
-from fluxvision.engine.flux import loading, model_cache
+from fluxvision.engine.flux import loading
+from fluxvision.engine.flux.memory_budget import device_budget
 from fluxvision.providers import flux
 
 TILE = 256
@@ -157,7 +158,7 @@ async def test_devices_without_room_end_the_job(weights, wide, folder, monkeypat
 def test_a_device_gives_up_only_what_changes_no_byte():
     """Fewer tiles at once, then the text encoder's place; 8 bits and smaller tiles are the job's business."""
     networks = Tight()
-    budget = model_cache.device_budget(networks)
-    while budget.less():
+    budget = device_budget(networks)
+    while budget.release_next():
         pass
     assert (budget.taken, networks.given) == (["batch 2", "batch 1", "text encoder on the CPU"], ["text"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 BATCH = 4
 """Tiles that go through the network together where they fit: from here on a large card is busy with each."""
@@ -30,6 +31,14 @@ class FallbackStep:
 
     name: str
     give: Callable[[], bool | None]
+
+
+class OffloadsText(Protocol):
+    """Networks whose text encoder can be moved away."""
+
+    def offload_text(self) -> bool:
+        """Move it; return whether anything changed."""
+        ...
 
 
 class MemoryBudget:
@@ -59,6 +68,11 @@ class MemoryBudget:
         self.tile = self._tiles.popleft()
         self.taken.append(f"tile {self.tile}")
         return True
+
+
+def device_budget(networks: OffloadsText) -> MemoryBudget:
+    """Return what one of several devices gives up by itself: nothing that changes a byte."""
+    return MemoryBudget(0, (FallbackStep("text encoder on the CPU", networks.offload_text),))
 
 
 def is_out_of_memory(reason: BaseException) -> bool:

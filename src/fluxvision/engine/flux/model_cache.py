@@ -13,15 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fluxvision.core.errors import Unavailable, UpstreamRefused
-from fluxvision.engine.flux.memory_budget import BATCH, FallbackStep, MemoryBudget
+from fluxvision.engine.executors.ray_serve import RayServe
+from fluxvision.engine.flux.memory_budget import BATCH, FallbackStep, MemoryBudget, device_budget
 from fluxvision.engine.flux.options import AccelerationConfig
 from fluxvision.engine.flux.registry import CAPTIONERS_BY_NAME, FluxRow, licence_notice
+from fluxvision.engine.flux.remote import NOT_LOADED, RemoteNetworks, find_remote
 
 if TYPE_CHECKING:  # PyTorch is an extra, and takes seconds to import
     from fluxvision.engine.flux.captioner import Captioner
     from fluxvision.engine.flux.model import Networks
 
-NOT_LOADED = "FLUX could not be loaded: flux_device does not exist here, has no room, or the weights are damaged."
 REST = 60.0
 """Seconds after which it is tried again to load what could not be loaded."""
 PACKAGES = ("torch", "diffusers", "transformers")
@@ -34,7 +35,7 @@ class ModelSource:
     """Where the weights are: a folder or a hub's id, its revision, the device to run on, and how fast.
 
     `device` may name several, separated by commas. `agreed`: a licence that does not let everyone use the weights was
-    agreed to.
+    agreed to. `cluster` has the networks where it is given, and none are loaded here.
     """
 
     model: str
@@ -44,6 +45,7 @@ class ModelSource:
     caption_model: str
     speed: AccelerationConfig = field(default_factory=AccelerationConfig)
     agreed: bool = False
+    cluster: RayServe | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ class LoadedModels:
     without changing a byte; empty: there is one device, and `room` is its.
     """
 
-    networks: Networks
+    networks: Networks | RemoteNetworks
     captioner: Captioner
     weights: str
     revision: str | None
@@ -96,6 +98,8 @@ class ModelCache:
 
     def load(self) -> LoadedModels:
         """Load everything; raises `Unavailable`, or what foreign code raises."""
+        if self.source.cluster is not None:
+            return self._load_remote(self.source.cluster)
         from fluxvision.engine.flux import captioner as captions  # noqa: PLC0415
         from fluxvision.engine.flux import loading, model, registry, weights  # noqa: PLC0415
 
@@ -125,6 +129,17 @@ class ModelCache:
             replicas=tuple((one, device_budget(one)) for one in networks) if len(networks) > 1 else (),
         )
 
+    def _load_remote(self, cluster: RayServe) -> LoadedModels:
+        """Load the captioner, and ask the cluster for its networks."""
+        from fluxvision.engine.flux import captioner as captions  # noqa: PLC0415
+
+        row, source = self._row, self.source
+        networks = find_remote(cluster, row, source.model, source.revision)
+        captioner = captions.load_captioner(source.captioner, source.caption_model or None, device="auto")
+        info = networks.info
+        # How many tiles go together is each replica's business.
+        return LoadedModels(networks, captioner, info.name, info.revision, info.weights, MemoryBudget(row.tile, (), 1))
+
     def _folders(self, found: Path) -> list[Path]:
         """Return the folders of all that decides on a tile: the networks' own, and those that lie apart."""
         from fluxvision.engine.flux import weights  # noqa: PLC0415
@@ -144,11 +159,6 @@ class ModelCache:
                 networks.close()
             self.loaded.captioner.close()
             self.loaded = None
-
-
-def device_budget(networks: Networks) -> MemoryBudget:
-    """Return what one of several devices gives up by itself: nothing that changes a byte."""
-    return MemoryBudget(0, (FallbackStep("text encoder on the CPU", networks.offload_text),))
 
 
 def fallback_steps(networks: Sequence[Networks], captioner: Captioner) -> tuple[FallbackStep, ...]:

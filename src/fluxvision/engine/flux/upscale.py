@@ -24,6 +24,7 @@ from fluxvision.engine.flux.model_cache import LoadedModels
 from fluxvision.engine.flux.options import FIDELITY, SamplingOptions, backend_row
 from fluxvision.engine.flux.passes import Pass, Passes, plan_passes
 from fluxvision.engine.flux.registry import FluxRow
+from fluxvision.engine.flux.remote import RemoteNetworks
 from fluxvision.engine.pipeline import plan_tiles
 from fluxvision.engine.raster_output import enlarge_to_raster
 from fluxvision.engine.tile import FAITHFUL
@@ -187,17 +188,10 @@ class FluxJob:
         return backend_row(replace(self.ways.row, tile=self.loaded.room.tile), one.factor, self.ways.fidelity)
 
     def _request(self, one: Pass, wishes: SamplingOptions, watch: JobCallbacks) -> engine.Request:
-        from fluxvision.engine.flux.backend import FluxDetailer  # noqa: PLC0415, importing PyTorch takes seconds
-
-        ways, loaded = self.ways, self.loaded
+        ways, row = self.ways, self._row(one)
+        executor, has_prompts = self._executor(one.factor, wishes, row.at_once)
         prompts = self._prompts if self._looks_at_tiles(wishes.creativity) else None
-        row, threads = self._row(one), max(1, ways.threads // max(1, len(loaded.replicas)))
-        detailers = [
-            FluxDetailer(networks, one.factor, wishes, self.stop, threads, room=room)
-            for networks, room in loaded.replicas
-        ] or [FluxDetailer(loaded.networks, one.factor, wishes, self.stop, threads, room=loaded.room, prompts=prompts)]
-        executor: TileExecutor = ThreadExecutor(detailers, row.at_once)
-        if loaded.replicas and prompts is not None:  # there is one captioner for all devices
+        if prompts is not None and not has_prompts:  # there is one captioner for all devices
             executor = PerTilePromptExecutor(executor, prompts)
         if ways.kept is not None:
             executor = CheckpointedExecutor(executor, self._kept(ways.kept), lambda: self._key(wishes, prompts))
@@ -214,6 +208,22 @@ class FluxJob:
             engine=(row, None),
             executor=executor,
         )
+
+    def _executor(self, factor: int, wishes: SamplingOptions, at_once: int) -> tuple[TileExecutor, bool]:
+        """Return what makes the tiles, and whether it looks at each of them itself where that is wished for."""
+        ways, loaded = self.ways, self.loaded
+        if isinstance(loaded.networks, RemoteNetworks):
+            return loaded.networks.executor(factor, wishes), False
+        from fluxvision.engine.flux.backend import FluxDetailer  # noqa: PLC0415, importing PyTorch takes seconds
+
+        replicas = loaded.replicas or ((loaded.networks, loaded.room),)
+        prompts = self._prompts if self._looks_at_tiles(wishes.creativity) and not loaded.replicas else None
+        threads = max(1, ways.threads // len(replicas))
+        detailers = [
+            FluxDetailer(networks, factor, wishes, self.stop, threads, room=room, prompts=prompts)
+            for networks, room in replicas
+        ]
+        return ThreadExecutor(detailers, at_once), not loaded.replicas
 
     def _key(self, wishes: SamplingOptions, prompts: Prompts | None) -> str:
         """Return all that tiles depend on beside the picture and the row."""
