@@ -28,6 +28,7 @@ def gallery(tmp_path, monkeypatch):
     return module
 
 
+@pytest.mark.slow
 def test_the_gallery_is_what_the_engine_makes(gallery):
     """The same command makes the same picture with the same fidelity; after another engine: `make gallery`."""
     kept = {name: np.asarray(opened(gallery.FOLDER / f"gallery-{NUMBER}-{name}.webp")) for name in ("before", "after")}

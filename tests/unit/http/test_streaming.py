@@ -113,6 +113,7 @@ async def test_an_error_after_the_start_is_an_event(edge, picture, fail, code):
 async def test_an_error_is_gone_with_its_stream(edge, picture):
     """What failed does not wait for the collector, with all that it held: pictures, open files."""
     served = edge()
+    gc.collect()  # what earlier tests left
     gc.disable()
     try:
         await served.edit(MODEL, ("image", picture, "a"), STREAM, ("fail", "upstream"))

@@ -80,6 +80,7 @@ def test_a_damaged_file_leaves_nothing(tmp_path):
     assert not (tmp_path / "image.dzi").exists()
 
 
+@pytest.mark.slow
 def test_a_large_picture_is_not_held(tmp_path):
     """48 megapixels, 144 MB as pixels, take less than half of that."""
     noise = pyvips.Image.gaussnoise(8000, 6000, mean=128, sigma=20).cast("uchar")

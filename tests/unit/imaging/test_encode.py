@@ -308,6 +308,7 @@ print(peak)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("form", ["png", "jpeg", "tiff"])
 def test_memory_does_not_grow_with_height(form, tmp_path):

@@ -71,7 +71,7 @@ def noise(width, height, bands, kind=np.uint8):
         (PostprocessPlan(output_format="webp", output_compression=100), TWICE),
         (PostprocessPlan(fit=Fit(700, 800, "cover")), replace(TWICE, width=700, fit="cover")),
         (PostprocessPlan(fit=Fit(1200, 800, "pad")), replace(TWICE, width=1200, fit="pad")),
-        (PostprocessPlan(masked=True), TWICE),
+        pytest.param(PostprocessPlan(masked=True), TWICE, marks=pytest.mark.slow),
     ],
     ids=["png", "tiff", "jpeg", "webp", "cover", "pad", "mask"],
 )
