@@ -1,1 +1,1 @@
-"""The shared words: types, errors, money, settings, system facts, concurrency; standard library and msgspec only."""
+"""Types, errors, money, settings, system and concurrency, shared by all rooms; needs msgspec only."""

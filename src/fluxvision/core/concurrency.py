@@ -1,4 +1,4 @@
-"""The bridge between the asynchronous edge and the synchronous engine: work in threads."""
+"""Runs blocking work in threads from asynchronous code; a cancelled task waits until its thread has ended."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 async def run_in_pool(pool: ThreadPoolExecutor, watch: JobCallbacks, work: Callable[[], T]) -> T:
     """Run blocking work in a thread of `pool`.
 
-    When the task is cancelled the watch is told, and the thread is awaited: nothing goes on in the background.
+    When the task is cancelled, `watch.cancel` is set and the thread is awaited, so nothing continues in the background.
     """
     return await _wait_to_the_end(
         asyncio.get_running_loop().run_in_executor(pool, _without_locals, work), watch.cancel.set
@@ -25,9 +25,9 @@ async def run_in_pool(pool: ThreadPoolExecutor, watch: JobCallbacks, work: Calla
 
 
 async def run_in_thread(work: Callable[..., T], *given: Any) -> T:
-    """Run short blocking work in a thread, as `asyncio.to_thread` does, but never leave it behind.
+    """Run short blocking work in a thread, as `asyncio.to_thread` does.
 
-    When the task is cancelled the thread is awaited: the files that it works on may belong to somebody else afterwards.
+    When the task is cancelled the thread is awaited, because others may use its files afterwards.
     """
     return await _wait_to_the_end(asyncio.get_running_loop().run_in_executor(None, work, *given), lambda: None)
 
@@ -37,17 +37,17 @@ async def _wait_to_the_end(future: asyncio.Future[T], cancel: Callable[[], None]
         return await asyncio.shield(future)
     except asyncio.CancelledError:
         cancel()
-        while not future.done():  # a second cancellation waits, too
+        while not future.done():  # a second cancellation also waits
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await asyncio.shield(future)
         raise
     finally:
-        # The error of the work refers to this frame, and this frame to the error: neither would be freed for a while.
+        # Break the reference cycle between the error and this frame, so that both are freed at once.
         del future
 
 
 def _without_locals(work: Callable[[], T]) -> T:
-    """Run `work`; an error that it raises does not keep alive what its functions held, such as pictures."""
+    """Run `work`; clear the local variables (such as pictures) from the traceback of an error that it raises."""
     try:
         return work()
     except BaseException as error:

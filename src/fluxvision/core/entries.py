@@ -1,4 +1,4 @@
-"""Parts of a job's result as JSON, the same over HTTP and on the command line: attempts and the receipt."""
+"""JSON structs of a job's attempts and receipt, used by the HTTP responses and the command line alike."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ class ReceiptLine(Struct, kw_only=True):
 
 
 def dollars_or_none(micros: int | None) -> float | None:
-    """Return dollars, None where nobody told."""
+    """Return micro-dollars as dollars, None when unknown."""
     return None if micros is None else to_dollars(micros)
 
 
 def attempt_entries(attempts: Iterable[Attempt]) -> list[AttemptEntry]:
-    """Return what each try at a provider came to."""
+    """Return the JSON structs of the attempts."""
     return [
         AttemptEntry(
             provider=attempt.provider,
@@ -64,7 +64,7 @@ def attempt_entries(attempts: Iterable[Attempt]) -> list[AttemptEntry]:
 
 
 def receipt_lines(receipt: Iterable[ReceiptEntry]) -> list[ReceiptLine]:
-    """Return the receipt: one line per parameter."""
+    """Return the JSON structs of the receipt, one per parameter."""
     return [
         ReceiptLine(
             parameter=one.parameter,

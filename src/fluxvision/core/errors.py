@@ -1,13 +1,13 @@
-"""Every error that leaves a module of fluxvision, and whose fault it is.
+"""All errors of fluxvision, with HTTP status, code, who is to blame, and whether a retry may help.
 
 ::
 
     fluxvision.core.errors.Error
-    ├── ClientError               400  the request is at fault; a retry is useless
+    ├── ClientError               400  the request is wrong; a retry is useless
     │   ├── InvalidRequest        400  INVALID_REQUEST, names the parameter
-    │   ├── PolicyRefused         400  CONTENT_POLICY_VIOLATION, a provider will not make this picture
+    │   ├── PolicyRefused         400  CONTENT_POLICY_VIOLATION, a provider's policy forbids the picture
     │   ├── AuthenticationFailed  401  AUTHENTICATION_FAILED
-    │   ├── Forbidden             403  FORBIDDEN, another website or host name asks
+    │   ├── Forbidden             403  FORBIDDEN, sent through another website or host name
     │   ├── NotFound              404  NOT_FOUND
     │   │   └── ModelNotFound     404  MODEL_NOT_FOUND
     │   ├── MethodNotAllowed      405  METHOD_NOT_ALLOWED
@@ -16,15 +16,15 @@
     │   ├── UnsupportedMediaType  415  UNSUPPORTED_MEDIA_TYPE
     │   └── RangeNotSatisfiable   416  RANGE_NOT_SATISFIABLE
     ├── Busy                      429  RATE_LIMITED, carries retry_after
-    │   └── TooMany               429  RATE_LIMIT_EXCEEDED, one address asks too often
-    ├── Cancelled                 499  CANCELLED, someone asked to stop
-    │   └── CallerGone            499  CANCELLED, there is nobody to answer
-    ├── InternalError             500  INTERNAL_ERROR, our own fault
-    │   └── Misconfigured         500  PROVIDER_MISCONFIGURED, a provider refuses this server's own key
-    ├── UpstreamError             502  UPSTREAM_ERROR, a provider's fault
-    │   ├── UpstreamUnreachable   502  UPSTREAM_UNREACHABLE, the network between
-    │   ├── UpstreamBusy          429  RATE_LIMITED, a provider has no room
-    │   ├── UpstreamRefused       502  UPSTREAM_REFUSED, a provider is well and does not do this work
+    │   └── TooMany               429  RATE_LIMIT_EXCEEDED, too many requests from one address
+    ├── Cancelled                 499  CANCELLED, the work was stopped
+    │   └── CallerGone            499  CANCELLED, the caller closed the connection
+    ├── InternalError             500  INTERNAL_ERROR, a fault of this server
+    │   └── Misconfigured         500  PROVIDER_MISCONFIGURED, a provider refuses this server's settings
+    ├── UpstreamError             502  UPSTREAM_ERROR, a provider failed
+    │   ├── UpstreamUnreachable   502  UPSTREAM_UNREACHABLE, the network to a provider failed
+    │   ├── UpstreamBusy          429  RATE_LIMITED, a provider is at its limit
+    │   ├── UpstreamRefused       502  UPSTREAM_REFUSED, a healthy provider does not do this work
     │   └── Exhausted             502  ALL_PROVIDERS_EXHAUSTED
     └── Unavailable               503  UNAVAILABLE, draining or not ready
 
@@ -37,24 +37,23 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 Blame = Literal["client", "policy", "provider", "network", "us", "nobody"]
-"""Whose doing a failure is. Only that of a provider or the network goes on to the next offer."""
+"""Who caused a failure. Only failures of a provider or the network lead to the next offer."""
 
 
 class Error(Exception):
-    """The root: knows its HTTP status, its OpenAI error type and code, whose doing it is and whether a retry may help.
-
-    `counts` tells whether a provider's health suffers from it; that needs a provider or the network to blame.
-    `upstream_id` is a provider's name for the work; `billed` tells whether it charges for it all
-    the same, None that nobody knows: the work was handed over, and no answer came. `seconds` is the compute time that
-    it told, where it bills by that.
-    """
+    """The base class of all errors."""
 
     status: ClassVar[int] = 500
+    """HTTP status."""
     type: ClassVar[str] = "api_error"
+    """The `type` of OpenAI's error object."""
     code: ClassVar[str] = "INTERNAL_ERROR"
+    """The `code` of OpenAI's error object."""
     blame: ClassVar[Blame] = "us"
     counts: ClassVar[bool] = False
+    """Whether it counts against the provider's health; only with the blame `provider` or `network`."""
     retryable: ClassVar[bool] = False
+    """Whether the same request may succeed later."""
 
     def __init__(
         self,
@@ -66,7 +65,12 @@ class Error(Exception):
         billed: bool | None = False,
         seconds: float | None = None,
     ) -> None:
-        """Keep what the caller is told, the seconds after which a retry makes sense, and what the bill needs."""
+        """Create the error; `message` is shown to the caller.
+
+        `param` is the parameter at fault, `retry_after` the seconds to wait before a retry. `upstream_id` is the
+        provider's id of the work; `billed` tells whether the provider charges for it nevertheless, None when that is
+        unknown because no response came. `seconds` is the compute time that the provider reported.
+        """
         super().__init__(message)
         self.message = message
         self.param = param
@@ -77,7 +81,7 @@ class Error(Exception):
 
     @property
     def tries_next_provider(self) -> bool:
-        """Whether another provider may succeed."""
+        """Return whether another provider may succeed."""
         return self.blame in {"provider", "network"}
 
 
@@ -110,7 +114,7 @@ class AuthenticationFailed(ClientError):
 
 
 class Forbidden(ClientError):
-    """The request comes by way of a website or a host name that this server does not answer."""
+    """The request comes through a website or host name that this server does not serve."""
 
     status = 403
     type = "authentication_error"
@@ -131,7 +135,7 @@ class ModelNotFound(NotFound):
 
 
 class MethodNotAllowed(ClientError):
-    """The address exists and takes other methods."""
+    """The address exists, but does not support this method."""
 
     status = 405
     code = "METHOD_NOT_ALLOWED"
@@ -159,7 +163,7 @@ class UnsupportedMediaType(ClientError):
 
 
 class RangeNotSatisfiable(ClientError):
-    """A range that was asked for lies behind the end of the file."""
+    """A requested range begins after the end of the file."""
 
     status = 416
     code = "RANGE_NOT_SATISFIABLE"
@@ -184,7 +188,7 @@ class TooMany(Busy):
 
 
 class Cancelled(Error):
-    """The work was stopped: by the caller, or by whoever runs the provider."""
+    """The work was stopped by the caller or by the provider's operator."""
 
     status = 499
     type = "cancelled"
@@ -193,15 +197,15 @@ class Cancelled(Error):
 
 
 class CallerGone(Cancelled):
-    """The caller does not listen any more: there is nobody to answer."""
+    """The caller closed the connection."""
 
 
 class InternalError(Error):
-    """Our own fault."""
+    """A fault of this server."""
 
 
 class Misconfigured(InternalError):
-    """A provider refuses what this server's operator configured: a key, an address, a model's name."""
+    """A provider refuses a key, address or model name that this server's operator configured."""
 
     code = "PROVIDER_MISCONFIGURED"
 
@@ -223,7 +227,7 @@ class UpstreamUnreachable(UpstreamError):
 
 
 class UpstreamBusy(UpstreamError):
-    """A provider has no room for this work now; `retry_after` is what it said."""
+    """A provider is at its limit now; `retry_after` is the provider's own."""
 
     status = 429
     type = "rate_limit_error"
@@ -233,18 +237,18 @@ class UpstreamBusy(UpstreamError):
 
 
 class UpstreamRefused(UpstreamError):
-    """A provider does not do this work, and is as healthy as before."""
+    """A provider refuses this work although it is healthy."""
 
     code = "UPSTREAM_REFUSED"
     counts = False
 
 
 class UpstreamUnasked(UpstreamRefused):
-    """A provider refuses the work for something that the caller did not ask for."""
+    """A provider refuses a value that this server added and the caller did not ask for."""
 
 
 class UpstreamBroke(UpstreamError):
-    """What this server has for a provider broke in a way that nobody foresaw; the provider may be well."""
+    """This server's code for a provider raised an unexpected exception; the provider may be healthy."""
 
     status = 500
     code = InternalError.code
@@ -259,7 +263,7 @@ class Exhausted(UpstreamError):
 
 
 class Unavailable(Error):
-    """The server is starting, draining or out of room."""
+    """The server is starting, draining, or out of memory, disk space or another resource."""
 
     status = 503
     code = "UNAVAILABLE"

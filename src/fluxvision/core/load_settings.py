@@ -1,4 +1,4 @@
-"""Reads the settings from a TOML file, the environment and flags, once, at the edge."""
+"""Reads the settings from defaults, a TOML file, the environment and command-line flags."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def load_settings(
 ) -> LoadedSettings:
     """Read the settings: defaults, then the TOML file, then the environment, then command-line flags.
 
-    The file is the one named by FLUXVISION_CONFIG, else ./fluxvision.toml where it exists. Raises `ConfigError`
-    naming the setting for a wrong value and for a name that does not exist.
+    The file is the one named by FLUXVISION_CONFIG, else ./fluxvision.toml if it exists. Raises `ConfigError` naming
+    the setting for a wrong value or an unknown name.
     """
     environment = os.environ if environment is None else environment
     values = {row.name: row.default for row in SETTINGS}
@@ -73,7 +73,7 @@ def _read_file(environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 NO_SETTINGS = frozenset({PREFIX + "CONFIG", PREFIX + "API_KEY"})
-"""The file's place, and what the examples call a caller's own key."""
+"""Variables that are not settings: the file's path, and the caller's key in the examples."""
 
 
 def _read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def _read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _is_of_kubernetes(key: str, value: str) -> bool:
-    """Return whether a variable describes a Kubernetes service that happens to be called fluxvision."""
+    """Return whether Kubernetes set the variable for a service named fluxvision."""
     return key.startswith((PREFIX + "SERVICE_", PREFIX + "PORT_")) or (key == PREFIX + "PORT" and "://" in value)
 
 
@@ -101,7 +101,7 @@ def _refuse_unknown(found: Mapping[str, Any], known: Mapping[str, Any]) -> None:
 
 
 def _convert_value(row: Setting, raw: Any) -> Any:
-    """Return the setting's value; raises `ConfigError`, which shows no secret."""
+    """Return the setting's checked value; raises `ConfigError`, which shows no secret."""
     try:
         value = _parse_value(row, raw)
     except (ValueError, TypeError, OverflowError, RecursionError, msgspec.DecodeError) as error:
@@ -131,7 +131,7 @@ def _convert_value(row: Setting, raw: Any) -> Any:
 
 
 def _parse_value(row: Setting, raw: Any) -> Any:
-    """Return a text or a TOML value in the row's type; raises TypeError or ValueError."""
+    """Return a text or TOML value converted to the setting's type; raises TypeError or ValueError."""
     match row.kind, raw:
         case "switch", bool():
             return raw

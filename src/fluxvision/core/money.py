@@ -1,4 +1,4 @@
-"""Money is an integer number of micro-dollars (1e-6 USD)."""
+"""Converts, sums and formats money, which is always an integer number of micro-dollars (1e-6 USD)."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ def to_dollars(amount: int) -> float:
 
 
 def floor_to_micros(limit: float) -> int:
-    """Return the whole micro-dollars within a limit in dollars, which is what its shortest decimal writing says.
+    """Return a limit in dollars as micro-dollars, rounded down from its shortest decimal representation.
 
-    So a price of whole micro-dollars that was told as a JSON number is within itself as a limit.
+    Thus a price that was sent as a JSON number is within the same number as a limit.
     """
     return int(Decimal(repr(limit)) * MICROS_PER_DOLLAR)
 
 
 def format_amount(micros: int) -> str:
-    """Return micro-dollars as dollars with as many digits as they need, at least cents unless it is nothing."""
+    """Return micro-dollars as text in dollars, with as many digits as needed, at least cents unless it is zero."""
     if micros == 0:
         return "$0"
     whole, _, fraction = f"{to_dollars(micros):.6f}".rstrip("0").partition(".")
@@ -45,6 +45,6 @@ def format_amount(micros: int) -> str:
 
 
 def sum_costs(amounts: Iterable[int | None]) -> int | None:
-    """Return the sum of amounts, None where one of them is not known."""
+    """Return the sum of the amounts, None when one of them is unknown."""
     known = list(amounts)
     return None if None in known else sum(amount for amount in known if amount is not None)

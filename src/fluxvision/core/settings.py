@@ -1,4 +1,4 @@
-"""The settings: one field per setting, with its default, its limits and its description."""
+"""Settings, one field per setting with default, limits and description, and SETTINGS, the same as table rows."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ KINDS: Mapping[Any, Kind] = {str: "text", int: "integer", float: "number", bool:
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The settings. Flags, variables and documents are made from these fields, see SETTINGS.
 
-    The TOML name is the field's; the environment variable is FLUXVISION_ and the name in capitals, or `variable`.
+    The TOML key is the field's name; the environment variable is FLUXVISION_NAME, or the field's extra `variable`.
     """
 
     host: Annotated[str, Meta(description="Address to listen on.")] = "127.0.0.1"
@@ -219,7 +219,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = "info"
 
     def __repr__(self) -> str:
-        """Show no secret."""
+        """Return a text without secrets."""
         return f"{type(self).__name__}(...)"
 
     def mask_secrets(self) -> Self:
@@ -228,14 +228,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LoadedSettings(Settings, frozen=True, kw_only=True):
-    """The settings, and where each came from."""
+    """The settings, with the origin of each value."""
 
     origin: Mapping[str, str]
-    """By name: default, file, environment or flag."""
+    """Where each setting comes from, by name: default, file, environment or flag."""
 
 
 class Setting(msgspec.Struct, frozen=True, kw_only=True):
-    """One setting as a row, made from its field."""
+    """A row of SETTINGS: one setting, made from its field."""
 
     name: str
     kind: Kind

@@ -1,4 +1,4 @@
-"""What this process may use of the machine, and the error where something of it has run out."""
+"""Cores, memory, disk and open files of this process: their limits, and the error when one of them runs out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from weakref import WeakSet
 from fluxvision.core.errors import Error, Unavailable
 
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
-"""What a full disk raises."""
+"""The `errno` values of a full disk."""
 SHORTAGES = (
     (NO_SPACE, "There is no room on this server's disk at the moment.", 60.0),
     ({errno.EROFS, errno.EACCES}, "This server's disk cannot be written at the moment.", 60.0),
@@ -23,43 +23,43 @@ SHORTAGES = (
     ({errno.EMFILE, errno.ENFILE}, "This server has too many files and connections open.", 5.0),
     ({errno.EAGAIN}, "This server can start no further thread or process.", 5.0),
 )
-"""Numbers of system errors, what the caller is told, and the seconds after which a retry makes sense."""
+"""Values of `errno`, the message for the caller, and the seconds after which a retry makes sense."""
 TEXTS = (
     *((os.strerror(number), number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE)),
     ("out of memory", errno.ENOMEM),
     ("can't start new thread", errno.EAGAIN),
 )
-"""How errors without a number, those of libvips and of Python's threads, say the same."""
+"""The same conditions in the text of errors without an `errno`: those of libvips and Python's threads."""
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
 MEMORY_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
-"""Where a container's limit stands, in the second and in the first version of control groups."""
+"""Files with a container's memory limit, of control groups version 2 and version 1."""
 
 _MALLOC = (
-    (-1, 32 * 1024 * 1024),  # M_TRIM_THRESHOLD: bytes that stay with the process though nothing uses them
-    (-3, 5 * 1024 * 1024),  # M_MMAP_THRESHOLD: larger blocks come from the system, and go back to it at once
-    (-8, 1),  # M_ARENA_MAX: the heap of another thread could not be given back
+    (-1, 32 * 1024 * 1024),  # M_TRIM_THRESHOLD: free bytes that the process keeps
+    (-3, 5 * 1024 * 1024),  # M_MMAP_THRESHOLD: larger blocks are mapped, and unmapped when freed
+    (-8, 1),  # M_ARENA_MAX: the heaps of other threads could not be trimmed
 )
-"""Options of mallopt(3). Pictures that are held in memory are smaller than a block from the system."""
+"""Options of mallopt(3). Pictures kept in memory are smaller than M_MMAP_THRESHOLD."""
 
 
 class Cache(Protocol):
-    """Memory that is kept for the next work."""
+    """A cache whose memory can be freed."""
 
     def clear(self) -> None:
-        """Free what no work is using; called from any thread."""
+        """Free all entries that are not in use; called from any thread."""
         ...
 
 
 CACHES: WeakSet[Cache] = WeakSet()
-"""Emptied by `release_memory`; each adds itself."""
+"""All caches that `release_memory` clears; each cache adds itself."""
 
 
 def keep_memory() -> bool:
-    """Let freed memory stay with the process; True where its allocator, that of glibc, can be told to.
+    """Let the process keep freed memory; returns whether the allocator (glibc's) supports it.
 
-    By default glibc gives the end of its heap back as soon as a little is free there, so that every picture of some
-    megabytes is written to pages that the system first has to find and clear: up to a third of the time that passing
-    one on takes. `release_memory` gives back what is left when the work is done.
+    By default glibc returns free memory at the end of its heap at once. Every picture of some megabytes is then written
+    to fresh pages that the kernel must clear, which takes up to a third of the time of forwarding it.
+    `release_memory` returns the free memory after the work.
     """
     libc = ctypes.CDLL(None)
     if not hasattr(libc, "mallopt"):
@@ -68,7 +68,7 @@ def keep_memory() -> bool:
 
 
 def release_memory() -> None:
-    """Give all memory that is not used back to the system, that of `CACHES` too, where the allocator can."""
+    """Clear `CACHES` and return all unused memory to the system, if the allocator supports it."""
     for cache in tuple(CACHES):
         cache.clear()
     libc = ctypes.CDLL(None)
@@ -87,13 +87,13 @@ def raise_file_limit(wanted: int) -> int:
     target = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (target, hard))
-    except (OSError, ValueError):  # macOS has a further limit for all processes
+    except (OSError, ValueError):  # macOS has an additional limit for all processes
         return soft
     return target
 
 
 def count_cores(quota: Path = QUOTA) -> int:
-    """Return the processor cores that this process may use: by affinity and by the container's quota, at least 1."""
+    """Return the number of cores that this process may use, by affinity and the container's quota; at least 1."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         share, period = quota.read_text(encoding="ascii").split()
@@ -103,7 +103,7 @@ def count_cores(quota: Path = QUOTA) -> int:
 
 
 def total_memory(limits: Iterable[Path] = MEMORY_LIMITS) -> int:
-    """Return the bytes of memory that this process may use: those of the machine, or of its container if fewer."""
+    """Return the bytes of memory that this process may use: the machine's, or the container's limit if smaller."""
     found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for path in limits:
         with suppress(OSError, ValueError):  # no container, or no limit ("max")
@@ -112,9 +112,9 @@ def total_memory(limits: Iterable[Path] = MEMORY_LIMITS) -> int:
 
 
 def resource_error(error: BaseException, besides: Collection[int] = ()) -> Unavailable | None:
-    """Return the error that tells the caller what this machine has run out of; None where it is something else.
+    """Return the error for the caller when `error` means that a resource has run out, otherwise None.
 
-    `besides` are numbers of system errors that count as something else.
+    `besides` are `errno` values to ignore.
     """
     if isinstance(error, MemoryError):
         found: int | None = errno.ENOMEM
@@ -128,7 +128,7 @@ def resource_error(error: BaseException, besides: Collection[int] = ()) -> Unava
 
 @contextmanager
 def translate_resource_errors() -> Iterator[None]:
-    """Raise `Unavailable` in place of an error that says that this machine has run out of something."""
+    """Replace an error inside the block that means that a resource has run out by `Unavailable`."""
     try:
         yield
     except Error:
@@ -140,20 +140,20 @@ def translate_resource_errors() -> Iterator[None]:
         try:
             raise found from error
         finally:
-            del found  # it holds this frame by its traceback
+            del found  # its traceback refers to this frame
 
 
 def delete_file(*paths: Path) -> None:
-    """Delete files that are not needed any more. One that cannot be deleted never hides how the work ended."""
+    """Delete files that are no longer needed; errors are ignored, so that they hide no result or other error."""
     for path in paths:
         with suppress(OSError):
             path.unlink()
 
 
 def allocate(file: int, size: int) -> bool:
-    """Have the file system set `size` bytes aside for an open file; False where the file system, or system, cannot.
+    """Allocate `size` bytes of disk space for an open file; returns False when the (file) system does not support it.
 
-    fallocate(2) itself: posix_fallocate(3) writes to every block where the file system cannot. Raises OSError.
+    Calls fallocate(2), because posix_fallocate(3) falls back to writing every block. Raises OSError.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     if not hasattr(libc, "fallocate"):

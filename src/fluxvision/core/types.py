@@ -1,10 +1,10 @@
-"""The words that modules share: one frozen type per arrow of the flow.
+"""The data types that all rooms share, from the job to its result.
 
 ::
 
-    HTTP, CLI ──parse──▶ Job ──route──▶ Offer, …
-                          └──normalize──▶ Call + Plan + receipt
-        Call ──provider.run──▶ Outcome ──postprocess(Plan)──▶ Delivery ──respond──▶ HTTP, CLI
+    HTTP, CLI ──admit──▶ Job ──route──▶ Offer, …
+                          └──normalize──▶ Call + PostprocessPlan + receipt
+        Call ──provider.run──▶ ProviderResult ──finish(PostprocessPlan)──▶ JobResult ──respond──▶ HTTP, CLI
 """
 
 from __future__ import annotations
@@ -17,35 +17,33 @@ from pathlib import Path
 from typing import Any, Protocol
 
 Scalar = bool | int | float | str
-"""A public parameter's value after parsing; pictures travel as `Source`."""
+"""A public parameter's value after parsing; pictures are an `InputImage`."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScaleRange:
-    """How far an engine enlarges: any factor from `low` to `high`, or, where `only` is given, just those.
-
-    `uniform` tells that it takes one factor for both sides; otherwise it makes any size in between, of any shape.
-    """
+    """The scale factors that an engine can make: any from `low` to `high`, or only those of `only`."""
 
     low: float = 1.0
     high: float = 4.0
     only: tuple[float, ...] = ()
+    """All possible factors; empty: any from `low` to `high`."""
     uniform: bool = False
+    """Whether width and height always have the same factor."""
 
 
 class LazyFile:
-    """A file that lies at `file`, or is to lie there: `content`, where it is not None, is all of it.
-
-    What is small and came by way of memory is not written before somebody asks for its `path`.
-    """
+    """A file on disk, or in memory until its `path` is needed."""
 
     __slots__ = ()
     file: Path
+    """Where the file is, or will be written."""
     content: bytes | None
+    """The whole file, None when it is on disk only."""
 
     @property
     def path(self) -> Path:
-        """Where the file lies. It is written first where it has to be, in one step: several threads may ask."""
+        """The path of the file, which is written first if necessary, atomically: several threads may call this."""
         if self.content is not None and not self.file.exists():
             draft = self.file.with_name(f"{self.file.name}.{secrets.token_hex(8)}")
             draft.write_bytes(self.content)
@@ -55,264 +53,276 @@ class LazyFile:
 
 @dataclass(frozen=True, slots=True)
 class InputImage(LazyFile):
-    """A picture file on this machine whose header was read and found within the limits.
-
-    `width` and `height` are those of the upright picture (EXIF orientation applied). `channels` is 1 or 3 and does not
-    count alpha. `bits` is 8 or 16. `jpeg_quality` is estimated from the quantisation tables, None for other formats.
-    `bare` tells that the file is known to hold nothing but what its pixels need: no profile, no metadata.
-    """
+    """A picture file on this machine whose header was read and is within the limits."""
 
     file: Path
     format: str
+    """Its name in `imaging.formats`, such as "png"."""
     width: int
+    """Of the upright picture, with the EXIF orientation applied."""
     height: int
+    """Of the upright picture."""
     channels: int
+    """1 or 3, without alpha."""
     alpha: bool
     bits: int
+    """Bits per sample: 8 or 16."""
     size: int
+    """Bytes of the file."""
     orientation: int = 1
+    """The EXIF orientation, 1 to 8."""
     frames: int = 1
     jpeg_quality: int | None = None
+    """Estimated from the quantisation tables; None for other formats."""
     bare: bool = field(default=False, compare=False)
+    """Whether the file is known to have no profile and no metadata."""
     content: bytes | None = field(default=None, repr=False, compare=False)
 
     @property
     def megapixels(self) -> float:
-        """Pixels in millions."""
+        """Millions of pixels."""
         return self.width * self.height / 1e6
 
 
 @dataclass(frozen=True, slots=True)
 class RawImage:
-    """Finished pixels in a raw file: rows top to bottom, pixels interleaved, samples in native byte order.
-
-    `bands` is 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGB, alpha); `bits` is 8 or 16.
-    """
+    """Uncompressed pixels in a raw file: rows top to bottom, pixels interleaved, samples in native byte order."""
 
     path: Path
     width: int
     height: int
     bands: int
+    """1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGB, alpha)."""
     bits: int
+    """Bits per sample: 8 or 16."""
 
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What a picture says of itself and what an enlargement keeps. Resolution is in pixels per millimetre."""
+    """The metadata of a picture, which an enlargement keeps."""
 
     icc: bytes | None = None
     exif: bytes | None = None
     xmp: bytes | None = None
     iptc: bytes | None = None
     resolution: tuple[float, float] | None = None
+    """Horizontal and vertical pixels per millimetre."""
     warnings: tuple[str, ...] = ()
-    """Sentences for the caller: what is damaged and was left out."""
+    """Sentences for the caller about damaged metadata that was left out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fidelity:
-    """How well the delivered picture, reduced again, agrees with the input.
-
-    `lr_psnr_db` is over all samples (higher is closer, capped at 99), `delta_e` the mean CIEDE2000 colour difference,
-    `seam_ratio` the mean gradient across tile borders over the mean gradient beside them (1.0: invisible), None where
-    there is no border.
-    """
+    """How well the delivered picture, reduced to the input's size, agrees with the input."""
 
     lr_psnr_db: float
+    """PSNR over all samples in dB; higher is closer, capped at 99."""
     seam_ratio: float | None
+    """Mean gradient across tile borders divided by that beside them (1.0: invisible); None without borders."""
     delta_e: float
+    """Mean CIEDE2000 colour difference."""
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whose job it is: one API key, or everybody who comes without one.
-
-    `weight` is the share of a provider's time under contention, 1 for a key. `max_pixels` bounds the result, None: by
-    the server's own limit alone.
-    """
+    """The owner of a job: one API key, or all callers without a key together."""
 
     id: str = ""
     weight: float = 1.0
+    """Relative share of a provider's time when callers compete; 1 for a key."""
     max_pixels: int | None = None
+    """Largest result in pixels; None: the server's limit."""
 
 
 ANYBODY = Caller()
-"""Everybody, where no keys are configured."""
+"""All callers, when no keys are configured."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What the caller asked for, checked against the public parameters and nothing else.
-
-    `model` is the catalogue's own id, `pin` the provider that the caller insisted on. `values` holds only parameters
-    that the caller gave, `extras` the names that no public parameter has. `prefers_base64` says that the model was
-    named as clients name it that read nothing but base64. `factor` is how far the model enlarges when nothing is said.
-    `drawn` tells that the seed among the values is not the caller's: it was drawn here. `caller` says whose it is.
-    """
+    """A request of a caller, checked against the public parameters, independent of any provider."""
 
     id: str
     model: str
+    """The model's id in the catalogue."""
     image: InputImage
     values: Mapping[str, Scalar]
+    """The public parameters that the caller gave; no defaults."""
     mask: InputImage | None = None
     extras: Mapping[str, Any] = field(default_factory=dict)
+    """Parameters that are not public ones, which may be a provider's own."""
     pin: str | None = None
+    """The only provider that the caller allows; None: any."""
     prefers_base64: bool = False
+    """Whether the caller used a model name whose clients read only base64."""
     factor: float = 2.0
+    """The model's scale factor when the caller gives no size."""
     drawn: bool = False
+    """Whether this server chose the seed in `values` at random."""
     caller: Caller = ANYBODY
 
 
 @dataclass(frozen=True, slots=True)
 class ReceiptEntry:
-    """One line of the receipt: what became of one parameter.
-
-    `mode` is passthrough, renamed, converted or emulated. `sent` is the value as the caller gave it (None for a
-    default), `became` what the provider or the gateway made of it. `honoured` is False where the value had no effect,
-    or not the effect asked for; `strict` refuses those.
-    """
+    """One line of the receipt: how one parameter was handled."""
 
     parameter: str
     mode: str
+    """passthrough, renamed, converted or emulated."""
     sent: Any
+    """The value as the caller gave it, None for a default."""
     became: Any
+    """The value sent to the provider or used by the gateway."""
     note: str = ""
     honoured: bool = True
+    """False when the value has no effect, or another than requested; `strict` refuses that."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What one provider is asked to do once: its own parameter names, and the pictures.
-
-    `key` names the work: the same work has the same key when it is asked for again. `asked` has, by name of the body,
-    the caller's own parameter behind it: what is not there is this server's doing. `sized` is False where the provider
-    is left to its own size.
-    """
+    """One request to one provider."""
 
     provider: str
     upstream: str
+    """The provider's own id of the model."""
     body: Mapping[str, Any]
+    """The parameters, under the provider's own names."""
     image: InputImage
     mask: InputImage | None
     key: str = ""
+    """Idempotency key: the same when the same work is requested again."""
     asked: Mapping[str, str] = field(default_factory=dict)
+    """Maps names in `body` to the caller's parameter; names that are missing were added by this server."""
     sized: bool = True
+    """Whether the call determines the result's size; False: the provider chooses it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """How provider pixels become exactly `width` × `height`: by `contain`, `cover`, `pad` or `stretch`.
-
-    `inner` is the size that the whole picture has before it is cropped or padded; None: as the provider's own shape has
-    it.
-    """
+    """How the provider's pixels are brought to exactly `width` × `height`."""
 
     width: int
     height: int
     mode: str
+    """contain, cover, pad or stretch."""
     inner: tuple[int, int] | None = None
+    """Width and height of the whole picture before it is cropped or padded; None: computed from the provider's."""
 
 
 @dataclass(frozen=True, slots=True)
 class PostprocessPlan:
-    """What the gateway itself does around a provider; the defaults do nothing.
-
-    `masked` limits new detail to the transparent part of the job's mask, over a faithful enlargement. `measured` tells
-    whether the result is compared with the source.
-    """
+    """The work that the gateway itself does on a provider's result; with the defaults almost none."""
 
     fit: Fit | None = None
+    """None: the provider's size is the result's."""
     n: int = 1
+    """Number of pictures."""
     response_format: str = "url"
+    """url or b64_json."""
     output_format: str = "png"
     output_compression: int | None = None
+    """Quality of a lossy format, 0 to 100; None: the format's default."""
     strip_metadata: bool = False
     stream: bool = False
+    """Whether the response is a stream of server-sent events."""
     partial_images: int = 0
+    """Number of previews in a stream."""
     masked: bool = False
+    """Whether new detail is limited to the transparent part of the mask, over a faithful enlargement."""
     measured: bool = True
+    """Whether the result is compared with the source."""
 
 
 class OnSubmitted(Protocol):
-    """Takes a remote provider's own name for the work, whether it charges for it, and the compute time that it told."""
+    """A callback for remote work: the provider's id of it, whether it is charged, and the reported compute time."""
 
     def __call__(self, name: str | None, paid: bool | None, seconds: float | None = None, /) -> None:
-        """Note it; None stands for what is not known."""
+        """Store the values; None means unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobCallbacks:
-    """How a caller follows a job and stops it."""
+    """Callbacks and events by which a caller follows a job and stops it."""
 
     progress: Callable[[int, int], None] = lambda _done, _total: None
-    """Called with the tiles done and all of them after each tile, from any thread."""
+    """Called after each tile with the number of finished tiles and of all tiles, from any thread."""
     cancel: threading.Event = field(default_factory=threading.Event)
     """Once set, the work raises `Cancelled` at the next tile."""
     preview: Callable[[Path], None] | None = None
-    """Gets small pictures of the result before it is there."""
+    """Called with small previews before the result is finished."""
     on_submitted: OnSubmitted = lambda _name, _paid, _seconds=None: None
-    """Called when a remote provider accepts the work (paid is None while that is unknown), and again whenever more of
-    it is known. The last call counts where the work is given up."""
+    """Called when a remote provider accepts the work (paid is None while that is unknown), and again whenever more is
+    known. The values of the last call are used when the work is cancelled."""
     on_unexpected_error: Callable[[Exception], None] = lambda _error: None
-    """Gets a provider's error that no code foresaw."""
+    """Called with an unexpected exception of a provider."""
     yield_turn: Callable[[], None] = lambda: None
-    """Called in a thread before each tile of a large job; returns when small jobs have had their turn."""
+    """Called in a thread before each tile of a large job; blocks while small jobs run."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProviderResult:
-    """What a provider delivered for one call, and what it said about it: pixels, or the file that it sent.
-
-    A file whose header has been read comes as a `Source`. `seconds` is the compute time that it reported, where it
-    bills by that; `fidelity` what it measured itself.
-    """
+    """A provider's response to one call."""
 
     picture: RawImage | Path | InputImage
+    """Pixels, or the file that it sent (an `InputImage` when its header has been read)."""
     seed: int | None = None
+    """The seed that it reports."""
     caption: str | None = None
+    """The caption or revised prompt that it used."""
     seam_ratio: float | None = None
+    """See `Fidelity`."""
     details: Mapping[str, Any] = field(default_factory=dict)
+    """Further facts for the caller, such as the engine."""
     timings: Mapping[str, float] = field(default_factory=dict)
+    """Seconds by stage."""
     upstream_id: str | None = None
+    """The provider's own id of the work."""
     seconds: float | None = None
+    """Reported compute time, for a provider that bills by it."""
     fidelity: Fidelity | None = None
+    """The provider's own measurement."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try at one provider, told truthfully. Duration in seconds; cost in micro-dollars, None where nobody told.
-
-    `outcome` is ok, or the code of the error, and `message` what it says. Where nobody told, `most` is what it can have
-    cost, None where even that is not known.
-    """
+    """One attempt at one provider, as it is reported to the caller."""
 
     provider: str
     outcome: str
+    """ok, or the code of the error."""
     duration: float
+    """Seconds."""
     cost: int | None = 0
+    """Micro-dollars, None when unknown."""
     upstream_id: str | None = None
+    """The provider's own id of the work."""
     message: str | None = None
+    """The error's message."""
     most: int | None = None
+    """Upper limit of an unknown `cost` in micro-dollars; None: unknown too."""
 
     @property
     def bound(self) -> int | None:
-        """What it has cost, or can have cost, in micro-dollars; None where nobody knows."""
+        """The cost, or its upper limit, in micro-dollars; None when both are unknown."""
         return self.most if self.cost is None else self.cost
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One of `n` pictures that could not be made: its number from 0 on, its seed where one was drawn, and why."""
+    """One of `n` pictures that could not be made."""
 
     index: int
+    """Its number, from 0."""
     seed: int | None
+    """The seed that was sent to the provider."""
     code: str
+    """The code of the error."""
     message: str
 
 
 @dataclass(frozen=True, slots=True)
 class Excluded:
-    """A provider that could not serve a job, and why."""
+    """A provider that was not tried for a job, and the reason."""
 
     provider: str
     reason: str
@@ -320,7 +330,7 @@ class Excluded:
 
 @dataclass(frozen=True, slots=True)
 class ResultImage(LazyFile):
-    """One finished picture file in the format asked for."""
+    """One finished picture file in the requested format."""
 
     file: Path
     format: str
@@ -328,63 +338,76 @@ class ResultImage(LazyFile):
     width: int
     height: int
     revised_prompt: str | None = None
+    """The prompt or caption that guided the detail."""
     seed: int | None = None
     fidelity: Fidelity | None = None
     content: bytes | None = field(default=None, repr=False, compare=False)
     warnings: tuple[str, ...] = ()
-    """Sentences for the caller: what the source says of itself and could not be used, or kept in this file."""
+    """Sentences for the caller about metadata of the source that could not be used, or kept in this file."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobResult:
-    """Everything the caller gets back: the pictures, who made them, at what cost, and the receipt.
-
-    `degraded` tells that a provider that invents detail could not do it or had failed, and one that does not has made
-    the pictures; `excluded` are the providers that were not asked.
-    """
+    """The result of a job, as it is returned to the caller."""
 
     job: Job
     provider: str
+    """The provider that made the pictures."""
     provider_name: str
+    """Its name for people."""
     upstream: str
+    """The engine, or the provider's own id of the model."""
     pictures: Sequence[ResultImage]
+    """In the order of their seeds, without those of `failures`."""
     plan: PostprocessPlan
     receipt: Sequence[ReceiptEntry]
     attempts: Sequence[Attempt]
+    """All attempts, also at other providers."""
     failures: Sequence[Failure]
     cost: int | None
+    """Micro-dollars of all attempts, None when unknown."""
     details: Mapping[str, Any]
+    """Further facts from the provider."""
     timings: Mapping[str, float]
+    """Seconds by stage."""
     degraded: bool = False
+    """Whether the result has no invented detail although the best provider would have added it."""
     excluded: Sequence[Excluded] = ()
+    """Providers that were not tried."""
 
 
 @dataclass(frozen=True, slots=True)
 class PriceComponent:
-    """One line of a quote. Prices and totals in micro-dollars; None where only the work itself will tell, or nobody."""
+    """One line of a quote. Values are None when unknown, or known only after the work."""
 
     type: str
+    """input, output or compute."""
     metric: str
+    """The unit; see `catalog.rules.Price`."""
     quantity: float | None
+    """Units before rounding."""
     billable_quantity: float | None
+    """Units after rounding."""
     unit_price: int | None
+    """Micro-dollars per unit."""
     total_cost: int | None
+    """Micro-dollars."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """What a job would cost, computed by the code that bills, with the receipt it would have.
-
-    `total` is None where the provider bills what only the work itself will tell. `others` are the quotes of the offers
-    that would be tried after this one, `excluded` the configured providers that cannot do the job.
-    """
+    """The price of a job before it runs, computed by the code that bills, with its receipt."""
 
     model: str
     provider: str
     total: int | None
+    """Micro-dollars; None when it is known only after the work."""
     components: Sequence[PriceComponent]
     receipt: Sequence[ReceiptEntry]
     width: int
+    """Of the result."""
     height: int
     others: Sequence[Quote] = ()
+    """The quotes of the offers that would be tried after this one."""
     excluded: Sequence[Excluded] = ()
+    """Configured providers that would not be tried."""

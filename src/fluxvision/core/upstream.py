@@ -1,4 +1,4 @@
-"""Other servers that speak OpenAI's images API, as the setting `openai` describes them."""
+"""Upstream: another server with OpenAI's images API, as configured in the setting `openai`, and its checks."""
 
 from __future__ import annotations
 
@@ -16,28 +16,30 @@ RESERVED = frozenset({"embedded", "fal", "flux", "openai"})
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 URL = re.compile(r"https?://[^\s/?#@]+[^\s?#@]*")
 HEADER = re.compile(r"[!-~]*")
-"""What a key may be made of: it travels in a header."""
+"""The characters that a key may have, because it is sent in a header."""
 
 
 class Upstream(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Another server that speaks OpenAI's images API.
-
-    `name` is how it is called here. `models` maps models of this server to those of the other. The key is given as it
-    is, or by the name of the environment variable that holds it (`key_env`). `price` is in dollars `per` picture or per
-    megapixel of the result, "0" where it is free; left out, nobody knows it.
-    """
+    """Another server with OpenAI's images API."""
 
     name: str
+    """Its name as a provider on this server."""
     base_url: str
+    """The address of its API, such as https://host/v1."""
     models: dict[str, str]
+    """Maps this server's model ids to the other server's."""
     key: str = ""
     key_env: str = ""
+    """The environment variable that holds the key, instead of `key`."""
     price: str | None = None
+    """Dollars per picture or megapixel; "0": free; None: unknown."""
     per: Literal["image", "output_megapixel"] = "image"
+    """The unit of `price`."""
     title: str = ""
+    """Its name for people."""
 
     def __repr__(self) -> str:
-        """Show no key."""
+        """Return a text without the key."""
         return f"Upstream({self.name!r})"
 
 
@@ -72,18 +74,18 @@ def check_upstreams(raw: Any) -> tuple[Upstream, ...]:
 
 
 def is_address(text: str) -> bool:
-    """Return whether a server can be asked at this address."""
+    """Return whether a text is a valid base address of a server."""
     try:
         parts = urlsplit(text)
         return bool(URL.fullmatch(text)) and text.isprintable() and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is none, or half an IPv6 address
+    except ValueError:  # an invalid port or IPv6 address
         return False
 
 
 def with_key(upstream: Upstream, environment: Mapping[str, str]) -> Upstream:
-    """Return the upstream with its key, from the variable that holds it where one is named.
+    """Return the upstream with its key, read from the environment variable `key_env` if that is set.
 
-    Raises `ConfigError` where there is none, and for a key that no header can carry.
+    Raises `ConfigError` when the variable is missing, or the key has characters that are not allowed in a header.
     """
     if upstream.key_env and not environment.get(upstream.key_env):
         message = f"openai: {upstream.name} takes its key from {upstream.key_env}, which is not set"
