@@ -1,1 +1,1 @@
-"""Who may call, and what it costs them."""
+"""API keys, rate limits and daily budgets of callers."""

@@ -1,4 +1,4 @@
-"""What may be spent on one day: an amount is reserved before it can be spent, and settled when the bill is known."""
+"""Budget: limits the spending per day; amounts are reserved before the work and settled when the cost is known."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ DAY = 86_400
 
 
 class Budget:
-    """An amount of micro-dollars for each day of UTC, kept in memory.
+    """A budget of micro-dollars per day (UTC), kept in memory.
 
-    What is spent and what is reserved never exceed it together, as long as no work costs more than it reserved. Work
-    counts on the day on which it was reserved.
+    Spent and reserved amounts together never exceed it, as long as no work costs more than its reservation. Work counts
+    on the day of its reservation.
     """
 
     def __init__(self, per_day: int) -> None:
@@ -20,24 +20,24 @@ class Budget:
         self._held: dict[str, tuple[int, int]] = {}
 
     def left(self, now: float) -> int:
-        """Return what is neither spent nor reserved on the day of `now`."""
+        """Return the micro-dollars that are neither spent nor reserved on the day of `now` (Unix time)."""
         day = int(now // DAY)
-        if day > self._day:  # a clock that is set back opens no new day
+        if day > self._day:  # setting the clock back does not start a new day
             self._day, self._spent = day, 0
         held = sum(amount for reserved, amount in self._held.values() if reserved == self._day)
         return max(0, self.per_day - self._spent - held)
 
     def reserve(self, name: str, amount: int, now: float) -> bool:
-        """Keep an amount for the work `name`; return False, and keep nothing, where less is left."""
+        """Reserve micro-dollars for the work `name`; return False, without a reservation, when less is left."""
         if amount > self.left(now):
             return False
         self._held[name] = (self._day, amount)
         return True
 
     def settle(self, name: str, cost: int | None) -> None:
-        """Replace what was kept for the work by what it cost, None where nobody knows: then all of it counts.
+        """Replace the reservation of the work `name` by its cost; None: unknown, the whole reservation counts.
 
-        Work for which nothing is kept changes nothing.
+        Does nothing without a reservation.
         """
         day, amount = self._held.pop(name, (-1, 0))
         if day == self._day:

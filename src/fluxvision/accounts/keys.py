@@ -1,4 +1,4 @@
-"""API keys: kept as digests only, compared in constant time. An entry is a key, or the SHA-256 of one."""
+"""Checks API keys against the configured entries (a key or its SHA-256), kept as digests, in constant time."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from fluxvision.core.settings import ConfigError
 SCHEME = b"bearer"
 MAX_KEY = 512
 LEAST = 16
-"""Characters of the shortest key that is accepted. A hash is: nobody can tell how long its key is."""
+"""Shortest accepted key in characters; the length cannot be checked for a hash."""
 LEAST_DISTINCT = 6
-"""Different characters of a key: xxxxxxxxxxxxxxxx is a placeholder."""
+"""Fewest different characters of a key, to refuse placeholders such as xxxxxxxxxxxxxxxx."""
 PLACEHOLDER = re.compile(
     r"change.?me|(?<![a-z])(?:your|my|example|sample|secret).?(?:api|secret)?.?key|\.\.\.|\u2026|[<{][a-z_.-]{3,}[>}]+$",
     re.IGNORECASE,
 )
-"""A single bracket is no sign of one: password generators use them."""
+"""A single bracket does not mean a placeholder, because password generators use them."""
 
 
 def hash_entry(key: str) -> str:
-    """Return what may stand for a key in the configuration, from which nobody can tell the key.
+    """Return the hash of a key ("sha256:…") that can be configured instead of the key.
 
-    Raises `ValueError` for a text that no Authorization header can carry.
+    Raises `ValueError` for characters that are not allowed in an Authorization header.
     """
     raw = key.encode()
     if not raw or len(raw) > MAX_KEY or not key.isprintable() or any(character.isspace() for character in key):
@@ -36,7 +36,7 @@ def hash_entry(key: str) -> str:
 
 
 def check_entries(entries: Iterable[str]) -> None:
-    """Raise `ConfigError` for an entry that is easily guessed, that no caller can send, or that is there twice."""
+    """Raise `ConfigError` for an entry that is easy to guess, cannot be sent in a header, or occurs twice."""
     seen: set[bytes] = set()
     for text in entries:
         hashed = DIGEST.fullmatch(text) is not None
@@ -51,7 +51,7 @@ def check_entries(entries: Iterable[str]) -> None:
 
 
 def _find_weakness(key: str) -> str:
-    """Return what is wrong with a key; nothing where it can be used."""
+    """Return why a key cannot be used, empty when it can."""
     try:
         hash_entry(key)
     except ValueError:
@@ -65,26 +65,26 @@ def _find_weakness(key: str) -> str:
 
 
 def _sha256(text: str) -> bytes:
-    """Return the SHA-256 of the key of an entry."""
+    """Return the SHA-256 of an entry's key."""
     hashed = DIGEST.fullmatch(text)
     return bytes.fromhex(text.removeprefix(HASHED)) if hashed else hashlib.sha256(text.encode()).digest()
 
 
 class Keys:
-    """The configured keys. The digests are keyed with `pepper`, so a memory image or a dump reveals no key."""
+    """The configured keys, kept as digests keyed with `pepper`, so that a memory dump reveals no key."""
 
     def __init__(self, entries: Iterable[str], pepper: bytes) -> None:
-        """Digest the entries and forget them."""
+        """Compute the digests of the entries; the entries themselves are not kept."""
         self._pepper = pepper
         self._digests = tuple(self._pepper_in(_sha256(text)) for text in entries)
 
     @property
     def required(self) -> bool:
-        """Whether a key is asked for at all."""
+        """Return whether callers need a key."""
         return bool(self._digests)
 
     def check(self, authorization: bytes | None) -> str | None:
-        """Return who calls (None where no keys are configured); raises `AuthenticationFailed` without a valid key."""
+        """Return the caller's id, None when no keys exist; raises `AuthenticationFailed` without a valid key."""
         if not self.required:
             return None
         if authorization is None:

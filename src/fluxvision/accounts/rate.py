@@ -1,4 +1,4 @@
-"""How often one caller may ask: a bucket per caller that fills again by and by."""
+"""Rate limit per caller: a token bucket that refills within a minute."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from collections import OrderedDict
 
 MINUTE = 60.0
 MOST = 10_000
-"""Callers that are remembered; beyond that the one that has been silent longest is forgotten."""
+"""Most callers with a bucket; beyond that, the least recently seen one is dropped."""
 
 
 class Rate:
-    """Lets each caller ask `per_minute` times at once, and as often again in the course of a minute."""
+    """Allows each caller a burst of `per_minute` requests, refilled at `per_minute` per minute."""
 
     def __init__(self, per_minute: int) -> None:
-        """Begin with full buckets."""
+        """Start with full buckets."""
         self._full = float(per_minute)
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def take(self, who: str, weight: float, now: float) -> float:
-        """Count a request that weighs as `weight` ordinary ones; return the seconds to wait, 0 where it may go on."""
+        """Count a request as `weight` ordinary ones; return the seconds to wait, 0 when it is allowed."""
         left, since = self._buckets.get(who, (self._full, now))
         left = min(self._full, left + max(0.0, now - since) * self._full / MINUTE)
         missing = weight - left

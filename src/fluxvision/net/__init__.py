@@ -1,1 +1,1 @@
-"""Going out: guarded downloads, the HTTP client, redaction of what comes back."""
+"""Outgoing HTTP: the client, downloads from public addresses only, redaction of responses."""

@@ -1,4 +1,4 @@
-"""What providers that speak HTTP share: their session, bounded answers, pauses and clean words."""
+"""HTTP client helpers for providers: sessions, size-limited bodies, base64, Retry-After, and text without secrets."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from fluxvision.net.ssrf_guard import OPEN, Guard
 LONGEST_WAIT = 3600.0
 LONGEST_MESSAGE = 300
 READ = 4_000
-"""Characters of a foreign text that are looked at."""
+"""Characters of a remote text that are processed; the rest is dropped."""
 BETWEEN = frozenset({502, 504, *range(520, 525)})
-"""Statuses by which a server between says that the one behind it gave no answer: the work may go on there."""
+"""Statuses of a gateway or CDN whose upstream did not respond: the work may continue there."""
 CONNECT = 5.0
 CONNECTIONS = 1024
 KEEP_ALIVE = 15.0
@@ -39,13 +39,13 @@ SECRETS = (
     re.compile(r"(?<=\w)\?[\w.-]+=\S*"),
     re.compile(r"[A-Za-z0-9+/_-]{40,}={0,2}"),
 )
-"""Data URIs, addresses, credentials, queries, base64."""
+"""Matches data URIs, addresses, credentials, queries and base64."""
 
 
 def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Return the seconds from 0 to 3600 that a server asks to wait, None where it does not say or makes no sense.
+    """Return the seconds (0 to 3600) of the header Retry-After, None when it is missing or invalid.
 
-    `headers` ignore case, `now` is the Unix time.
+    `headers` must be case-insensitive, `now` is the Unix time.
     """
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         seconds = _parse_number(headers.get(name, ""))
@@ -60,9 +60,9 @@ def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
 
 
 def scrub(text: str, *secrets: str) -> str:
-    """Return at most 300 printable characters of a foreign text, without the secrets and all that looks like one.
+    """Return at most 300 printable characters of a remote text, without `secrets` and anything that looks like one.
 
-    Addresses, data URIs and long base64 go, too.
+    Addresses, data URIs and long base64 are removed too.
     """
     for secret in secrets:
         text = text.replace(secret, HIDDEN) if secret else text
@@ -73,10 +73,10 @@ def scrub(text: str, *secrets: str) -> str:
 
 
 def create_session(sock_read: float, connector: aiohttp.TCPConnector | None = None) -> aiohttp.ClientSession:
-    """Return a session for one provider, to be made inside the event loop.
+    """Return a session for one provider; call it inside the event loop.
 
-    Many connections that are kept alive (or those of `connector`), no cookies, no proxies, 5 s to connect, `sock_read`
-    seconds without a byte, no limit in all: whoever awaits it has one.
+    Connections are kept alive (or those of `connector` are used), without cookies and proxies. Timeouts: 5 seconds to
+    connect, `sock_read` seconds without a byte, no total; the caller must set that.
     """
     return aiohttp.ClientSession(
         connector=connector or aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=KEEP_ALIVE),
@@ -88,15 +88,15 @@ def create_session(sock_read: float, connector: aiohttp.TCPConnector | None = No
 
 
 def result_guard(private: bool, *addresses: str) -> Guard:
-    """Return the guard for pictures in a provider's answers: public addresses and the origins of `addresses`.
+    """Return the guard for picture URLs in a provider's responses: public addresses and the origins of `addresses`.
 
-    With `private` every address will do.
+    With `private`, every address is allowed.
     """
     return OPEN if private else Guard(trusted=frozenset(str(yarl.URL(address).origin()) for address in addresses))
 
 
 async def read_limited(response: aiohttp.ClientResponse, limit: int) -> bytes:
-    """Read an answer of at most `limit` bytes; raises `UpstreamError` for a longer one."""
+    """Read a response of at most `limit` bytes; raises `UpstreamError` for a longer one."""
     content = bytearray()
     async for chunk in response.content.iter_chunked(CHUNK):
         content += chunk
@@ -107,7 +107,7 @@ async def read_limited(response: aiohttp.ClientResponse, limit: int) -> bytes:
 
 
 def _parse_number(text: str) -> float | None:
-    """Return a number of 0 or more, None for anything else."""
+    """Return a finite number of at least 0, None for any other text."""
     try:
         number = float(text)
     except ValueError:
@@ -116,11 +116,11 @@ def _parse_number(text: str) -> float | None:
 
 
 SLICE = 4 * 1024 * 1024
-"""Characters of base64 that are decoded at once."""
+"""Characters of base64 decoded at a time."""
 
 
 async def read_body(response: aiohttp.ClientResponse, limit: int) -> bytearray:
-    """Return a body; raises `UpstreamError` for one over the limit."""
+    """Return a response's body; raises `UpstreamError` when it has more than `limit` bytes."""
     content = bytearray()
     async for chunk in response.content.iter_any():
         content += chunk
@@ -130,9 +130,9 @@ async def read_body(response: aiohttp.ClientResponse, limit: int) -> bytearray:
 
 
 def decode_base64_member(raw: msgspec.Raw) -> bytes | None:
-    """Return what a JSON text of base64 stands for, None for null and for an empty text.
+    """Return the bytes of a JSON string of base64, None for null or an empty string.
 
-    Raises `binascii.Error` or `msgspec.DecodeError` for a text that is no base64.
+    Raises `binascii.Error` or `msgspec.DecodeError` when it is not base64.
     """
     text = memoryview(raw)
     if bytes(text[:1]) != b'"':
@@ -144,9 +144,9 @@ def decode_base64_member(raw: msgspec.Raw) -> bytes | None:
 
 
 def write_base64(raw: msgspec.Raw, path: Path) -> bool:
-    """Write what a JSON text of base64 stands for to a new file, in slices; False for null and for an empty text.
+    """Decode a JSON string of base64 to a new file, in slices; returns False for null or an empty string.
 
-    Raises `binascii.Error` or `msgspec.DecodeError` for a text that is no base64.
+    Raises `binascii.Error` or `msgspec.DecodeError` when it is not base64.
     """
     text = memoryview(raw)
     if bytes(text[:1]) != b'"' or len(text) == len('""'):
@@ -164,5 +164,5 @@ def write_base64(raw: msgspec.Raw, path: Path) -> bool:
 
 
 def _decode_leniently(text: str) -> bytes:
-    """Decode base64 with line breaks, or behind the beginning of a data URI, as some servers write it."""
+    """Decode base64 that may have line breaks or the prefix of a data URI, as some servers send it."""
     return binascii.a2b_base64("".join(text.rpartition(",")[2].split()), strict_mode=True)

@@ -1,4 +1,4 @@
-"""Pictures given by reference: a data URI is decoded, a URL is fetched through the address guard."""
+"""Saves a picture that is given as a data URI (decoded) or as a URL (downloaded from public addresses only)."""
 
 from __future__ import annotations
 
@@ -24,36 +24,36 @@ REDIRECTS = frozenset({301, 302, 303, 307, 308})
 MAX_REDIRECTS = 3
 OK, SERVER_ERROR = 200, 500
 SLICE = 1024 * 1024
-"""Characters of base64 that are decoded at once."""
+"""Characters of base64 decoded at a time."""
 QUANTUM = 4
-"""Characters of base64 that stand for whole bytes."""
+"""Characters of base64 that encode whole bytes."""
 CHUNK = 256 * 1024
 HEADERS = {"Accept": "image/*", "Accept-Encoding": "identity", "User-Agent": f"fluxvision/{__version__}"}
 
 
 class Unfetched(Exception):
-    """A picture could not be had; the text is the end of a sentence and holds nothing of the URL.
+    """A picture could not be fetched; the reason is the end of a sentence and repeats nothing of the URL.
 
-    `transient` tells that the same URL may work in a moment.
+    `transient` tells whether a retry of the same URL may succeed.
     """
 
     def __init__(self, reason: str, *, transient: bool = False) -> None:
-        """Keep the reason."""
+        """Store the reason."""
         super().__init__(reason)
         self.reason = reason
         self.transient = transient
 
 
 class TooLarge(Unfetched):
-    """It is larger than the limit."""
+    """The picture is larger than the limit."""
 
 
 async def resolve(
     given: str | Iterator[bytes], path: Path, param: str, *, guard: Guard, limit: int, patience: float
 ) -> None:
-    """Write the picture that a caller's text stands for to `path`; raises an error that names `param`.
+    """Write the picture that a caller gives as URL or data URI to `path`; raises an error that names `param`.
 
-    A data URI may be given in pieces, as `save` takes them.
+    A data URI may be given in pieces, see `save_data_uri`. `limit` is in bytes, `patience` in seconds.
     """
     text = given if isinstance(given, str) else "data:"
     is_data = text[:5].lower() == "data:"
@@ -76,15 +76,15 @@ async def resolve(
 
 
 def decode_data_uri(text: str, path: Path, limit: int) -> None:
-    """Decode a base64 data URI in slices, so that only the text itself is held in memory; raises `Unfetched`."""
+    """Decode a base64 data URI to `path` in slices, without holding all bytes in memory; raises `Unfetched`."""
     slices = (text[start : start + SLICE].encode("utf-8", "replace") for start in range(0, len(text), SLICE))
     save_data_uri(slices, path, limit)
 
 
 def save_data_uri(pieces: Iterator[bytes], path: Path, limit: int) -> None:
-    """Decode a base64 data URI that comes in pieces to a new file; raises `Unfetched`.
+    """Decode a base64 data URI that arrives in pieces to a new file; raises `Unfetched`.
 
-    All that stands before its comma is in the first piece. No piece is held longer than it takes to decode it.
+    The first piece must hold everything before the comma. Each piece is released after it is decoded.
     """
     first = next(pieces, b"")
     head = DATA_URI.match(first)
@@ -107,9 +107,9 @@ def save_data_uri(pieces: Iterator[bytes], path: Path, limit: int) -> None:
 
 
 async def download(text: str, path: Path, *, guard: Guard, limit: int, patience: float) -> None:
-    """Fetch a URL to a new file: guarded addresses, few redirects, no cookies, no proxies, no compression, a byte cap.
+    """Download a URL to a new file of at most `limit` bytes, within `patience` seconds; raises `Unfetched`.
 
-    Raises `Unfetched`.
+    Only addresses that `guard` allows; few redirects, no cookies, proxies or compression.
     """
     try:
         async with asyncio.timeout(patience):
@@ -139,7 +139,7 @@ async def download(text: str, path: Path, *, guard: Guard, limit: int, patience:
 
 
 async def _follow_redirect(url: yarl.URL, path: Path, guard: Guard, limit: int) -> str | None:
-    """Make one request: None when the file is written, else where the server says it is."""
+    """Make one request; returns None when the file is written, otherwise the address of the redirect."""
     session = aiohttp.ClientSession(
         connector=guard.connector(url),
         cookie_jar=aiohttp.DummyCookieJar(),

@@ -1,4 +1,4 @@
-"""Whether a foreign text repeats something private, however it is written there."""
+"""Detects whether a remote text repeats private text (such as a prompt), even if quoted or escaped."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from collections.abc import Callable, Iterable, Iterator
 from urllib.parse import unquote
 
 WITHHELD = ". Its words repeat what was sent and are not shown."
-"""The end of a sentence, in place of such a text."""
+"""The end of an error message, instead of a text that repeats private text."""
 TELLING, RUN, DEEPEST = 3, 10, 4
-"""Characters from which a text is worth hiding, those of a fragment that tells it, and how often it may be quoted."""
+"""Shortest private text that is checked, length of a repeated fragment that counts, and most levels of quoting."""
 ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|x([0-9a-fA-F]{2})|(.))", re.DOTALL)
 SIDE_BY_SIDE = re.compile(f".{{{RUN}}}", re.DOTALL)
 CONTROLS = dict(zip("abfnrtv0", "\a\b\f\n\r\t\v\0", strict=True))
 
 
 def repeats_private_text(text: str, private: Iterable[str]) -> bool:
-    """Return whether a text holds one of the private ones, or a run of ten of its characters.
+    """Return whether a text contains one of the private texts, or ten consecutive characters of one.
 
-    It may be quoted as programs write it: by Python, JSON, HTML or in an address, and so up to four times over.
+    The text may be escaped as in Python, JSON, HTML or URLs, up to four times.
     """
     hidden = [
         (words, _keep_alphanumerics(secret)) for secret in private if len(words := _normalize_words(secret)) >= TELLING
@@ -39,7 +39,7 @@ def repeats_private_text(text: str, private: Iterable[str]) -> bool:
 
 
 def _unquoted_readings(text: str) -> set[str]:
-    """Return a text as it is and with its quotations undone, in every order."""
+    """Return a text as it is and with its escapes undone, in every order."""
     found = latest = {text}
     for _ in range(DEEPEST):
         latest = {undo(reading) for reading in latest for undo in QUOTATIONS} - found
@@ -48,7 +48,7 @@ def _unquoted_readings(text: str) -> set[str]:
 
 
 def _unescaped(text: str) -> str:
-    """Undo the escapes of Python and JSON; two halves of a character become one."""
+    """Undo the escapes of Python and JSON, and join surrogate pairs."""
     plain = ESCAPE.sub(_decode_escape, text)
     return plain.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
@@ -72,7 +72,7 @@ def _keep_alphanumerics(text: str) -> str:
 
 
 def _holds_all_words(told: Iterable[str], words: str) -> bool:
-    """Return whether one of the texts has all of the words, where they are too few for a run."""
+    """Return whether one of the texts has all words of a private text that is too short for a fragment."""
     if len(words) >= RUN:
         return False
     whole = re.compile(rf"(?<!\w){re.escape(words)}(?!\w)")
@@ -80,10 +80,10 @@ def _holds_all_words(told: Iterable[str], words: str) -> bool:
 
 
 def _shares_run(text: str, runs: set[str]) -> bool:
-    """Return whether a text has one of the runs."""
+    """Return whether a text contains one of the fragments."""
     return any(not runs.isdisjoint(found) for found in _runs(text))
 
 
 def _runs(text: str) -> Iterator[list[str]]:
-    """Yield every run of ten characters of a text, in ten lists: those side by side from each of ten starts."""
+    """Yield all fragments of ten characters of a text, as ten lists of adjacent ones, one for each offset."""
     return (SIDE_BY_SIDE.findall(text, start) for start in range(RUN))

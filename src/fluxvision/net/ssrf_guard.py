@@ -1,7 +1,7 @@
-"""The address guard: connections made for a caller's URL reach public addresses only, checked when they are made.
+"""Guard against SSRF: connections for a caller's URL may reach public addresses only, checked when they are made.
 
-The check sits in the socket factory, after name resolution, so a name that resolves anew, a redirect or an address
-written in an odd way cannot get around it.
+The check is in the socket factory, after name resolution, so DNS rebinding, redirects and unusual notations of an
+address cannot bypass it.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
 NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 ISATAP = frozenset({0x00005EFE, 0x02005EFE})
 
-# Ranges that `is_global` of some supported Python versions takes for public, and ranges that carry an IPv4 address
-# inside an IPv6 one: no picture is served from there, and a router may unwrap them into the private network.
+# Ranges that `is_global` of some supported Python versions considers public, and ranges with an IPv4 address inside an
+# IPv6 one, which a router may translate into the private network. No pictures are served from these.
 REFUSED = tuple(
     ipaddress.ip_network(text)
     for text in (
         "0.0.0.0/8",
         "100.64.0.0/10",
-        "168.63.129.16/32",  # public by its number; inside Azure it is the machine's host, which gives out its secrets
+        "168.63.129.16/32",  # a public address, but inside Azure the host's, which serves secrets of the machine
         "192.0.0.0/24",
         "192.88.99.0/24",
         "198.18.0.0/15",
@@ -48,7 +48,7 @@ class Refused(OSError):
 
 
 def is_public(text: str) -> bool:
-    """Tell whether an IP address is publicly routable; addresses that wrap an IPv4 address count as that address."""
+    """Return whether an IP address is publicly routable; an IPv4-mapped address counts as its IPv4 address."""
     address = ipaddress.ip_address(text.partition("%")[0])
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped is not None:
@@ -64,18 +64,18 @@ def is_public(text: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """Which addresses and ports a URL from outside may lead to. `ports` None allows every port.
-
-    `trusted` are origins ("http://host:port") that the operator configured: every address and port of theirs will do.
-    """
+    """The addresses and ports that URLs of callers and providers may reach."""
 
     allowed: Callable[[str], bool] = is_public
+    """Returns whether an IP address may be reached."""
     ports: frozenset[int] | None = PORTS
+    """None: every port."""
     resolver: AbstractResolver | None = None
     trusted: frozenset[str] = frozenset()
+    """Origins ("http://host:port") of the operator, for which address and port are not checked."""
 
     def refusal(self, text: str) -> str:
-        """Return why a URL of this form is never fetched, as the end of a sentence; empty where it may be."""
+        """Return why a URL must not be fetched, as the end of a sentence; empty when it may be."""
         if len(text) > MAX_URL:
             return f"is longer than {MAX_URL:,} characters"
         if not text.isprintable() or any(character in text for character in ' \\<>"'):
@@ -95,11 +95,11 @@ class Guard:
         return next((reason for refused, reason in refusals if refused), "")
 
     def trusts(self, url: yarl.URL) -> bool:
-        """Tell whether the operator configured the URL's origin."""
+        """Return whether the URL's origin is one of `trusted`."""
         return bool(url.host) and url.scheme in {"http", "https"} and str(url.origin()) in self.trusted
 
     def connector(self, url: yarl.URL) -> aiohttp.TCPConnector:
-        """Return a connector for one URL whose every connection passes the guard."""
+        """Return a connector for one URL that checks the address of every connection."""
         factory = None if self.trusts(url) else self._socket
         return aiohttp.TCPConnector(
             socket_factory=factory, resolver=self.resolver, use_dns_cache=False, force_close=True
@@ -113,4 +113,4 @@ class Guard:
 
 
 OPEN = Guard(allowed=lambda _address: True, ports=None)
-"""No address check: for intranets whose operator asked for it."""
+"""Checks no address, for intranets; see the setting `allow_private_urls`."""

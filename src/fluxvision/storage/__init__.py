@@ -1,1 +1,1 @@
-"""What this machine keeps for a while: results behind expiring links, uploads while a request runs."""
+"""Files on disk: results behind expiring links, and the folders of running requests."""

@@ -1,4 +1,4 @@
-"""A clock for expiries: seconds since the epoch that no change of the wall clock moves."""
+"""A clock for expiry times: seconds since the epoch, unaffected by changes of the wall clock."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import time
 from collections.abc import Callable
 
 COUNTER = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-"""Counts while the machine sleeps, too, where the system has such a counter."""
+"""The monotonic clock that also counts while the machine sleeps, if the system has one."""
 
 
 def seconds_since_boot() -> float:
-    """Return seconds from some moment on, which nobody can set."""
+    """Return the seconds of a monotonic clock, which cannot be set."""
     return time.clock_gettime(COUNTER)
 
 
 class SteadyClock:
-    """The wall clock as it was at the start, carried on by a counter: setting the wall clock does not change it."""
+    """The wall clock's time at the start plus the seconds of a monotonic clock since then."""
 
     def __init__(
         self, wall: Callable[[], float] = time.time, counter: Callable[[], float] = seconds_since_boot
     ) -> None:
-        """Read the wall clock, this once."""
+        """Read the wall clock once."""
         self._counter = counter
         self._offset = wall() - counter()
 

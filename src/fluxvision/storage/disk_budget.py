@@ -1,7 +1,7 @@
-"""Room on the disk, reserved before a provider is asked, so that what it is paid for can be stored.
+"""Reserves disk space for results before a provider is called, so that a paid result can be stored.
 
-Each reservation counts until its work ends, less what the work has already written. A large one, and any where little
-is left, lies on the disk, too: as a file with blocks that no other program can take while the provider works.
+A reservation counts until its work ends, minus the bytes already written. A large one, and any when little space is
+left, also allocates its blocks in a file, so that no other program can take them while the provider works.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from uuid import uuid4
 from fluxvision.core.system import allocate, delete_file, translate_resource_errors
 
 FILES = 8
-"""Files that one job has at once, at most, beside those that it came with."""
+"""Most files that one job has at a time, without its input files."""
 LARGE, LITTLE = 8_000_000, 1_000_000_000
-"""Bytes from which blocks are set aside, and bytes left free below which they are for any size.
+"""Size in bytes from which blocks are allocated, and free bytes below which they are for any size.
 
-That takes 0.2 ms on ext4, and 0.7 ms per MB on tmpfs.
+Allocation takes 0.2 ms on ext4, and 0.7 ms per MB on tmpfs.
 """
 BLOCK = 512
-"""Bytes of the blocks that stat(2) counts."""
+"""Bytes of a block as counted by stat(2)."""
 
 
 @dataclass(slots=True)
 class DiskBudget:
-    """The reservations of this process."""
+    """All reservations of this process."""
 
     held: set[Reservation] = field(default_factory=set)
     lock: Lock = field(default_factory=Lock)
@@ -38,36 +38,36 @@ class DiskBudget:
 
 @dataclass(slots=True, eq=False)
 class Reservation:
-    """Room for `size` bytes in the folder of one job, from `take` until the end of a `with` block.
-
-    `solid`, where it is large or little is left, it has blocks of its own until `give_blocks`.
-    """
+    """A reservation of disk space in a job's folder, from `take` until the end of the `with` block."""
 
     budget: DiskBudget
     folder: Path
     size: int
+    """Bytes to reserve."""
     solid: bool = False
+    """Whether to allocate blocks, if the reservation is large or little space is left."""
     device: int = 0
     before: int = 0
     blocks: Path | None = None
+    """The file with the allocated blocks, until `give_blocks`."""
 
     def __enter__(self) -> Self:
-        """Begin without any room."""
+        """Enter without a reservation; `take` makes it."""
         return self
 
     def __exit__(self, *_error: object) -> None:
-        """Give back what is left."""
+        """End the reservation."""
         self.give_blocks()
         with self.budget.lock:
             self.budget.held.discard(self)
 
     @property
     def large(self) -> bool:
-        """Whether taking it is worth a thread."""
+        """Return whether `take` may be slow, so that it should run in a thread."""
         return self.solid and self.size >= LARGE
 
     def take(self) -> None:
-        """Reserve the room; raises `Unavailable` where it cannot be had."""
+        """Reserve the space; raises `Unavailable` when there is not enough."""
         with translate_resource_errors():
             self.device = self.folder.stat().st_dev
             with self.budget.lock:
@@ -78,22 +78,22 @@ class Reservation:
                 self._take_blocks()
 
     def give_blocks(self) -> None:
-        """Give the blocks to what the job writes now."""
+        """Free the allocated blocks for the files that the job writes now."""
         if self.blocks is not None:
             delete_file(self.blocks)
             self.blocks = None
 
     @property
     def left(self) -> int:
-        """Bytes that the job has not written yet; all of a small one, which is not worth a look into its folder."""
+        """Bytes that the job has not written yet; for a small reservation always all, without reading its folder."""
         if self.size < LARGE:
             return self.size
         return min(self.size, max(0, self.size - (_used_blocks(self.folder) - self.before)))
 
     def _check(self) -> int:
-        """Return the bytes that stay free; raises OSError where the others leave no room.
+        """Return the bytes that stay free; raises OSError when there is not enough space beside other reservations.
 
-        Some file systems count neither blocks nor files.
+        Some file systems report neither blocks nor files.
         """
         facts = os.statvfs(self.folder)
         others = [other for other in self.budget.held if other.device == self.device]
@@ -115,7 +115,7 @@ class Reservation:
 
 
 def _used_blocks(folder: Path) -> int:
-    """Return the bytes that the files of a folder take on the disk."""
+    """Return the disk space of the files of a folder in bytes."""
     used = 0
     with suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in entries:

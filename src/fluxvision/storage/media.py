@@ -1,7 +1,7 @@
-"""Result files behind links that nobody can guess and that expire: a folder, an HMAC, a sweep.
+"""MediaStore: keeps result files, signs links that expire, deletes expired files.
 
-The time of modification of a stored file is the time at which it expires. So each of several servers on one folder
-may sweep it, whatever their own `media_ttl` is.
+The modification time of a stored file is the time at which it expires, so several servers with different `media_ttl`
+can share a folder.
 """
 
 from __future__ import annotations
@@ -32,43 +32,43 @@ NAME = re.compile(r"[A-Za-z0-9_-]{32}\.(?:" + "|".join(MIMES) + ")")
 EXPIRES = re.compile(r"[0-9]{1,12}")
 TILES = ".tiles"
 SKEW = 300.0
-"""Seconds that the clocks of this machine and of a shared disk may differ."""
+"""Seconds by which the clocks of this machine and of a shared disk may differ."""
 GONE = "There is no such file, or its link has expired."
 
 
 class MediaStore:
-    """Keeps files for `ttl` seconds. An id is the file's name: random letters and the extension of its format."""
+    """Keeps files for `ttl` seconds. A file's id is its name: random letters and the extension of its format."""
 
     def __init__(self, folder: Path, ttl: float, secret: bytes) -> None:
-        """Use `folder`, which is made where it does not exist and belongs to this store alone."""
+        """Use `folder`, which is created if missing and must hold nothing else; `secret` signs the links."""
         make_private(folder)
         self.folder = folder
         self.ttl = ttl
         self._secret = secret
 
     def put(self, path: Path, mime: str, now: float) -> str:
-        """Move a finished file into the store, in one step, and return its id; raises `Unavailable`."""
+        """Move a finished file atomically into the store and return its id; raises `Unavailable`."""
         name = f"{secrets.token_urlsafe(24)}.{EXTENSIONS[mime]}"
         try:
             os.utime(path, (now + self.ttl,) * 2)
-            make_private(self.folder)  # it may have been cleaned away since
+            make_private(self.folder)  # it may have been deleted since
             path.replace(self.folder / name)
         except OSError as error:
             raise folder_unusable(error) from error
         return name
 
     def path(self, name: str) -> Path:
-        """Return where a file of the store lies."""
+        """Return the path of a stored file."""
         return self.folder / name
 
     def tiles(self, name: str) -> Path:
-        """Return where the tiles of a file lie, once they are made."""
+        """Return the folder of a file's Deep Zoom tiles, which exists once they are made."""
         return self.folder / f"{name}{TILES}"
 
     def add_tiles(self, name: str, make: Callable[[Path, Path], None]) -> None:
-        """Have `make(file, folder)` make a file's tiles, and put them in their place in one step.
+        """Call `make(file, folder)` to make a file's tiles, then move them atomically into the store.
 
-        They go with their file. Raises `NotFound` where the file is gone.
+        The tiles are deleted with their file. Raises `NotFound` when the file is gone.
         """
         draft = self.folder / f"{name}{TILES}-{secrets.token_hex(8)}"
         try:
@@ -84,17 +84,17 @@ class MediaStore:
             shutil.rmtree(draft, ignore_errors=True)
 
     def sign(self, name: str, now: float) -> str:
-        """Return the query that opens the file until `ttl` seconds after `now`."""
+        """Return the query string of a link that is valid until `ttl` seconds after `now`."""
         expires, signature = self.signed(name, now)
         return f"expires={expires}&signature={signature}"
 
     def signed(self, name: str, now: float) -> tuple[str, str]:
-        """Return the expiry and the signature that open the file until `ttl` seconds after `now`."""
+        """Return the expiry and signature of a link that is valid until `ttl` seconds after `now`."""
         expires = str(int(now + self.ttl))
         return expires, self._signature(name, expires)
 
     def verify(self, name: str, expires: str, signature: str, now: float) -> tuple[Path, float]:
-        """Return the file and the seconds that its link still works; raises `NotFound` for every other link."""
+        """Return the file and the seconds until its link expires; raises `NotFound` for an invalid or expired link."""
         well_formed = NAME.fullmatch(name) and EXPIRES.fullmatch(expires)
         expected = self._signature(name, expires)
         if not hmac.compare_digest(expected.encode(), signature.encode(errors="replace")) or not well_formed:
@@ -109,10 +109,9 @@ class MediaStore:
         return path, left
 
     def sweep(self, now: float) -> int:
-        """Delete every file whose time is over, and tiles whose file is gone; return how many files there were.
+        """Delete expired files, and tiles whose file is gone; return the number of deleted files.
 
-        Only names that the store gives are touched. One file that cannot be deleted does not keep the others; its error
-        is raised at the end.
+        Only names that this store creates are deleted. An error on one file is raised after all others are deleted.
         """
         count = 0
         failure: OSError | None = None
@@ -135,10 +134,9 @@ class MediaStore:
         return count
 
     def _expire(self, path: Path, now: float) -> bool:
-        """Delete a file whose time is over; return whether it was.
+        """Delete a file if it has expired; return whether it was deleted.
 
-        A file from the future was stored while the clock was wrong, and would stay for as long as it was ahead: it gets
-        `ttl` seconds from now.
+        A file that expires too far in the future was stored while the clock was wrong: it gets `ttl` seconds from now.
         """
         facts = path.stat()
         if facts.st_mtime <= now:

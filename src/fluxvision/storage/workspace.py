@@ -1,4 +1,4 @@
-"""The folders of one server: results, the secret of their links, and uploads that outlive no request and no crash."""
+"""Workspace: the data folder of one server, with results, the secret of their links, and a folder per request."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ UNUSABLE = "The server's data folder was removed or cannot be written to; try ag
 
 
 def folder_unusable(error: Exception | None) -> Unavailable:
-    """Return what the caller is told where the data folder cannot be used."""
+    """Return the error for the caller when the data folder cannot be used."""
     found = resource_error(error) if error is not None else None
     return found or Unavailable(UNUSABLE, retry_after=5.0)
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder and those above it where they do not exist, each for this user alone."""
+    """Create a folder and missing parents, accessible to this user only."""
     try:
         folder.mkdir(mode=0o700)
     except FileNotFoundError:
@@ -41,7 +41,7 @@ def make_private(folder: Path) -> None:
 
 
 def create_empty_folder(folder: Path) -> bool:
-    """Remove the files of a folder; False where something is left, as a folder or what nobody may remove."""
+    """Remove the files of a folder; returns False when something cannot be removed, such as a subfolder."""
     try:
         for name in os.listdir(folder):  # noqa: PTH208, for every request: half the time of paths
             os.unlink(f"{folder}/{name}")  # noqa: PTH108
@@ -51,10 +51,10 @@ def create_empty_folder(folder: Path) -> bool:
 
 
 def lock_folder(folder: Path) -> int:
-    """Mark a folder as that of this process for as long as the returned handle is open.
+    """Mark a folder as used by this process while the returned file descriptor is open.
 
-    The lock appears in one step, held: no other process ever finds one that is not. Raises `OSError` where the disk
-    has no locks.
+    The lock file appears atomically and already locked, so other processes never see it unlocked. Raises `OSError` when
+    the file system does not support locks.
     """
     draft = folder / f"{LOCK}.new"
     handle = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -79,7 +79,7 @@ def is_locked(folder: Path) -> bool:
         fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except OSError:  # the disk has no locks
+    except OSError:  # the file system has no locks
         return False
     else:
         return False
@@ -93,11 +93,11 @@ def remove_if_abandoned(folder: Path) -> bool | None:
         handle = os.open(folder / LOCK, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
-    except OSError:  # it belongs to somebody else
+    except OSError:  # it belongs to another user
         return False
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # its process lives
+    except OSError:  # its process is running
         return False
     else:
         shutil.rmtree(folder, ignore_errors=True)
@@ -109,33 +109,38 @@ def remove_if_abandoned(folder: Path) -> bool | None:
 SECRET_BYTES = 32
 RUN = re.compile(r"run-[a-z0-9_]{8}")
 TRIES = 3
-"""How often a folder is made anew while something else deletes it."""
+"""Attempts to create a folder that another program deletes meanwhile."""
 SPARE = 64
-"""Emptied folders of requests that are kept for the next ones: making and removing one costs half a millisecond."""
+"""Empty request folders kept for reuse, because creating and removing one takes half a millisecond."""
 SOMEBODY_ELSE = "the temporary data folder belongs to somebody else; set data_dir"
 
 
 @dataclass(slots=True)
 class Workspace:
-    """An opened data folder. `run` belongs to this process alone for as long as `lock` is open.
-
-    `media` lies inside `run` where no folder is configured: links end with such a server, and so do their files.
-    """
+    """An opened data folder."""
 
     root: Path
     temporary: bool
+    """Whether no data folder is configured, so that results are deleted when the server ends."""
     media: Path
+    """Results; inside `run` if `temporary`."""
     run: Path
+    """The folder of this process, which is locked while `lock` is open."""
     secret: bytes
+    """Signs links to results."""
     lock: int
+    """File descriptor of the lock on `run`."""
     hold: int
+    """File descriptor of the lock on `root`."""
     spare: list[Path] = field(default_factory=list)
+    """Empty request folders for reuse."""
     made: int = 0
+    """Number of request folders created so far."""
 
     def folder(self) -> Path:
-        """Return an empty folder for one request; whatever was cleaned away above it is made anew.
+        """Return an empty folder for one request; missing parents are created again.
 
-        Raises `Unavailable` where that cannot be done.
+        Raises `Unavailable` when it cannot be created.
         """
         while self.spare:
             path = self.spare.pop()
@@ -157,22 +162,22 @@ class Workspace:
 
     @contextmanager
     def watch(self, path: Path) -> Iterator[None]:
-        """Raise `Unavailable` in place of whatever fails because the folder of a request was deleted meanwhile."""
+        """Replace an error inside the block by `Unavailable` when the request's folder was deleted meanwhile."""
         try:
             yield
         except (CallerGone, Cancelled, Unavailable):
             raise
         except Exception as error:
             lost = isinstance(error, FileNotFoundError) and str(error.filename).startswith(f"{path}/")
-            if path.is_dir() and not lost:  # files go before their folder
+            if path.is_dir() and not lost:  # files are deleted before their folder
                 raise
             raise folder_unusable(error) from error
 
     def release(self, path: Path, *, whole: bool) -> None:
-        """Remove all that lies in the folder of a request that has ended.
+        """Delete the files of a request that has ended.
 
-        The empty folder of a `whole` one waits for the next. That of one that broke off goes, and its name never comes
-        again: should anything be left that still writes there, nobody reads it.
+        The empty folder of a complete (`whole`) request is reused. That of an aborted request is removed and its name
+        is not used again, because a thread may still write to it.
         """
         if whole and create_empty_folder(path) and len(self.spare) < SPARE:
             self.spare.append(path)
@@ -199,10 +204,10 @@ class Workspace:
 
 
 def open_workspace(data_dir: str) -> Workspace:
-    """Open the data folder, or a private folder under the system's temporary one where `data_dir` is empty.
+    """Open the data folder, or a private folder under the system's temporary one when `data_dir` is empty.
 
-    What crashed processes left behind is removed; what belongs to living ones stays. The secret lasts as long as a
-    configured folder does, so that links survive a restart. Raises `ConfigError` for a folder that cannot be used.
+    Folders of crashed processes are removed, those of running ones are kept. A configured folder keeps its secret, so
+    that links survive a restart. Raises `ConfigError` for a folder that cannot be used.
     """
     root = (
         Path(data_dir).expanduser().absolute() if data_dir else Path(tempfile.gettempdir(), f"fluxvision-{os.getuid()}")
@@ -212,7 +217,7 @@ def open_workspace(data_dir: str) -> Workspace:
         with _lock_root(root / "uploads") as runs:
             for old in runs.glob("run-*"):
                 if RUN.fullmatch(old.name) and remove_if_abandoned(old) is None:
-                    with suppress(OSError):  # its process ended before it had a lock, or it was none of a server
+                    with suppress(OSError):  # its process ended before it had a lock, or it is not a server's folder
                         old.rmdir()
             run = Path(tempfile.mkdtemp(prefix="run-", dir=runs))
             lock = lock_folder(run)
@@ -225,7 +230,7 @@ def open_workspace(data_dir: str) -> Workspace:
 
 
 def _open_root(root: Path, *, temporary: bool) -> int:
-    """Make the root and hold it open, locked as shared: systemd-tmpfiles does not clean below a folder with a lock."""
+    """Create the root and take a shared lock on it, because systemd-tmpfiles does not clean locked folders."""
     make_private(root)
     facts = root.lstat()
     foreign = facts.st_uid != os.getuid() or stat.S_IMODE(facts.st_mode) & 0o077 or root.is_symlink()
@@ -239,7 +244,7 @@ def _open_root(root: Path, *, temporary: bool) -> int:
 
 @contextmanager
 def _lock_root(runs: Path) -> Iterator[Path]:
-    """Yield the folder of all processes, while no other process looks for dead ones in it."""
+    """Yield the folder of all processes, locked so that no other process removes abandoned folders meanwhile."""
     make_private(runs)
     door = os.open(runs / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -259,7 +264,7 @@ def _read_secret(path: Path) -> bytes:
 
 
 def _write_new(path: Path, content: bytes) -> bool:
-    """Write a file that only this user can read; return False where there is one already."""
+    """Write a file that only this user can read; return False when it already exists."""
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError:
