@@ -1,4 +1,4 @@
-"""Pictures in and out: bytes to upright pixels and back, with everything a picture says of itself."""
+"""Decodes picture files to upright pixels with metadata, and encodes them again."""
 
 from fluxvision.imaging.decode import DecodedImage, check_mask, decode, decode_mask
 from fluxvision.imaging.encode import check_encodable, encode

@@ -1,4 +1,4 @@
-"""Reads BMP files, for which libvips has no loader, with Pillow; every length is checked before pixels are read."""
+"""Reads BMP files with Pillow, because libvips has no loader for them; checks all lengths before reading pixels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _MAX_WIDTH = (1 << 31) - 1
 _RUN_LENGTH = {1, 2}
 _DEPTH_AT = {12: 24}
-"""Where a header of this size has the bits per pixel; all others have them at 28."""
+"""Offset of the bits per pixel, by the size of the header; 28 for all other sizes."""
 _CONVERTED = {"1": "L", "P": "RGB"}
 _MM_PER_INCH = 25.4
 _MAX_PER_MM = (1 << 24) / 1000
@@ -24,15 +24,15 @@ _DAMAGED = "this BMP file is damaged or truncated"
 
 
 class Unreadable(Exception):
-    """The file is damaged, or of a kind that is not read; the text says which in a few words."""
+    """The file is damaged or of an unsupported kind; the text is a short reason."""
 
 
 @contextmanager
 def open_header(path: Path) -> Iterator[BmpImageFile]:
     """Open a file and read its header: `size`, and `mode`, which is 1, L, P, RGB or RGBA; raises Unreadable.
 
-    Pillow's `Image.open` warns of, or refuses, large pictures by a limit of its own, so its class for BMP is used; this
-    gets an open file, because it would map a named one into memory.
+    Pillow's `Image.open` has its own limit for large pictures, so its BMP class is used directly, with an open file
+    because it would map a named one into memory.
     """
     from PIL.BmpImagePlugin import BmpImageFile  # noqa: PLC0415, the start of the server does not need it
 
@@ -69,10 +69,10 @@ def read(path: Path) -> pyvips.Image:
 
 
 def _check_kind(image: BmpImageFile, depth: int) -> None:
-    """Raise Unreadable for a negative width, for run-length compression, and for palettes that Pillow mistakes.
+    """Raise Unreadable for a negative width, for run-length compression, and for palettes that Pillow misreads.
 
-    Pillow decodes run lengths in Python, so that a small file would take minutes. It takes a palette whose entries are
-    the grey values of their own numbers for no palette, and the pixels for 1 or 8 bits, whatever the depth is.
+    Pillow decodes run lengths in Python, so that a small file could take minutes. It ignores a palette whose entries
+    equal their grey values, and then assumes 1 or 8 bits per pixel, regardless of the actual depth.
     """
     if image.width > _MAX_WIDTH:
         raise Unreadable(_DAMAGED)
@@ -85,5 +85,5 @@ def _check_kind(image: BmpImageFile, depth: int) -> None:
 
 
 def _raw_arguments(image: BmpImageFile) -> tuple[str, int, int]:
-    """Return what Pillow's raw decoder gets: the layout of the pixels, the bytes per row, and the order of the rows."""
+    """Return the arguments of Pillow's raw decoder: layout of the pixels, bytes per row, and order of the rows."""
     return cast("tuple[str, int, int]", image.tile[0].args)

@@ -1,4 +1,4 @@
-"""Decodes a probed picture to upright arrays."""
+"""Decodes a probed picture or mask to upright arrays, with colour extended under transparent pixels."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ from fluxvision.imaging import formats, load, metadata
 from fluxvision.imaging.load import translate_read_errors
 
 Samples: TypeAlias = NDArray[np.unsignedinteger[Any]]
-"""Pixels as files have them: uint8 or uint16."""
+"""Samples as in a file: uint8 or uint16."""
 Floats: TypeAlias = NDArray[np.float32]
 Flags: TypeAlias = NDArray[np.bool_]
 
 _DOWN, _ACROSS = 128, 1024
-"""Rows and columns that are worked on at once in floating point, both even."""
+"""Rows and columns that are processed at a time in floating point, both even."""
 
 
 def extend_colour(colour: Samples, alpha: Samples) -> None:
-    """Give colour (H, W, C), in place, new values where alpha (H, W) is 0, taken from the nearest visible pixels.
+    """Replace colour (H, W, C) in place where alpha (H, W) is 0 by values of nearby visible pixels.
 
-    Visible pixels keep their values, and so does a picture with nothing or everything visible. At its peak this needs
-    half as much memory as `colour` has.
+    Visible pixels are not changed, nor is a picture without any visible or any transparent pixel. Peak memory is half
+    the size of `colour`.
     """
     if alpha.any() and not alpha.all():
         _fill_blocks(colour, alpha)
 
 
 def _fill_blocks(colour: Samples, weight: Samples | Flags) -> None:
-    """Give every pixel of weight 0 the colour of the next coarser level, which is filled before."""
+    """Fill every pixel of weight 0 with the colour of the next coarser level, which is filled first."""
     if weight.all():
         return
     coarse, visible = _halve(colour, weight)
-    # Equal weights from here on: a coarser block is the mean of what is visible in it, however faint that is.
+    # Equal weights from here on: a coarser block is the mean of its visible pixels, regardless of their alpha.
     _fill_blocks(coarse, visible)
     for rows, columns in _blocks(*weight.shape):
         hidden = weight[rows, columns] == 0
@@ -49,14 +49,14 @@ def _fill_blocks(colour: Samples, weight: Samples | Flags) -> None:
 
 
 def _blocks(height: int, width: int) -> Iterator[tuple[slice, slice]]:
-    """Yield rows and columns that together cover the picture; every block begins at an even place."""
+    """Yield blocks (rows, columns) that cover the picture; every block begins at an even row and column."""
     for top in range(0, height, _DOWN):
         for left in range(0, width, _ACROSS):
             yield slice(top, min(top + _DOWN, height)), slice(left, min(left + _ACROSS, width))
 
 
 def _halve(colour: Samples, weight: Samples | Flags) -> tuple[Samples, Flags]:
-    """Return the weighted mean colour of 2 x 2 blocks and whether any weight is in them."""
+    """Return the weighted mean colour of 2 x 2 blocks, and whether each has any weight."""
     height, width = weight.shape
     size = ((height + 1) // 2, (width + 1) // 2)
     means, visible = np.zeros((*size, colour.shape[2]), colour.dtype), np.zeros(size, np.bool_)
@@ -84,13 +84,13 @@ def _sum_neighbours(colour: Samples, weight: Samples | Flags) -> tuple[Floats, F
 
 
 def _round_to_integers(values: Floats, like: Samples) -> Samples:
-    """Return values from 0 up as the nearest samples of the other's type."""
+    """Return non-negative values rounded to the sample type of `like`."""
     values += 0.5
     return values.astype(like.dtype)
 
 
 def _enlarge(coarse: Samples, rows: slice, columns: slice) -> Floats:
-    """Return a part of a coarse level at twice its size, between pixels by linear interpolation."""
+    """Return a part of a coarse level at twice its size, by linear interpolation."""
     down, share_down = _mean_of_neighbours(np.arange(rows.start, rows.stop), coarse.shape[0])
     across, share_across = _mean_of_neighbours(np.arange(columns.start, columns.stop), coarse.shape[1])
     near = coarse[:, across[0][0] : across[1][-1] + 1]
@@ -101,16 +101,16 @@ def _enlarge(coarse: Samples, rows: slice, columns: slice) -> Floats:
 
 
 def _mean_of_neighbours(at: NDArray[np.intp], size: int) -> tuple[tuple[NDArray[np.intp], NDArray[np.intp]], Floats]:
-    """Return the two coarse positions around each fine one and the share of the second."""
+    """Return the two coarse positions around each fine one, and the weight of the second."""
     first = (at - 1) // 2
     share = np.where(at % 2 == 0, 0.75, 0.25).astype(np.float32)
     return (np.clip(first, 0, size - 1), np.clip(first + 1, 0, size - 1)), share
 
 
 _STRIP = 20_000
-"""Pixels that are split into colour and alpha at once."""
+"""Pixels that are split into colour and alpha at a time."""
 _DEEP = 257
-"""An 8-bit step, in 16 bits."""
+"""The 16-bit value of one 8-bit step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,16 +127,16 @@ class DecodedImage:
 
 
 def decode(source: InputImage, param: str = "image") -> DecodedImage:
-    """Read all pixels of the first frame; raises InvalidRequest naming `param` where the file is damaged.
+    """Read all pixels of the first frame; raises InvalidRequest naming `param` when the file is damaged.
 
-    Colour under fully transparent pixels is extended from the visible ones.
+    Colour under fully transparent pixels is replaced by that of nearby visible ones.
     """
     row = formats.find_format(source.format)
     with translate_read_errors(row, param):
         image = load.to_working_space(load.open_lazily(source.path, row), source)
         color, alpha = _read_pixels(image, source)
         found = metadata.read_blocks(image, source)
-    # What the loader holds is given back before colour is extended.
+    # Free the loader's memory before colour is extended.
     del image
     if alpha is not None:
         extend_colour(color, alpha)
@@ -154,7 +154,7 @@ def check_mask(source: InputImage, width: int, height: int, param: str = "mask")
 
 
 def decode_mask(source: InputImage, width: int, height: int, param: str = "mask") -> NDArray[np.uint8]:
-    """Return (height, width) from 0 to 255, where 255 may change: the transparent part of the mask.
+    """Return how transparent the mask is: (height, width) uint8, 255 where the picture may change fully.
 
     Raises InvalidRequest naming `param` for a damaged mask and for one that `check_mask` refuses.
     """
@@ -173,7 +173,7 @@ def decode_mask(source: InputImage, width: int, height: int, param: str = "mask"
 
 
 def _read_pixels(image: pyvips.Image, source: InputImage) -> tuple[Samples, Samples | None]:
-    """Return colour and alpha, upright, without holding any sample twice."""
+    """Return upright colour and alpha, without a second copy in memory."""
     if not source.alpha and source.orientation == 1:
         samples: Samples = image.numpy()
         return samples.reshape(image.height, image.width, image.bands), None
@@ -199,7 +199,7 @@ def _strips(image: pyvips.Image) -> Iterator[tuple[slice, Samples]]:
 
 
 def _to_array(upright: Samples, orientation: int) -> Samples:
-    """Return a view of an upright array in the order of a file with EXIF orientation 1 to 8."""
+    """Return a view of an upright array in the pixel order of a file with EXIF orientation 1 to 8."""
     if orientation in {2, 3, 6, 7}:
         upright = upright[:, ::-1]
     if orientation in {3, 4, 7, 8}:

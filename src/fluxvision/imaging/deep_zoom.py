@@ -1,4 +1,4 @@
-"""A finished picture as Deep Zoom tiles: a browser shows any part of it without loading the whole."""
+"""Writes a finished picture as Deep Zoom tiles, so that a browser can show a part without loading the whole."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from fluxvision.imaging.transform import set_depth
 
 STEM = "image"
 TILE = 510
-"""Pixels of a tile's side; with the overlap of one on each side they are 512."""
+"""Side of a tile in pixels; with an overlap of one pixel on each side it is 512."""
 
 
 def write_pyramid(path: Path, folder: Path) -> None:
     """Write `image.dzi` and the tiles in `image_files` below `folder`: JPEG, or WebP for a picture with alpha.
 
-    The tiles are in sRGB and hold nothing else of what the picture says of itself. The file is read once from top to
-    bottom. Raises InvalidRequest for a damaged file and Unavailable for missing room.
+    The tiles are in sRGB, without metadata. The file is read once from top to bottom. Raises InvalidRequest for a
+    damaged file and Unavailable on a full disk.
     """
     source = probe_own_file(path)
     with translate_read_errors(formats.find_format(source.format), "image"), write_guard(folder / f"{STEM}.dzi"):
@@ -30,7 +30,7 @@ def write_pyramid(path: Path, folder: Path) -> None:
 
 
 def _to_display(image: pyvips.Image) -> pyvips.Image:
-    """Return 8 bits per sample in sRGB."""
+    """Return the image in sRGB with 8 bits per sample."""
     if image.get_typeof(FIELD):
         return image.icc_transform("srgb", embedded=True, intent="relative", depth=8)
     return set_depth(image, 8)

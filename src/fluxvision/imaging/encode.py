@@ -1,4 +1,4 @@
-"""Writes a finished picture as a file of the format asked for, row by row, with its metadata."""
+"""Encodes a finished picture in the requested format, row by row, with its metadata."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ BLOCKS = {
     "xmp": "The picture's XMP data is damaged and was left out.",
     "iptc": "The picture's IPTC data is damaged and was left out.",
 }
-"""The blocks of `Metadata`, and what the caller reads where one keeps a file from being written."""
+"""The blocks of `Metadata`, and the warning for the caller when a block prevents the file from being written."""
 
 _DEEP = 16
 _WHITE = 65535
 _ICC = load.FIELD
-_SCREEN = 72 / 25.4  # what viewers assume of a picture that does not say its resolution
-_BIG = 2_000_000_000  # bytes of pixels from which 32-bit offsets of a TIFF file may not reach
+_SCREEN = 72 / 25.4  # pixels per millimetre that viewers assume for a picture without a resolution
+_BIG = 2_000_000_000  # bytes of pixels from which a TIFF file is written as BigTIFF
 _SAMPLED = 90  # JPEG qualities from here on keep colour at full resolution
 _MAX_SEGMENT = 65_000  # bytes that fit into one JPEG segment, with its header
 
 
 def check_encodable(format: str, width: int, height: int, param: str = "output_format") -> None:  # noqa: A002, the public word
-    """Refuse a result that the format cannot hold, before any work; raises InvalidRequest naming `param`."""
+    """Raise InvalidRequest naming `param` for a format that is not written, or a size that it cannot hold."""
     row = next((row for row in formats.FORMATS if row.name == format and row.writable), None)
     if row is None:
         names = ", ".join(row.name for row in formats.FORMATS if row.writable)
@@ -66,15 +66,17 @@ def encode(
     strip: bool,
     watch: JobCallbacks | None = None,
 ) -> tuple[str, ...]:
-    """Write a picture to `target` in one pass; PNG, JPEG and TIFF need no more memory for a taller raster.
+    """Write a picture to `target` in one pass; memory for PNG, JPEG and TIFF does not depend on the height.
 
-    `quality` is 0 to 100, None for the format's default; lossless formats have no use for it. `metadata` is what the
-    file will say of itself, `strip` leaves only its profile and resolution. A file's own profile, if `picture` is a
-    file, goes before that of `metadata`; a profile that does not fit the pixels is left out. What keeps the file from
-    being written is left out, too; returned is a sentence about each such block.
+    `quality` is 0 to 100, None for the format's default; lossless formats ignore it. `metadata` is written to the file;
+    `strip` writes only its profile and resolution. If `picture` is a file, its own profile takes precedence over that
+    of `metadata`; a profile that does not fit the pixels is left out. Metadata blocks that prevent the file from being
+    written are left out too.
 
-    Raises InternalError, InvalidRequest where `picture` is a damaged file, Unavailable where the disk is full, and
-    Cancelled when the watch says so before or after the work; `target` is gone after each.
+    Returns a sentence about each block that was left out.
+
+    Raises InternalError, InvalidRequest when `picture` is a damaged file, Unavailable when the disk is full, and
+    Cancelled when the job is cancelled before or after the work; `target` is removed in each case.
     """
     row = formats.find_format(format)
     damaged: tuple[str, ...] = ()
@@ -108,7 +110,7 @@ def _write(
     strip: bool,
     own: bool = True,
 ) -> None:
-    """Write a picture; a file's own profile goes before that of the metadata where `own` says so."""
+    """Write a picture; with `own`, a file's own profile takes precedence over that of `metadata`."""
     image = open_raster(picture) if isinstance(picture, RawImage) else _open_source(picture)
     if own and image.get_typeof(_ICC):
         metadata = replace(metadata, icc=image.get(_ICC))
@@ -123,7 +125,7 @@ def _write(
 def _damaged_blocks(
     picture: RawImage | Path, target: Path, row: Format, metadata: Metadata, *, strip: bool
 ) -> tuple[str, ...]:
-    """Return which blocks keep a picture of one pixel from being written; none where nothing else is written, too."""
+    """Return the blocks with which a one-pixel picture cannot be written; none if it also fails without them."""
     if isinstance(picture, Path):
         image = _open_source(picture)
         metadata = replace(metadata, icc=image.get(_ICC) if image.get_typeof(_ICC) else metadata.icc)
@@ -156,14 +158,14 @@ def _open_source(path: Path) -> pyvips.Image:
 
 
 def _read_to_the_end(path: Path) -> None:
-    """Raise InvalidRequest where a file's pixels cannot be read to the end."""
+    """Raise InvalidRequest when a file's pixels cannot be read to the end."""
     row = formats.find_format(probe_own_file(path).format)
     with translate_read_errors(row, "image"):
         load.open_lazily(path, row).avg()
 
 
 def _set_resolution(image: pyvips.Image, metadata: Metadata) -> pyvips.Image:
-    """Return the image with a fitting profile and a resolution, and nothing else said of it."""
+    """Return the image with a matching profile and a resolution, without other metadata."""
     across, down = metadata.resolution or (_SCREEN, _SCREEN)
     plain = image.copy(xres=across, yres=down)
     for name in plain.get_fields():
@@ -185,7 +187,7 @@ def _fit_format(image: pyvips.Image, row: Format) -> pyvips.Image:
         if row.bits == 8:  # noqa: PLR2004
             image = (image * (255 / _WHITE) + 0.5).cast("uchar").copy(interpretation=interpretation)
         else:
-            # The saver drops the low bits: round to the bits that stay.
+            # The saver truncates the low bits: round first.
             unused = _DEEP - row.bits
             image = (image * ((_WHITE >> unused) / _WHITE) + 0.5).cast("ushort") << unused
     if not row.alpha and image.hasalpha():
@@ -194,9 +196,9 @@ def _fit_format(image: pyvips.Image, row: Format) -> pyvips.Image:
 
 
 def _set_blocks(image: pyvips.Image, row: Format, metadata: Metadata, *, strip: bool) -> pyvips.Image:
-    """Return the image with the metadata blocks that the saver is to write."""
+    """Return the image with the metadata blocks for the saver to write."""
     labelled = image.copy()
-    # The TIFF saver has no EXIF and cuts IPTC: `tiff.add` brings both.
+    # The TIFF saver writes no EXIF and truncates IPTC: `tiff.add_directories` adds both.
     blocks = {} if strip else {"xmp-data": metadata.xmp}
     if not strip and row.name != "tiff":
         blocks["exif-data"] = add_exif_prefix(metadata.exif) if metadata.exif else None
@@ -204,18 +206,19 @@ def _set_blocks(image: pyvips.Image, row: Format, metadata: Metadata, *, strip: 
     for name, block in blocks.items():
         if block and (row.name != "jpeg" or len(block) <= _MAX_SEGMENT):
             labelled.set_type(pyvips.GValue.blob_type, name, block)
-    # The preview inside an EXIF block shows the old pixels.
+    # The thumbnail inside an EXIF block shows the source's pixels.
     if labelled.get_typeof("jpeg-thumbnail-data"):
         labelled.remove("jpeg-thumbnail-data")
     labelled.set_type(pyvips.GValue.gint_type, "orientation", 1)
-    # Again, because an EXIF block brings its own resolution.
+    # Set again, because the EXIF block has overwritten the resolution.
     return labelled.copy(xres=image.xres, yres=image.yres)
 
 
 def _kept_blocks(row: Format, metadata: Metadata, *, strip: bool) -> int:
-    """Return which blocks the saver writes. It makes up an EXIF block where there is none, so leave it out then.
+    """Return the flags of the blocks that the saver writes.
 
-    These three have no other place for a resolution, or the saver does not use it.
+    The saver creates an EXIF block if there is none, so it is left out then, except for three formats that can hold the
+    resolution only there, or whose saver writes it only there.
     """
     exif_only = row.name in {"jpeg", "webp", "avif"} and metadata.resolution is not None
     exif_block = ForeignKeep.EXIF if exif_only or (metadata.exif and not strip) else ForeignKeep.NONE
@@ -225,7 +228,7 @@ def _kept_blocks(row: Format, metadata: Metadata, *, strip: bool) -> int:
 def _saver_options(image: pyvips.Image, row: Format, quality: int | None) -> dict[str, Any]:
     """Return the saver's options.
 
-    Times are for 4 megapixels of a photograph on two cores, where the CPU engine needs about 1.6 s to make them.
+    The times below are for a photograph of 4 megapixels on two cores, where the CPU engine takes about 1.6 s.
     """
     wanted = (row.quality or 0) if quality is None else quality
     if row.name == "png":
@@ -233,11 +236,11 @@ def _saver_options(image: pyvips.Image, row: Format, quality: int | None) -> dic
         return {"compression": 3, "filter": "up"}
     if row.name == "jpeg":
         subsample = "off" if wanted >= _SAMPLED else "on"
-        # Optimised tables take 3 % off the file and need all coefficients in memory, 12 bytes a pixel.
+        # Optimised tables make the file 3 % smaller, but need all coefficients in memory: 12 bytes per pixel.
         optimised = image.width * image.height <= OPTIMISED
         return {"Q": max(1, wanted), "optimize_coding": optimised, "subsample_mode": subsample}
     if row.name == "webp":
-        # Effort 2: 0.20 s, effort 4: 0.52 s, the same size.
+        # Effort 2: 0.20 s, effort 4: 0.52 s, at the same size.
         return {"Q": wanted, "effort": 2, "smart_subsample": True}
     if row.name == "avif":
         # Effort 2: 1.0 s 0.21 MB; 3: 1.1 s 0.18 MB; 4: 7.1 s 0.16 MB.

@@ -1,4 +1,4 @@
-"""The picture formats as rows: how each is recognised, read and written, and what it can hold."""
+"""FORMATS, the table of picture formats: how each is recognised, read and written, and its limits."""
 
 from __future__ import annotations
 
@@ -9,43 +9,49 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """One format. `loader` and `saver` are libvips operations; a loader None is read by this package itself.
-
-    `read_memory` is how many bytes for each pixel of 8 bits reading takes at most beside the samples, `write_memory`
-    how many writing takes, without alpha and with it; both as measured. `max_side` is the longest side that can be
-    written; `max_pixels` bounds the savers that need the whole picture in memory; `bits` the most bits of a sample,
-    `colours` the most different ones in a picture (None: no limit), `alpha` whether a pixel can be transparent and
-    `shades` whether it can be so by half, `profile` whether a colour profile can be kept and `described` whether
-    metadata and a resolution can, `quality` the default quality (None: the format has none). A format without `saver`
-    is only read.
-    """
+    """One picture format."""
 
     name: str
     label: str
     mime: str
     extension: str
     magic: Callable[[bytes], bool]
+    """Returns whether a file with this beginning has the format."""
     loader: str | None
+    """Operation of libvips; None: this package reads it itself."""
     buffered: bool = False
-    """Whether the loader takes the whole file from memory."""
+    """Whether the loader gets the whole file in memory."""
     load: Mapping[str, Any] = field(default_factory=dict)
+    """Options of the loader."""
     saver: str | None = None
+    """Operation of libvips; None: the format is only read."""
     read_memory: int = 4
+    """Measured bytes per 8-bit pixel that reading takes at most, besides the samples."""
     write_memory: tuple[int, int] = (0, 0)
+    """Measured bytes per 8-bit pixel that writing takes at most, without and with alpha."""
     lossless: bool = False
     max_side: int = 0
+    """Longest side that can be written, in pixels."""
     max_pixels: int = 0
+    """Most pixels that are written; a limit for savers that hold the whole picture in memory."""
     bits: int = 8
+    """Most bits per sample."""
     colours: int | None = None
+    """Most different colours in a picture; None: no limit."""
     alpha: bool = True
+    """Whether pixels can be transparent."""
     shades: bool = True
+    """Whether pixels can be partly transparent."""
     profile: bool = True
+    """Whether it can hold a colour profile."""
     described: bool = True
+    """Whether it can hold metadata and a resolution."""
     quality: int | None = None
+    """Default quality, 0 to 100; None: it has no quality setting."""
 
     @property
     def writable(self) -> bool:
-        """Whether a result can be delivered in this format."""
+        """Return whether results can be written in this format."""
         return self.saver is not None
 
 
@@ -76,7 +82,7 @@ def _is_bmp(head: bytes) -> bool:
     return head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in _BMP_HEADERS
 
 
-# "error" refuses a file that ends early or is corrupt; a warning (an odd field) does not make a picture unusable.
+# "error" refuses a truncated or corrupt file; a warning (such as an unusual field) does not make a picture unusable.
 _STRICT = {"fail_on": "error"}
 
 FORMATS: tuple[Format, ...] = (
@@ -103,9 +109,9 @@ FORMATS: tuple[Format, ...] = (
         loader="jpegload",
         load=_STRICT,
         saver="jpegsave",
-        read_memory=8,  # of CMYK; of three colours 7
+        read_memory=8,  # for CMYK; 7 for three colours
         write_memory=(14, 14),
-        max_side=65_500,  # the format says 65,535, libjpeg stops here
+        max_side=65_500,  # the format allows 65,535, libjpeg only this
         max_pixels=65_500 * 65_500,
         alpha=False,
         quality=92,
@@ -150,7 +156,7 @@ FORMATS: tuple[Format, ...] = (
         extension="avif",
         magic=_is_avif,
         loader="heifload_buffer",
-        buffered=True,  # of a file libheif reads metadata byte by byte, a second per megabyte
+        buffered=True,  # from a file, libheif reads metadata byte by byte: one second per megabyte
         load=_STRICT,
         saver="heifsave",
         read_memory=14,
@@ -178,13 +184,13 @@ FORMATS: tuple[Format, ...] = (
 )
 
 HEAD = 512
-"""Bytes of a file's beginning that `sniff` wants to see."""
+"""Bytes of a file's beginning that `sniff_format` needs."""
 
 ACCEPTED = "PNG, JPEG, WebP, GIF, AVIF, TIFF or BMP"
 
 
 def find_format(name: str) -> Format:
-    """Return the row of this name; raises KeyError."""
+    """Return the format with this name; raises KeyError."""
     for row in FORMATS:
         if row.name == name:
             return row
@@ -192,13 +198,13 @@ def find_format(name: str) -> Format:
 
 
 def sniff_format(head: bytes) -> Format | None:
-    """Return the format that a file with this beginning has, whatever its name or declared type; None if unknown."""
+    """Return the format of a file by its first bytes, regardless of its name or declared type; None if unknown."""
     return next((row for row in FORMATS if row.magic(head)), None)
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The most bytes of a file, pixels of a frame (width x height) and frames that are accepted."""
+    """Limits of input files: bytes of the file, pixels of a frame (width x height), and number of frames."""
 
     bytes: int = 100_000_000
     pixels: int = 100_000_000

@@ -1,4 +1,4 @@
-"""Opens a picture with the one loader of its format and brings it into the working colour space."""
+"""Opens a picture with its format's loader, checks its profile, and converts it to the working colour space."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fluxvision.imaging import bmp, error_log, scan
 from fluxvision.imaging.formats import Format
 
 FIELD = "icc-profile-data"
-"""What libvips calls the profile of an image."""
+"""Name of the profile in libvips."""
 _HEADER = 128
 _TAG = 12
 _MAX_BYTES = 16_000_000
@@ -31,7 +31,7 @@ _BANDS = {"rgb": 3, "grey": 1, "cmyk": 4}
 _CLASSES = {b"scnr", b"mntr", b"prtr", b"spac"}
 _CONNECTIONS = {b"XYZ ", b"Lab "}
 _VERDICTS = 256
-"""The most verdicts that are remembered."""
+"""Most entries in the cache of results."""
 _TABLE = frozenset({b"A2B0"})
 _NEEDED = {
     "rgb": (_TABLE, frozenset({b"rXYZ", b"gXYZ", b"bXYZ", b"rTRC", b"gTRC", b"bTRC"})),
@@ -42,7 +42,7 @@ _TYPES = {b"XYZ ", b"curv", b"para", b"mft1", b"mft2", b"mAB "}
 
 
 def cache_by_digest(judge: Callable[[bytes], bool]) -> Callable[[bytes], bool]:
-    """Remember verdicts by the digest of what was judged: a profile is a stranger's, and may have megabytes."""
+    """Cache a function's results by the digest of its argument, because a profile may have megabytes."""
     known: dict[bytes, bool] = {}
 
     def judged(profile: bytes) -> bool:
@@ -59,12 +59,12 @@ def cache_by_digest(judge: Callable[[bytes], bool]) -> Callable[[bytes], bool]:
 
 
 def trim_profile(profile: bytes) -> bytes:
-    """Return a profile without what stands behind its declared end."""
+    """Return a profile without bytes after its declared end."""
     return profile[: _declared_length(profile)]
 
 
 def profile_space(profile: bytes) -> str | None:
-    """Return "rgb", "grey" or "cmyk" as the profile's header has it; None for anything else, and for a cut one."""
+    """Return "rgb", "grey" or "cmyk" by the profile's header, None for other spaces and a truncated profile."""
     if not _HEADER < len(profile) <= _MAX_BYTES or not _HEADER < _declared_length(profile) <= len(profile):
         return None
     if profile[36:40] != b"acsp" or profile[12:16] not in _CLASSES or profile[20:24] not in _CONNECTIONS:
@@ -73,7 +73,7 @@ def profile_space(profile: bytes) -> str | None:
 
 
 def is_usable_profile(profile: bytes | None, wanted: str) -> bool:
-    """Whether a profile is made for pixels of the colour space `wanted` and a conversion from it works."""
+    """Return whether a profile is for pixels of the colour space `wanted` and can be converted from."""
     if profile is None or profile_space(profile) != wanted:
         return False
     tags = _read_tags(profile)
@@ -82,7 +82,7 @@ def is_usable_profile(profile: bytes | None, wanted: str) -> bool:
 
 @cache_by_digest
 def _can_convert(profile: bytes) -> bool:
-    """Whether a pixel in the colours of a profile can be converted to sRGB."""
+    """Return whether a pixel can be converted from a profile to sRGB."""
     named = _SPACES[profile[16:20]]
     pixel = pyvips.Image.black(1, 1, bands=_BANDS[named]).copy(interpretation=_INTERPRETATIONS[named])
     pixel.set_type(pyvips.GValue.blob_type, FIELD, profile)
@@ -98,7 +98,7 @@ def _declared_length(profile: bytes) -> int:
 
 
 def _read_tags(profile: bytes) -> set[bytes]:
-    """Return the names of the tags that lie inside the profile and, where a conversion needs them, make sense."""
+    """Return the names of the tags that are inside the profile and, if a conversion needs them, are valid."""
     count = int.from_bytes(profile[_HEADER : _HEADER + 4], "big")
     found: set[bytes] = set()
     needed = frozenset().union(*(names for choices in _NEEDED.values() for names in choices))
@@ -111,40 +111,40 @@ def _read_tags(profile: bytes) -> set[bytes]:
     return found
 
 
-# Loaders that their authors do not vouch for on hostile input stay shut, whoever asks for them.
+# Block loaders that libvips marks as untrusted (not safe for hostile input).
 pyvips.block_untrusted_set(True)
-# Raw files are our own finished pixels: their size and type are arguments, nothing in them is believed.
+# Allow raw files: they are our own pixels, and their size and type are given as arguments.
 pyvips.operation_block_set("VipsForeignLoadRaw", False)
-# A server sees each picture once: the operation cache would only hold memory and open files.
+# No operation cache: each picture is read once, so a cache would only hold memory and open files.
 pyvips.cache_set_max(0)
 pyvips.cache_set_max_mem(0)
 pyvips.cache_set_max_files(0)
-# Every row of a damaged file is worth a warning to libvips; we say it once, to the caller.
+# libvips warns for every row of a damaged file; the caller gets one error instead.
 logging.getLogger("pyvips").setLevel(logging.ERROR)
 error_log.capture_warnings()
 
 
 def _to_string(x: Any) -> str:
-    """Return a C string as text, whatever its bytes are. It will run in a module of pyvips, which knows `ffi`, too."""
+    """Return a C string as text, with any bytes. It runs in a module of pyvips, which also has `ffi`."""
     found = b"NULL" if x == ffi.NULL else ffi.string(x)
     return found.decode("utf-8", "replace") if isinstance(found, bytes) else str(found)
 
 
-# Error texts quote the file. pyvips takes them for UTF-8, raises UnicodeDecodeError where they are not, and leaves the
-# text where it is: every later error of the process would fail in the same way. Its modules have imported the function
-# by name, so the function itself is changed.
+# Error texts quote the file. pyvips decodes them as UTF-8, raises UnicodeDecodeError if they are not, and does not
+# clear the text, so every later error of the process would fail too. Its modules have imported the function by name,
+# so the function's code is replaced.
 pyvips_error._to_string.__code__ = _to_string.__code__  # noqa: SLF001, there is no public place for this
 
 
 def clear_error_log() -> None:
-    """Drop the error text that libvips has left: calls that go well leave some, too, and it is added to."""
+    """Clear the error text of libvips, which accumulates, and to which successful calls add too."""
     pyvips.vips_lib.vips_error_clear()
 
 
 @contextmanager
 def translate_vips_errors(error: Error) -> Iterator[None]:
-    """Raise `error` in place of a libvips error, whose text holds paths of this machine."""
-    clear_error_log()  # what has run out is read from the error text
+    """Raise `error` instead of a libvips error, whose text holds paths of this machine."""
+    clear_error_log()  # the error text will tell which resource has run out
     try:
         yield
     except pyvips.Error as cause:
@@ -166,7 +166,7 @@ _PRINT = (
 def open_lazily(path: Path, row: Format) -> pyvips.Image:
     """Open a file lazily, rows top to bottom; raises pyvips.Error, or bmp.Unreadable for a BMP.
 
-    Nothing but the header is read until pixels are asked for, except for BMP.
+    Only the header is read until pixels are needed, except for BMP.
     """
     if row.loader is None:
         return bmp.read(path)
@@ -175,7 +175,7 @@ def open_lazily(path: Path, row: Format) -> pyvips.Image:
 
 
 def count_colour_bands(image: pyvips.Image) -> int | None:
-    """Return how many of an image's bands are colour (1, 3, or 4 for CMYK); None where that is not read."""
+    """Return the number of colour bands (1, 3, or 4 for CMYK), None for an unsupported image."""
     number = _COLOURS.get(image.interpretation)
     if number is None or image.bands < number or image.format not in {"uchar", *_DEEP, "short"}:
         return None
@@ -183,7 +183,7 @@ def count_colour_bands(image: pyvips.Image) -> int | None:
 
 
 def working_bits(image: pyvips.Image) -> int:
-    """Return the bits of a working sample: 8, or 16 for every source that has more."""
+    """Return the bits per working sample: 8, or 16 for every source with more than 8."""
     return 16 if image.format in _DEEP or image.interpretation in _LAB else 8
 
 
@@ -198,8 +198,8 @@ def remaining_orientation(image: pyvips.Image, row: Format) -> int:
 def to_working_space(image: pyvips.Image, source: InputImage) -> pyvips.Image:
     """Return grey or RGB pixels, 8- or 16-bit, then at most one alpha band; not yet turned upright.
 
-    RGB and grey keep their values and their profile. Everything else becomes sRGB and loses its profile, and so does a
-    profile that does not fit its pixels.
+    RGB and grey keep their values and their profile, unless the profile does not fit the pixels. All other colours are
+    converted to sRGB and lose their profile.
     """
     number = _COLOURS[image.interpretation]
     alpha = image[number] if image.bands > number else None
@@ -216,7 +216,7 @@ def to_working_space(image: pyvips.Image, source: InputImage) -> pyvips.Image:
             colour = _drop_profile(colour)
     if alpha is None:
         return colour
-    # Joined bands have the fields of both: alpha must not bring back a profile that colour has lost.
+    # Joined bands have the fields of both: alpha must not add a profile that was removed from colour.
     return colour.bandjoin(_drop_profile(_split_alpha(alpha, source))).copy(interpretation=colour.interpretation)
 
 
@@ -232,12 +232,12 @@ def profile_warning(image: pyvips.Image, source: InputImage) -> str | None:
 
 
 def _pixel_space(image: pyvips.Image) -> str:
-    """Return the colour space that a profile of an integer image has to be for."""
+    """Return the colour space that the profile of an integer image must have."""
     return {1: "grey", 3: "rgb", 4: "cmyk"}[_COLOURS[image.interpretation]]
 
 
 def _from_cmyk(colour: pyvips.Image, depth: int) -> pyvips.Image:
-    """Return sRGB by the embedded profile, or by a common print profile where there is none."""
+    """Return CMYK converted to sRGB with the embedded profile, or with a common print profile."""
     embedded = is_usable_profile(_read_profile(colour), _pixel_space(colour))
     options = {"embedded": True} if embedded else {"input_profile": "cmyk"}
     converted = colour.icc_transform("srgb", depth=depth, intent="relative", black_point_compensation=True, **options)
@@ -245,7 +245,7 @@ def _from_cmyk(colour: pyvips.Image, depth: int) -> pyvips.Image:
 
 
 def _from_linear(colour: pyvips.Image) -> pyvips.Image:
-    """Return 16-bit sRGB or grey of floating-point samples, which are linear light from 0 to 1."""
+    """Return floating-point samples (linear light, 0 to 1) as 16-bit sRGB or grey."""
     rgb = colour if colour.bands > 1 else colour.bandjoin([colour, colour])
     encoded = rgb.copy(interpretation="scrgb").colourspace("rgb16")
     grey = colour.bands == 1
@@ -253,14 +253,14 @@ def _from_linear(colour: pyvips.Image) -> pyvips.Image:
 
 
 def _scale_range(samples: pyvips.Image, source: InputImage) -> pyvips.Image:
-    """Return integer samples over the full 8- or 16-bit range."""
+    """Return integer samples scaled to the full 8- or 16-bit range."""
     interpretation = samples.interpretation
     if samples.format == "uint":
         deep = "grey16" if samples.bands == 1 else "rgb16"
         return (samples >> 16).cast("ushort").copy(interpretation=deep)
     depth = samples.get("bits-per-sample") if samples.get_typeof("bits-per-sample") else 0
     if source.format == "avif" and samples.format == "ushort" and depth in range(9, 16):
-        # The loader shifts 10 and 12 bits up and leaves white at 65,472 or 65,520.
+        # The loader shifts 10 and 12 bits up, so that white is 65,472 or 65,520.
         top = ((1 << depth) - 1) << (16 - depth)
         scaled = (samples * (_FULL / top) + 0.5).cast("ushort")
         return scaled.copy(interpretation=interpretation)
@@ -287,11 +287,11 @@ def _drop_profile(image: pyvips.Image) -> pyvips.Image:
 
 @contextmanager
 def translate_read_errors(row: Format, param: str) -> Iterator[None]:
-    """Raise InvalidRequest naming `param` where a file that begins as this format cannot be read.
+    """Raise InvalidRequest naming `param` when a file of this format cannot be read inside the block.
 
-    All threads share one error text of libvips. What it says of a full disk is from a file that another thread writes.
+    All threads share one error text of libvips, so a full disk in it concerns a file that another thread writes.
     """
-    clear_error_log()  # what has run out is read from the error text
+    clear_error_log()  # the error text will tell which resource has run out
     try:
         yield
     except bmp.Unreadable as cause:
@@ -302,5 +302,5 @@ def translate_read_errors(row: Format, param: str) -> Iterator[None]:
 
 
 def damaged_error(row: Format, param: str) -> InvalidRequest:
-    """Return the error for a file that begins as this format and cannot be read to its end."""
+    """Return the error for a file of this format that cannot be read to its end."""
     return InvalidRequest(f"{param}: this {row.label} file is damaged or truncated.", param=param)

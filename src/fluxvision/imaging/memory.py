@@ -1,4 +1,4 @@
-"""How much memory reading and writing a picture takes at its peak, from the figures of its format. Pure."""
+"""Estimates the peak memory of decoding and encoding a picture, from measured figures of its format. Pure."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from fluxvision.core.types import InputImage
 from fluxvision.imaging import formats
 
 OPTIMISED = 16_000_000
-"""The most pixels of a JPEG whose tables are optimised, for which its coefficients are held in memory."""
+"""Most pixels of a JPEG with optimised tables, which need all coefficients in memory."""
 _BYTE = 8
 _DEEPER = 14
-"""What writing more than 8 bits takes where writing 8 bits takes 8, as measured of AVIF."""
+"""Memory of writing more than 8 bits per sample, relative to 8 for 8 bits, as measured with AVIF."""
 
 
 def decoded_bytes(width: int, height: int, channels: int, bits: int) -> int:
-    """Return the bytes of a picture's pixels; `channels` counts alpha, `bits` are 8 or 16 for each sample."""
+    """Return the bytes of a picture's pixels; `channels` includes alpha, `bits` per sample are 8 or 16."""
     return width * height * channels * bits // _BYTE
 
 
 def decoding_bytes(source: InputImage) -> int:
-    """Return the bytes that `decode` takes at its peak, the pixels that it returns included."""
+    """Return the peak memory of `decode` in bytes, including the pixels that it returns."""
     pixels = decoded_bytes(source.width, source.height, source.channels + source.alpha, source.bits)
     reading = decoded_bytes(source.width, source.height, formats.find_format(source.format).read_memory, source.bits)
     extended = decoded_bytes(source.width, source.height, source.channels, source.bits) // 2 if source.alpha else 0
@@ -26,7 +26,7 @@ def decoding_bytes(source: InputImage) -> int:
 
 
 def encoding_bytes(name: str, width: int, height: int, *, alpha: bool, bits: int = _BYTE) -> int:
-    """Return the bytes that writing a raster of so many bits as the format of this name takes at its peak."""
+    """Return the peak memory of writing a raster in the named format, in bytes."""
     row, pixels = formats.find_format(name), width * height
     if name == "jpeg" and pixels > OPTIMISED:
         return 0
@@ -35,7 +35,7 @@ def encoding_bytes(name: str, width: int, height: int, *, alpha: bool, bits: int
 
 
 def readback_bytes(name: str, width: int, height: int, *, bits: int = _BYTE) -> int:
-    """Return the bytes that reading a finished file row by row takes at its peak: those of formats kept whole."""
+    """Return the peak memory of reading a finished file row by row, in bytes; 0 unless the format is held whole."""
     row = formats.find_format(name)
     if row.lossless or name == "jpeg":
         return 0

@@ -1,4 +1,4 @@
-"""Reads a picture's ICC profile, EXIF, XMP, IPTC and resolution, and turns its orientations upright."""
+"""Reads a picture's ICC profile, EXIF, XMP, IPTC and resolution, and resets its orientation tags to upright."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _XMP_ORIENTATION = re.compile(rb"""(tiff:Orientation(?:\s*=\s*["']|\s*>)\s*)[2-8
 
 
 def add_exif_prefix(block: bytes) -> bytes:
-    """Return an EXIF block with the six bytes before its TIFF header that JPEG has and PNG lacks."""
+    """Return an EXIF block with the six-byte prefix of its TIFF header, which JPEG has and PNG lacks."""
     return block if block.startswith(PREFIX) else PREFIX + block
 
 
 def upright_exif(block: bytes) -> bytes:
-    """Return an EXIF block with every orientation in its first directory set to 1; a damaged block stays as it is."""
+    """Return an EXIF block with every orientation in its first directory set to 1; a damaged block is not changed."""
     start = len(PREFIX) if block.startswith(PREFIX) else 0
     order = {b"II*\0": "little", b"MM\0*": "big"}.get(block[start : start + 4])
     if order is None:
@@ -45,7 +45,7 @@ def upright_exif(block: bytes) -> bytes:
 
 
 def exif_resolution(block: bytes) -> tuple[float, float] | None:
-    """Return pixels per millimetre across and down; None where the block does not say."""
+    """Return horizontal and vertical pixels per millimetre, None when the block has no resolution."""
     file = io.BytesIO(block.removeprefix(PREFIX))
     begun = tiff.read_header(file)
     if begun is None:
@@ -64,7 +64,7 @@ def _read_numbers(file: BinaryIO, layout: Layout, entry: bytes | None) -> tuple[
 
 
 def upright_xmp(packet: bytes) -> bytes:
-    """Return an XMP packet whose tiff:Orientation, if any, says 1; its length does not change."""
+    """Return an XMP packet with tiff:Orientation, if any, set to 1; its length does not change."""
     return _XMP_ORIENTATION.sub(rb"\g<1>1", packet)
 
 
@@ -75,7 +75,7 @@ _MARK = b"\x1c"  # every record begins with it
 
 
 def unwrap_iptc(block: bytes) -> bytes | None:
-    """Return the bare records of a block, wrapped or not; None where it holds none."""
+    """Return the records of an IPTC block, wrapped or not, None when it has none."""
     if block.startswith(_MARK):
         return block
     at = len(_PHOTOSHOP)
@@ -91,18 +91,18 @@ def unwrap_iptc(block: bytes) -> bytes | None:
 
 
 def wrap_iptc(records: bytes) -> bytes:
-    """Return bare records as the block that a JPEG file holds."""
+    """Return IPTC records wrapped as in a JPEG file."""
     name = b"\0\0"
     size = len(records).to_bytes(4, "big")
     return _PHOTOSHOP + _RESOURCE + _RECORDS + name + size + records + bytes(len(records) % 2)
 
 
 _DEFAULT = 1.0
-"""The resolution that libvips gives a picture that has none, in pixels per millimetre."""
+"""The resolution of libvips for a picture that has none, in pixels per millimetre."""
 
 
 def read_blocks(image: pyvips.Image, source: InputImage) -> Metadata:
-    """Return an opened image's metadata; orientations inside it say upright."""
+    """Return an opened image's metadata, with all orientations set to upright."""
     block, packet, records = (
         _read_blob(image, "exif-data"),
         _read_blob(image, "xmp-data"),

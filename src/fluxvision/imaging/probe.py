@@ -1,4 +1,4 @@
-"""Reads a picture's header, recognises its format by content and holds it against the limits."""
+"""Reads a picture's header: recognises its format by content and checks it against the limits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fluxvision.imaging.load import damaged_error, translate_read_errors
 _QUICK, _TINY = 1_000_000, 64_000
 _PNG = find_format("png")
 _MAX_SCANS = 100
-_SIDEWAYS = 5  # orientations from here on exchange width and height
+_SIDEWAYS = 5  # orientations from here on swap width and height
 _REFUSED = (
     ("HEIC", lambda head: any(brand[:3] in {b"hei", b"hev", b"mif", b"msf"} for brand in avif_brands(head))),
     ("SVG", lambda head: b"<svg" in head.lower()),
@@ -47,7 +47,7 @@ def probe(path: Path, limits: Limits, param: str = "image", content: bytes | Non
         raise InvalidRequest(_unknown_format_message(head, param), param=param)
     if row.name == "png":
         header = _probe_png(path, content, row, limits, param)
-        if header.plain:  # what libvips would tell, in a tenth of its time
+        if header.plain:  # the same values as from libvips, in a tenth of the time
             return InputImage(
                 path,
                 row.name,
@@ -71,10 +71,9 @@ def probe(path: Path, limits: Limits, param: str = "image", content: bytes | Non
 
 
 def is_quick_to_read(size: int, content: bytes | None) -> bool:
-    """Whether a file's headers are read in less time than the way to a thread and back takes.
+    """Return whether a file's headers are read faster than switching to a thread takes.
 
-    Of a simple PNG file in memory nothing but the heads of its chunks is looked at, however large it is; one that is
-    not simple may take long, however small.
+    Of a simple PNG file in memory only the chunk headers are read, regardless of its size; other files may take long.
     """
     if content is not None and size > _TINY and _PNG.magic(content[:HEAD]):
         return scan.is_simple_png(content)

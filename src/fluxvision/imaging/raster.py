@@ -1,7 +1,7 @@
-"""Shows a raw file to libvips as an uncompressed TIFF file that is read in pieces.
+"""Reads and writes raw pixel files with libvips, and removes incomplete files after errors.
 
-Opened as raw pixels the whole file would be mapped into memory and stay there until the last row is read, which counts
-as memory of the process: 3 GB for a result of 1,000 megapixels.
+A raw file is presented to libvips as an uncompressed TIFF file that is read in pieces. Opened as raw pixels, it would
+be mapped into memory until the last row is read, which counts as memory of the process: 3 GB for 1,000 megapixels.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _SHORT, _LONG, _LONG8 = 3, 4, 16
 _CODES = {_SHORT: "H", _LONG: "I", _LONG8: "Q"}
 _STRIP_OFFSETS, _STRIP_BYTES = 273, 279
 _START, _ENTRY, _COUNT, _FIELD = 16, 20, 8, 8
-"""Bytes of the file's head, of one entry, of the number of entries, and of a value that lies in its entry."""
+"""Bytes of the file header, of one entry, of the number of entries, and of a value inside its entry."""
 
 
 def open_stream(raster: RawImage) -> pyvips.Image:
@@ -43,20 +43,20 @@ def open_stream(raster: RawImage) -> pyvips.Image:
     source.on_read(file.read)
     source.on_seek(file.seek)
     image = pyvips.Image.new_from_source(source, "", access="sequential", fail_on="error").copy()
-    for name in ("bits-per-sample", "resolution-unit", "orientation"):  # the raw file says nothing of these
+    for name in ("bits-per-sample", "resolution-unit", "orientation"):  # not known for a raw file
         image.remove(name)
     return image
 
 
 class _File:
-    """A TIFF file's head, followed by the raw file."""
+    """A file object: a TIFF header followed by the raw file."""
 
     def __init__(self, raster: RawImage, size: int) -> None:
         self._path, self._head, self._at = raster.path, tiff_head(raster), 0
         self._size = len(self._head) + size
 
     def read(self, size: int) -> bytes:
-        """Return some bytes, none at the end or where they cannot be read: no error can pass through libvips."""
+        """Return some bytes, none at the end or after a read error, because exceptions cannot pass through libvips."""
         inside = self._at - len(self._head)
         part = b""
         if inside < 0:
@@ -85,7 +85,7 @@ class _Entry:
 
 
 def tiff_head(raster: RawImage) -> bytes:
-    """Return what stands before the pixels of a BigTIFF file with 64-bit offsets, in this machine's byte order."""
+    """Return the header of a BigTIFF file (everything before the pixels) in this machine's byte order."""
     line = raster.width * raster.bands * raster.bits // 8
     rows = [min(_STRIP, raster.height - top) for top in range(0, raster.height, _STRIP)]
     colours = raster.bands - (raster.bands in {2, 4})
@@ -125,22 +125,24 @@ def _pad(size: int) -> int:
 
 
 _LITTLE = 4_000_000
-"""Free bytes below which a write that failed is taken to have failed for want of room."""
+"""Free bytes below which a failed write is assumed to be caused by a full disk."""
 
 
 @contextmanager
 def write_guard(target: Path, watch: JobCallbacks | None = None) -> Iterator[None]:
-    """Remove `target` when the block fails.
+    """Remove `target` when the block raises.
 
-    Raises Cancelled where the watch says so, and Unavailable in place of a libvips or system error on a full disk.
+    Raises Cancelled when the job is cancelled, and Unavailable instead of a libvips or system error on a full disk.
     """
     try:
         _stop_when_cancelled(watch)
-        clear_error_log()  # whether the disk is full is read from the error text
+        clear_error_log()  # the error text will tell whether the disk is full
         yield
         _stop_when_cancelled(watch)
     except BaseException as error:
-        clear_frames(error.__traceback__)  # an image in them would keep the half file open, and its room on the disk
+        clear_frames(
+            error.__traceback__
+        )  # an image in them would keep the incomplete file open and its disk space in use
         missing = _missing_resource(target, error) if isinstance(error, (pyvips.Error, OSError)) else None
         delete_file(target)
         if watch is not None and watch.cancel.is_set() and isinstance(error, Exception):
@@ -150,7 +152,7 @@ def write_guard(target: Path, watch: JobCallbacks | None = None) -> Iterator[Non
         try:
             raise missing from error
         finally:
-            del missing  # it holds this frame by its traceback
+            del missing  # its traceback refers to this frame
 
 
 def _stop_when_cancelled(watch: JobCallbacks | None) -> None:
@@ -163,9 +165,9 @@ def _cancelled_error() -> Cancelled:
 
 
 def _missing_resource(target: Path, error: pyvips.Error | OSError) -> Unavailable | None:
-    """Return what the machine has run out of, where the error says so, or the file system shows it.
+    """Return the error for a resource that has run out, by the error's text or the free disk space; None otherwise.
 
-    All threads share one error text of libvips, so another one may have cleared it.
+    All threads share one error text of libvips, so another thread may have cleared it.
     """
     found = resource_error(error)
     with suppress(OSError):
@@ -175,7 +177,7 @@ def _missing_resource(target: Path, error: pyvips.Error | OSError) -> Unavailabl
 
 
 def _write_refusal(path: Path) -> Unavailable | None:
-    """Return what the machine has run out of, where a small file cannot be written."""
+    """Return the error for a resource that has run out when a small file cannot be written, otherwise None."""
     try:
         path.write_bytes(bytes(_LITTLE))
     except OSError as error:
@@ -186,7 +188,7 @@ def _write_refusal(path: Path) -> Unavailable | None:
 
 
 INTERPRETATION = {(1, 8): "b-w", (3, 8): "srgb", (1, 16): "grey16", (3, 16): "rgb16"}
-"""What libvips calls so many colours of so many bits."""
+"""Interpretations of libvips, by number of colours and bits."""
 
 _DELIVERED = Limits(bytes=64_000_000_000, pixels=10_000_000_000, frames=1000)
 
@@ -202,14 +204,14 @@ def open_raster(raster: RawImage) -> pyvips.Image:
 
 
 def probe_own_file(path: Path) -> InputImage:
-    """Probe a file that was made for us rather than sent to us: its size is no attack."""
+    """Probe a file that a provider or this server made, without limits on its size."""
     return probe(path, _DELIVERED)
 
 
 def open_upright(source: InputImage) -> pyvips.Image:
-    """Open a probed file's pixels, turned upright, in the working colours; to be used inside `readable`.
+    """Open a probed file's pixels, turned upright, in the working colours; use it inside `translate_read_errors`.
 
-    Needs no more memory for a taller picture, unless it has to be turned or its format keeps it whole.
+    Memory does not depend on the height, unless the picture must be turned or its format is held whole.
     """
     row = formats.find_format(source.format)
     image = load.to_working_space(load.open_lazily(source.path, row), source)
@@ -219,7 +221,7 @@ def open_upright(source: InputImage) -> pyvips.Image:
 def write_raster(path: Path, target: Path) -> RawImage:
     """Write the upright pixels of a finished file as a raw file: grey or RGB, then alpha, of 8 or 16 bits.
 
-    Raises InvalidRequest for a damaged file and Unavailable for missing room; `target` is gone after either.
+    Raises InvalidRequest for a damaged file and Unavailable on a full disk; `target` is removed in both cases.
     """
     source = probe_own_file(path)
     with translate_read_errors(formats.find_format(source.format), "image"), write_guard(target):

@@ -1,4 +1,4 @@
-"""Walks the chunks of a PNG file and refuses those that inflate to far more than they hold."""
+"""Reads the structure of PNG, JPEG and WebP files without decoding: chunks, scans, quality, frames, zip bombs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 
 MAX_CHUNKS = 100_000
 MAX_INFLATED = 16_000_000
-_STEP = 1 << 12  # deflate grows by 1032 at most: a step makes 4 MB
+_STEP = 1 << 12  # deflate expands by 1032 at most: one step gives up to 4 MB
 _SIGNATURE = 8
 _CHUNK_HEAD = 8  # length and type
 _CHECKSUM = 4
@@ -23,43 +23,45 @@ _IHDR = 13
 _IHDR_LENGTH = _IHDR.to_bytes(4, "big")
 _COMPRESSED_TEXT = b"\x01"
 _PLAIN = {0: (1, False), 2: (3, False), 4: (1, True), 6: (3, True)}
-"""Colour types without a palette: how many colours, and whether alpha follows."""
+"""Colour types without a palette: number of colours, and whether there is alpha."""
 _TELLING = frozenset({b"PLTE", b"tRNS", b"eXIf", b"sBIT"})
-"""Chunks that change what the samples are, or which way is up."""
+"""Chunks that change the meaning of the samples or the orientation."""
 PIXELS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"sRGB", b"sBIT"})
-"""Chunks that the pixels need."""
+"""Chunks that are needed to decode the pixels."""
 _LONGEST = 2**31 - 1
 _FEW = 1000
 _SIMPLE = frozenset({b"IHDR", b"IDAT", b"sRGB", b"gAMA", b"cHRM", b"pHYs", b"tIME"})
 
 
 class Bomb(Exception):
-    """The file's text or profile chunks ask for more memory than any picture needs."""
+    """The file's text or profile chunks inflate to more memory than any picture needs."""
 
 
 @dataclass(frozen=True, slots=True)
 class PngHeader:
-    """Width and height in pixels as IHDR has them, and the frames of an animation (1 for a still picture).
-
-    `whole` is False where the file stops before IEND. `plain` tells that the samples are 8-bit grey or RGB, perhaps
-    with alpha, and that no chunk says more about them or how to turn them; `colours` and `alpha` hold then. `bare`
-    tells that there is nothing in the file but what the pixels need.
-    """
+    """The header and chunks of a PNG file."""
 
     width: int
+    """In pixels, as in IHDR."""
     height: int
     frames: int
+    """Frames of an animation, 1 for a still picture."""
     whole: bool
+    """Whether the file reaches IEND."""
     plain: bool
+    """Whether samples are 8-bit grey or RGB, maybe with alpha, and no chunk changes their meaning or orientation."""
     colours: int
+    """Number of colour channels, valid if `plain`."""
     alpha: bool
+    """Valid if `plain`."""
     bare: bool
+    """Whether the file has only chunks that are needed to decode the pixels."""
     profiled: bool
-    """Whether there is a colour profile, whole or not."""
+    """Whether there is a colour profile, complete or not."""
 
 
 def is_simple_png(content: bytes) -> bool:
-    """Whether a file in memory has plain samples, few chunks, and nothing to inflate or to leave to libvips."""
+    """Return whether a file in memory has plain samples, few chunks, nothing to inflate, and needs no libvips."""
     if content[12:16] != b"IHDR" or content[24] != 8 or content[25] not in _PLAIN:  # noqa: PLR2004
         return False
     at = _SIGNATURE
@@ -74,10 +76,10 @@ def is_simple_png(content: bytes) -> bool:
 
 
 def inspect_png(path: Path, content: bytes | None = None) -> PngHeader | None:
-    """Read the chunk headers; None where the file does not begin with a whole IHDR. Raises Bomb.
+    """Read the chunk headers; returns None when the file does not begin with a complete IHDR. Raises Bomb.
 
-    `content` is the file, where it is in memory. Compressed text and profiles are inflated piece by piece and thrown
-    away, at most `MAX_INFLATED` bytes in all.
+    `content` is the file if it is in memory. Compressed text and profiles are inflated piece by piece to count their
+    size, at most `MAX_INFLATED` bytes in total.
     """
     with path.open("rb") if content is None else BytesIO(content) as file:
         head = file.read(_SIGNATURE + _CHUNK_HEAD + _IHDR)
@@ -85,7 +87,7 @@ def inspect_png(path: Path, content: bytes | None = None) -> PngHeader | None:
             return None
         checksum = int.from_bytes(file.read(_CHECKSUM), "big")
         frames, whole, kinds = _walk_png(file)
-        bare = whole and kinds <= PIXELS and not file.read(1)  # nothing behind the end
+        bare = whole and kinds <= PIXELS and not file.read(1)  # nothing after IEND
     width, height = int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
     kind = _PLAIN.get(head[25], (0, False))
     sound = head[8:12] == _IHDR_LENGTH and zlib.crc32(head[12:]) == checksum
@@ -96,14 +98,14 @@ def inspect_png(path: Path, content: bytes | None = None) -> PngHeader | None:
 
 
 def _walk_png(file: BinaryIO) -> tuple[int, bool, set[bytes]]:
-    """Return the frames, whether the file is whole, and the kinds of its chunks."""
+    """Return the number of frames, whether the file is complete, and the kinds of its chunks."""
     frames, budget = 1, MAX_INFLATED
     kinds: set[bytes] = set()
     for _ in range(MAX_CHUNKS):
         head = file.read(_CHUNK_HEAD)
         if len(head) < _CHUNK_HEAD or head[4:] == b"IEND":
             if head[:4] != bytes(4):
-                kinds.add(head[4:])  # something hides in it
+                kinds.add(head[4:])  # IEND must be empty
             return frames, len(file.read(_CHECKSUM)) == _CHECKSUM, kinds
         length, kind = int.from_bytes(head[:4], "big"), head[4:]
         end = file.tell() + length + _CHECKSUM
@@ -121,7 +123,7 @@ def _walk_png(file: BinaryIO) -> tuple[int, bool, set[bytes]]:
 
 
 def _check_stream(kind: bytes, content: bytes) -> bytes:
-    """Return the zlib stream inside a zTXt, iCCP or iTXt chunk; empty where its text is plain."""
+    """Return the zlib stream inside a zTXt, iCCP or iTXt chunk, empty when its text is not compressed."""
     _, _, rest = content.partition(b"\0")
     if kind != b"iTXt":
         return rest[1:]
@@ -132,14 +134,14 @@ def _check_stream(kind: bytes, content: bytes) -> bytes:
 
 
 def _inflated_size(stream: bytes, budget: int) -> int:
-    """Return how many bytes a zlib stream holds, counting no further than just past `budget`."""
+    """Return the inflated size of a zlib stream in bytes; stops counting after `budget`."""
     inflater, total = zlib.decompressobj(), 0
     try:
         for at in range(0, len(stream), _STEP):
             total += len(inflater.decompress(stream[at : at + _STEP]))
             if inflater.eof or total > budget:
                 break
-    except zlib.error:  # libpng skips such a chunk
+    except zlib.error:  # libpng ignores such a chunk
         return total
     return total
 
@@ -158,17 +160,19 @@ _PERCENT = np.array([5000 // quality if quality < _MIDDLE else 200 - 2 * quality
 _TABLES = np.clip((_STANDARD * _PERCENT[:, None] + 50) // 100, 1, 255)
 
 _MAX_SEGMENTS = 20_000
-# In coded data 0xFF is followed by 0 (stuffing), a restart marker or fill; anything else starts a new segment.
+# In coded data, 0xFF is followed by 0 (stuffing), a restart marker or fill; any other byte starts a new segment.
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
 _SOS, EOI, _DQT, _TEM, _RST0, _SOI = 0xDA, 0xD9, 0xDB, 0x01, 0xD0, 0xD8
 
 
 @dataclass(frozen=True, slots=True)
 class JpegReport:
-    """`scans` counts the scans of the first picture in the file; `quality` is 1 to 100 on libjpeg's scale."""
+    """Facts from the markers of a JPEG file."""
 
     scans: int
+    """Number of scans of the first picture in the file."""
     quality: int | None
+    """1 to 100 on libjpeg's scale, None when unknown."""
 
 
 def inspect_jpeg(path: Path, *, max_scans: int) -> JpegReport:
@@ -189,9 +193,9 @@ def _walk_jpeg(data: mmap.mmap, max_scans: int) -> JpegReport:
 
 
 def jpeg_segments(data: mmap.mmap | bytes, at: int) -> Iterator[tuple[int, int, int]]:
-    """Yield each segment from an offset on: its marker, where it begins and where it ends.
+    """Yield each segment from an offset on: its marker, its start and its end.
 
-    Between two of them lies what a scan holds. At most 20,000 are looked at.
+    The coded data of a scan is between two segments. Stops after 20,000 segments.
     """
     for _ in range(_MAX_SEGMENTS):
         found = _NEXT_MARKER.search(data, at)
@@ -206,7 +210,7 @@ def jpeg_segments(data: mmap.mmap | bytes, at: int) -> Iterator[tuple[int, int, 
 
 
 def estimate_jpeg_quality(tables: bytes) -> int | None:
-    """Return the libjpeg quality whose luminance table is nearest to table 0 in a DQT segment's content."""
+    """Return the libjpeg quality whose luminance table is closest to table 0 of a DQT segment."""
     at = 0
     while at < len(tables):
         wide, number = tables[at] >> 4, tables[at] & 15
@@ -227,9 +231,9 @@ _MAX_OTHERS = 10_000
 
 
 def count_webp_frames(path: Path, most: int) -> int:
-    """Return how many frames an animation has, counting no further than `most` + 1; 1 for a still picture.
+    """Return the number of frames of an animation, 1 for a still picture; stops counting after `most` + 1.
 
-    A file of more than 10,000 other chunks counts as over `most`, too.
+    A file with more than 10,000 other chunks also counts as over `most`.
     """
     count = 0
     with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Takes a picture file apart into what its pixels need and what it says of itself, without decoding it."""
+"""Removes metadata, profile and thumbnails from PNG, JPEG and WebP files without decoding them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fluxvision.core.types import InputImage
 from fluxvision.imaging import scan
 
 Part: TypeAlias = slice | bytes
-"""A stretch of the file to copy, or bytes to write in its place."""
+"""A byte range of the file to copy, or new bytes to write."""
 Data: TypeAlias = mmap.mmap | bytes
 
 _SIGNATURE, _RIFF_HEAD, _CHUNK_HEAD, _CHECKSUM = 8, 12, 8, 4
@@ -24,10 +24,10 @@ _RGB = b"\3"
 
 
 def keep_parts(source: InputImage) -> list[Part] | None:
-    """Return the parts of a PNG, JPEG or WebP file without profile, metadata, thumbnail and what follows its end.
+    """Return the parts of a PNG, JPEG or WebP file without profile, metadata, thumbnail and bytes after its end.
 
-    The whole file, as one slice, where there is nothing to leave out. None where the file ends early, is no plain RGB
-    or grey picture, or has another format.
+    It is one slice of the whole file when there is nothing to remove, and None when the file is truncated, is not a
+    plain RGB or grey picture, or has another format.
     """
     walk = _WALKS.get(source.format)
     if walk is None:
@@ -39,7 +39,7 @@ def keep_parts(source: InputImage) -> list[Part] | None:
 
 
 def is_bare(source: InputImage) -> bool:
-    """Whether a file has nothing but what its pixels need; only PNG, JPEG and WebP files are looked through."""
+    """Return whether a PNG, JPEG or WebP file has nothing to remove; False for other formats."""
     return source.bare or keep_parts(source) == [slice(0, source.size)]
 
 
@@ -87,7 +87,7 @@ def _jpeg_parts(data: Data) -> list[Part] | None:
     kept: list[Part] = [slice(0, 2)]
     last = 2
     for marker, start, end in scan.jpeg_segments(data, 2):
-        _merge_parts(kept, last, start)  # what a scan holds
+        _merge_parts(kept, last, start)  # the coded data of a scan
         last = end
         if marker in _FRAMES and data[start + _COMPONENTS : start + _COMPONENTS + 1] > _RGB:
             return None
@@ -105,7 +105,7 @@ _WALKS: dict[str, Callable[[Data], list[Part] | None]] = {"png": _png_parts, "we
 def _riff_chunks(
     data: Data, at: int, order: Literal["little", "big"], after: Callable[[int], int]
 ) -> Iterator[tuple[bytes, int, int]]:
-    """Yield each whole chunk: its name, where it begins and where it ends; `after` tells the bytes behind its head."""
+    """Yield each complete chunk: its name, start and end; `after` returns the bytes after a chunk's header."""
     while at + _CHUNK_HEAD <= len(data):
         head = data[at : at + _CHUNK_HEAD]
         kind, size = (head[4:], head[:4]) if order == "big" else (head[:4], head[4:])
@@ -117,7 +117,7 @@ def _riff_chunks(
 
 
 def _merge_parts(kept: list[Part], start: int, end: int) -> None:
-    """Add a stretch, as one with the last where they touch."""
+    """Add a byte range, merged with the last one if they are adjacent."""
     last = kept[-1] if kept else None
     if isinstance(last, slice) and last.stop == start:
         kept[-1] = slice(last.start, end)

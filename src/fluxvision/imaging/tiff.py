@@ -1,4 +1,4 @@
-"""Reads and writes tag directories, the structure that TIFF files and EXIF blocks share."""
+"""Reads and writes tag directories (IFDs) of TIFF files and EXIF blocks, and adds metadata to a TIFF file."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import BinaryIO, Literal, TypeAlias
 import numpy as np
 
 PREFIX = b"Exif\0\0"
-"""What JPEG has before the TIFF header of an EXIF block."""
-# Bytes of one item and bytes of the number inside it that a change of byte order turns around.
+"""The prefix of an EXIF block's TIFF header in JPEG files."""
+# By type: bytes of one item, and of each number inside it that depends on the byte order.
 _TYPES = {1: (1, 1), 2: (1, 1), 3: (2, 2), 4: (4, 4), 5: (8, 4), 6: (1, 1), 7: (1, 1), 8: (2, 2), 9: (4, 4)} | {
     10: (8, 4),
     11: (4, 4),
@@ -30,14 +30,14 @@ _MAX_VALUE = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How numbers are written: byte order, and whether offsets have 8 bytes (BigTIFF) or 4."""
+    """The byte order, and whether offsets have 8 bytes (`wide`, BigTIFF) or 4."""
 
     order: Literal["little", "big"]
     wide: bool = False
 
     @property
     def offset(self) -> int:
-        """Bytes of an offset, of a count and of a value that fits into its entry."""
+        """Bytes of an offset, of a count, and of a value that is stored inside its entry."""
         return 8 if self.wide else 4
 
     @property
@@ -53,14 +53,14 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A tag's type and its items, little-endian whatever the file's order."""
+    """A tag's type and its items, always little-endian."""
 
     type: int
     data: bytes
 
     @property
     def numbers(self) -> tuple[float, ...]:
-        """The items as numbers; a fraction over 0 counts as 0, and texts and unknown types have none."""
+        """The items as numbers; a fraction with denominator 0 counts as 0; empty for texts and unknown types."""
         if self.type == _RATIONAL:
             pairs = np.frombuffer(self.data, "<u4").reshape(-1, 2).tolist()
             return tuple(over / under if under else 0.0 for over, under in pairs)
@@ -70,13 +70,13 @@ class Value:
 
     @property
     def first(self) -> int | None:
-        """The first item, where it is a whole number."""
+        """The first item if it is an integer, otherwise None."""
         size = _TYPES[self.type][0]
         return int.from_bytes(self.data[:size], "little") if self.type in _INTEGERS and self.data else None
 
 
 Directory: TypeAlias = Mapping[int, "Value | bytes | Directory"]
-"""Tags and what they hold; bytes are a whole entry as it was read, a directory is one that the tag points to."""
+"""Values by tag; bytes are a complete entry as read, a directory is a subdirectory that the tag points to."""
 
 _HEADERS: dict[bytes, Layout] = {
     b"II*\0": Layout("little"),
@@ -87,7 +87,7 @@ _HEADERS: dict[bytes, Layout] = {
 
 
 def read_header(file: BinaryIO) -> tuple[Layout, int] | None:
-    """Return the layout and the offset of the first directory; None where there is no TIFF header."""
+    """Return the layout and the offset of the first directory, None without a TIFF header."""
     file.seek(0)
     head = file.read(16)
     layout = _HEADERS.get(head[:4])
@@ -97,7 +97,7 @@ def read_header(file: BinaryIO) -> tuple[Layout, int] | None:
 
 
 def read_entries(file: BinaryIO, layout: Layout, at: int) -> dict[int, bytes]:
-    """Return the entries of the directory at an offset, whole and unread; fewer where the file ends early."""
+    """Return the raw entries of the directory at an offset, fewer when the file is truncated."""
     file.seek(at)
     number = int.from_bytes(file.read(layout.number), layout.order)
     data = file.read(min(number, _MAX_ENTRIES) * layout.entry)
@@ -109,7 +109,7 @@ def read_entries(file: BinaryIO, layout: Layout, at: int) -> dict[int, bytes]:
 
 
 def read_value(file: BinaryIO, layout: Layout, entry: bytes) -> Value | None:
-    """Return what an entry holds; None where its type is unknown, it is over a megabyte, or the file ends early."""
+    """Return an entry's value, None when its type is unknown, it is over a megabyte, or the file is truncated."""
     kind, count = int.from_bytes(entry[2:4], layout.order), int.from_bytes(entry[4 : 4 + layout.offset], layout.order)
     size = _TYPES.get(kind, (0, 0))[0] * count
     if not 0 < size <= _MAX_VALUE:
@@ -122,7 +122,7 @@ def read_value(file: BinaryIO, layout: Layout, entry: bytes) -> Value | None:
 
 
 def write_directory(directory: Directory, layout: Layout, at: int) -> bytes:
-    """Return a directory to be placed at an offset, followed by everything that it points to."""
+    """Return the bytes of a directory for an offset, followed by the data that it points to."""
     start = at + layout.number + len(directory) * layout.entry + layout.offset
     head, tail = bytearray(len(directory).to_bytes(layout.number, layout.order)), bytearray()
     for tag in sorted(directory):
@@ -146,7 +146,7 @@ def write_directory(directory: Directory, layout: Layout, at: int) -> bytes:
 
 
 def _swap_byte_order(kind: int, data: bytes, layout: Layout) -> bytes:
-    """Exchange little-endian and the layout's own byte order."""
+    """Convert between little-endian and the layout's byte order."""
     size = _TYPES[kind][1]
     if layout.order == "little" or size == 1:
         return data
@@ -157,12 +157,12 @@ _EXIF, _GPS, _IPTC, _ORIENTATION = 0x8769, 0x8825, 0x83BB, 0x0112
 _SHORT, _UNDEFINED = 3, 7
 # Description, maker, model, software, date, artist, copyright, and the five fields that Windows adds.
 _TEXTS = {0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298, 0x9C9B, 0x9C9C, 0x9C9D, 0x9C9E, 0x9C9F}
-# What an enlargement makes untrue or loses the place of: width, height, interoperability.
+# Tags that are wrong after an enlargement: width, height, offset of the interoperability directory.
 _STALE = {0xA002, 0xA003, 0xA005}
 
 
 def read_exif(path: Path) -> bytes | None:
-    """Return the first page's texts, EXIF and GPS fields as an upright EXIF block; None where there are none."""
+    """Return the first page's texts, EXIF and GPS fields as an upright EXIF block, None when there are none."""
     with path.open("rb") as file:
         found = _collect_fields(file)
     if not found:
@@ -174,7 +174,7 @@ def read_exif(path: Path) -> bytes | None:
 def add_directories(path: Path, block: bytes | None, iptc: bytes | None) -> None:
     """Add the fields of an EXIF block and an IPTC record to the first page of a finished TIFF file.
 
-    Its directory is written anew at the end of the file; pixels stay where they are.
+    A new directory is written at the end of the file; the pixels are not moved.
     """
     fields: dict[int, Value | bytes | Directory] = {}
     if block:

@@ -1,4 +1,4 @@
-"""Takes in a picture file that a provider made of one of ours: its pixels, as numbers of the picture that was sent."""
+"""Transforms pictures as raw files: fit, resample, mask blending, previews, and decoding a provider's result."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from fluxvision.imaging.load import FIELD, cache_by_digest, translate_read_error
 from fluxvision.imaging.raster import INTERPRETATION, open_raster, open_upright, write_guard
 
 PEAK = {8: 255, 16: 65535}
-"""The largest sample of so many bits."""
+"""Largest sample value by bits."""
 _CENTRED = {"idx": 0.5, "idy": 0.5, "odx": -0.5, "ody": -0.5, "extend": "copy", "premultiplied": True}
-"""Pixels are measured from their centres, and the border goes on outside."""
+"""Options of libvips' affine: pixel centres as coordinates, edge pixels repeated outside."""
 
 
 def fit_raster(raster: RawImage, fit: Fit, target: Path, watch: JobCallbacks | None = None) -> RawImage:
     """Write the raster, fitted, as another raw file: reduced by Lanczos, enlarged by a cubic, alpha-aware.
 
-    `cover` crops around the centre; `pad` surrounds with transparency, which a format without alpha shows as white.
+    `cover` crops around the centre; `pad` surrounds with transparency, which becomes white in a format without alpha.
 
-    Raises `InternalError`, `Unavailable` where the disk is full, and `Cancelled` when the watch says so before or
-    after the work; `target` is gone after each.
+    Raises `InternalError`, `Unavailable` when the disk is full, and `Cancelled` when the job is cancelled before or
+    after the work; `target` is removed in each case.
     """
     with translate_vips_errors(InternalError("The finished pixels could not be fitted.")), write_guard(target, watch):
         image = open_raster(raster)
@@ -50,7 +50,7 @@ def fit_raster(raster: RawImage, fit: Fit, target: Path, watch: JobCallbacks | N
 
 
 def resample_premultiplied(image: pyvips.Image, width: int, height: int) -> pyvips.Image:
-    """Return the image at another size, its colours weighted by alpha where there is one."""
+    """Return the image at another size, with colours weighted by alpha if it has alpha."""
     if not image.hasalpha():
         return resample(image, width, height)
     peak = PEAK[16 if image.format == "ushort" else 8]
@@ -59,9 +59,9 @@ def resample_premultiplied(image: pyvips.Image, width: int, height: int) -> pyvi
 
 
 def resample(image: pyvips.Image, width: int, height: int, kernel: str = "lanczos3") -> pyvips.Image:
-    """Return the image at another size, each band for itself: reduced by the kernel, enlarged by a cubic.
+    """Return the image at another size, each band separately: reduced by the kernel, enlarged by a cubic.
 
-    The corners of the picture stay in their corners. libvips' own enlargement moves it by half a pixel.
+    The picture's corners stay in place, whereas libvips' own enlargement shifts it by half a pixel.
     """
     across, down = width / image.width, height / image.height
     if across < 1 or down < 1:
@@ -77,9 +77,9 @@ def resample(image: pyvips.Image, width: int, height: int, kernel: str = "lanczo
 
 
 def inner_size(width: int, height: int, fit: Fit) -> tuple[int, int]:
-    """Return the picture's own size inside (contain, pad), around (cover) or equal to (stretch) the box.
+    """Return the picture's size inside (contain, pad), around (cover) or equal to (stretch) the box.
 
-    A result that is off the box by rounding alone is taken as the box. A size that the fit itself knows comes first.
+    A size that differs from the box only by rounding becomes the box. `fit.inner` takes precedence.
     """
     if fit.inner is not None:
         return fit.inner
@@ -98,9 +98,9 @@ def inner_size(width: int, height: int, fit: Fit) -> tuple[int, int]:
 _LUMA = [[0.299, 0.587, 0.114]]
 _RGB = 3
 _STEP = 257
-"""An 8-bit step, in 16 bits."""
+"""The 16-bit value of one 8-bit step."""
 _NEAR = 3
-"""How far apart two profiles that are both called sRGB may be, in 8-bit steps."""
+"""Largest difference between two profiles that both count as sRGB, in 8-bit steps."""
 _LATTICE = np.stack(np.meshgrid(*[np.arange(0, 256, 51)] * 3), axis=-1).reshape(1, -1, 3).astype(np.uint8)
 
 
@@ -116,12 +116,12 @@ def read_provider_image(
 ) -> RawImage:
     """Write a probed file's upright pixels as a raw file of `size` (width, height) and of 1 or 3 `channels`.
 
-    The file's own alpha is kept if `own`, and dropped otherwise; `alpha`, of any size, takes the place of a missing
-    one. A profile of the file is taken to describe what its maker made of sRGB, which is what the picture that was
-    sent without a profile had looked like: the numbers are turned back into those.
+    The file's own alpha is kept if `own`, otherwise dropped; `alpha`, of any size, replaces missing alpha. The provider
+    got the picture without a profile and treated it as sRGB, so if its file has a profile, the values are converted
+    back to sRGB.
 
-    Raises InvalidRequest for a damaged file, Unavailable for missing room, and Cancelled when the watch says so;
-    `target` is gone after each.
+    Raises InvalidRequest for a damaged file, Unavailable on a full disk, and Cancelled when the job is cancelled;
+    `target` is removed in each case.
     """
     with translate_read_errors(formats.find_format(file.format), "image"), write_guard(target, watch):
         image = _undo_profile(open_upright(file))
@@ -137,7 +137,7 @@ def read_provider_image(
 
 
 def set_depth(image: pyvips.Image, bits: int) -> pyvips.Image:
-    """Return 8- or 16-bit samples with `bits` bits, rounded."""
+    """Return 8- or 16-bit samples converted to `bits` bits, rounded."""
     if _sample_bits(image) == bits:
         return image
     if bits == 8:  # noqa: PLR2004
@@ -150,12 +150,12 @@ def _sample_bits(image: pyvips.Image) -> int:
 
 
 def _set_interpretation(image: pyvips.Image) -> pyvips.Image:
-    """Return an image of 1 to 4 bands under the name that libvips has for it."""
+    """Return an image of 1 to 4 bands with the matching interpretation of libvips."""
     return image.copy(interpretation=INTERPRETATION[3 if image.bands >= _RGB else 1, _sample_bits(image)])
 
 
 def _undo_profile(image: pyvips.Image) -> pyvips.Image:
-    """Return the numbers in sRGB, those of an sRGB file untouched."""
+    """Return the image converted to sRGB; an sRGB image is not changed."""
     icc = image.get(FIELD) if image.get_typeof(FIELD) else None
     if icc is None or _is_standard_profile(bytes(icc)):
         return image
@@ -164,7 +164,7 @@ def _undo_profile(image: pyvips.Image) -> pyvips.Image:
 
 @cache_by_digest
 def _is_standard_profile(icc: bytes) -> bool:
-    """Whether a profile is one of the many that mean sRGB, or grey as sRGB has it."""
+    """Return whether a profile is one of the many equivalents of sRGB, or of grey with sRGB's curve."""
     lattice = pyvips.Image.new_from_array(_LATTICE)
     if icc[16:20] == b"GRAY":
         lattice = lattice[0]
@@ -175,7 +175,7 @@ def _is_standard_profile(icc: bytes) -> bool:
 
 
 def _split_colour(image: pyvips.Image, channels: int) -> pyvips.Image:
-    """Return grey or RGB colours, and alpha where there is one."""
+    """Return grey or RGB colours, followed by alpha if there is one."""
     alpha = image[image.bands - 1] if image.hasalpha() else None
     colours = image.bands - image.hasalpha()
     if colours == channels:
@@ -193,13 +193,13 @@ def _join_bands(image: pyvips.Image, alpha: pyvips.Image) -> pyvips.Image:
 
 
 SHRINK = 2
-"""Source pixels inside a mask's edge that stay as they are, so that its enlargement does not reach over the edge."""
+"""Source pixels inside a mask's edge that stay unchanged, so that the enlarged mask does not cross the edge."""
 
 
 def soften_mask(mask: NDArray[np.uint8]) -> Floats:
     """Return weights from 0 to 1: 0 wherever the mask is 0, rising to the mask's own value over three pixels.
 
-    Takes 16 bytes for each pixel at its peak.
+    Peak memory is 16 bytes per pixel.
     """
     weight = mask.astype(np.float32) / np.float32(255)
     for axis in (0, 1):
@@ -217,7 +217,7 @@ def soften_mask(mask: NDArray[np.uint8]) -> Floats:
 
 
 def _shift(weight: Floats, by: int, axis: int) -> Floats:
-    """Return the neighbours so many pixels away; the border goes on outside."""
+    """Return the weights shifted by some pixels; edge values are repeated."""
     size = weight.shape[axis]
     return weight.take(np.clip(np.arange(size) + by, 0, size - 1), axis)
 
@@ -225,13 +225,13 @@ def _shift(weight: Floats, by: int, axis: int) -> Floats:
 def blend_rasters(
     under: RawImage, over: RawImage, weight: Floats, target: Path, watch: JobCallbacks | None = None
 ) -> RawImage:
-    """Write a picture as a raw file: `under` where the weight is 0, `over` where it is 1, mixed between.
+    """Write a blend as a raw file: `under` where the weight is 0, `over` where it is 1, mixed between.
 
-    Both have one size and the same colours; the weights, of any size, are enlarged smoothly. Alpha is that of `over`.
-    The result has the bits of the deeper one, and is exactly `under` where the enlarged weight is 0.
+    Both must have the same size and number of colours; weights of any size are enlarged smoothly. Alpha is that of
+    `over`. The result has the larger number of bits, and equals `under` exactly where the enlarged weight is 0.
 
-    Raises `InternalError`, `Unavailable` where the disk is full, and `Cancelled` when the watch says so; `target` is
-    gone after each.
+    Raises `InternalError`, `Unavailable` when the disk is full, and `Cancelled` when the job is cancelled; `target` is
+    removed in each case.
     """
     with translate_vips_errors(InternalError("The finished pixels could not be blended.")), write_guard(target, watch):
         bits = max(under.bits, over.bits)
@@ -248,7 +248,7 @@ def blend_rasters(
 def read_metadata(source: InputImage, param: str = "image", *, raw: bool = False) -> Metadata:
     """Return a probed picture's metadata, upright; raises InvalidRequest naming `param`.
 
-    `raw` leaves the profile as it is in the file, which is quicker: no conversion from it is tried.
+    `raw` returns the profile as it is in the file, without testing whether it can be used, which is faster.
     """
     row = formats.find_format(source.format)
     with translate_read_errors(row, param):
@@ -259,10 +259,10 @@ def read_metadata(source: InputImage, param: str = "image", *, raw: bool = False
 
 
 def write_preview(source: InputImage, width: int, height: int, target: Path, param: str = "image") -> RawImage:
-    """Write a plainly resampled picture of about `width` × `height` as a raw file.
+    """Write a plainly resampled picture of about `width` × `height` pixels as a raw file.
 
-    Raises InvalidRequest for a damaged file and Unavailable for missing room; `target` is gone after either.
-    8 bits per sample; the result is in the picture's own colours.
+    It has 8 bits per sample, in the picture's own colours. Raises InvalidRequest for a damaged file and Unavailable on
+    a full disk; `target` is removed in both cases.
     """
     row = formats.find_format(source.format)
     with translate_read_errors(row, param), write_guard(target):
