@@ -1,4 +1,4 @@
-"""The command line: the same verbs as the API, without HTTP."""
+"""The command line: enlarges pictures without HTTP, lists models, checks settings, starts the server."""
 
 from fluxvision.cli.main import run_cli
 from fluxvision.cli.tools import Tools

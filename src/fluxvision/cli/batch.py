@@ -1,4 +1,4 @@
-"""All pictures of one call: as many at once as asked for, one gateway, and an end that leaves no half file."""
+"""Runs `fluxvision upscale` for all its pictures: in parallel, with one gateway, without partial files on signals."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ LARGEST_FACTOR = 16
 
 
 def run_batch(order: UpscaleRequest, tools: Tools) -> int:
-    """Do an order and return the exit code. Raises what makes the whole order impossible."""
+    """Enlarge all pictures of a request and return the exit code. Raises errors that concern the whole request."""
     if order.to_stream and sys.stdout.isatty() and not order.dry_run:
         raise click.UsageError("A picture is not written to a terminal; redirect the output or name a file with --out.")
     if order.inputs == (STREAM,) and sys.stdin.isatty():
@@ -64,7 +64,7 @@ def run_batch(order: UpscaleRequest, tools: Tools) -> int:
 
 
 def _spool_standard_input(picture: InputFile, folder: Path) -> InputFile:
-    """Return the picture of standard input as a file in a folder."""
+    """Write the picture from standard input to a file in `folder` and return it."""
     path = folder / picture.path.name
     with path.open("wb") as file:
         shutil.copyfileobj(sys.stdin.buffer, file)
@@ -99,7 +99,7 @@ def _exit_code(records: Iterable[PictureRecord]) -> int:
 
 @dataclass(slots=True)
 class _Run:
-    """The pictures that are left, and the workers that take them."""
+    """The remaining pictures, and the tasks that process them."""
 
     order: UpscaleRequest
     report: BatchReport
@@ -112,14 +112,14 @@ class _Run:
     terminals: tuple[int, ...] = ()
 
     async def all(self, tools: Tools) -> bool:
-        """Take the pictures one after the other until none is left; return whether a signal ended it before."""
+        """Process all pictures; return whether a signal stopped it before the end."""
         settings = _override_settings(self.order)
         limits = Limits(FILE_BYTES, settings.max_input_pixels, settings.max_frames)
         mask = _open_mask(self.order, limits)
         self.terminals = tuple(filter(os.isatty, (1, 2)))
         loop = asyncio.get_running_loop()
         for number in SIGNALS:
-            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores the signal
                 loop.add_signal_handler(number, self._stop, number)
         gateway = tools.create_gateway(settings)
         try:
@@ -144,7 +144,7 @@ class _Run:
         return self.stopped and (bool(self.left) or self.report.interrupted)
 
     async def _work(self, bench: PictureRunner) -> None:
-        """Take pictures until none is left, a signal came, or nobody reads the output any more."""
+        """Process pictures until none is left, a signal arrives, or the output is closed."""
         try:
             while self.left and not self.stopped:
                 record = await self._one(bench, self.left.popleft())
@@ -155,12 +155,12 @@ class _Run:
             raise
 
     def _watch(self, name: str) -> JobCallbacks:
-        """Return what follows a picture; with --debug it also shows where a provider broke that nobody foresaw."""
+        """Return a picture's callbacks; with --debug they also show the traceback of an unexpected provider error."""
         watch = JobCallbacks(self.screen.begin(name))
         return replace(watch, on_unexpected_error=traceback.print_exception) if self.order.debug else watch
 
     async def _one(self, bench: PictureRunner, target: OutputTarget) -> PictureRecord:
-        """Do one picture; one that fails does not end the others."""
+        """Process one picture; its failure does not stop the others."""
         name = target.picture.name
         try:
             return await bench.enlarge(target, self._watch(name))
@@ -168,10 +168,10 @@ class _Run:
             return bench.failure(name, error)
 
     def _stop(self, number: signal.Signals) -> None:
-        """At the first signal end the work tile by tile; at the second leave at once."""
+        """Stop after the current tile at the first signal, and at once at the second."""
         if number == signal.SIGHUP:
             self.exit_code = HANGUP
-            for terminal in self.terminals:  # it is gone, and writing to it would fail
+            for terminal in self.terminals:  # it is closed, and writing to it would fail
                 os.dup2(os.open(os.devnull, os.O_WRONLY), terminal)
         if self.stopped:
             self.screen.__exit__(None, None, None)
@@ -181,12 +181,12 @@ class _Run:
         for task in self.tasks:
             task.cancel()
         if not self.order.quiet:
-            with suppress(OSError):  # nobody reads it any more
+            with suppress(OSError):  # standard error is closed
                 self.screen.say("Stopping when the tile at work is done; once more to leave at once.")
 
 
 def _override_settings(order: UpscaleRequest) -> Settings:
-    """Return the settings without those limits that protect a server from its callers."""
+    """Return the settings without the limits that protect a server from its callers."""
     own = load_settings()
     pixels = own.max_input_pixels * LARGEST_FACTOR
     limits: dict[str, object] = {
@@ -212,10 +212,11 @@ def _open_mask(order: UpscaleRequest, limits: Limits) -> InputImage | None:
 
 
 def _limit_parallel(order: UpscaleRequest, gateway: Gateway) -> UpscaleRequest:
-    """Return the order with the limit that keeps a key found in the environment from being charged without a word.
+    """Return the request with max_cost 0, unless the caller allows costs explicitly.
 
-    That word is --max-cost, or a provider that is named: by --provider, or before the model as in fal/topaz-upscale.
-    An alias may hold a slash too, and names none.
+    Thus a provider key that happens to be in the environment is not charged unexpectedly. Costs are allowed by
+    --max-cost, or by naming a provider: with --provider, or before the model as in fal/topaz-upscale. An alias may have
+    a slash too, without naming a provider.
     """
     _, pin = catalog.find_model(order.name, gateway.models)
     free = pin is None and "max_cost" not in order.values
@@ -223,7 +224,7 @@ def _limit_parallel(order: UpscaleRequest, gateway: Gateway) -> UpscaleRequest:
 
 
 def _check_name(order: UpscaleRequest, gateway: Gateway) -> None:
-    """Refuse a model or a provider that does not exist before any picture is read."""
+    """Raise an error for an unknown model or provider, before any picture is read."""
     model, _ = catalog.find_model(order.model, gateway.models)
     providers = [offer.provider for offer in model.offers]
     ready = [name for name in providers if name in gateway.providers]

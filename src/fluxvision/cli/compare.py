@@ -1,4 +1,4 @@
-"""The picture beside its result: plainly enlarged on the left, the result on the right, pixel for pixel."""
+"""Writes the picture of `--compare`: the plainly enlarged source on the left, the result on the right."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fluxvision.core.types import InputImage, Job
 from fluxvision.imaging import Limits, find_format, load, probe
 
 LARGEST = 40_000_000
-"""Pixels of one side from which only the centre is shown."""
+"""Pixels of the result above which only its centre is shown."""
 
 DIVIDER = 4
 WHITE = [255, 255, 255]
@@ -41,7 +41,7 @@ def write_comparison(job: Job, result: Path, target: Path) -> Path:
 
 
 def _read_pixels(source: InputImage) -> pyvips.Image:
-    """Return a picture upright as 8-bit sRGB, on white where it is transparent."""
+    """Return a picture upright as 8-bit sRGB, with white behind transparent pixels."""
     image = load.to_working_space(load.open_lazily(source.path, find_format(source.format)), source)
     if source.orientation != 1:
         image = image.copy_memory().autorot()

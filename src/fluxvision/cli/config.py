@@ -1,4 +1,4 @@
-"""`fluxvision config`: what is set, where it comes from, and whether it can be used."""
+"""`fluxvision config`: shows and checks the settings and their origin, and hashes API keys."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ READ = 4096
 
 
 def show_settings(as_json: bool) -> int:
-    """Show every setting; secrets stay covered."""
+    """Show every setting, with masked secrets."""
     settings = load_settings()
     if as_json:
         facts = {
@@ -43,7 +43,7 @@ def show_settings(as_json: bool) -> int:
 
 @click.pass_obj
 def check_settings(tools: Tools) -> int:
-    """Raise what is wrong with the settings, or say that nothing is."""
+    """Check the settings: raises `ConfigError`, or prints that they are valid."""
     settings = load_settings()
     tools.check(settings)
     origins = Counter(settings.origin.values())
@@ -53,7 +53,7 @@ def check_settings(tools: Tools) -> int:
 
 
 def hash_key(new: bool) -> int:
-    """Print what stands for a key in the configuration; with `new`, make the key too."""
+    """Print the hash of a key for the configuration; with `new`, generate the key too."""
     key = secrets.token_urlsafe(KEY_BYTES) if new else _ask_key()
     try:
         line = hash_entry(key)
@@ -71,7 +71,7 @@ def _ask_key() -> str:
 
 def _mask_value(row: Setting, settings: Settings) -> Any:
     value = msgspec.to_builtins(getattr(settings.mask_secrets(), row.name))
-    if row.kind == "upstreams":  # as the file has them
+    if row.kind == "upstreams":  # as in the file
         return [{name: fact for name, fact in one.items() if fact} for one in value]
     return value
 

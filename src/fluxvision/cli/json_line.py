@@ -1,4 +1,4 @@
-"""One line of JSON per picture: what `--json` prints."""
+"""The JSON line that `--json` prints for each picture."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fluxvision.core.types import Excluded, Failure, Fidelity, InputImage, JobRe
 
 
 class SourceFacts(Struct, kw_only=True):
-    """The picture that was given."""
+    """The input picture."""
 
     width: int
     height: int
@@ -24,7 +24,7 @@ class SourceFacts(Struct, kw_only=True):
 
 
 class PictureLine(Struct, kw_only=True):
-    """What became of one picture. Costs in dollars, None where nobody knows; what is not known yet is left out."""
+    """The result of one picture. Costs in dollars, null when unknown; fields that do not apply are left out."""
 
     input: str
     status: Status
@@ -54,7 +54,7 @@ class PictureLine(Struct, kw_only=True):
 
 
 def format_json(record: PictureRecord) -> str:
-    """Return everything about one picture as one line of JSON, in ASCII: any terminal can show it."""
+    """Return a picture's record as one line of ASCII JSON, which every terminal can show."""
     line = PictureLine(
         input=record.name,
         status=record.status,

@@ -1,4 +1,4 @@
-"""The group of commands, and the one place where an error becomes a sentence and an exit code."""
+"""The command group `fluxvision`, which runs a command and converts errors to messages and exit codes."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ EPILOG = 'Completion for bash: eval "$(_FLUXVISION_COMPLETE=bash_source fluxvisi
 
 
 class CommandGroup(click.Group):
-    """A group that recognises a picture where a command should stand."""
+    """A command group that suggests `upscale` when a picture is given instead of a command."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command of the first argument; raises `UsageError`, with the command that was probably meant."""
+        """Find the command of the first argument; raises `UsageError` with a suggestion."""
         if self.get_command(ctx, args[0]) is None and Path(args[0]).exists():
             typed = " ".join(safe_path(word) if " " not in word else f"'{safe_path(word)}'" for word in args)
             message = f"{safe_path(args[0])} is not a command. Did you mean: fluxvision upscale {typed}"
@@ -46,7 +46,7 @@ GROUP = click.version_option(__version__, message="fluxvision %(version)s")(GROU
 
 
 def run_cli(arguments: Sequence[str], tools: Tools) -> int:
-    """Run one command and return the exit code: 0 done, 1 failed, 2 not usable, 129 hung up, 130 interrupted."""
+    """Run one command and return the exit code: 0 done, 1 failed, 2 wrong usage, 129 SIGHUP, 130 SIGINT."""
     debug = "--debug" in arguments
     try:
         code = GROUP.main(list(arguments), prog_name="fluxvision", standalone_mode=False, obj=tools)
@@ -68,5 +68,5 @@ def run_cli(arguments: Sequence[str], tools: Tools) -> int:
 
 
 def _discard_output() -> None:
-    """Let nothing be said about a reader that went away when the interpreter flushes its output."""
+    """Discard buffered output, so that the interpreter reports no broken pipe when it flushes on exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

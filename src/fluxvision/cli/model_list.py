@@ -1,4 +1,4 @@
-"""What `fluxvision models` shows: who offers what at which price, and how each parameter reaches a provider."""
+"""Builds the output of `fluxvision models`: offers, prices, and how each parameter reaches a provider."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from fluxvision.core.entries import STRENGTH
 from fluxvision.core.load_settings import load_settings
 
 OPENAIS = frozenset({"object", "created", "owned_by", "title"})
-"""What a model says to OpenAI's clients alone."""
+"""Fields of a model that only OpenAI's clients need."""
 LEGEND = (
     "Modes: passthrough is sent unchanged, renamed under the provider's word, converted by a formula, "
     "emulated by this program."
@@ -64,7 +64,7 @@ def _models_table(known: tuple[Model, ...], ready: Mapping[str, bool]) -> str:
 
 
 def _model_page(model: Model, offers: list[Offer]) -> str:
-    """Return everything about one model: its words, then for each offer a line per parameter."""
+    """Return the page of one model: its description, then for each offer a line per parameter."""
     names = ", ".join((*model.aliases, *model.b64_aliases))
     parts = [
         f"{model.id}: {model.name}",

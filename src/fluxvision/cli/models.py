@@ -1,4 +1,4 @@
-"""`fluxvision models` and `fluxvision weights`."""
+"""The commands `fluxvision models` (shows models) and `fluxvision weights` (downloads weights)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fluxvision.cli.tools import Tools
 
 @click.pass_obj
 def fetch_weights(tools: Tools, name: str) -> int:
-    """Fetch the weights and say where they are."""
+    """Download the weights and print their folder."""
     click.echo(tools.fetch(name))
     return 0
 
@@ -26,8 +26,8 @@ WEIGHTS_COMMAND = click.Command(
 
 @click.pass_obj
 def show_models(tools: Tools, name: str | None, as_json: bool) -> int:
-    """Show all models, or the parameters of one, as a person or a program reads them."""
-    # Help does not wait for the catalogue.
+    """Print all models, or the parameters of one, as text or JSON."""
+    # Imported here so that --help need not import the catalogue.
     from fluxvision.cli.model_list import describe_models  # noqa: PLC0415
 
     click.echo(describe_models(tools, name, as_json=as_json))

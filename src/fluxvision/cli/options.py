@@ -1,4 +1,4 @@
-"""Flags made from the rows of PARAMS and SETTINGS, and help that shows flags in sections."""
+"""Command-line flags made from PARAMS and SETTINGS, help in sections, and the checked request of `upscale`."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ VISIBLE = " Other users of this machine can see it in the process list; the envi
 
 
 class Flag(click.Option):
-    """An option that knows under which heading of the help it stands."""
+    """An option with the heading under which the help lists it."""
 
     def __init__(self, *names: str, section: str, **facts: Any) -> None:
-        """Make a click option."""
+        """Create the option; `facts` are those of `click.Option`."""
         super().__init__(list(names), **facts)
         self.section = section
 
 
 class Sectioned(click.Command):
-    """A command whose help shows its flags under their headings, in the order in which they were given."""
+    """A command whose help lists its flags under headings, in the order of their definition."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write one list of definitions per section."""
@@ -48,12 +48,12 @@ class Sectioned(click.Command):
 
 
 def parameter_flags() -> list[click.Parameter]:
-    """Return a flag for every public parameter that has one; their values stay as they were typed."""
+    """Return the flags of the public parameters; their values are not converted."""
     return [_parameter_flag(row, row.flag) for row in PARAMS if row.flag is not None]
 
 
 def setting_flags() -> list[click.Parameter]:
-    """Return a flag for every setting that is one word or number."""
+    """Return the flags of the settings whose value is one word or number."""
     return [_setting_flag(row) for row in SETTINGS if row.kind != "upstreams"]
 
 
@@ -97,9 +97,9 @@ STREAM = "-"
 
 @dataclass(frozen=True, slots=True)
 class UpscaleRequest:
-    """One call of `upscale`. `fields` holds the public parameters as they were typed, and only those.
+    """One call of `upscale`.
 
-    `rows` are the parameters as the model has them.
+    `fields` holds the public parameters that were given, as they were typed. `rows` are the model's parameters.
     """
 
     inputs: tuple[str, ...]
@@ -121,7 +121,7 @@ class UpscaleRequest:
 
     @property
     def values(self) -> dict[str, Scalar]:
-        """The public parameters in their own types; raises `InvalidRequest` in terms of flags."""
+        """The public parameters converted to their types; raises `InvalidRequest`."""
         try:
             pairs = {name: coerce(self.rows[name], value) for name, value in self.fields.items()}
         except InvalidRequest as error:
@@ -130,23 +130,23 @@ class UpscaleRequest:
 
     @property
     def pictures(self) -> int:
-        """How many pictures are made of each one."""
+        """Number of pictures made of each input."""
         return int(self.values.get("n", 1))
 
     @property
     def to_stream(self) -> bool:
-        """Whether the result goes to standard output."""
+        """Whether the result is written to standard output."""
         return self.out == STREAM or (self.out is None and self.inputs == (STREAM,))
 
     @property
     def name(self) -> str:
-        """The model's name, with the provider that was insisted on."""
+        """The model's name, with the provider of --provider if given."""
         return f"{self.provider}/{self.model}" if self.provider else self.model
 
 
 def check_request(order: UpscaleRequest) -> None:
-    """Raise `UsageError` where two flags contradict each other, `InvalidRequest` for a value that is not one."""
-    pictures = order.pictures  # every value is looked at
+    """Raise `UsageError` when two flags contradict each other, `InvalidRequest` for an invalid value."""
+    pictures = order.pictures  # converts, and so checks, every value
     contradictions = (
         (order.jobs < 1, f"--jobs: {order.jobs} is not a whole number from 1."),
         (order.overwrite and order.resume, "--overwrite and --resume contradict each other; give one of them."),

@@ -1,4 +1,4 @@
-"""What a run prints: a line of facts or of JSON per picture, warnings once, failures at the end."""
+"""Prints a run's results: one line of text or JSON per picture, each warning once, failures at the end."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DEGRADED = "the providers that invent detail failed or could not do it; the CPU 
 
 
 def format_facts(record: PictureRecord) -> str:
-    """Return one finished picture in one line."""
+    """Return one line of text about a finished picture."""
     if record.delivery is None or record.source is None:
         return safe_path(record.name)
     delivery, first = record.delivery, record.delivery.pictures[0]
@@ -50,7 +50,7 @@ def format_facts(record: PictureRecord) -> str:
 
 
 def _format_places(record: PictureRecord) -> str:
-    """Return where the results are; beside the picture the name is enough."""
+    """Return the paths of the results, or only the name of a result beside its picture."""
     beside = str(Path(record.name).parent)
     paths = [*record.outputs, *record.compared]
     return (
@@ -59,7 +59,7 @@ def _format_places(record: PictureRecord) -> str:
 
 
 def list_warnings(record: PictureRecord) -> list[str]:
-    """Return a sentence for every parameter that could not be honoured, and for what is damaged in the picture."""
+    """Return a sentence for every parameter that was not honoured, and for damaged metadata in the picture."""
     receipt = record.delivery.receipt if record.delivery else record.quote.receipt if record.quote else ()
     degraded = record.delivery is not None and record.delivery.degraded
     reasons = [DEGRADED] if degraded else []
@@ -72,14 +72,14 @@ def list_warnings(record: PictureRecord) -> list[str]:
 
 
 def _format_failure(record: PictureRecord) -> str:
-    """Return why a picture was not made, and what the tries cost where they were not free."""
+    """Return why a picture was not made, and the cost of its attempts unless they were free."""
     if not record.attempts or record.cost == 0:
         return record.error
     return f"{record.error} ({format_paid(record.cost)})"
 
 
 def quote_table(records: Sequence[PictureRecord]) -> str:
-    """Return what a dry run found: one row per picture that would be made, and what all of it costs."""
+    """Return the table of a dry run: one row per picture, and the total cost."""
     planned = [(record, record.quote) for record in records if record.quote is not None]
     if not planned:
         return ""
@@ -102,17 +102,17 @@ def quote_table(records: Sequence[PictureRecord]) -> str:
 
 
 class BatchReport:
-    """Says things as they happen. `say` writes a line for a person above the progress bars, if there are any."""
+    """Prints results as they arrive. `say` writes a line above the progress bars, if there are any."""
 
     def __init__(self, order: UpscaleRequest, say: Callable[[str], None]) -> None:
-        """Begin with nothing said."""
+        """Start an empty report."""
         self._order = order
         self._say = say
         self._warned: set[str] = set()
         self.records: list[PictureRecord] = []
 
     def add(self, record: PictureRecord) -> None:
-        """Take note of a picture and say what is to be said at once."""
+        """Add a picture's record, and print its line and warnings."""
         self.records.append(record)
         if self._order.json:
             click.echo(format_json(record))
@@ -125,7 +125,7 @@ class BatchReport:
                     self._say(f"Warning: {warning}")
 
     def close(self, seconds: float, *, total: int, results: int, interrupted: bool) -> None:
-        """Say how it went altogether."""
+        """Print the failures and the summary."""
         if not self._order.json and (lines := quote_table(self.records)):
             click.echo(lines)
         if not self._order.quiet and results:
@@ -150,7 +150,7 @@ class BatchReport:
 
     @property
     def interrupted(self) -> bool:
-        """Whether a picture was given up."""
+        """Whether a picture was interrupted."""
         return self._count("interrupted") > 0
 
     def _count(self, status: str) -> int:

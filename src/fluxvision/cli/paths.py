@@ -1,4 +1,4 @@
-"""Where each result goes: beside its picture, into a folder, into one file, or to standard output."""
+"""Finds the input pictures of a run and names their results: beside the picture, in a folder, or as given by --out."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _RESULT = re.compile(r"@(?:\d+(?:\.\d+)?x|\d+x\d+|\d+[Kp])(?:-\d+x\d+)?(?:-\d+)?
 
 
 def version_label(values: Mapping[str, Scalar]) -> str:
-    """Return the part of a name that says how large: 2x, 1.5x, 1024x1024, 4K, or 2x-16x9 for a shape."""
+    """Return the part of a result's name for its size: 2x, 1.5x, 1024x1024, 4K, or 2x-16x9 for an aspect ratio."""
     size = str(values.get("size", "auto"))
     if "x" in size:
         return size
@@ -41,7 +41,7 @@ def numbered_path(stem: str, extension: str, count: int) -> list[str]:
 
 
 def original_stem(name: str) -> str | None:
-    """Return what stands before the size in a result's name (a stem, or a whole file name); None for other names."""
+    """Return the part before the size in a result's name (a stem or a file name), None for other names."""
     found = _RESULT.search(name)
     return name[: found.start()] if found else None
 
@@ -49,7 +49,7 @@ def original_stem(name: str) -> str | None:
 EXTENSIONS = frozenset(
     {f".{word}" for row in FORMATS for word in (row.name, row.extension)}
     | {".jpe", ".jfif", ".tif", ".dib", ".apng"}
-    # Not read, but a picture all the same: one that is left out is to be told.
+    # Pictures in formats that are not supported, so that the user is told that they are skipped.
     | {".heic", ".heif", ".jxl", ".jp2"}
 )
 
@@ -59,10 +59,10 @@ NO_FILE = "there is no such file."
 
 @dataclass(frozen=True, slots=True)
 class InputFile:
-    """One picture to be enlarged.
+    """One picture to enlarge.
 
-    `inside` is its folder below the scanned one, empty for a file named directly; `title` is what a person knows it by
-    where that is not its path.
+    `inside` is its folder relative to the scanned one, empty for a file named directly; `title` is a name for people if
+    that is not its path.
     """
 
     path: Path
@@ -71,13 +71,13 @@ class InputFile:
 
     @property
     def name(self) -> str:
-        """What a person knows it by."""
+        """Its name for people."""
         return self.title or str(self.path)
 
 
 @dataclass(frozen=True, slots=True)
 class InputProblem:
-    """Something named on the command line that gives no picture."""
+    """An argument that gives no picture, with the reason."""
 
     name: str
     sentence: str
@@ -85,10 +85,10 @@ class InputProblem:
 
 @dataclass(frozen=True, slots=True)
 class FoundInputs:
-    """What the arguments stand for.
+    """The pictures of the arguments.
 
-    `results` counts files left alone because an earlier run made them: their names say so, and their originals are
-    among the pictures too.
+    `results` is the number of files skipped because an earlier run made them: they are named like results, and their
+    originals are among the pictures.
     """
 
     pictures: Sequence[InputFile]
@@ -97,7 +97,7 @@ class FoundInputs:
 
 
 def find_inputs(arguments: Sequence[str]) -> FoundInputs:
-    """Return every picture that the arguments mean. Folders are searched to the bottom, hidden files left out."""
+    """Return all pictures of the arguments. Folders are searched recursively, without hidden files."""
     pictures: dict[str, InputFile] = {}
     problems: list[InputProblem] = []
     results = 0
@@ -117,7 +117,7 @@ def find_inputs(arguments: Sequence[str]) -> FoundInputs:
 
 
 def _is_meant(argument: str, *, several: bool) -> tuple[list[tuple[InputFile, bool]], list[tuple[str, str]]]:
-    """Return the pictures of one argument, each with whether it was named itself; and what is wrong, and where."""
+    """Return the pictures of one argument, each with whether it was named directly; and problems with their paths."""
     path = Path(argument)
     if argument == STREAM:
         return [(InputFile(Path("stdin"), title="standard input"), True)], []
@@ -140,7 +140,7 @@ def _is_meant(argument: str, *, several: bool) -> tuple[list[tuple[InputFile, bo
 
 
 def _scan_folder(folder: Path, locked: list[tuple[str, str]], *, several: bool) -> Iterator[InputFile]:
-    """Yield the pictures below a folder; with several folders each keeps its own name in front.
+    """Yield the pictures below a folder; with `several`, `inside` starts with the folder's own name.
 
     Folders that cannot be read are added to `locked`.
     """
@@ -161,10 +161,10 @@ _EXTENSIONS[".tif"] = find_format("tiff")
 
 @dataclass(frozen=True, slots=True)
 class OutputTarget:
-    """One picture and the files that it will become; none for standard output. `problem` says why it cannot.
+    """One picture and the paths of its results, none for standard output. `problem` is why it cannot be processed.
 
-    `short` and `long` are its results' names without and with the picture's extension, in a folder; `outputs` is one of
-    them.
+    `short` and `long` are the results' paths in a folder, without and with the picture's extension in the name;
+    `outputs` is one of them.
     """
 
     picture: InputFile
@@ -175,14 +175,14 @@ class OutputTarget:
 
     @property
     def names(self) -> tuple[tuple[Path, ...], ...]:
-        """The names under which its results may lie, those that they get first."""
+        """The paths that its results may have, the preferred ones first."""
         return tuple(dict.fromkeys(names for names in (self.outputs, self.long, self.short) if names))
 
 
 def plan_targets(pictures: Sequence[InputFile], order: UpscaleRequest) -> tuple[UpscaleRequest, list[OutputTarget]]:
-    """Return the order with its file format settled, and a target for every picture.
+    """Return the request with its output format set, and a target for every picture.
 
-    Raises `UsageError` where --out cannot be meant.
+    Raises `UsageError` when --out does not fit the pictures or formats.
     """
     if order.to_stream:
         return order, [OutputTarget(picture, ()) for picture in pictures]
@@ -196,7 +196,7 @@ def plan_targets(pictures: Sequence[InputFile], order: UpscaleRequest) -> tuple[
 
 
 def _is_file(out: str, pictures: int) -> bool:
-    """Tell whether --out names a file rather than a folder."""
+    """Return whether --out names a file rather than a folder."""
     path = Path(out)
     if path.is_dir() or out.endswith(("/", os.sep)) or not path.suffix:
         return False
@@ -214,7 +214,7 @@ def _is_file(out: str, pictures: int) -> bool:
 
 
 def _replace_suffix(order: UpscaleRequest, path: Path) -> UpscaleRequest:
-    """Let the extension of --out say the format; raises `UsageError` where --format says another."""
+    """Set the format by the extension of --out; raises `UsageError` when --format is another."""
     row = _EXTENSIONS[path.suffix.lower()]
     if order.values.get("output_format", row.name) != row.name:
         message = (
@@ -230,7 +230,7 @@ def _target_file(picture: InputFile, path: Path, order: UpscaleRequest) -> Outpu
 
 
 def _target_folder(pictures: Sequence[InputFile], order: UpscaleRequest) -> list[OutputTarget]:
-    """Name results after their pictures; where two would meet, the names keep the pictures' extensions."""
+    """Name results after their pictures; names that would collide keep the pictures' extensions."""
     size = version_label(order.values)
     form = coerce(BY_NAME["output_format"], order.fields.get("output_format")) or "png"
     extension = find_format(str(form)).extension
@@ -260,7 +260,7 @@ def _is_readable(path: Path) -> bool:
 
 
 def _check_usable(target: OutputTarget) -> OutputTarget:
-    """Refuse names that libvips cannot open, and to write a result over the picture that it is made of."""
+    """Return the target with a problem if libvips cannot open a name, or a result would overwrite its source."""
     own = os.path.realpath(target.picture.path)
     if any(not _is_readable(path) for path in (target.picture.path, *target.outputs)):
         return replace(target, problem="its name is not valid UTF-8; rename the file or its folder.")

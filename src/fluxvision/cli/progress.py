@@ -1,4 +1,4 @@
-"""Progress on a terminal: one bar for all pictures and one for each that is at work. Elsewhere plain lines."""
+"""Chooses how a run shows progress: bars on a terminal (`rich_bars.py`), otherwise plain lines."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ Progress = Callable[[int, int], None]
 
 
 class ProgressDisplay(Protocol):
-    """Where a run shows how far it is. `begin` returns what to call after each tile, from any thread."""
+    """Shows a run's progress. `begin` returns the callback for each tile, which may be called from any thread."""
 
     def __enter__(self) -> Self:
-        """Begin."""
+        """Start the display."""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Take everything that moves off the screen."""
+        """Remove the bars."""
 
     def begin(self, name: str) -> Progress:
-        """Show a picture that is at work now."""
+        """Show a picture whose processing starts."""
 
     def end(self, name: str) -> None:
-        """Show it no longer."""
+        """Stop showing a picture."""
 
     def say(self, line: str) -> None:
-        """Write a line that stays."""
+        """Write a permanent line."""
 
 
 def create_display(total: int, *, still: bool) -> ProgressDisplay:
-    """Return bars where standard error is a terminal that can show them and `still` does not forbid it."""
+    """Return bars if standard error is a terminal that can show them and not `still`, otherwise a plain display."""
     if still or not sys.stderr.isatty():
         return PlainDisplay()
     from fluxvision.cli.rich_bars import ProgressBars, can_show_bars  # noqa: PLC0415, who sees no bars does not wait for rich
@@ -43,7 +43,7 @@ def create_display(total: int, *, still: bool) -> ProgressDisplay:
 
 
 class PlainDisplay:
-    """No bars."""
+    """A display without bars."""
 
     def __enter__(self) -> Self:
         """Do nothing."""

@@ -1,8 +1,8 @@
-"""Which picture a result was made of.
+"""Determines which picture an existing result was made of, for --resume and against overwriting.
 
-A result carries the SHA-256 of its source as an extended attribute, which is set before the result gets its name and
-goes with it when it is moved. Where it is missing (another kind of disk, a plain copy) a result counts as made of a
-picture if its name can mean no other picture and it is not older.
+A result has the SHA-256 of its source as an extended attribute, which is set before the result gets its name and is
+kept when it is moved. Without it (other file systems, plain copies), a result belongs to a picture if its name fits no
+other picture and it is not older.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from fluxvision.cli.paths import EXTENSIONS
 
 ATTRIBUTE = "user.fluxvision.source"
 TOLERANCE = 2.0
-"""Seconds to which some disks round the time of modification."""
+"""Seconds to which some file systems round modification times."""
 
 
 def hash_file(path: Path) -> str:
@@ -27,13 +27,13 @@ def hash_file(path: Path) -> str:
 
 
 def write_source(result: Path, source: str) -> None:
-    """Note in a result the SHA-256 of what it was made of, where the disk can hold that."""
+    """Store the SHA-256 of the source in a result, if the file system supports extended attributes."""
     with suppress(OSError, AttributeError):  # macOS has no such function
         os.setxattr(result, ATTRIBUTE, source.encode())
 
 
 def read_source(result: Path) -> str | None:
-    """Return the SHA-256 of what a result was made of, None where it does not say."""
+    """Return the SHA-256 of a result's source, None when it is not stored."""
     try:
         return os.getxattr(result, ATTRIBUTE).decode("ascii", "replace")
     except (OSError, AttributeError):
@@ -41,14 +41,14 @@ def read_source(result: Path) -> str | None:
 
 
 class Provenance:
-    """Tells for one run which results were made of which pictures."""
+    """Checks for one run which results were made of which pictures; caches folder listings."""
 
     def __init__(self) -> None:
-        """Begin with no folder looked at."""
+        """Start with an empty cache."""
         self._stems: dict[Path, Counter[str]] = {}
 
     def is_made_of(self, result: Path, picture: Path, source: str) -> bool:
-        """Return whether a result was made of a picture with this SHA-256, as it is now."""
+        """Return whether a result was made of the picture in its current state, with SHA-256 `source`."""
         if not result.is_file():
             return False
         noted = read_source(result)
@@ -59,7 +59,7 @@ class Provenance:
         return not ambiguous and facts.st_size > 0 and facts.st_mtime >= picture.stat().st_mtime - TOLERANCE
 
     def _shares_stem(self, picture: Path) -> bool:
-        """Return whether another picture beside this one has the same name but for the extension."""
+        """Return whether another picture in the folder differs from this one only by the extension."""
         folder = picture.parent
         if folder not in self._stems:
             names = (Path(name) for name in os.listdir(folder))  # noqa: PTH208, only their names are wanted

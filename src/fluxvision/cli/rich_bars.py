@@ -1,4 +1,4 @@
-"""Progress bars that move."""
+"""ProgressBars: animated progress bars on a terminal, made with the library rich."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ LONGEST = 40
 
 
 def can_show_bars() -> bool:
-    """Tell whether standard error can show bars."""
+    """Return whether standard error can show bars."""
     console = Console(stderr=True)
     return console.is_terminal and not console.is_dumb_terminal
 
 
 class ProgressBars:
-    """A bar per picture at work, and one for all where there are several."""
+    """A bar for each picture in progress, and one for all if there are several."""
 
     def __init__(self, total: int) -> None:
         """Expect `total` pictures."""
@@ -50,11 +50,11 @@ class ProgressBars:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Remove the bars; the lines stay."""
+        """Remove the bars and keep the lines."""
         self._progress.stop()
 
     def begin(self, name: str) -> Callable[[int, int], None]:
-        """Add a bar, which moves to and fro until the first tile is done."""
+        """Add a bar, which is indeterminate until the first tile is done."""
         plain = safe_path(name)
         short = plain if len(plain) <= LONGEST else f"…{plain[1 - LONGEST :]}"
         row = self._rows[name] = self._progress.add_task(short, total=None)

@@ -1,4 +1,4 @@
-"""One picture from its file to its result: checked, enlarged in a hidden folder beside the result, then moved."""
+"""Processes one picture: checks it, enlarges it in a hidden folder beside the result, moves the result to its place."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ Status = Literal["done", "planned", "skipped", "failed", "interrupted"]
 
 @dataclass(frozen=True, slots=True)
 class PictureRecord:
-    """What became of one picture. `unusable` tells a picture or a wish that cannot be used from work that failed.
+    """The result of one picture. `unusable` means that the picture or a parameter is invalid; the work did not fail.
 
-    `attempts` are the tries of work that failed or was interrupted.
+    `attempts` are those of failed or interrupted work.
     """
 
     name: str
@@ -54,13 +54,13 @@ class PictureRecord:
 
     @property
     def cost(self) -> int | None:
-        """What the picture cost, failed tries too, in micro-dollars; None where nobody knows."""
+        """The picture's cost in micro-dollars, including failed attempts; None when unknown."""
         return sum_costs(attempt.cost for attempt in self.attempts) if self.delivery is None else self.delivery.cost
 
 
 @dataclass(frozen=True, slots=True)
 class PictureRunner:
-    """What all pictures of a run share."""
+    """Processes single pictures, with the resources that all pictures of a run share."""
 
     gateway: Gateway
     order: UpscaleRequest
@@ -71,7 +71,7 @@ class PictureRunner:
     is_stopped: Callable[[], bool] = lambda: False
 
     async def enlarge(self, target: OutputTarget, watch: JobCallbacks) -> PictureRecord:
-        """Do one picture; raises what refuses it, and leaves nothing behind then. A record has a job's own error."""
+        """Process one picture; raises if it is refused, and removes its files then. A failed job returns a record."""
         name = target.picture.name
         if target.problem:
             raise InvalidRequest(target.problem)
@@ -97,9 +97,9 @@ class PictureRunner:
         return self.provenance.is_made_of(path, target.picture.path, hashed)
 
     def _with_free_names(self, target: OutputTarget, hashed: str) -> OutputTarget:
-        """Return the target with names at which nothing lies but what was made of this picture.
+        """Return the target with paths that are free, or have results of the same picture.
 
-        Raises `InvalidRequest` where there are none.
+        Raises `InvalidRequest` when there are none.
         """
         for names in (target.outputs, target.long or target.outputs):
             if not any(os.path.lexists(path) and not self._is_made(path, target, hashed) for path in names):
@@ -108,7 +108,7 @@ class PictureRunner:
         raise InvalidRequest(message + "--overwrite replaces it.")
 
     def failure(self, name: str, error: BaseException, attempts: Sequence[Attempt] = ()) -> PictureRecord:
-        """Return the record of a picture that was not made; raises what is no failure of a picture."""
+        """Return the record of a picture that was not made; raises errors that do not concern the picture."""
         if isinstance(error, asyncio.CancelledError) or (self.is_stopped() and isinstance(error, Cancelled)):
             return PictureRecord(name, "interrupted", attempts=attempts)
         if isinstance(error, BrokenPipeError) or not isinstance(error, Exception):
@@ -137,7 +137,7 @@ class PictureRunner:
     async def _deliver(
         self, target: OutputTarget, result: JobResult, folder: Path, hashed: str, seconds: float
     ) -> PictureRecord:
-        """Put a job's files in their places."""
+        """Move a job's files to their final paths."""
         name, job = target.picture.name, result.job
         made = [picture.path for picture in result.pictures]
         if not target.outputs:
@@ -158,7 +158,7 @@ class PictureRunner:
 
     @contextmanager
     def _workshop(self, target: OutputTarget) -> Iterator[Path]:
-        """Yield a new hidden folder on the disk where the result will lie, and remove it with everything in it."""
+        """Yield a new hidden folder on the result's file system, and remove it with its files."""
         where = target.outputs[0].parent if target.outputs else Path(tempfile.gettempdir())
         new = [parent for parent in (where, *where.parents) if not parent.exists()]
         where.mkdir(parents=True, exist_ok=True)
@@ -166,13 +166,13 @@ class PictureRunner:
             with self.scratch.make(where, target.outputs[0].name if target.outputs else "") as folder:
                 yield folder
         finally:
-            with suppress(OSError):  # the first that is not empty ends it
+            with suppress(OSError):  # stops at the first that is not empty
                 for parent in new:
                     parent.rmdir()
 
 
 async def _wait_for_thread(work: Callable[[], T]) -> T:
-    """Run work in a thread; a cancellation waits until the thread writes nothing more."""
+    """Run work in a thread; a cancelled task waits until the thread has ended."""
     future = asyncio.get_running_loop().run_in_executor(None, work)
     try:
         return await asyncio.shield(future)
@@ -189,7 +189,7 @@ def _compare(job: Job, made: Sequence[Path], folder: Path) -> list[Path]:
 
 
 def _move_result(path: Path, end: Path) -> Path:
-    """Put a finished file in its place in one step, after the disk has it."""
+    """Move a finished file atomically to its final path, after it is flushed to disk."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
     path.replace(end)

@@ -1,4 +1,4 @@
-"""Hidden folders in which pictures are made. Each ends with its run; a later run removes those of killed runs."""
+"""Hidden working folders, removed at the end of a run; those of killed runs are removed by a later run."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from fluxvision.storage.workspace import LOCK, is_locked, lock_folder, remove_if
 HIDDEN = ".fluxvision-run-"
 NAME = re.compile(re.escape(HIDDEN) + "[a-z0-9_]{8}")
 DAY = 24 * 3600.0
-"""Seconds after which a folder without a lock is nobody's: some network disks have no locks."""
+"""Seconds after which a folder without a lock counts as abandoned; some network file systems have no locks."""
 
 
 class ScratchFolders:
     """The hidden folders of one run."""
 
     def __init__(self) -> None:
-        """Begin with none."""
+        """Start without folders."""
         self._locks: dict[Path, int | None] = {}
 
     @contextmanager
     def make(self, where: Path, result: str = "") -> Iterator[Path]:
-        """Yield a new hidden folder in `where`, and remove it with everything in it.
+        """Yield a new hidden folder in `where`, and remove it with its files.
 
-        `result` is the name of the file that will be made in it, for other runs to know.
+        `result` is the name of the file that will be made in it, so that other runs can detect it.
         """
         folder = Path(tempfile.mkdtemp(prefix=HIDDEN, dir=where))
         try:
             self._locks[folder] = None
-            with suppress(OSError):  # the disk has no locks
+            with suppress(OSError):  # the file system has no locks
                 lock = self._locks[folder] = lock_folder(folder)
                 os.write(lock, os.fsencode(result))
             yield folder
@@ -43,7 +43,7 @@ class ScratchFolders:
             self._remove(folder)
 
     def remove_all(self) -> None:
-        """Remove the folders that are left, at once."""
+        """Remove all remaining folders."""
         for folder in tuple(self._locks):
             self._remove(folder)
 
@@ -55,7 +55,7 @@ class ScratchFolders:
 
 
 def is_being_made(result: Path) -> bool:
-    """Return whether a run that has not ended is making a file of this name."""
+    """Return whether a run in progress is making a file of this name."""
     name = os.fsencode(result.name)
     with suppress(OSError):
         return any(
@@ -69,8 +69,8 @@ def _find_folders(where: Path) -> Iterator[Path]:
 
 
 def remove_abandoned(where: Path) -> None:
-    """Remove the hidden folders in `where` whose runs have ended without doing it, as after `kill -9`."""
-    with suppress(OSError):  # `where` is not there yet, or may not be read
+    """Remove hidden folders in `where` that their runs did not remove, as after `kill -9`."""
+    with suppress(OSError):  # `where` does not exist yet or is not readable
         for folder in _find_folders(where):
             if remove_if_abandoned(folder) is None:
                 with suppress(OSError):

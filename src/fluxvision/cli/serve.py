@@ -1,4 +1,4 @@
-"""`fluxvision serve`: the settings as flags, and what an operator wants to know before the first request."""
+"""`fluxvision serve`: starts the server, with a flag per setting, and prints its address and how to authenticate."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EVERYWHERE = {"0.0.0.0": "localhost", "::": "localhost", "": "localhost"}  # noq
 
 @click.pass_context
 def serve(context: click.Context, /, **given: Any) -> int:
-    """Check the settings, serve until a signal ends it, and say where the API is as soon as that is known."""
+    """Check the settings, serve until a signal arrives, and print the address as soon as the port is known."""
     flags = {name: value for name, value in given.items() if value is not None}
     loaded = load_settings(flags=flags)
     context.obj.check(loaded)
@@ -29,7 +29,7 @@ def serve(context: click.Context, /, **given: Any) -> int:
 
 
 def format_banner(settings: Settings, port: int) -> str:
-    """Return the address, the base URL for OpenAI's SDKs, and who may call."""
+    """Return the text with the address, the base URL for OpenAI's SDKs, and whether a key is needed."""
     shown = f"[{settings.host}]" if ":" in settings.host else settings.host
     name = EVERYWHERE.get(settings.host, shown)
     public = settings.public_url.rstrip("/") or f"http://{name}:{port}"

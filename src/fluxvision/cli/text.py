@@ -1,4 +1,4 @@
-"""Sentences for people at a terminal: errors in terms of the flags they typed, names and amounts safe to show."""
+"""Formats text for the terminal: errors with flag names, safe paths, prices, sizes and tables."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ REWORDED = (
 )
 TIMES = "\N{MULTIPLICATION SIGN}"
 _NAMES = "|".join(sorted(FLAGS, key=len, reverse=True))
-# A parameter is named at the beginning, or beside another one; anywhere else a short name may be a plain word.
+# Replace a parameter's name only at the beginning or beside another one; elsewhere it may be an ordinary word.
 _LEADING = re.compile(rf"^({_NAMES})(?=:| and | cannot )")
 _SECOND = re.compile(rf"(?<= and )({_NAMES})(?= ask )")
 _UNMISTAKABLE = re.compile(rf"(?<!-)\b({'|'.join(name for name in FLAGS if '_' in name)})\b")
 
 
 def replace_with_flags(text: str) -> str:
-    """Return a sentence about public parameters with the flags that stand for them."""
+    """Return a sentence with the names of public parameters replaced by their flags."""
     for pattern in (_LEADING, _SECOND, _UNMISTAKABLE):
         text = pattern.sub(lambda match: str(FLAGS[match.group(1)]), text)
     return text
 
 
 def error_sentence(error: BaseException) -> str:
-    """Return what went wrong in one or two sentences."""
+    """Return an error as one or two sentences."""
     if isinstance(error, Error):
         text = error.message.removeprefix("image: ")
         for ours, shorter in REWORDED:
@@ -57,18 +57,18 @@ def error_sentence(error: BaseException) -> str:
 
 
 def safe_path(path: str | Path) -> str:
-    """Return a path as text that cannot steer a terminal."""
+    """Return a path as text without control characters for the terminal."""
     text = os.fsencode(path).decode("utf-8", "replace")
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
 def format_price(micros: int | None) -> str:
-    """Return micro-dollars as dollars, or that they are not known yet."""
+    """Return a price in micro-dollars as text in dollars, or that it is not known yet."""
     return "not known beforehand" if micros is None else format_amount(micros)
 
 
 def format_paid(micros: int | None) -> str:
-    """Return what something has cost, or that nobody told."""
+    """Return a cost in micro-dollars as text in dollars, or that it is unknown."""
     return "cost not known" if micros is None else format_amount(micros)
 
 
@@ -78,11 +78,11 @@ def pluralize(count: int, noun: str) -> str:
 
 
 def format_size(width: int, height: int) -> str:
-    """Return a size as people write it."""
+    """Return a size as text for people."""
     return f"{width}{TIMES}{height}"
 
 
 def format_columns(rows: Sequence[tuple[str, ...]]) -> str:
-    """Return rows, the first of which is the head, as aligned text."""
+    """Return rows as aligned text; the first row is the header."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)

@@ -1,4 +1,4 @@
-"""What the composition root hands to the command line."""
+"""Tools: the functions that the composition root passes to the command line."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # help does not wait for them
+if TYPE_CHECKING:  # not imported at run time, so that --help is fast
     from fluxvision.core.settings import Settings
     from fluxvision.gateway.gateway import Gateway
 

@@ -1,4 +1,4 @@
-"""`fluxvision upscale`: its flags, and the order they make."""
+"""`fluxvision upscale`: defines its flags and builds the request from them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ OWN = (
 
 @click.pass_context
 def upscale(context: click.Context, /, inputs: tuple[str, ...], mask: str | None, **given: Any) -> int:
-    """Do what the flags say and return the exit code."""
+    """Run the command and return the exit code."""
     fields = {name: given.pop(name) for name in list(given) if name in BY_NAME}
     order = UpscaleRequest(
         inputs=inputs,
@@ -59,14 +59,14 @@ def upscale(context: click.Context, /, inputs: tuple[str, ...], mask: str | None
         **given,
     )
     check_request(order)
-    # Help and a wrong flag do not wait for libvips.
+    # Imported here so that --help and usage errors need not import libvips.
     from fluxvision.cli import batch  # noqa: PLC0415
 
     return batch.run_batch(order, context.obj)
 
 
 def _rows(name: str) -> Mapping[str, Param]:
-    """Return the parameters as a model has them; a model that does not exist is told later, with all the others."""
+    """Return a model's parameters, or all public ones for an unknown model, which is refused later."""
     try:
         model, _ = catalog.find_model(name)
     except ModelNotFound:

@@ -221,9 +221,9 @@ def to_working_space(image: pyvips.Image, source: InputImage) -> pyvips.Image:
 
 
 def profile_warning(image: pyvips.Image, source: InputImage) -> str | None:
-    """Return a sentence for the caller where `working` leaves out an opened image's profile; None where it does not."""
+    """Return a sentence for the caller when `to_working_space` drops an image's profile, otherwise None."""
     icc = _read_profile(image)
-    if icc is None:  # libpng leaves out what it finds to be damaged
+    if icc is None:  # libpng drops damaged profiles
         header = scan.inspect_png(source.path, source.content) if source.format == "png" and not source.bare else None
         return LEFT_OUT if header is not None and header.profiled else None
     if image.interpretation in _LAB or image.format == "float" or is_usable_profile(icc, _pixel_space(image)):

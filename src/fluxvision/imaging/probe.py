@@ -29,11 +29,11 @@ _REFUSED = (
 
 
 def probe(path: Path, limits: Limits, param: str = "image", content: bytes | None = None) -> InputImage:
-    """Read a file's header, never its pixels, and return what it is.
+    """Read a file's header, never its pixels, and return its description.
 
-    `content` is the file where it is in memory; it is written to `path` where something else than this has to read it.
+    `content` is the file if it is in memory; it is written to `path` only when a reader needs a file.
 
-    Raises InvalidRequest where it is no picture that is read here, and PayloadTooLarge where it is over a limit; both
+    Raises InvalidRequest for a file that is not a supported picture, and PayloadTooLarge when it is over a limit; both
     name `param`.
     """
     size = path.stat().st_size if content is None else len(content)
