@@ -1,4 +1,4 @@
-"""PROVIDERS: one row per provider; each is a file or package that turns a Call into an Outcome."""
+"""PROVIDERS, the table of provider kinds, and Provider, the protocol that runs a Call and returns a ProviderResult."""
 
 from __future__ import annotations
 
@@ -10,44 +10,44 @@ from fluxvision.core.types import Call, JobCallbacks, ProviderResult
 
 
 class Provider(Protocol):
-    """What the gateway asks of a provider.
-
-    `title` is for people. `parallel` is how many calls it takes at once for one job, `workers` how many in all, and
-    `small_workers` how many small ones beside these.
-    `remote` tells that the work is done elsewhere: it has a time limit of its own, and may cost money.
-    """
+    """The protocol of all providers."""
 
     title: str
+    """Its name for people."""
     parallel: int
+    """Most concurrent calls for one job."""
     workers: int
+    """Most concurrent jobs."""
     small_workers: int
+    """Further small jobs that may run at the same time."""
     remote: bool
+    """Whether another machine does the work, which then has a timeout and may cost money."""
 
     def check(self, call: Call) -> None:
-        """Refuse, before anything waits or is paid, what `run` would refuse; raises `InvalidRequest`."""
+        """Raise `InvalidRequest` for a call that `run` would refuse, before the job waits or costs anything."""
         ...
 
     async def run(self, call: Call, watch: JobCallbacks, folder: Path) -> ProviderResult:
-        """Make one picture; files are written into `folder` only. Raises a `fluxvision.core.errors.Error`.
+        """Make one picture; files are written to `folder` only. Raises a `fluxvision.core.errors.Error`.
 
-        A cancelled task cancels the work, at a remote provider too.
+        Cancelling the task cancels the work, also at a remote provider.
         """
         ...
 
     async def ping(self) -> bool:
-        """Return whether a call could be served now."""
+        """Return whether the provider could serve a call now."""
         ...
 
     async def aclose(self) -> None:
-        """Free everything."""
+        """Free all resources."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A kind of provider, and where the function is that makes its providers of the settings: "module:function".
+    """A kind of provider.
 
-    The function takes `Settings` and returns providers by name; none when nothing is configured.
+    `entry` is the "module:function" that takes `Settings` and returns the configured providers by name, maybe none.
     """
 
     name: str

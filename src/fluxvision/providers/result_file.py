@@ -1,4 +1,4 @@
-"""The picture that a remote provider delivers: fetched, recognised, whole."""
+"""Downloads the picture of a remote provider's response, and checks that it is a complete picture file."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ async def fetch_result(
     pixels: int = PIXELS,
     pause: float = PAUSE,
 ) -> Path:
-    """Write the picture that an http(s) URL or data URI in a provider's answer stands for to a new file in `folder`.
+    """Write the picture of an http(s) URL or data URI in a provider's response to a new file in `folder`.
 
-    It is a picture, whole as far as its header and its end tell, of at most `limit` bytes and `pixels`. What may pass
-    is tried again after a growing pause, `patience` seconds each time. Raises `UpstreamError` with `billed`; no file is
-    left then.
+    It is a picture of at most `limit` bytes and `pixels`, complete by its header and its end. Transient failures are
+    retried after a growing pause, with `patience` seconds for each attempt. Raises `UpstreamError` with `billed`; the
+    file is removed then.
     """
     path = folder / uuid4().hex
     is_data = reference[:5].lower() == "data:"
@@ -67,7 +67,7 @@ async def fetch_result(
 
 
 async def _fetch_failure(loading: Coroutine[Any, Any, None]) -> fetch.Unfetched | None:
-    """Return why a picture is not there, as a whole sentence; None when it is. Damage may pass, too."""
+    """Return why a picture could not be loaded, None when it was. Damage counts as transient too."""
     try:
         await loading
     except fetch.Unfetched as failure:
@@ -79,9 +79,9 @@ async def _fetch_failure(loading: Coroutine[Any, Any, None]) -> fetch.Unfetched 
 
 
 def probe_result(path: Path, *, limit: int, pixels: int = PIXELS, content: bytes | None = None) -> InputImage:
-    """Read a paid picture's header and its end; `content` is the file, where it is in memory.
+    """Read the header and end of a paid picture; `content` is the file if it is in memory.
 
-    Raises `UpstreamError` with `billed` where it cannot be used.
+    Raises `UpstreamError` with `billed` when it cannot be used.
     """
     try:
         found = imaging.probe(path, imaging.Limits(bytes=limit, pixels=pixels), content=content)
@@ -93,7 +93,7 @@ def probe_result(path: Path, *, limit: int, pixels: int = PIXELS, content: bytes
 
 
 def _is_complete(path: Path, found: InputImage) -> bool:
-    """Return False where a JPEG or WebP file stops too early; `probe` has looked at the end of a PNG file."""
+    """Return False for a truncated JPEG or WebP file; `probe` has checked the end of a PNG file."""
     if found.format not in {"webp", "jpeg"}:
         return True
     with path.open("rb") as file:

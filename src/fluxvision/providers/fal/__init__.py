@@ -1,4 +1,4 @@
-"""The provider `fal`: models at fal.ai by its queue, so that a job that was handed over once is never lost or doubled.
+"""The provider `fal`: runs models at fal.ai through its queue, so that a submitted job is neither lost nor doubled.
 
 ::
 
@@ -6,7 +6,7 @@
               storage               handover            queue                 result
                                       any way out before "completed" cancels the job
 
-`wire` makes the requests, `answer` reads what comes back, `refusal` tells what it means when that is a failure.
+`client.py` makes the requests, `queue.py` follows jobs, `result.py` reads results, `errors.py` translates failures.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from fluxvision.providers.fal.storage import Storage
 
 QUEUE, STORAGE = "https://queue.fal.run", "https://rest.fal.ai"
 INLINE = 4_000_000
-"""Bytes up to which a picture is sent inside the request."""
+"""Largest picture that is sent inside the request, in bytes."""
 LARGEST = 2_000_000_000
 FETCH_PATIENCE = 60.0
 
 
 class Provider:
-    """Speaks fal.ai's queue protocol. A job is submitted once; whatever happens then, the same job is asked for."""
+    """Runs calls through fal.ai's queue. A job is submitted once; after errors, the same job is polled again."""
 
     title = "fal.ai"
     parallel = 10
@@ -57,10 +57,10 @@ class Provider:
         pace: float = 1.0,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        """Use `key`; pictures have at most `pixels` and `patience` seconds to arrive.
+        """Use `key`; results have at most `pixels`, and `patience` seconds to download.
 
-        Files of up to `inline` bytes travel inside the request. `pace` scales all pauses and the patience with an
-        answer, `chance` gives numbers below 1 for their jitter.
+        Files of up to `inline` bytes are sent inside the request. `pace` scales all pauses and the timeout of
+        responses, `chance` returns numbers below 1 for the jitter.
         """
         self.workers = workers
         self._inline = inline
@@ -71,13 +71,13 @@ class Provider:
         self._results = Results(guard, pixels, patience, result_file.PAUSE * pace)
 
     def check(self, call: Call) -> None:
-        """Refuse a file that is too large to hand over."""
+        """Raise `InvalidRequest` for a file that is too large for fal.ai."""
         if call.image.size > LARGEST:
             message = f"image: the picture file is larger than the {LARGEST:,} bytes that are handed to fal.ai."
             raise InvalidRequest(message, param="image")
 
     async def run(self, call: Call, watch: JobCallbacks, folder: Path) -> ProviderResult:
-        """Make one picture; a cancelled task cancels the job. Raises an `Error`, which has the name of the job."""
+        """Make one picture; cancelling the task cancels the job. Raises an `Error` with the id of the job."""
         self.check(call)
         inside = call.image.size <= self._inline
         address = "" if inside else await self._storage.upload(call.image)
@@ -90,22 +90,22 @@ class Provider:
             outcome = await self._results.outcome(call.image, status, answer, folder)
         except Error as error:
             error.upstream_id = error.upstream_id or name
-            self._storage.forget(call.image)  # perhaps it was the upload that could not be used
+            self._storage.forget(call.image)  # the cause may be an unusable upload
             raise
         return replace(outcome, upstream_id=name)
 
     async def ping(self) -> bool:
-        """Return True: there is a key, and only work tells more."""
+        """Return True: there is a key, and more can be known only by submitting a job."""
         return True
 
     async def aclose(self) -> None:
-        """Wait for cancellations under way and close the connections."""
+        """Wait for pending cancellations and close the connections."""
         await self._queue.aclose()
         await self._wire.aclose()
 
 
 def configured(settings: Settings) -> dict[str, Provider]:
-    """Return the provider where there is a key."""
+    """Return the provider if there is a key."""
     if not settings.fal_key:
         return {}
     addresses = (settings.fal_queue_url, settings.fal_storage_url)

@@ -1,7 +1,7 @@
-"""What fal.ai charges for a job, as far as anybody knows it: its documents, as tables.
+"""Determines whether fal.ai charges for a job, from its status and responses; None when that is unknown.
 
-It bills what was made. Time in the queue and failures of its own (500 and above) cost nothing. What was refused (400 to
-499) may cost something once a runner has worked on it, and so may a job that was stopped there: nobody tells.
+fal.ai charges for results. Time in the queue and its own failures (500 and above) are free. A refused job (400 to 499)
+or a cancelled one may be charged once a runner has worked on it; fal.ai does not report that.
 """
 
 from __future__ import annotations
@@ -15,31 +15,31 @@ from fluxvision.net.client import BETWEEN
 from fluxvision.providers.fal.client import FalResponse
 
 LONGEST = 86_400.0
-"""Seconds of compute time that are believed."""
+"""Largest plausible compute time in seconds."""
 CANCELLED, REFUSED = 499, 422
-"""Statuses of a job that was stopped, and of one that the model itself has refused."""
+"""Statuses of a cancelled job, and of one that the model itself refused."""
 SERVER = 500
-"""The lowest status of a failure that is fal.ai's own."""
+"""Lowest status of fal.ai's own failures."""
 WAITS, DONE = "IN_QUEUE", "COMPLETED"
-"""How a job stands that nobody works on yet, and one that is over."""
+"""States of a job that waits in the queue, and of one that has ended."""
 REMOVED, ASKED, LATE = "OK", "CANCELLATION_REQUESTED", "ALREADY_COMPLETED"
-"""Answers to who gives up a job: it has left the queue; its runner is told, or the queue will be; it was done."""
+"""Responses to a cancellation: removed from the queue; requested from the runner or queue; already completed."""
 FREE_PREFIX = "runner_"
 FREE = frozenset({"internal_error", "request_timeout", "startup_timeout"})
-"""Types of failures that are fal.ai's own, beside all that begin with `FREE_PREFIX`."""
+"""Types of fal.ai's own failures, besides all that begin with `FREE_PREFIX`."""
 STOPPED = frozenset({"client_cancelled", "client_disconnected"})
-"""Types of failures that somebody asked for."""
+"""Types of failures caused by a cancellation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """Whether a job is charged, None where nobody knows, and its compute time where fal.ai has told it."""
+    """Whether a job is charged (None: unknown), and its compute time in seconds if reported."""
 
     charged: bool | None
     seconds: float | None = None
 
     def on(self, error: Error) -> Error:
-        """Return an error that tells this bill."""
+        """Return the error with this bill added."""
         error.billed, error.seconds = self.charged, self.seconds
         return error
 
@@ -48,7 +48,7 @@ UNKNOWN = Bill(None)
 
 
 def reported_seconds(status: Mapping[str, Any]) -> float | None:
-    """Return the compute time that a job's status tells; None where there is none, or it makes no sense."""
+    """Return the compute time in a job's status in seconds, None when it is missing or implausible."""
     metrics = status.get("metrics")
     found = metrics.get("inference_time") if isinstance(metrics, dict) else None
     if isinstance(found, bool) or not isinstance(found, int | float):
@@ -57,7 +57,7 @@ def reported_seconds(status: Mapping[str, Any]) -> float | None:
 
 
 def bill_completed(status: Mapping[str, Any], *, waited: bool = False) -> Bill:
-    """Return the bill of a completed job by its status; `waited` tells that it stood in the queue when last seen."""
+    """Return the bill of a completed job by its status; `waited`: it was in the queue when last polled."""
     error, kind, spent = status.get("error"), status.get("error_type"), reported_seconds(status)
     if not error and not kind:
         return Bill(charged=True, seconds=spent)
@@ -67,21 +67,21 @@ def bill_completed(status: Mapping[str, Any], *, waited: bool = False) -> Bill:
 
 
 def bill_untaken(answer: FalResponse) -> Bill:
-    """Return the bill of a job without a ticket: fal.ai did not take it, or a server between does not know."""
+    """Return the bill of a job without an id: fal.ai refused it, or a proxy does not know."""
     return UNKNOWN if answer.said is None and answer.status in BETWEEN else Bill(charged=False)
 
 
 def bill_refused(answer: FalResponse, before: Bill) -> Bill:
-    """Return the bill of a job whose result is not given out, after what its status told."""
+    """Return the bill of a job whose result was refused; `before` is the bill by its status."""
     if answer.status >= SERVER:
         return Bill(charged=False, seconds=before.seconds)
     return Bill(None, before.seconds) if answer.status in {CANCELLED, REFUSED} else before
 
 
 def bill_cancelled(said: Mapping[str, Any] | None, after: Mapping[str, Any] | None, *, waited: bool) -> Bill:
-    """Return the bill of a job that was to be cancelled.
+    """Return the bill of a job after its cancellation.
 
-    `said` is the answer to that, `after` the job's status when it was completed then, each None where there was none.
+    `said` is the response to the cancellation, `after` the job's status if it was completed then, or None.
     """
     word = (said or {}).get("status")
     if word == REMOVED:

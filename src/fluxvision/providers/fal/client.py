@@ -1,4 +1,4 @@
-"""Requests to fal.ai with the key, which goes nowhere else, and the pauses between them."""
+"""FalClient: requests to fal.ai with the key, which is sent to no other server, and jittered pauses."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OK, ACCEPTED, UNPAID, FORBIDDEN, GONE, BUSY = 200, 202, 402, 403, 404, 429
 
 @dataclass(frozen=True, slots=True)
 class FalResponse:
-    """A response, read to its end; `said` is its JSON object, None for anything else."""
+    """A complete response; `said` is its JSON object, None for any other body."""
 
     status: int
     headers: Mapping[str, str]
@@ -29,30 +29,29 @@ class FalResponse:
 
     @property
     def error_type(self) -> str:
-        """Return fal.ai's name of the failure, empty where it gives none."""
+        """Return fal.ai's type of the failure, empty when there is none."""
         found = (self.said or {}).get("error_type") or self.headers.get("x-fal-error-type")
         return found if isinstance(found, str) else ""
 
     @property
     def failed(self) -> bool:
-        """Whether the same question may be answered in a moment."""
+        """Whether the same request may succeed soon."""
         return self.status in {408, 425, BUSY} or self.status >= 500  # noqa: PLR2004
 
     @property
     def odd(self) -> bool:
-        """Whether this is what a server between says rather than the queue."""
+        """Whether this comes from a proxy rather than from the queue."""
         return self.status == GONE or (self.status == OK and self.said is None)
 
     @property
     def fine(self) -> bool:
-        """Whether this is an answer."""
+        """Whether this is a success."""
         return self.status in {OK, ACCEPTED} and self.said is not None
 
     def final(self, *, often: bool) -> bool:
-        """Return whether a failure is the job's own, which asking again does not change.
+        """Return whether a failure is the job's own, so that a retry is useless.
 
-        One that says nothing comes from a server between; one that does not say its type is believed when it came
-        `often`.
+        A failure without a JSON body comes from a proxy; one without a type counts only when it came `often`.
         """
         if self.status == BUSY or self.said is None:
             return False
@@ -60,7 +59,7 @@ class FalResponse:
 
 
 def parse_fal_response(content: bytes) -> Mapping[str, Any] | None:
-    """Return a JSON object, None for anything else."""
+    """Return the JSON object of a body, None for any other body."""
     try:
         found = msgspec.json.decode(content)
     except (msgspec.MsgspecError, ValueError, RecursionError):
@@ -69,23 +68,23 @@ def parse_fal_response(content: bytes) -> Mapping[str, Any] | None:
 
 
 ANSWER = 16_000_000
-"""Bytes of an answer that holds no picture."""
+"""Most bytes of a response without a picture."""
 SILENCE = 30.0
-"""Seconds without a byte."""
+"""Timeout in seconds without a byte."""
 ASK_PATIENCE = 60.0
-"""Seconds that an answer may take."""
+"""Timeout of a whole response in seconds."""
 PRIVATE = ("prompt", "negative_prompt")
 LOST = (aiohttp.ClientError, TimeoutError, OSError)
 UNSENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 
 
 class FalClient:
-    """Asks the origins that the operator configured, and knows what must not be told of it."""
+    """Sends requests to the configured origins, and knows the secrets that must not appear in messages."""
 
     def __init__(
         self, key: str, queue_url: str, pace: float = 1.0, chance: Callable[[], float] = random.random
     ) -> None:
-        """Use `key`; `pace` scales all pauses and the patience with an answer, `chance` makes the pauses differ."""
+        """Use `key`; `pace` scales all pauses and timeouts, `chance` returns numbers below 1 for the jitter."""
         self.key = key.strip()
         self.pace = pace
         self._chance = chance
@@ -103,7 +102,7 @@ class FalClient:
         *,
         limit: int = ANSWER,
     ) -> FalResponse:
-        """Make one request with the key to an origin that the operator configured; raises what `LOST` names."""
+        """Make one request with the key to a configured origin; raises one of the errors in `LOST`."""
         if self._session is None:
             self._session = client.create_session(SILENCE)
         async with (
@@ -120,11 +119,11 @@ class FalClient:
             return FalResponse(response.status, response.headers, parse_fal_response(found))
 
     async def pause(self, seconds: float) -> None:
-        """Sleep for about so long: three to five quarters."""
+        """Sleep for 75 to 125 % of `seconds`."""
         await asyncio.sleep(seconds * self.pace * (0.75 + 0.5 * self._chance()))
 
     def owns(self, url: str) -> bool:
-        """Return whether an address may get the key."""
+        """Return whether the key may be sent to an address."""
         try:
             found = yarl.URL(url)
             origin = found.scheme, found.host, found.port
@@ -133,17 +132,17 @@ class FalClient:
         return found.raw_user is None and found.raw_password is None and origin == self._origin
 
     def shown(self, name: str) -> str:
-        """Return a job's name as it may be shown."""
+        """Return a job's id without secrets, for messages."""
         return client.scrub(name, self.key)
 
     def secrets(self, call: Call | None = None) -> tuple[str, ...]:
-        """Return what no message may repeat: the key, and the caller's own words."""
+        """Return the texts that no message may repeat: the key and the caller's own texts."""
         body = call.body if call else {}
         words = [body[name] for name in PRIVATE if isinstance(body.get(name), str) and len(body[name]) > 1]
         return (self.key, *self.key.split(":"), *words)
 
     async def aclose(self) -> None:
-        """Close the connections; asking again opens new ones."""
+        """Close the connections; a later request opens new ones."""
         if self._session is not None:
             await self._session.close()
             self._session = None

@@ -1,4 +1,4 @@
-"""What fal.ai's refusals and failures mean, as tables: whose fault each is, and what the caller is told."""
+"""Translates fal.ai's error responses to errors for the caller, by tables of statuses and error types."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from fluxvision.net.redact import WITHHELD, repeats_private_text
 from fluxvision.providers.fal.client import FORBIDDEN, GONE, UNPAID, FalResponse
 
 PICTURE = {"image_url": "image"}
-"""What fal.ai calls the picture."""
+"""Maps fal.ai's name of the picture to ours."""
 POLICY = "content_policy_violation"
 THEIRS = frozenset(
     {
@@ -35,11 +35,11 @@ THEIRS = frozenset(
         "no_media_generated",
     }
 )
-"""Types of refusals that are not the request's fault."""
+"""Types of refusals that are not caused by the request."""
 STATUS_OF = {"bad_request": 400, "client_cancelled": 499, "client_disconnected": 499}
-"""Error types of a completed job, as statuses; the others are fal.ai's fault."""
+"""Statuses for error types of a completed job; other types are fal.ai's own failures."""
 REFUSALS = {400: None, 413: "image", 422: None}
-"""Statuses that are the request's fault, and the parameter that they are about."""
+"""Statuses that are caused by the request, and the parameter that they concern."""
 FAILURES: Mapping[int, tuple[type[Error], str]] = {
     200: (UpstreamError, "fal.ai's answer makes no sense."),
     202: (UpstreamError, "fal.ai's answer makes no sense."),
@@ -56,9 +56,9 @@ FAILURES: Mapping[int, tuple[type[Error], str]] = {
 
 
 def error_from_response(answer: FalResponse, secrets: tuple[str, ...], asked: Mapping[str, str]) -> Error:
-    """Return the error that an answer stands for; its words hold no key, prompt or address.
+    """Return the error for a response; its message has no key, prompt or address.
 
-    `asked` has the caller's parameters by fal.ai's names. What it refuses beside them is between it and this server.
+    `asked` maps fal.ai's names to the caller's parameters. A refusal of any other name is not the caller's fault.
     """
     detail = (answer.said or {}).get("detail")
     first = detail[0] if isinstance(detail, list) and detail and isinstance(detail[0], dict) else {}
@@ -83,13 +83,13 @@ def error_from_response(answer: FalResponse, secrets: tuple[str, ...], asked: Ma
 
 
 def lost_job_error(answer: FalResponse, secrets: tuple[str, ...], asked: Mapping[str, str]) -> Error:
-    """Return the error that an answer about a job that was taken stands for."""
+    """Return the error for a response about a job that fal.ai had accepted."""
     gone = answer.status == GONE
     return UpstreamError("fal.ai no longer knows the job.") if gone else error_from_response(answer, secrets, asked)
 
 
 def failure_response(status: Mapping[str, Any]) -> FalResponse | None:
-    """Return what a completed job says of its failure, as an answer; None where it did not fail."""
+    """Return the failure of a completed job as a response, None when it did not fail."""
     error, kind = status.get("error"), status.get("error_type")
     if not error and not kind:
         return None
@@ -98,6 +98,6 @@ def failure_response(status: Mapping[str, Any]) -> FalResponse | None:
 
 
 def _error_places(location: Any) -> list[str]:
-    """Return fal.ai's names of what a refusal is about, the outermost first; none where it is about the whole body."""
+    """Return fal.ai's names of the parameters that a refusal concerns, the outermost first; none for the whole body."""
     names = [part for part in location if isinstance(part, str)] if isinstance(location, list) else []
     return names[1:] if names[:1] == ["body"] else names

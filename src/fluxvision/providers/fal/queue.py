@@ -1,6 +1,6 @@
-"""The way of a job through fal.ai's queue: taken, looked at until it is completed, and cancelled where it is given up.
+"""Submit, poll and cancel jobs on fal.ai's queue.
 
-A job that was taken is never handed over again, whatever becomes of the connection: the same one is asked for.
+A job that fal.ai accepted is never submitted again; after a lost connection the same job is polled.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from fluxvision.providers.fal.client import ANSWER, LOST, UNSENT, FalClient, Fal
 from fluxvision.providers.fal.errors import error_from_response, failure_response, lost_job_error
 
 LIFECYCLE = '{"expiration_duration_seconds":3600}'
-"""How long fal.ai keeps a picture."""
+"""How long fal.ai keeps a result."""
 PATIENCE = 120.0
 TRIES = 3
 SHORTEST = 0.1
-"""Seconds of the shortest pause."""
+"""Shortest pause in seconds."""
 HEADERS = {
     "Content-Type": "application/json",
     "X-Fal-Store-IO": "0",
@@ -40,7 +40,7 @@ HEADERS = {
 
 
 class QueuedJob(msgspec.Struct, frozen=True):
-    """What fal.ai says of a job that it has taken."""
+    """The id and addresses of a job that fal.ai accepted."""
 
     request_id: str
     status_url: str
@@ -49,7 +49,7 @@ class QueuedJob(msgspec.Struct, frozen=True):
 
 
 def request_document(call: Call, address: str) -> bytes:
-    """Return a request's body as JSON; without an address the picture itself is in it."""
+    """Return a request's body as JSON, with the picture's address, or the picture itself if that is empty."""
     if not address:
         mime = formats.find_format(call.image.format).mime
         content = call.image.path.read_bytes() if call.image.content is None else call.image.content
@@ -58,7 +58,7 @@ def request_document(call: Call, address: str) -> bytes:
 
 
 async def submit_request(wire: FalClient, url: str, call: Call, content: bytes) -> QueuedJob:
-    """Hand the job over once; only where nothing can have been sent is it tried again."""
+    """Submit the job once; it is retried only when nothing can have been sent."""
     answer, left = None, TRIES
     while answer is None:
         left -= 1
@@ -72,7 +72,7 @@ async def submit_request(wire: FalClient, url: str, call: Call, content: bytes) 
             message = "The connection to fal.ai was lost while the job was handed over."
             raise UpstreamUnreachable(message, billed=None) from None
         except UpstreamError as error:
-            error.billed = None  # whatever it says, it says too much of it
+            error.billed = None  # oversized reply: billing unknown
             raise
     if not answer.fine:
         raise billing.bill_untaken(answer).on(error_from_response(answer, wire.secrets(call), call.asked))
@@ -88,51 +88,53 @@ async def submit_request(wire: FalClient, url: str, call: Call, content: bytes) 
 
 
 PICTURE_INSIDE = 64_000_000
-"""Bytes of an answer that may hold a picture."""
+"""Most bytes of a response that may hold a picture."""
 CANCEL_PATIENCE = 5.0
 LAST_PATIENCE = 0.5
-"""Seconds in which a job that was cancelled may say what became of it."""
+"""Seconds to wait for the final status of a cancelled job."""
 ODD = 5
-"""Senseless answers in a row after which a job is given up."""
+"""Invalid responses in a row after which a job is given up."""
 SILENCE = 60.0
-"""Seconds in which fal.ai cannot be reached at all, after which a job that is not done is given up."""
+"""Seconds of unreachability after which an unfinished job is given up."""
 LONGEST = 5.0
-"""Seconds of the longest pause."""
+"""Longest pause in seconds."""
 SHARE = 0.1
-"""A pause between two looks, as a share of the time waited so far."""
+"""Pause between two polls, as a share of the time waited so far."""
 
 T = TypeVar("T")
 
 
 @dataclass(slots=True)
 class _Job:
-    """A job that was taken: its ticket, its name as it may be shown, what nobody may read, what the caller asked for.
-
-    `stood` is how it stood when last seen, `parted` how fal.ai answered to its cancellation.
-    """
+    """A job that fal.ai accepted."""
 
     ticket: QueuedJob
     name: str
+    """Its id without secrets, for messages."""
     secrets: tuple[str, ...]
+    """Texts that no message may repeat."""
     asked: Mapping[str, str]
+    """See `Call.asked`."""
     stood: str = ""
+    """Its state when last polled."""
     parted: Mapping[str, Any] | None = None
+    """The response to its cancellation."""
 
 
 class Queue:
-    """Jobs at fal.ai. A task that is cancelled while a job is not done cancels it there.
+    """Jobs on fal.ai's queue. Cancelling a task cancels its unfinished job at fal.ai.
 
-    `taken` is told the job's name and its bill, as far as they are known; an error that is raised has them, too.
+    `taken` is called with the job's id and billing as far as known; errors have them too.
     """
 
     def __init__(self, wire: FalClient, url: str) -> None:
-        """Ask the queue at `url`."""
+        """Use the queue at `url`."""
         self.url = url.rstrip("/")
         self._wire = wire
         self._farewells: set[asyncio.Task[Any]] = set()
 
     async def submit(self, call: Call, content: bytes, taken: OnSubmitted) -> QueuedJob:
-        """Hand a job over once; a cancelled task takes it back as soon as fal.ai has named it."""
+        """Submit a job once; if the task is cancelled, the job is cancelled as soon as its id is known."""
         url = f"{self.url}/{call.upstream}"
         submitting = asyncio.ensure_future(submit_request(self._wire, url, call, content))
         try:
@@ -146,7 +148,7 @@ class Queue:
     async def finished(
         self, call: Call, ticket: QueuedJob, taken: OnSubmitted
     ) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-        """Wait for the job and return its last status and its result; a job that is given up is cancelled."""
+        """Wait for the job and return its last status and its result; cancel it if it is given up."""
         job = self._job(call, ticket)
         taken(job.name, None)
         try:
@@ -171,14 +173,14 @@ class Queue:
         return status, answer.said or {}
 
     async def aclose(self) -> None:
-        """Wait for cancellations under way."""
+        """Wait for pending cancellations."""
         await asyncio.gather(*self._farewells, return_exceptions=True)
 
     def _job(self, call: Call, ticket: QueuedJob) -> _Job:
         return _Job(ticket, self._wire.shown(ticket.request_id), self._wire.secrets(call), call.asked)
 
     async def _completed(self, job: _Job) -> Mapping[str, Any]:
-        """Ask how the job stands, less and less often, until it is completed; return what is said of it then."""
+        """Poll the job, less and less often, until it is completed; return its last status."""
         started = time.monotonic()
         while True:
             waited = time.monotonic() - started
@@ -192,9 +194,9 @@ class Queue:
             job.stood = str(said.get("status"))
 
     async def _persist(self, url: str, limit: int, most: int | None = None, silence: float = inf) -> FalResponse:
-        """Ask until there is an answer: lost connections, but no longer `silence`, and failing servers are waited for.
+        """Repeat a request until it succeeds, after lost connections (for up to `silence` seconds) and server failures.
 
-        A few answers that make no sense are waited out. Where `most` is given, a failure of the job's own is an answer.
+        A few invalid responses are retried too. If `most` is given, the job's own failure is returned as a response.
         """
         unheard = failed = odd = 0
         since: float | None = None
@@ -222,12 +224,12 @@ class Queue:
             await self._wire.pause(max(backoff, min(wait, 4 * LONGEST)))
 
     async def _cancel(self, job: _Job) -> None:
-        """Ask fal.ai to stop; it may have no time for that."""
+        """Send a cancellation to fal.ai; its failure is ignored."""
         with contextlib.suppress(*LOST, Error):
             job.parted = (await self._wire.ask("PUT", job.ticket.cancel_url, CANCEL_PATIENCE)).said
 
     async def _withdraw(self, submitting: asyncio.Future[QueuedJob], call: Call, taken: OnSubmitted) -> _Job | None:
-        """Cancel a job that is just being handed over, and return it where it was taken."""
+        """Cancel a job that is being submitted, and return it if it was accepted."""
         job = None
         try:
             async with asyncio.timeout(CANCEL_PATIENCE * self._wire.pace):
@@ -241,9 +243,9 @@ class Queue:
         return job
 
     async def _settled(self, job: _Job, taken: OnSubmitted) -> Bill:
-        """Return what a job costs that was to be cancelled.
+        """Return the bill of a cancelled job.
 
-        One that was told to stop, or had ended before, is looked at once more, as long as somebody waits for that.
+        A job that was asked to stop, or had ended before, is polled once more.
         """
         waited = job.stood == billing.WAITS
         found = billing.bill_cancelled(job.parted, None, waited=waited)
@@ -256,7 +258,7 @@ class Queue:
         return found
 
     async def _part(self, farewell: Coroutine[Any, Any, T]) -> T:
-        """Let a last request end, even where the task that waits for it is cancelled again."""
+        """Let a last request finish, even if the waiting task is cancelled again."""
         task = asyncio.ensure_future(farewell)
         self._farewells.add(task)
         task.add_done_callback(self._farewells.discard)

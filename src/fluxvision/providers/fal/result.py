@@ -1,4 +1,4 @@
-"""What a job's result becomes: a file, and what was said of it. It is paid, whatever is wrong with it."""
+"""Reads the result of a fal.ai job: downloads its picture and refuses black ones. Errors are billed: it is paid."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from fluxvision.providers import result_file
 from fluxvision.providers.fal.billing import reported_seconds
 
 DARK, SEEN = 1, 16
-"""The brightest sample, of 255, of a black picture; and of one that is surely not."""
+"""Brightest sample (0 to 255) of a black picture, and of one that is certainly not black."""
 FLAT, HEADERS = 0.1, 4096
-"""Bytes per pixel, and beside them, up to which a file may be all black."""
+"""Largest file of a black picture: bytes per pixel, plus bytes of headers."""
 HUGE = 1e18
 WIDEST = 4
-"""Bytes of a file per pixel that is allowed."""
+"""Most bytes of a file per allowed pixel."""
 
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """Fetches pictures of at most `pixels` from addresses that `guard` allows, `patience` seconds at a time."""
+    """Downloads pictures of at most `pixels` from addresses that `guard` allows, `patience` seconds per attempt."""
 
     guard: Guard
     pixels: int
@@ -38,7 +38,7 @@ class Results:
     async def outcome(
         self, source: InputImage, status: Mapping[str, Any], answer: Mapping[str, Any], folder: Path
     ) -> ProviderResult:
-        """Return what a result holds, its picture as a new file in `folder`; an error is billed, and leaves no file."""
+        """Return the result, with its picture as a new file in `folder`; errors are billed and leave no file."""
         spent = reported_seconds(status)
         try:
             path = await self._picture(source, answer, folder)
@@ -80,7 +80,7 @@ class Results:
 
 
 def _image_reference(answer: Mapping[str, Any]) -> str | None:
-    """Return the URL or data URI of the first picture of a result, None where there is none."""
+    """Return the URL or data URI of a result's first picture, None when there is none."""
     images = answer.get("images")
     for found in (answer.get("image"), *(images[:1] if isinstance(images, list) else ())):
         url = found.get("url") if isinstance(found, dict) else found
@@ -90,17 +90,17 @@ def _image_reference(answer: Mapping[str, Any]) -> str | None:
 
 
 def _read_seed(found: Any) -> dict[str, float]:
-    """Return what is a number in an object, of a size that anybody may mean."""
+    """Return the numbers in an object that have a plausible size."""
     pairs = found.items() if isinstance(found, dict) else ()
     numbers = ((name, number) for name, number in pairs if isinstance(number, int | float) and type(number) is not bool)
     return {name: float(number) for name, number in numbers if abs(number) < HUGE}
 
 
 def _refuse_black(path: Path, source: InputImage, limit: int, pixels: int) -> None:
-    """Raise `UpstreamRefused` for a picture that is all black although its source is not."""
+    """Raise `UpstreamRefused` for an entirely black picture whose source is not black."""
     made = result_file.probe_result(path, limit=limit, pixels=pixels)
     if made.size > FLAT * made.width * made.height + HEADERS:
-        return  # black needs less
+        return  # a black picture is smaller
     brightest = _brightest(made)
     if brightest is None:
         raise UpstreamError("The provider's picture is damaged.")
@@ -109,7 +109,7 @@ def _refuse_black(path: Path, source: InputImage, limit: int, pixels: int) -> No
 
 
 def _brightest(source: InputImage) -> float | None:
-    """Return the largest colour sample of a picture, of 255; None where it is damaged."""
+    """Return the largest colour sample of a picture (0 to 255), None when it is damaged."""
     row = formats.find_format(source.format)
     try:
         with translate_read_errors(row, "image"):

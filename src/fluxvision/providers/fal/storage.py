@@ -1,4 +1,4 @@
-"""fal.ai's storage, where large pictures are put for its models to read: each file once, whoever asks for it."""
+"""Uploads large pictures to fal.ai's storage, each file once; keeps upload tokens and recent addresses."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 @dataclass(slots=True, eq=False)
 class _Entry(Generic[T]):
-    """One piece of work, how many wait for it, and until when its result is good."""
+    """A task, the number of waiting callers, and the time until which its result is valid."""
 
     task: asyncio.Task[T]
     waiting: int = 0
@@ -39,17 +39,17 @@ class _Entry(Generic[T]):
 
 
 class SingleFlight(Generic[T]):
-    """Remembers results by key, the newest `most` of them, for `seconds` each. Failures are not remembered."""
+    """Shares concurrent work by key, and caches the newest `most` results for `seconds` each, but no failures."""
 
     def __init__(self, seconds: float, most: int, clock: Callable[[], float] = time.monotonic) -> None:
-        """Take the time from `clock`, in seconds."""
+        """Start with an empty cache; `clock` returns seconds."""
         self._seconds, self._most, self._clock = seconds, most, clock
         self._entries: dict[Hashable, _Entry[T]] = {}
 
     async def get(self, key: Hashable, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Return what `make` returns, made now, before or for another caller, or raise what it raised for all of them.
+        """Return the cached result, or that of running or new work; errors are raised for all waiting callers.
 
-        A caller who is cancelled does not disturb the others; with the last one the work is cancelled, too, and ends.
+        A cancelled caller does not affect the others; when the last one is cancelled, so is the work.
         """
         entry = self._entries.get(key)
         if entry is None or entry.until <= self._clock():
@@ -68,11 +68,11 @@ class SingleFlight(Generic[T]):
         return entry.task.result()
 
     def forget(self, key: Hashable) -> None:
-        """Make it anew for the next caller; who waits still gets what is under way."""
+        """Remove a result, so that the next caller starts new work; waiting callers still get the running one."""
         self._entries.pop(key, None)
 
     def _settle(self, key: Hashable, entry: _Entry[T], task: asyncio.Task[T]) -> None:
-        """Keep a result, as the newest, and forget a failure."""
+        """Cache a result as the newest, and remove a failure."""
         failed = task.cancelled() or task.exception() is not None
         if self._entries.get(key) is not entry:
             return
@@ -86,12 +86,12 @@ class SingleFlight(Generic[T]):
 
 
 MARGIN = 60.0
-"""Seconds before its end in which a leave is not used any more."""
+"""Seconds before its expiry from which a token is not used any more."""
 JSON = {"Content-Type": "application/json"}
 
 
 class UploadToken(msgspec.Struct, frozen=True):
-    """The leave to upload."""
+    """A token that allows uploads."""
 
     token: str
     token_type: str
@@ -100,17 +100,17 @@ class UploadToken(msgspec.Struct, frozen=True):
 
 
 class UploadTokens:
-    """Keeps one token for all uploads."""
+    """Caches one token for all uploads."""
 
     def __init__(self, wire: FalClient, url: str) -> None:
-        """Ask fal.ai at `url`."""
+        """Request tokens from fal.ai at `url`."""
         self._wire = wire
         self._url = f"{url}/storage/auth/token?storage_type=fal-cdn-v3"
         self._token: tuple[UploadToken, float] | None = None
         self._renewing = asyncio.Lock()
 
     async def get(self) -> UploadToken:
-        """Return the leave to upload, a new one where the last has run out; raises an `Error`, or what `LOST` names."""
+        """Return the token, a new one if the last has expired; raises an `Error`, or one of those in `LOST`."""
         async with self._renewing:
             if self._token is not None and self._token[1] > time.time():
                 return self._token[0]
@@ -126,34 +126,34 @@ class UploadTokens:
             return token
 
     def forget(self) -> None:
-        """Ask for another leave the next time."""
+        """Request a new token the next time."""
         self._token = None
 
 
 PART = 10 * 1024 * 1024
 WHOLE = 100 * 1024 * 1024
-"""Bytes up to which a picture is uploaded in one piece; larger ones go in parts."""
+"""Largest picture that is uploaded in one piece, in bytes; larger ones are uploaded in parts."""
 TRIES = 3
 KEPT, MOST = 1200.0, 256
-"""Seconds in which an address is given again, well within those that fal.ai keeps the file; and how many are known."""
+"""Seconds for which an address is reused (fal.ai keeps the file longer), and most cached addresses."""
 
 
 class Storage:
-    """Uploads files. The versions of a picture share one upload, and so do callers at the same time."""
+    """Uploads files. The versions of a picture, and concurrent callers, share one upload."""
 
     def __init__(self, wire: FalClient, guard: Guard, url: str) -> None:
-        """Get the leave to upload from `url`; the storage that it names must be one that `guard` allows."""
+        """Request tokens from `url`; `guard` must allow the storage address in the token."""
         self.url = url.rstrip("/")
         self._wire, self._guard = wire, guard
         self._leave = UploadTokens(wire, self.url)
         self._once = SingleFlight[str](KEPT, MOST)
 
     async def upload(self, image: InputImage) -> str:
-        """Put the picture where fal.ai can read it, from the disk, and return its address."""
+        """Upload the picture's file and return the address from which fal.ai can read it."""
         return await self._once.get(_file_identity(image.path), lambda: self._uploaded(image))
 
     def forget(self, image: InputImage) -> None:
-        """Upload the picture anew the next time; one that was never written was never uploaded."""
+        """Upload the picture again the next time; a picture that is only in memory was never uploaded."""
         self._once.forget(_file_identity(image.file))
 
     async def _uploaded(self, image: InputImage) -> str:
@@ -196,7 +196,7 @@ class Storage:
     async def _store(
         self, method: str, url: str, token: UploadToken, headers: Mapping[str, str], content: Any = None
     ) -> Mapping[str, Any]:
-        """Make one request to the storage that fal.ai named and return what it said; raises `UpstreamError`."""
+        """Make one request to the storage in the token and return its JSON object; raises `UpstreamError`."""
         if self._guard.refusal(url):
             raise UpstreamError("fal.ai named a storage whose address is refused.")
         leave = {"Authorization": f"{token.token_type} {token.token}", "Accept": "application/json"}
@@ -218,16 +218,16 @@ class Storage:
 
 
 def _file_identity(path: Path) -> Hashable:
-    """Return what tells a file, as it is now, from every other."""
+    """Return a key that identifies a file in its current state."""
     try:
         found = path.stat()
-    except OSError:  # it has gone: reading it will tell
+    except OSError:  # it is missing: reading it will raise
         return path
     return path, found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _content_labels(image: InputImage) -> dict[str, str]:
-    """Return an upload's headers; the file has a name that says nothing."""
+    """Return an upload's headers, with a neutral file name."""
     row = formats.find_format(image.format)
     return {
         "Content-Type": row.mime,
