@@ -19,7 +19,7 @@ from fluxvision.engine.executors.ray_serve import RayServe
 from fluxvision.engine.raster_output import enlarge_to_raster
 
 RESTORE_BELOW = 60
-"""JPEG quality under which compression damage is repaired rather than sharpened, where those weights are installed."""
+"""JPEG quality below which the engine that repairs compression damage is chosen, if its weights are installed."""
 
 
 class Provider:
@@ -31,7 +31,7 @@ class Provider:
     remote = False
 
     def __init__(self, threads: int = 0, workers: int = 1, cluster: RayServe | None = None) -> None:
-        """Use `threads` per picture (0: the machine's cores divided among the workers); `cluster` makes the tiles."""
+        """Use `threads` per picture (0: the machine's cores divided among the workers); tiles are made by `cluster`."""
         self.workers = workers
         self._threads = threads or max(1, count_cores() // workers)
         self._cluster = cluster
@@ -46,11 +46,11 @@ class Provider:
         return await run_in_pool(self._pool, watch, lambda: self._run(call, watch, folder))
 
     def check(self, call: Call) -> None:
-        """Refuse an engine that does not exist or whose weights are missing."""
+        """Raise `InvalidRequest` for an unknown engine or one whose weights are missing."""
         choose_backend(call.body.get("backend"), call.image)
 
     async def ping(self) -> bool:
-        """Return whether the default engine's weights are here."""
+        """Return whether the default engine's weights are installed."""
         return BACKENDS[0].present
 
     async def aclose(self) -> None:
@@ -96,13 +96,13 @@ class Provider:
 
 
 def configured(settings: Settings) -> dict[str, Provider]:
-    """Return the provider; it needs no setting and is always there."""
+    """Return the provider, which needs no settings and is always available."""
     cluster = RayServe(settings.cluster, settings.cluster_token) if settings.cluster else None
     return {"embedded": Provider(settings.threads, settings.workers, cluster)}
 
 
 def choose_backend(wanted: str | None, source: InputImage) -> engine.Backend:
-    """Return the row of the engine asked for, else the one that fits the picture's measured compression.
+    """Return the requested engine, or else the one that fits the picture's estimated JPEG quality.
 
     Raises `InvalidRequest` naming the extra to install when the wanted engine's weights are missing.
     """

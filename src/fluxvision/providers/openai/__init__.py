@@ -1,4 +1,4 @@
-"""The providers of the setting `openai`: other servers that speak OpenAI's images API, another fluxvision for one."""
+"""The providers of the setting `openai`: other servers with OpenAI's images API, such as another fluxvision."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from fluxvision.providers.openai.response import (
 )
 
 SMALL = 1_000_000
-"""Bytes up to which an answer is read without a thread."""
+"""Largest response that is decoded without a thread, in bytes."""
 
 
 class Provider:
-    """Sends a call to one server, once: what may have been paid is never sent again."""
+    """Sends each call to one server once; a call that may have been charged is never repeated."""
 
     parallel = 10
     small_workers = 0
@@ -48,7 +48,7 @@ class Provider:
         pixels: int = result_file.PIXELS,
         private: bool = False,
     ) -> None:
-        """Wait at most `patience` seconds for a byte; `private` lets links in answers lead to private addresses."""
+        """Wait at most `patience` seconds for a byte; `private` allows links to private addresses in responses."""
         self.title = upstream.title or upstream.name
         self.workers = workers
         self._patience = patience
@@ -64,11 +64,11 @@ class Provider:
         self._pool = ThreadPoolExecutor(2, thread_name_prefix=upstream.name)
 
     def check(self, call: Call) -> None:
-        """Refuse a value that no form can carry."""
+        """Raise `InvalidRequest` for a value that cannot be sent in a form."""
         check_call(call)
 
     async def run(self, call: Call, watch: JobCallbacks, folder: Path) -> ProviderResult:
-        """Make one picture; a cancelled task closes the connection, and so tells the server to stop."""
+        """Make one picture; cancelling the task closes the connection, which tells the server to stop."""
         if watch.cancel.is_set():
             raise Cancelled("The work was stopped.")
         if self._session is None:
@@ -99,11 +99,11 @@ class Provider:
             raise resource_error(error) or self._server.no_answer_error(error) from None
 
     async def ping(self) -> bool:
-        """Return True: whether the server is up shows when it is called."""
+        """Return True: a call shows whether the server is up."""
         return True
 
     async def aclose(self) -> None:
-        """Close all connections and end the threads."""
+        """Close all connections and stop the threads."""
         if self._session is not None:
             await self._session.close()
         self._pool.shutdown(wait=True, cancel_futures=True)
@@ -111,7 +111,7 @@ class Provider:
     async def _outcome(
         self, content: bytearray, identity: str | None, watch: JobCallbacks, folder: Path, call: Call
     ) -> ProviderResult:
-        """Return what an answer holds; its picture is a new file in `folder`."""
+        """Return the result of a response; a large or linked picture becomes a new file in `folder`."""
         path = folder / secrets.token_hex(16)
 
         def unpack() -> tuple[ImagesResponse, InputImage | None]:
@@ -122,7 +122,7 @@ class Provider:
         return to_provider_result(answer, file or await self._fetched(answer, folder), identity)
 
     async def _fetched(self, answer: ImagesResponse, folder: Path) -> Path:
-        """Return a new file with the picture that the answer links to; a link without a host is the server's own."""
+        """Download the picture that the response links to; a link without a host is relative to the server."""
         link = answer.data[0].url
         if not isinstance(link, str) or not link:
             raise self._server.missing_picture_error()

@@ -1,4 +1,4 @@
-"""What it means that a server made no picture, as tables, and how that is told without anything private."""
+"""Translates failures of a server with OpenAI's API to errors for the caller, by tables, without private text."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from fluxvision.net.client import read_body
 from fluxvision.net.redact import WITHHELD, repeats_private_text
 
 LONGEST = 65_536
-"""Bytes of an answer without a picture."""
+"""Most bytes of a response without a picture."""
 
 POLICY = frozenset({"content_policy_violation", "moderation_blocked", "content_filter", "responsibleaipolicyviolation"})
 MONEY = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_error", "insufficient_balance"})
@@ -37,18 +37,18 @@ MODEL = frozenset({"model_not_found", "model_disabled", "deploymentnotfound"})
 KEY = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 ASKED_WRONGLY = frozenset({400, 404, 413, 415, 422})
 PAGES = frozenset({404, 405})
-"""Statuses that a proxy gives, too, in place of a server that is down; their pages say nothing to a program."""
+"""Statuses that a proxy also sends when the server is down, with a page instead of an API error."""
 CLIENT_CLOSED = 499
 EMPTY = "does no work for this server now: its balance is used up"
 STRAY = "answered {} with something that is no answer of an images API"
 UNASKED = (UpstreamUnasked, "refused the request for something that was not asked for")
 PICTURES = {"image": "image", "images": "image"}
-"""What servers call the picture."""
+"""Maps the servers' names of the picture to ours."""
 PRIVATE = ("prompt", "negative_prompt", "user")
-"""What of a request is never repeated in a message."""
+"""Parameters whose values are never repeated in messages."""
 
 AWAY = "cannot be reached"
-"""Nothing was sent, so nothing can have been charged."""
+"""For errors before anything was sent, so that nothing can have been charged."""
 FOREIGN: tuple[tuple[type[Exception], type[UpstreamError], str], ...] = (
     (aiohttp.ClientConnectorError, UpstreamUnreachable, AWAY),
     (aiohttp.ConnectionTimeoutError, UpstreamUnreachable, AWAY),
@@ -56,31 +56,33 @@ FOREIGN: tuple[tuple[type[Exception], type[UpstreamError], str], ...] = (
     (aiohttp.ClientConnectionError, UpstreamUnreachable, "closed the connection before it answered"),
     (Exception, UpstreamError, "did not answer as a web server"),
 )
-"""What the HTTP client raises before there is an answer, the particular first, and how it is told."""
+"""Exceptions of the HTTP client without a response, subclasses first, with their messages."""
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorResponse:
-    """An answer that is no success: its status, its words, and the seconds that it asks to wait."""
+    """An error response of a server, parsed."""
 
     status: int
     message: str
     param: str
     codes: frozenset[str]
+    """The error's code and type."""
     wait: float | None
+    """Seconds of Retry-After."""
     own: bool = False
-    """Whether it is written as the API itself writes an error, and not as a server between may."""
+    """Whether it has the format of the API's errors, so that it does not come from a proxy."""
     spent: bool = False
-    """Whether a gateway like this one says that its failed tries have cost something, or may have."""
+    """Whether another fluxvision reports that its failed attempts have, or may have, cost something."""
 
     @property
     def worded(self) -> bool:
-        """Whether this is an error for programs: it has a message, a code, or names a parameter."""
+        """Whether this is an API error: it has a message, a code or a parameter."""
         return bool(self.message or self.param) or any(self.codes)
 
     @property
     def blank(self) -> bool:
-        """Whether this is a page of a proxy or a firewall that does not let this request through."""
+        """Whether this is a page of a proxy or firewall that blocks the request."""
         barred = self.status == HTTPStatus.FORBIDDEN or (self.status in ASKED_WRONGLY and not self.own)
         return barred and not self.worded
 
@@ -91,7 +93,7 @@ class ErrorResponse:
 
     @property
     def nowhere(self) -> bool:
-        """Whether there is no such address or model."""
+        """Whether the address or model does not exist."""
         route = self.status == HTTPStatus.NOT_FOUND and not self.param
         model = self.blames_request and (self.param == "model" or bool(self.codes & MODEL))
         return route or model or self.status == HTTPStatus.METHOD_NOT_ALLOWED
@@ -111,11 +113,11 @@ REFUSALS: tuple[tuple[Callable[[ErrorResponse], bool], type[Error], str], ...] =
     (lambda said: 300 <= said.status < 400, UpstreamError, "answered with a redirect, which is not followed"),  # noqa: PLR2004
     (lambda _said: True, UpstreamError, "answered {}"),
 )
-"""What an answer that is no success means; the first that holds counts."""
+"""Meanings of error responses; the first row that matches is used."""
 
 
 async def read_refusal(response: aiohttp.ClientResponse) -> ErrorResponse:
-    """Return what an answer says that is no success, as far as it can be read."""
+    """Read and parse an error response, as far as possible."""
     wait = client.parse_retry_after(response.headers, time.time())
     try:
         return parse_error_response(msgspec.json.decode(await read_body(response, LONGEST)), response.status, wait)
@@ -124,7 +126,7 @@ async def read_refusal(response: aiohttp.ClientResponse) -> ErrorResponse:
 
 
 def parse_error_response(found: Any, status: int = 0, wait: float | None = None) -> ErrorResponse:
-    """Return what an error body says; texts are empty where it says nothing."""
+    """Parse the body of an error response; missing texts are empty."""
     own, spent = _is_api_error(found), _has_spent(found)
     if isinstance(found, dict):
         found = found.get("error") or found
@@ -138,7 +140,7 @@ def parse_error_response(found: Any, status: int = 0, wait: float | None = None)
 
 
 def _is_api_error(found: Any) -> bool:
-    """Return whether a body is an error as an API writes it: an object under `error`, or `error` or `detail` alone."""
+    """Return whether a body is an API error: an object under `error`, or only `error` or `detail`."""
     if not isinstance(found, dict):
         return False
     return isinstance(found.get("error"), dict) or found.keys() in ({"error"}, {"detail"})
@@ -150,7 +152,7 @@ def _has_spent(found: Any) -> bool:
 
 
 def _read_detail(detail: Any) -> Mapping[str, Any]:
-    """Return the words and the parameter of an error as FastAPI writes it: a text, or a list of faults."""
+    """Return the message and parameter of an error in FastAPI's format: a text, or a list of errors."""
     if not (isinstance(detail, list) and detail and isinstance(detail[0], dict)):
         return {"message": detail}
     place = detail[0].get("loc")
@@ -160,13 +162,15 @@ def _read_detail(detail: Any) -> Mapping[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class ErrorTranslator:
-    """A server as callers hear of it: by its title, and never by its `secrets`."""
+    """Translates one server's failures to errors for the caller."""
 
     title: str
+    """The server's name in messages."""
     secrets: tuple[str, ...] = field(repr=False)
+    """Texts that are removed from messages."""
 
     def refusal(self, said: ErrorResponse, call: Call) -> Error:
-        """Return what an answer that is no success means; what a server between gave up has no known bill."""
+        """Return the error for an error response; after a proxy's timeout the billing is unknown."""
         kind, sentence = next((kind, sentence) for holds, kind, sentence in REFUSALS if holds(said))
         asked = PICTURES | ({"mask": "mask"} if call.mask is not None else {}) | dict(call.asked)
         wordy = kind in {InvalidRequest, PolicyRefused}
@@ -179,20 +183,20 @@ class ErrorTranslator:
         return kind(message, param=param, retry_after=said.wait, billed=billed)
 
     def no_answer_error(self, error: Exception) -> UpstreamError:
-        """Return what it means that there was no answer."""
+        """Return the error for an exception of the HTTP client, when there is no response."""
         ours, reason = next((ours, reason) for kind, ours, reason in FOREIGN if isinstance(error, kind))
         return ours(f"{self.title} {reason}.", billed=False if reason == AWAY else None)
 
     def failed(self, error: Any, call: Call) -> UpstreamError:
-        """Return what an error inside a success means."""
+        """Return the error for an error object inside a successful response."""
         return UpstreamError(f"{self.title} failed{self._words(parse_error_response(error), call)}")
 
     def missing_picture_error(self) -> UpstreamError:
-        """Return what a success without a picture means."""
+        """Return the error for a successful response without a picture."""
         return UpstreamError(f"{self.title} answered without a picture.", billed=True)
 
     def _words(self, said: ErrorResponse, call: Call) -> str:
-        """Return the end of a sentence: the server's own words, without anything that is nobody's business."""
+        """Return the end of a sentence: the server's own message, without private text."""
         if repeats_private_text(said.message[: client.READ], (str(call.body.get(name, "")) for name in PRIVATE)):
             return WITHHELD
         words = client.scrub(said.message, *self.secrets).rstrip(".")

@@ -1,4 +1,4 @@
-"""The form that asks for a picture, as OpenAI's own clients write it, sent from where its files lie."""
+"""Builds the multipart form of a call, encoded as by OpenAI's own clients; large files are read while sending."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from fluxvision.core.errors import InvalidRequest
 from fluxvision.core.types import Call
 
 SMALL = 1_000_000
-"""Bytes up to which a form is sent in one piece."""
+"""Largest form that is sent in one piece, in bytes."""
 CHUNK = 1024 * 1024
 DEEPEST = 8
-"""Levels of nesting in a value that was not known here."""
+"""Most levels of nesting in the value of an unknown parameter."""
 
 Pieces = tuple[bytes | Path, ...]
 
 
 def check_call(call: Call) -> None:
-    """Raise `InvalidRequest` where a call has a value that no form can carry."""
+    """Raise `InvalidRequest` when a call has a value that cannot be sent in a form."""
     _encode_value("".join(name + text for name, text in _text_fields(call)))
 
 
 def build_form(call: Call) -> tuple[str, Pieces]:
-    """Return a boundary and the pieces of the form that asks for a call; raises `InvalidRequest`."""
+    """Return the boundary and the pieces of a call's form; raises `InvalidRequest`."""
     boundary = secrets.token_hex(16)
     head = f'--{boundary}\r\nContent-Disposition: form-data; name="'
     text = _encode_value("".join(f'{head}{_quoted(name)}"\r\n\r\n{text}\r\n' for name, text in _text_fields(call)))
@@ -45,7 +45,7 @@ def build_form(call: Call) -> tuple[str, Pieces]:
 
 
 def build_upload(pieces: Pieces) -> bytes | aiohttp.Payload:
-    """Return a small form in one piece, and of a large one where its pieces are."""
+    """Return a small form as bytes, and a large one as a payload that reads its files while it is sent."""
     size = sum(map(_encoded_size, pieces))
     if size > SMALL:
         return _Upload(pieces, size)
@@ -66,7 +66,7 @@ class _Upload(aiohttp.Payload):
         self._size = size
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        """Only for debugging, and a form is no text."""
+        """Raise an error: the method is only for debugging, and a form is not text."""
         raise TypeError(encoding, errors)
 
     async def write(self, writer: AbstractStreamWriter) -> None:
@@ -76,12 +76,12 @@ class _Upload(aiohttp.Payload):
                 await writer.write(piece)
                 continue
             with piece.open("rb") as file:
-                while chunk := file.read(CHUNK):  # written a moment ago, so in memory: a thread would take longer
+                while chunk := file.read(CHUNK):  # just written, so in the page cache: a thread would take longer
                     await writer.write(chunk)
 
 
 def _text_fields(call: Call) -> list[tuple[str, str]]:
-    """Return the fields of the form but for the pictures."""
+    """Return the form's fields except the pictures."""
     texts = [("model", call.upstream)]
     for name, value in call.body.items():
         _flatten(texts, name, value, name)
@@ -118,5 +118,5 @@ def _flatten(texts: list[tuple[str, str]], name: str, value: Any, param: str, de
 
 
 def _quoted(name: str) -> str:
-    """Return a field's name as browsers write it."""
+    """Return a field's name, escaped as by browsers."""
     return name.replace("\r", "%0D").replace("\n", "%0A").replace('"', "%22")

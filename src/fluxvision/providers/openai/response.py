@@ -1,4 +1,4 @@
-"""What is read of a success: the picture, and what the server says of it where that makes sense."""
+"""Parses a successful response: saves its picture, and reads seed, prompt, id and fidelity if they are plausible."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from fluxvision.providers import result_file
 from fluxvision.providers.openai.errors import ErrorTranslator
 
 LARGEST = 512_000_000
-"""Bytes of a picture."""
+"""Most bytes of a picture."""
 LONGEST = LARGEST * 4 // 3 + 4_000_000
-"""Bytes of an answer with a picture."""
+"""Most bytes of a response with a picture."""
 HELD = 1_000_000
-"""Characters of base64 whose picture stays in memory."""
+"""Most characters of base64 for a picture that is kept in memory."""
 NAME = 200
-"""Characters of a name that a server gives."""
+"""Most characters of a server's id or name."""
 LAST_SEED = 2**63 - 1
 BEST_PSNR = 99.0
 
 
 class ImageItem(msgspec.Struct):
-    """One entry of `data`. The base64 text stays where it lies in the answer."""
+    """One entry of `data`. The base64 text is a view of the response, not a copy."""
 
     b64_json: msgspec.Raw = msgspec.Raw(b"null")
     url: Any = None
@@ -37,7 +37,7 @@ class ImageItem(msgspec.Struct):
 
 
 class ImagesResponse(msgspec.Struct):
-    """What is read of a success."""
+    """A successful response; only these fields are read."""
 
     data: list[ImageItem] = []
     metadata: Any = None
@@ -46,7 +46,7 @@ class ImagesResponse(msgspec.Struct):
 
 
 def parse_images_response(content: bytearray, server: ErrorTranslator, call: Call) -> ImagesResponse:
-    """Return an answer with at least one entry; raises `UpstreamError`."""
+    """Return a response with at least one entry; raises `UpstreamError`."""
     try:
         answer = msgspec.json.decode(content, type=ImagesResponse)
     except msgspec.ValidationError:  # JSON of another shape
@@ -62,7 +62,7 @@ def parse_images_response(content: bytearray, server: ErrorTranslator, call: Cal
 
 
 def save_image(answer: ImagesResponse, path: Path, server: ErrorTranslator, pixels: int) -> InputImage | None:
-    """Return the picture that the answer holds, None when it holds none; a large one is written to a new file.
+    """Return the picture in the response, None when there is none; a large one is written to a new file.
 
     An error leaves no file.
     """
@@ -81,7 +81,7 @@ def save_image(answer: ImagesResponse, path: Path, server: ErrorTranslator, pixe
 
 
 def to_provider_result(answer: ImagesResponse, picture: Path | InputImage, identity: str | None) -> ProviderResult:
-    """Return a picture with what the answer says of it; `identity` is the work's name where the answer has none."""
+    """Return the provider result of a picture and its response; `identity` is the id if the response has none."""
     said = answer.metadata if isinstance(answer.metadata, dict) else {}
     caption = answer.data[0].revised_prompt
     told = {
@@ -108,7 +108,7 @@ def _read_seed(found: Any) -> int | None:
 
 
 def _read_fidelity(found: Any) -> Fidelity | None:
-    """Return what another fluxvision measured, None where it makes no sense."""
+    """Return the fidelity that another fluxvision measured, None when it is implausible."""
     if found is None:
         return None
     try:
