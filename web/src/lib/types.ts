@@ -348,7 +348,7 @@ export interface components {
         };
         /**
          * Excluded
-         * @description A provider that could not serve a job, and why.
+         * @description A provider that was not tried for a job, and the reason.
          */
         Excluded: {
             provider: string;
@@ -372,7 +372,7 @@ export interface components {
         };
         /**
          * Failure
-         * @description One of `n` pictures that could not be made: its number from 0 on, its seed where one was drawn, and why.
+         * @description One of `n` pictures that could not be made.
          */
         Failure: {
             index: number;
@@ -382,11 +382,7 @@ export interface components {
         };
         /**
          * Fidelity
-         * @description How well the delivered picture, reduced again, agrees with the input.
-         *
-         *     `lr_psnr_db` is over all samples (higher is closer, capped at 99), `delta_e` the mean CIEDE2000 colour difference,
-         *     `seam_ratio` the mean gradient across tile borders over the mean gradient beside them (1.0: invisible), None where
-         *     there is no border.
+         * @description How well the delivered picture, reduced to the input's size, agrees with the input.
          */
         Fidelity: {
             lr_psnr_db: number;
@@ -473,7 +469,7 @@ export interface components {
         };
         /**
          * PriceComponent
-         * @description One line of a quote. Prices and totals in micro-dollars; None where only the work itself will tell, or nobody.
+         * @description One line of a quote. Values are None when unknown, or known only after the work.
          */
         PriceComponent: {
             type: string;
@@ -745,28 +741,28 @@ export interface components {
          * @description - `INVALID_REQUEST` (400): A parameter, a picture or their combination cannot be used.
          *     - `CONTENT_POLICY_VIOLATION` (400): A provider's content policy forbids this picture or these words.
          *     - `AUTHENTICATION_FAILED` (401): The key is missing, malformed or unknown.
-         *     - `FORBIDDEN` (403): The request comes by way of a website or a host name that this server does not answer.
+         *     - `FORBIDDEN` (403): The request comes through a website or host name that this server does not serve.
          *     - `NOT_FOUND` (404): There is nothing at this address.
          *     - `MODEL_NOT_FOUND` (404): No model has this name, or no provider on this server makes it.
-         *     - `METHOD_NOT_ALLOWED` (405): The address exists and takes other methods.
+         *     - `METHOD_NOT_ALLOWED` (405): The address exists, but does not support this method.
          *     - `UPLOAD_TOO_SLOW` (408): The body did not arrive in time.
          *     - `PAYLOAD_TOO_LARGE` (413): The body, a part of it or a picture is over a limit of this server.
          *     - `UNSUPPORTED_MEDIA_TYPE` (415): The body's content type or encoding is not one that this route reads.
-         *     - `RANGE_NOT_SATISFIABLE` (416): A range that was asked for lies behind the end of the file.
+         *     - `RANGE_NOT_SATISFIABLE` (416): A requested range begins after the end of the file.
          *     - `RATE_LIMITED` (429): The queue is full; nothing was started and nothing was charged.
          *     - `RATE_LIMIT_EXCEEDED` (429): Too many requests without a key came from one address; nothing was started and nothing was charged.
-         *     - `CANCELLED` (499): The work was stopped: by the caller, or by whoever runs the provider.
-         *     - `CANCELLED` (499): The caller does not listen any more: there is nobody to answer.
-         *     - `INTERNAL_ERROR` (500): Our own fault.
-         *     - `PROVIDER_MISCONFIGURED` (500): A provider refuses what this server's operator configured: a key, an address, a model's name.
+         *     - `CANCELLED` (499): The work was stopped by the caller or by the provider's operator.
+         *     - `CANCELLED` (499): The caller closed the connection.
+         *     - `INTERNAL_ERROR` (500): A fault of this server.
+         *     - `PROVIDER_MISCONFIGURED` (500): A provider refuses a key, address or model name that this server's operator configured.
          *     - `UPSTREAM_ERROR` (502): A provider failed.
          *     - `UPSTREAM_UNREACHABLE` (502): The network between this server and a provider failed.
-         *     - `RATE_LIMITED` (429): A provider has no room for this work now; `retry_after` is what it said.
-         *     - `UPSTREAM_REFUSED` (502): A provider does not do this work, and is as healthy as before.
-         *     - `UPSTREAM_REFUSED` (502): A provider refuses the work for something that the caller did not ask for.
-         *     - `INTERNAL_ERROR` (500): What this server has for a provider broke in a way that nobody foresaw; the provider may be well.
+         *     - `RATE_LIMITED` (429): A provider is at its limit now; `retry_after` is the provider's own.
+         *     - `UPSTREAM_REFUSED` (502): A provider refuses this work although it is healthy.
+         *     - `UPSTREAM_REFUSED` (502): A provider refuses a value that this server added and the caller did not ask for.
+         *     - `INTERNAL_ERROR` (500): This server's code for a provider raised an unexpected exception; the provider may be healthy.
          *     - `ALL_PROVIDERS_EXHAUSTED` (502): Every provider that may serve the request has failed.
-         *     - `UNAVAILABLE` (503): The server is starting, draining or out of room.
+         *     - `UNAVAILABLE` (503): The server is starting, draining, or out of memory, disk space or another resource.
          *     - `DEADLINE_EXCEEDED` (504): The work took longer than this server allows.
          *     - `CONFIGURATION` (500): A setting cannot be used; the message names it.
          * @enum {unknown}
