@@ -1,4 +1,4 @@
-"""Back-projection until a set value is reached, on the pixels of the result: what is judged is what is delivered.
+"""Iterative back-projection: corrects pixels of the result until, reduced again, they agree with the source.
 
 A window is cut where the picture ends and lies on the pixels of the result; it is reduced as the finished picture will
 be when its fidelity is measured. All arrays are float32 (channels, rows, columns).

@@ -1,4 +1,4 @@
-"""Tiles become strips of the result: cross-faded in two bands, accumulated in index order, written out row by row.
+"""Blends tiles into strips of the result: two bands, cross-faded, accumulated in index order.
 
 Two bands: what is smooth fades over the whole overlap, what is fine over its middle quarter, so neither a step nor a
 double texture shows (P. Burt & E. Adelson, 1983). Only overlaps are touched; a tile's inside goes out as it is. The

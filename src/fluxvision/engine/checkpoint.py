@@ -1,4 +1,4 @@
-"""An executor that makes no batch twice: what a killed process has finished is read, and only the rest is made.
+"""CheckpointedExecutor: reads batches that a killed process has finished, and makes only the others.
 
 A batch is known by all that its bytes depend on: the windows of the source, every fact of the work, and what the caller
 knows of networks, words and code.

@@ -1,4 +1,4 @@
-"""Finished batches on disk, so that a job which was killed goes on where it stopped. Bytes come back exactly.
+"""Keeps finished batches in a folder, so that a killed job goes on where it stopped.
 
 ::
 

@@ -1,4 +1,4 @@
-"""Takes the blocks out of a JPEG picture before the networks see them, which would sharpen them like any other edge.
+"""Removes JPEG blocks before the networks sharpen them, by the picture's quantisation tables.
 
 Re-application of JPEG (A. Nosratinia, "Enhancement of JPEG-compressed images by re-application of JPEG", 2001): the
 picture is quantised again on shifted block grids and the results are averaged. `STRENGTH` of the change is taken, less

@@ -1,4 +1,4 @@
-"""How faithful a finished result is: measured on its final samples, in strips, against the input.
+"""Measures how faithful a finished result is to its source: LR-PSNR, CIEDE2000 and seam ratio, in strips.
 
 The result is reduced with the anti-aliased cubic to the input's size and compared with the input. Colour difference is
 CIEDE2000 (G. Sharma, W. Wu, E. Dalal, 2005) on a regular grid of pixels, taking the samples as sRGB.

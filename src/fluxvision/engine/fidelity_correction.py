@@ -1,4 +1,4 @@
-"""The last look at a finished picture: is it as near to its source as was promised, blend and rounding included?
+"""Corrects a finished raster until its LR-PSNR against the source reaches a value, blend and rounding included.
 
 Tiles are held to the source one by one. Where two of them are cross-faded, what each has imagined is joined, and what
 was consistent in both may not be so in between. So the picture itself is measured, and where it misses the value, it is

@@ -1,4 +1,4 @@
-"""One picture from source pixels to finished strips: plan, tiles, detail, colour lock, consistency, blend.
+"""Enlarges one picture: plans its tiles, makes them, blends them, and yields finished strips.
 
 Tiles are independent and blended in the order of their places, so the bytes of the result do not depend on how many
 threads there are or which tile is ready first. Memory holds the source, a few tiles and one row of tiles of the result.

@@ -1,4 +1,4 @@
-"""What providers on this machine share: the engine's strips become a raw file, or an error leaves nothing."""
+"""Runs the engine and writes its strips to a raw file; an error leaves no file."""
 
 from __future__ import annotations
 

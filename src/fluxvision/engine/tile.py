@@ -1,4 +1,4 @@
-"""What becomes of a few tiles of a picture: base, detail, consistency, mask, and the cut onto the result's pixels.
+"""Makes a few tiles of a picture: base, detail, consistency, mask, and the cut onto the result's pixels.
 
 A tile depends on its `TileBatch` alone, so it may be made anywhere, in any order.
 """

@@ -1,4 +1,4 @@
-"""What a job's tiles depend on: the whole job, and a batch of it that can be made anywhere."""
+"""TileJob, all that the tiles of a picture depend on, and TileBatch, a part of it that can be made anywhere."""
 
 from __future__ import annotations
 

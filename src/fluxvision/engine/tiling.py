@@ -1,4 +1,4 @@
-"""Where tiles lie: pure geometry in one dimension, used for rows and for columns.
+"""Plans where tiles lie along one axis, and their halos and overlaps. Pure.
 
 A tile is a window of the source with a halo on every side. All windows of one axis have the same length, so that one
 network shape serves the whole job; a window that leaves the picture is filled by reflection.

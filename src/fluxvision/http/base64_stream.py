@@ -1,4 +1,4 @@
-"""JSON with whole files in it as base64, written without ever holding a file in memory."""
+"""Encodes JSON with whole files as base64 in it, without holding a file in memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a client gets of an error: OpenAI's body, and the headers that tell whether to try again."""
+"""Builds an error's response: OpenAI's body, and the headers that tell whether to try again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many pictures may be on their way at once: of each key, and of the page without one.
+"""Limits uploads: pictures that arrive at once for each key, and the memory of request bodies.
 
 A picture arrives in the request's body, or is fetched from the address that the body gives.
 """

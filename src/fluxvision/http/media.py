@@ -1,4 +1,4 @@
-"""GET /media/{name}: result files behind their signed links."""
+"""GET /media/…: result files and their Deep Zoom tiles, behind signed links that expire."""
 
 from __future__ import annotations
 

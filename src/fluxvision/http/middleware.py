@@ -1,4 +1,4 @@
-"""The outermost layer: request ids, common headers, the one error body, a log line and numbers for every request."""
+"""Middleware: authentication, and errors, request ids, common headers, log line and metrics of every request."""
 
 from __future__ import annotations
 

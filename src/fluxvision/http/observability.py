@@ -1,4 +1,4 @@
-"""The numbers of /metrics, on a registry of their own."""
+"""The JSON log, also of C libraries and the HTTP server, and the numbers of /metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of each route: a row per route."""
+"""OPERATIONS: a row per route of the API, for the OpenAPI document."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bodies in the OpenAPI document: what comes in, and what goes out."""
+"""The schemas of request and response bodies in the OpenAPI document."""
 
 from __future__ import annotations
 

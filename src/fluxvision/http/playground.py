@@ -1,4 +1,4 @@
-"""The page without a key: who it is, how often it may ask, and what it may spend."""
+"""Limits the page without a key: pictures per address and minute, and what may be spent per day."""
 
 from __future__ import annotations
 

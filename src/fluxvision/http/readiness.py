@@ -1,4 +1,4 @@
-"""Whether this server can still make a picture, which /readyz asks."""
+"""Checks whether this server can still make a picture, for /readyz, at most every few seconds."""
 
 from __future__ import annotations
 

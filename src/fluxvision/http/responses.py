@@ -1,4 +1,4 @@
-"""Every JSON body that goes out, declared once: what is encoded, and what the OpenAPI document describes."""
+"""The JSON bodies of the API as structs: encoded as they are, and described so in the OpenAPI document."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bodies of results and dry runs, made from what the gateway returns."""
+"""Builds the bodies of results and dry runs from what the gateway returns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One job from its start to its end, whoever waits for it."""
+"""Runs a prepared job for a request, and records its provider, attempts and cost for headers, log and metrics."""
 
 from __future__ import annotations
 

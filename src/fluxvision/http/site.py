@@ -1,4 +1,4 @@
-"""The browser's part of the server: the page, its assets, the examples and the documents."""
+"""Serves the page, its assets and the examples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The parts that the handlers share, and the requests that run at this moment."""
+"""AppState, what all handlers share, and JobTracker, the requests that run now."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GET /v1/page: what the page has to know before anything is asked of it."""
+"""GET /v1/page (facts for the page), /healthz, /readyz and /metrics."""
 
 from __future__ import annotations
 

@@ -2,9 +2,9 @@
 
 ::
 
-    call ──models──▶ loaded ──job──▶ caption, passes of tiles ──▶ outcome
-                                     │  memory runs out: something is given up, and the job goes on or begins anew
-                                     └─ kept: finished tiles, for a job that is killed
+    call ──model cache──▶ loaded models ──FluxJob──▶ caption, passes of tiles ──▶ result
+                                     │  memory runs out: a fallback step, and the job goes on or begins anew
+                                     └─ checkpoint: finished tiles, for a job that is killed
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""BACKENDS: one row per detail engine. What differs between engines is data here and one class behind `entry`."""
+"""BACKENDS: one row per detail engine, its weights, and loading it."""
 
 from __future__ import annotations
 

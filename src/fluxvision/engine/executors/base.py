@@ -1,4 +1,4 @@
-"""Where tiles are made: the port, and what can be put before any executor."""
+"""TileExecutor, the port that makes batches of tiles, and an executor that gives each tile a prompt of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a gateway and a deployment on a cluster say to each other: MessagePack, never a pickled object."""
+"""The messages between a gateway and a deployment on a cluster: MessagePack, never a pickled object."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The client of a deployment on a Ray cluster: batches go to its HTTP address, and come back as tiles, in order.
+"""The client of a Ray Serve deployment: sends batches to its HTTP address and yields tiles in order.
 
 A thread for each batch on its way, with a connection of its own (`http.client`): the engine is synchronous and runs in
 threads, so this needs no event loop, the threads are the bound on what is made ahead, and whoever cancels closes the

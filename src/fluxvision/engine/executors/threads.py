@@ -1,4 +1,4 @@
-"""The threads of this process: some for each device, every device with its own networks.
+"""ThreadExecutor: makes tiles in threads of this process, some for each device, every device with its own networks.
 
 PyTorch and ncnn release the interpreter's lock while they compute, so one process keeps several GPUs busy.
 """

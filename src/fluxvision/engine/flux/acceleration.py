@@ -1,4 +1,4 @@
-"""What `AccelerationConfig` asks for, each a function; where the device matters, it tells whether it has it."""
+"""Applies an AccelerationConfig to loaded networks: attention kernel, memory layout, compilation, 8-bit weights."""
 
 from __future__ import annotations
 

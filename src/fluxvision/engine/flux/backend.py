@@ -1,4 +1,4 @@
-"""FLUX as a backend of the pipeline: a tile's faithful enlargement is re-imagined, at its place in one field of noise.
+"""FLUX as a backend of the pipeline: re-imagines a tile's faithful enlargement from one global field of noise.
 
 Every tile is cut at the same grid of latent cells and sees the noise of its own coordinates, so neighbours agree where
 they overlap, and the order in which tiles are made does not matter.

@@ -1,4 +1,4 @@
-"""What is said about a picture, as words only: the question, the cleaning of the answer, and prompt with caption."""
+"""The captioner's question, the cleaning of its answer, and the joining of prompt and caption. Pure text."""
 
 from __future__ import annotations
 

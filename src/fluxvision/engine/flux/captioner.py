@@ -1,4 +1,4 @@
-"""Captions: what a vision-language model sees in a picture, cleaned and cut, so that it can guide the detail.
+"""Captions a picture, or each tile, with a vision-language model, and caches captions by the picture's hash.
 
 Importable without torch. The row "none" has no model and says nothing.
 """

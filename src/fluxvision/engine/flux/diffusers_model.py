@@ -1,4 +1,4 @@
-"""What both architectures share: tokens, precision, guidance, and where it all lies."""
+"""The FLUX networks over diffusers' models: what both architectures share (tokens, precision, guidance, placement)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a tile's place in the picture to its place on the grid of latent cells, one grid for the whole picture."""
+"""Packs latents into tokens, and maps a tile to its cells on the picture's latent grid."""
 
 from __future__ import annotations
 

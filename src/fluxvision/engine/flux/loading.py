@@ -1,4 +1,4 @@
-"""From a folder known to be whole to models on the CPU, and the device and number format that settings mean."""
+"""Loads models from a complete folder onto the CPU, and chooses the device and the number format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Room on a device: what is given up, rung by rung, when its memory runs out.
+"""MemoryBudget: the steps by which a FLUX job asks for less when a device runs out of memory.
 
 Fewer tiles at once, then what lies beside the transformer, then its precision, at last the size of the tiles. A rung
 that was taken stays taken: what did not fit once will not fit the next time. Importable without torch.

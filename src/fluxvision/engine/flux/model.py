@@ -1,4 +1,4 @@
-"""Loaded FLUX networks: what they do, whatever their architecture, and how they come from a folder of weights.
+"""The port of loaded FLUX networks, whatever their architecture, and loading them from a folder of weights.
 
 The folder has the layout of diffusers: model_index.json and one sub-folder per part. Only diffusers' and transformers'
 models are used, no pipeline. Importable without torch.

@@ -1,4 +1,4 @@
-"""The models of the provider `flux`: where they come from, and how they are loaded, once."""
+"""Loads the networks and the captioner of the provider `flux` once, on each of its devices."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Noise addressed by place: a standard normal field over the whole plane of latents, of which a tile cuts its part.
+"""A standard normal noise field addressed by absolute latent coordinates (Philox), so that tiles agree.
 
 Neighbouring tiles see the same noise where they overlap, whatever the tiling, the order and the worker. Each value is a
 function of the seed and its absolute coordinates: Philox4x32-10 (Salmon, Moraes, Dror and Shaw, "Parallel random

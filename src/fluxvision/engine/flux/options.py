@@ -1,4 +1,4 @@
-"""What a job asks of a FLUX network, and the facts that the pipeline goes by for it. Importable without torch."""
+"""SamplingOptions and AccelerationConfig of a FLUX job, and its row as a backend. Importable without torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""In how many passes a picture is enlarged, and what each of them is asked."""
+"""Plans in how many passes FLUX enlarges a picture, and the size and creativity of each."""
 
 from __future__ import annotations
 

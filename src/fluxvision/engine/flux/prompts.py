@@ -1,4 +1,4 @@
-"""Prompts as the transformers take them, and the few that are kept."""
+"""Prompt embeddings as the transformers take them, and a small cache of them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""FLUX and CAPTIONERS: one row of facts per network that invents detail, and per network that looks at a picture.
+"""FLUX and CAPTIONERS: a row of facts for each generative network and for each captioner.
 
-Importable without torch. `load` in `networks` and in `captions` turns a row into something that runs.
+Importable without torch. `model.load_networks` and `captioner.load_captioner` turn a row into something that runs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""FLUX on a cluster: what a gateway knows of networks that replicas have loaded, and the engine that a replica runs.
+"""FLUX on a cluster: the gateway's stand-in for networks that replicas hold, and the engine that a replica runs.
 
 Importable without torch.
 """

@@ -1,4 +1,4 @@
-"""From creativity to sigmas: how much noise a picture gets, and over which levels of noise it is taken away again.
+"""Noise schedules and the denoising loop: creativity becomes a start sigma, and sigmas become a trajectory.
 
 In a rectified flow a picture x has at level sigma the latent (1 - sigma) x + sigma noise. Networks were trained with
 more of the higher levels the larger the picture: a trajectory is evenly spaced in a time t from 1 to 0, and `Shift`

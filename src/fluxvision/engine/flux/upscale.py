@@ -1,4 +1,4 @@
-"""One picture's way through FLUX: caption, one or two passes of tiles, and what is told of them."""
+"""Enlarges one picture with FLUX: caption, one or two passes of tiles, fidelity, and the facts for the result."""
 
 from __future__ import annotations
 

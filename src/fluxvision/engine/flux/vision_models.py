@@ -1,4 +1,4 @@
-"""The vision-language models behind captions, each with its own way of being shown a picture.
+"""The vision-language models of the captioner: Qwen3-VL, Florence-2 and SmolVLM2, each with its own input format.
 
 The pictures are prepared here: transformers' own preparation needs torchvision for some of these models. Answers are
 greedy, so that the same picture gets the same caption. Only safetensors are read, and no code from the folder.

@@ -1,4 +1,4 @@
-"""Where a row's weights lie on this machine, and whether all of them are there. Nothing here needs torch.
+"""Finds and checks a row's weights on this machine, and downloads them. Needs no torch.
 
 A source is a folder or the name of a repository on the Hugging Face hub, of which the local cache is looked into.
 Nothing is downloaded but by `fetch`. HF's own settings hold: HF_HOME, HF_HUB_OFFLINE, HF_TOKEN.

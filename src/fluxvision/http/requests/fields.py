@@ -1,4 +1,4 @@
-"""Form names: which part is which picture, and how `a[b]` and `k[]` become values."""
+"""Reads names of form fields (`a[b]`, `k[]`, image and mask), query parameters and If-None-Match."""
 
 from __future__ import annotations
 

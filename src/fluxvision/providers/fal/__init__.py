@@ -2,8 +2,8 @@
 
 ::
 
-    picture ──data URI or upload──▶ submit ──▶ ticket ──poll──▶ completed ──▶ result ──▶ picture
-              storage               handover            queue                 result
+    picture ──data URI or upload──▶ submit ──▶ queued job ──poll──▶ completed ──▶ result ──▶ picture
+              storage               queue                   queue               result
                                       any way out before "completed" cancels the job
 
 `client.py` makes the requests, `queue.py` follows jobs, `result.py` reads results, `errors.py` translates failures.
