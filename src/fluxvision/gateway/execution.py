@@ -44,7 +44,10 @@ class ExecutionReport:
         """Return the result, or raise the error."""
         if self.result is not None:
             return self.result
-        raise self.error or Exhausted("The job ended without a result.")
+        try:
+            raise self.error or Exhausted("The job ended without a result.")
+        finally:
+            del self  # the error's traceback has this frame: they would hold each other
 
 
 @dataclass(slots=True)

@@ -30,7 +30,10 @@ async def run_job(
         with edge.workspace.watch(folder):
             report = await prepared.run(replace(callbacks, on_unexpected_error=log_unexpected), folder)
             found.attempts, found.cost = report.attempts, report.cost
-            result = report.unwrap()
+            try:
+                result = report.unwrap()
+            finally:
+                del report  # its error's traceback has this frame: they would hold each other, and the pictures
     except BaseException as error:  # a caller that went away may have cost money, too
         edge.playground.failed(job, error, found.cost)
         edge.metrics.attempts(found.attempts)
