@@ -185,6 +185,7 @@ def tools(gateway: Gateway, *, served: list[Settings] | None = None) -> cli.Tool
         check=lambda _settings: None,
         serve=serve,
         fetch=lambda name: Path("/weights") / name,
+        serve_cluster=lambda _host, _port, _replicas: None,
     )
 
 

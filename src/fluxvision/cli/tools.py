@@ -12,10 +12,6 @@ if TYPE_CHECKING:  # not imported at run time, so that --help is fast
     from fluxvision.gateway.gateway import Gateway
 
 
-def _no_cluster(_host: str, _port: int, _replicas: int) -> None:
-    raise NotImplementedError
-
-
 @dataclass(frozen=True, slots=True)
 class Tools:
     """The parts that only the composition root can build; each is loaded when it is first called.
@@ -30,4 +26,4 @@ class Tools:
     check: Callable[[Settings], None]
     serve: Callable[[Settings, Callable[[int], None]], None]
     fetch: Callable[[str], Path]
-    serve_cluster: Callable[[str, int, int], None] = _no_cluster
+    serve_cluster: Callable[[str, int, int], None]

@@ -30,7 +30,11 @@ def here(capsys):
 
     def run_here(*arguments):
         tools = cli.Tools(
-            create_gateway=app.create_gateway, check=server.check_exposure, serve=server.serve, fetch=Path
+            create_gateway=app.create_gateway,
+            check=server.check_exposure,
+            serve=server.serve,
+            fetch=Path,
+            serve_cluster=lambda _host, _port, _replicas: None,
         )
         return cli.run_cli(arguments, tools), *capsys.readouterr()
 

@@ -50,7 +50,7 @@ def run_here(monkeypatch, capsys, *given):
     def unused(*_args):
         raise AssertionError
 
-    tools = cli.Tools(create_gateway=app.create_gateway, check=unused, serve=unused, fetch=unused)
+    tools = cli.Tools(create_gateway=app.create_gateway, check=unused, serve=unused, fetch=unused, serve_cluster=unused)
     assert cli.run_cli(command[len(REAL) :], tools) == 0
     return json.loads(capsys.readouterr().out)
 
