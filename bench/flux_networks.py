@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from flux_flops import Shape, counted, forward
-from fluxvision.engine.flux import model as ports
+from fluxvision.engine.flux import networks as ports
 from fluxvision.engine.flux.options import PLAIN
 from fluxvision.engine.flux.prompts import Prompt
 from fluxvision.engine.flux.registry import BY_NAME, FluxRow

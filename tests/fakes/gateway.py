@@ -42,7 +42,7 @@ from fluxvision.core.types import (
     ResultImage,
 )
 from fluxvision.gateway.execution import ExecutionReport
-from fluxvision.imaging import error_log
+from fluxvision.imaging import vips_warnings
 
 PRICE = 100_000
 RULES: dict[str, tuple[Rule, ...]] = {
@@ -177,7 +177,7 @@ class Gateway:
             case "path":
                 assert job.image.path.exists()
             case "library":
-                error_log._library.g_log(b"GLib-GObject", 1 << 4, b"value of /a/path is out of range \xdf")
+                vips_warnings._library.g_log(b"GLib-GObject", 1 << 4, b"value of /a/path is out of range \xdf")
             case "upstream":
                 raise errors.UpstreamError("Every provider failed.")
             case "crash":
@@ -270,7 +270,7 @@ if __name__ == "__main__":
 
     from fluxvision.core.load_settings import load_settings
     from fluxvision.http import app as http
-    from fluxvision.http.limits import BodyMemory
+    from fluxvision.http.upload_limits import BodyMemory
 
     http.BodyMemory = partial(BodyMemory, each=0)  # tests look at what uploads leave on the disk
     server.serve(load_settings(dict(os.environ)), make, limits=limits())

@@ -28,7 +28,7 @@ WEIGHTS_COMMAND = click.Command(
 def show_models(tools: Tools, name: str | None, as_json: bool) -> int:
     """Print all models, or the parameters of one, as text or JSON."""
     # Imported here so that --help need not import the catalogue.
-    from fluxvision.cli.model_list import describe_models  # noqa: PLC0415
+    from fluxvision.cli.model_text import describe_models  # noqa: PLC0415
 
     click.echo(describe_models(tools, name, as_json=as_json))
     return 0

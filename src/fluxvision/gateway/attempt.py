@@ -27,15 +27,7 @@ from fluxvision.core.errors import (
     UpstreamUnasked,
 )
 from fluxvision.core.system import resource_error, translate_resource_errors
-from fluxvision.core.types import (
-    Attempt,
-    Call,
-    InputImage,
-    Job,
-    JobCallbacks,
-    ProviderResult,
-    ResultImage,
-)
+from fluxvision.core.types import Attempt, Call, InputImage, Job, JobCallbacks, ProviderResult, ResultImage
 from fluxvision.gateway.circuit_breaker import BreakerPermit, CircuitBreakers
 from fluxvision.gateway.fair_queue import FairQueue
 from fluxvision.gateway.finish import FinishState, deliver_as_is, finish
@@ -43,8 +35,8 @@ from fluxvision.gateway.finish.state import Mask
 from fluxvision.gateway.job_resources import JobMemoryBudget, disk_needed
 from fluxvision.gateway.prepare import is_ready, prepare_input
 from fluxvision.gateway.routing import Candidate
+from fluxvision.gateway.split_job import sent_seed, split_callbacks, split_versions, without_seed
 from fluxvision.gateway.submission import AttemptCancel, Submission
-from fluxvision.gateway.versions import sent_seed, split_callbacks, split_versions, without_seed
 from fluxvision.imaging import is_quick_to_read
 from fluxvision.providers import Provider
 from fluxvision.storage.disk_budget import DiskBudget, Reservation

@@ -9,7 +9,7 @@ from fluxvision import engine, imaging
 from fluxvision.core.errors import Unavailable
 from fluxvision.core.types import Metadata
 from fluxvision.engine import BACKENDS
-from fluxvision.engine.raster_output import enlarge_to_raster
+from fluxvision.engine.enlarge_to_file import enlarge_to_raster
 from fluxvision.imaging import Limits
 from fluxvision.imaging.decode import Samples
 

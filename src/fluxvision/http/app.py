@@ -20,12 +20,12 @@ from fluxvision.core.system import release_memory
 from fluxvision.core.types import InputImage
 from fluxvision.gateway.gateway import Gateway
 from fluxvision.http import edits, media, models, observability, openapi, site, status
-from fluxvision.http.limits import BodyMemory, UploadLimits
 from fluxvision.http.middleware import FACTS, AuthMiddleware, ErrorMiddleware
 from fluxvision.http.observability import Metrics
 from fluxvision.http.playground import Playground
 from fluxvision.http.readiness import Readiness
 from fluxvision.http.state import AppState, DeepZoomCache, Handler, JobTracker, Probe
+from fluxvision.http.upload_limits import BodyMemory, UploadLimits
 from fluxvision.imaging import Limits, probe
 from fluxvision.imaging.deep_zoom import STEM
 from fluxvision.net.ssrf_guard import OPEN, Guard

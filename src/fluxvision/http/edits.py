@@ -20,7 +20,6 @@ from fluxvision.core.types import InputImage, Job, JobCallbacks, JobResult
 from fluxvision.gateway.execution import PreparedJob
 from fluxvision.http import base64_stream, media, streaming
 from fluxvision.http.base64_stream import ChunkedBody, encode_base64
-from fluxvision.http.limits import VISITORS_PER_SECOND, Take
 from fluxvision.http.media import media_link
 from fluxvision.http.playground import client_network, is_visitor
 from fluxvision.http.requests import body, fields, json_body, multipart
@@ -29,6 +28,7 @@ from fluxvision.http.responses import ImageEntry, QuoteResponse
 from fluxvision.http.result_body import images_body, quote_body, revised_prompt
 from fluxvision.http.run_job import run_job
 from fluxvision.http.state import AppState, caller_of, record_of
+from fluxvision.http.upload_limits import VISITORS_PER_SECOND, Take
 from fluxvision.net import fetch
 
 DRY_RUN = frozenset({"dryrun", "dry_run"})

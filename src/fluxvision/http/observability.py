@@ -17,7 +17,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from fluxvision.core.types import Attempt, JobResult
-from fluxvision.imaging import error_log
+from fluxvision.imaging import vips_warnings
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
@@ -61,11 +61,11 @@ class _LibraryHandler(logging.Handler):
 def capture_libraries(log: Any) -> Iterator[None]:
     """Log that a C library sent a warning or worse: its name and how severe it is, not the text."""
     handler = _LibraryHandler(log)
-    error_log.LOGGER.addHandler(handler)
+    vips_warnings.LOGGER.addHandler(handler)
     try:
         yield
     finally:
-        error_log.LOGGER.removeHandler(handler)
+        vips_warnings.LOGGER.removeHandler(handler)
 
 
 def format_trace(error: BaseException) -> list[str]:

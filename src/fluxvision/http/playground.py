@@ -10,7 +10,7 @@ from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from fluxvision.accounts.budget import Budget
-from fluxvision.accounts.rate import Rate
+from fluxvision.accounts.rate_limit import Rate
 from fluxvision.core.errors import DeadlineExceeded, Error, InvalidRequest, TooMany
 from fluxvision.core.money import floor_to_micros, format_amount, to_dollars
 from fluxvision.core.settings import Settings

@@ -16,10 +16,10 @@ from fluxvision.core.errors import Unavailable
 from fluxvision.core.settings import Settings
 from fluxvision.core.types import ANYBODY, Caller, InputImage
 from fluxvision.gateway.gateway import Gateway
-from fluxvision.http.limits import BodyMemory, UploadLimits
 from fluxvision.http.observability import Metrics, RequestRecord
 from fluxvision.http.playground import Playground
 from fluxvision.http.readiness import Readiness
+from fluxvision.http.upload_limits import BodyMemory, UploadLimits
 from fluxvision.imaging.deep_zoom import write_pyramid
 from fluxvision.net.ssrf_guard import Guard
 from fluxvision.storage.media import MediaStore

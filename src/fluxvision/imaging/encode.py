@@ -15,7 +15,7 @@ from fluxvision.core.types import JobCallbacks, Metadata, RawImage
 from fluxvision.imaging import formats, load, tiff
 from fluxvision.imaging.formats import Format
 from fluxvision.imaging.load import translate_read_errors
-from fluxvision.imaging.memory import OPTIMISED
+from fluxvision.imaging.memory_estimate import OPTIMISED
 from fluxvision.imaging.metadata import add_exif_prefix, wrap_iptc
 from fluxvision.imaging.raster import INTERPRETATION, open_raster, open_upright, probe_own_file, write_guard
 

@@ -16,7 +16,7 @@ from pyvips import ffi
 from fluxvision.core.errors import Error, InvalidRequest
 from fluxvision.core.system import NO_SPACE, resource_error
 from fluxvision.core.types import InputImage
-from fluxvision.imaging import bmp, error_log, scan
+from fluxvision.imaging import bmp, scan, vips_warnings
 from fluxvision.imaging.formats import Format
 
 FIELD = "icc-profile-data"
@@ -121,7 +121,7 @@ pyvips.cache_set_max_mem(0)
 pyvips.cache_set_max_files(0)
 # libvips warns for every row of a damaged file; the caller gets one error instead.
 logging.getLogger("pyvips").setLevel(logging.ERROR)
-error_log.capture_warnings()
+vips_warnings.capture_warnings()
 
 
 def _to_string(x: Any) -> str:

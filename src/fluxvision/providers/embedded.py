@@ -15,8 +15,8 @@ from fluxvision.core.system import count_cores
 from fluxvision.core.types import Call, InputImage, JobCallbacks, ProviderResult
 from fluxvision.engine import BACKENDS
 from fluxvision.engine.deblock import deblock
+from fluxvision.engine.enlarge_to_file import enlarge_to_raster
 from fluxvision.engine.executors.ray_serve import RayServe
-from fluxvision.engine.raster_output import enlarge_to_raster
 
 RESTORE_BELOW = 60
 """JPEG quality below which the engine that repairs compression damage is chosen, if its weights are installed."""

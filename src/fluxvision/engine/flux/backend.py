@@ -21,7 +21,7 @@ from fluxvision.engine.backends import registry
 from fluxvision.engine.backends.registry import TileInput
 from fluxvision.engine.flux import latents, noise, sampling
 from fluxvision.engine.flux.memory_budget import MemoryBudget, RetryWithSmallerTiles, is_out_of_memory
-from fluxvision.engine.flux.model import Networks
+from fluxvision.engine.flux.networks import Networks
 from fluxvision.engine.flux.options import BASE, SamplingOptions, backend_row
 from fluxvision.engine.flux.sampling import denoise, latent_low_band
 from fluxvision.engine.resample import Array, band_matrix

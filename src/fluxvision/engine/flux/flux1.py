@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fluxvision.engine.flux.diffusers_model import Flux, Inputs
 from fluxvision.engine.flux.latents import pack_latents, token_grid, unpack_latents
 from fluxvision.engine.flux.prompts import Prompt
+from fluxvision.engine.flux.shared_networks import Flux, Inputs
 
 
 class Flux1(Flux):

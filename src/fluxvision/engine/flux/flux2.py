@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fluxvision.engine.flux.diffusers_model import Flux
 from fluxvision.engine.flux.latents import pack_latents, token_grid, unpack_latents
 from fluxvision.engine.flux.prompts import Prompt
+from fluxvision.engine.flux.shared_networks import Flux
 
 LAYERS = (9, 18, 27)
 """After which layers of the text encoder its states are taken, side by side. Later layers are not run."""

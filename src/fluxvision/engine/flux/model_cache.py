@@ -21,7 +21,7 @@ from fluxvision.engine.flux.remote import NOT_LOADED, RemoteNetworks, find_remot
 
 if TYPE_CHECKING:  # PyTorch is an extra, and takes seconds to import
     from fluxvision.engine.flux.captioner import Captioner
-    from fluxvision.engine.flux.model import Networks
+    from fluxvision.engine.flux.networks import Networks
 
 REST = 60.0
 """Seconds after which it is tried again to load what could not be loaded."""
@@ -101,7 +101,7 @@ class ModelCache:
         if self.source.cluster is not None:
             return self._load_remote(self.source.cluster)
         from fluxvision.engine.flux import captioner as captions  # noqa: PLC0415
-        from fluxvision.engine.flux import loading, model, registry, weights  # noqa: PLC0415
+        from fluxvision.engine.flux import loading, networks, registry, weights  # noqa: PLC0415
 
         row, source = self._row, self.source
         registry.need_consent(row, source.agreed)
@@ -111,22 +111,22 @@ class ModelCache:
         # The captioner first: it is small, and without it the large one would be loaded in vain.
         devices = loading.list_devices(source.device)
         captioner = captions.load_captioner(source.captioner, source.caption_model or None, device=devices[0])
-        networks = [
-            model.load_networks(row, found, device=device, speed=source.speed, agreed=source.agreed)
+        loaded = [
+            networks.load_networks(row, found, device=device, speed=source.speed, agreed=source.agreed)
             for device in devices
         ]
         notice = licence_notice(row)
         if notice is not None:
             LOG.warning("%s", notice)
         return LoadedModels(
-            networks=networks[0],
+            networks=loaded[0],
             captioner=captioner,
             weights=found.resolve().name if named else source.model,
             revision=None if named else found.name,
-            identity=_source_identity(self._folders(found), networks, source.captioner),
+            identity=_source_identity(self._folders(found), loaded, source.captioner),
             # Of several devices each decides by itself how many tiles go together.
-            room=MemoryBudget(row.tile, fallback_steps(networks, captioner), BATCH if len(networks) == 1 else 1),
-            replicas=tuple((one, device_budget(one)) for one in networks) if len(networks) > 1 else (),
+            room=MemoryBudget(row.tile, fallback_steps(loaded, captioner), BATCH if len(loaded) == 1 else 1),
+            replicas=tuple((one, device_budget(one)) for one in loaded) if len(loaded) > 1 else (),
         )
 
     def _load_remote(self, cluster: RayServe) -> LoadedModels:

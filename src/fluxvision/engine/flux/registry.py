@@ -187,7 +187,7 @@ class CaptionerRow:
     revision: str | None = None
 
 
-SIGHT = "fluxvision.engine.flux.vision_models"
+SIGHT = "fluxvision.engine.flux.captioner_models"
 
 CAPTIONERS: tuple[CaptionerRow, ...] = (
     CaptionerRow(

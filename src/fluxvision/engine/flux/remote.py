@@ -19,7 +19,7 @@ from fluxvision.engine.executors.messages import EngineInfo
 from fluxvision.engine.executors.ray_serve import RayServe, RayServeExecutor
 from fluxvision.engine.flux import weights
 from fluxvision.engine.flux.memory_budget import device_budget
-from fluxvision.engine.flux.model import load_networks
+from fluxvision.engine.flux.networks import load_networks
 from fluxvision.engine.flux.options import AccelerationConfig, SamplingOptions
 from fluxvision.engine.flux.registry import BY_NAME, FluxRow
 from fluxvision.engine.tile import Stop

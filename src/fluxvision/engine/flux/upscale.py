@@ -16,6 +16,7 @@ from fluxvision.core.types import Call, JobCallbacks, ProviderResult, RawImage
 from fluxvision.engine.checkpoint import CheckpointedExecutor
 from fluxvision.engine.checkpoint_store import FolderCheckpointStore
 from fluxvision.engine.deblock import deblock
+from fluxvision.engine.enlarge_to_file import enlarge_to_raster
 from fluxvision.engine.executors.base import PerTilePromptExecutor, TileExecutor
 from fluxvision.engine.executors.threads import ThreadExecutor
 from fluxvision.engine.fidelity_correction import MOST, correct_fidelity
@@ -26,7 +27,6 @@ from fluxvision.engine.flux.passes import Pass, Passes, plan_passes
 from fluxvision.engine.flux.registry import FluxRow
 from fluxvision.engine.flux.remote import RemoteNetworks
 from fluxvision.engine.pipeline import plan_tiles
-from fluxvision.engine.raster_output import enlarge_to_raster
 from fluxvision.engine.tile import FAITHFUL
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from pathlib import Path
 from fluxvision import imaging
 from fluxvision.core.errors import Cancelled
 from fluxvision.core.types import InputImage, ResultImage
-from fluxvision.gateway.finish.composite import composite_mask
+from fluxvision.gateway.finish.mask import composite_mask
 from fluxvision.gateway.finish.state import FinishState
 from fluxvision.gateway.finish.steps import compare, encode, fit, receive
 from fluxvision.gateway.finish.validate import check_result_size, is_final, open_result

@@ -19,7 +19,7 @@ from fluxvision.core.errors import (
     UpstreamUnasked,
 )
 from fluxvision.net import client
-from fluxvision.net.redact import WITHHELD, repeats_private_text
+from fluxvision.net.private_text import WITHHELD, repeats_private_text
 from fluxvision.providers.fal.client import FORBIDDEN, GONE, UNPAID, FalResponse
 
 PICTURE = {"image_url": "image"}

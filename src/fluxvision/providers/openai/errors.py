@@ -26,7 +26,7 @@ from fluxvision.core.errors import (
 from fluxvision.core.types import Call
 from fluxvision.net import client
 from fluxvision.net.client import read_body
-from fluxvision.net.redact import WITHHELD, repeats_private_text
+from fluxvision.net.private_text import WITHHELD, repeats_private_text
 
 LONGEST = 65_536
 """Most bytes of a response without a picture."""

@@ -5,7 +5,7 @@ import torch
 from diffusers.models.attention_dispatch import _AttentionBackendRegistry
 
 from fakes.flux_models import make_control, make_flux1, make_flux2
-from fluxvision.engine.flux import acceleration, model
+from fluxvision.engine.flux import acceleration, networks
 from fluxvision.engine.flux.options import PLAIN, AccelerationConfig
 from fluxvision.engine.flux.registry import BY_NAME
 
@@ -24,7 +24,7 @@ def folders(tmp_path_factory):
 
 @pytest.fixture(params=NAMES)
 def ours(request, folders):
-    return model.load_networks(BY_NAME[request.param], folders[request.param], agreed=True)
+    return networks.load_networks(BY_NAME[request.param], folders[request.param], agreed=True)
 
 
 def velocity(ours, rows=3, many=2):

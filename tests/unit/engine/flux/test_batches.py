@@ -15,7 +15,7 @@ from fakes.flux_models import make_flux1, make_flux2
 from fakes.flux_runs import PHOTO, PICTURES, ROW, apart, run
 from fakes.flux_stub import DENOISERS, Stub, texture
 from fluxvision.engine.backends.registry import TileInput, TileOrigin
-from fluxvision.engine.flux import model
+from fluxvision.engine.flux import networks
 from fluxvision.engine.flux.backend import FluxDetailer, SamplingOptions, backend_row
 from fluxvision.engine.flux.memory_budget import BATCH
 from fluxvision.engine.flux.options import PLAIN
@@ -80,7 +80,7 @@ def real(tmp_path_factory):
     root = tmp_path_factory.mktemp("weights")
     rows = {"flux2-klein-4b": make_flux2(root / "flux2"), "flux1-schnell": make_flux1(root / "flux1")}
     return {
-        name: model.load_networks(BY_NAME[name], folder, device="cpu", speed=PLAIN) for name, folder in rows.items()
+        name: networks.load_networks(BY_NAME[name], folder, device="cpu", speed=PLAIN) for name, folder in rows.items()
     }
 
 

@@ -9,7 +9,7 @@ from diffusers import FlowMatchEulerDiscreteScheduler, FluxControlNetModel, Flux
 
 from fakes.flux_models import make_control, make_flux1
 from fluxvision.core.errors import Unavailable
-from fluxvision.engine.flux import model
+from fluxvision.engine.flux import networks
 from fluxvision.engine.flux import weights as folder
 from fluxvision.engine.flux.registry import BY_NAME
 
@@ -36,7 +36,7 @@ def weights(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def ours(weights):
-    return model.load_networks(ROW, weights, agreed=True)
+    return networks.load_networks(ROW, weights, agreed=True)
 
 
 def certain(vae):
@@ -51,7 +51,7 @@ def certain(vae):
 def test_one_step_is_that_of_the_pipeline_of_diffusers(facts, tmp_path):
     """Condition, its strength and where it enters are diffusers' own, whatever blocks the ControlNet has."""
     place = make(tmp_path, **facts)
-    ours = model.load_networks(ROW, place, agreed=True)
+    ours = networks.load_networks(ROW, place, agreed=True)
     parts = {
         name: getattr(__import__(package), kind).from_pretrained(place / name)
         for name, (package, kind) in folder.PARTS["flux1"].items()
@@ -102,14 +102,14 @@ def test_a_source_that_is_missing_or_of_another_shape_is_refused(source, ours):
 
 def test_closing_drops_the_control_network(weights):
     """It is among what gives its memory back."""
-    ours = model.load_networks(ROW, weights, agreed=True)
+    ours = networks.load_networks(ROW, weights, agreed=True)
     ours.close()
     assert ours.control is None
 
 
 def refusal(place):
     with pytest.raises(Unavailable) as caught:
-        model.load_networks(ROW, place, agreed=True)
+        networks.load_networks(ROW, place, agreed=True)
     assert str(place) not in caught.value.message
     return caught.value.message
 

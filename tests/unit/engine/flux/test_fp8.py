@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from fakes.flux_models import make_control, make_flux1, make_flux2
-from fluxvision.engine.flux import acceleration, model
+from fluxvision.engine.flux import acceleration
+from fluxvision.engine.flux.networks import load_networks
 from fluxvision.engine.flux.options import AccelerationConfig
 from fluxvision.engine.flux.registry import BY_NAME
 
@@ -22,7 +23,7 @@ def folders(tmp_path_factory):
 
 @pytest.fixture(params=NAMES)
 def networks(request, folders):
-    return model.load_networks(BY_NAME[request.param], folders[request.param], agreed=True)
+    return load_networks(BY_NAME[request.param], folders[request.param], agreed=True)
 
 
 def velocity(networks, rows=3):
@@ -55,7 +56,7 @@ def test_the_answer_stays_near(networks):
 @pytest.mark.parametrize("name", NAMES)
 def test_blocks_take_half_the_memory(name, folders):
     """Before and after a pass, each layer of the repeated blocks has 8 of its 16 bits."""
-    networks = model.load_networks(BY_NAME[name], folders[name], agreed=True, dtype="bfloat16")
+    networks = load_networks(BY_NAME[name], folders[name], agreed=True, dtype="bfloat16")
     before = {name: value.nbytes for name, value in weights(networks).items() if is_in_block(name)}
     networks.quantize()
     for _ in range(2):
@@ -83,7 +84,7 @@ def test_it_is_done_once(networks):
 def test_it_can_be_had_from_the_start(folders):
     """A network that is too large otherwise is narrowed before the device gets it."""
     name = "flux2-klein-4b"
-    small = model.load_networks(BY_NAME[name], folders[name], speed=AccelerationConfig(fp8=True))
+    small = load_networks(BY_NAME[name], folders[name], speed=AccelerationConfig(fp8=True))
     assert small.accelerations == {"fp8": "weights"}
     assert EIGHT in kinds(small.transformer)
 

@@ -3,7 +3,7 @@
 import pytest
 
 from fluxvision.core.errors import Unavailable
-from fluxvision.engine.flux import model
+from fluxvision.engine.flux import networks
 from fluxvision.engine.flux.registry import FLUX, licence_notice, need_consent
 
 
@@ -27,6 +27,6 @@ def test_consent_is_needed_only_where_a_licence_forbids_services(row):
         need_consent(row, agreed=False)
         return
     with pytest.raises(Unavailable, match="only after that was agreed to") as caught:
-        model.load_networks(row, "/no/such/folder")
+        networks.load_networks(row, "/no/such/folder")
     assert caught.value.param == "engine"
     assert row.licence in caught.value.message

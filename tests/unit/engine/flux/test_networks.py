@@ -10,7 +10,7 @@ from diffusers import FlowMatchEulerDiscreteScheduler, Flux2KleinPipeline, FluxP
 
 from fakes.flux_models import make_flux1, make_flux2
 from fluxvision.core.errors import Unavailable
-from fluxvision.engine.flux import model, weights
+from fluxvision.engine.flux import networks, weights
 from fluxvision.engine.flux.prompts import KEPT
 from fluxvision.engine.flux.registry import BY_NAME
 
@@ -33,7 +33,7 @@ def folders(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def loaded(folders):
-    return {name: model.load_networks(BY_NAME[name], folders[name], agreed=True) for name in NAMES}
+    return {name: networks.load_networks(BY_NAME[name], folders[name], agreed=True) for name in NAMES}
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -237,7 +237,7 @@ def test_a_prompt_is_read_once_and_few_are_kept(loaded, monkeypatch):
 
 def test_decoding_that_overflows_is_done_again_in_float32(folders):
     """Where 16 bits give no number, 32 do."""
-    ours = model.load_networks(BY_NAME["flux2-klein-4b"], folders["flux2-klein-4b"], dtype="float16")
+    ours = networks.load_networks(BY_NAME["flux2-klein-4b"], folders["flux2-klein-4b"], dtype="float16")
     with torch.no_grad():
         ours.vae.decoder.conv_out.weight.mul_(2**10)
         ours.vae.decoder.conv_norm_out.weight.mul_(2**10)
@@ -249,7 +249,7 @@ def test_decoding_that_overflows_is_done_again_in_float32(folders):
 def test_half_precision_stays_near(folders, loaded):
     """bfloat16, the default on a GPU, gives the same velocity to its own precision."""
     name = "flux1-dev"
-    half = model.load_networks(BY_NAME[name], folders[name], dtype="bfloat16", agreed=True)
+    half = networks.load_networks(BY_NAME[name], folders[name], dtype="bfloat16", agreed=True)
     assert half.dtype == torch.bfloat16
     full = loaded[name]
     latents = noise(full)
@@ -262,7 +262,7 @@ def test_half_precision_stays_near(folders, loaded):
 def test_moving_and_closing(folders):
     """Networks move as a whole or without the text encoders, and give up what they hold."""
     name = "flux2-klein-4b"
-    ours = model.load_networks(BY_NAME[name], folders[name])
+    ours = networks.load_networks(BY_NAME[name], folders[name])
     ours.embed("x")
     ours.to("cpu", text="cpu")
     assert ours.device == torch.device("cpu")
@@ -274,7 +274,7 @@ def test_moving_and_closing(folders):
 def test_text_encoders_go_to_the_cpu_once(folders):
     """They make room, say so only where they were elsewhere, and go on; kept prompts need not be made again."""
     name = "flux2-klein-4b"
-    ours = model.load_networks(BY_NAME[name], folders[name])
+    ours = networks.load_networks(BY_NAME[name], folders[name])
     kept = ours.embed("x")
     assert not ours.offload_text(), "they are there already"
     ours._text_device = torch.device("cuda")
@@ -287,7 +287,7 @@ def test_text_encoders_go_to_the_cpu_once(folders):
 
 def refused(name, source, **facts):
     with pytest.raises(Unavailable) as caught:
-        model.load_networks(BY_NAME[name], source, **{"agreed": True} | facts)
+        networks.load_networks(BY_NAME[name], source, **{"agreed": True} | facts)
     assert caught.value.param == "engine"
     return caught.value.message
 
@@ -398,4 +398,4 @@ def test_the_weights_of_another_network_are_refused(name, other, folders):
 def test_unknown_devices_and_formats_are_refused(facts, folders):
     """A typing mistake in a setting is told as such."""
     with pytest.raises(ValueError, match="There is no"):
-        model.load_networks(BY_NAME["flux2-klein-4b"], folders["flux2-klein-4b"], **facts)
+        networks.load_networks(BY_NAME["flux2-klein-4b"], folders["flux2-klein-4b"], **facts)

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from fluxvision.engine.flux import registry
-from fluxvision.engine.flux.model import ENTRIES
+from fluxvision.engine.flux.networks import ENTRIES
 from fluxvision.engine.flux.weights import PARTS
 
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from fakes.server import form
 from fluxvision.core.errors import InvalidRequest
-from fluxvision.http.limits import BodyMemory, release_nothing
 from fluxvision.http.requests import multipart
+from fluxvision.http.upload_limits import BodyMemory, release_nothing
 
 PICTURE = b"\x89PNG\r\n\x1a\n--\r\n" + bytes(range(256)) * 3
 PARTS = (("model", "m"), ("image[]", PICTURE, "../a.png"), ("a[b]", "1"), ("k[]", "1"), ("k[]", "2"), ("prompt", "é🖼"))

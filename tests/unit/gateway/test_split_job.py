@@ -8,7 +8,7 @@ import pytest
 
 from fakes.jobs import job
 from fluxvision.core.types import JobCallbacks, ReceiptEntry
-from fluxvision.gateway.versions import sent_seed, split_callbacks, split_versions, without_seed
+from fluxvision.gateway.split_job import sent_seed, split_callbacks, split_versions, without_seed
 
 
 @pytest.mark.parametrize(("values", "first"), [({}, 0), ({"seed": 7}, 7)])

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from fluxvision.imaging import error_log
+from fluxvision.imaging import vips_warnings
 
 WARNING, CRITICAL, INFO = 1 << 4, 1 << 3, 1 << 6
 
@@ -20,10 +20,10 @@ def records(monkeypatch):
     found = []
     handler = logging.Handler()
     handler.emit = lambda record: found.append((record.domain, record.severity))
-    monkeypatch.setattr(error_log, "_last", {})
-    error_log.LOGGER.addHandler(handler)
+    monkeypatch.setattr(vips_warnings, "_last", {})
+    vips_warnings.LOGGER.addHandler(handler)
     yield found
-    error_log.LOGGER.removeHandler(handler)
+    vips_warnings.LOGGER.removeHandler(handler)
 
 
 @pytest.mark.parametrize(
@@ -41,14 +41,14 @@ def records(monkeypatch):
 def test_a_message_is_a_record_and_never_a_line(domain, level, record, records, capfd):
     """A warning or worse is one record, again only after a minute; nothing is printed, whatever its bytes are."""
     for _ in range(3):
-        error_log._library.g_log(domain, level, b"\xdf /a/path")
+        vips_warnings._library.g_log(domain, level, b"\xdf /a/path")
     assert records == ([] if record is None else [record])
     assert capfd.readouterr() == ("", "")
 
 
 def test_a_message_may_come_from_any_thread(records):
     """A thread that C started, or Python, may send one."""
-    thread = threading.Thread(target=lambda: error_log._library.g_log(b"GLib", WARNING, b"a"))
+    thread = threading.Thread(target=lambda: vips_warnings._library.g_log(b"GLib", WARNING, b"a"))
     thread.start()
     thread.join()
     assert records == [("GLib", "warning")]
@@ -59,17 +59,17 @@ def test_a_handler_that_fails_stays_inside(capfd):
     """An error in a handler reaches neither the library nor standard error."""
     broken = logging.Handler()
     broken.emit = lambda _record: 1 / 0
-    error_log.LOGGER.addHandler(broken)
+    vips_warnings.LOGGER.addHandler(broken)
     try:
-        error_log._library.g_log(b"GLib", WARNING, b"a")
+        vips_warnings._library.g_log(b"GLib", WARNING, b"a")
     finally:
-        error_log.LOGGER.removeHandler(broken)
+        vips_warnings.LOGGER.removeHandler(broken)
     assert capfd.readouterr() == ("", "")
 
 
 def test_silent_by_itself_and_loud_at_the_end():
     """A process without a handler prints no warning; the message that ends a process is printed."""
-    send = "from fluxvision.imaging import error_log; send = error_log._library.g_log; send(b'GLib', 16, b'quiet')"
+    send = "from fluxvision.imaging import vips_warnings; send = vips_warnings._library.g_log; send(b'GLib', 16, b'quiet')"
     quiet = subprocess.run([sys.executable, "-c", send], capture_output=True, check=True)
     assert quiet.stdout + quiet.stderr == b""
     fatal = subprocess.run(

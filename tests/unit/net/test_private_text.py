@@ -14,7 +14,7 @@ from hypothesis import strategies as some
 from fluxvision.core.settings import Upstream
 from fluxvision.core.types import Call, InputImage
 from fluxvision.net.client import READ
-from fluxvision.net.redact import TELLING, repeats_private_text
+from fluxvision.net.private_text import TELLING, repeats_private_text
 from fluxvision.providers.openai.errors import ErrorTranslator, parse_error_response
 
 WAYS = {

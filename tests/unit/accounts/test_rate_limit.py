@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fluxvision.accounts import rate
-from fluxvision.accounts.rate import Rate
+from fluxvision.accounts import rate_limit
+from fluxvision.accounts.rate_limit import Rate
 
 
 def test_a_burst_then_one_by_one():
@@ -40,7 +40,7 @@ def test_a_clock_that_is_set_back_fills_nothing():
 
 def test_who_is_silent_longest_is_forgotten(monkeypatch):
     """The number of remembered callers is bounded."""
-    monkeypatch.setattr(rate, "MOST", 2)
+    monkeypatch.setattr(rate_limit, "MOST", 2)
     one = Rate(1)
     for who in "abc":
         one.take(who, 1, 0.0)

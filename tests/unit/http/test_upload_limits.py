@@ -11,8 +11,16 @@ from fakes.asgi import Client
 from fakes.gateway import Gateway
 from fakes.server import document, form
 from fluxvision.core.errors import Busy, InvalidRequest
-from fluxvision.http import limits
-from fluxvision.http.limits import EACH_ADDRESS, EACH_KEY, MOST, VISITORS, BodyMemory, UploadLimits, release_nothing
+from fluxvision.http import upload_limits
+from fluxvision.http.upload_limits import (
+    EACH_ADDRESS,
+    EACH_KEY,
+    MOST,
+    VISITORS,
+    BodyMemory,
+    UploadLimits,
+    release_nothing,
+)
 from fluxvision.net import fetch
 
 MODEL = ("model", "flux-vision-upscaler")
@@ -78,7 +86,7 @@ def test_a_place_is_given_back_once():
 async def test_a_picture_that_is_fetched_holds_its_place(edge, monkeypatch):
     """The body is short, and its picture is still on its way."""
     served = edge(allow_private_urls="true")
-    monkeypatch.setattr(limits, "MOST", 1)
+    monkeypatch.setattr(upload_limits, "MOST", 1)
     headers, body = document({"model": MODEL[1], "image": "http://127.0.0.1:9/slow.png"})
     fetching, go = asyncio.Event(), asyncio.Event()
 
@@ -107,7 +115,7 @@ async def test_as_many_work_as_the_gateway_takes(edge, picture):
 async def test_slow_visitors_keep_nobody_out(edge, picture, monkeypatch):
     """With the places without a key taken, the next visitor is refused, and a caller with a key is served."""
     served = edge(api_keys="k")
-    monkeypatch.setattr(limits, "VISITORS", 1)
+    monkeypatch.setattr(upload_limits, "VISITORS", 1)
     headers, body = form(MODEL, ("image", picture, "a"))
     slow = Client("POST", "/v1/images/edits?dryRun=true", {**headers, **PAGE}, [body[:50]])
     slow.stalls = True
