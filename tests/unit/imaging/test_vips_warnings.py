@@ -69,7 +69,9 @@ def test_a_handler_that_fails_stays_inside(capfd):
 
 def test_silent_by_itself_and_loud_at_the_end():
     """A process without a handler prints no warning; the message that ends a process is printed."""
-    send = "from fluxvision.imaging import vips_warnings; send = vips_warnings._library.g_log; send(b'GLib', 16, b'quiet')"
+    send = (
+        "from fluxvision.imaging import vips_warnings; send = vips_warnings._library.g_log; send(b'GLib', 16, b'quiet')"
+    )
     quiet = subprocess.run([sys.executable, "-c", send], capture_output=True, check=True)
     assert quiet.stdout + quiet.stderr == b""
     fatal = subprocess.run(
