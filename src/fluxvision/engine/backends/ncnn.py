@@ -33,7 +33,7 @@ _NO_MEMORY = -100
 
 
 class Network:
-    """One ncnn network: (3, rows, columns) in 0..1 to (3, 4 * rows, 4 * columns)."""
+    """One ncnn network: (3, rows, columns) in 0..1, and further inputs where it has more, to (3, rows, columns)."""
 
     def __init__(self, name: str, package: str | None, pool: Any, threads: int) -> None:
         """Load the network's two files; raises `Unavailable` where they are missing or damaged."""
@@ -49,7 +49,7 @@ class Network:
         except (OSError, ValueError, LookupError) as cause:
             message = f"The engine cannot be used: the weights of its network {name} are missing or damaged."
             raise resource_error(cause) or Unavailable(message, param="engine") from cause
-        self._input = self._net.input_names()[0]
+        self._inputs = self._net.input_names()
         self._output = self._net.output_names()[-1]
 
     def _load(self, name: str, package: str | None) -> None:
@@ -65,15 +65,16 @@ class Network:
             if self._net.load_param(str(param)) or self._net.load_model(str(binary)):
                 raise ValueError(name)
 
-    def run(self, tile: Array) -> Array:
-        """Run the network once.
+    def run(self, tile: Array, *more: Array) -> Array:
+        """Run the network once; `more` are its further inputs.
 
         Raises MemoryError when ncnn gets no memory, and InternalError where it fails or its numbers are none: without
         an input, or of an input of another shape, it makes something of whatever is in memory.
         """
-        tile = np.ascontiguousarray(tile)  # kept by name: a Mat borrows the memory and does not own it
+        planes = [np.ascontiguousarray(plane) for plane in (tile, *more)]  # by name: a Mat borrows the memory
         extractor = self._net.create_extractor()
-        failed = tile.ndim != 3 or tile.shape[0] != 3 or extractor.input(self._input, ncnn.Mat(tile))  # noqa: PLR2004, RGB
+        failed = tile.ndim != 3 or tile.shape[0] != 3  # noqa: PLR2004, RGB
+        failed = failed or any(map(extractor.input, self._inputs, map(ncnn.Mat, planes)))
         if not failed:
             failed, output = extractor.extract(self._output)
             if failed == _NO_MEMORY:

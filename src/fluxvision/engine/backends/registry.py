@@ -18,6 +18,8 @@ OWN = Path(__file__).parents[1] / "data"
 DIGESTS = {
     "4xSPANkendata.bin": "c99c32dbccaa5db7a8d2809ba6e693ec0ac9449b00f4be6a88135b5265b117d9",
     "4xSPANkendata.param": "2698dadcd5d71296fe5354450eccf716d03808775dd398f81fe39a5ae2dc0fd3",
+    "restore.bin": "98567ec3ce5de47b6f37efe275dfad54252dd30ecafea14ad340771bde6c1624",
+    "restore.param": "700a79767d30ba12ca280dc8c52550115d1d33051a83d590e5eb0ad90b7dafe7",
     "spanx4_ch48.bin": "ca85ff72fbab3cfc244190b482d05b3abde8df7b661ed12db3c9dedd21e42d51",
     "spanx4_ch48.param": "d2a0eef1f46be4a76611bdf828305081642c2f004d40c844081d5af0a9633bd8",
 }

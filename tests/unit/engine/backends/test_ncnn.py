@@ -77,10 +77,10 @@ def test_weights_that_are_no_numbers_make_no_picture(files, monkeypatch):
         Networks(SPAN).base(TILE)
 
 
-@pytest.mark.parametrize("name", ["_input", "_output"])
-def test_a_wrong_name_is_an_error(name, networks):
+@pytest.mark.parametrize(("name", "blob"), [("_inputs", ["nowhere"]), ("_output", "nowhere")])
+def test_a_wrong_name_is_an_error(name, blob, networks):
     """A network that lacks the blob is not run without it."""
-    setattr(networks._base, name, "nowhere")
+    setattr(networks._base, name, blob)
     with pytest.raises(InternalError):
         networks.base(TILE)
 
