@@ -112,13 +112,13 @@ def test_tiles_are_invisible(row):
 def test_progress_counts_every_tile_and_cancel_stops_at_the_next(row):
     """Progress goes from 1 to the number of tiles; a cancel set on the way raises `Cancelled`."""
     seen = []
-    run(photo(), 144, 120, backend=row.name, watch=JobCallbacks(lambda done, total: seen.append((done, total))))
+    run(photo(), 144, 120, backend=row.name, callbacks=JobCallbacks(lambda done, total: seen.append((done, total))))
     total = seen[0][1]
     assert [(n + 1, total) for n in range(total)] == seen
     assert total > 3
-    watch = JobCallbacks(lambda *_: watch.cancel.set())
+    callbacks = JobCallbacks(lambda *_: callbacks.cancel.set())
     with pytest.raises(Cancelled):
-        run(photo(), 144, 120, backend=row.name, watch=watch, threads=1)
+        run(photo(), 144, 120, backend=row.name, callbacks=callbacks, threads=1)
 
 
 def test_creativity_zero_ignores_the_seed_and_more_does_not():

@@ -340,9 +340,9 @@ async def test_a_cancelled_task_stops_the_work(house, parts, provider, folder, t
     """It ends soon, no file is left, and nothing goes on: not here, and not at the upstream."""
     house.slow()
     tiles = []
-    watch = JobCallbacks(lambda done, _total: tiles.append(done))
+    callbacks = JobCallbacks(lambda done, _total: tiles.append(done))
     call = asking(parts, folder.parent / "in.png", (400, 300), scale_factor=4)
-    task = asyncio.ensure_future(provider.run(call, watch, folder))
+    task = asyncio.ensure_future(provider.run(call, callbacks, folder))
     await until(lambda: house.begun() == 1 or bool(tiles))
     assert not task.done()
     task.cancel()

@@ -261,10 +261,10 @@ async def test_a_lost_cluster_is_one_sentence(deployed, tmp_path):
         if done == 1:
             deployed.kill()
 
-    for watch in (JobCallbacks(progress), JobCallbacks()):
+    for callbacks in (JobCallbacks(progress), JobCallbacks()):
         began = time.monotonic()
         with pytest.raises(UpstreamRefused, match="cannot be reached") as caught:
-            await provider.run(call, watch, tmp_path)
+            await provider.run(call, callbacks, tmp_path)
         assert caught.value.tries_next_provider
         assert time.monotonic() - began < 30
     await provider.aclose()

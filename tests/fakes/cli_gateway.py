@@ -80,13 +80,13 @@ class Gateway:
         quote = Quote(job.model, "embedded", total, (part,), receipt, geometry.width, geometry.height)
         return Prepared(self, job, quote)
 
-    async def run(self, job: Job, watch: JobCallbacks, folder: Path, attempts: list[Attempt]) -> JobResult:
+    async def run(self, job: Job, callbacks: JobCallbacks, folder: Path, attempts: list[Attempt]) -> JobResult:
         """Count through the tiles, then write the pictures."""
         self.jobs.append(job)
         self.running += 1
         self.most = max(self.most, self.running)
         try:
-            return await self._make(job, watch, folder, attempts)
+            return await self._make(job, callbacks, folder, attempts)
         except asyncio.CancelledError:
             attempts.append(Attempt("fal", "CANCELLED", 0.5, PRICE if job.image.path.stem == "taken" else 0))
             raise
@@ -101,16 +101,16 @@ class Gateway:
         """Remember that it was closed."""
         self.closed = True
 
-    async def _make(self, job: Job, watch: JobCallbacks, folder: Path, attempts: list[Attempt]) -> JobResult:
+    async def _make(self, job: Job, callbacks: JobCallbacks, folder: Path, attempts: list[Attempt]) -> JobResult:
         started = time.monotonic()
         offer = self.models[0].offers[-1]
         _, plan, receipt = normalize(job, offer)
         (folder / "begun.raw").write_bytes(b"half")
         for number in range(self.tiles):
             await asyncio.sleep(self.tile_seconds)
-            if watch.cancel.is_set():
+            if callbacks.cancel.is_set():
                 raise errors.Cancelled("stopped")
-            await asyncio.to_thread(watch.progress, number + 1, self.tiles)
+            await asyncio.to_thread(callbacks.progress, number + 1, self.tiles)
         match job.image.path.stem:
             case "crash":
                 raise ZeroDivisionError

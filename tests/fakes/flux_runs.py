@@ -47,7 +47,7 @@ def run(
     kind=FluxDetailer,
     at_once=1,
     batch=None,
-    watch=None,
+    callbacks=None,
     threads=2,
     fidelity=FIDELITY,
     **rest,
@@ -55,10 +55,10 @@ def run(
     """Enlarge a picture by way of the pipeline."""
     stub = stub or Stub(row=ROW)
     wishes = wishes or SamplingOptions("words", 0.5, seed=1)
-    watch = watch or JobCallbacks()
+    callbacks = callbacks or JobCallbacks()
 
     def stop():
-        if watch.cancel.is_set():
+        if callbacks.cancel.is_set():
             raise Cancelled("stopped")
 
     factor = int(np.ceil(scale))
@@ -71,7 +71,7 @@ def run(
         creativity=wishes.creativity,
         seed=wishes.seed,
         threads=threads,
-        watch=watch,
+        callbacks=callbacks,
         engine=(row, kind(stub, factor, wishes, stop, threads)),
         **rest,
     )

@@ -138,7 +138,7 @@ class Gateway:
         quote = Quote(job.model, job.pin or "embedded", PRICE, (part,), self._receipt(job), width, height)
         return Prepared(self, job, quote)
 
-    async def run(self, job: Job, watch: JobCallbacks, folder: Path, attempts: list[Attempt]) -> JobResult:
+    async def run(self, job: Job, callbacks: JobCallbacks, folder: Path, attempts: list[Attempt]) -> JobResult:
         """Wait for a place, count through the tiles, write the pictures."""
         if self.full() is not None or job.extras.get("fail") == "busy":
             raise errors.Busy("The queue is full.", retry_after=2.0)
@@ -149,7 +149,7 @@ class Gateway:
                 self.started.append(job)
                 self.begun.set()
                 try:
-                    return await self._make(job, watch, folder)
+                    return await self._make(job, callbacks, folder)
                 except asyncio.CancelledError:
                     self.cancelled.append(job.id)
                     if "begun" in job.extras:
@@ -171,7 +171,7 @@ class Gateway:
         """Remember that it was closed."""
         self.closed = True
 
-    async def _make(self, job: Job, watch: JobCallbacks, folder: Path) -> JobResult:
+    async def _make(self, job: Job, callbacks: JobCallbacks, folder: Path) -> JobResult:
         started = time.monotonic()
         match job.extras.get("fail"):
             case "path":
@@ -185,17 +185,17 @@ class Gateway:
         tiles = int(job.extras.get("tiles", 4))
         previews = int(job.values.get("partial_images", 0)) if job.values.get("stream") else 0
         for number in range(tiles):
-            if watch.preview is not None and number < previews:
+            if callbacks.preview is not None and number < previews:
                 path = folder / f"preview-{number}.png"
                 path.write_bytes(png(job.image.width, job.image.height, (0, number, 0)))
                 if number == 0:
-                    watch.preview(path)
+                    callbacks.preview(path)
                 else:
-                    await asyncio.to_thread(watch.preview, path)
+                    await asyncio.to_thread(callbacks.preview, path)
             await asyncio.sleep(float(job.extras.get("tile_seconds", 0)))
-            if watch.cancel.is_set():
+            if callbacks.cancel.is_set():
                 raise errors.Cancelled("stopped")
-            await asyncio.to_thread(watch.progress, number + 1, tiles)
+            await asyncio.to_thread(callbacks.progress, number + 1, tiles)
         width, height = self._size(job)
         pictures = []
         n, lost = int(job.values.get("n", 1)), job.extras.get("lost")

@@ -42,7 +42,7 @@ class Painter:
     def check(self, call):
         """Refuse nothing."""
 
-    async def run(self, call, watch, folder):
+    async def run(self, call, callbacks, folder):
         """Write a flat picture."""
         number = len(self.calls)
         self.calls.append(call)
@@ -59,7 +59,7 @@ class Painter:
         width, height = call.body["size"]
         path = folder / f"{self.title}-{number}.raw"
         np.full((height, width, 3), 40 + call.body.get("seed", 0) % 50, np.uint8).tofile(path)
-        watch.progress(1, 1)
+        callbacks.progress(1, 1)
         said = {"seed": call.body.get("seed"), "details": {"engine": "flat"}, **self.said}
         return ProviderResult(RawImage(path, width, height, 3, 8), **said)
 

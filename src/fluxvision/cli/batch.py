@@ -43,24 +43,24 @@ WEEK = 7 * 24 * 3600.0
 LARGEST_FACTOR = 16
 
 
-def run_batch(order: UpscaleRequest, tools: Tools) -> int:
+def run_batch(request: UpscaleRequest, tools: Tools) -> int:
     """Enlarge all pictures of a request and return the exit code. Raises errors that concern the whole request."""
-    if order.to_stream and sys.stdout.isatty() and not order.dry_run:
+    if request.to_stream and sys.stdout.isatty() and not request.dry_run:
         raise click.UsageError("A picture is not written to a terminal; redirect the output or name a file with --out.")
-    if order.inputs == (STREAM,) and sys.stdin.isatty():
+    if request.inputs == (STREAM,) and sys.stdin.isatty():
         raise click.UsageError("Standard input is a terminal; pipe a picture into it.")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         signal.signal(signal.SIGHUP, lambda _number, _frame: sys.exit(HANGUP))
     scratch = ScratchFolders()
     with ExitStack() as stack:
-        found = paths.find_inputs(order.inputs)
-        if order.inputs == (STREAM,):
+        found = paths.find_inputs(request.inputs)
+        if request.inputs == (STREAM,):
             temporary = Path(gettempdir())
             remove_abandoned(temporary)
             folder = stack.enter_context(scratch.make(temporary))
             found = replace(found, pictures=[_spool_standard_input(picture, folder) for picture in found.pictures])
-        return _run_all(order, found, tools, scratch)
+        return _run_all(request, found, tools, scratch)
 
 
 def _spool_standard_input(picture: InputFile, folder: Path) -> InputFile:
@@ -71,19 +71,19 @@ def _spool_standard_input(picture: InputFile, folder: Path) -> InputFile:
     return replace(picture, path=path)
 
 
-def _run_all(order: UpscaleRequest, found: FoundInputs, tools: Tools, scratch: ScratchFolders) -> int:
-    order, planned = paths.plan_targets(found.pictures, order)
-    if not order.dry_run:
+def _run_all(request: UpscaleRequest, found: FoundInputs, tools: Tools, scratch: ScratchFolders) -> int:
+    request, planned = paths.plan_targets(found.pictures, request)
+    if not request.dry_run:
         for folder in {target.outputs[0].parent if target.outputs else Path(gettempdir()) for target in planned}:
             remove_abandoned(folder)
     total = len(planned) + len(found.problems)
     started = time.monotonic()
-    with create_display(total, still=order.json or order.quiet or order.dry_run) as screen:
-        report = BatchReport(order, screen.say)
+    with create_display(total, still=request.json or request.quiet or request.dry_run) as screen:
+        report = BatchReport(request, screen.say)
         for problem in found.problems:
             report.add(PictureRecord(problem.name, "failed", error=problem.sentence, unusable=True))
             screen.end(problem.name)
-        batch = _Run(order, report, screen, deque(planned), scratch)
+        batch = _Run(request, report, screen, deque(planned), scratch)
         interrupted = asyncio.run(batch.all(tools)) if planned else False
     report.close(time.monotonic() - started, total=total, results=found.results, interrupted=interrupted)
     return batch.exit_code if interrupted else _exit_code(report.records)
@@ -101,7 +101,7 @@ def _exit_code(records: Iterable[PictureRecord]) -> int:
 class _Run:
     """The remaining pictures, and the tasks that process them."""
 
-    order: UpscaleRequest
+    request: UpscaleRequest
     report: BatchReport
     screen: ProgressDisplay
     left: deque[OutputTarget]
@@ -113,9 +113,9 @@ class _Run:
 
     async def all(self, tools: Tools) -> bool:
         """Process all pictures; return whether a signal stopped it before the end."""
-        settings = _override_settings(self.order)
+        settings = _override_settings(self.request)
         limits = Limits(FILE_BYTES, settings.max_input_pixels, settings.max_frames)
-        mask = _open_mask(self.order, limits)
+        mask = _open_mask(self.request, limits)
         self.terminals = tuple(filter(os.isatty, (1, 2)))
         loop = asyncio.get_running_loop()
         for number in SIGNALS:
@@ -123,16 +123,18 @@ class _Run:
                 loop.add_signal_handler(number, self._stop, number)
         gateway = tools.create_gateway(settings)
         try:
-            _check_name(self.order, gateway)
-            bench = PictureRunner(
+            _check_name(self.request, gateway)
+            runner = PictureRunner(
                 gateway,
-                _limit_parallel(self.order, gateway),
+                _limit_parallel(self.request, gateway),
                 limits,
                 mask,
                 self.scratch,
                 is_stopped=lambda: self.stopped,
             )
-            self.tasks = [asyncio.create_task(self._work(bench)) for _ in range(min(self.order.jobs, len(self.left)))]
+            self.tasks = [
+                asyncio.create_task(self._work(runner)) for _ in range(min(self.request.jobs, len(self.left)))
+            ]
             for result in await asyncio.gather(*self.tasks, return_exceptions=True):
                 if isinstance(result, Exception):
                     raise result
@@ -143,29 +145,29 @@ class _Run:
             await gateway.aclose()
         return self.stopped and (bool(self.left) or self.report.interrupted)
 
-    async def _work(self, bench: PictureRunner) -> None:
+    async def _work(self, runner: PictureRunner) -> None:
         """Process pictures until none is left, a signal arrives, or the output is closed."""
         try:
             while self.left and not self.stopped:
-                record = await self._one(bench, self.left.popleft())
+                record = await self._one(runner, self.left.popleft())
                 self.screen.end(record.name)
                 self.report.add(record)
         except BaseException:
             self.stopped = True
             raise
 
-    def _watch(self, name: str) -> JobCallbacks:
+    def _callbacks(self, name: str) -> JobCallbacks:
         """Return a picture's callbacks; with --debug they also show the traceback of an unexpected provider error."""
-        watch = JobCallbacks(self.screen.begin(name))
-        return replace(watch, on_unexpected_error=traceback.print_exception) if self.order.debug else watch
+        callbacks = JobCallbacks(self.screen.begin(name))
+        return replace(callbacks, on_unexpected_error=traceback.print_exception) if self.request.debug else callbacks
 
-    async def _one(self, bench: PictureRunner, target: OutputTarget) -> PictureRecord:
+    async def _one(self, runner: PictureRunner, target: OutputTarget) -> PictureRecord:
         """Process one picture; its failure does not stop the others."""
         name = target.picture.name
         try:
-            return await bench.enlarge(target, self._watch(name))
+            return await runner.enlarge(target, self._callbacks(name))
         except BaseException as error:  # noqa: BLE001, `failure` raises what is none
-            return bench.failure(name, error)
+            return runner.failure(name, error)
 
     def _stop(self, number: signal.Signals) -> None:
         """Stop after the current tile at the first signal, and at once at the second."""
@@ -180,58 +182,58 @@ class _Run:
         self.stopped = True
         for task in self.tasks:
             task.cancel()
-        if not self.order.quiet:
+        if not self.request.quiet:
             with suppress(OSError):  # standard error is closed
                 self.screen.say("Stopping when the tile at work is done; once more to leave at once.")
 
 
-def _override_settings(order: UpscaleRequest) -> Settings:
+def _override_settings(request: UpscaleRequest) -> Settings:
     """Return the settings without the limits that protect a server from its callers."""
     own = load_settings()
     pixels = own.max_input_pixels * LARGEST_FACTOR
     limits: dict[str, object] = {
-        "workers": order.jobs,
-        "queue": order.jobs,
+        "workers": request.jobs,
+        "queue": request.jobs,
         "deadline": WEEK,
         "max_output_pixels": pixels,
     }
     if own.origin["max_job_memory"] == "default":
         limits["max_job_memory"] = total_memory() // 4 * 3
-    flux = {} if order.model_path is None else {"flux_model": order.model_path}
+    flux = {} if request.model_path is None else {"flux_model": request.model_path}
     return load_settings(flags={**limits, **flux})
 
 
-def _open_mask(order: UpscaleRequest, limits: Limits) -> InputImage | None:
-    if order.mask is None:
+def _open_mask(request: UpscaleRequest, limits: Limits) -> InputImage | None:
+    if request.mask is None:
         return None
-    path = Path(order.mask)
+    path = Path(request.mask)
     if not path.is_file():
         message = f"--mask: there is no file {safe_path(path)}."
         raise InvalidRequest(message, param="mask")
     return probe(path, limits, "mask")
 
 
-def _limit_parallel(order: UpscaleRequest, gateway: Gateway) -> UpscaleRequest:
+def _limit_parallel(request: UpscaleRequest, gateway: Gateway) -> UpscaleRequest:
     """Return the request with max_cost 0, unless the caller allows costs explicitly.
 
     Thus a provider key that happens to be in the environment is not charged unexpectedly. Costs are allowed by
     --max-cost, or by naming a provider: with --provider, or before the model as in fal/topaz-upscale. An alias may have
     a slash too, without naming a provider.
     """
-    _, pin = catalog.find_model(order.name, gateway.models)
-    free = pin is None and "max_cost" not in order.values
-    return replace(order, fields={**order.fields, "max_cost": 0}) if free else order
+    _, pin = catalog.find_model(request.name, gateway.models)
+    free = pin is None and "max_cost" not in request.values
+    return replace(request, fields={**request.fields, "max_cost": 0}) if free else request
 
 
-def _check_name(order: UpscaleRequest, gateway: Gateway) -> None:
+def _check_name(request: UpscaleRequest, gateway: Gateway) -> None:
     """Raise an error for an unknown model or provider, before any picture is read."""
-    model, _ = catalog.find_model(order.model, gateway.models)
+    model, _ = catalog.find_model(request.model, gateway.models)
     providers = [offer.provider for offer in model.offers]
     ready = [name for name in providers if name in gateway.providers]
-    if order.provider is not None and order.provider.lower() not in providers:
+    if request.provider is not None and request.provider.lower() not in providers:
         instead = f"use {' or '.join(ready)}" if ready else "and no provider of it is configured"
-        message = f"--provider: {model.id} is not offered by {order.provider[:40]!r}; {instead}."
+        message = f"--provider: {model.id} is not offered by {request.provider[:40]!r}; {instead}."
         raise InvalidRequest(replace_with_flags(message), param="model")
-    if order.provider is not None and order.provider.lower() not in gateway.providers:
-        message = f"--provider: {order.provider} is not configured here; `fluxvision config show` has its settings."
+    if request.provider is not None and request.provider.lower() not in gateway.providers:
+        message = f"--provider: {request.provider} is not configured here; `fluxvision config show` has its settings."
         raise InvalidRequest(message, param="model")

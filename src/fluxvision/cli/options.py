@@ -144,17 +144,23 @@ class UpscaleRequest:
         return f"{self.provider}/{self.model}" if self.provider else self.model
 
 
-def check_request(order: UpscaleRequest) -> None:
+def check_request(request: UpscaleRequest) -> None:
     """Raise `UsageError` when two flags contradict each other, `InvalidRequest` for an invalid value."""
-    pictures = order.pictures  # converts, and so checks, every value
+    pictures = request.pictures  # converts, and so checks, every value
     contradictions = (
-        (order.jobs < 1, f"--jobs: {order.jobs} is not a whole number from 1."),
-        (order.overwrite and order.resume, "--overwrite and --resume contradict each other; give one of them."),
-        (STREAM in order.inputs and len(order.inputs) > 1, "Standard input (-) is read alone, without other pictures."),
-        (order.to_stream and len(order.inputs) > 1, "Standard output (-) takes one picture; name a folder with --out."),
-        (order.to_stream and order.json, "--json writes to standard output too; name a file with --out."),
-        (order.to_stream and order.compare, "--compare needs a file beside which it can lie; name one with --out."),
-        (order.to_stream and pictures > 1, "Standard output (-) takes one picture; leave --n out or name --out."),
+        (request.jobs < 1, f"--jobs: {request.jobs} is not a whole number from 1."),
+        (request.overwrite and request.resume, "--overwrite and --resume contradict each other; give one of them."),
+        (
+            STREAM in request.inputs and len(request.inputs) > 1,
+            "Standard input (-) is read alone, without other pictures.",
+        ),
+        (
+            request.to_stream and len(request.inputs) > 1,
+            "Standard output (-) takes one picture; name a folder with --out.",
+        ),
+        (request.to_stream and request.json, "--json writes to standard output too; name a file with --out."),
+        (request.to_stream and request.compare, "--compare needs a file beside which it can lie; name one with --out."),
+        (request.to_stream and pictures > 1, "Standard output (-) takes one picture; leave --n out or name --out."),
     )
     for wrong, message in contradictions:
         if wrong:

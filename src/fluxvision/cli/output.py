@@ -104,9 +104,9 @@ def quote_table(records: Sequence[PictureRecord]) -> str:
 class BatchReport:
     """Prints results as they arrive. `say` writes a line above the progress bars, if there are any."""
 
-    def __init__(self, order: UpscaleRequest, say: Callable[[str], None]) -> None:
+    def __init__(self, request: UpscaleRequest, say: Callable[[str], None]) -> None:
         """Start an empty report."""
-        self._order = order
+        self._request = request
         self._say = say
         self._warned: set[str] = set()
         self.records: list[PictureRecord] = []
@@ -114,11 +114,11 @@ class BatchReport:
     def add(self, record: PictureRecord) -> None:
         """Add a picture's record, and print its line and warnings."""
         self.records.append(record)
-        if self._order.json:
+        if self._request.json:
             click.echo(format_json(record))
-        elif record.status == "done" and not self._order.quiet:
+        elif record.status == "done" and not self._request.quiet:
             self._say(format_facts(record))
-        if not self._order.quiet and not self._order.json:
+        if not self._request.quiet and not self._request.json:
             for warning in list_warnings(record):
                 if warning not in self._warned:
                     self._warned.add(warning)
@@ -126,13 +126,13 @@ class BatchReport:
 
     def close(self, seconds: float, *, total: int, results: int, interrupted: bool) -> None:
         """Print the failures and the summary."""
-        if not self._order.json and (lines := quote_table(self.records)):
+        if not self._request.json and (lines := quote_table(self.records)):
             click.echo(lines)
-        if not self._order.quiet and results:
+        if not self._request.quiet and results:
             self._say(
                 f"{pluralize(results, 'result')} of an earlier run left alone; name one itself to enlarge it again."
             )
-        if not self._order.quiet and not self._order.dry_run and total > 1:
+        if not self._request.quiet and not self._request.dry_run and total > 1:
             self._say(self._summary(seconds))
         failed = [record for record in self.records if record.error]
         if len(failed) == 1 == total:
@@ -143,7 +143,7 @@ class BatchReport:
                 click.echo(f"  {safe_path(record.name)}: {_format_failure(record)}", err=True)
         if interrupted:
             left = total - self._count("done") - self._count("skipped") - len(failed)
-            hint = "" if self._order.to_stream else " --resume goes on from here." if total > 1 else ""
+            hint = "" if self._request.to_stream else " --resume goes on from here." if total > 1 else ""
             cost = sum_costs(record.cost for record in self.records if record.status == "interrupted")
             spent = f" What was begun: {format_paid(cost)}." if cost != 0 else ""
             click.echo(f"Interrupted; {pluralize(left, 'picture')} not made, no half file left.{spent}{hint}", err=True)

@@ -179,20 +179,20 @@ class OutputTarget:
         return tuple(dict.fromkeys(names for names in (self.outputs, self.long, self.short) if names))
 
 
-def plan_targets(pictures: Sequence[InputFile], order: UpscaleRequest) -> tuple[UpscaleRequest, list[OutputTarget]]:
+def plan_targets(pictures: Sequence[InputFile], request: UpscaleRequest) -> tuple[UpscaleRequest, list[OutputTarget]]:
     """Return the request with its output format set, and a target for every picture.
 
     Raises `UsageError` when --out does not fit the pictures or formats.
     """
-    if order.to_stream:
-        return order, [OutputTarget(picture, ()) for picture in pictures]
-    if order.out is not None and _is_file(order.out, len(pictures)):
-        path = Path(order.out)
-        order = _replace_suffix(order, path)
-        targets = [_target_file(picture, path, order) for picture in pictures]
+    if request.to_stream:
+        return request, [OutputTarget(picture, ()) for picture in pictures]
+    if request.out is not None and _is_file(request.out, len(pictures)):
+        path = Path(request.out)
+        request = _replace_suffix(request, path)
+        targets = [_target_file(picture, path, request) for picture in pictures]
     else:
-        targets = _target_folder(pictures, order)
-    return order, [_check_usable(target) for target in targets]
+        targets = _target_folder(pictures, request)
+    return request, [_check_usable(target) for target in targets]
 
 
 def _is_file(out: str, pictures: int) -> bool:
@@ -213,31 +213,31 @@ def _is_file(out: str, pictures: int) -> bool:
     return True
 
 
-def _replace_suffix(order: UpscaleRequest, path: Path) -> UpscaleRequest:
+def _replace_suffix(request: UpscaleRequest, path: Path) -> UpscaleRequest:
     """Set the format by the extension of --out; raises `UsageError` when --format is another."""
     row = _EXTENSIONS[path.suffix.lower()]
-    if order.values.get("output_format", row.name) != row.name:
+    if request.values.get("output_format", row.name) != row.name:
         message = (
-            f"--format {order.fields['output_format']} and --out {safe_path(path.name)} disagree; give one of them."
+            f"--format {request.fields['output_format']} and --out {safe_path(path.name)} disagree; give one of them."
         )
         raise click.UsageError(message)
-    return replace(order, fields={**order.fields, "output_format": row.name})
+    return replace(request, fields={**request.fields, "output_format": row.name})
 
 
-def _target_file(picture: InputFile, path: Path, order: UpscaleRequest) -> OutputTarget:
-    names = numbered_path(path.stem, path.suffix.removeprefix("."), order.pictures)
+def _target_file(picture: InputFile, path: Path, request: UpscaleRequest) -> OutputTarget:
+    names = numbered_path(path.stem, path.suffix.removeprefix("."), request.pictures)
     return OutputTarget(picture, tuple(path.with_name(name) for name in names))
 
 
-def _target_folder(pictures: Sequence[InputFile], order: UpscaleRequest) -> list[OutputTarget]:
+def _target_folder(pictures: Sequence[InputFile], request: UpscaleRequest) -> list[OutputTarget]:
     """Name results after their pictures; names that would collide keep the pictures' extensions."""
-    size = version_label(order.values)
-    form = coerce(BY_NAME["output_format"], order.fields.get("output_format")) or "png"
+    size = version_label(request.values)
+    form = coerce(BY_NAME["output_format"], request.fields.get("output_format")) or "png"
     extension = find_format(str(form)).extension
 
     def outputs(picture: InputFile, stem: str) -> tuple[Path, ...]:
-        beside = picture.path.parent if order.out is None else Path(order.out) / picture.inside
-        return tuple(beside / name for name in numbered_path(f"{stem}@{size}", extension, order.pictures))
+        beside = picture.path.parent if request.out is None else Path(request.out) / picture.inside
+        return tuple(beside / name for name in numbered_path(f"{stem}@{size}", extension, request.pictures))
 
     short = [outputs(picture, picture.path.stem) for picture in pictures]
     long = [outputs(picture, picture.path.name) for picture in pictures]

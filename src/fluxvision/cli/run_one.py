@@ -63,35 +63,35 @@ class PictureRunner:
     """Processes single pictures, with the resources that all pictures of a run share."""
 
     gateway: Gateway
-    order: UpscaleRequest
+    request: UpscaleRequest
     limits: Limits
     mask: InputImage | None = None
     scratch: ScratchFolders = field(default_factory=ScratchFolders)
     provenance: Provenance = field(default_factory=Provenance)
     is_stopped: Callable[[], bool] = lambda: False
 
-    async def enlarge(self, target: OutputTarget, watch: JobCallbacks) -> PictureRecord:
+    async def enlarge(self, target: OutputTarget, callbacks: JobCallbacks) -> PictureRecord:
         """Process one picture; raises if it is refused, and removes its files then. A failed job returns a record."""
         name = target.picture.name
         if target.problem:
             raise InvalidRequest(target.problem)
         hashed = await asyncio.to_thread(hash_file, target.picture.path)
-        if self.order.resume:
+        if self.request.resume:
             for names in target.names:
                 if all(self._is_made(path, target, hashed) for path in names):
                     return PictureRecord(name, "skipped", names)
             target = self._with_free_names(target, hashed)
-        elif not self.order.overwrite:
+        elif not self.request.overwrite:
             for path in filter(os.path.lexists, target.outputs):
                 message = f"{safe_path(path)} exists already; --overwrite replaces it, --resume skips what is done."
                 raise InvalidRequest(message)
         source = await asyncio.to_thread(probe, target.picture.path, self.limits)
-        job = self.gateway.admit(self.order.name, self.order.fields, source, self.mask, uuid4().hex)
+        job = self.gateway.admit(self.request.name, self.request.fields, source, self.mask, uuid4().hex)
         prepared = self.gateway.prepare(job)
-        if self.order.dry_run:
+        if self.request.dry_run:
             await prepared.check_mask()
             return PictureRecord(name, "planned", target.outputs, source=source, quote=prepared.quote())
-        return await self._make(target, prepared, watch, hashed)
+        return await self._make(target, prepared, callbacks, hashed)
 
     def _is_made(self, path: Path, target: OutputTarget, hashed: str) -> bool:
         return self.provenance.is_made_of(path, target.picture.path, hashed)
@@ -113,13 +113,13 @@ class PictureRunner:
             return PictureRecord(name, "interrupted", attempts=attempts)
         if isinstance(error, BrokenPipeError) or not isinstance(error, Exception):
             raise error
-        if self.order.debug:
+        if self.request.debug:
             traceback.print_exception(error)
         unusable = isinstance(error, ClientError)
         return PictureRecord(name, "failed", error=error_sentence(error), unusable=unusable, attempts=attempts)
 
     async def _make(
-        self, target: OutputTarget, prepared: PreparedJob, watch: JobCallbacks, hashed: str
+        self, target: OutputTarget, prepared: PreparedJob, callbacks: JobCallbacks, hashed: str
     ) -> PictureRecord:
         for path in target.outputs[:1]:
             if await asyncio.to_thread(is_being_made, path):
@@ -127,7 +127,7 @@ class PictureRunner:
                 raise Busy(message)
         started = time.perf_counter()
         with self._workshop(target) as folder:
-            report = await prepared.run(watch, folder)
+            report = await prepared.run(callbacks, folder)
             seconds = time.perf_counter() - started
             try:
                 return await self._deliver(target, report.unwrap(), folder, hashed, seconds)
@@ -143,10 +143,10 @@ class PictureRunner:
         if not target.outputs:
             await _wait_for_thread(partial(_send_to_stdout, made[0]))
             return PictureRecord(name, "done", (), (), job.image, result, None, seconds)
-        compared = await _wait_for_thread(partial(_compare, job, made, folder)) if self.order.compare else []
+        compared = await _wait_for_thread(partial(_compare, job, made, folder)) if self.request.compare else []
         for path in made:
             write_source(path, hashed)
-        if not self.order.overwrite:  # another program may have written there meanwhile
+        if not self.request.overwrite:  # another program may have written there meanwhile
             target = self._with_free_names(target, hashed)
         outputs = [_move_result(path, end) for path, end in zip(made, target.outputs, strict=False)]
         beside = [

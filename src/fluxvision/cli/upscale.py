@@ -50,7 +50,7 @@ OWN = (
 def upscale(context: click.Context, /, inputs: tuple[str, ...], mask: str | None, **given: Any) -> int:
     """Run the command and return the exit code."""
     fields = {name: given.pop(name) for name in list(given) if name in BY_NAME}
-    order = UpscaleRequest(
+    request = UpscaleRequest(
         inputs=inputs,
         fields={name: value for name, value in fields.items() if value is not None},
         mask=mask,
@@ -58,11 +58,11 @@ def upscale(context: click.Context, /, inputs: tuple[str, ...], mask: str | None
         rows=_rows(given["model"]),
         **given,
     )
-    check_request(order)
+    check_request(request)
     # Imported here so that --help and usage errors need not import libvips.
     from fluxvision.cli import batch  # noqa: PLC0415
 
-    return batch.run_batch(order, context.obj)
+    return batch.run_batch(request, context.obj)
 
 
 def _rows(name: str) -> Mapping[str, Param]:

@@ -14,13 +14,13 @@ from fluxvision.core.types import JobCallbacks
 T = TypeVar("T")
 
 
-async def run_in_pool(pool: ThreadPoolExecutor, watch: JobCallbacks, work: Callable[[], T]) -> T:
+async def run_in_pool(pool: ThreadPoolExecutor, callbacks: JobCallbacks, work: Callable[[], T]) -> T:
     """Run blocking work in a thread of `pool`.
 
-    When the task is cancelled, `watch.cancel` is set and the thread is awaited, so nothing continues in the background.
+    When the task is cancelled, `callbacks.cancel` is set and the thread is awaited, so no work continues afterwards.
     """
     return await _wait_to_the_end(
-        asyncio.get_running_loop().run_in_executor(pool, _without_locals, work), watch.cancel.set
+        asyncio.get_running_loop().run_in_executor(pool, _without_locals, work), callbacks.cancel.set
     )
 
 

@@ -157,7 +157,7 @@ class Job:
     """Whether the caller used a model name whose clients read only base64."""
     factor: float = 2.0
     """The model's scale factor when the caller gives no size."""
-    drawn: bool = False
+    random_seed: bool = False
     """Whether this server chose the seed in `values` at random."""
     caller: Caller = ANYBODY
 

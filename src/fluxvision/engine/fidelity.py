@@ -75,7 +75,7 @@ def measure_fidelity(
     inner: tuple[int, int] | None = None,
     offset: tuple[int, int] = (0, 0),
     seam_ratio: float | None = None,
-    watch: JobCallbacks | None = None,
+    callbacks: JobCallbacks | None = None,
 ) -> Fidelity | None:
     """Measure a finished raster against its source (rows, columns, 1 or 3); None where they cannot be compared.
 
@@ -97,7 +97,7 @@ def measure_fidelity(
     step = max(1, min(max(LEAST_ROWS, round(CHUNK / raster.width / rows.ratio)), CHUNK // raster.width))
     for low in range(rows.low, rows.high, step):
         high = min(rows.high, low + step)
-        coarse = across.columns(_shrink_strip(raster, rows, columns, (low, high), watch))
+        coarse = across.columns(_shrink_strip(raster, rows, columns, (low, high), callbacks))
         wanted = _to_floats(color[low:high, seen])
         if len(coarse) > len(wanted):  # grey, delivered in colour
             coarse = coarse.mean(axis=0, keepdims=True)
@@ -121,7 +121,7 @@ def _to_floats(samples: Samples) -> Array:
 
 
 def _shrink_strip(
-    raster: RawImage, rows: _SeamLine, columns: _SeamLine, strip: tuple[int, int], watch: JobCallbacks | None
+    raster: RawImage, rows: _SeamLine, columns: _SeamLine, strip: tuple[int, int], callbacks: JobCallbacks | None
 ) -> Array:
     """Return some source rows as the raster shows them, at its own width: (colours, rows, columns).
 
@@ -140,7 +140,7 @@ def _shrink_strip(
     with raster.path.open("rb") as file:
         file.seek(first * line * dtype.itemsize)
         for at in range(0, last - first, step):
-            if watch is not None and watch.cancel.is_set():
+            if callbacks is not None and callbacks.cancel.is_set():
                 raise Cancelled("The work was cancelled.")
             count = min(step, last - first - at)
             samples = np.fromfile(file, dtype, count * line).reshape(count, raster.width, raster.bands)

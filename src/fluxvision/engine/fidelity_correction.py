@@ -40,7 +40,7 @@ def correct_fidelity(
     raster: RawImage,
     color: Samples,
     wanted: float,
-    watch: JobCallbacks,
+    callbacks: JobCallbacks,
     *,
     alpha: Samples | None = None,
     mask: NDArray[np.uint8] | None = None,
@@ -49,25 +49,25 @@ def correct_fidelity(
     """Correct a finished raster, `most` times at most, until its LR-PSNR is `wanted` or grows no more; return it.
 
     `color` is (rows, columns, 1 or 3), the source; of `alpha` only opaque pixels are measured. Nothing changes where
-    the `mask` allows no detail. Raises `Cancelled` between strips when the watch says so.
+    the `mask` allows no detail. Raises `Cancelled` between strips when `callbacks.cancel` is set.
     """
     one_blas_thread()
-    before, found = 0.0, _measure(raster, color, alpha, watch)
+    before, found = 0.0, _measure(raster, color, alpha, callbacks)
     for _ in range(most):
         if found >= wanted or found <= before:
             break
-        _correct_once(raster, color, mask, watch)
-        before, found = found, _measure(raster, color, alpha, watch)
+        _correct_once(raster, color, mask, callbacks)
+        before, found = found, _measure(raster, color, alpha, callbacks)
     return found
 
 
-def _measure(raster: RawImage, color: Samples, alpha: Samples | None, watch: JobCallbacks) -> float:
-    found = measure_fidelity(raster, color, alpha=alpha, watch=watch)
+def _measure(raster: RawImage, color: Samples, alpha: Samples | None, callbacks: JobCallbacks) -> float:
+    found = measure_fidelity(raster, color, alpha=alpha, callbacks=callbacks)
     assert found is not None  # noqa: S101, a result is as large as its source at least
     return found.lr_psnr_db
 
 
-def _correct_once(raster: RawImage, color: Samples, mask: NDArray[np.uint8] | None, watch: JobCallbacks) -> None:
+def _correct_once(raster: RawImage, color: Samples, mask: NDArray[np.uint8] | None, callbacks: JobCallbacks) -> None:
     """Add what a raster lacks once, from top to bottom.
 
     A strip is written once the difference of the next one is known: no strip is compared after a part of it changed.
@@ -77,7 +77,7 @@ def _correct_once(raster: RawImage, color: Samples, mask: NDArray[np.uint8] | No
     fine = pixels[..., : color.shape[2]]
     before: Array | None = None
     now: tuple[int, Array] | None = None
-    for following in _difference_strips(fine, color, watch):
+    for following in _difference_strips(fine, color, callbacks):
         if now is not None:
             _add_correction(fine, color, mask, now[0], (before, now[1], following[1]))
             before = now[1]
@@ -87,7 +87,7 @@ def _correct_once(raster: RawImage, color: Samples, mask: NDArray[np.uint8] | No
     pixels.flush()
 
 
-def _difference_strips(fine: Samples, color: Samples, watch: JobCallbacks) -> Iterator[tuple[int, Array]]:
+def _difference_strips(fine: Samples, color: Samples, callbacks: JobCallbacks) -> Iterator[tuple[int, Array]]:
     """Yield strips of the source less the reduced result, each with its first source row."""
     height, width = color.shape[:2]
     ratio = fine.shape[0] / height
@@ -95,7 +95,7 @@ def _difference_strips(fine: Samples, color: Samples, watch: JobCallbacks) -> It
     across = AxisMapping(width, fine.shape[1], 0, width, 0, fine.shape[1])
     step = max(LEAST_ROWS, round(CHUNK / fine.shape[1] / ratio))
     for low in range(0, height, step):
-        if watch.cancel.is_set():
+        if callbacks.cancel.is_set():
             raise Cancelled("The work was cancelled.")
         high = min(height, low + step)
         first, last = max(0, int(low * ratio) - reach), min(fine.shape[0], ceil(high * ratio) + reach)

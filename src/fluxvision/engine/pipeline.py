@@ -53,7 +53,7 @@ class Request:
     seed: int = 0
     backend: str = "span"
     threads: int = 0
-    watch: JobCallbacks = field(default_factory=JobCallbacks)
+    callbacks: JobCallbacks = field(default_factory=JobCallbacks)
     engine: tuple[Backend, Detailer | None] | None = None
     executor: TileExecutor | None = None
     canvas: Samples | None = None
@@ -120,7 +120,7 @@ def planned_memory(row: Backend, source: tuple[int, int], target: tuple[int, int
 def enlarge(request: Request, emit: Callable[[Strip], None]) -> Result:
     """Enlarge a picture; `emit` gets strips (rows, width, bands) of the source's sample type, top to bottom.
 
-    Bands are the colour channels followed by alpha where there is one. Raises `Cancelled` when the watch says so,
+    Bands are the colour channels, then alpha if there is any. Raises `Cancelled` once `callbacks.cancel` is set,
     `Unavailable` when the backend's weights are missing; an error of `emit` ends the work.
     """
     row = request.engine[0] if request.engine else BY_NAME[request.backend]
@@ -132,11 +132,11 @@ def enlarge(request: Request, emit: Callable[[Strip], None]) -> Result:
     one_blas_thread()
 
     def stop() -> None:
-        if request.watch.cancel.is_set():
+        if request.callbacks.cancel.is_set():
             raise Cancelled("The work was cancelled.")
 
     def before_tile() -> None:
-        request.watch.yield_turn()
+        request.callbacks.yield_turn()
         stop()
 
     done = 0
@@ -145,7 +145,7 @@ def enlarge(request: Request, emit: Callable[[Strip], None]) -> Result:
             for tile in batch:
                 blender.add(tile)
                 done += 1
-                request.watch.progress(done, work.total)
+                request.callbacks.progress(done, work.total)
     stop()
     return Result(rows, columns, blender.seam_ratio)
 

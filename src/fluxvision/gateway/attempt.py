@@ -106,7 +106,7 @@ class ProviderAttempt:
     permit: BreakerPermit
     """The call that the provider's breaker admitted."""
     job: Job
-    watch: JobCallbacks
+    callbacks: JobCallbacks
     folder: Path
     """The job's folder, to which all files are written."""
     record: Callable[[Attempt], None]
@@ -143,7 +143,7 @@ class ProviderAttempt:
         size = disk_needed(self.candidate.geometry, self.job, self.candidate.plan, self.provider.parallel)
         with Reservation(self.context.disk, self.folder, size, solid=self.candidate.cost != 0) as room:
             if room.large:
-                await run_in_pool(self.context.pool, self.watch, room.take)
+                await run_in_pool(self.context.pool, self.callbacks, room.take)
             else:
                 room.take()
             return await replace(self, arriving=room.give_blocks).versions(image)
@@ -153,23 +153,23 @@ class ProviderAttempt:
         offer, n = self.candidate.offer, self.candidate.plan.n
         if n == 1:
             call, receipt = self.candidate.call, self.candidate.receipt
-            return [await self._try(self._named(call, image, "0"), self.watch, sent_seed(receipt))]
-        turn = asyncio.Semaphore(self.provider.parallel)
+            return [await self._try(self._named(call, image, "0"), self.callbacks, sent_seed(receipt))]
+        slots = asyncio.Semaphore(self.provider.parallel)
 
         async def make(name: str, version: Job, share: JobCallbacks) -> AttemptResult:
             call, _, receipt = normalize(version, offer, self.context.rows[self.job.model])
             return await self._try(self._named(call, image, name), share, sent_seed(receipt))
 
         async def made(number: int, version: Job, share: JobCallbacks) -> AttemptResult:
-            async with turn:
+            async with slots:
                 found = await make(f"{number}", version, share)
                 free = isinstance(found.error, UpstreamUnasked) and found.attempt.cost == 0
-                if free and version.drawn and not offer.defaults:
+                if free and version.random_seed and not offer.defaults:
                     # The server may not support seeds, and the caller gave none: try again without.
                     found = await make(f"{number}-seedless", without_seed(version), share)
                 return found
 
-        pairs = zip(split_versions(self.job, n), split_callbacks(self.watch, n), strict=True)
+        pairs = zip(split_versions(self.job, n), split_callbacks(self.callbacks, n), strict=True)
         probe = []
         if self.permit.probe:  # the first picture shows whether the provider works again
             probe = [await made(0, *next(pairs))]
@@ -189,32 +189,32 @@ class ProviderAttempt:
             return image
         async with self._memory():
             return await run_in_pool(
-                self.context.pool, self.watch, lambda: prepare_input(image, accepts, self.folder, self.watch)
+                self.context.pool, self.callbacks, lambda: prepare_input(image, accepts, self.folder, self.callbacks)
             )
 
     def _memory(self, *, first: bool = False) -> AbstractAsyncContextManager[None]:
         """Reserve the estimated memory of one picture."""
         return self.context.memory.hold(self.candidate.memory, first=first)
 
-    async def _finish(self, work: FinishState, watch: JobCallbacks) -> ResultImage:
+    async def _finish(self, work: FinishState, callbacks: JobCallbacks) -> ResultImage:
         """Finish a picture, in a thread unless there is nothing to do, and write it to disk unless sent as base64."""
         picture = deliver_as_is(work)
         if picture is None:
             async with self._memory(first=self.provider.remote):
-                picture = await run_in_pool(self.context.pool, watch, lambda: finish(work))
+                picture = await run_in_pool(self.context.pool, callbacks, lambda: finish(work))
         if work.plan.response_format != "b64_json":
             _ = picture.path
         return picture
 
-    async def _try(self, call: Call, watch: JobCallbacks, seed: int | None) -> AttemptResult:
+    async def _try(self, call: Call, callbacks: JobCallbacks, seed: int | None) -> AttemptResult:
         started = time.monotonic()
         outcome, known = None, Submission(self.arriving)
         try:
-            outcome = await self._ask(call, watch, known)
+            outcome = await self._ask(call, callbacks, known)
             made = time.monotonic()
             self.arriving()
             with translate_resource_errors():
-                picture = await self._finish(self._work(outcome, call, watch, seed), watch)
+                picture = await self._finish(self._work(outcome, call, callbacks, seed), callbacks)
         except Error as error:
             found = self._failed(error, outcome, time.monotonic() - started)
             self.record(found.attempt)
@@ -229,7 +229,7 @@ class ProviderAttempt:
         self.record(attempt)
         return AttemptResult(attempt, outcome, picture, timings={**outcome.timings, "finish": ended - made})
 
-    async def _ask(self, call: Call, watch: JobCallbacks, known: Submission) -> ProviderResult:
+    async def _ask(self, call: Call, callbacks: JobCallbacks, known: Submission) -> ProviderResult:
         """Call the provider; raises an `Error` with what is known of the work and its billing.
 
         The timeout of a remote provider ends a little before the job's deadline, so that finished pictures are still
@@ -238,10 +238,10 @@ class ProviderAttempt:
         """
         left = self.ends - time.monotonic()
         patience = min(self.context.timeout, left - min(MARGIN, left * MARGIN_SHARE))
-        watch = replace(watch, on_submitted=known.take, cancel=AttemptCancel(watch.cancel))
+        callbacks = replace(callbacks, on_submitted=known.take, cancel=AttemptCancel(callbacks.cancel))
         try:
             async with asyncio.timeout(patience) if self.provider.remote else self._memory():
-                return await self.provider.run(call, watch, self.folder)
+                return await self.provider.run(call, callbacks, self.folder)
         except TimeoutError:
             late = patience < min(self.context.timeout, FAIR * self.context.deadline)
             left_over = f", what was left of this server's limit of {self.context.deadline:g}" if late else ""
@@ -255,10 +255,10 @@ class ProviderAttempt:
         except Error:
             raise
         except Exception as error:
-            raise known.bill(resource_error(error) or self._broken(error, watch)) from error
+            raise known.bill(resource_error(error) or self._broken(error, callbacks)) from error
 
-    def _broken(self, error: Exception, watch: JobCallbacks) -> UpstreamBroke:
-        watch.on_unexpected_error(error)
+    def _broken(self, error: Exception, callbacks: JobCallbacks) -> UpstreamBroke:
+        callbacks.on_unexpected_error(error)
         return UpstreamBroke(f"{self.provider.title} broke: {type(error).__name__}.")
 
     def _failed(self, error: Error, outcome: ProviderResult | None, seconds: float) -> AttemptResult:
@@ -271,7 +271,7 @@ class ProviderAttempt:
         name = self.candidate.offer.provider
         return AttemptResult(Attempt(name, error.code, seconds, cost, found, error.message, most), error=error)
 
-    def _work(self, outcome: ProviderResult, call: Call, watch: JobCallbacks, seed: int | None) -> FinishState:
+    def _work(self, outcome: ProviderResult, call: Call, callbacks: JobCallbacks, seed: int | None) -> FinishState:
         accepts = self.candidate.offer.accepts
         guided = any(line.parameter == "prompt" and line.honoured for line in self.candidate.receipt)
         prompt = str(self.job.values.get("prompt", "")) if guided else ""
@@ -280,7 +280,7 @@ class ProviderAttempt:
             self.candidate.plan,
             self.job.image,
             self.folder,
-            watch,
+            callbacks,
             outcome.seam_ratio,
             mask=self.mask,
             made=self.candidate.made,

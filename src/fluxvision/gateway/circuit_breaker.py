@@ -82,9 +82,9 @@ class CircuitBreakers:
     def snapshot(self) -> Mapping[str, ProviderHealth]:
         """Return the current health of every provider."""
         now = self._clock()
-        return {name: self._standing(record, now) for name, record in self._records.items()}
+        return {name: self._health_of(record, now) for name, record in self._records.items()}
 
-    def _standing(self, record: _ProviderRecord, now: float) -> ProviderHealth:
+    def _health_of(self, record: _ProviderRecord, now: float) -> ProviderHealth:
         # When a probe is due the provider keeps its usual place; if it came last, the probe would never be made.
         due = record.failures >= THRESHOLD
         reliability = 1.0 if due else _decay(record, now)
@@ -99,23 +99,23 @@ class CircuitBreakers:
         out = self._clock() < record.until or record.probe is not None
         if out and not anyway:
             return None
-        turn = BreakerPermit(name, probe=not out and record.failures >= THRESHOLD)
-        if turn.probe:
-            record.probe = turn
-        return turn
+        permit = BreakerPermit(name, probe=not out and record.failures >= THRESHOLD)
+        if permit.probe:
+            record.probe = permit
+        return permit
 
-    def record_success(self, turn: BreakerPermit, seconds: float) -> None:
+    def record_success(self, permit: BreakerPermit, seconds: float) -> None:
         """Record a success and close the breaker; `seconds` is the average duration per picture."""
-        record = self._records[turn.name]
+        record = self._records[permit.name]
         self._score(record, 1.0)
         record.failures = record.openings = 0
         record.until, record.probe = 0.0, None
         known = record.seconds
         record.seconds = seconds if known is None else known + SMOOTHING * (seconds - known)
 
-    def record_failure(self, turn: BreakerPermit, error: Error) -> None:
+    def record_failure(self, permit: BreakerPermit, error: Error) -> None:
         """Record a failure if the error counts; an error with a `retry_after` opens the breaker for that time."""
-        record = self._records[turn.name]
+        record = self._records[permit.name]
         now = self._clock()
         if error.counts:
             self._score(record, 0.0)
@@ -126,12 +126,12 @@ class CircuitBreakers:
                 record.openings += 1
         elif error.tries_next_provider and error.retry_after:
             record.until = max(record.until, now + min(error.retry_after, LONGEST_REST))
-        self.release(turn)
+        self.release(permit)
 
-    def release(self, turn: BreakerPermit) -> None:
+    def release(self, permit: BreakerPermit) -> None:
         """End a call that shows neither success nor failure."""
-        record = self._records[turn.name]
-        if record.probe is turn:
+        record = self._records[permit.name]
+        if record.probe is permit:
             record.probe = None
 
     def _score(self, record: _ProviderRecord, value: float) -> None:

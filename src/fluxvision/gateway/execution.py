@@ -188,7 +188,7 @@ class _Execution:
         if job.values.get("n", 1) == 1 or "seed" in job.values or not self.prepared.decision.best.generative:
             return job
         seed = self.prepared.context.draw(LAST_SEED - int(job.values["n"]) + 1)
-        return replace(job, values={**job.values, "seed": seed}, drawn=True)
+        return replace(job, values={**job.values, "seed": seed}, random_seed=True)
 
     async def _preview(self, job: Job, one: Candidate) -> None:
         """Show a plainly resampled picture, once, to a caller that asked for previews."""

@@ -44,7 +44,7 @@ class _Entry:
     caller: Caller
     cost: float
     since: float
-    turn: asyncio.Future[None] = field(repr=False)
+    waiter: asyncio.Future[None] = field(repr=False)
     lane: _Lane | None = None
     started: float = 0.0
 
@@ -72,7 +72,7 @@ class _Lane:
 
 
 @dataclass(slots=True)
-class _TurnOrder:
+class _FairOrder:
     """The virtual times: `now` of the queue, and for each caller that of its next job."""
 
     now: float = 0.0
@@ -81,11 +81,11 @@ class _TurnOrder:
     def next(self, entries: Iterable[_Entry], clock: float) -> _Entry | None:
         """Return the next job: of the caller with the smallest virtual time, the smallest after aging."""
 
-        def order(entry: _Entry) -> tuple[float, float]:
+        def rank(entry: _Entry) -> tuple[float, float]:
             waited = clock - entry.since
             return self.start(entry.caller), -waited if waited > PATIENCE else entry.cost - AGING * waited
 
-        return min(entries, key=order, default=None)
+        return min(entries, key=rank, default=None)
 
     def start(self, caller: Caller) -> float:
         return max(self.now, self.callers.get(caller.id, 0.0))
@@ -96,8 +96,8 @@ class _TurnOrder:
         self.callers[entry.caller.id] = self.now + entry.cost / entry.caller.weight
         self.callers = {name: at for name, at in self.callers.items() if at > self.now}  # all others start at `now`
 
-    def copy(self) -> _TurnOrder:
-        return _TurnOrder(self.now, dict(self.callers))
+    def copy(self) -> _FairOrder:
+        return _FairOrder(self.now, dict(self.callers))
 
 
 class FairQueue:
@@ -115,7 +115,7 @@ class FairQueue:
         self._queue = queue
         self._clock = clock
         self._waiting: list[_Entry] = []
-        self._turns = _TurnOrder()
+        self._order = _FairOrder()
         self._seconds = FIRST_GUESS
         self._calm = threading.Event()
         self._calm.set()
@@ -149,7 +149,7 @@ class FairQueue:
         self._dispatch()
         done = False
         try:
-            await entry.turn
+            await entry.waiter
             yield
             done = True
         finally:
@@ -167,15 +167,15 @@ class FairQueue:
         for lane in self._lanes:
             while True:
                 now = self._clock()
-                able = (entry for entry in self._waiting if lane.admits(entry) and not entry.turn.cancelled())
-                entry = self._turns.next(able, now)
+                able = (entry for entry in self._waiting if lane.admits(entry) and not entry.waiter.cancelled())
+                entry = self._order.next(able, now)
                 if entry is None:
                     break
                 self._waiting.remove(entry)
-                self._turns.take(entry)
+                self._order.take(entry)
                 entry.lane, entry.started = lane, now
                 lane.running.add(entry)
-                entry.turn.set_result(None)
+                entry.waiter.set_result(None)
         self._note_small()
 
     def _leave(self, entry: _Entry, *, done: bool) -> None:
@@ -196,13 +196,13 @@ class FairQueue:
         """Estimate the seconds until one of a caller's waiting jobs starts or a running one ends."""
         now = self._clock()
         running = [max(0.1 * one.cost, one.cost - (now - one.started) / self._seconds) for one in self._all.running]
-        cost, left, turns = min(running, default=0.0), list(self._waiting), self._turns.copy()
+        cost, left, order = min(running, default=0.0), list(self._waiting), self._order.copy()
         while any(entry.caller == caller for entry in left):
-            entry = turns.next(left, now)
+            entry = order.next(left, now)
             assert entry is not None  # noqa: S101, there is one of the caller's
             if entry.caller == caller:
                 break
             left.remove(entry)
-            turns.take(entry)
+            order.take(entry)
             cost += entry.cost / self._all.places
         return min(LONGEST_WAIT, max(1.0, round(cost * self._seconds, 1)))

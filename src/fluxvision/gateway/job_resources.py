@@ -40,28 +40,28 @@ class JobMemoryBudget:
         if size <= self.free and (first or not self._waiting or size <= self.most * LITTLE):
             self.free -= size
         else:
-            await self._turn(size, first=first)
+            await self._wait_for_room(size, first=first)
         try:
             yield
         finally:
             self._give_back(size)
 
-    async def _turn(self, size: int, *, first: bool) -> None:
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        (self._waiting.appendleft if first else self._waiting.append)((size, turn))
+    async def _wait_for_room(self, size: int, *, first: bool) -> None:
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        (self._waiting.appendleft if first else self._waiting.append)((size, waiter))
         try:
-            await turn
+            await waiter
         except asyncio.CancelledError:
-            self._give_back(0 if turn.cancelled() else size)
+            self._give_back(0 if waiter.cancelled() else size)
             raise
 
     def _give_back(self, size: int) -> None:
         self.free += size
         while self._waiting and (self._waiting[0][1].cancelled() or self._waiting[0][0] <= self.free):
-            size, turn = self._waiting.popleft()
-            if not turn.cancelled():
+            size, waiter = self._waiting.popleft()
+            if not waiter.cancelled():
                 self.free -= size
-                turn.set_result(None)
+                waiter.set_result(None)
 
 
 BASE = 100_000_000

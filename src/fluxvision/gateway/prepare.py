@@ -25,7 +25,9 @@ _STRIP = 1_000_000
 _BLOCK = 1 << 20
 
 
-def prepare_input(source: InputImage, accepts: InputFormats | None, folder: Path, watch: JobCallbacks) -> InputImage:
+def prepare_input(
+    source: InputImage, accepts: InputFormats | None, folder: Path, callbacks: JobCallbacks
+) -> InputImage:
     """Return a picture that a provider accepts: the source itself, or a new file in `folder`.
 
     Without `accepts` it is the source. For an upright still picture in 8-bit RGB or grey, in an accepted format, the
@@ -45,8 +47,8 @@ def prepare_input(source: InputImage, accepts: InputFormats | None, folder: Path
         if found == [slice(0, source.size)]:
             return source
         if found is not None:
-            return _copy_parts(source, found, folder, watch)
-    return _convert_to_png(source, folder, watch, transparency=accepts.transparency)
+            return _copy_parts(source, found, folder, callbacks)
+    return _convert_to_png(source, folder, callbacks, transparency=accepts.transparency)
 
 
 def is_ready(source: InputImage, accepts: InputFormats | None) -> bool:
@@ -60,10 +62,10 @@ def _is_accepted(source: InputImage, accepts: InputFormats) -> bool:
     return plain and source.format in accepts.formats and (accepts.transparency or not source.alpha)
 
 
-def _copy_parts(source: InputImage, found: list[Part], folder: Path, watch: JobCallbacks) -> InputImage:
+def _copy_parts(source: InputImage, found: list[Part], folder: Path, callbacks: JobCallbacks) -> InputImage:
     """Write the given parts of a file to a new one."""
     target = folder / f"{uuid4().hex}.{imaging.find_format(source.format).extension}"
-    with write_guard(target, watch), source.path.open("rb") as file, target.open("wb") as out:
+    with write_guard(target, callbacks), source.path.open("rb") as file, target.open("wb") as out:
         for part in found:
             if isinstance(part, bytes):
                 out.write(part)
@@ -74,18 +76,18 @@ def _copy_parts(source: InputImage, found: list[Part], folder: Path, watch: JobC
     return replace(source, file=target, size=target.stat().st_size, content=None)
 
 
-def _convert_to_png(source: InputImage, folder: Path, watch: JobCallbacks, *, transparency: bool) -> InputImage:
+def _convert_to_png(source: InputImage, folder: Path, callbacks: JobCallbacks, *, transparency: bool) -> InputImage:
     """Write the picture's decoded samples as an 8-bit RGB PNG file."""
     pixels = imaging.decode(source)
     alpha = pixels.alpha if transparency else None
     raw, target = folder / f"{uuid4().hex}.raw", folder / f"{uuid4().hex}.png"
     try:
-        with write_guard(raw, watch), raw.open("wb") as file:
+        with write_guard(raw, callbacks), raw.open("wb") as file:
             for strip in _rgb_strips(pixels.color, alpha):
                 strip.tofile(file)
         del pixels
         raster = RawImage(raw, source.width, source.height, 3 if alpha is None else 4, 8)
-        imaging.encode(raster, target, "png", quality=None, metadata=Metadata(), strip=True, watch=watch)
+        imaging.encode(raster, target, "png", quality=None, metadata=Metadata(), strip=True, callbacks=callbacks)
     finally:
         delete_file(raw)
     size = target.stat().st_size

@@ -48,7 +48,7 @@ def order_offers(
     offers: Sequence[Offer],
     policy: str,
     costs: Mapping[str, int | None],
-    standings: Mapping[str, ProviderHealth],
+    health: Mapping[str, ProviderHealth],
 ) -> tuple[Offer, ...]:
     """Return the offers, best first.
 
@@ -61,14 +61,14 @@ def order_offers(
     places = {offer.provider: place for place, offer in enumerate(offers)}
 
     def worth(offer: Offer) -> tuple[bool, float, int]:
-        standing = standings.get(offer.provider, ProviderHealth())
+        current = health.get(offer.provider, ProviderHealth())
         cost = costs.get(offer.provider)
         value = {
             "quality": places[offer.provider] + 1.0,
             "price": inf if cost is None else float(cost),
-            "latency": standing.seconds or 0.0,
+            "latency": current.seconds or 0.0,
         }[policy]
-        return standing.out, value / standing.reliability, places[offer.provider]
+        return current.out, value / current.reliability, places[offer.provider]
 
     return tuple(sorted(offers, key=worth))
 
@@ -270,7 +270,7 @@ def decide(
     offers: Sequence[Offer],
     able: RoutingCandidates,
     policy: str,
-    standings: Mapping[str, ProviderHealth],
+    health: Mapping[str, ProviderHealth],
     *,
     whole: bool,
 ) -> RoutingDecision:
@@ -283,9 +283,9 @@ def decide(
         return RoutingDecision(able.found, (), offers[0])
     by_name = {one.offer.provider: one for one in able.found}
     costs = {name: one.cost for name, one in by_name.items()}
-    speeds = {name: ProviderHealth(seconds=one.seconds) for name, one in standings.items()}  # as if healthy
+    speeds = {name: ProviderHealth(seconds=one.seconds) for name, one in health.items()}  # as if healthy
     best = order_offers([offer for offer in offers if offer.provider not in able.over_budget], policy, costs, speeds)[0]
-    order = order_offers([one.offer for one in able.found], policy, costs, standings)
+    order = order_offers([one.offer for one in able.found], policy, costs, health)
     excluded = able.excluded
     if best.generative and (whole or job.values.get("strict")):
         plain = [offer.provider for offer in order if not offer.generative]

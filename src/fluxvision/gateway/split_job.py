@@ -17,7 +17,7 @@ def sent_seed(receipt: Sequence[ReceiptEntry]) -> int | None:
 
 def without_seed(job: Job) -> Job:
     """Return a job without its seed."""
-    return replace(job, values={name: value for name, value in job.values.items() if name != "seed"}, drawn=False)
+    return replace(job, values={name: value for name, value in job.values.items() if name != "seed"}, random_seed=False)
 
 
 def split_versions(job: Job, n: int) -> list[Job]:
@@ -26,12 +26,12 @@ def split_versions(job: Job, n: int) -> list[Job]:
     return [replace(job, values={**job.values, "seed": first + index}) for index in range(n)]
 
 
-def split_callbacks(watch: JobCallbacks, n: int) -> list[JobCallbacks]:
+def split_callbacks(callbacks: JobCallbacks, n: int) -> list[JobCallbacks]:
     """Return callbacks for each picture, which together report the progress of all of them."""
     done, total = [0] * n, [0] * n
 
     def progress(index: int, now: int, of: int) -> None:
         done[index], total[index] = now, of
-        watch.progress(sum(done), max(total) * n)
+        callbacks.progress(sum(done), max(total) * n)
 
-    return [replace(watch, progress=partial(progress, index), preview=None) for index in range(n)]
+    return [replace(callbacks, progress=partial(progress, index), preview=None) for index in range(n)]

@@ -86,8 +86,8 @@ async def stream_result(
     `leave` is called when only the result is left to send.
     """
     news, job = ProgressBuffer(), prepared.job
-    watch = JobCallbacks(progress=news.progress, preview=news.preview if job.values.get("partial_images") else None)
-    task = asyncio.ensure_future(run_job(edge, scope, prepared, watch, work))
+    callbacks = JobCallbacks(progress=news.progress, preview=news.preview if job.values.get("partial_images") else None)
+    task = asyncio.ensure_future(run_job(edge, scope, prepared, callbacks, work))
     task.add_done_callback(lambda _task: leave())
     try:
         headers = [*HEADERS, (b"x-fluxvision-model", job.model.encode())]  # whose picture it is, the last event tells

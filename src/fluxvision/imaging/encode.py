@@ -64,7 +64,7 @@ def encode(
     quality: int | None,
     metadata: Metadata,
     strip: bool,
-    watch: JobCallbacks | None = None,
+    callbacks: JobCallbacks | None = None,
 ) -> tuple[str, ...]:
     """Write a picture to `target` in one pass; memory for PNG, JPEG and TIFF does not depend on the height.
 
@@ -82,7 +82,7 @@ def encode(
     damaged: tuple[str, ...] = ()
     try:
         try:
-            with write_guard(target, watch):
+            with write_guard(target, callbacks):
                 _write(picture, target, row, quality, metadata, strip=strip)
         except pyvips.Error:
             damaged = _damaged_blocks(picture, target, row, metadata, strip=strip)
@@ -90,7 +90,7 @@ def encode(
                 raise
             nothing: dict[str, Any] = dict.fromkeys(damaged)
             metadata = replace(metadata, **nothing)
-            with write_guard(target, watch):
+            with write_guard(target, callbacks):
                 _write(picture, target, row, quality, metadata, strip=strip, own="icc" not in damaged)
     except (pyvips.Error, OSError) as cause:
         if isinstance(picture, Path):

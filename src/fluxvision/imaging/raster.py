@@ -129,23 +129,23 @@ _LITTLE = 4_000_000
 
 
 @contextmanager
-def write_guard(target: Path, watch: JobCallbacks | None = None) -> Iterator[None]:
+def write_guard(target: Path, callbacks: JobCallbacks | None = None) -> Iterator[None]:
     """Remove `target` when the block raises.
 
     Raises Cancelled when the job is cancelled, and Unavailable instead of a libvips or system error on a full disk.
     """
     try:
-        _stop_when_cancelled(watch)
+        _stop_when_cancelled(callbacks)
         clear_error_log()  # the error text will tell whether the disk is full
         yield
-        _stop_when_cancelled(watch)
+        _stop_when_cancelled(callbacks)
     except BaseException as error:
         clear_frames(
             error.__traceback__
         )  # an image in them would keep the incomplete file open and its disk space in use
         missing = _missing_resource(target, error) if isinstance(error, (pyvips.Error, OSError)) else None
         delete_file(target)
-        if watch is not None and watch.cancel.is_set() and isinstance(error, Exception):
+        if callbacks is not None and callbacks.cancel.is_set() and isinstance(error, Exception):
             raise _cancelled_error() from error
         if missing is None:
             raise
@@ -155,8 +155,8 @@ def write_guard(target: Path, watch: JobCallbacks | None = None) -> Iterator[Non
             del missing  # its traceback refers to this frame
 
 
-def _stop_when_cancelled(watch: JobCallbacks | None) -> None:
-    if watch is not None and watch.cancel.is_set():
+def _stop_when_cancelled(callbacks: JobCallbacks | None) -> None:
+    if callbacks is not None and callbacks.cancel.is_set():
         raise _cancelled_error()
 
 

@@ -23,7 +23,7 @@ _CENTRED = {"idx": 0.5, "idy": 0.5, "odx": -0.5, "ody": -0.5, "extend": "copy", 
 """Options of libvips' affine: pixel centres as coordinates, edge pixels repeated outside."""
 
 
-def fit_raster(raster: RawImage, fit: Fit, target: Path, watch: JobCallbacks | None = None) -> RawImage:
+def fit_raster(raster: RawImage, fit: Fit, target: Path, callbacks: JobCallbacks | None = None) -> RawImage:
     """Write the raster, fitted, as another raw file: reduced by Lanczos, enlarged by a cubic, alpha-aware.
 
     `cover` crops around the centre; `pad` surrounds with transparency, which becomes white in a format without alpha.
@@ -31,7 +31,10 @@ def fit_raster(raster: RawImage, fit: Fit, target: Path, watch: JobCallbacks | N
     Raises `InternalError`, `Unavailable` when the disk is full, and `Cancelled` when the job is cancelled before or
     after the work; `target` is removed in each case.
     """
-    with translate_vips_errors(InternalError("The finished pixels could not be fitted.")), write_guard(target, watch):
+    with (
+        translate_vips_errors(InternalError("The finished pixels could not be fitted.")),
+        write_guard(target, callbacks),
+    ):
         image = open_raster(raster)
         peak = PEAK[raster.bits]
         inner_width, inner_height = inner_size(raster.width, raster.height, fit)
@@ -112,7 +115,7 @@ def read_provider_image(
     channels: int,
     alpha: Samples | None = None,
     own: bool = False,
-    watch: JobCallbacks | None = None,
+    callbacks: JobCallbacks | None = None,
 ) -> RawImage:
     """Write a probed file's upright pixels as a raw file of `size` (width, height) and of 1 or 3 `channels`.
 
@@ -123,7 +126,7 @@ def read_provider_image(
     Raises InvalidRequest for a damaged file, Unavailable on a full disk, and Cancelled when the job is cancelled;
     `target` is removed in each case.
     """
-    with translate_read_errors(formats.find_format(file.format), "image"), write_guard(target, watch):
+    with translate_read_errors(formats.find_format(file.format), "image"), write_guard(target, callbacks):
         image = _undo_profile(open_upright(file))
         if image.hasalpha() and not own:
             image = image.extract_band(0, n=image.bands - 1)
@@ -223,7 +226,7 @@ def _shift(weight: Floats, by: int, axis: int) -> Floats:
 
 
 def blend_rasters(
-    under: RawImage, over: RawImage, weight: Floats, target: Path, watch: JobCallbacks | None = None
+    under: RawImage, over: RawImage, weight: Floats, target: Path, callbacks: JobCallbacks | None = None
 ) -> RawImage:
     """Write a blend as a raw file: `under` where the weight is 0, `over` where it is 1, mixed between.
 
@@ -233,7 +236,10 @@ def blend_rasters(
     Raises `InternalError`, `Unavailable` when the disk is full, and `Cancelled` when the job is cancelled; `target` is
     removed in each case.
     """
-    with translate_vips_errors(InternalError("The finished pixels could not be blended.")), write_guard(target, watch):
+    with (
+        translate_vips_errors(InternalError("The finished pixels could not be blended.")),
+        write_guard(target, callbacks),
+    ):
         bits = max(under.bits, over.bits)
         low, high = set_depth(open_raster(under), bits), set_depth(open_raster(over), bits)
         shares = resample(pyvips.Image.new_from_array(weight), over.width, over.height, kernel="cubic").clamp()

@@ -27,7 +27,7 @@ class Provider(Protocol):
         """Raise `InvalidRequest` for a call that `run` would refuse, before the job waits or costs anything."""
         ...
 
-    async def run(self, call: Call, watch: JobCallbacks, folder: Path) -> ProviderResult:
+    async def run(self, call: Call, callbacks: JobCallbacks, folder: Path) -> ProviderResult:
         """Make one picture; files are written to `folder` only. Raises a `fluxvision.core.errors.Error`.
 
         Cancelling the task cancels the work, also at a remote provider.

@@ -37,13 +37,13 @@ class Provider:
         self._cluster = cluster
         self._pool = ThreadPoolExecutor(workers + self.small_workers, thread_name_prefix="embedded")
 
-    async def run(self, call: Call, watch: JobCallbacks, folder: Path) -> ProviderResult:
+    async def run(self, call: Call, callbacks: JobCallbacks, folder: Path) -> ProviderResult:
         """Make one picture.
 
         Raises `InvalidRequest` for a damaged picture or missing weights, `Unavailable` for missing room,
         `UpstreamRefused` where the cluster cannot be had.
         """
-        return await run_in_pool(self._pool, watch, lambda: self._run(call, watch, folder))
+        return await run_in_pool(self._pool, callbacks, lambda: self._run(call, callbacks, folder))
 
     def check(self, call: Call) -> None:
         """Raise `InvalidRequest` for an unknown engine or one whose weights are missing."""
@@ -57,7 +57,7 @@ class Provider:
         """End the threads."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def _run(self, call: Call, watch: JobCallbacks, folder: Path) -> ProviderResult:
+    def _run(self, call: Call, callbacks: JobCallbacks, folder: Path) -> ProviderResult:
         started = time.perf_counter()
         row = choose_backend(call.body.get("backend"), call.image)
         pixels = imaging.decode(call.image)
@@ -67,7 +67,7 @@ class Provider:
         width, height = call.body["size"]
         quality = call.image.jpeg_quality
         color = pixels.color if quality is None or row.repairs else deblock(pixels.color, quality)
-        if watch.cancel.is_set():
+        if callbacks.cancel.is_set():
             raise Cancelled("The work was cancelled.")
         decoded = time.perf_counter()
         request = engine.Request(
@@ -80,7 +80,7 @@ class Provider:
             seed=int(call.body.get("seed", 0)),
             backend=row.name,
             threads=self._threads,
-            watch=watch,
+            callbacks=callbacks,
             executor=None if self._cluster is None else self._cluster.executor("embedded", {"name": row.name}),
         )
         raster, result = enlarge_to_raster(request, folder)

@@ -77,13 +77,13 @@ class Provider:
                 message = f"{name}: it must be a number from 0 to {highest:g}."
                 raise InvalidRequest(message, param=name)
 
-    async def run(self, call: Call, watch: JobCallbacks, folder: Path) -> ProviderResult:
+    async def run(self, call: Call, callbacks: JobCallbacks, folder: Path) -> ProviderResult:
         """Make one picture.
 
         Raises `UpstreamRefused` where the models cannot be loaded, `UpstreamError` where the device fails,
         `InvalidRequest` for a damaged picture.
         """
-        return await run_in_pool(self._pool, watch, lambda: self._run(call, watch, folder))
+        return await run_in_pool(self._pool, callbacks, lambda: self._run(call, callbacks, folder))
 
     async def ping(self) -> bool:
         """Return False after the models could not be loaded."""
@@ -94,9 +94,9 @@ class Provider:
         self._pool.shutdown(wait=True, cancel_futures=True)
         self.models.close()
 
-    def _run(self, call: Call, watch: JobCallbacks, folder: Path) -> ProviderResult:
+    def _run(self, call: Call, callbacks: JobCallbacks, folder: Path) -> ProviderResult:
         self.check(call)
-        stop = _stop_callback(watch)
+        stop = _stop_callback(callbacks)
         stop()
         began = time.perf_counter()
         loaded = self.models.get()
@@ -104,7 +104,7 @@ class Provider:
         if self._ways.kept is not None:
             sweep_abandoned(self._ways.kept)
         try:
-            return _make(decode_colours(self._ways, loaded, call, watch, stop, folder), began, ready)
+            return _make(decode_colours(self._ways, loaded, call, callbacks, stop, folder), began, ready)
         except UpstreamRefused:
             if isinstance(loaded.networks, RemoteNetworks):
                 self.models.close()  # the next picture asks the cluster anew what it has
@@ -174,9 +174,9 @@ def _checkpoint_folder(wish: str) -> Path | None:
         return None
 
 
-def _stop_callback(watch: JobCallbacks) -> Callable[[], None]:
+def _stop_callback(callbacks: JobCallbacks) -> Callable[[], None]:
     def stop() -> None:
-        if watch.cancel.is_set():
+        if callbacks.cancel.is_set():
             raise Cancelled("The work was cancelled.")
 
     return stop

@@ -11,10 +11,16 @@ from fluxvision.cli.paths import InputFile, find_inputs, numbered_path, original
 
 
 def planned(*paths, **wishes):
-    """Return the settled order, the outputs of each picture, and what is wrong with it."""
+    """Return the request with its format, the outputs of each picture, and what is wrong with it."""
     pictures = [path if isinstance(path, InputFile) else InputFile(Path(path)) for path in paths]
-    order, targets = plan_targets(pictures, UpscaleRequest(tuple(map(str, paths)), wishes.pop("fields", {}), **wishes))
-    return order, [[str(path) for path in target.outputs] for target in targets], [target.problem for target in targets]
+    request, targets = plan_targets(
+        pictures, UpscaleRequest(tuple(map(str, paths)), wishes.pop("fields", {}), **wishes)
+    )
+    return (
+        request,
+        [[str(path) for path in target.outputs] for target in targets],
+        [target.problem for target in targets],
+    )
 
 
 @pytest.mark.parametrize(
@@ -42,8 +48,8 @@ def test_destination(folder, path, wishes, expected):
 def test_the_extension_says_the_format(folder):
     """--out large.tif is written as TIFF."""
     assert folder
-    order, _, _ = planned("photo.jpg", out="large.tif")
-    assert order.fields == {"output_format": "tiff"}
+    request, _, _ = planned("photo.jpg", out="large.tif")
+    assert request.fields == {"output_format": "tiff"}
 
 
 @pytest.mark.parametrize(

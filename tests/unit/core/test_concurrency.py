@@ -19,16 +19,16 @@ from fluxvision.core.types import JobCallbacks
 
 async def test_a_cancelled_task_stops_its_thread_and_waits_for_it():
     """The watch is told, and when the cancellation arrives the thread has ended."""
-    watch, ended = JobCallbacks(), threading.Event()
+    callbacks, ended = JobCallbacks(), threading.Event()
 
     def work():
-        while not watch.cancel.is_set():
+        while not callbacks.cancel.is_set():
             time.sleep(0.001)
         time.sleep(0.05)
         ended.set()
 
     with ThreadPoolExecutor(1) as pool:
-        task = asyncio.create_task(run_in_pool(pool, watch, work))
+        task = asyncio.create_task(run_in_pool(pool, callbacks, work))
         await asyncio.sleep(0.02)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -38,16 +38,16 @@ async def test_a_cancelled_task_stops_its_thread_and_waits_for_it():
 
 async def test_a_second_cancellation_waits_too():
     """Whoever cancels again while the thread ends does not leave it behind."""
-    watch, ended = JobCallbacks(), threading.Event()
+    callbacks, ended = JobCallbacks(), threading.Event()
 
     def work():
-        while not watch.cancel.is_set():
+        while not callbacks.cancel.is_set():
             time.sleep(0.001)
         time.sleep(0.1)
         ended.set()
 
     with ThreadPoolExecutor(1) as pool:
-        task = asyncio.create_task(run_in_pool(pool, watch, work))
+        task = asyncio.create_task(run_in_pool(pool, callbacks, work))
         await asyncio.sleep(0.02)
         for _ in range(3):
             task.cancel()
@@ -86,12 +86,12 @@ async def test_results_and_errors_come_through():
 
 async def test_what_cancelled_work_held_is_freed_at_once():
     """An error of work that was cancelled keeps no picture alive, though nobody collects cycles."""
-    watch, held = JobCallbacks(), []
+    callbacks, held = JobCallbacks(), []
 
     def work():
         picture = np.zeros(1000)
         held.append(weakref.ref(picture))
-        while not watch.cancel.is_set():
+        while not callbacks.cancel.is_set():
             time.sleep(0.001)
         raise Cancelled("The work was cancelled.") from ValueError(str(picture.size))
 
@@ -99,7 +99,7 @@ async def test_what_cancelled_work_held_is_freed_at_once():
     gc.disable()
     try:
         with ThreadPoolExecutor(1) as pool:
-            task = asyncio.create_task(run_in_pool(pool, watch, work))
+            task = asyncio.create_task(run_in_pool(pool, callbacks, work))
             await asyncio.sleep(0.02)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)

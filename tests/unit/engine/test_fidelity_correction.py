@@ -125,14 +125,14 @@ def test_a_cancel_ends_it_before_the_next_strip(tmp_path, monkeypatch):
     """Whoever goes while strips are corrected waits for the one at work, and nothing is measured any more."""
     monkeypatch.setattr(fidelity_correction, "CHUNK", 1)
     _, raster = joined(PHOTO, 2, tmp_path)
-    watch, strips, add = JobCallbacks(), [], fidelity_correction._add_correction
+    callbacks, strips, add = JobCallbacks(), [], fidelity_correction._add_correction
 
     def going(*given):
         strips.append(given)
-        watch.cancel.set()
+        callbacks.cancel.set()
         add(*given)
 
     monkeypatch.setattr(fidelity_correction, "_add_correction", going)
     with pytest.raises(Cancelled):
-        correct_fidelity(raster, PHOTO, 60, watch)
+        correct_fidelity(raster, PHOTO, 60, callbacks)
     assert len(strips) == 1

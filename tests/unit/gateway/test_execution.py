@@ -50,9 +50,9 @@ async def opened(painter, **facts):
         await gateway.aclose()
 
 
-async def run(gateway, source, folder, watch=None, **fields):
+async def run(gateway, source, folder, callbacks=None, **fields):
     job = gateway.admit(f"first/{MODEL}", fields, source, None, "req_1")
-    return await run_job(gateway, job, watch or JobCallbacks(), folder)
+    return await run_job(gateway, job, callbacks or JobCallbacks(), folder)
 
 
 @pytest.mark.parametrize("kind", [PolicyRefused, UpstreamError, Unavailable, InvalidRequest, Misconfigured, Cancelled])
@@ -230,16 +230,16 @@ async def test_a_time_limit_stops_its_own_try_only(source, folder):
     slow = Painter("First", remote=True)
     pool = ThreadPoolExecutor(1)
 
-    async def stuck(_call, watch, _folder):
-        await run_in_pool(pool, watch, lambda: time.sleep(0.3))
+    async def stuck(_call, callbacks, _folder):
+        await run_in_pool(pool, callbacks, lambda: time.sleep(0.3))
 
     slow.run = stuck
     models = (model(offer("first"), offer("second")),)
     gateway = Gateway({"first": slow, "second": Painter("Second")}, models=models, attempt_timeout=0.1)
-    watch = JobCallbacks()
+    callbacks = JobCallbacks()
     job = gateway.admit(MODEL, {}, source, None, "req_1")
-    delivery = await run_job(gateway, job, watch, folder)
-    assert ([one.outcome for one in delivery.attempts], watch.cancel.is_set()) == (["UPSTREAM_ERROR", "ok"], False)
+    delivery = await run_job(gateway, job, callbacks, folder)
+    assert ([one.outcome for one in delivery.attempts], callbacks.cancel.is_set()) == (["UPSTREAM_ERROR", "ok"], False)
     pool.shutdown()
 
 
@@ -250,9 +250,9 @@ async def test_a_shortage_after_the_work_was_taken_is_this_servers_and_billed(so
     painter = Painter("First", remote=True)
     original = painter.run
 
-    async def taken(call, watch, folder):
-        watch.on_submitted("job-1", paid, None)
-        return await original(call, watch, folder)
+    async def taken(call, callbacks, folder):
+        callbacks.on_submitted("job-1", paid, None)
+        return await original(call, callbacks, folder)
 
     painter.run, painter.fault = taken, fault
     async with opened(painter) as gateway:
@@ -284,9 +284,9 @@ async def test_the_room_of_a_job_is_reserved_while_it_runs(source, folder):
         budget = gateway._context.disk
         original = painter.run
 
-        async def looked(call, watch, folder):
+        async def looked(call, callbacks, folder):
             seen.extend(each.size for each in budget.held)
-            return await original(call, watch, folder)
+            return await original(call, callbacks, folder)
 
         painter.run = looked
         await run(gateway, source, folder)
@@ -301,8 +301,8 @@ async def test_a_shortage_that_a_provider_noticed_itself_keeps_its_bill(source, 
     """One that could not even connect for want of open files has sent nothing, whatever it told before."""
     painter = Painter("First", remote=True)
 
-    async def unsent(_call, watch, _folder):
-        watch.on_submitted(None, None)
+    async def unsent(_call, callbacks, _folder):
+        callbacks.on_submitted(None, None)
         raise Unavailable("Too many files.", billed=False)
 
     painter.run = unsent

@@ -158,9 +158,9 @@ async def test_a_stream_shows_a_preview_of_the_results_shape(source, tmp_path, f
     """The preview comes before the result, at most 1024 pixels long; without a stream there is none."""
     seen = []
     gateway = Gateway({"embedded": Painter()})
-    watch = JobCallbacks(preview=lambda path: seen.append(opened(path).size))
-    await run_job(gateway, admitted(gateway, source, stream=True, partial_images=1, **fields), watch, tmp_path)
-    await run_job(gateway, admitted(gateway, source, **fields), watch, tmp_path)
+    callbacks = JobCallbacks(preview=lambda path: seen.append(opened(path).size))
+    await run_job(gateway, admitted(gateway, source, stream=True, partial_images=1, **fields), callbacks, tmp_path)
+    await run_job(gateway, admitted(gateway, source, **fields), callbacks, tmp_path)
     assert seen == [size]
 
 

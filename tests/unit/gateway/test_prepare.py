@@ -174,10 +174,10 @@ def test_a_cut_picture_is_refused_naming_image(form, tmp_path, folder):
 def test_a_cancelled_caller_leaves_nothing(form, tmp_path, folder):
     """Neither a copy nor a conversion is kept."""
     source = talkative(tmp_path / "in", form) if form == "png" else saved(tmp_path / "in", form, scene("RGB"))
-    watch = JobCallbacks()
-    watch.cancel.set()
+    callbacks = JobCallbacks()
+    callbacks.cancel.set()
     with pytest.raises(Cancelled):
-        prepare_input(source, InputFormats(), folder, watch)
+        prepare_input(source, InputFormats(), folder, callbacks)
     assert list(folder.iterdir()) == []
 
 

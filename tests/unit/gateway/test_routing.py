@@ -71,7 +71,7 @@ def names(offers):
 
 
 @pytest.mark.parametrize(
-    ("policy", "costs", "standings", "wanted"),
+    ("policy", "costs", "health", "wanted"),
     [
         ("quality", {}, {}, ["first", "second", "third"]),
         ("quality", {}, {"first": ProviderHealth(out=True)}, ["second", "third", "first"]),
@@ -86,9 +86,9 @@ def names(offers):
         ("latency", {}, {"first": SLOW, "third": MEDIUM}, ["second", "third", "first"]),
     ],
 )  # fmt: skip
-def test_the_order_follows_the_policy_and_live_health(policy, costs, standings, wanted):
+def test_the_order_follows_the_policy_and_live_health(policy, costs, health, wanted):
     """Worth is divided by reliability; what is out comes last and is still there; ties keep the table's order."""
-    assert names(order_offers(THREE.offers, policy, costs, standings)) == wanted
+    assert names(order_offers(THREE.offers, policy, costs, health)) == wanted
 
 
 CANDIDATES_MODEL = CATALOG[0]
@@ -340,7 +340,7 @@ WELL = {one.provider: ProviderHealth() for one in OFFERS}
 CHOICE_OUT = {**WELL, "first": ProviderHealth(out=True), "second": ProviderHealth(out=True)}
 
 
-def choice(*unable, standings=WELL, policy="quality", whole=False, offers=OFFERS, **fields):
+def choice(*unable, health=WELL, policy="quality", whole=False, offers=OFFERS, **fields):
     """Return who does a job that some are not able to do."""
 
     def check(call):
@@ -351,7 +351,7 @@ def choice(*unable, standings=WELL, policy="quality", whole=False, offers=OFFERS
     asked = job(**fields)
     checks = {one.provider: check for one in offers}
     able = translate_offers(asked, offers, CHOICE_ROWS, limits=JobLimits(10**9), checks=checks)
-    return decide(asked, offers, able, policy, standings, whole=whole)
+    return decide(asked, offers, able, policy, health, whole=whole)
 
 
 def order(found):
@@ -366,8 +366,8 @@ def reasons(excluded):
     ("facts", "wanted", "best"),
     [
         ({}, ["first", "second", "own"], "first"),
-        ({"standings": CHOICE_OUT}, ["own", "first", "second"], "first"),
-        ({"standings": CHOICE_OUT, "whole": True}, ["first", "second"], "first"),
+        ({"health": CHOICE_OUT}, ["own", "first", "second"], "first"),
+        ({"health": CHOICE_OUT, "whole": True}, ["first", "second"], "first"),
         ({"strict": True}, ["first", "second"], "first"),
         ({"policy": "price"}, ["own", "second", "first"], "own"),
         ({"policy": "price", "whole": True}, ["own", "second", "first"], "own"),
@@ -394,7 +394,7 @@ def test_nobody_stands_in_where_that_is_forbidden(fields):
 def test_who_stands_in_says_for_whom():
     """Those that cannot and those that rest are told; who is merely behind in the order is not."""
     assert choice().unasked(OFFERS[0], {"first"}) == ()
-    rested = choice(standings=CHOICE_OUT)
+    rested = choice(health=CHOICE_OUT)
     assert rested.degraded(OFFERS[2])
     assert reasons(rested.unasked(OFFERS[2], {"own"})) == {"first": RESTS, "second": RESTS}
     assert reasons(rested.unasked(OFFERS[2], {"first", "own"})) == {"second": RESTS}

@@ -23,7 +23,7 @@ def test_seeds_follow_one_another(values, first):
 
 def test_a_job_without_a_seed_has_none_drawn():
     """What was drawn here goes with the mark that it was."""
-    assert not without_seed(replace(job(seed=3), drawn=True)).drawn
+    assert not without_seed(replace(job(seed=3), random_seed=True)).random_seed
 
 
 @pytest.mark.parametrize(

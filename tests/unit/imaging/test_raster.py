@@ -131,8 +131,8 @@ def noise(tmp_path, width, height):
     return RawImage(tmp_path / "noise.raw", width, height, 3, 8)
 
 
-def write(picture, target, form, watch=None, quality=None):
-    encode(picture, target, form, quality=quality, metadata=Metadata(), strip=False, watch=watch)
+def write(picture, target, form, callbacks=None, quality=None):
+    encode(picture, target, form, quality=quality, metadata=Metadata(), strip=False, callbacks=callbacks)
 
 
 @pytest.fixture
@@ -246,10 +246,10 @@ def test_the_file_system_shows_it(tmp_path, monkeypatch):
 @pytest.mark.parametrize("form", WRITING_WRITABLE)
 def test_a_cancelled_result_is_not_kept(form, tmp_path):
     """A watch that is set before the work, in every format, ends it and leaves nothing."""
-    picture, watch = noise(tmp_path, 34, 24), JobCallbacks()
-    watch.cancel.set()
+    picture, callbacks = noise(tmp_path, 34, 24), JobCallbacks()
+    callbacks.cancel.set()
     with pytest.raises(Cancelled):
-        write(picture, tmp_path / "result", form, watch)
+        write(picture, tmp_path / "result", form, callbacks)
     with pytest.raises(Cancelled):
-        fit_raster(picture, Fit(120, 100, "stretch"), tmp_path / "out.raw", watch)
+        fit_raster(picture, Fit(120, 100, "stretch"), tmp_path / "out.raw", callbacks)
     assert [path.name for path in tmp_path.iterdir()] == ["noise.raw"]

@@ -50,10 +50,10 @@ async def test_depth_and_alpha_survive(tmp_path, folder):
 
 async def test_a_cancelled_job_leaves_no_file(photo, folder):
     """Cancelling ends with `Cancelled` and an empty folder."""
-    watch = JobCallbacks()
-    watch.cancel.set()
+    callbacks = JobCallbacks()
+    callbacks.cancel.set()
     with pytest.raises(Cancelled):
-        await Provider().run(call(photo, (384, 320)), watch, folder)
+        await Provider().run(call(photo, (384, 320)), callbacks, folder)
     assert list(folder.iterdir()) == []
 
 

@@ -132,10 +132,10 @@ async def test_numbers_out_of_range(weights, photo, folder, name, value):
 
 async def test_a_cancelled_call_loads_nothing(weights, photo, folder):
     """Whoever is gone before the work begins makes no model be loaded."""
-    provider, watch = opened(weights), JobCallbacks()
-    watch.cancel.set()
+    provider, callbacks = opened(weights), JobCallbacks()
+    callbacks.cancel.set()
     with pytest.raises(Cancelled):
-        await provider.run(call(photo), watch, folder)
+        await provider.run(call(photo), callbacks, folder)
     assert provider.models.loaded is None
     await provider.aclose()
 

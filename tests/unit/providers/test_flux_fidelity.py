@@ -43,12 +43,12 @@ def wide(tmp_path_factory):
     return path, color
 
 
-async def made(provider, path, scale, folder, *, fidelity=45.0, passes="auto", watch=None, **wishes):
+async def made(provider, path, scale, folder, *, fidelity=45.0, passes="auto", callbacks=None, **wishes):
     """Enlarge a picture."""
     with Image.open(path) as picture:
         size = round(picture.width * scale), round(picture.height * scale)
     provider._ways = flux.UpscaleConfig(provider._ways.row, 2, passes=passes, fidelity=fidelity)
-    return await provider.run(call(path, size, seed=3, **wishes), watch or JobCallbacks(), folder)
+    return await provider.run(call(path, size, seed=3, **wishes), callbacks or JobCallbacks(), folder)
 
 
 @pytest.mark.parametrize("fidelity", [35, 45, 50, 60])
@@ -154,15 +154,15 @@ async def test_a_kept_tile_of_another_value_is_not_read(weights, wide, tmp_path,
     jobs = tmp_path / "jobs"
     resumed = []
     for fidelity, broken in ((45.0, True), (50.0, True), (45.0, False)):
-        watch = JobCallbacks()
+        callbacks = JobCallbacks()
         if broken:
-            watch = JobCallbacks(
-                lambda done, total, cancel=watch.cancel: done == total - 1 and cancel.set(), watch.cancel
+            callbacks = JobCallbacks(
+                lambda done, total, cancel=callbacks.cancel: done == total - 1 and cancel.set(), callbacks.cancel
             )
         provider = small(weights, kept=jobs, fidelity=fidelity)
         size = WIDE[1] * 4, WIDE[0] * 4
         try:
-            outcome = await provider.run(call(wide[0], size, seed=3, creativity=0.3), watch, folder)
+            outcome = await provider.run(call(wide[0], size, seed=3, creativity=0.3), callbacks, folder)
             resumed.append(outcome.details["resumed_tiles"])
         except Cancelled:
             resumed.append(sum(1 for _ in jobs.rglob("*") if _.is_file()))

@@ -80,8 +80,8 @@ async def test_two_passes(provider, tmp_path, folder, mode, monkeypatch):
     seen, made = [], {}
     for wish in ("1", "2"):
         monkeypatch.setattr(provider, "_ways", flux.UpscaleConfig(provider._ways.row, 2, passes=wish))
-        watch = JobCallbacks(lambda done, total: seen.append((done, total)))
-        made[wish] = await provider.run(call(tmp_path / "in.png", (128, 96)), watch, folder)
+        callbacks = JobCallbacks(lambda done, total: seen.append((done, total)))
+        made[wish] = await provider.run(call(tmp_path / "in.png", (128, 96)), callbacks, folder)
     assert seen == [(1, 1), (1, 2), (2, 2)]
     assert [made[wish].details["passes"] for wish in made] == [1, 2]
     assert samples(made["1"]) != samples(made["2"])
@@ -149,11 +149,11 @@ async def test_a_second_pass_that_was_left_goes_on(weights, tmp_path, folder):
     def progress(done, total):
         seen.append(total)
         if done > tiles - 2:
-            watch.cancel.set()
+            callbacks.cancel.set()
 
-    watch = JobCallbacks(progress)
+    callbacks = JobCallbacks(progress)
     with pytest.raises(Cancelled):
-        await keeping.run(wanted, watch, folder)
+        await keeping.run(wanted, callbacks, folder)
     assert set(seen) == {tiles}
     assert len(list(jobs.iterdir())) == 2, "a folder for each pass"
     resumed = await keeping.run(wanted, JobCallbacks(), folder)
@@ -204,8 +204,8 @@ async def test_a_device_that_is_short_of_memory(weights, long, folder, last, mon
     plain = await provider.run(call(long, (680, 48)), JobCallbacks(), folder)
     room, seen = short(monkeypatch, provider, RUNGS[last])
     told = []
-    watch = JobCallbacks(lambda done, total: told.append(done / total))
-    outcome = await provider.run(call(long, (680, 48)), watch, folder)
+    callbacks = JobCallbacks(lambda done, total: told.append(done / total))
+    outcome = await provider.run(call(long, (680, 48)), callbacks, folder)
     memory = outcome.details["memory"]
     assert memory[-1] == last
     assert told == sorted(set(told))

@@ -60,7 +60,7 @@ class FluxJob:
     ways: UpscaleConfig
     loaded: LoadedModels
     call: Call
-    watch: JobCallbacks
+    callbacks: JobCallbacks
     stop: Callable[[], None]
     folder: Path
     color: engine.Samples
@@ -127,8 +127,8 @@ class FluxJob:
         for number, one in enumerate(passes):
             before = raster
             try:
-                watch = self._counted(sum(totals[:number]), sum(totals))
-                request = self._request(one, replace(wishes, creativity=one.creativity, stream=one.stream), watch)
+                callbacks = self._counted(sum(totals[:number]), sum(totals))
+                request = self._request(one, replace(wishes, creativity=one.creativity, stream=one.stream), callbacks)
                 last = number == len(passes) - 1
                 request = replace(
                     request,
@@ -155,7 +155,7 @@ class FluxJob:
         most = MOST if is_free else 0
         try:
             reached = correct_fidelity(
-                raster, self.color, wanted, self.watch, alpha=self.alpha, mask=self.mask, most=most
+                raster, self.color, wanted, self.callbacks, alpha=self.alpha, mask=self.mask, most=most
             )
         except BaseException:
             delete_file(raster.path)
@@ -168,18 +168,18 @@ class FluxJob:
         return int(np.prod([len(axis.spans) for axis in plan_tiles(request, self._row(one))]))
 
     def _counted(self, before: int, total: int) -> JobCallbacks:
-        """Return a watch for one of several passes, whose caller sees the tiles of all.
+        """Return the callbacks of one of several passes, which report the tiles of all.
 
-        A job that begins anew says nothing until it is further than it was: nobody sees it go back.
+        A job that starts again reports no progress until it exceeds the last reported share.
         """
 
         def progress(done: int, _total: int) -> None:
             share = (before + done) / total
             if share > self.told:
                 self.told = share
-                self.watch.progress(before + done, total)
+                self.callbacks.progress(before + done, total)
 
-        return replace(self.watch, progress=progress)
+        return replace(self.callbacks, progress=progress)
 
     def _looks_at_tiles(self, creativity: float) -> bool:
         return self.ways.tile_captions and creativity > 0 and self.loaded.captioner.row.entry is not None
@@ -187,7 +187,7 @@ class FluxJob:
     def _row(self, one: Pass) -> engine.Backend:
         return backend_row(replace(self.ways.row, tile=self.loaded.room.tile), one.factor, self.ways.fidelity)
 
-    def _request(self, one: Pass, wishes: SamplingOptions, watch: JobCallbacks) -> engine.Request:
+    def _request(self, one: Pass, wishes: SamplingOptions, callbacks: JobCallbacks) -> engine.Request:
         ways, row = self.ways, self._row(one)
         executor, has_prompts = self._executor(one.factor, wishes, row.at_once)
         prompts = self._prompts if self._looks_at_tiles(wishes.creativity) else None
@@ -204,7 +204,7 @@ class FluxJob:
             creativity=one.creativity,
             seed=wishes.seed,
             threads=ways.threads,
-            watch=watch,
+            callbacks=callbacks,
             engine=(row, None),
             executor=executor,
         )
@@ -246,14 +246,19 @@ class FluxJob:
 
 
 def decode_colours(  # noqa: PLR0917, the parts of a job
-    ways: UpscaleConfig, loaded: LoadedModels, call: Call, watch: JobCallbacks, stop: Callable[[], None], folder: Path
+    ways: UpscaleConfig,
+    loaded: LoadedModels,
+    call: Call,
+    callbacks: JobCallbacks,
+    stop: Callable[[], None],
+    folder: Path,
 ) -> FluxJob:
     """Decode a call's picture and mask; raises `InvalidRequest` for a damaged one."""
     pixels = imaging.decode(call.image)
     quality = call.image.jpeg_quality
     color = pixels.color if quality is None else deblock(pixels.color, quality)
     mask = None if call.mask is None else imaging.decode_mask(call.mask, call.image.width, call.image.height)
-    return FluxJob(ways, loaded, call, watch, stop, folder, color, pixels.alpha, mask)
+    return FluxJob(ways, loaded, call, callbacks, stop, folder, color, pixels.alpha, mask)
 
 
 def _to_pixels(raster: RawImage) -> engine.Samples:

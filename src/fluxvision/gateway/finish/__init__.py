@@ -32,7 +32,7 @@ def finish(work: FinishState) -> ResultImage:
     if whole is not None:
         return whole
     for step in FINISH:
-        if work.watch.cancel.is_set():
+        if work.callbacks.cancel.is_set():
             raise Cancelled("The work was cancelled.")
         work = step(work)
     path = work.picture if isinstance(work.picture, Path) else work.picture.path

@@ -32,7 +32,7 @@ def composite_mask(work: FinishState) -> FinishState:
         return work
     weight = soften_mask(work.mask)
     faithful = _faithful_enlargement(work, work.picture)
-    result = blend_rasters(faithful, work.picture, weight, work.new("raw"), work.watch)
+    result = blend_rasters(faithful, work.picture, weight, work.new("raw"), work.callbacks)
     delete_file(faithful.path, work.picture.path)
     # The provider's measurement does not apply to the blended picture.
     return replace(work, picture=result, fidelity=None)
@@ -48,13 +48,15 @@ def _faithful_enlargement(work: FinishState, like: RawImage) -> RawImage:
         min(max(side, own), own * MOST) for side, own in ((like.width, source.width), (like.height, source.height))
     )
     # Progress is not reported: it was, by the provider.
-    watch = JobCallbacks(cancel=work.watch.cancel)
-    request = engine.Request(color, width, height, creativity=0.0, backend=row.name, threads=work.threads, watch=watch)
+    callbacks = JobCallbacks(cancel=work.callbacks.cancel)
+    request = engine.Request(
+        color, width, height, creativity=0.0, backend=row.name, threads=work.threads, callbacks=callbacks
+    )
     raster = RawImage(work.new("raw"), width, height, color.shape[2], color.dtype.itemsize * 8)
-    with write_guard(raster.path, watch), raster.path.open("wb") as file:
+    with write_guard(raster.path, callbacks), raster.path.open("wb") as file:
         engine.enlarge(request, lambda strip: strip.tofile(file))
     if (width, height) == (like.width, like.height):
         return raster
-    sized = imaging.fit_raster(raster, Fit(like.width, like.height, "stretch"), work.new("raw"), watch)
+    sized = imaging.fit_raster(raster, Fit(like.width, like.height, "stretch"), work.new("raw"), callbacks)
     delete_file(raster.path)
     return sized

@@ -26,7 +26,7 @@ class FinishState:
     """The caller's picture."""
     folder: Path
     """Takes all files of the job."""
-    watch: JobCallbacks = field(default_factory=JobCallbacks)
+    callbacks: JobCallbacks = field(default_factory=JobCallbacks)
     seam_ratio: float | None = None
     """As the engine measured it; see `Fidelity`."""
     mask: Mask | None = None

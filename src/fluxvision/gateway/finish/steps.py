@@ -33,7 +33,7 @@ def receive(work: FinishState) -> FinishState:
             channels=work.source.channels,
             alpha=alpha,
             own=own,
-            watch=work.watch,
+            callbacks=work.callbacks,
         )
     delete_file(file.file)
     return replace(work, picture=raster)
@@ -47,7 +47,7 @@ def fit(work: FinishState) -> FinishState:
     inner = imaging.inner_size(raster.width, raster.height, box)
     if inner == (raster.width, raster.height) == (box.width, box.height):
         return work
-    fitted = imaging.fit_raster(raster, box, work.new("raw"), watch=work.watch)
+    fitted = imaging.fit_raster(raster, box, work.new("raw"), callbacks=work.callbacks)
     delete_file(raster.path)
     # Positive when cropped, negative when padded.
     left, top = (inner[0] - fitted.width) // 2, (inner[1] - fitted.height) // 2
@@ -70,7 +70,7 @@ def encode(work: FinishState) -> FinishState:
         quality=work.plan.output_compression,
         metadata=described,
         strip=work.plan.strip_metadata,
-        watch=work.watch,
+        callbacks=work.callbacks,
     )
     return replace(work, picture=target, raster=work.picture, warnings=(*described.warnings, *left_out))
 
@@ -94,7 +94,7 @@ def compare(work: FinishState) -> FinishState:
         inner=work.inner,
         offset=work.offset,
         seam_ratio=work.seam_ratio,
-        watch=work.watch,
+        callbacks=work.callbacks,
     )
     delete_file(raster.path)
     return replace(work, raster=None, fidelity=fidelity)

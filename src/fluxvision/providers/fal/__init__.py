@@ -76,17 +76,17 @@ class Provider:
             message = f"image: the picture file is larger than the {LARGEST:,} bytes that are handed to fal.ai."
             raise InvalidRequest(message, param="image")
 
-    async def run(self, call: Call, watch: JobCallbacks, folder: Path) -> ProviderResult:
+    async def run(self, call: Call, callbacks: JobCallbacks, folder: Path) -> ProviderResult:
         """Make one picture; cancelling the task cancels the job. Raises an `Error` with the id of the job."""
         self.check(call)
         inside = call.image.size <= self._inline
         address = "" if inside else await self._storage.upload(call.image)
         content = await run_in_thread(request_document, call, address)
-        watch.on_submitted(None, None)
-        ticket = await self._queue.submit(call, content, watch.on_submitted)
+        callbacks.on_submitted(None, None)
+        ticket = await self._queue.submit(call, content, callbacks.on_submitted)
         name = self._wire.shown(ticket.request_id)
         try:
-            status, answer = await self._queue.finished(call, ticket, watch.on_submitted)
+            status, answer = await self._queue.finished(call, ticket, callbacks.on_submitted)
             outcome = await self._results.outcome(call.image, status, answer, folder)
         except Error as error:
             error.upstream_id = error.upstream_id or name

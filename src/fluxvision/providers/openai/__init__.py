@@ -67,9 +67,9 @@ class Provider:
         """Raise `InvalidRequest` for a value that cannot be sent in a form."""
         check_call(call)
 
-    async def run(self, call: Call, watch: JobCallbacks, folder: Path) -> ProviderResult:
+    async def run(self, call: Call, callbacks: JobCallbacks, folder: Path) -> ProviderResult:
         """Make one picture; cancelling the task closes the connection, which tells the server to stop."""
-        if watch.cancel.is_set():
+        if callbacks.cancel.is_set():
             raise Cancelled("The work was stopped.")
         if self._session is None:
             self._session = create_session(self._patience)
@@ -79,16 +79,16 @@ class Provider:
             headers["Idempotency-Key"] = call.key
         data = build_upload(pieces)
         identity, success = None, False
-        watch.on_submitted(None, None)
+        callbacks.on_submitted(None, None)
         try:
             async with self._session.post(self._target, data=data, headers=headers, allow_redirects=False) as response:
                 identity = read_name(response.headers.get("x-request-id"))
                 success = response.status // 100 == 2  # noqa: PLR2004, every 2xx
                 if not success:
                     raise self._server.refusal(await read_refusal(response), call)
-                watch.on_submitted(identity, True)
+                callbacks.on_submitted(identity, True)
                 content = await read_body(response, LONGEST)
-            return await self._outcome(content, identity, watch, folder, call)
+            return await self._outcome(content, identity, callbacks, folder, call)
         except UpstreamError as error:
             error.upstream_id = error.upstream_id or identity
             raise
@@ -109,7 +109,7 @@ class Provider:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     async def _outcome(
-        self, content: bytearray, identity: str | None, watch: JobCallbacks, folder: Path, call: Call
+        self, content: bytearray, identity: str | None, callbacks: JobCallbacks, folder: Path, call: Call
     ) -> ProviderResult:
         """Return the result of a response; a large or linked picture becomes a new file in `folder`."""
         path = folder / secrets.token_hex(16)
@@ -118,7 +118,7 @@ class Provider:
             answer = parse_images_response(content, self._server, call)
             return answer, save_image(answer, path, self._server, self._pixels)
 
-        answer, file = unpack() if len(content) <= SMALL else await run_in_pool(self._pool, watch, unpack)
+        answer, file = unpack() if len(content) <= SMALL else await run_in_pool(self._pool, callbacks, unpack)
         return to_provider_result(answer, file or await self._fetched(answer, folder), identity)
 
     async def _fetched(self, answer: ImagesResponse, folder: Path) -> Path:

@@ -214,10 +214,10 @@ def test_a_tile_where_nothing_may_be_invented_is_not_imagined():
 
 def test_cancelling_stops_before_the_next_forward():
     """A cancel during a forward is the last thing that the network is asked."""
-    watch, stub = JobCallbacks(), Stub(row=ROW)
-    stub.before = watch.cancel.set
+    callbacks, stub = JobCallbacks(), Stub(row=ROW)
+    stub.before = callbacks.cancel.set
     with pytest.raises(Cancelled):
-        run(PHOTO, 2, stub, watch=watch)
+        run(PHOTO, 2, stub, callbacks=callbacks)
     assert len(stub.forwards) == 1
 
 

@@ -474,7 +474,7 @@ def test_a_lost_mask_is_our_fault(source, tmp_path):
 
 def test_a_cancelled_caller_gets_nothing(source, tmp_path):
     """The steps stop before the next one."""
-    watch = JobCallbacks()
-    watch.cancel.set()
+    callbacks = JobCallbacks()
+    callbacks.cancel.set()
     with pytest.raises(Cancelled):
-        finish(FinishState(sent(tmp_path, (30, 20)), PostprocessPlan(), source, tmp_path, watch))
+        finish(FinishState(sent(tmp_path, (30, 20)), PostprocessPlan(), source, tmp_path, callbacks))
