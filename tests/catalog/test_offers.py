@@ -39,7 +39,7 @@ NARROWED = [
 ]
 GATEWAYS_OWN = {"strict", "max_cost"}
 """What is emulated by the routing or by the receipt itself and needs no field of the plan."""
-ON_PICTURES = {"masked"}
+ON_PICTURES = {"apply_mask"}
 """What is planned for a picture, of which there is no example in a table of values."""
 FAL = next(offer for offer in CATALOG[0].offers if offer.provider == "fal")
 
@@ -118,10 +118,10 @@ def test_a_mask_is_kept_by_someone(model, offer):
     """A mask goes to a provider that knows it, or is planned here; without one nothing is planned or told."""
     rows = catalog.model_params(model)
     call, plan, receipt = normalize(job(model=model.id, mask=True), offer, rows)
-    assert plan.masked == (call.mask is None)
+    assert plan.apply_mask == (call.mask is None)
     assert next(line for line in receipt if line.parameter == "mask").honoured
     _, plan, receipt = normalize(job(model=model.id), offer, rows)
-    assert not plan.masked
+    assert not plan.apply_mask
     assert "mask" not in {line.parameter for line in receipt}
 
 

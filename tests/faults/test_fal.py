@@ -42,7 +42,7 @@ async def run(fal, photo, folder, *, seconds=10.0, upstream=MODEL, asked=ASKED, 
     options = {"pace": 0.01, "patience": 0.2} | options
     provider = Provider(fal.key, fal.queue_url, fal.storage_url, **options)
     source = imaging.probe(photo, imaging.Limits())
-    call = Call("fal", upstream, {"upscale_factor": 2.0, "prompt": PROMPT}, source, None, asked=asked)
+    call = Call("fal", upstream, {"upscale_factor": 2.0, "prompt": PROMPT}, source, None, parameter_names=asked)
     try:
         async with asyncio.timeout(seconds):
             return await provider.run(call, JobCallbacks(), folder)

@@ -123,7 +123,7 @@ def call(tmp_path):
     path = tmp_path / "photo.png"
     Image.linear_gradient("L").resize((48, 40)).convert("RGB").save(path)
     asked = dict(zip(BODY, BODY, strict=True))
-    return Call("other", "gpt-image-1", BODY, imaging.probe(path, Limits()), None, key="work-1", asked=asked)
+    return Call("other", "gpt-image-1", BODY, imaging.probe(path, Limits()), None, key="work-1", parameter_names=asked)
 
 
 def test_the_tables_are_whole():
@@ -211,7 +211,7 @@ async def test_a_refusal_blames_the_caller_for_what_the_caller_sent(upstream, pr
     """It names the caller's own parameter; one that this server added is between the two servers."""
     upstream.behave("invalid")
     with pytest.raises(blamed[0]) as caught:
-        await provider.run(replace(call, asked=asked), JobCallbacks(), folder)
+        await provider.run(replace(call, parameter_names=asked), JobCallbacks(), folder)
     assert (type(caught.value), caught.value.param) == blamed
     assert "400 about the parameter scale_factor" in caught.value.message
 

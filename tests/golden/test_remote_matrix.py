@@ -113,7 +113,7 @@ def through(source, folder, form, output="png", *, transparency=False):
         sent.path.unlink()
     size = source.width * FACTOR, source.height * FACTOR
     plan = PostprocessPlan(fit=Fit(*size, "contain", size), output_format=output)
-    picture = finish(FinishState(answer, plan, source, folder, made=size, transparent=transparency))
+    picture = finish(FinishState(answer, plan, source, folder, requested_size=size, keeps_alpha=transparency))
     assert [picture.path] == list(folder.iterdir())
     assert (picture.width, picture.height) == size
     result = imaging.probe(picture.path, imaging.Limits())

@@ -26,38 +26,37 @@ FINENESS = 10**9
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """The result's size, and the size of the enlarged picture before it is fitted into it.
-
-    `width` × `height` is delivered. The source is enlarged to `inner_width` × `inner_height` (for `stretch` with two
-    factors), then cropped (`cover`) or padded (`pad`) to the result. `factor` is the larger of the two factors;
-    `made_width` × `made_height` is what an engine of limited factors makes of it, and differs from the inner size where
-    the gateway has to finish by resampling.
-    """
+    """The result's size, and the sizes of the picture before it is resampled, cropped or padded to the result."""
 
     width: int
+    """Of the result."""
     height: int
     inner_width: int
+    """Of the enlarged picture before it is cropped (`cover`) or padded (`pad`) to the result."""
     inner_height: int
-    made_width: int
-    made_height: int
+    engine_width: int
+    """Of the picture that the engine makes; differs from the inner size when the gateway resamples afterwards."""
+    engine_height: int
     factor: float
+    """The larger one of the horizontal and the vertical factor from the source to the inner size."""
     fit: str
+    """contain, cover, pad or stretch."""
 
     @property
-    def finished(self) -> bool:
+    def has_result_size(self) -> bool:
         """Whether the engine's picture already has the result's size."""
-        return (self.made_width, self.made_height) == (self.width, self.height)
+        return (self.engine_width, self.engine_height) == (self.width, self.height)
 
     @property
-    def largest(self) -> int:
+    def largest_pixels(self) -> int:
         """The largest pixel count of any stage: as made, as enlarged before cropping, as delivered."""
-        made, inner = self.made_width * self.made_height, self.inner_width * self.inner_height
+        made, inner = self.engine_width * self.engine_height, self.inner_width * self.inner_height
         return max(made, inner, self.width * self.height)
 
     @property
-    def resampled(self) -> bool:
+    def is_resampled(self) -> bool:
         """Whether the gateway finishes by resampling, because the factor is outside the engine's range."""
-        return (self.made_width, self.made_height) != (self.inner_width, self.inner_height)
+        return (self.engine_width, self.engine_height) != (self.inner_width, self.inner_height)
 
 
 @dataclass(frozen=True, slots=True)

@@ -180,11 +180,14 @@ def normalize(
     if job.values.get("strict"):
         _refuse_unhonoured(receipt)
     planned = PostprocessPlan(
-        **{slot: plan.values[slot] for slot in PLAN_FIELDS & plan.values.keys()}, measured=offer.measured
+        **{slot: plan.values[slot] for slot in PLAN_FIELDS & plan.values.keys()},
+        measure_fidelity=offer.measure_fidelity,
     )
-    mask = None if planned.masked else job.mask
-    sized = offer.defaults or any(name in BY_NAME and BY_NAME[name].group == SIZES for name in asked.values())
-    call = Call(offer.provider, offer.upstream, body.values, job.image, mask, asked=asked, sized=sized)
+    mask = None if planned.apply_mask else job.mask
+    sets_size = offer.defaults or any(name in BY_NAME and BY_NAME[name].group == SIZES for name in asked.values())
+    call = Call(
+        offer.provider, offer.upstream, body.values, job.image, mask, parameter_names=asked, sets_size=sets_size
+    )
     return call, planned, receipt
 
 

@@ -139,7 +139,7 @@ class Offer:
     """Whether a large model invents detail."""
     accepts: InputFormats | None = None
     """None: it reads every supported format as it is."""
-    measured: bool = True
+    measure_fidelity: bool = True
     """Whether the gateway compares its results with the source."""
     reserved: tuple[str, ...] = ()
     """Its own parameter names that callers may not set; the gateway writes them."""

@@ -55,7 +55,7 @@ def attempt_entries(attempts: Iterable[Attempt]) -> list[AttemptEntry]:
             outcome=attempt.outcome,
             duration=round(attempt.duration, 3),
             cost=dollars_or_none(attempt.cost),
-            cost_at_most=dollars_or_none(attempt.most) if attempt.cost is None else UNSET,
+            cost_at_most=dollars_or_none(attempt.cost_at_most) if attempt.cost is None else UNSET,
             upstream_id=UNSET if attempt.upstream_id is None else attempt.upstream_id,
             message=UNSET if attempt.message is None else attempt.message,
         )

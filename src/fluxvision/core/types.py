@@ -74,7 +74,7 @@ class InputImage(LazyFile):
     frames: int = 1
     jpeg_quality: int | None = None
     """Estimated from the quantisation tables; None for other formats."""
-    bare: bool = field(default=False, compare=False)
+    metadata_free: bool = field(default=False, compare=False)
     """Whether the file is known to have no profile and no metadata."""
     content: bytes | None = field(default=None, repr=False, compare=False)
 
@@ -191,9 +191,9 @@ class Call:
     mask: InputImage | None
     key: str = ""
     """Idempotency key: the same when the same work is requested again."""
-    asked: Mapping[str, str] = field(default_factory=dict)
-    """Maps names in `body` to the caller's parameter; names that are missing were added by this server."""
-    sized: bool = True
+    parameter_names: Mapping[str, str] = field(default_factory=dict)
+    """Maps each name in `body` to the caller's parameter; names that this server added are missing."""
+    sets_size: bool = True
     """Whether the call determines the result's size; False: the provider chooses it."""
 
 
@@ -227,9 +227,9 @@ class PostprocessPlan:
     """Whether the response is a stream of server-sent events."""
     partial_images: int = 0
     """Number of previews in a stream."""
-    masked: bool = False
+    apply_mask: bool = False
     """Whether new detail is limited to the transparent part of the mask, over a faithful enlargement."""
-    measured: bool = True
+    measure_fidelity: bool = True
     """Whether the result is compared with the source."""
 
 
@@ -298,13 +298,13 @@ class Attempt:
     """The provider's own id of the work."""
     message: str | None = None
     """The error's message."""
-    most: int | None = None
+    cost_at_most: int | None = None
     """Upper limit of an unknown `cost` in micro-dollars; None: unknown too."""
 
     @property
-    def bound(self) -> int | None:
+    def cost_bound(self) -> int | None:
         """The cost, or its upper limit, in micro-dollars; None when both are unknown."""
-        return self.most if self.cost is None else self.cost
+        return self.cost_at_most if self.cost is None else self.cost
 
 
 @dataclass(frozen=True, slots=True)

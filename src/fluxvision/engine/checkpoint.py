@@ -55,7 +55,7 @@ class CheckpointedExecutor:
         """
         self._executor, self._kept, self._key = executor, kept, key
         self._store: CheckpointStore | None = None
-        self.resumed = 0
+        self.resumed_tiles = 0
 
     def make(
         self, work: TileJob, stop: Stop, batches: Sequence[range] | None = None
@@ -72,7 +72,7 @@ class CheckpointedExecutor:
                 tiles = store.get(names[batch]) if batch in known else None
                 if tiles is not None:
                     stop()
-                    self.resumed += len(tiles)
+                    self.resumed_tiles += len(tiles)
                     yield tiles
                     continue
                 if batch in known:  # damaged, or deleted in the meantime

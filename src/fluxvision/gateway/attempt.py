@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
-import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from fluxvision.catalog.normalize import normalize
-from fluxvision.catalog.params import Param
 from fluxvision.catalog.rules import InputFormats
 from fluxvision.core.concurrency import run_in_pool
 from fluxvision.core.errors import (
@@ -28,18 +24,18 @@ from fluxvision.core.errors import (
 )
 from fluxvision.core.system import resource_error, translate_resource_errors
 from fluxvision.core.types import Attempt, Call, InputImage, Job, JobCallbacks, ProviderResult, ResultImage
-from fluxvision.gateway.circuit_breaker import BreakerPermit, CircuitBreakers
-from fluxvision.gateway.fair_queue import FairQueue
+from fluxvision.gateway.circuit_breaker import BreakerPermit
+from fluxvision.gateway.execution_context import ExecutionContext
 from fluxvision.gateway.finish import FinishState, deliver_as_is, finish
 from fluxvision.gateway.finish.state import Mask
-from fluxvision.gateway.job_resources import JobMemoryBudget, disk_needed
+from fluxvision.gateway.job_resources import disk_needed
 from fluxvision.gateway.prepare import is_ready, prepare_input
 from fluxvision.gateway.routing import Candidate
 from fluxvision.gateway.split_job import sent_seed, split_callbacks, split_versions, without_seed
 from fluxvision.gateway.submission import AttemptCancel, Submission
 from fluxvision.imaging import is_quick_to_read
 from fluxvision.providers import Provider
-from fluxvision.storage.disk_budget import DiskBudget, Reservation
+from fluxvision.storage.disk_budget import Reservation
 
 MARGIN, MARGIN_SHARE = 1.0, 0.05
 """Time kept free for finishing pictures: seconds, but at most this share of the time that is left."""
@@ -48,35 +44,12 @@ FAIR = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class ExecutionContext:
-    """Resources and settings that all jobs of a gateway share."""
-
-    pool: ThreadPoolExecutor
-    """Threads that prepare and finish pictures."""
-    health: CircuitBreakers
-    rows: Mapping[str, Sequence[Param]]
-    """Public parameters by model id."""
-    timeout: float
-    """Seconds of one attempt at a remote provider."""
-    deadline: float
-    """Seconds of a whole job."""
-    providers: Mapping[str, Provider] = field(default_factory=dict)
-    queues: Mapping[str, FairQueue] = field(default_factory=dict)
-    threads: int = 0
-    """Threads of the engine when the gateway itself enlarges a picture; 0: one per core."""
-    draw: Callable[[int], int] = secrets.randbelow
-    """Returns a random number below its argument."""
-    disk: DiskBudget = field(default_factory=DiskBudget)
-    memory: JobMemoryBudget = field(default_factory=lambda: JobMemoryBudget(sys.maxsize))
-
-
-@dataclass(frozen=True, slots=True)
 class AttemptResult:
     """The result of an attempt at one picture: the finished picture, or an error."""
 
     attempt: Attempt
-    outcome: ProviderResult | None = None
-    """What the provider delivered, before it was finished."""
+    provider_result: ProviderResult | None = None
+    """The provider's own result, before it was finished."""
     picture: ResultImage | None = None
     """The finished picture, None after an error."""
     error: Error | None = None
@@ -115,7 +88,7 @@ class ProviderAttempt:
     """The job's deadline on the clock of `time.monotonic`."""
     mask: Mask | None = None
     """The decoded mask, when it is applied here."""
-    arriving: Callable[[], None] = lambda: None
+    on_result: Callable[[], None] = lambda: None
     """Called when a result is about to be written."""
 
     async def run(self) -> Sequence[AttemptResult]:
@@ -127,7 +100,7 @@ class ProviderAttempt:
         """
         health = self.context.health
         try:
-            tries = await self._tries()
+            tries = await self._reserve_and_make()
         except BaseException:
             health.release(self.permit)
             raise
@@ -138,7 +111,7 @@ class ProviderAttempt:
             health.record_failure(self.permit, decisive_error(tries))
         return tries
 
-    async def _tries(self) -> Sequence[AttemptResult]:
+    async def _reserve_and_make(self) -> Sequence[AttemptResult]:
         image = await self._image(self.candidate.offer.accepts)
         size = disk_needed(self.candidate.geometry, self.job, self.candidate.plan, self.provider.parallel)
         with Reservation(self.context.disk, self.folder, size, solid=self.candidate.cost != 0) as room:
@@ -146,21 +119,21 @@ class ProviderAttempt:
                 await run_in_pool(self.context.pool, self.callbacks, room.take)
             else:
                 room.take()
-            return await replace(self, arriving=room.give_blocks).versions(image)
+            return await replace(self, on_result=room.give_blocks).make_pictures(image)
 
-    async def versions(self, image: InputImage) -> Sequence[AttemptResult]:
+    async def make_pictures(self, image: InputImage) -> Sequence[AttemptResult]:
         """Make all pictures of the job from the prepared input."""
         offer, n = self.candidate.offer, self.candidate.plan.n
         if n == 1:
             call, receipt = self.candidate.call, self.candidate.receipt
-            return [await self._try(self._named(call, image, "0"), self.callbacks, sent_seed(receipt))]
+            return [await self._make_one(self._with_key(call, image, "0"), self.callbacks, sent_seed(receipt))]
         slots = asyncio.Semaphore(self.provider.parallel)
 
         async def make(name: str, version: Job, share: JobCallbacks) -> AttemptResult:
             call, _, receipt = normalize(version, offer, self.context.rows[self.job.model])
-            return await self._try(self._named(call, image, name), share, sent_seed(receipt))
+            return await self._make_one(self._with_key(call, image, name), share, sent_seed(receipt))
 
-        async def made(number: int, version: Job, share: JobCallbacks) -> AttemptResult:
+        async def make_with_slot(number: int, version: Job, share: JobCallbacks) -> AttemptResult:
             async with slots:
                 found = await make(f"{number}", version, share)
                 free = isinstance(found.error, UpstreamUnasked) and found.attempt.cost == 0
@@ -172,15 +145,17 @@ class ProviderAttempt:
         pairs = zip(split_versions(self.job, n), split_callbacks(self.callbacks, n), strict=True)
         probe = []
         if self.permit.probe:  # the first picture shows whether the provider works again
-            probe = [await made(0, *next(pairs))]
+            probe = [await make_with_slot(0, *next(pairs))]
             if probe[0].picture is None:
                 return probe
-        return probe + await _gather_or_cancel([made(number, *pair) for number, pair in enumerate(pairs, len(probe))])
+        return probe + await _gather_or_cancel(
+            [make_with_slot(number, *pair) for number, pair in enumerate(pairs, len(probe))]
+        )
 
-    def _named(self, call: Call, image: InputImage, name: str) -> Call:
-        """Return a call with its own key; `asked` is the same for all versions."""
+    def _with_key(self, call: Call, image: InputImage, name: str) -> Call:
+        """Return a call with its own idempotency key; `parameter_names` is the same for all versions."""
         key = f"{self.job.id}-{self.candidate.offer.provider}-{name}"
-        return replace(call, image=image, key=key, asked=self.candidate.call.asked)
+        return replace(call, image=image, key=key, parameter_names=self.candidate.call.parameter_names)
 
     async def _image(self, accepts: InputFormats | None) -> InputImage:
         """Return the picture to send, prepared in a thread unless it is small and needs no preparation."""
@@ -196,40 +171,42 @@ class ProviderAttempt:
         """Reserve the estimated memory of one picture."""
         return self.context.memory.hold(self.candidate.memory, first=first)
 
-    async def _finish(self, work: FinishState, callbacks: JobCallbacks) -> ResultImage:
+    async def _finish(self, state: FinishState, callbacks: JobCallbacks) -> ResultImage:
         """Finish a picture, in a thread unless there is nothing to do, and write it to disk unless sent as base64."""
-        picture = deliver_as_is(work)
+        picture = deliver_as_is(state)
         if picture is None:
             async with self._memory(first=self.provider.remote):
-                picture = await run_in_pool(self.context.pool, callbacks, lambda: finish(work))
-        if work.plan.response_format != "b64_json":
+                picture = await run_in_pool(self.context.pool, callbacks, lambda: finish(state))
+        if state.plan.response_format != "b64_json":
             _ = picture.path
         return picture
 
-    async def _try(self, call: Call, callbacks: JobCallbacks, seed: int | None) -> AttemptResult:
+    async def _make_one(self, call: Call, callbacks: JobCallbacks, seed: int | None) -> AttemptResult:
         started = time.monotonic()
-        outcome, known = None, Submission(self.arriving)
+        result, submission = None, Submission(self.on_result)
         try:
-            outcome = await self._ask(call, callbacks, known)
+            result = await self._call_provider(call, callbacks, submission)
             made = time.monotonic()
-            self.arriving()
+            self.on_result()
             with translate_resource_errors():
-                picture = await self._finish(self._work(outcome, call, callbacks, seed), callbacks)
+                picture = await self._finish(self._finish_state(result, call, callbacks, seed), callbacks)
         except Error as error:
-            found = self._failed(error, outcome, time.monotonic() - started)
+            found = self._failure(error, result, time.monotonic() - started)
             self.record(found.attempt)
             return replace(found, seed=seed)
         except BaseException:
-            given_up = Cancelled("Given up.", billed=known.paid, upstream_id=known.name, seconds=known.seconds)
-            self.record(self._failed(given_up, outcome, time.monotonic() - started).attempt)
+            given_up = Cancelled(
+                "Given up.", billed=submission.paid, upstream_id=submission.name, seconds=submission.seconds
+            )
+            self.record(self._failure(given_up, result, time.monotonic() - started).attempt)
             raise
         ended = time.monotonic()
-        cost = self.candidate.bill(self.job, outcome.seconds)
-        attempt = Attempt(self.candidate.offer.provider, "ok", ended - started, cost, outcome.upstream_id)
+        cost = self.candidate.bill(self.job, result.seconds)
+        attempt = Attempt(self.candidate.offer.provider, "ok", ended - started, cost, result.upstream_id)
         self.record(attempt)
-        return AttemptResult(attempt, outcome, picture, timings={**outcome.timings, "finish": ended - made})
+        return AttemptResult(attempt, result, picture, timings={**result.timings, "finish": ended - made})
 
-    async def _ask(self, call: Call, callbacks: JobCallbacks, known: Submission) -> ProviderResult:
+    async def _call_provider(self, call: Call, callbacks: JobCallbacks, submission: Submission) -> ProviderResult:
         """Call the provider; raises an `Error` with what is known of the work and its billing.
 
         The timeout of a remote provider ends a little before the job's deadline, so that finished pictures are still
@@ -238,7 +215,7 @@ class ProviderAttempt:
         """
         left = self.ends - time.monotonic()
         patience = min(self.context.timeout, left - min(MARGIN, left * MARGIN_SHARE))
-        callbacks = replace(callbacks, on_submitted=known.take, cancel=AttemptCancel(callbacks.cancel))
+        callbacks = replace(callbacks, on_submitted=submission.update, cancel=AttemptCancel(callbacks.cancel))
         try:
             async with asyncio.timeout(patience) if self.provider.remote else self._memory():
                 return await self.provider.run(call, callbacks, self.folder)
@@ -247,49 +224,54 @@ class ProviderAttempt:
             left_over = f", what was left of this server's limit of {self.context.deadline:g}" if late else ""
             message = f"{self.provider.title} did not deliver within {patience:.3g} seconds{left_over}."
             failure = DeadlineExceeded if late else UpstreamError
-            raise failure(message, upstream_id=known.name, billed=known.paid, seconds=known.seconds) from None
+            raise failure(
+                message, upstream_id=submission.name, billed=submission.paid, seconds=submission.seconds
+            ) from None
         except Unavailable as error:
-            if known.paid:
-                known.bill(error)
+            if submission.paid:
+                submission.bill(error)
             raise
         except Error:
             raise
         except Exception as error:
-            raise known.bill(resource_error(error) or self._broken(error, callbacks)) from error
+            raise submission.bill(resource_error(error) or self._unexpected_error(error, callbacks)) from error
 
-    def _broken(self, error: Exception, callbacks: JobCallbacks) -> UpstreamBroke:
+    def _unexpected_error(self, error: Exception, callbacks: JobCallbacks) -> UpstreamBroke:
         callbacks.on_unexpected_error(error)
         return UpstreamBroke(f"{self.provider.title} broke: {type(error).__name__}.")
 
-    def _failed(self, error: Error, outcome: ProviderResult | None, seconds: float) -> AttemptResult:
+    def _failure(self, error: Error, result: ProviderResult | None, seconds: float) -> AttemptResult:
         """Return the result of a failed picture; a picture that the provider delivered is paid in any case."""
-        paid = True if outcome is not None else error.billed
-        spent = error.seconds if outcome is None else outcome.seconds
+        paid = True if result is not None else error.billed
+        spent = error.seconds if result is None else result.seconds
         most = self.candidate.bill(self.job, spent) if paid is not False else 0
         cost = None if paid is None and most else most
-        found = outcome.upstream_id if outcome else error.upstream_id
+        found = result.upstream_id if result else error.upstream_id
         name = self.candidate.offer.provider
         return AttemptResult(Attempt(name, error.code, seconds, cost, found, error.message, most), error=error)
 
-    def _work(self, outcome: ProviderResult, call: Call, callbacks: JobCallbacks, seed: int | None) -> FinishState:
+    def _finish_state(
+        self, result: ProviderResult, call: Call, callbacks: JobCallbacks, seed: int | None
+    ) -> FinishState:
         accepts = self.candidate.offer.accepts
         guided = any(line.parameter == "prompt" and line.honoured for line in self.candidate.receipt)
         prompt = str(self.job.values.get("prompt", "")) if guided else ""
         return FinishState(
-            outcome.picture,
+            result.picture,
             self.candidate.plan,
             self.job.image,
             self.folder,
             callbacks,
-            outcome.seam_ratio,
+            result.seam_ratio,
             mask=self.mask,
-            made=self.candidate.made,
-            transparent=accepts is not None and accepts.transparency,
+            requested_size=self.candidate.requested_size,
+            keeps_alpha=accepts is not None and accepts.transparency,
             threads=self.context.threads,
-            fidelity=outcome.fidelity,
-            silent=accepts is not None and call.image is self.job.image,  # it was sent as it is: no metadata to remove
-            words=(prompt or None) if outcome.caption is None else outcome.caption,
-            seed=seed if outcome.seed is None else outcome.seed,
+            fidelity=result.fidelity,
+            # It was sent as it is, so there was no metadata to remove.
+            source_metadata_free=accepts is not None and call.image is self.job.image,
+            prompt=(prompt or None) if result.caption is None else result.caption,
+            seed=seed if result.seed is None else result.seed,
         )
 
 

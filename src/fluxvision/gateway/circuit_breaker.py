@@ -35,7 +35,7 @@ LONGEST_REST = 60.0
 class ProviderHealth:
     """The health of a provider, for routing."""
 
-    out: bool = False
+    breaker_open: bool = False
     """Whether its breaker is open."""
     reliability: float = 1.0
     """Share of successful calls, above 0 and at most 1."""
@@ -57,10 +57,10 @@ class BreakerPermit:
 class _ProviderRecord:
     failures: int = 0
     openings: int = 0
-    until: float = 0.0
+    open_until: float = 0.0
     probe: BreakerPermit | None = None
-    success: float = 1.0
-    at: float = 0.0
+    success_share: float = 1.0
+    updated: float = 0.0
     seconds: float | None = None
 
 
@@ -88,7 +88,7 @@ class CircuitBreakers:
         # When a probe is due the provider keeps its usual place; if it came last, the probe would never be made.
         due = record.failures >= THRESHOLD
         reliability = 1.0 if due else _decay(record, now)
-        return ProviderHealth(now < record.until or record.probe is not None, reliability, record.seconds)
+        return ProviderHealth(now < record.open_until or record.probe is not None, reliability, record.seconds)
 
     def begin(self, name: str, *, anyway: bool = False) -> BreakerPermit | None:
         """Admit a call and return its permit, None while the breaker is open.
@@ -96,7 +96,7 @@ class CircuitBreakers:
         `anyway=True` bypasses an open breaker for the last candidate; such a call is not a probe.
         """
         record = self._records[name]
-        out = self._clock() < record.until or record.probe is not None
+        out = self._clock() < record.open_until or record.probe is not None
         if out and not anyway:
             return None
         permit = BreakerPermit(name, probe=not out and record.failures >= THRESHOLD)
@@ -109,7 +109,7 @@ class CircuitBreakers:
         record = self._records[permit.name]
         self._score(record, 1.0)
         record.failures = record.openings = 0
-        record.until, record.probe = 0.0, None
+        record.open_until, record.probe = 0.0, None
         known = record.seconds
         record.seconds = seconds if known is None else known + SMOOTHING * (seconds - known)
 
@@ -120,12 +120,12 @@ class CircuitBreakers:
         if error.counts:
             self._score(record, 0.0)
             record.failures += 1
-            if record.failures >= THRESHOLD and now >= record.until:
+            if record.failures >= THRESHOLD and now >= record.open_until:
                 pause = min(FIRST_PAUSE * 2 ** min(record.openings, 16), LONGEST_PAUSE)
-                record.until = now + pause * (1 + JITTER * (2 * self._draw() - 1))
+                record.open_until = now + pause * (1 + JITTER * (2 * self._draw() - 1))
                 record.openings += 1
         elif error.tries_next_provider and error.retry_after:
-            record.until = max(record.until, now + min(error.retry_after, LONGEST_REST))
+            record.open_until = max(record.open_until, now + min(error.retry_after, LONGEST_REST))
         self.release(permit)
 
     def release(self, permit: BreakerPermit) -> None:
@@ -137,10 +137,10 @@ class CircuitBreakers:
     def _score(self, record: _ProviderRecord, value: float) -> None:
         now = self._clock()
         past = _decay(record, now)
-        record.success = past + SMOOTHING * (value - past)
-        record.at = now
+        record.success_share = past + SMOOTHING * (value - past)
+        record.updated = now
 
 
 def _decay(record: _ProviderRecord, now: float) -> float:
     """Return the share of successes, with failures forgotten over time."""
-    return 1.0 - (1.0 - record.success) * math.exp2((record.at - now) / HALF_LIFE)
+    return 1.0 - (1.0 - record.success_share) * math.exp2((record.updated - now) / HALF_LIFE)

@@ -13,7 +13,8 @@ from fluxvision.core.concurrency import run_in_pool
 from fluxvision.core.errors import Busy, DeadlineExceeded, Error, Exhausted, InvalidRequest, UpstreamBusy
 from fluxvision.core.money import floor_to_micros, sum_costs
 from fluxvision.core.types import Attempt, Failure, Job, JobCallbacks, JobResult, PostprocessPlan, Quote
-from fluxvision.gateway.attempt import AttemptResult, ExecutionContext, ProviderAttempt, decisive_error
+from fluxvision.gateway.attempt import AttemptResult, ProviderAttempt, decisive_error
+from fluxvision.gateway.execution_context import ExecutionContext
 from fluxvision.gateway.fair_queue import SMALL
 from fluxvision.gateway.finish.state import Mask
 from fluxvision.gateway.prepare import make_preview
@@ -62,12 +63,12 @@ class PreparedJob:
 
     def quote(self) -> Quote:
         """Return the quote, computed by the code that bills. Contacts no provider."""
-        first, *others = self.decision.order
+        first, *others = self.decision.candidates
         return first.quote(self.job, [other.quote(self.job) for other in others], self.decision.excluded)
 
     async def check_mask(self) -> None:
         """Decode the mask and raise `InvalidRequest` if it is unusable, as `run` would."""
-        await self.mask(self.decision.order[0].plan, JobCallbacks())
+        await self.mask(self.decision.candidates[0].plan, JobCallbacks())
 
     async def mask(self, plan: PostprocessPlan, callbacks: JobCallbacks) -> Mask | None:
         """Return the decoded mask, None when the plan does not apply it here.
@@ -75,7 +76,7 @@ class PreparedJob:
         Raises `InvalidRequest` when the mask is damaged or has no transparent pixel.
         """
         image, mask = self.job.image, self.job.mask
-        if mask is None or not plan.masked:
+        if mask is None or not plan.apply_mask:
             return None
         if self._mask is not None:
             return self._mask
@@ -129,15 +130,15 @@ class _Execution:
         at once.
         """
         context, decision = self.prepared.context, self.prepared.decision
-        job, pending, postponed = self._seeded(), deque(decision.order), set[str]()
+        job, pending, postponed = self._seeded(), deque(decision.candidates), set[str]()
         while pending:
             one = pending.popleft()
             name = one.offer.provider
             provider, last = context.providers[name], not pending or name in postponed
             if self.failures and not self._within_budget(one):
-                decision = decision.without(name)
+                decision = decision.exclude(name)
                 continue
-            if not last and context.health.snapshot()[name].out:  # its breaker opened while this job waited
+            if not last and context.health.snapshot()[name].breaker_open:  # its breaker opened while this job waited
                 results = None
             else:
                 try:
@@ -206,14 +207,14 @@ class _Execution:
         values = self.prepared.job.values
         if "max_cost" not in values:
             return True
-        total = sum_costs([one.cost, *(attempt.bound for attempt in self.attempts)])
+        total = sum_costs([one.cost, *(attempt.cost_bound for attempt in self.attempts)])
         return one.cost == 0 or (total is not None and total <= floor_to_micros(float(values["max_cost"])))
 
     def _result(
         self, job: Job, one: Candidate, results: Sequence[AttemptResult], decision: RoutingDecision
     ) -> JobResult:
         made = [each for each in results if each.picture is not None]
-        first = next(each.outcome for each in made if each.outcome is not None)
+        first = next(each.provider_result for each in made if each.provider_result is not None)
         return JobResult(
             job=job,
             provider=one.offer.provider,
@@ -232,7 +233,7 @@ class _Execution:
             details=first.details,
             timings=made[0].timings,
             degraded=decision.degraded(one.offer),
-            excluded=decision.unasked(one.offer, {attempt.provider for attempt in self.attempts}),
+            excluded=decision.not_tried(one.offer, {attempt.provider for attempt in self.attempts}),
         )
 
     def _exhausted_error(self) -> Error:
@@ -244,7 +245,7 @@ class _Execution:
         if self.prepared.job.pin is not None:
             return last
         errors = [error for _, error in self.failures]
-        spent = any(attempt.bound != 0 for attempt in self.attempts)
+        spent = any(attempt.cost_bound != 0 for attempt in self.attempts)
         if not spent and all(isinstance(error, Busy | UpstreamBusy) for error in errors):
             waits = [error.retry_after for error in errors if error.retry_after is not None]
             busy = "Every provider is busy. Nothing was charged; try again later." if len(errors) > 1 else last.message

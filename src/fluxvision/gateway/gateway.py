@@ -17,9 +17,9 @@ from fluxvision.core.concurrency import run_in_pool
 from fluxvision.core.errors import InvalidRequest
 from fluxvision.core.system import total_memory
 from fluxvision.core.types import Caller, InputImage, Job, JobCallbacks, Scalar
-from fluxvision.gateway.attempt import ExecutionContext
 from fluxvision.gateway.circuit_breaker import CircuitBreakers
 from fluxvision.gateway.execution import LAST_SEED, PreparedJob
+from fluxvision.gateway.execution_context import ExecutionContext
 from fluxvision.gateway.fair_queue import FairQueue
 from fluxvision.gateway.job_resources import JobMemoryBudget
 from fluxvision.gateway.routing import JobLimits, decide, find_offers, translate_offers

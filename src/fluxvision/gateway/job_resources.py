@@ -83,19 +83,19 @@ def job_memory(job: Job, geometry: Geometry, plan: PostprocessPlan, row: Backend
     """
     image = job.image
     alpha = image.alpha or geometry.fit == "pad"
-    source, made = (image.width, image.height), (geometry.made_width, geometry.made_height)
+    source, made = (image.width, image.height), (geometry.engine_width, geometry.engine_height)
     read = imaging.decoding_bytes(image)
     enlarge = 0
-    if row is not None or plan.masked:
+    if row is not None or plan.apply_mask:
         bands = image.channels + image.alpha
         enlarge = 2 * imaging.decoded_bytes(*source, bands, image.bits)
         enlarge += engine.planned_memory(row or BACKENDS[0], source, made, bands=bands, bits=image.bits)
     result = plan.output_format, geometry.width, geometry.height
     write = imaging.encoding_bytes(*result, alpha=alpha, bits=image.bits)
     stages = [read, enlarge, write]
-    if plan.masked:
+    if plan.apply_mask:
         stages.append(read + WEIGHTS * image.width * image.height + enlarge)
-    if plan.measured:
+    if plan.measure_fidelity:
         stages.append(read + imaging.readback_bytes(*result, bits=image.bits))
     return BASE + max(stages)
 
@@ -130,6 +130,6 @@ def disk_needed(geometry: Geometry, job: Job, plan: PostprocessPlan, parallel: i
     """
     image = job.image
     samples = image.channels + (image.alpha or geometry.fit == "pad")
-    raw = geometry.largest * samples * (image.bits // 8)
+    raw = geometry.largest_pixels * samples * (image.bits // 8)
     held = sum(len(source.content) for source in (image, job.mask) if source is not None and source.content is not None)
-    return raw * (plan.n + (2 if plan.masked else 1) * min(plan.n, parallel)) + held + SPARE
+    return raw * (plan.n + (2 if plan.apply_mask else 1) * min(plan.n, parallel)) + held + SPARE

@@ -16,7 +16,7 @@ from fluxvision.core.system import delete_file
 from fluxvision.core.types import InputImage, Job, JobCallbacks, Metadata, PostprocessPlan, RawImage
 from fluxvision.imaging.decode import Samples
 from fluxvision.imaging.raster import write_guard
-from fluxvision.imaging.strip import Part, is_bare, keep_parts
+from fluxvision.imaging.strip import Part, is_metadata_free, keep_parts
 
 _DEEP = 257
 """The 16-bit value of one 8-bit step."""
@@ -41,7 +41,7 @@ def prepare_input(
     if accepts is None:
         return source
     if _is_accepted(source, accepts):
-        if source.bare:
+        if source.metadata_free:
             return source
         found = keep_parts(source)
         if found == [slice(0, source.size)]:
@@ -53,7 +53,7 @@ def prepare_input(
 
 def is_ready(source: InputImage, accepts: InputFormats | None) -> bool:
     """Return whether `prepare_input` would return the source itself. Reads headers only, no pixels."""
-    return accepts is None or (_is_accepted(source, accepts) and is_bare(source))
+    return accepts is None or (_is_accepted(source, accepts) and is_metadata_free(source))
 
 
 def _is_accepted(source: InputImage, accepts: InputFormats) -> bool:

@@ -68,7 +68,7 @@ def order_offers(
             "price": inf if cost is None else float(cost),
             "latency": current.seconds or 0.0,
         }[policy]
-        return current.out, value / current.reliability, places[offer.provider]
+        return current.breaker_open, value / current.reliability, places[offer.provider]
 
     return tuple(sorted(offers, key=worth))
 
@@ -102,32 +102,32 @@ class Candidate:
     plan: PostprocessPlan
     receipt: Sequence[ReceiptEntry]
     geometry: Geometry
-    line: PriceComponent
+    price_component: PriceComponent
     """The price of one picture."""
     memory: int = 0
     """Estimated peak memory of one picture in bytes."""
-    work: int = 0
+    work_pixels: int = 0
     """Amount of work for one picture in pixels, for the queue."""
 
     @property
     def cost(self) -> int | None:
         """The price of all pictures in micro-dollars; None when it is known only after the work."""
-        return pricing.total_cost([pricing.multiply(self.line, self.plan.n)])
+        return pricing.total_cost([pricing.multiply(self.price_component, self.plan.n)])
 
     @property
     def megapixels(self) -> float:
         """Amount of work for all pictures in megapixels, which determines the place in the queue."""
-        return self.work * self.plan.n / 1e6
+        return self.work_pixels * self.plan.n / 1e6
 
     @property
-    def made(self) -> tuple[int, int] | None:
+    def requested_size(self) -> tuple[int, int] | None:
         """Width and height that the provider is asked to make, None when it chooses them itself."""
         left = (
             self.offer.factors is None
-            or not self.call.sized
+            or not self.call.sets_size
             or (self.offer.frames and self.offer.frames in self.call.body)
         )
-        return None if left else (self.geometry.made_width, self.geometry.made_height)
+        return None if left else (self.geometry.engine_width, self.geometry.engine_height)
 
     def bill(self, job: Job, seconds: float | None) -> int | None:
         """Return the cost of one finished picture in micro-dollars; `seconds` is the reported compute time."""
@@ -135,7 +135,7 @@ class Candidate:
 
     def quote(self, job: Job, others: Sequence[Quote] = (), excluded: Sequence[Excluded] = ()) -> Quote:
         """Return the quote of the job at this provider."""
-        lines = (pricing.multiply(self.line, self.plan.n),)
+        lines = (pricing.multiply(self.price_component, self.plan.n),)
         size = self.geometry.width, self.geometry.height
         return Quote(job.model, self.offer.provider, self.cost, lines, self.receipt, *size, others, excluded)
 
@@ -144,7 +144,7 @@ class Candidate:
 class RoutingCandidates:
     """The candidates for a job, and the providers that are not."""
 
-    found: tuple[Candidate, ...]
+    candidates: tuple[Candidate, ...]
     """In the order of the offers."""
     refused: Mapping[str, InvalidRequest]
     """Errors of providers that cannot do the job, by provider."""
@@ -193,10 +193,10 @@ def _translate_offer(job: Job, offer: Offer, rows: Sequence[Param], limits: JobL
     geometry = solve_geometry(job, offer.factors)
     own = job.caller.max_pixels
     most = limits.pixels if own is None else min(own, limits.pixels)
-    if geometry.largest > most:
-        what = "The result" if geometry.largest == geometry.width * geometry.height else "On its way the picture"
+    if geometry.largest_pixels > most:
+        what = "The result" if geometry.largest_pixels == geometry.width * geometry.height else "On its way the picture"
         who = "this server makes" if most == limits.pixels else "without a key this server makes"
-        message = f"{what} would have {geometry.largest:,} pixels; {who} at most {most:,}."
+        message = f"{what} would have {geometry.largest_pixels:,} pixels; {who} at most {most:,}."
         said = next((name for name in ("size", "resolution") if name in job.values), "scale_factor")
         raise InvalidRequest(message, param=said)
     call, plan, receipt = normalize(job, offer, rows)
@@ -204,15 +204,17 @@ def _translate_offer(job: Job, offer: Offer, rows: Sequence[Param], limits: JobL
     row = BY_NAME.get(str(call.body.get("backend")), BACKENDS[0]) if offer.provider in limits.local else None
     memory = job_memory(job, geometry, plan, row)
     check_memory(memory, limits.memory, job, plan)
-    line, work = _price_component(job, offer, geometry, None), geometry.largest
+    component, work_pixels = _price_component(job, offer, geometry, None), geometry.largest_pixels
     if row is not None:  # networks enlarge the source plus a halo, which dominates for very thin pictures
-        work = max(work, USUAL_FACTOR**2 * (job.image.width + 2 * row.halo) * (job.image.height + 2 * row.halo))
-    return Candidate(offer, call, plan, receipt, geometry, line, memory, work)
+        work_pixels = max(
+            work_pixels, USUAL_FACTOR**2 * (job.image.width + 2 * row.halo) * (job.image.height + 2 * row.halo)
+        )
+    return Candidate(offer, call, plan, receipt, geometry, component, memory, work_pixels)
 
 
 def _price_component(job: Job, offer: Offer, geometry: Geometry, seconds: float | None) -> PriceComponent:
     source = job.image.width, job.image.height
-    return pricing.image_price(offer.price, source, (geometry.made_width, geometry.made_height), seconds)
+    return pricing.image_price(offer.price, source, (geometry.engine_width, geometry.engine_height), seconds)
 
 
 def _over_budget_reason(one: Candidate) -> str:
@@ -243,7 +245,7 @@ SPENT = "Failed tries have cost something, and max_cost does not allow what it c
 class RoutingDecision:
     """The candidates to try for a job, and the providers that are not tried."""
 
-    order: tuple[Candidate, ...]
+    candidates: tuple[Candidate, ...]
     """Best first."""
     excluded: tuple[Excluded, ...]
     """Providers that are not tried, with the reason."""
@@ -254,14 +256,14 @@ class RoutingDecision:
         """Return whether this offer invents no detail although the best offer would."""
         return self.best.generative and not offer.generative
 
-    def without(self, name: str) -> RoutingDecision:
+    def exclude(self, name: str) -> RoutingDecision:
         """Return the decision with a provider excluded because the cost of failed attempts leaves no budget for it."""
         return replace(self, excluded=(*self.excluded, Excluded(name, SPENT)))
 
-    def unasked(self, offer: Offer, tried: Collection[str]) -> tuple[Excluded, ...]:
+    def not_tried(self, offer: Offer, tried: Collection[str]) -> tuple[Excluded, ...]:
         """Return the excluded providers, and if the result is degraded, the generative candidates not tried."""
         known = {*tried, *(one.provider for one in self.excluded)}
-        better = [one.offer.provider for one in self.order if self.degraded(offer) and one.offer.generative]
+        better = [one.offer.provider for one in self.candidates if self.degraded(offer) and one.offer.generative]
         return *self.excluded, *(Excluded(name, RESTS) for name in better if name not in known)
 
 
@@ -280,12 +282,12 @@ def decide(
     best offer when no generative candidate remains. Offers over the caller's `max_cost` never count as the best.
     """
     if len(offers) == 1:
-        return RoutingDecision(able.found, (), offers[0])
-    by_name = {one.offer.provider: one for one in able.found}
+        return RoutingDecision(able.candidates, (), offers[0])
+    by_name = {one.offer.provider: one for one in able.candidates}
     costs = {name: one.cost for name, one in by_name.items()}
     speeds = {name: ProviderHealth(seconds=one.seconds) for name, one in health.items()}  # as if healthy
     best = order_offers([offer for offer in offers if offer.provider not in able.over_budget], policy, costs, speeds)[0]
-    order = order_offers([one.offer for one in able.found], policy, costs, health)
+    order = order_offers([one.offer for one in able.candidates], policy, costs, health)
     excluded = able.excluded
     if best.generative and (whole or job.values.get("strict")):
         plain = [offer.provider for offer in order if not offer.generative]

@@ -26,7 +26,7 @@ class AttemptCancel(threading.Event):
 class Submission:
     """Work that a remote provider has accepted."""
 
-    arriving: Callable[[], None]
+    on_result: Callable[[], None]
     """Called when the result is about to arrive."""
     name: str | None = None
     """The provider's own id of the work."""
@@ -35,11 +35,11 @@ class Submission:
     seconds: float | None = None
     """The compute time that the provider reported."""
 
-    def take(self, name: str | None, paid: bool | None, seconds: float | None = None, /) -> None:
+    def update(self, name: str | None, paid: bool | None, seconds: float | None = None, /) -> None:
         """Store the provider's id, whether it charges, and its compute time in seconds."""
         self.name, self.paid, self.seconds = name, paid, seconds
         if paid:
-            self.arriving()
+            self.on_result()
 
     def bill(self, error: Error) -> Error:
         """Return an error with the id and billing of the accepted work added, because it is paid nevertheless."""

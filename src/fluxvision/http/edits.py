@@ -41,8 +41,8 @@ UNWATCHED = 0.25
 class RequestPhases:
     """What is called when the pictures are here, and when only sending the answer is left."""
 
-    arrived: Callable[[], None]
-    leave: Callable[[], None]
+    on_received: Callable[[], None]
+    on_ready: Callable[[], None]
 
 
 async def create_edit(edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
@@ -59,7 +59,7 @@ async def create_edit(edge: AppState, scope: Scope, receive: Receive, send: Send
     if _body_kind(media_type) == DOCUMENT:
         limit, hint = json_body.body_limit(limit)
     length = body.content_length(headers, limit, hint)
-    with edge.running.job() as leave, edge.memory.share() as take:
+    with edge.running.job() as on_ready, edge.memory.share() as take:
         _check_room(edge, scope)
         folder, whole = edge.workspace.folder(), False
         try:
@@ -68,8 +68,10 @@ async def create_edit(edge: AppState, scope: Scope, receive: Receive, send: Send
                 patience = edge.settings.upload_timeout
                 arriving = body.body_chunks(receive, limit, patience, hint, announced=length, speed=speed)
                 form = await _read_form(media_type, arriving, folder, take)
-                turns = RequestPhases(arrived, leave)
-                await _wait_for_disconnect(receive, _start_work(edge, scope, send, form, folder, dry=dry, turns=turns))
+                phases = RequestPhases(arrived, on_ready)
+                await _wait_for_disconnect(
+                    receive, _start_work(edge, scope, send, form, folder, dry=dry, phases=phases)
+                )
             whole = True
         finally:
             # In the same turn, not in a thread: a cancelled task would not wait for the thread.
@@ -77,39 +79,39 @@ async def create_edit(edge: AppState, scope: Scope, receive: Receive, send: Send
 
 
 async def _start_work(
-    edge: AppState, scope: Scope, send: Send, form: body.Form, folder: Path, *, dry: bool, turns: RequestPhases
+    edge: AppState, scope: Scope, send: Send, form: body.Form, folder: Path, *, dry: bool, phases: RequestPhases
 ) -> None:
     """Do what the form asks for and answer."""
     # `dry_run` in the body counts too; never charge for it.
     said = {name: form.fields.pop(name) for name in list(form.fields) if name.lower() in DRY_RUN}
     dry = dry or _dry_run({name: str(value) for name, value in said.items() if value is not None})
     job = replace(await _admit_job(edge, form, folder, record_of(scope).request_id), caller=caller_of(scope))
-    turns.arrived()
+    phases.on_received()
     record_of(scope).model = job.model
     if dry:
         body = await _quote(edge, scope, job)
-        turns.leave()
+        phases.on_ready()
         await _send_body(send, encode_base64(body))
         return
     prepare = edge.playground.reserve if is_visitor(scope) else edge.gateway.prepare
     try:
-        await _respond(edge, scope, send, prepare(job), folder, leave=turns.leave)
+        await _respond(edge, scope, send, prepare(job), folder, on_ready=phases.on_ready)
     finally:
         edge.playground.ended(job)
 
 
 async def _respond(
-    edge: AppState, scope: Scope, send: Send, prepared: PreparedJob, folder: Path, *, leave: Callable[[], None]
+    edge: AppState, scope: Scope, send: Send, prepared: PreparedJob, folder: Path, *, on_ready: Callable[[], None]
 ) -> None:
     """Do the job and send what came of it."""
     if prepared.job.values.get("stream"):
         await prepared.check_mask()  # what can be refused is refused with a status of its own
         _check_room(edge, scope)
-        await streaming.stream_result(edge, scope, send, prepared, folder, leave=leave)
+        await streaming.stream_result(edge, scope, send, prepared, folder, on_ready=on_ready)
         return
     delivery = await run_job(edge, scope, prepared, JobCallbacks(), folder)
     images = _encode_pictures(edge, scope, delivery)
-    leave()
+    on_ready()
     await _send_body(send, images)
 
 

@@ -37,7 +37,7 @@ def error_for_client(error: Exception) -> Error:
 def error_headers(error: Error, attempts: Sequence[Attempt] = (), allow: str = "") -> dict[str, str]:
     """Return the headers that tell a client whether and when to try again, after what its attempts may have cost."""
     headers = {"content-type": "application/json", "cache-control": "no-store"}
-    if not error.retryable or any(attempt.bound != 0 for attempt in attempts):  # a retry may pay again
+    if not error.retryable or any(attempt.cost_bound != 0 for attempt in attempts):  # a retry may pay again
         headers["x-should-retry"] = "false"
     if error.retry_after is not None:
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))

@@ -79,7 +79,7 @@ class ProgressBuffer:
 
 
 async def stream_result(
-    edge: AppState, scope: Scope, send: Send, prepared: PreparedJob, work: Path, *, leave: Callable[[], None]
+    edge: AppState, scope: Scope, send: Send, prepared: PreparedJob, work: Path, *, on_ready: Callable[[], None]
 ) -> None:
     """Run the job and tell it as it goes; an error after the first byte becomes an event.
 
@@ -88,7 +88,7 @@ async def stream_result(
     news, job = ProgressBuffer(), prepared.job
     callbacks = JobCallbacks(progress=news.progress, preview=news.preview if job.values.get("partial_images") else None)
     task = asyncio.ensure_future(run_job(edge, scope, prepared, callbacks, work))
-    task.add_done_callback(lambda _task: leave())
+    task.add_done_callback(lambda _task: on_ready())
     try:
         headers = [*HEADERS, (b"x-fluxvision-model", job.model.encode())]  # whose picture it is, the last event tells
         await send({"type": "http.response.start", "status": 200, "headers": headers})

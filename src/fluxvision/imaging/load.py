@@ -224,7 +224,11 @@ def profile_warning(image: pyvips.Image, source: InputImage) -> str | None:
     """Return a sentence for the caller when `to_working_space` drops an image's profile, otherwise None."""
     icc = _read_profile(image)
     if icc is None:  # libpng drops damaged profiles
-        header = scan.inspect_png(source.path, source.content) if source.format == "png" and not source.bare else None
+        header = (
+            scan.inspect_png(source.path, source.content)
+            if source.format == "png" and not source.metadata_free
+            else None
+        )
         return LEFT_OUT if header is not None and header.profiled else None
     if image.interpretation in _LAB or image.format == "float" or is_usable_profile(icc, _pixel_space(image)):
         return None

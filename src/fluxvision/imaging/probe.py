@@ -58,7 +58,7 @@ def probe(path: Path, limits: Limits, param: str = "image", content: bytes | Non
                 8,
                 size,
                 frames=header.frames,
-                bare=header.bare,
+                metadata_free=header.metadata_free,
                 content=content,
             )
     if content is not None and not path.exists():

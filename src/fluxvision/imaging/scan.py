@@ -54,7 +54,7 @@ class PngHeader:
     """Number of colour channels, valid if `plain`."""
     alpha: bool
     """Valid if `plain`."""
-    bare: bool
+    metadata_free: bool
     """Whether the file has only chunks that are needed to decode the pixels."""
     profiled: bool
     """Whether there is a colour profile, complete or not."""
@@ -87,14 +87,14 @@ def inspect_png(path: Path, content: bytes | None = None) -> PngHeader | None:
             return None
         checksum = int.from_bytes(file.read(_CHECKSUM), "big")
         frames, whole, kinds = _walk_png(file)
-        bare = whole and kinds <= PIXELS and not file.read(1)  # nothing after IEND
+        metadata_free = whole and kinds <= PIXELS and not file.read(1)  # nothing after IEND
     width, height = int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
     kind = _PLAIN.get(head[25], (0, False))
     sound = head[8:12] == _IHDR_LENGTH and zlib.crc32(head[12:]) == checksum
     sound = sound and 0 < width <= _LONGEST and 0 < height <= _LONGEST
     plain = sound and kind[0] > 0 and head[24] == 8 and head[26:28] == b"\0\0" and head[28] <= 1  # noqa: PLR2004
     plain = plain and b"IDAT" in kinds and not kinds & _TELLING
-    return PngHeader(width, height, frames, whole, plain, *kind, bare, b"iCCP" in kinds)
+    return PngHeader(width, height, frames, whole, plain, *kind, metadata_free, b"iCCP" in kinds)
 
 
 def _walk_png(file: BinaryIO) -> tuple[int, bool, set[bytes]]:

@@ -38,9 +38,9 @@ def keep_parts(source: InputImage) -> list[Part] | None:
         return walk(data)
 
 
-def is_bare(source: InputImage) -> bool:
+def is_metadata_free(source: InputImage) -> bool:
     """Return whether a PNG, JPEG or WebP file has nothing to remove; False for other formats."""
-    return source.bare or keep_parts(source) == [slice(0, source.size)]
+    return source.metadata_free or keep_parts(source) == [slice(0, source.size)]
 
 
 def _png_parts(data: Data) -> list[Part] | None:

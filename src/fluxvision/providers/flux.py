@@ -56,7 +56,7 @@ class Provider:
         *,
         tile_captions: bool = False,
         passes: Passes = "auto",
-        kept: Path | None = None,
+        checkpoint_folder: Path | None = None,
         fidelity: float = FIDELITY,
     ) -> None:
         """Run a network of this row; `kept` is where finished tiles wait for a job that was killed, None: nowhere.
@@ -64,7 +64,7 @@ class Provider:
         What is enlarged is held to an LR-PSNR of `fidelity` dB.
         """
         self.models = ModelCache(row, source)
-        self._ways = UpscaleConfig(row, threads or count_cores(), tile_captions, passes, kept, fidelity)
+        self._config = UpscaleConfig(row, threads or count_cores(), tile_captions, passes, checkpoint_folder, fidelity)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="flux")
 
     def check(self, call: Call) -> None:
@@ -101,10 +101,10 @@ class Provider:
         began = time.perf_counter()
         loaded = self.models.get()
         ready = time.perf_counter()
-        if self._ways.kept is not None:
-            sweep_abandoned(self._ways.kept)
+        if self._config.checkpoint_folder is not None:
+            sweep_abandoned(self._config.checkpoint_folder)
         try:
-            return _make(decode_colours(self._ways, loaded, call, callbacks, stop, folder), began, ready)
+            return _make(decode_colours(self._config, loaded, call, callbacks, stop, folder), began, ready)
         except UpstreamRefused:
             if isinstance(loaded.networks, RemoteNetworks):
                 self.models.close()  # the next picture asks the cluster anew what it has
@@ -127,7 +127,7 @@ def _make(job: FluxJob, began: float, ready: float) -> ProviderResult:
             from fluxvision.engine.flux.backend import free_memory  # noqa: PLC0415, PyTorch takes seconds
 
             free_memory()  # only here: the error held on to what had been computed
-        if not job.loaded.room.release_next():
+        if not job.loaded.budget.release_next():
             raise UpstreamError(NO_ROOM)
 
 
@@ -146,16 +146,16 @@ def configured(settings: Settings) -> dict[str, Provider]:
         settings.flux_licence_agreed,
         RayServe(settings.cluster, settings.cluster_token) if settings.cluster else None,
     )
-    kept = _checkpoint_folder(settings.flux_resume)
-    if kept is not None:
-        sweep_abandoned(kept)  # what the last process left, though nobody may ask for FLUX again
+    checkpoint_folder = _checkpoint_folder(settings.flux_resume)
+    if checkpoint_folder is not None:
+        sweep_abandoned(checkpoint_folder)  # what the last process left, though nobody may ask for FLUX again
     provider = Provider(
         row,
         source,
         settings.threads,
         tile_captions=settings.flux_tile_captions,
         passes=settings.flux_passes,
-        kept=kept,
+        checkpoint_folder=checkpoint_folder,
         fidelity=settings.flux_fidelity,
     )
     return {"flux": provider}

@@ -109,7 +109,7 @@ words = some.fixed_dictionaries(
 def test_words_become_pixels(source, values, delivered, made):
     """What is delivered, and what the engine is asked for."""
     found = solve_geometry(job(*source, **values))
-    assert ((found.width, found.height), (found.made_width, found.made_height)) == (delivered, made)
+    assert ((found.width, found.height), (found.engine_width, found.engine_height)) == (delivered, made)
 
 
 @pytest.mark.parametrize(("values", "first", "second"), DISAGREEMENTS)
@@ -132,8 +132,8 @@ def test_any_words_have_a_geometry_or_a_refusal(width, height, values):
         assert len(named) >= 2
         return
     assert min(found.width, found.height, found.inner_width, found.inner_height) >= 1
-    assert width <= found.made_width <= 4 * width
-    assert height <= found.made_height <= 4 * height
+    assert width <= found.engine_width <= 4 * width
+    assert height <= found.engine_height <= 4 * height
     if "resolution" not in values and "x" not in values.get("size", ""):
         assert found.inner_width >= width
         assert found.inner_height >= height
@@ -239,7 +239,7 @@ def solved(width, height, values, factors):
 def test_an_engine_makes_what_its_factors_allow(source, values, factors, made):
     """A range reaches exact sizes between its ends, a closed set its own multiples; an unknown reach makes anything."""
     found = solve_geometry(job(*source, **values), factors)
-    assert (found.made_width, found.made_height) == made
+    assert (found.engine_width, found.engine_height) == made
 
 
 @given(sides, sides, words, reaches | sets | some.none())
@@ -248,18 +248,18 @@ def test_the_result_does_not_depend_on_the_engine(width, height, values, factors
     found, exact = (solved(width, height, values, reach) for reach in (factors, None))
     assert (found.width, found.height, found.fit) == (exact.width, exact.height, exact.fit)
     assert (found.inner_width, found.inner_height) == (exact.inner_width, exact.inner_height)
-    assert found.resampled == ((found.made_width, found.made_height) != (found.inner_width, found.inner_height))
+    assert found.is_resampled == ((found.engine_width, found.engine_height) != (found.inner_width, found.inner_height))
 
 
 @given(sides, sides, words, reaches)
 def test_a_range_is_kept(width, height, values, factors):
     """What is made is never below the source or beyond the range, and holds the inner size where the range does."""
     found = solved(width, height, values, factors)
-    assert width <= found.made_width <= width * factors.high
-    assert height <= found.made_height <= height * factors.high
+    assert width <= found.engine_width <= width * factors.high
+    assert height <= found.engine_height <= height * factors.high
     if found.inner_width <= width * factors.high and found.inner_height <= height * factors.high:
-        assert found.made_width >= found.inner_width
-        assert found.made_height >= found.inner_height
+        assert found.engine_width >= found.inner_width
+        assert found.engine_height >= found.inner_height
 
 
 @given(sides, sides, words, sets)
@@ -268,7 +268,7 @@ def test_a_closed_set_is_kept(width, height, values, factors):
     found = solved(width, height, values, factors)
     inner = found.inner_width, found.inner_height
     factor = smallest_factor(width, height, inner, factors.only)
-    assert (found.made_width, found.made_height) == (round(width * factor), round(height * factor))
+    assert (found.engine_width, found.engine_height) == (round(width * factor), round(height * factor))
     enough = [one for one in factors.only if is_large_enough(width, height, inner, Fraction(str(one)))]
     assert factor == (min(enough) if enough else max(factors.only))
 
@@ -299,8 +299,8 @@ def test_a_quote_is_for_what_the_factor_makes(width, height, values, offer):
     found = solved(width, height, values, offer.factors)
     sent = normalize(asked, offer)[0].body.get("upscale_factor")
     if sent is not None and found.fit != "stretch":
-        assert abs(found.made_width - width * sent) <= 1 + width / 10_000 + width / (2 * height)
-        assert abs(found.made_height - height * sent) <= 1 + height / 10_000 + height / (2 * width)
+        assert abs(found.engine_width - width * sent) <= 1 + width / 10_000 + width / (2 * height)
+        assert abs(found.engine_height - height * sent) <= 1 + height / 10_000 + height / (2 * width)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from fluxvision.core.types import Attempt, ReceiptEntry
         (Attempt("embedded", "ok", 0.12345), {"cost": 0.0}),
         (Attempt("fal", "ok", 0.12345, 40_000, upstream_id="r-1"), {"cost": 0.04, "upstream_id": "r-1"}),
         (
-            Attempt("fal", "DEADLINE", 0.12345, None, message="Too late.", most=80_000),
+            Attempt("fal", "DEADLINE", 0.12345, None, message="Too late.", cost_at_most=80_000),
             {"cost": None, "cost_at_most": 0.08, "message": "Too late."},
         ),
         (Attempt("fal", "ok", 0.12345, None), {"cost": None, "cost_at_most": None}),

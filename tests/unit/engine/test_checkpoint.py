@@ -114,7 +114,7 @@ def test_what_is_kept_is_not_made_and_the_bytes_are_the_same(known, lost):
     assert found == wanted
     read = {index for index in range(len(names)) if index in known - lost}
     assert sorted(second, key=lambda one: one.start) == [b for index, b in enumerate(job.batches) if index not in read]
-    assert executor.resumed == sum(len(job.batches[index]) for index in read)
+    assert executor.resumed_tiles == sum(len(job.batches[index]) for index in read)
 
 
 def test_a_job_that_was_left_goes_on_where_it_was():
@@ -123,7 +123,7 @@ def test_a_job_that_was_left_goes_on_where_it_was():
     begun, _ = run(memory, first, job, most=2)
     whole, executor = run(memory, second, job)
     assert whole[:2] == begun
-    assert executor.resumed == 4
+    assert executor.resumed_tiles == 4
     assert {one.start for one in second} == {one.start for one in job.batches[2:]}
     executor.forget()
     assert memory.jobs == {}
@@ -151,7 +151,7 @@ def test_other_work_is_another_job(other):
     run(memory, [], work())
     job = OTHERS.get(other, work())
     _, executor = run(memory, made, job, "other" if other == "key" else "key")
-    assert (executor.resumed, len(memory.jobs)) == (0, 2)
+    assert (executor.resumed_tiles, len(memory.jobs)) == (0, 2)
     assert sorted(one.start for one in made) == [one.start for one in job.batches]
 
 
@@ -188,4 +188,4 @@ def test_a_picture_by_way_of_a_resumed_executor():
         seen.append(enlarge(request, lambda strip, name=name: strips[name].append(strip.copy())))
     whole = {name: np.concatenate(found).tobytes() for name, found in strips.items()}
     assert whole["fresh"] == whole["plain"] == whole["resumed"]
-    assert executor.resumed > 4
+    assert executor.resumed_tiles > 4

@@ -58,7 +58,7 @@ def succeed(health):
 
 
 def is_out(health):
-    return health.snapshot()["fal"].out
+    return health.snapshot()["fal"].breaker_open
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
@@ -199,7 +199,7 @@ def test_a_probe_that_is_due_is_not_held_back_by_reputation(health, clock):
     """When the pause is over the provider has its usual place, or it would never be asked again."""
     fail(health, 10)
     clock.now += LONGEST_PAUSE * 2
-    assert health.snapshot()["fal"] == ProviderHealth(out=False, reliability=1.0)
+    assert health.snapshot()["fal"] == ProviderHealth(breaker_open=False, reliability=1.0)
 
 
 @given(some.lists(some.sampled_from(EVENTS), max_size=60))

@@ -260,7 +260,7 @@ async def test_a_shortage_after_the_work_was_taken_is_this_servers_and_billed(so
             await run(gateway, source, folder)
         assert gateway.health.snapshot()["first"].reliability == 1.0
     [attempt] = caught.value.attempts
-    told = (attempt.cost, attempt.most, attempt.upstream_id)
+    told = (attempt.cost, attempt.cost_at_most, attempt.upstream_id)
     assert told == ({True: PRICE, None: None, False: 0}[paid], 0 if paid is False else PRICE, "job-1")
 
 

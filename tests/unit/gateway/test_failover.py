@@ -83,7 +83,7 @@ async def test_only_a_providers_or_the_networks_failure_goes_on(house, source, t
                 await run(gateway, source, tmp_path)
         assert len(house["first"].calls) == THRESHOLD + 2
         assert house["second"].calls == []
-        assert not gateway.health.snapshot()["first"].out
+        assert not gateway.health.snapshot()["first"].breaker_open
 
 
 async def test_the_last_resort_is_reported_as_a_step_down(house, source, tmp_path):
@@ -255,7 +255,7 @@ async def test_everybody_out_is_tried_all_the_same(house, source, tmp_path):
     for _ in range(THRESHOLD):
         with pytest.raises(Exhausted):
             await run(gateway, source, tmp_path)
-    assert all(standing.out for standing in gateway.health.snapshot().values())
+    assert all(standing.breaker_open for standing in gateway.health.snapshot().values())
     for painter in house.values():
         painter.fault = None
     assert (await run(gateway, source, tmp_path)).provider == "first"
@@ -348,7 +348,7 @@ async def test_a_bill_that_nobody_knows_is_told_so(house, source, tmp_path):
     house["own"].fault = UpstreamUnreachable("Lost.", billed=None)  # it asks nothing, so it costs nothing
     delivery = await run(opened(house), source, tmp_path)
     assert told(delivery) == [("first", "UPSTREAM_UNREACHABLE", None), ("second", "ok", 30)]
-    assert (delivery.cost, [one.bound for one in delivery.attempts]) == (None, [100, 30])
+    assert (delivery.cost, [one.cost_bound for one in delivery.attempts]) == (None, [100, 30])
     assert told(await run(opened(house), source, tmp_path, max_cost=0.00013)) == told(delivery)
     with pytest.raises(Exhausted) as caught:
         await run(opened(house), source, tmp_path, max_cost=0.00012)
@@ -361,7 +361,7 @@ async def test_lost_work_by_the_second_has_no_bound(house, source, tmp_path):
     timed = replace(offer("first"), price=Price("second", 100))
     gateway = Gateway(house, models=(model(timed, offer("second", price=30)),))
     delivery = await run(gateway, source, tmp_path)
-    assert [(one.cost, one.bound) for one in delivery.attempts] == [(None, None), (30, 30)]
+    assert [(one.cost, one.cost_bound) for one in delivery.attempts] == [(None, None), (30, 30)]
 
 
 async def test_one_picture_probes_for_all(house, source, tmp_path):
@@ -383,7 +383,7 @@ async def test_a_mask_without_a_hole_buys_nothing(house, source, tmp_path):
     """Where nothing may change, no picture is ordered that would be thrown away."""
     path = tmp_path / "mask.png"
     Image.new("RGBA", (40, 30), (0, 0, 0, 255)).save(path)
-    masked = offer("first", price=100, rules={**offer("first").rules, "mask": (Emulated("masked"),)})
+    masked = offer("first", price=100, rules={**offer("first").rules, "mask": (Emulated("apply_mask"),)})
     gateway = Gateway(house, models=(model(masked),))
     job = gateway.admit(MODEL, {}, source, imaging.probe(path, imaging.Limits()), "req_1")
     gateway.prepare(job).quote()
@@ -491,5 +491,5 @@ async def test_all_pictures_of_a_job_are_one_call_for_health(house, source, tmp_
     house["first"].fault = UpstreamError("Broken.")
     gateway = opened(house)
     await run(gateway, source, tmp_path, n=10)
-    assert not gateway.health.snapshot()["first"].out
+    assert not gateway.health.snapshot()["first"].breaker_open
     assert len(house["first"].calls) == 10

@@ -47,7 +47,7 @@ def test_the_plan_grows_with_the_picture_and_the_format(tmp_path):
         job_memory(deep, twice, PostprocessPlan(output_format="avif"), row),
     ]
     assert plans == sorted(set(plans))
-    assert job_memory(large, twice, PostprocessPlan(masked=True), None) > job_memory(
+    assert job_memory(large, twice, PostprocessPlan(apply_mask=True), None) > job_memory(
         large, twice, PostprocessPlan(), None
     )
 

@@ -62,7 +62,7 @@ def test_a_job_that_names_an_engine_goes_where_engines_are():
     assert [offer.provider for offer in find_offers(job(engine="quality"), MODEL, {"fal"})] == ["fal"]
 
 
-OUT, HALF = ProviderHealth(out=True), ProviderHealth(reliability=0.5)
+OUT, HALF = ProviderHealth(breaker_open=True), ProviderHealth(reliability=0.5)
 FAST, MEDIUM, SLOW = (ProviderHealth(seconds=seconds) for seconds in (3, 5, 9))
 
 
@@ -74,7 +74,7 @@ def names(offers):
     ("policy", "costs", "health", "wanted"),
     [
         ("quality", {}, {}, ["first", "second", "third"]),
-        ("quality", {}, {"first": ProviderHealth(out=True)}, ["second", "third", "first"]),
+        ("quality", {}, {"first": ProviderHealth(breaker_open=True)}, ["second", "third", "first"]),
         ("quality", {}, dict.fromkeys(("first", "second", "third"), OUT), ["first", "second", "third"]),
         ("quality", {}, {"first": ProviderHealth(reliability=0.4)}, ["second", "first", "third"]),
         ("quality", {}, {"first": ProviderHealth(reliability=0.6)}, ["first", "second", "third"]),
@@ -116,7 +116,7 @@ def translated(asked, *offers, refused=(), most=LARGEST, model=CANDIDATES_MODEL)
             raise InvalidRequest(message, param="engine")
 
     checks = dict.fromkeys([offer.provider for offer in offers], check)
-    return every(asked, *offers, checks=checks, most=most, model=model).found
+    return every(asked, *offers, checks=checks, most=most, model=model).candidates
 
 
 def every(asked, *offers, checks=None, most=LARGEST, model=CANDIDATES_MODEL):
@@ -200,7 +200,7 @@ def test_who_cannot_is_named_with_the_reason():
     checks = {"best": check, **dict.fromkeys(["over_budget", "unknown", "free"], lambda _call: None)}
     offers = at("best"), at("over_budget", 7_000), at("unknown", None), at("free")
     able = every(job(max_cost=0.001), *offers, checks=checks)
-    assert (candidates_names(able.found), set(able.refused), set(able.over_budget)) == (
+    assert (candidates_names(able.candidates), set(able.refused), set(able.over_budget)) == (
         ["free"],
         {"best"},
         {"over_budget", "unknown"},
@@ -250,7 +250,7 @@ def test_a_limit_of_pixels_counts_what_is_made(model, asked, most, param):
     wanted = job(model=model, **asked)
     if param is None:
         [one] = translated(wanted, fal(found), most=most, model=found)
-        assert one.geometry.made_width * one.geometry.made_height == most
+        assert one.geometry.engine_width * one.geometry.engine_height == most
         return
     with pytest.raises(InvalidRequest, match="this server makes at most") as caught:
         translated(wanted, fal(found), most=most, model=found)
@@ -293,7 +293,7 @@ def test_a_quote_carries_the_others():
 def test_a_nameless_word_changes_no_check():
     """Of an offer without a target of its own every result is checked, whatever the caller sent."""
     [one] = translated(replace(job(), extras={"": 1}), fal(CANDIDATES_MODEL))
-    assert one.made == (1280, 854)
+    assert one.requested_size == (1280, 854)
 
 
 @pytest.mark.parametrize(
@@ -310,7 +310,7 @@ def test_what_a_provider_is_asked_to_make(model, values, made):
     """Its own factor's pixels, or nothing known where it decides by itself."""
     found = catalog.find_model(model)[0]
     [one] = translated(job(model=model, **values), fal(found), model=found)
-    assert one.made == made
+    assert one.requested_size == made
 
 
 @pytest.mark.parametrize(
@@ -330,14 +330,14 @@ def test_work_is_what_an_engine_looks_at(size, factor, local, wanted):
     source = replace(job().image, width=size[0], height=size[1])
     asked = replace(job(scale_factor=factor), image=source)
     limits = JobLimits(LARGEST, local=["a"] if local else [])
-    (found,) = translate_offers(asked, [offer], ROWS, limits=limits, checks={"a": lambda _call: None}).found
+    (found,) = translate_offers(asked, [offer], ROWS, limits=limits, checks={"a": lambda _call: None}).candidates
     assert found.megapixels == pytest.approx(wanted, abs=0.01)
 
 
 CHOICE_ROWS = catalog.model_params(catalog.CATALOG[0])
 OFFERS = (offer("first", price=100), offer("second", price=30), offer("own", generative=False))
 WELL = {one.provider: ProviderHealth() for one in OFFERS}
-CHOICE_OUT = {**WELL, "first": ProviderHealth(out=True), "second": ProviderHealth(out=True)}
+CHOICE_OUT = {**WELL, "first": ProviderHealth(breaker_open=True), "second": ProviderHealth(breaker_open=True)}
 
 
 def choice(*unable, health=WELL, policy="quality", whole=False, offers=OFFERS, **fields):
@@ -355,7 +355,7 @@ def choice(*unable, health=WELL, policy="quality", whole=False, offers=OFFERS, *
 
 
 def order(found):
-    return [one.offer.provider for one in found.order]
+    return [one.offer.provider for one in found.candidates]
 
 
 def reasons(excluded):
@@ -393,18 +393,18 @@ def test_nobody_stands_in_where_that_is_forbidden(fields):
 
 def test_who_stands_in_says_for_whom():
     """Those that cannot and those that rest are told; who is merely behind in the order is not."""
-    assert choice().unasked(OFFERS[0], {"first"}) == ()
+    assert choice().not_tried(OFFERS[0], {"first"}) == ()
     rested = choice(health=CHOICE_OUT)
     assert rested.degraded(OFFERS[2])
-    assert reasons(rested.unasked(OFFERS[2], {"own"})) == {"first": RESTS, "second": RESTS}
-    assert reasons(rested.unasked(OFFERS[2], {"first", "own"})) == {"second": RESTS}
+    assert reasons(rested.not_tried(OFFERS[2], {"own"})) == {"first": RESTS, "second": RESTS}
+    assert reasons(rested.not_tried(OFFERS[2], {"first", "own"})) == {"second": RESTS}
     unable = choice("first", "second")
     assert unable.degraded(OFFERS[2])
-    assert set(reasons(unable.unasked(OFFERS[2], {"own"}))) == {"first", "second"}
+    assert set(reasons(unable.not_tried(OFFERS[2], {"own"}))) == {"first", "second"}
     assert not choice(max_cost=0).degraded(OFFERS[2])
 
 
 def test_who_would_cost_too_much_after_a_failure_is_told():
     """A provider that is passed over for the money is not said to rest."""
-    found = choice().without("second")
-    assert reasons(found.unasked(OFFERS[2], {"first", "own"})) == {"second": SPENT}
+    found = choice().exclude("second")
+    assert reasons(found.not_tried(OFFERS[2], {"first", "own"})) == {"second": SPENT}

@@ -288,7 +288,7 @@ async def test_a_streamed_request_with_a_mask_is_decided_once(edge, monkeypatch)
     counted(gateway_module, "decide")
     counted(execution, "decode_mask")
     house = {name: Painter(name.title()) for name in ("own", "other")}
-    rules = {**offer("own").rules, "mask": (Emulated("masked"),)}
+    rules = {**offer("own").rules, "mask": (Emulated("apply_mask"),)}
     gateway = Gateway(house, models=(model(offer("own", rules=rules), offer("other", rules=rules)),))
     buffer = io.BytesIO()
     Image.new("RGBA", (32, 24), (0, 0, 0, 0)).save(buffer, "PNG")

@@ -40,7 +40,7 @@ def test_header(build, store):
     """Width, height and frames are those of IHDR and acTL."""
     data = build(chunk(b"acTL", struct.pack(">II", 7, 0)))
     assert scan.PngHeader(
-        36, 24, 7, whole=True, plain=True, colours=3, alpha=False, bare=False, profiled=False
+        36, 24, 7, whole=True, plain=True, colours=3, alpha=False, metadata_free=False, profiled=False
     ) == scan.inspect_png(store(data))
 
 

@@ -3,7 +3,7 @@
 import pytest
 from PIL import Image
 
-from fluxvision.imaging.strip import is_bare, keep_parts
+from fluxvision.imaging.strip import is_metadata_free, keep_parts
 
 
 def joined(source):
@@ -34,7 +34,7 @@ def test_a_png_file_is_bare_where_all_of_it_is_one_part(chunks, known, probed, s
     """What is seen when it is probed is what a second look tells."""
     data = saved(gradient, "png")
     source = probed(data[:33] + chunks[0] + data[33:] + chunks[1])
-    assert source.bare == is_bare(source) == (keep_parts(source) == [slice(0, source.size)]) == known
+    assert source.metadata_free == is_metadata_free(source) == (keep_parts(source) == [slice(0, source.size)]) == known
 
 
 @pytest.mark.parametrize("hidden", [b"", b"secret"])
@@ -42,7 +42,7 @@ def test_an_end_that_holds_something_is_not_sent_on(hidden, probed, saved, gradi
     """Whatever is in the last chunk is none of a provider's business: such a file is decoded."""
     data = saved(gradient, "png")
     source = probed(data[:-12] + b"\0\0\0\x09IEND" + hidden + data[-4:])
-    assert not source.bare
+    assert not source.metadata_free
     assert keep_parts(source) is None
 
 

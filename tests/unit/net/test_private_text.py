@@ -77,7 +77,7 @@ def test_no_message_holds_it(prompt, way):
     """A refusal that quotes a prompt is told without the server's words."""
     if len(" ".join(prompt.casefold().split())) < TELLING:
         return
-    call = Call("other", "m", {"prompt": prompt}, SOURCE, None, asked={"prompt": "prompt"})
+    call = Call("other", "m", {"prompt": prompt}, SOURCE, None, parameter_names={"prompt": "prompt"})
     said = parse_error_response({"error": {"message": f"Rejected {WAYS[way](prompt)} here", "param": "prompt"}}, 400)
     found = ErrorTranslator(Upstream("other", "http://x", {}).name, ()).refusal(said, call)
     assert found.message == "other refused the request. Its words repeat what was sent and are not shown."

@@ -248,7 +248,7 @@ def test_the_provider_is_there_where_weights_are_named():
     [(name, provider)] = flux.configured(
         load_settings({"FLUXVISION_FLUX_MODEL": "/weights", "FLUXVISION_FLUX_ENGINE": "flux1-dev"})
     ).items()
-    assert (name, provider._ways.row.name, provider.models.source.model) == ("flux", "flux1-dev", "/weights")
+    assert (name, provider._config.row.name, provider.models.source.model) == ("flux", "flux1-dev", "/weights")
 
 
 def test_over_http(weights, photo, tmp_path, monkeypatch):

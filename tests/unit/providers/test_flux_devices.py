@@ -131,7 +131,7 @@ async def test_what_does_not_fit_on_one_device_is_given_up_on_all(  # noqa: PLR0
     velocity = replicas[1].velocity
 
     def tight(latents, *given, **rest):
-        if not fits(loaded.room.taken):
+        if not fits(loaded.budget.taken_steps):
             raise FULL
         return velocity(latents, *given, **rest)
 
@@ -161,4 +161,4 @@ def test_a_device_gives_up_only_what_changes_no_byte():
     budget = device_budget(networks)
     while budget.release_next():
         pass
-    assert (budget.taken, networks.given) == (["batch 2", "batch 1", "text encoder on the CPU"], ["text"])
+    assert (budget.taken_steps, networks.given) == (["batch 2", "batch 1", "text encoder on the CPU"], ["text"])

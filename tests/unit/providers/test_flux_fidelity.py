@@ -47,7 +47,7 @@ async def made(provider, path, scale, folder, *, fidelity=45.0, passes="auto", c
     """Enlarge a picture."""
     with Image.open(path) as picture:
         size = round(picture.width * scale), round(picture.height * scale)
-    provider._ways = flux.UpscaleConfig(provider._ways.row, 2, passes=passes, fidelity=fidelity)
+    provider._config = flux.UpscaleConfig(provider._config.row, 2, passes=passes, fidelity=fidelity)
     return await provider.run(call(path, size, seed=3, **wishes), callbacks or JobCallbacks(), folder)
 
 
@@ -159,7 +159,7 @@ async def test_a_kept_tile_of_another_value_is_not_read(weights, wide, tmp_path,
             callbacks = JobCallbacks(
                 lambda done, total, cancel=callbacks.cancel: done == total - 1 and cancel.set(), callbacks.cancel
             )
-        provider = small(weights, kept=jobs, fidelity=fidelity)
+        provider = small(weights, checkpoint_folder=jobs, fidelity=fidelity)
         size = WIDE[1] * 4, WIDE[0] * 4
         try:
             outcome = await provider.run(call(wide[0], size, seed=3, creativity=0.3), callbacks, folder)

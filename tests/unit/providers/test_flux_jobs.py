@@ -79,7 +79,7 @@ async def test_two_passes(provider, tmp_path, folder, mode, monkeypatch):
     Image.fromarray(data.astronaut()[60:84, 180:212]).convert(mode).save(tmp_path / "in.png")
     seen, made = [], {}
     for wish in ("1", "2"):
-        monkeypatch.setattr(provider, "_ways", flux.UpscaleConfig(provider._ways.row, 2, passes=wish))
+        monkeypatch.setattr(provider, "_config", flux.UpscaleConfig(provider._config.row, 2, passes=wish))
         callbacks = JobCallbacks(lambda done, total: seen.append((done, total)))
         made[wish] = await provider.run(call(tmp_path / "in.png", (128, 96)), callbacks, folder)
     assert seen == [(1, 1), (1, 2), (2, 2)]
@@ -97,7 +97,7 @@ async def test_outside_the_mask_two_passes_change_nothing(provider, photo, tmp_p
     allowed = np.full((24, 32, 4), 255, np.uint8)
     allowed[:, 20:, 3] = 0
     Image.fromarray(allowed).save(tmp_path / "mask.png")
-    monkeypatch.setattr(provider, "_ways", flux.UpscaleConfig(provider._ways.row, 2, passes="2"))
+    monkeypatch.setattr(provider, "_config", flux.UpscaleConfig(provider._config.row, 2, passes="2"))
     calls = (call(photo, (128, 96), tmp_path / "mask.png"), call(photo, (128, 96), creativity=0))
     outcomes = [await provider.run(one, JobCallbacks(), folder) for one in calls]
     masked, plain = (np.frombuffer(samples(one), np.uint8).reshape(96, 128, 3) for one in outcomes)
@@ -141,7 +141,7 @@ async def test_a_second_pass_that_was_left_goes_on(weights, tmp_path, folder):
     """Finished tiles of the first pass and of the second are not made again, and bytes are the same."""
     Image.fromarray(data.astronaut()[60:84, 90:265]).save(tmp_path / "wide.png")
     wanted, jobs = call(tmp_path / "wide.png", (700, 96), seed=3), tmp_path / "jobs"
-    plain, keeping = opened(weights, tile=TILE), opened(weights, tile=TILE, ways={"kept": jobs})
+    plain, keeping = opened(weights, tile=TILE), opened(weights, tile=TILE, ways={"checkpoint_folder": jobs})
     undisturbed = await plain.run(wanted, JobCallbacks(), folder)
     tiles = undisturbed.details["tiles"]
     seen = []
@@ -178,17 +178,17 @@ def short(monkeypatch, provider, fits):
 
     def tight(latents, *args, **rest):
         seen.append(latents[0, 0].numel())
-        if not fits(loaded.room, latents):
+        if not fits(loaded.budget, latents):
             raise RuntimeError(FULL)
         return velocity(latents, *args, **rest)
 
     monkeypatch.setattr(loaded.networks, "velocity", tight)
-    return loaded.room, seen
+    return loaded.budget, seen
 
 
 RUNGS = {
     "batch 2": lambda _room, latents: len(latents) <= 2,
-    "fp8": lambda room, _latents: "fp8" in room.taken,
+    "fp8": lambda room, _latents: "fp8" in room.taken_steps,
     "tile 128": lambda room, _latents: room.tile <= 128,
 }
 
@@ -219,7 +219,7 @@ async def test_a_device_that_is_short_of_memory(weights, long, folder, last, mon
     assert (outcome.picture.width, outcome.picture.height) == (680, 48)
     again = await provider.run(call(long, (680, 48)), JobCallbacks(), folder)
     assert (again.details["memory"], samples(again)) == (memory, samples(outcome))
-    assert room.taken == memory
+    assert room.taken_steps == memory
     await provider.aclose()
 
 
@@ -227,10 +227,10 @@ async def test_a_job_that_begins_anew_late(weights, folder, tmp_path, monkeypatc
     """Memory that runs out after some tiles: progress never falls, and the larger tiles that were kept go, too."""
     Image.fromarray(data.astronaut()[60:84, :500]).save(tmp_path / "wide.png")
     monkeypatch.setattr(options, "AT_ONCE", 1)  # batch after batch
-    provider = opened(weights, tile=TILE, ways={"kept": tmp_path / "jobs"})
+    provider = opened(weights, tile=TILE, ways={"checkpoint_folder": tmp_path / "jobs"})
     provider.models.source = flux.ModelSource(str(weights / "flux2"), None, "cpu", "none", "")
     room, seen = short(monkeypatch, provider, lambda room, _latents: room.tile < TILE or len(seen) < 10)
-    while len(room._rungs) or room.batch > 1:
+    while len(room._steps) or room.batch > 1:
         room.release_next()
     told, folders = [], []
 
@@ -254,8 +254,10 @@ async def test_the_text_encoder_and_the_captioner_make_room(weights, photo, fold
     moved, networks = [], loaded.networks
     monkeypatch.setattr(networks, "offload_text", lambda: moved.append("text") or True)
     monkeypatch.setattr(loaded.captioner, "to", moved.append)
-    loaded.room._rungs[0] = model_cache.fallback_steps([networks], loaded.captioner)[0]
-    short(monkeypatch, provider, lambda room, _latents: room.taken[-1:] == ["text encoder and captioner on the CPU"])
+    loaded.budget._steps[0] = model_cache.fallback_steps([networks], loaded.captioner)[0]
+    short(
+        monkeypatch, provider, lambda room, _latents: room.taken_steps[-1:] == ["text encoder and captioner on the CPU"]
+    )
     outcome = await provider.run(call(photo), JobCallbacks(), folder)
     assert (moved, outcome.details["memory"][-1]) == (["text", "cpu"], "text encoder and captioner on the CPU")
     await provider.aclose()
@@ -266,10 +268,10 @@ async def test_a_captioner_that_does_not_fit(weights, photo, folder, monkeypatch
     provider = opened(weights)
     loaded = provider.models.get()
     caption = loaded.captioner.caption
-    loaded.room._rungs.appendleft(FallbackStep("something", lambda: True))
+    loaded.budget._steps.appendleft(FallbackStep("something", lambda: True))
 
     def tight(picture):
-        if "something" not in loaded.room.taken:
+        if "something" not in loaded.budget.taken_steps:
             raise RuntimeError(FULL)
         return caption(picture)
 
@@ -319,8 +321,8 @@ def test_settings_reach_the_provider(tmp_path, monkeypatch):
     plain = flux.configured(load_settings({"FLUXVISION_FLUX_MODEL": "/weights"}))["flux"]
     assert plain.models.source.speed == AccelerationConfig(compile=True, fp8=False)
     assert plain.models.source.agreed is False
-    assert (plain._ways.passes, plain._ways.tile_captions, plain._ways.fidelity) == ("auto", False, 45)
-    assert plain._ways.kept == tmp_path / "fluxvision" / "jobs"
+    assert (plain._config.passes, plain._config.tile_captions, plain._config.fidelity) == ("auto", False, 45)
+    assert plain._config.checkpoint_folder == tmp_path / "fluxvision" / "jobs"
     chosen = {
         "MODEL": "/weights",
         "COMPILE": "false",
@@ -334,5 +336,5 @@ def test_settings_reach_the_provider(tmp_path, monkeypatch):
     other = flux.configured(load_settings({f"FLUXVISION_FLUX_{name}": value for name, value in chosen.items()}))["flux"]
     assert other.models.source.speed == AccelerationConfig(compile=False, fp8=True)
     assert other.models.source.agreed is True
-    assert (other._ways.passes, other._ways.tile_captions, other._ways.kept) == ("2", True, None)
-    assert other._ways.fidelity == 52.5
+    assert (other._config.passes, other._config.tile_captions, other._config.checkpoint_folder) == ("2", True, None)
+    assert other._config.fidelity == 52.5

@@ -71,7 +71,7 @@ OPENAI = Offer(
     upstream="flux-vision-upscaler",
     price=Price("image", None),
     accepts=InputFormats(transparency=True),
-    measured=False,
+    measure_fidelity=False,
     defaults=False,
     note="Any server that speaks OpenAI's images API: another fluxvision, or a gateway.",
     rules={

@@ -35,8 +35,8 @@ def note_format_limits(given: Any, job: Job) -> str | None:
         f"{row.label} knows no half transparency: a pixel is there or it is not.": image.alpha and not row.shades,
         f"{row.label} has at most {row.bits} bits a sample; this picture has {image.bits}.": image.bits > row.bits,
         f"{row.label} has at most {row.colours} colours: the others become the nearest of them.": row.colours,
-        f"{row.label} keeps no colour profile: colours become those of sRGB.": not (row.profile or image.bare),
-        f"{row.label} keeps no metadata and no resolution.": not (row.described or image.bare),
+        f"{row.label} keeps no colour profile: colours become those of sRGB.": not (row.profile or image.metadata_free),
+        f"{row.label} keeps no metadata and no resolution.": not (row.described or image.metadata_free),
     }
     return " ".join(reason for reason, holds in sides.items() if holds) or None
 
@@ -76,7 +76,7 @@ def resolve_response_format(given: Any, job: Job) -> str:
 
 N = Emulated("n", None, (Example((8, 8), {"n": 3}, 3),), note="Made with the seeds seed, seed+1 and so on.")
 MASKED = Emulated(
-    "masked",
+    "apply_mask",
     lambda given, _job: None if given is None else True,
     note="New detail appears only where the mask is transparent; the rest is a faithful enlargement made here.",
 )

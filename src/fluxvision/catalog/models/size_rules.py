@@ -174,10 +174,10 @@ def note_beyond_reach(factors: ScaleRange | None) -> Unless:
 
     def check(_given: Any, job: Job) -> str | None:
         geometry = solve_geometry(job, factors)
-        if geometry.made_width >= geometry.inner_width and geometry.made_height >= geometry.inner_height:
+        if geometry.engine_width >= geometry.inner_width and geometry.engine_height >= geometry.inner_height:
             return None
         high = max(factors.only) if factors and factors.only else factors.high if factors else 0
-        made = f"{geometry.made_width}x{geometry.made_height}"
+        made = f"{geometry.engine_width}x{geometry.engine_height}"
         return f"More than x{high:g}: made at {made}, the rest is plain resampling."
 
     return check
@@ -223,7 +223,7 @@ def _size_emulated(using: Using) -> Callable[..., Emulated]:
 
 def _requested_engine_size(_value: Any, job: Job) -> tuple[int, int]:
     geometry = solve_geometry(job)
-    return geometry.made_width, geometry.made_height
+    return geometry.engine_width, geometry.engine_height
 
 
 def _remaining_fit(given: Any, job: Job) -> Fit | None:
@@ -231,7 +231,7 @@ def _remaining_fit(given: Any, job: Job) -> Fit | None:
     if given is None:
         return None
     geometry = solve_geometry(job)
-    return None if geometry.finished else Fit(geometry.width, geometry.height, geometry.fit)
+    return None if geometry.has_result_size else Fit(geometry.width, geometry.height, geometry.fit)
 
 
 def _whole_fit(given: Any, job: Job) -> Fit | None:
@@ -272,7 +272,7 @@ def _frame_to_send(factors: ScaleRange, modes: Modes) -> Callable[[Any, Job], st
         wanted, frame = job.extras.get(modes.word), requested_frame(job)
         if frame is None or wanted == modes.factor:
             return None
-        if not solve_geometry(job, factors).resampled:
+        if not solve_geometry(job, factors).is_resampled:
             return frame
         if wanted != modes.target:
             return None
@@ -296,4 +296,4 @@ def _size_to_send(given: Any, job: Job) -> str | None:
     if given == "auto":
         return None
     geometry = solve_geometry(job)
-    return f"{geometry.made_width}x{geometry.made_height}"
+    return f"{geometry.engine_width}x{geometry.engine_height}"

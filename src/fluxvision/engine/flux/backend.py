@@ -64,11 +64,11 @@ class FluxDetailer:
         self,
         networks: Networks,
         factor: int,
-        wishes: SamplingOptions,
+        options: SamplingOptions,
         stop: StopCallback,
         threads: int = 0,
         *,
-        room: MemoryBudget | None = None,
+        budget: MemoryBudget | None = None,
         prompts: Prompts | None = None,
     ) -> None:
         """Enlarge by `factor`, 1 to 4; the faithful part by the embedded network on `threads` threads.
@@ -76,12 +76,12 @@ class FluxDetailer:
         `room` is what is given up when memory runs out, None: only the tiles that go together. `prompts` tells what
         guides each tile, None: the tile's own words do, or where it has none the prompt of the wishes.
         """
-        self._networks, self._factor, self._wishes, self._stop = networks, factor, wishes, stop
+        self._networks, self._factor, self._options, self._stop = networks, factor, options, stop
         self._embedded = registry.load_backend(BASE, threads or 1)
-        self._room, self._tile = room or MemoryBudget(0), room.tile if room else 0
+        self._budget, self._tile = budget or MemoryBudget(0), budget.tile if budget else 0
         self._prompts = prompts
         self._lock = threading.Lock()
-        self._prompt = networks.embed(wishes.prompt) if wishes.creativity > 0 and prompts is None else None
+        self._prompt = networks.embed(options.prompt) if options.creativity > 0 and prompts is None else None
 
     def base(self, tile: Array) -> Array:
         """Enlarge a tile faithfully: by the embedded network, reduced to the factor."""
@@ -103,16 +103,16 @@ class FluxDetailer:
         """Return what is made of items, as many at once as there is room for; give something up where there is none."""
         made: list[U] = []
         while len(made) < len(items):
-            if self._room.tile != self._tile:
+            if self._budget.tile != self._tile:
                 raise RetryWithSmallerTiles
             try:
-                made += make(items[len(made) : len(made) + self._room.batch])
+                made += make(items[len(made) : len(made) + self._budget.batch])
                 continue
             except (RuntimeError, MemoryError) as reason:
                 if not is_out_of_memory(reason):
                     raise
             free_memory()  # only here: the error held on to what had been computed
-            if not self._room.release_next():
+            if not self._budget.release_next():
                 message = "There is no room for a single tile."
                 raise MemoryError(message)
         return made
@@ -150,27 +150,27 @@ class FluxDetailer:
             return [self._locked(tile, image) for tile, image in zip(tiles, fine, strict=True)]
 
     def _imagined(self, tiles: Sequence[_Tile]) -> Tensor:
-        networks, wishes = self._networks, self._wishes
+        networks, options = self._networks, self._options
         source = networks.encode(torch.from_numpy(np.stack([tile.pixels for tile in tiles])))
         many, channels, rows, columns = source.shape
         fresh = [
-            noise.noise_field(wishes.seed, tile.cut.top, tile.cut.left, rows, columns, channels, stream=wishes.stream)
+            noise.noise_field(options.seed, tile.cut.top, tile.cut.left, rows, columns, channels, stream=options.stream)
             for tile in tiles
         ]
-        steps_in_all = wishes.steps or networks.row.steps
+        steps_in_all = options.steps or networks.row.steps
         path = sampling.sigma_schedule(
             sampling.SHIFTS[networks.row.shift],
             rows * columns,
             steps_in_all,
-            sampling.start_sigma(wishes.creativity),
-            least=max(FEWEST, ceil(steps_in_all * wishes.creativity)),
+            sampling.start_sigma(options.creativity),
+            least=max(FEWEST, ceil(steps_in_all * options.creativity)),
         )
         made = denoise(
             self._velocity(tiles, source),
             source,
             torch.from_numpy(np.stack(fresh)).to(source.device),
             path,
-            resemblance=wishes.resemblance,
+            resemblance=options.resemblance,
             mask=_allowed_latents(tiles, (many, 1, rows, columns)),
             stop=self._stop,
         )
@@ -178,10 +178,10 @@ class FluxDetailer:
 
     def _velocity(self, tiles: Sequence[_Tile], source: Tensor) -> Callable[[Tensor, float], Tensor]:
         networks = self._networks
-        guidance = self._wishes.guidance if self._wishes.guidance is not None else networks.row.guidance_scale
+        guidance = self._options.guidance if self._options.guidance is not None else networks.row.guidance_scale
         prompt = self._prompt
         if prompt is None or any(tile.prompt is not None for tile in tiles):
-            prompt = networks.embed([self._wishes.prompt if tile.prompt is None else tile.prompt for tile in tiles])
+            prompt = networks.embed([self._options.prompt if tile.prompt is None else tile.prompt for tile in tiles])
 
         def velocity(latents: Tensor, sigma: float) -> Tensor:
             return networks.velocity(latents, sigma, prompt, guidance, source=source)

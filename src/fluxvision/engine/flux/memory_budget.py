@@ -30,7 +30,7 @@ class FallbackStep:
     """Something to give up: what is told of it, and how it is done. False returned: there was nothing to give."""
 
     name: str
-    give: Callable[[], bool | None]
+    apply: Callable[[], bool | None]
 
 
 class OffloadsText(Protocol):
@@ -44,11 +44,11 @@ class OffloadsText(Protocol):
 class MemoryBudget:
     """What a device has room for: `batch` tiles of `tile` pixels per side, after `taken` was given up."""
 
-    def __init__(self, tile: int, rungs: Sequence[FallbackStep] = (), batch: int = BATCH) -> None:
+    def __init__(self, tile: int, steps: Sequence[FallbackStep] = (), batch: int = BATCH) -> None:
         """Begin with everything; `rungs` are given up when one tile alone does not fit, before it becomes smaller."""
         self.tile, self.batch = tile, batch
-        self.taken: list[str] = []
-        self._rungs = deque(rungs)
+        self.taken_steps: list[str] = []
+        self._steps = deque(steps)
         sizes = {int(tile * share) // CELL * CELL for share in SHARES}
         self._tiles = deque(sorted(sizes - {0}, reverse=True))
 
@@ -56,17 +56,17 @@ class MemoryBudget:
         """Give up the next thing; False when there is nothing left. The caller has let go of what it held there."""
         if self.batch > 1:
             self.batch //= 2
-            self.taken.append(f"batch {self.batch}")
+            self.taken_steps.append(f"batch {self.batch}")
             return True
-        while self._rungs:
-            rung = self._rungs.popleft()
-            if _give_up(rung):
-                self.taken.append(rung.name)
+        while self._steps:
+            step = self._steps.popleft()
+            if _apply(step):
+                self.taken_steps.append(step.name)
                 return True
         if not self._tiles:
             return False
         self.tile = self._tiles.popleft()
-        self.taken.append(f"tile {self.tile}")
+        self.taken_steps.append(f"tile {self.tile}")
         return True
 
 
@@ -82,9 +82,9 @@ def is_out_of_memory(reason: BaseException) -> bool:
     return isinstance(reason, RuntimeError) and any(sign in str(reason).lower() for sign in SIGNS)
 
 
-def _give_up(rung: FallbackStep) -> bool:
+def _apply(step: FallbackStep) -> bool:
     try:
-        return rung.give() is not False
+        return step.apply() is not False
     except (RuntimeError, MemoryError) as reason:
         if is_out_of_memory(reason):  # there was no room to make room
             return False

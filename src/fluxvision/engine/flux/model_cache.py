@@ -64,7 +64,7 @@ class LoadedModels:
     weights: str
     revision: str | None
     identity: str
-    room: MemoryBudget
+    budget: MemoryBudget
     replicas: tuple[tuple[Networks, MemoryBudget], ...] = ()
 
 
@@ -125,7 +125,7 @@ class ModelCache:
             revision=None if named else found.name,
             identity=_source_identity(self._folders(found), loaded, source.captioner),
             # Of several devices each decides by itself how many tiles go together.
-            room=MemoryBudget(row.tile, fallback_steps(loaded, captioner), BATCH if len(loaded) == 1 else 1),
+            budget=MemoryBudget(row.tile, fallback_steps(loaded, captioner), BATCH if len(loaded) == 1 else 1),
             replicas=tuple((one, device_budget(one)) for one in loaded) if len(loaded) > 1 else (),
         )
 

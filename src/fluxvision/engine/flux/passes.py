@@ -29,7 +29,7 @@ class Pass:
     stream: int = 0
 
 
-def plan_passes(source: tuple[int, int], target: tuple[int, int], creativity: float, wish: Passes) -> tuple[Pass, ...]:
+def plan_passes(source: tuple[int, int], target: tuple[int, int], creativity: float, mode: Passes) -> tuple[Pass, ...]:
     """Return the passes from a picture of (width, height) to another of 1 to 4 times its size.
 
     "auto" makes two where the factor is 4, "2" where it is above 2. With nothing to imagine there is one.
@@ -37,7 +37,7 @@ def plan_passes(source: tuple[int, int], target: tuple[int, int], creativity: fl
     (width, height), (wide, high) = source, target
     factor = min(MOST, ceil(max(wide / width, high / height)))
     last = Pass(wide, high, factor, creativity)
-    least = {"auto": MOST, "1": MOST + 1, "2": BETWEEN + 1}[wish]
+    least = {"auto": MOST, "1": MOST + 1, "2": BETWEEN + 1}[mode]
     if not creativity or factor < least:
         return (last,)
     first = Pass(width * BETWEEN, height * BETWEEN, BETWEEN, creativity)

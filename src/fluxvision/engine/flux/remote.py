@@ -106,7 +106,7 @@ class FluxEngine:
         from fluxvision.engine.flux.backend import FluxDetailer  # noqa: PLC0415, PyTorch takes seconds
 
         wanted = msgspec.msgpack.decode(options, type=FluxOptions)
-        return FluxDetailer(self._networks, wanted.factor, wanted.sampling, stop, 1, room=self._budget)
+        return FluxDetailer(self._networks, wanted.factor, wanted.sampling, stop, 1, budget=self._budget)
 
 
 def weights_name(model: str) -> str:

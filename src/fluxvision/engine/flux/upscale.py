@@ -39,17 +39,13 @@ RESEMBLANCE = 3.0
 
 @dataclass(frozen=True, slots=True)
 class UpscaleConfig:
-    """How jobs are done here: the network's row, threads of the faithful part, a caption for every tile, passes.
-
-    `fidelity` is the LR-PSNR in dB that an enlarged picture is held to. `kept` is where finished tiles wait for a job
-    that was killed, None: nowhere.
-    """
+    """The settings that all FLUX jobs of this process share."""
 
     row: FluxRow
     threads: int
     tile_captions: bool = False
     passes: Passes = "auto"
-    kept: Path | None = None
+    checkpoint_folder: Path | None = None
     fidelity: float = FIDELITY
 
 
@@ -57,7 +53,7 @@ class UpscaleConfig:
 class FluxJob:
     """A call whose picture is decoded. `make` may be called again when the device had no room: it begins anew."""
 
-    ways: UpscaleConfig
+    config: UpscaleConfig
     loaded: LoadedModels
     call: Call
     callbacks: JobCallbacks
@@ -66,24 +62,24 @@ class FluxJob:
     color: engine.Samples
     alpha: engine.Samples | None
     mask: Any
-    resumed: list[CheckpointedExecutor] = field(default_factory=list)
-    earlier: list[CheckpointedExecutor] = field(default_factory=list)
-    told: float = 0.0
+    executors: list[CheckpointedExecutor] = field(default_factory=list)
+    previous_executors: list[CheckpointedExecutor] = field(default_factory=list)
+    reported_share: float = 0.0
 
     def make(self, began: float, ready: float) -> ProviderResult:
         """Return the picture; `began` and `ready` are when the call came and when the models were there.
 
         Raises `Narrower` where smaller tiles may fit, what foreign code raises where memory runs out elsewhere.
         """
-        self.earlier += self.resumed
-        self.resumed.clear()
+        self.previous_executors += self.executors
+        self.executors.clear()
         body, loaded = self.call.body, self.loaded
         creativity = float(body["creativity"])
         self.stop()
         caption = loaded.captioner.caption(_thumbnail(self.color)) if creativity else ""
         captioned = time.perf_counter()
         self.stop()
-        wishes = SamplingOptions(
+        options = SamplingOptions(
             prompt=compose_prompt(caption, str(body.get("prompt", ""))),
             guidance=body.get("guidance"),
             steps=body.get("steps"),
@@ -91,10 +87,10 @@ class FluxJob:
             seed=int(body.get("seed", 0)),
         )
         source = (self.call.image.width, self.call.image.height)
-        passes = plan_passes(source, self.call.body["size"], creativity, self.ways.passes)
-        raster, results = self._run(passes, wishes)
-        agreed = self._agreed(raster, passes[-1])
-        for one in (*self.earlier, *self.resumed):
+        passes = plan_passes(source, self.call.body["size"], creativity, self.config.passes)
+        raster, results = self._run_passes(passes, options)
+        consistency = self._correct(raster, passes[-1])
+        for one in (*self.previous_executors, *self.executors):
             one.forget()
         timings = {
             "load": ready - began,
@@ -102,33 +98,33 @@ class FluxJob:
             "enlarge": time.perf_counter() - captioned,
         }
         details: dict[str, Any] = {
-            "engine": self.ways.row.name,
-            "backend": self.ways.row.name,
+            "engine": self.config.row.name,
+            "backend": self.config.row.name,
             "weights": loaded.weights,
             "revision": loaded.revision,
-            "licence": self.ways.row.licence,
+            "licence": self.config.row.licence,
             "caption": caption,
             "creativity": creativity,
             "passes": len(results),
-            "consistency": agreed,
+            "consistency": consistency,
             "tiles": sum(len(result.rows.spans) * len(result.columns.spans) for result in results),
-            "resumed_tiles": sum(one.resumed for one in self.resumed),
-            "memory": list(loaded.room.taken),
+            "resumed_tiles": sum(one.resumed_tiles for one in self.executors),
+            "memory": list(loaded.budget.taken_steps),
             "levers": dict(loaded.networks.accelerations),
-            "tile_captions": self._looks_at_tiles(creativity),
+            "tile_captions": self._captions_tiles(creativity),
         }
-        return ProviderResult(raster, wishes.seed, wishes.prompt or None, results[-1].seam_ratio, details, timings)
+        return ProviderResult(raster, options.seed, options.prompt or None, results[-1].seam_ratio, details, timings)
 
-    def _run(self, passes: Sequence[Pass], wishes: SamplingOptions) -> tuple[RawImage, list[engine.Result]]:
+    def _run_passes(self, passes: Sequence[Pass], options: SamplingOptions) -> tuple[RawImage, list[engine.Result]]:
         """Make the passes, each on what the one before it has made."""
-        totals = [self._total(one) for one in passes]
+        totals = [self._tile_count(one) for one in passes]
         results: list[engine.Result] = []
         raster: RawImage | None = None
         for number, one in enumerate(passes):
             before = raster
             try:
-                callbacks = self._counted(sum(totals[:number]), sum(totals))
-                request = self._request(one, replace(wishes, creativity=one.creativity, stream=one.stream), callbacks)
+                callbacks = self._pass_callbacks(sum(totals[:number]), sum(totals))
+                request = self._request(one, replace(options, creativity=one.creativity, stream=one.stream), callbacks)
                 last = number == len(passes) - 1
                 request = replace(
                     request,
@@ -143,7 +139,7 @@ class FluxJob:
         assert raster is not None  # noqa: S101, there is a pass at least
         return raster, results
 
-    def _agreed(self, raster: RawImage, last: Pass) -> dict[str, float] | None:
+    def _correct(self, raster: RawImage, last: Pass) -> dict[str, float] | None:
         """Hold the finished picture to the source; return the LR-PSNR that was wanted and the one that was reached.
 
         None where it is not enlarged: only its colours are held. Where nothing was imagined nothing is changed.
@@ -151,7 +147,7 @@ class FluxJob:
         if last.factor == 1:
             return None
         is_free = last.creativity > 0 and (self.mask is None or bool(self.mask.any()))
-        wanted = self.ways.fidelity if is_free else max(self.ways.fidelity, FAITHFUL)
+        wanted = self.config.fidelity if is_free else max(self.config.fidelity, FAITHFUL)
         most = MOST if is_free else 0
         try:
             reached = correct_fidelity(
@@ -162,12 +158,12 @@ class FluxJob:
             raise
         return {"wanted_db": wanted, "reached_db": reached}
 
-    def _total(self, one: Pass) -> int:
+    def _tile_count(self, one: Pass) -> int:
         """Return how many tiles a pass has."""
         request = engine.Request(self.color, one.width, one.height)
         return int(np.prod([len(axis.spans) for axis in plan_tiles(request, self._row(one))]))
 
-    def _counted(self, before: int, total: int) -> JobCallbacks:
+    def _pass_callbacks(self, before: int, total: int) -> JobCallbacks:
         """Return the callbacks of one of several passes, which report the tiles of all.
 
         A job that starts again reports no progress until it exceeds the last reported share.
@@ -175,65 +171,67 @@ class FluxJob:
 
         def progress(done: int, _total: int) -> None:
             share = (before + done) / total
-            if share > self.told:
-                self.told = share
+            if share > self.reported_share:
+                self.reported_share = share
                 self.callbacks.progress(before + done, total)
 
         return replace(self.callbacks, progress=progress)
 
-    def _looks_at_tiles(self, creativity: float) -> bool:
-        return self.ways.tile_captions and creativity > 0 and self.loaded.captioner.row.entry is not None
+    def _captions_tiles(self, creativity: float) -> bool:
+        return self.config.tile_captions and creativity > 0 and self.loaded.captioner.row.entry is not None
 
     def _row(self, one: Pass) -> engine.Backend:
-        return backend_row(replace(self.ways.row, tile=self.loaded.room.tile), one.factor, self.ways.fidelity)
+        return backend_row(replace(self.config.row, tile=self.loaded.budget.tile), one.factor, self.config.fidelity)
 
-    def _request(self, one: Pass, wishes: SamplingOptions, callbacks: JobCallbacks) -> engine.Request:
-        ways, row = self.ways, self._row(one)
-        executor, has_prompts = self._executor(one.factor, wishes, row.at_once)
-        prompts = self._prompts if self._looks_at_tiles(wishes.creativity) else None
+    def _request(self, one: Pass, options: SamplingOptions, callbacks: JobCallbacks) -> engine.Request:
+        config, row = self.config, self._row(one)
+        executor, has_prompts = self._executor(one.factor, options, row.at_once)
+        prompts = self._prompts if self._captions_tiles(options.creativity) else None
         if prompts is not None and not has_prompts:  # there is one captioner for all devices
             executor = PerTilePromptExecutor(executor, prompts)
-        if ways.kept is not None:
-            executor = CheckpointedExecutor(executor, self._kept(ways.kept), lambda: self._key(wishes, prompts))
-            self.resumed.append(executor)
+        if config.checkpoint_folder is not None:
+            executor = CheckpointedExecutor(
+                executor, self._checkpoint_store(config.checkpoint_folder), lambda: self._key(options, prompts)
+            )
+            self.executors.append(executor)
         return engine.Request(
             color=self.color,
             width=one.width,
             height=one.height,
             mask=self.mask,
             creativity=one.creativity,
-            seed=wishes.seed,
-            threads=ways.threads,
+            seed=options.seed,
+            threads=config.threads,
             callbacks=callbacks,
             engine=(row, None),
             executor=executor,
         )
 
-    def _executor(self, factor: int, wishes: SamplingOptions, at_once: int) -> tuple[TileExecutor, bool]:
+    def _executor(self, factor: int, options: SamplingOptions, at_once: int) -> tuple[TileExecutor, bool]:
         """Return what makes the tiles, and whether it looks at each of them itself where that is wished for."""
-        ways, loaded = self.ways, self.loaded
+        config, loaded = self.config, self.loaded
         if isinstance(loaded.networks, RemoteNetworks):
-            return loaded.networks.executor(factor, wishes), False
+            return loaded.networks.executor(factor, options), False
         from fluxvision.engine.flux.backend import FluxDetailer  # noqa: PLC0415, importing PyTorch takes seconds
 
-        replicas = loaded.replicas or ((loaded.networks, loaded.room),)
-        prompts = self._prompts if self._looks_at_tiles(wishes.creativity) and not loaded.replicas else None
-        threads = max(1, ways.threads // len(replicas))
+        replicas = loaded.replicas or ((loaded.networks, loaded.budget),)
+        prompts = self._prompts if self._captions_tiles(options.creativity) and not loaded.replicas else None
+        threads = max(1, config.threads // len(replicas))
         detailers = [
-            FluxDetailer(networks, factor, wishes, self.stop, threads, room=room, prompts=prompts)
-            for networks, room in replicas
+            FluxDetailer(networks, factor, options, self.stop, threads, budget=budget, prompts=prompts)
+            for networks, budget in replicas
         ]
         return ThreadExecutor(detailers, at_once), not loaded.replicas
 
-    def _key(self, wishes: SamplingOptions, prompts: Prompts | None) -> str:
+    def _key(self, options: SamplingOptions, prompts: Prompts | None) -> str:
         """Return all that tiles depend on beside the picture and the row."""
         loaded = self.loaded
         own = None if prompts is None else str(self.call.body.get("prompt", ""))
         levers = sorted(loaded.networks.accelerations.items())
-        return repr((__version__, loaded.identity, levers, wishes, own))
+        return repr((__version__, loaded.identity, levers, options, own))
 
     @staticmethod
-    def _kept(root: Path) -> Callable[[str], FolderCheckpointStore]:
+    def _checkpoint_store(root: Path) -> Callable[[str], FolderCheckpointStore]:
         return lambda job: FolderCheckpointStore(root, job)
 
     def _prompts(self, windows: Sequence[Any]) -> list[str]:
@@ -246,7 +244,7 @@ class FluxJob:
 
 
 def decode_colours(  # noqa: PLR0917, the parts of a job
-    ways: UpscaleConfig,
+    config: UpscaleConfig,
     loaded: LoadedModels,
     call: Call,
     callbacks: JobCallbacks,
@@ -258,7 +256,7 @@ def decode_colours(  # noqa: PLR0917, the parts of a job
     quality = call.image.jpeg_quality
     color = pixels.color if quality is None else deblock(pixels.color, quality)
     mask = None if call.mask is None else imaging.decode_mask(call.mask, call.image.width, call.image.height)
-    return FluxJob(ways, loaded, call, callbacks, stop, folder, color, pixels.alpha, mask)
+    return FluxJob(config, loaded, call, callbacks, stop, folder, color, pixels.alpha, mask)
 
 
 def _to_pixels(raster: RawImage) -> engine.Samples:

@@ -20,47 +20,47 @@ __all__ = ["FINISH", "FinishState", "deliver_as_is", "finish"]
 FINISH: tuple[Callable[[FinishState], FinishState], ...] = (receive, composite_mask, fit, encode, compare)
 
 
-def finish(work: FinishState) -> ResultImage:
+def finish(state: FinishState) -> ResultImage:
     """Run the steps and return the finished file; a provider's file that needs none is delivered as it is.
 
     Raises `UpstreamError`, billed, when a provider's file is damaged or of a wrong size, `InternalError` when the
     result cannot be written, `Unavailable` when there is no disk space for it, `Cancelled` when the job is cancelled.
     """
-    if isinstance(work.picture, Path):
-        work = replace(work, picture=open_result(work.picture))
-    whole = deliver_as_is(work)
+    if isinstance(state.picture, Path):
+        state = replace(state, picture=open_result(state.picture))
+    whole = deliver_as_is(state)
     if whole is not None:
         return whole
     for step in FINISH:
-        if work.callbacks.cancel.is_set():
+        if state.callbacks.cancel.is_set():
             raise Cancelled("The work was cancelled.")
-        work = step(work)
-    path = work.picture if isinstance(work.picture, Path) else work.picture.path
-    return _as_result(probe_own_file(path), work)
+        state = step(state)
+    path = state.picture if isinstance(state.picture, Path) else state.picture.path
+    return _as_result(probe_own_file(path), state)
 
 
-def deliver_as_is(work: FinishState) -> ResultImage | None:
+def deliver_as_is(state: FinishState) -> ResultImage | None:
     """Return a provider's file as it is when no step is needed, None when the steps must run.
 
     Raises `UpstreamError`, billed, when it is of a wrong size.
     """
-    if not isinstance(work.picture, InputImage):
+    if not isinstance(state.picture, InputImage):
         return None
-    check_result_size(work.picture, work)
-    return _as_result(work.picture, work) if is_final(work.picture, work) else None
+    check_result_size(state.picture, state)
+    return _as_result(state.picture, state) if is_final(state.picture, state) else None
 
 
-def _as_result(made: InputImage, work: FinishState) -> ResultImage:
-    row = imaging.find_format(work.plan.output_format)
+def _as_result(made: InputImage, state: FinishState) -> ResultImage:
+    row = imaging.find_format(state.plan.output_format)
     return ResultImage(
         made.file,
         row.name,
         row.mime,
         made.width,
         made.height,
-        work.words,
-        work.seed,
-        work.fidelity,
+        state.prompt,
+        state.seed,
+        state.fidelity,
         made.content,
-        work.warnings,
+        state.warnings,
     )

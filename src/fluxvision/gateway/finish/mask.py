@@ -18,29 +18,29 @@ MOST = 4
 """Largest factor of the engine; larger results are resampled."""
 
 
-def composite_mask(work: FinishState) -> FinishState:
+def composite_mask(state: FinishState) -> FinishState:
     """Replace the protected area by a faithful enlargement, made by the CPU engine without invented detail.
 
     The result is exactly that enlargement wherever the mask is opaque, the provider's picture a few source
     pixels inside the transparent part, and mixed between and where the mask is half transparent.
     """
-    if not work.plan.masked or not isinstance(work.picture, RawImage):
-        return work
-    if work.mask is None:
+    if not state.plan.apply_mask or not isinstance(state.picture, RawImage):
+        return state
+    if state.mask is None:
         raise InternalError("The mask is not there.")
-    if work.mask.min() == 255:  # noqa: PLR2004, all of it may change
-        return work
-    weight = soften_mask(work.mask)
-    faithful = _faithful_enlargement(work, work.picture)
-    result = blend_rasters(faithful, work.picture, weight, work.new("raw"), work.callbacks)
-    delete_file(faithful.path, work.picture.path)
+    if state.mask.min() == 255:  # noqa: PLR2004, all of it may change
+        return state
+    weight = soften_mask(state.mask)
+    faithful = _faithful_enlargement(state, state.picture)
+    result = blend_rasters(faithful, state.picture, weight, state.new("raw"), state.callbacks)
+    delete_file(faithful.path, state.picture.path)
     # The provider's measurement does not apply to the blended picture.
-    return replace(work, picture=result, fidelity=None)
+    return replace(state, picture=result, fidelity=None)
 
 
-def _faithful_enlargement(work: FinishState, like: RawImage) -> RawImage:
+def _faithful_enlargement(state: FinishState, like: RawImage) -> RawImage:
     """Enlarge the source's colours to the size of another raster."""
-    row, source = BACKENDS[0], work.source
+    row, source = BACKENDS[0], state.source
     color = imaging.decode(source).color
     if source.jpeg_quality is not None and not row.repairs:
         color = deblock(color, source.jpeg_quality)
@@ -48,15 +48,15 @@ def _faithful_enlargement(work: FinishState, like: RawImage) -> RawImage:
         min(max(side, own), own * MOST) for side, own in ((like.width, source.width), (like.height, source.height))
     )
     # Progress is not reported: it was, by the provider.
-    callbacks = JobCallbacks(cancel=work.callbacks.cancel)
+    callbacks = JobCallbacks(cancel=state.callbacks.cancel)
     request = engine.Request(
-        color, width, height, creativity=0.0, backend=row.name, threads=work.threads, callbacks=callbacks
+        color, width, height, creativity=0.0, backend=row.name, threads=state.threads, callbacks=callbacks
     )
-    raster = RawImage(work.new("raw"), width, height, color.shape[2], color.dtype.itemsize * 8)
+    raster = RawImage(state.new("raw"), width, height, color.shape[2], color.dtype.itemsize * 8)
     with write_guard(raster.path, callbacks), raster.path.open("wb") as file:
         engine.enlarge(request, lambda strip: strip.tofile(file))
     if (width, height) == (like.width, like.height):
         return raster
-    sized = imaging.fit_raster(raster, Fit(like.width, like.height, "stretch"), work.new("raw"), callbacks)
+    sized = imaging.fit_raster(raster, Fit(like.width, like.height, "stretch"), state.new("raw"), callbacks)
     delete_file(raster.path)
     return sized

@@ -31,17 +31,17 @@ class FinishState:
     """As the engine measured it; see `Fidelity`."""
     mask: Mask | None = None
     """The caller's mask, decoded."""
-    made: tuple[int, int] | None = None
+    requested_size: tuple[int, int] | None = None
     """Width and height that the provider was asked for, None when it chose them."""
-    transparent: bool = False
+    keeps_alpha: bool = False
     """Whether the provider got the alpha channel and returns it."""
     threads: int = 0
     """Threads for a faithful enlargement; 0: all cores."""
     fidelity: Fidelity | None = None
     """The provider's own measurement."""
-    silent: bool = False
+    source_metadata_free: bool = False
     """Whether the source is known to have no metadata."""
-    words: str | None = None
+    prompt: str | None = None
     """The prompt or caption that the picture was made with."""
     seed: int | None = None
     """The seed that the picture was made with."""

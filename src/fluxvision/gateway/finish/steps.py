@@ -14,87 +14,87 @@ from fluxvision.gateway.finish.validate import translate_damage
 from fluxvision.imaging.transform import read_provider_image
 
 
-def receive(work: FinishState) -> FinishState:
+def receive(state: FinishState) -> FinishState:
     """Decode a provider's file to pixels of the inner size, upright, with the source's channels and alpha.
 
     A picture that is already a `RawImage` is not changed.
     """
-    file = work.picture
+    file = state.picture
     if not isinstance(file, InputImage):
-        return work
-    inner = work.plan.fit.inner if work.plan.fit else None
-    own = work.source.alpha and work.transparent and not work.plan.masked
-    alpha = imaging.decode(work.source).alpha if work.source.alpha and not (own and file.alpha) else None
+        return state
+    inner = state.plan.fit.inner if state.plan.fit else None
+    own = state.source.alpha and state.keeps_alpha and not state.plan.apply_mask
+    alpha = imaging.decode(state.source).alpha if state.source.alpha and not (own and file.alpha) else None
     with translate_damage():
         raster = read_provider_image(
             file,
-            work.new("raw"),
+            state.new("raw"),
             size=inner or (file.width, file.height),
-            channels=work.source.channels,
+            channels=state.source.channels,
             alpha=alpha,
             own=own,
-            callbacks=work.callbacks,
+            callbacks=state.callbacks,
         )
     delete_file(file.file)
-    return replace(work, picture=raster)
+    return replace(state, picture=raster)
 
 
-def fit(work: FinishState) -> FinishState:
+def fit(state: FinishState) -> FinishState:
     """Resample, crop or pad the pixels to the exact size of the plan."""
-    box, raster = work.plan.fit, work.picture
+    box, raster = state.plan.fit, state.picture
     if box is None or not isinstance(raster, RawImage):
-        return work
+        return state
     inner = imaging.inner_size(raster.width, raster.height, box)
     if inner == (raster.width, raster.height) == (box.width, box.height):
-        return work
-    fitted = imaging.fit_raster(raster, box, work.new("raw"), callbacks=work.callbacks)
+        return state
+    fitted = imaging.fit_raster(raster, box, state.new("raw"), callbacks=state.callbacks)
     delete_file(raster.path)
     # Positive when cropped, negative when padded.
     left, top = (inner[0] - fitted.width) // 2, (inner[1] - fitted.height) // 2
     if box.mode == "pad":
         left, top = -((fitted.width - inner[0]) // 2), -((fitted.height - inner[1]) // 2)
-    return replace(work, picture=fitted, inner=inner, offset=(left, top))
+    return replace(state, picture=fitted, inner=inner, offset=(left, top))
 
 
-def encode(work: FinishState) -> FinishState:
+def encode(state: FinishState) -> FinishState:
     """Write the file in the requested format, with the source's profile, resolution and, unless stripped, metadata."""
-    row = imaging.find_format(work.plan.output_format)
-    if not isinstance(work.picture, RawImage):
-        return work
-    target = work.new(row.extension)
-    described = imaging.read_metadata(work.source)
+    row = imaging.find_format(state.plan.output_format)
+    if not isinstance(state.picture, RawImage):
+        return state
+    target = state.new(row.extension)
+    described = imaging.read_metadata(state.source)
     left_out = imaging.encode(
-        work.picture,
+        state.picture,
         target,
         row.name,
-        quality=work.plan.output_compression,
+        quality=state.plan.output_compression,
         metadata=described,
-        strip=work.plan.strip_metadata,
-        callbacks=work.callbacks,
+        strip=state.plan.strip_metadata,
+        callbacks=state.callbacks,
     )
-    return replace(work, picture=target, raster=work.picture, warnings=(*described.warnings, *left_out))
+    return replace(state, picture=target, raster=state.picture, warnings=(*described.warnings, *left_out))
 
 
-def compare(work: FinishState) -> FinishState:
+def compare(state: FinishState) -> FinishState:
     """Compare the delivered pixels, as decoded from the finished file, with the source."""
-    raster, target = work.raster, work.picture
+    raster, target = state.raster, state.picture
     if raster is None or not isinstance(target, Path):
-        return work
-    if not work.plan.measured:
+        return state
+    if not state.plan.measure_fidelity:
         delete_file(raster.path)
-        return replace(work, raster=None)
-    if not imaging.find_format(work.plan.output_format).lossless:
+        return replace(state, raster=None)
+    if not imaging.find_format(state.plan.output_format).lossless:
         delete_file(raster.path)
-        raster = imaging.write_raster(target, work.new("raw"))
-    pixels = imaging.decode(work.source)
+        raster = imaging.write_raster(target, state.new("raw"))
+    pixels = imaging.decode(state.source)
     fidelity = measure_fidelity(
         raster,
         pixels.color,
         alpha=pixels.alpha,
-        inner=work.inner,
-        offset=work.offset,
-        seam_ratio=work.seam_ratio,
-        callbacks=work.callbacks,
+        inner=state.inner,
+        offset=state.offset,
+        seam_ratio=state.seam_ratio,
+        callbacks=state.callbacks,
     )
     delete_file(raster.path)
-    return replace(work, raster=None, fidelity=fidelity)
+    return replace(state, raster=None, fidelity=fidelity)

@@ -14,7 +14,7 @@ from fluxvision.core.errors import InvalidRequest, PayloadTooLarge, UpstreamErro
 from fluxvision.core.types import InputImage, Metadata
 from fluxvision.gateway.finish.state import FinishState
 from fluxvision.imaging.raster import probe_own_file
-from fluxvision.imaging.strip import is_bare
+from fluxvision.imaging.strip import is_metadata_free
 
 SLACK, PIXELS = 0.02, 2
 """Accepted difference of a side: this share, or this many pixels."""
@@ -45,14 +45,14 @@ def open_result(path: Path) -> InputImage:
         return probe_own_file(path)
 
 
-def check_result_size(file: InputImage, work: FinishState) -> None:
+def check_result_size(file: InputImage, state: FinishState) -> None:
     """Raise `UpstreamError`, billed, when a provider's file has not about the requested size.
 
     When the provider chose the size, any larger picture with the same aspect ratio is accepted.
     """
-    inner = work.plan.fit.inner if work.plan.fit else None
+    inner = state.plan.fit.inner if state.plan.fit else None
     if inner is not None:
-        _check_pixels((file.width, file.height), (work.source.width, work.source.height), work.made, inner)
+        _check_pixels((file.width, file.height), (state.source.width, state.source.height), state.requested_size, inner)
 
 
 def _check_pixels(size: Size, source: Size, made: Size | None, inner: Size) -> None:
@@ -99,27 +99,27 @@ def _describe_size(size: Size) -> str:
     return f"{size[0]}x{size[1]}"
 
 
-def is_final(file: InputImage, work: FinishState) -> bool:
+def is_final(file: InputImage, state: FinishState) -> bool:
     """Return whether a provider's file can be delivered as it is, without decoding it.
 
     It must have the format, size and channels of the result and be complete; nothing is to be measured, and the source
     has no metadata to copy. The file's own metadata stays in it, so never when metadata is to be stripped.
     """
-    plan, source, size = work.plan, work.source, (file.width, file.height)
-    if plan.measured or plan.masked or plan.strip_metadata or plan.output_compression is not None:
+    plan, source, size = state.plan, state.source, (file.width, file.height)
+    if plan.measure_fidelity or plan.apply_mask or plan.strip_metadata or plan.output_compression is not None:
         return False
     if file.format != imaging.find_format(plan.output_format).name or file.orientation != 1 or file.frames != 1:
         return False
     if plan.fit is not None and not size == (plan.fit.width, plan.fit.height) == imaging.inner_size(*size, plan.fit):
         return False
-    if file.alpha != source.alpha or (file.alpha and not work.transparent) or file.channels != source.channels:
+    if file.alpha != source.alpha or (file.alpha and not state.keeps_alpha) or file.channels != source.channels:
         return False
-    return _is_complete(file) and (work.silent or _has_no_metadata(source))
+    return _is_complete(file) and (state.source_metadata_free or _has_no_metadata(source))
 
 
 def _has_no_metadata(source: InputImage) -> bool:
     """Return whether a picture has no metadata except the resolution that is assumed by default."""
-    if source.format in TELLING and is_bare(source):
+    if source.format in TELLING and is_metadata_free(source):
         return True
     metadata = imaging.read_metadata(source, raw=True)
     usual = metadata.resolution is None or all(abs(one - SCREEN) < NEARLY for one in metadata.resolution)

@@ -65,9 +65,9 @@ class Provider:
         self.workers = workers
         self._inline = inline
         guard = guard or result_guard(False, queue_url, storage_url)
-        self._wire = FalClient(key, queue_url, pace, chance)
-        self._queue = Queue(self._wire, queue_url)
-        self._storage = Storage(self._wire, guard, storage_url)
+        self._client = FalClient(key, queue_url, pace, chance)
+        self._queue = Queue(self._client, queue_url)
+        self._storage = Storage(self._client, guard, storage_url)
         self._results = Results(guard, pixels, patience, result_file.PAUSE * pace)
 
     def check(self, call: Call) -> None:
@@ -83,10 +83,10 @@ class Provider:
         address = "" if inside else await self._storage.upload(call.image)
         content = await run_in_thread(request_document, call, address)
         callbacks.on_submitted(None, None)
-        ticket = await self._queue.submit(call, content, callbacks.on_submitted)
-        name = self._wire.shown(ticket.request_id)
+        queued = await self._queue.submit(call, content, callbacks.on_submitted)
+        name = self._client.scrub_id(queued.request_id)
         try:
-            status, answer = await self._queue.finished(call, ticket, callbacks.on_submitted)
+            status, answer = await self._queue.wait_for_result(call, queued, callbacks.on_submitted)
             outcome = await self._results.outcome(call.image, status, answer, folder)
         except Error as error:
             error.upstream_id = error.upstream_id or name
@@ -101,7 +101,7 @@ class Provider:
     async def aclose(self) -> None:
         """Wait for pending cancellations and close the connections."""
         await self._queue.aclose()
-        await self._wire.aclose()
+        await self._client.aclose()
 
 
 def configured(settings: Settings) -> dict[str, Provider]:

@@ -38,7 +38,7 @@ class Bill:
     charged: bool | None
     seconds: float | None = None
 
-    def on(self, error: Error) -> Error:
+    def add_to(self, error: Error) -> Error:
         """Return the error with this bill added."""
         error.billed, error.seconds = self.charged, self.seconds
         return error
@@ -66,24 +66,24 @@ def bill_completed(status: Mapping[str, Any], *, waited: bool = False) -> Bill:
     return Bill(False if free else None, spent)
 
 
-def bill_untaken(answer: FalResponse) -> Bill:
+def bill_rejected(answer: FalResponse) -> Bill:
     """Return the bill of a job without an id: fal.ai refused it, or a proxy does not know."""
-    return UNKNOWN if answer.said is None and answer.status in BETWEEN else Bill(charged=False)
+    return UNKNOWN if answer.body is None and answer.status in BETWEEN else Bill(charged=False)
 
 
-def bill_refused(answer: FalResponse, before: Bill) -> Bill:
+def bill_refused_result(answer: FalResponse, before: Bill) -> Bill:
     """Return the bill of a job whose result was refused; `before` is the bill by its status."""
     if answer.status >= SERVER:
         return Bill(charged=False, seconds=before.seconds)
     return Bill(None, before.seconds) if answer.status in {CANCELLED, REFUSED} else before
 
 
-def bill_cancelled(said: Mapping[str, Any] | None, after: Mapping[str, Any] | None, *, waited: bool) -> Bill:
+def bill_cancelled(response: Mapping[str, Any] | None, after: Mapping[str, Any] | None, *, waited: bool) -> Bill:
     """Return the bill of a job after its cancellation.
 
-    `said` is the response to the cancellation, `after` the job's status if it was completed then, or None.
+    `response` is the response to the cancellation, `after` the job's status if it was completed then, or None.
     """
-    word = (said or {}).get("status")
+    word = (response or {}).get("status")
     if word == REMOVED:
         return Bill(charged=False)
     if word not in {ASKED, LATE}:

@@ -21,39 +21,39 @@ OK, ACCEPTED, UNPAID, FORBIDDEN, GONE, BUSY = 200, 202, 402, 403, 404, 429
 
 @dataclass(frozen=True, slots=True)
 class FalResponse:
-    """A complete response; `said` is its JSON object, None for any other body."""
+    """A complete response; `body` is its JSON object, None for any other body."""
 
     status: int
     headers: Mapping[str, str]
-    said: Mapping[str, Any] | None
+    body: Mapping[str, Any] | None
 
     @property
     def error_type(self) -> str:
         """Return fal.ai's type of the failure, empty when there is none."""
-        found = (self.said or {}).get("error_type") or self.headers.get("x-fal-error-type")
+        found = (self.body or {}).get("error_type") or self.headers.get("x-fal-error-type")
         return found if isinstance(found, str) else ""
 
     @property
-    def failed(self) -> bool:
+    def is_retryable(self) -> bool:
         """Whether the same request may succeed soon."""
         return self.status in {408, 425, BUSY} or self.status >= 500  # noqa: PLR2004
 
     @property
-    def odd(self) -> bool:
+    def from_proxy(self) -> bool:
         """Whether this comes from a proxy rather than from the queue."""
-        return self.status == GONE or (self.status == OK and self.said is None)
+        return self.status == GONE or (self.status == OK and self.body is None)
 
     @property
-    def fine(self) -> bool:
+    def is_success(self) -> bool:
         """Whether this is a success."""
-        return self.status in {OK, ACCEPTED} and self.said is not None
+        return self.status in {OK, ACCEPTED} and self.body is not None
 
-    def final(self, *, often: bool) -> bool:
+    def is_final(self, *, often: bool) -> bool:
         """Return whether a failure is the job's own, so that a retry is useless.
 
         A failure without a JSON body comes from a proxy; one without a type counts only when it came `often`.
         """
-        if self.status == BUSY or self.said is None:
+        if self.status == BUSY or self.body is None:
             return False
         return often or bool(self.error_type) or "x-fal-request-timeout-type" in self.headers
 
@@ -92,7 +92,7 @@ class FalClient:
         self._origin = origin.scheme, origin.host, origin.port
         self._session: aiohttp.ClientSession | None = None
 
-    async def ask(
+    async def request(
         self,
         method: str,
         url: str,
@@ -131,7 +131,7 @@ class FalClient:
             return False
         return found.raw_user is None and found.raw_password is None and origin == self._origin
 
-    def shown(self, name: str) -> str:
+    def scrub_id(self, name: str) -> str:
         """Return a job's id without secrets, for messages."""
         return client.scrub(name, self.key)
 

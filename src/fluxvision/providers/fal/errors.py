@@ -55,12 +55,12 @@ FAILURES: Mapping[int, tuple[type[Error], str]] = {
 }
 
 
-def error_from_response(answer: FalResponse, secrets: tuple[str, ...], asked: Mapping[str, str]) -> Error:
+def error_from_response(answer: FalResponse, secrets: tuple[str, ...], parameter_names: Mapping[str, str]) -> Error:
     """Return the error for a response; its message has no key, prompt or address.
 
-    `asked` maps fal.ai's names to the caller's parameters. A refusal of any other name is not the caller's fault.
+    `parameter_names` maps fal.ai's names to the caller's parameters. Any other name is not the caller's fault.
     """
-    detail = (answer.said or {}).get("detail")
+    detail = (answer.body or {}).get("detail")
     first = detail[0] if isinstance(detail, list) and detail and isinstance(detail[0], dict) else {}
     kind = first["type"] if isinstance(first.get("type"), str) else answer.error_type
     words = next((text for text in (first.get("msg"), detail) if isinstance(text, str)), "")
@@ -70,7 +70,7 @@ def error_from_response(answer: FalResponse, secrets: tuple[str, ...], asked: Ma
     if POLICY in {kind, answer.error_type}:
         return PolicyRefused(f"fal.ai's content policy forbids this request{said}")
     if answer.status in REFUSALS and kind not in THEIRS:
-        places, known = _error_places(first.get("loc")), {**asked, **PICTURE}
+        places, known = _error_places(first.get("loc")), {**parameter_names, **PICTURE}
         param = next((known[name] for name in places if name in known), REFUSALS[answer.status])
         if places and param is None:
             return UpstreamUnasked(f"fal.ai refuses something that was not asked for{said}")
@@ -78,14 +78,18 @@ def error_from_response(answer: FalResponse, secrets: tuple[str, ...], asked: Ma
     unpaid = answer.status == FORBIDDEN and re.search("balance|locked|exhausted", words, re.IGNORECASE)
     row = FAILURES.get(UNPAID if unpaid else answer.status)
     kind_of, message = row or (UpstreamError, f"fal.ai failed with {answer.status}{said}")
-    wait = client.parse_retry_after(answer.headers, time.time()) if answer.failed else None
+    wait = client.parse_retry_after(answer.headers, time.time()) if answer.is_retryable else None
     return kind_of(message, retry_after=wait)
 
 
-def lost_job_error(answer: FalResponse, secrets: tuple[str, ...], asked: Mapping[str, str]) -> Error:
+def lost_job_error(answer: FalResponse, secrets: tuple[str, ...], parameter_names: Mapping[str, str]) -> Error:
     """Return the error for a response about a job that fal.ai had accepted."""
     gone = answer.status == GONE
-    return UpstreamError("fal.ai no longer knows the job.") if gone else error_from_response(answer, secrets, asked)
+    return (
+        UpstreamError("fal.ai no longer knows the job.")
+        if gone
+        else error_from_response(answer, secrets, parameter_names)
+    )
 
 
 def failure_response(status: Mapping[str, Any]) -> FalResponse | None:

@@ -57,34 +57,36 @@ def request_document(call: Call, address: str) -> bytes:
     return msgspec.json.encode({**call.body, "image_url": address})
 
 
-async def submit_request(wire: FalClient, url: str, call: Call, content: bytes) -> QueuedJob:
+async def submit_request(fal_client: FalClient, url: str, call: Call, content: bytes) -> QueuedJob:
     """Submit the job once; it is retried only when nothing can have been sent."""
     answer, left = None, TRIES
     while answer is None:
         left -= 1
         try:
-            answer = await wire.ask("POST", url, PATIENCE, content, HEADERS)
+            answer = await fal_client.request("POST", url, PATIENCE, content, HEADERS)
         except UNSENT as error:
             if not left:
                 raise resource_error(error) or UpstreamUnreachable("fal.ai cannot be reached.") from None
-            await wire.pause(SHORTEST * 2 ** (TRIES - left))
+            await fal_client.pause(SHORTEST * 2 ** (TRIES - left))
         except LOST:
             message = "The connection to fal.ai was lost while the job was handed over."
             raise UpstreamUnreachable(message, billed=None) from None
         except UpstreamError as error:
             error.billed = None  # oversized reply: billing unknown
             raise
-    if not answer.fine:
-        raise billing.bill_untaken(answer).on(error_from_response(answer, wire.secrets(call), call.asked))
+    if not answer.is_success:
+        raise billing.bill_rejected(answer).add_to(
+            error_from_response(answer, fal_client.secrets(call), call.parameter_names)
+        )
     try:
-        ticket = msgspec.convert(answer.said, QueuedJob)
+        queued = msgspec.convert(answer.body, QueuedJob)
     except msgspec.ValidationError:
         message = "fal.ai took the job and did not say where to ask for it."
         raise UpstreamError(message, billed=None) from None
-    if not all(wire.owns(url) for url in (ticket.status_url, ticket.response_url, ticket.cancel_url)):
+    if not all(fal_client.owns(url) for url in (queued.status_url, queued.response_url, queued.cancel_url)):
         message = "fal.ai's answer leads to another server, which does not get this server's key."
-        raise UpstreamError(message, upstream_id=wire.shown(ticket.request_id), billed=None)
-    return ticket
+        raise UpstreamError(message, upstream_id=fal_client.scrub_id(queued.request_id), billed=None)
+    return queued
 
 
 PICTURE_INSIDE = 64_000_000
@@ -108,158 +110,166 @@ T = TypeVar("T")
 class _Job:
     """A job that fal.ai accepted."""
 
-    ticket: QueuedJob
+    queued: QueuedJob
     name: str
     """Its id without secrets, for messages."""
     secrets: tuple[str, ...]
     """Texts that no message may repeat."""
-    asked: Mapping[str, str]
-    """See `Call.asked`."""
-    stood: str = ""
+    parameter_names: Mapping[str, str]
+    """See `Call.parameter_names`."""
+    last_state: str = ""
     """Its state when last polled."""
-    parted: Mapping[str, Any] | None = None
+    cancel_response: Mapping[str, Any] | None = None
     """The response to its cancellation."""
 
 
 class Queue:
     """Jobs on fal.ai's queue. Cancelling a task cancels its unfinished job at fal.ai.
 
-    `taken` is called with the job's id and billing as far as known; errors have them too.
+    `on_submitted` is called with the job's id and billing as far as known; errors have them too.
     """
 
-    def __init__(self, wire: FalClient, url: str) -> None:
+    def __init__(self, fal_client: FalClient, url: str) -> None:
         """Use the queue at `url`."""
         self.url = url.rstrip("/")
-        self._wire = wire
-        self._farewells: set[asyncio.Task[Any]] = set()
+        self._client = fal_client
+        self._cancellations: set[asyncio.Task[Any]] = set()
 
-    async def submit(self, call: Call, content: bytes, taken: OnSubmitted) -> QueuedJob:
+    async def submit(self, call: Call, content: bytes, on_submitted: OnSubmitted) -> QueuedJob:
         """Submit a job once; if the task is cancelled, the job is cancelled as soon as its id is known."""
         url = f"{self.url}/{call.upstream}"
-        submitting = asyncio.ensure_future(submit_request(self._wire, url, call, content))
+        submitting = asyncio.ensure_future(submit_request(self._client, url, call, content))
         try:
             return await asyncio.shield(submitting)
         except asyncio.CancelledError:
-            job = await self._part(self._withdraw(submitting, call, taken))
+            job = await self._finish_request(self._cancel_submission(submitting, call, on_submitted))
             if job is not None:
-                await self._settled(job, taken)
+                await self._final_bill(job, on_submitted)
             raise
 
-    async def finished(
-        self, call: Call, ticket: QueuedJob, taken: OnSubmitted
+    async def wait_for_result(
+        self, call: Call, queued: QueuedJob, on_submitted: OnSubmitted
     ) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         """Wait for the job and return its last status and its result; cancel it if it is given up."""
-        job = self._job(call, ticket)
-        taken(job.name, None)
+        job = self._job(call, queued)
+        on_submitted(job.name, None)
         try:
-            status = await self._completed(job)
+            status = await self._wait_until_completed(job)
         except BaseException as error:
-            await self._part(self._cancel(job))
-            found = await self._settled(job, taken)
+            await self._finish_request(self._cancel(job))
+            found = await self._final_bill(job, on_submitted)
             if isinstance(error, Error):
-                raise found.on(error) from None
+                raise found.add_to(error) from None
             raise
         found = billing.bill_completed(status)
-        taken(job.name, found.charged, found.seconds)
+        on_submitted(job.name, found.charged, found.seconds)
         failed = failure_response(status)
         try:
-            answer = await self._persist(ticket.response_url, PICTURE_INSIDE, most=0 if failed else ODD)
+            answer = await self._get_with_retries(queued.response_url, PICTURE_INSIDE, most=0 if failed else ODD)
         except Error as error:
-            raise found.on(error) from None
-        if failed and (answer.fine or answer.said is None):
-            raise found.on(error_from_response(failed, job.secrets, job.asked))
-        if not answer.fine:
-            raise billing.bill_refused(answer, found).on(lost_job_error(answer, job.secrets, job.asked))
-        return status, answer.said or {}
+            raise found.add_to(error) from None
+        if failed and (answer.is_success or answer.body is None):
+            raise found.add_to(error_from_response(failed, job.secrets, job.parameter_names))
+        if not answer.is_success:
+            raise billing.bill_refused_result(answer, found).add_to(
+                lost_job_error(answer, job.secrets, job.parameter_names)
+            )
+        return status, answer.body or {}
 
     async def aclose(self) -> None:
         """Wait for pending cancellations."""
-        await asyncio.gather(*self._farewells, return_exceptions=True)
+        await asyncio.gather(*self._cancellations, return_exceptions=True)
 
-    def _job(self, call: Call, ticket: QueuedJob) -> _Job:
-        return _Job(ticket, self._wire.shown(ticket.request_id), self._wire.secrets(call), call.asked)
+    def _job(self, call: Call, queued: QueuedJob) -> _Job:
+        return _Job(queued, self._client.scrub_id(queued.request_id), self._client.secrets(call), call.parameter_names)
 
-    async def _completed(self, job: _Job) -> Mapping[str, Any]:
+    async def _wait_until_completed(self, job: _Job) -> Mapping[str, Any]:
         """Poll the job, less and less often, until it is completed; return its last status."""
         started = time.monotonic()
         while True:
             waited = time.monotonic() - started
-            await self._wire.pause(min(LONGEST, max(SHORTEST, SHARE * waited)))
-            answer = await self._persist(job.ticket.status_url, ANSWER, silence=SILENCE)
-            if not answer.fine:
-                raise lost_job_error(answer, job.secrets, job.asked)
-            said = answer.said or {}
-            if said.get("status") == billing.DONE:
-                return said
-            job.stood = str(said.get("status"))
+            await self._client.pause(min(LONGEST, max(SHORTEST, SHARE * waited)))
+            answer = await self._get_with_retries(job.queued.status_url, ANSWER, silence=SILENCE)
+            if not answer.is_success:
+                raise lost_job_error(answer, job.secrets, job.parameter_names)
+            status = answer.body or {}
+            if status.get("status") == billing.DONE:
+                return status
+            job.last_state = str(status.get("status"))
 
-    async def _persist(self, url: str, limit: int, most: int | None = None, silence: float = inf) -> FalResponse:
+    async def _get_with_retries(
+        self, url: str, limit: int, most: int | None = None, silence: float = inf
+    ) -> FalResponse:
         """Repeat a request until it succeeds, after lost connections (for up to `silence` seconds) and server failures.
 
         A few invalid responses are retried too. If `most` is given, the job's own failure is returned as a response.
         """
-        unheard = failed = odd = 0
+        lost = failed = odd = 0
         since: float | None = None
         while True:
             wait = 0.0
             try:
-                answer = await self._wire.ask("GET", url, limit=limit)
+                answer = await self._client.request("GET", url, limit=limit)
             except LOST:
-                unheard += 1
+                lost += 1
                 since = time.monotonic() if since is None else since
-                if time.monotonic() - since > silence * self._wire.pace:
+                if time.monotonic() - since > silence * self._client.pace:
                     raise UpstreamUnreachable("fal.ai cannot be reached any more, and the job was given up.") from None
             else:
                 since = None
-                if answer.failed:
+                if answer.is_retryable:
                     failed += 1
                     wait = client.parse_retry_after(answer.headers, time.time()) or 0.0
-                    if most is not None and answer.final(often=failed > most):
+                    if most is not None and answer.is_final(often=failed > most):
                         return answer
-                elif answer.odd and odd < ODD:
+                elif answer.from_proxy and odd < ODD:
                     odd += 1
                 else:
                     return answer
-            backoff = min(LONGEST, SHORTEST * 2 ** min(unheard + failed + odd, 10))
-            await self._wire.pause(max(backoff, min(wait, 4 * LONGEST)))
+            backoff = min(LONGEST, SHORTEST * 2 ** min(lost + failed + odd, 10))
+            await self._client.pause(max(backoff, min(wait, 4 * LONGEST)))
 
     async def _cancel(self, job: _Job) -> None:
         """Send a cancellation to fal.ai; its failure is ignored."""
         with contextlib.suppress(*LOST, Error):
-            job.parted = (await self._wire.ask("PUT", job.ticket.cancel_url, CANCEL_PATIENCE)).said
+            job.cancel_response = (await self._client.request("PUT", job.queued.cancel_url, CANCEL_PATIENCE)).body
 
-    async def _withdraw(self, submitting: asyncio.Future[QueuedJob], call: Call, taken: OnSubmitted) -> _Job | None:
+    async def _cancel_submission(
+        self, submitting: asyncio.Future[QueuedJob], call: Call, on_submitted: OnSubmitted
+    ) -> _Job | None:
         """Cancel a job that is being submitted, and return it if it was accepted."""
         job = None
         try:
-            async with asyncio.timeout(CANCEL_PATIENCE * self._wire.pace):
+            async with asyncio.timeout(CANCEL_PATIENCE * self._client.pace):
                 job = self._job(call, await submitting)
-                taken(job.name, None)
+                on_submitted(job.name, None)
                 await self._cancel(job)
         except TimeoutError:
             submitting.cancel()
         except Error as error:
-            taken(error.upstream_id, error.billed)
+            on_submitted(error.upstream_id, error.billed)
         return job
 
-    async def _settled(self, job: _Job, taken: OnSubmitted) -> Bill:
+    async def _final_bill(self, job: _Job, on_submitted: OnSubmitted) -> Bill:
         """Return the bill of a cancelled job.
 
         A job that was asked to stop, or had ended before, is polled once more.
         """
-        waited = job.stood == billing.WAITS
-        found = billing.bill_cancelled(job.parted, None, waited=waited)
-        taken(job.name, found.charged)
-        if job.parted and job.parted.get("status") in {billing.ASKED, billing.LATE}:
+        waited = job.last_state == billing.WAITS
+        found = billing.bill_cancelled(job.cancel_response, None, waited=waited)
+        on_submitted(job.name, found.charged)
+        if job.cancel_response and job.cancel_response.get("status") in {billing.ASKED, billing.LATE}:
             with contextlib.suppress(TimeoutError, Error):
-                async with asyncio.timeout(LAST_PATIENCE * self._wire.pace):
-                    found = billing.bill_cancelled(job.parted, await self._completed(job), waited=waited)
-            taken(job.name, found.charged, found.seconds)
+                async with asyncio.timeout(LAST_PATIENCE * self._client.pace):
+                    found = billing.bill_cancelled(
+                        job.cancel_response, await self._wait_until_completed(job), waited=waited
+                    )
+            on_submitted(job.name, found.charged, found.seconds)
         return found
 
-    async def _part(self, farewell: Coroutine[Any, Any, T]) -> T:
+    async def _finish_request(self, request: Coroutine[Any, Any, T]) -> T:
         """Let a last request finish, even if the waiting task is cancelled again."""
-        task = asyncio.ensure_future(farewell)
-        self._farewells.add(task)
-        task.add_done_callback(self._farewells.discard)
+        task = asyncio.ensure_future(request)
+        self._cancellations.add(task)
+        task.add_done_callback(self._cancellations.discard)
         return await asyncio.shield(task)

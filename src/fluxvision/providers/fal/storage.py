@@ -102,9 +102,9 @@ class UploadToken(msgspec.Struct, frozen=True):
 class UploadTokens:
     """Caches one token for all uploads."""
 
-    def __init__(self, wire: FalClient, url: str) -> None:
+    def __init__(self, fal_client: FalClient, url: str) -> None:
         """Request tokens from fal.ai at `url`."""
-        self._wire = wire
+        self._client = fal_client
         self._url = f"{url}/storage/auth/token?storage_type=fal-cdn-v3"
         self._token: tuple[UploadToken, float] | None = None
         self._renewing = asyncio.Lock()
@@ -114,11 +114,11 @@ class UploadTokens:
         async with self._renewing:
             if self._token is not None and self._token[1] > time.time():
                 return self._token[0]
-            answer = await self._wire.ask("POST", self._url, ASK_PATIENCE, b"{}", JSON)
-            if not answer.fine:
-                raise error_from_response(answer, self._wire.secrets(), {})
+            answer = await self._client.request("POST", self._url, ASK_PATIENCE, b"{}", JSON)
+            if not answer.is_success:
+                raise error_from_response(answer, self._client.secrets(), {})
             try:
-                token = msgspec.convert(answer.said, UploadToken)
+                token = msgspec.convert(answer.body, UploadToken)
                 ends = datetime.fromisoformat(token.expires_at).timestamp() - MARGIN
             except (msgspec.MsgspecError, ValueError):
                 raise UpstreamError("fal.ai's storage gave a leave that cannot be read.") from None
@@ -141,45 +141,45 @@ KEPT, MOST = 1200.0, 256
 class Storage:
     """Uploads files. The versions of a picture, and concurrent callers, share one upload."""
 
-    def __init__(self, wire: FalClient, guard: Guard, url: str) -> None:
+    def __init__(self, fal_client: FalClient, guard: Guard, url: str) -> None:
         """Request tokens from `url`; `guard` must allow the storage address in the token."""
         self.url = url.rstrip("/")
-        self._wire, self._guard = wire, guard
-        self._leave = UploadTokens(wire, self.url)
-        self._once = SingleFlight[str](KEPT, MOST)
+        self._client, self._guard = fal_client, guard
+        self._tokens = UploadTokens(fal_client, self.url)
+        self._uploads = SingleFlight[str](KEPT, MOST)
 
     async def upload(self, image: InputImage) -> str:
         """Upload the picture's file and return the address from which fal.ai can read it."""
-        return await self._once.get(_file_identity(image.path), lambda: self._uploaded(image))
+        return await self._uploads.get(_file_identity(image.path), lambda: self._upload(image))
 
     def forget(self, image: InputImage) -> None:
         """Upload the picture again the next time; a picture that is only in memory was never uploaded."""
-        self._once.forget(_file_identity(image.file))
+        self._uploads.forget(_file_identity(image.file))
 
-    async def _uploaded(self, image: InputImage) -> str:
+    async def _upload(self, image: InputImage) -> str:
         left = TRIES
         while True:
             left -= 1
             try:
-                return await (self._whole(image) if image.size <= WHOLE else self._parts(image))
+                return await (self._upload_whole(image) if image.size <= WHOLE else self._upload_parts(image))
             except LOST as error:
                 if not left:
                     raise resource_error(error) or UpstreamUnreachable("fal.ai's storage cannot be reached.") from None
             except UpstreamError as error:
                 if not left or isinstance(error, UpstreamRefused):
                     raise
-            self._leave.forget()
-            await self._wire.pause(SHORTEST * 2 ** (TRIES - left))
+            self._tokens.forget()
+            await self._client.pause(SHORTEST * 2 ** (TRIES - left))
 
-    async def _whole(self, image: InputImage) -> str:
-        token = await self._leave.get()
+    async def _upload_whole(self, image: InputImage) -> str:
+        token = await self._tokens.get()
         url = token.base_url.rstrip("/") + "/files/upload"
         with image.path.open("rb") as file:
             said = await self._store("POST", url, token, _content_labels(image), file)
         return _text(said, "access_url")
 
-    async def _parts(self, image: InputImage) -> str:
-        token = await self._leave.get()
+    async def _upload_parts(self, image: InputImage) -> str:
+        token = await self._tokens.get()
         url = token.base_url.rstrip("/") + "/files/upload/multipart"
         said = await self._store("POST", url, token, _content_labels(image))
         address, number = _text(said, "access_url"), _text(said, "uploadId")

@@ -85,10 +85,10 @@ class Provider:
                 identity = read_name(response.headers.get("x-request-id"))
                 success = response.status // 100 == 2  # noqa: PLR2004, every 2xx
                 if not success:
-                    raise self._server.refusal(await read_refusal(response), call)
+                    raise self._server.translate(await read_refusal(response), call)
                 callbacks.on_submitted(identity, True)
                 content = await read_body(response, LONGEST)
-            return await self._outcome(content, identity, callbacks, folder, call)
+            return await self._result(content, identity, callbacks, folder, call)
         except UpstreamError as error:
             error.upstream_id = error.upstream_id or identity
             raise
@@ -108,7 +108,7 @@ class Provider:
             await self._session.close()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    async def _outcome(
+    async def _result(
         self, content: bytearray, identity: str | None, callbacks: JobCallbacks, folder: Path, call: Call
     ) -> ProviderResult:
         """Return the result of a response; a large or linked picture becomes a new file in `folder`."""
@@ -119,9 +119,9 @@ class Provider:
             return answer, save_image(answer, path, self._server, self._pixels)
 
         answer, file = unpack() if len(content) <= SMALL else await run_in_pool(self._pool, callbacks, unpack)
-        return to_provider_result(answer, file or await self._fetched(answer, folder), identity)
+        return to_provider_result(answer, file or await self._download(answer, folder), identity)
 
-    async def _fetched(self, answer: ImagesResponse, folder: Path) -> Path:
+    async def _download(self, answer: ImagesResponse, folder: Path) -> Path:
         """Download the picture that the response links to; a link without a host is relative to the server."""
         link = answer.data[0].url
         if not isinstance(link, str) or not link:

@@ -70,21 +70,21 @@ class ErrorResponse:
     """The error's code and type."""
     wait: float | None
     """Seconds of Retry-After."""
-    own: bool = False
+    is_api_error: bool = False
     """Whether it has the format of the API's errors, so that it does not come from a proxy."""
-    spent: bool = False
+    may_have_cost: bool = False
     """Whether another fluxvision reports that its failed attempts have, or may have, cost something."""
 
     @property
-    def worded(self) -> bool:
+    def has_details(self) -> bool:
         """Whether this is an API error: it has a message, a code or a parameter."""
         return bool(self.message or self.param) or any(self.codes)
 
     @property
-    def blank(self) -> bool:
+    def is_blocking_page(self) -> bool:
         """Whether this is a page of a proxy or firewall that blocks the request."""
-        barred = self.status == HTTPStatus.FORBIDDEN or (self.status in ASKED_WRONGLY and not self.own)
-        return barred and not self.worded
+        barred = self.status == HTTPStatus.FORBIDDEN or (self.status in ASKED_WRONGLY and not self.is_api_error)
+        return barred and not self.has_details
 
     @property
     def blames_request(self) -> bool:
@@ -92,7 +92,7 @@ class ErrorResponse:
         return HTTPStatus.BAD_REQUEST <= self.status < HTTPStatus.INTERNAL_SERVER_ERROR
 
     @property
-    def nowhere(self) -> bool:
+    def is_unknown_target(self) -> bool:
         """Whether the address or model does not exist."""
         route = self.status == HTTPStatus.NOT_FOUND and not self.param
         model = self.blames_request and (self.param == "model" or bool(self.codes & MODEL))
@@ -100,17 +100,25 @@ class ErrorResponse:
 
 
 REFUSALS: tuple[tuple[Callable[[ErrorResponse], bool], type[Error], str], ...] = (
-    (lambda said: said.blames_request and bool(said.codes & POLICY), PolicyRefused, "will not make this by its policy"),
-    (lambda said: said.status == HTTPStatus.PAYMENT_REQUIRED, UpstreamRefused, EMPTY),
-    (lambda said: said.blames_request and bool(said.codes & MONEY), UpstreamRefused, EMPTY),
-    (lambda said: said.status == HTTPStatus.TOO_MANY_REQUESTS, UpstreamBusy, "has no room for this work now"),
-    (lambda said: said.status == CLIENT_CLOSED, Cancelled, "was told to stop"),
-    (lambda said: said.status in PAGES and not said.worded, UpstreamError, STRAY),
-    (lambda said: said.blank, UpstreamRefused, STRAY),
-    (lambda said: said.status in KEY, Misconfigured, "refuses this server's key"),
-    (lambda said: said.nowhere, Misconfigured, "does not know the address or the model that is configured for it"),
-    (lambda said: said.status in ASKED_WRONGLY, InvalidRequest, "refused the request"),
-    (lambda said: 300 <= said.status < 400, UpstreamError, "answered with a redirect, which is not followed"),  # noqa: PLR2004
+    (
+        lambda error: error.blames_request and bool(error.codes & POLICY),
+        PolicyRefused,
+        "will not make this by its policy",
+    ),
+    (lambda error: error.status == HTTPStatus.PAYMENT_REQUIRED, UpstreamRefused, EMPTY),
+    (lambda error: error.blames_request and bool(error.codes & MONEY), UpstreamRefused, EMPTY),
+    (lambda error: error.status == HTTPStatus.TOO_MANY_REQUESTS, UpstreamBusy, "has no room for this work now"),
+    (lambda error: error.status == CLIENT_CLOSED, Cancelled, "was told to stop"),
+    (lambda error: error.status in PAGES and not error.has_details, UpstreamError, STRAY),
+    (lambda error: error.is_blocking_page, UpstreamRefused, STRAY),
+    (lambda error: error.status in KEY, Misconfigured, "refuses this server's key"),
+    (
+        lambda error: error.is_unknown_target,
+        Misconfigured,
+        "does not know the address or the model that is configured for it",
+    ),
+    (lambda error: error.status in ASKED_WRONGLY, InvalidRequest, "refused the request"),
+    (lambda error: 300 <= error.status < 400, UpstreamError, "answered with a redirect, which is not followed"),  # noqa: PLR2004
     (lambda _said: True, UpstreamError, "answered {}"),
 )
 """Meanings of error responses; the first row that matches is used."""
@@ -134,9 +142,11 @@ def parse_error_response(found: Any, status: int = 0, wait: float | None = None)
         found = {"message": found}
     found = {**_read_detail(found.get("detail")), **found}
     texts = {name: found.get(name) for name in ("message", "type", "param", "code")}
-    said = {name: text if isinstance(text, str) else "" for name, text in texts.items()}
-    codes = frozenset({said["code"].lower(), said["type"].lower()})
-    return ErrorResponse(status, said["message"], said["param"].partition("[")[0], codes, wait, own, spent)
+    found_texts = {name: text if isinstance(text, str) else "" for name, text in texts.items()}
+    codes = frozenset({found_texts["code"].lower(), found_texts["type"].lower()})
+    return ErrorResponse(
+        status, found_texts["message"], found_texts["param"].partition("[")[0], codes, wait, own, spent
+    )
 
 
 def _is_api_error(found: Any) -> bool:
@@ -169,25 +179,29 @@ class ErrorTranslator:
     secrets: tuple[str, ...] = field(repr=False)
     """Texts that are removed from messages."""
 
-    def refusal(self, said: ErrorResponse, call: Call) -> Error:
+    def translate(self, response: ErrorResponse, call: Call) -> Error:
         """Return the error for an error response; after a proxy's timeout the billing is unknown."""
-        kind, sentence = next((kind, sentence) for holds, kind, sentence in REFUSALS if holds(said))
-        asked = PICTURES | ({"mask": "mask"} if call.mask is not None else {}) | dict(call.asked)
+        kind, sentence = next((kind, sentence) for holds, kind, sentence in REFUSALS if holds(response))
+        asked = PICTURES | ({"mask": "mask"} if call.mask is not None else {}) | dict(call.parameter_names)
         wordy = kind in {InvalidRequest, PolicyRefused}
-        if kind is InvalidRequest and said.param and said.param not in asked:
+        if kind is InvalidRequest and response.param and response.param not in asked:
             kind, sentence = UNASKED
-        words = self._words(said, call) if wordy else "."
-        message = f"{self.title} {sentence.format(said.status)}{words}"
-        billed = None if said.spent or (said.status in client.BETWEEN and not said.own) else False
-        param = asked.get(said.param) if kind is InvalidRequest else None
-        return kind(message, param=param, retry_after=said.wait, billed=billed)
+        words = self._words(response, call) if wordy else "."
+        message = f"{self.title} {sentence.format(response.status)}{words}"
+        billed = (
+            None
+            if response.may_have_cost or (response.status in client.BETWEEN and not response.is_api_error)
+            else False
+        )
+        param = asked.get(response.param) if kind is InvalidRequest else None
+        return kind(message, param=param, retry_after=response.wait, billed=billed)
 
     def no_answer_error(self, error: Exception) -> UpstreamError:
         """Return the error for an exception of the HTTP client, when there is no response."""
         ours, reason = next((ours, reason) for kind, ours, reason in FOREIGN if isinstance(error, kind))
         return ours(f"{self.title} {reason}.", billed=False if reason == AWAY else None)
 
-    def failed(self, error: Any, call: Call) -> UpstreamError:
+    def failure(self, error: Any, call: Call) -> UpstreamError:
         """Return the error for an error object inside a successful response."""
         return UpstreamError(f"{self.title} failed{self._words(parse_error_response(error), call)}")
 
@@ -195,9 +209,9 @@ class ErrorTranslator:
         """Return the error for a successful response without a picture."""
         return UpstreamError(f"{self.title} answered without a picture.", billed=True)
 
-    def _words(self, said: ErrorResponse, call: Call) -> str:
+    def _words(self, response: ErrorResponse, call: Call) -> str:
         """Return the end of a sentence: the server's own message, without private text."""
-        if repeats_private_text(said.message[: client.READ], (str(call.body.get(name, "")) for name in PRIVATE)):
+        if repeats_private_text(response.message[: client.READ], (str(call.body.get(name, "")) for name in PRIVATE)):
             return WITHHELD
-        words = client.scrub(said.message, *self.secrets).rstrip(".")
+        words = client.scrub(response.message, *self.secrets).rstrip(".")
         return f": {words}." if words else "."

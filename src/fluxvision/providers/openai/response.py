@@ -55,7 +55,7 @@ def parse_images_response(content: bytearray, server: ErrorTranslator, call: Cal
         message = f"{server.title} sent something that is no answer of an images API."
         raise UpstreamError(message) from None
     if answer.error and not answer.data:
-        raise server.failed(answer.error, call)
+        raise server.failure(answer.error, call)
     if not answer.data:
         raise server.missing_picture_error()
     return answer

@@ -23,7 +23,7 @@ def go_on():
 
 
 def detailer(stub, room):
-    return FluxDetailer(stub, 2, WISHES, go_on, room=room)
+    return FluxDetailer(stub, 2, WISHES, go_on, budget=room)
 
 
 def room_of(stub, tile=1024):
@@ -40,7 +40,7 @@ def test_fewer_tiles_at_once_are_the_same_tiles(fault, where):
     room = room_of(tight)
     made = detailer(tight, room).detail(windows(7))
     assert [one.tobytes() for one in made] == [one.tobytes() for one in wanted]
-    assert (room.taken, room.batch, tight.given) == (["batch 2"], 2, [])
+    assert (room.taken_steps, room.batch, tight.given) == (["batch 2"], 2, [])
     again = detailer(tight, room)
     tight.tries.clear()
     again.detail(windows(4))
@@ -61,7 +61,7 @@ def test_the_rungs_come_in_their_order(needed, taken, given):
     room = room_of(tight)
     made = detailer(tight, room).detail(windows(5))
     assert len(made) == 5
-    assert (room.taken, tight.given) == (taken, given)
+    assert (room.taken_steps, tight.given) == (taken, given)
 
 
 def test_smaller_tiles_are_another_plan():
@@ -74,7 +74,7 @@ def test_smaller_tiles_are_another_plan():
         assert room.tile == size
     with pytest.raises(MemoryError, match="no room for a single tile"):
         detailer(tight, room).detail(windows(2))
-    assert room.taken == ["batch 2", "batch 1", "text", "fp8", "tile 768", "tile 512"]
+    assert room.taken_steps == ["batch 2", "batch 1", "text", "fp8", "tile 768", "tile 512"]
 
 
 def test_a_batch_that_waited_is_not_tried_with_the_old_tiles():
@@ -102,7 +102,7 @@ def test_what_gives_nothing_is_passed_over():
         batch=1,
     )
     assert [room.release_next() for _ in range(4)] == [True, True, True, False]
-    assert room.taken == ["some", "tile 384", "tile 256"]
+    assert room.taken_steps == ["some", "tile 384", "tile 256"]
 
 
 def test_words_of_tiles_that_do_not_fit():
@@ -116,8 +116,8 @@ def test_words_of_tiles_that_do_not_fit():
             raise CUDA
         return ["words"] * len(sources)
 
-    made = FluxDetailer(stub, 2, WISHES, go_on, room=room, prompts=prompts).detail(windows(3))
-    assert (len(made), tries, room.taken) == (3, [3, 2, 1, 1, 1, 1], ["batch 2", "batch 1", "text"])
+    made = FluxDetailer(stub, 2, WISHES, go_on, budget=room, prompts=prompts).detail(windows(3))
+    assert (len(made), tries, room.taken_steps) == (3, [3, 2, 1, 1, 1, 1], ["batch 2", "batch 1", "text"])
 
 
 @pytest.mark.parametrize(
@@ -130,4 +130,4 @@ def test_other_faults_are_none_of_memory(fault):
     room = room_of(tight)
     with pytest.raises(type(fault)):
         detailer(tight, room).detail(windows(2))
-    assert room.taken == []
+    assert room.taken_steps == []

@@ -18,7 +18,7 @@ from fluxvision.imaging import decode_mask, load
 P3 = pyvips.Operation.call("profile_load", "p3")
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 FORMATS = ("png", "jpeg", "webp")
-AT_ONCE = {"fit": Fit(30, 20, "contain", (30, 20)), "measured": False}
+AT_ONCE = {"fit": Fit(30, 20, "contain", (30, 20)), "measure_fidelity": False}
 """A plan with nothing left to do for a picture of 30x20."""
 
 
@@ -92,7 +92,7 @@ def test_no_profile_is_judged_while_others_wait(store, tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["png", "jpeg", "webp", "avif", "gif", "tiff"])
 def test_every_format_has_the_size_that_is_told(raster, source, tmp_path, name, measured):
     """Size and type of the file are those of the returned picture, after fitting."""
-    plan = PostprocessPlan(fit=Fit(16, 16, "cover"), output_format=name, measured=measured)
+    plan = PostprocessPlan(fit=Fit(16, 16, "cover"), output_format=name, measure_fidelity=measured)
     picture = finish(FinishState(raster, plan, source, tmp_path))
     opened = read(picture)
     assert opened.size == (picture.width, picture.height) == (16, 16)
@@ -135,7 +135,7 @@ def test_a_file_that_is_the_result_is_delivered_byte_for_byte(form, source, tmp_
         ({"output_format": "webp"}, {}),
         ({"output_compression": 80}, {}),
         ({"strip_metadata": True}, {}),
-        ({"measured": True}, {}),
+        ({"measure_fidelity": True}, {}),
         ({"fit": Fit(29, 20, "stretch", (29, 20))}, {}),
         ({"fit": Fit(28, 20, "cover", (30, 20))}, {}),
         ({"fit": Fit(40, 20, "pad", (30, 20))}, {}),
@@ -194,7 +194,7 @@ def test_a_file_that_ends_early_is_the_providers_fault(form, measured, source, t
     Image.fromarray(noise).save(path, form)
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
-    plan = PostprocessPlan(fit=Fit(30, 20, "contain", (30, 20)), output_format=form, measured=measured)
+    plan = PostprocessPlan(fit=Fit(30, 20, "contain", (30, 20)), output_format=form, measure_fidelity=measured)
     with pytest.raises(UpstreamError, match="damaged or no picture") as caught:
         finish(FinishState(path, plan, source, tmp_path))
     assert caught.value.billed
@@ -253,7 +253,7 @@ def test_a_small_deviation_becomes_the_exact_size(own, inner, made, came, store,
         PostprocessPlan(fit=Fit(*inner, "stretch", inner)),
         store(Image.new("RGB", own)),
         tmp_path,
-        made=made,
+        requested_size=made,
     )
     picture = finish(work)
     assert (picture.width, picture.height) == read(picture).size == inner
@@ -266,10 +266,10 @@ def test_a_wrong_size_is_the_providers_failure(own, inner, made, came, measured,
     """The source's own size, too few pixels or another shape: the provider has failed, is paid, and is told of."""
     work = FinishState(
         sent(tmp_path, came),
-        PostprocessPlan(fit=Fit(*inner, "stretch", inner), measured=measured),
+        PostprocessPlan(fit=Fit(*inner, "stretch", inner), measure_fidelity=measured),
         store(Image.new("RGB", own)),
         tmp_path,
-        made=made,
+        requested_size=made,
     )
     with pytest.raises(UpstreamError, match=f"returned {came[0]}x{came[1]}") as caught:
         finish(work)
@@ -281,7 +281,7 @@ def test_the_sentence_tells_both_sizes(store, tmp_path):
     source = store(Image.new("RGB", (512, 512)))
     plan = PostprocessPlan(fit=Fit(1024, 1024, "contain", (1024, 1024)))
     with pytest.raises(UpstreamError) as caught:
-        finish(FinishState(sent(tmp_path, (512, 512)), plan, source, tmp_path, made=(1024, 1024)))
+        finish(FinishState(sent(tmp_path, (512, 512)), plan, source, tmp_path, requested_size=(1024, 1024)))
     assert caught.value.message == "The provider returned 512x512 where 1024x1024 was asked for."
 
 
@@ -293,7 +293,9 @@ def test_a_rounded_size_is_straightened_before_it_is_cropped(mode, size, store, 
     inner = (90, 75)
     path = tmp_path / "sent"
     Image.fromarray(across).resize((88, 72), Image.Resampling.BICUBIC).save(path, "png")
-    picture = finish(FinishState(path, PostprocessPlan(fit=Fit(*size, mode, inner)), source, tmp_path, made=inner))
+    picture = finish(
+        FinishState(path, PostprocessPlan(fit=Fit(*size, mode, inner)), source, tmp_path, requested_size=inner)
+    )
     result = np.asarray(read(picture)).astype(int)
     wanted = np.asarray(Image.fromarray(across).resize(inner, Image.Resampling.BICUBIC)).astype(int)
     if mode == "cover":
@@ -345,7 +347,7 @@ def test_alpha_that_a_provider_kept_is_left(store, tmp_path):
         came = Image.new("RGB", (30, 20), (200, 30, 20))
         came.putalpha(77)
         came.save(path, "png")
-        work = FinishState(path, PostprocessPlan(**AT_ONCE), source, tmp_path, transparent=transparent)
+        work = FinishState(path, PostprocessPlan(**AT_ONCE), source, tmp_path, keeps_alpha=transparent)
         result = np.asarray(read(finish(work)))
         assert (result == (200, 30, 20, wanted)).all()
 
@@ -376,11 +378,11 @@ def masked(opacity, source, mask, folder, mode="RGB"):
     """Let a provider paint everything red; return the numbers of the result."""
     work = FinishState(
         sent(folder, (96, 80), mode=mode),
-        PostprocessPlan(fit=Fit(96, 80, "contain", (96, 80)), masked=True),
+        PostprocessPlan(fit=Fit(96, 80, "contain", (96, 80)), apply_mask=True),
         source,
         folder,
         mask=mask(opacity),
-        made=(96, 80),
+        requested_size=(96, 80),
         fidelity=Fidelity(50.0, None, 0.0),
     )
     picture = finish(work)
@@ -445,7 +447,7 @@ def test_masks_work_beyond_the_engines_factors(store, mask, tmp_path):
     source = store(Image.fromarray(PHOTO))
     opaque = np.full((40, 48), 255)
     for size in ((240, 200), (24, 20)):
-        plan = PostprocessPlan(fit=Fit(*size, "contain", size), masked=True, measured=False)
+        plan = PostprocessPlan(fit=Fit(*size, "contain", size), apply_mask=True, measure_fidelity=False)
         picture = finish(FinishState(sent(tmp_path, size), plan, source, tmp_path, mask=mask(opaque)))
         wanted = Image.fromarray(PHOTO).resize(size, Image.Resampling.LANCZOS)
         assert read(picture).size == size
@@ -455,7 +457,7 @@ def test_masks_work_beyond_the_engines_factors(store, mask, tmp_path):
 
 def test_a_free_mask_leaves_the_providers_picture(store, mask, tmp_path):
     """Where all may change there is nothing to protect, and what the provider measured holds."""
-    plan = PostprocessPlan(masked=True, measured=False, fit=Fit(96, 80, "contain", (96, 80)))
+    plan = PostprocessPlan(apply_mask=True, measure_fidelity=False, fit=Fit(96, 80, "contain", (96, 80)))
     reported = Fidelity(40.0, None, 0.5)
     source = store(Image.fromarray(PHOTO))
     work = FinishState(
@@ -469,7 +471,7 @@ def test_a_free_mask_leaves_the_providers_picture(store, mask, tmp_path):
 def test_a_lost_mask_is_our_fault(source, tmp_path):
     """A plan with a mask never goes on without it."""
     with pytest.raises(InternalError):
-        finish(FinishState(sent(tmp_path, (30, 20)), PostprocessPlan(masked=True), source, tmp_path))
+        finish(FinishState(sent(tmp_path, (30, 20)), PostprocessPlan(apply_mask=True), source, tmp_path))
 
 
 def test_a_cancelled_caller_gets_nothing(source, tmp_path):

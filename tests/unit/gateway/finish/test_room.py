@@ -30,12 +30,12 @@ def job(image=RGB, mask=None):
     ("geometry", "image", "plan", "parallel", "expected"),
     [
         (TWICE, RGB, PostprocessPlan(), 1, 2 * RAW),
-        (replace(TWICE, made_width=2000, made_height=1600), RGB, PostprocessPlan(), 1, 2 * 4 * RAW),
+        (replace(TWICE, engine_width=2000, engine_height=1600), RGB, PostprocessPlan(), 1, 2 * 4 * RAW),
         (TWICE, replace(RGB, bits=16), PostprocessPlan(), 1, 2 * 2 * RAW),
         (TWICE, replace(RGB, channels=1), PostprocessPlan(), 1, 2 * RAW // 3),
         (TWICE, replace(RGB, alpha=True), PostprocessPlan(), 1, 2 * RAW // 3 * 4),
         (replace(TWICE, fit="pad"), RGB, PostprocessPlan(), 1, 2 * RAW // 3 * 4),
-        (TWICE, RGB, PostprocessPlan(masked=True), 1, 3 * RAW),
+        (TWICE, RGB, PostprocessPlan(apply_mask=True), 1, 3 * RAW),
         (TWICE, RGB, PostprocessPlan(n=4), 1, (4 + 1) * RAW),
         (TWICE, RGB, PostprocessPlan(n=4), 10, (4 + 4) * RAW),
         (TWICE, replace(RGB, content=bytes(1000)), PostprocessPlan(), 1, 2 * RAW + 1000),
@@ -71,7 +71,7 @@ def noise(width, height, bands, kind=np.uint8):
         (PostprocessPlan(output_format="webp", output_compression=100), TWICE),
         (PostprocessPlan(fit=Fit(700, 800, "cover")), replace(TWICE, width=700, fit="cover")),
         (PostprocessPlan(fit=Fit(1200, 800, "pad")), replace(TWICE, width=1200, fit="pad")),
-        pytest.param(PostprocessPlan(masked=True), TWICE, marks=pytest.mark.slow),
+        pytest.param(PostprocessPlan(apply_mask=True), TWICE, marks=pytest.mark.slow),
     ],
     ids=["png", "tiff", "jpeg", "webp", "cover", "pad", "mask"],
 )
@@ -98,6 +98,6 @@ def test_it_is_enough(disk, tmp_path, provider, plan, geometry):
         source,
         disk,
         mask=imaging.decode_mask(imaging.probe(mask, imaging.Limits()), 500, 400),
-        made=(1000, 800),
+        requested_size=(1000, 800),
     )
     assert finish(work).path.stat().st_size > 0

@@ -79,13 +79,13 @@ def test_a_completed_job(said, waited, charged):
 )  # fmt: skip
 def test_a_result_that_is_not_given_out(status, charged):
     """The job was done: who may not have its result has paid it, unless the result is that it failed."""
-    assert billing.bill_refused(FalResponse(status, {}, None), Bill(PAID, 1.5)) == Bill(charged, 1.5)
+    assert billing.bill_refused_result(FalResponse(status, {}, None), Bill(PAID, 1.5)) == Bill(charged, 1.5)
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
 def test_a_failure_whose_words_are_not_given_out(status):
     """What the status told of a job that failed stays true."""
-    assert billing.bill_refused(FalResponse(status, {}, None), Bill(FREE)) == Bill(FREE)
+    assert billing.bill_refused_result(FalResponse(status, {}, None), Bill(FREE)) == Bill(FREE)
 
 
 FAILED = {**TOLD, "error_type": "runner_server_error"}
@@ -127,7 +127,7 @@ async def test_a_result_without_end_is_paid(provider, photo, folder, monkeypatch
 
 async def test_a_ticket_without_end(fal, provider, photo, folder, monkeypatch):
     """Where the answer to a job is too long to be read, nobody knows whether it was taken."""
-    monkeypatch.setitem(FalClient.ask.__kwdefaults__, "limit", 10)
+    monkeypatch.setitem(FalClient.request.__kwdefaults__, "limit", 10)
     with pytest.raises(UpstreamError, match="too long") as caught:
         await provider.run(call(photo), JobCallbacks(), folder)
     assert caught.value.billed is None

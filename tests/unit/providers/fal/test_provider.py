@@ -153,5 +153,9 @@ def test_settings():
         settings(FAL_KEY=" k ", FLUXVISION_FAL_QUEUE_URL="http://127.0.0.1:7/q/", FLUXVISION_REMOTE_PARALLEL=5)
     )["fal"]
     assert (made.title, made.parallel, made.workers, made.remote) == ("fal.ai", 10, 5, True)
-    assert (made._wire.key, made._queue.url, made._storage.url) == ("k", "http://127.0.0.1:7/q", "https://rest.fal.ai")
+    assert (made._client.key, made._queue.url, made._storage.url) == (
+        "k",
+        "http://127.0.0.1:7/q",
+        "https://rest.fal.ai",
+    )
     assert made._results.guard.trusted == {"http://127.0.0.1:7", "https://rest.fal.ai"}
