@@ -40,7 +40,7 @@ class PriceEntry(Struct, kw_only=True):
 
 
 class FactorsEntry(Struct, kw_only=True):
-    """How far an offer enlarges: any factor from `low` to `high`, or, where `only` is given, just those."""
+    """The scale factors of an offer: any from `low` to `high`, or only those in `only`."""
 
     low: float
     high: float
@@ -48,7 +48,7 @@ class FactorsEntry(Struct, kw_only=True):
 
 
 class OfferEntry(Struct, kw_only=True):
-    """Who serves the model, how far it enlarges, and at what price."""
+    """A provider of the model, with its scale factors and price."""
 
     provider: str
     upstream: str
@@ -63,14 +63,14 @@ class OfferEntry(Struct, kw_only=True):
 
 
 class Modalities(Struct, kw_only=True):
-    """What goes in and out."""
+    """Kinds of input and output."""
 
     input: list[Literal["image", "text"]]
     output: list[Literal["image"]]
 
 
 class ModelEntry(Struct, kw_only=True):
-    """A model in OpenAI's shape, with what a person wants to know."""
+    """A model in OpenAI's format, with title, description, tags, capabilities and offers added."""
 
     id: str
     object: Literal["model"]
@@ -88,14 +88,14 @@ class ModelEntry(Struct, kw_only=True):
 
 
 class ModelList(Struct, kw_only=True):
-    """Every model."""
+    """All models."""
 
     object: Literal["list"]
     data: list[ModelEntry]
 
 
 class ModeEntry(Struct, kw_only=True):
-    """How a parameter reaches the provider: the strongest of its rules, where it ends, and why."""
+    """How a parameter reaches the provider: the strongest mode of its rules, its upstream names, and a note."""
 
     mode: Mode
     upstream_names: list[str]
@@ -104,7 +104,7 @@ class ModeEntry(Struct, kw_only=True):
 
 
 class OfferModes(Struct, kw_only=True):
-    """How every parameter reaches one provider."""
+    """The modes of all parameters at one provider."""
 
     provider: str
     upstream: str

@@ -1,4 +1,4 @@
-"""Writes the picture of `--compare`: the plainly enlarged source on the left, the result on the right."""
+"""Writes the picture of `--compare`: the source resampled on the left, the result on the right."""
 
 from __future__ import annotations
 

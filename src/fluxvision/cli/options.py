@@ -97,15 +97,15 @@ STREAM = "-"
 
 @dataclass(frozen=True, slots=True)
 class UpscaleRequest:
-    """One call of `upscale`.
-
-    `fields` holds the public parameters that were given, as they were typed. `rows` are the model's parameters.
-    """
+    """One call of `upscale`: its arguments and flags."""
 
     inputs: tuple[str, ...]
+    """Files, folders and patterns, or "-" for standard input."""
     fields: Mapping[str, Any]
+    """The public parameters that were given, as typed."""
     mask: str | None = None
     out: str | None = None
+    """A file, a folder, or "-" for standard output; None: beside each picture."""
     model: str = "flux-vision-upscaler"
     provider: str | None = None
     model_path: str | None = None
@@ -118,6 +118,7 @@ class UpscaleRequest:
     quiet: bool = False
     debug: bool = False
     rows: Mapping[str, Param] = field(default_factory=lambda: BY_NAME)
+    """The model's parameters by name."""
 
     @property
     def values(self) -> dict[str, Scalar]:

@@ -59,15 +59,13 @@ NO_FILE = "there is no such file."
 
 @dataclass(frozen=True, slots=True)
 class InputFile:
-    """One picture to enlarge.
-
-    `inside` is its folder relative to the scanned one, empty for a file named directly; `title` is a name for people if
-    that is not its path.
-    """
+    """One picture to enlarge."""
 
     path: Path
     inside: Path = Path()
+    """Its folder relative to the scanned one, empty for a file named directly."""
     title: str = ""
+    """Its name for people, if that is not its path."""
 
     @property
     def name(self) -> str:
@@ -85,15 +83,12 @@ class InputProblem:
 
 @dataclass(frozen=True, slots=True)
 class FoundInputs:
-    """The pictures of the arguments.
-
-    `results` is the number of files skipped because an earlier run made them: they are named like results, and their
-    originals are among the pictures.
-    """
+    """The pictures that the arguments name."""
 
     pictures: Sequence[InputFile]
     problems: Sequence[InputProblem]
     results: int
+    """Number of files skipped because they are named like results of the other pictures."""
 
 
 def find_inputs(arguments: Sequence[str]) -> FoundInputs:
@@ -161,17 +156,17 @@ _EXTENSIONS[".tif"] = find_format("tiff")
 
 @dataclass(frozen=True, slots=True)
 class OutputTarget:
-    """One picture and the paths of its results, none for standard output. `problem` is why it cannot be processed.
-
-    `short` and `long` are the results' paths in a folder, without and with the picture's extension in the name;
-    `outputs` is one of them.
-    """
+    """One picture and the paths of its results, none for standard output."""
 
     picture: InputFile
     outputs: tuple[Path, ...]
+    """One of `short` and `long`, or the file of --out."""
     problem: str = ""
+    """Why the picture cannot be processed."""
     short: tuple[Path, ...] = ()
+    """Paths in a folder, without the picture's extension in the name."""
     long: tuple[Path, ...] = ()
+    """The same with the picture's extension, for names that would collide."""
 
     @property
     def names(self) -> tuple[tuple[Path, ...], ...]:

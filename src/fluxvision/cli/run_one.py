@@ -35,22 +35,22 @@ Status = Literal["done", "planned", "skipped", "failed", "interrupted"]
 
 @dataclass(frozen=True, slots=True)
 class PictureRecord:
-    """The result of one picture. `unusable` means that the picture or a parameter is invalid; the work did not fail.
-
-    `attempts` are those of failed or interrupted work.
-    """
+    """The result of one picture."""
 
     name: str
     status: Status
     outputs: Sequence[Path] = ()
     compared: Sequence[Path] = ()
+    """The files of --compare."""
     source: InputImage | None = None
     delivery: JobResult | None = None
     quote: Quote | None = None
     seconds: float = 0.0
     error: str = ""
     unusable: bool = False
+    """Whether the picture or a parameter is invalid, rather than the work having failed."""
     attempts: Sequence[Attempt] = ()
+    """Those of failed or interrupted work."""
 
     @property
     def cost(self) -> int | None:

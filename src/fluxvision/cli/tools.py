@@ -14,16 +14,15 @@ if TYPE_CHECKING:  # not imported at run time, so that --help is fast
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """The parts that only the composition root can build; each is loaded when it is first called.
-
-    `create_gateway` is called where an event loop runs. `check` raises `ConfigError` for settings that must not be
-    served; `serve` does the same, tells its listener the port, and then blocks until the server has ended. `fetch`
-    downloads a network's weights and returns their folder. `serve_cluster` starts the deployment on a Ray cluster at a
-    host and a port with so many replicas at most, and blocks.
-    """
+    """Functions that only the composition root can build; each imports its part when it is first called."""
 
     create_gateway: Callable[[Settings], Gateway]
+    """Builds the gateway; called inside an event loop."""
     check: Callable[[Settings], None]
+    """Raises `ConfigError` for settings with which the server must not start."""
     serve: Callable[[Settings, Callable[[int], None]], None]
+    """Checks the settings, calls its second argument with the port, and blocks until the server has ended."""
     fetch: Callable[[str], Path]
+    """Downloads a network's weights and returns their folder."""
     serve_cluster: Callable[[str, int, int], None]
+    """Starts the deployment on a Ray cluster, given host, port and most replicas, and blocks."""

@@ -17,7 +17,7 @@ Dollars = Annotated[float | None, Meta(description="In dollars; null where a pro
 
 
 class AttemptEntry(Struct, kw_only=True):
-    """One try at one provider."""
+    """One attempt at one provider."""
 
     provider: str
     outcome: Annotated[str, Meta(description="ok, or the code of the error.")]
@@ -32,7 +32,7 @@ class AttemptEntry(Struct, kw_only=True):
 
 
 class ReceiptLine(Struct, kw_only=True):
-    """What became of one parameter."""
+    """How one parameter was handled."""
 
     parameter: str
     mode: Mode

@@ -1,4 +1,4 @@
-"""The engine: pixels in, larger and finer pixels out. A library without HTTP, async or catalogue."""
+"""The engine: enlarges arrays of pixels. A library without HTTP, async or catalogue."""
 
 from fluxvision.engine.backends.registry import BACKENDS, Backend, load_backend
 from fluxvision.engine.pipeline import Request, Result, enlarge, planned_memory

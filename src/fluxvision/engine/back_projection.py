@@ -23,7 +23,7 @@ WAVELET_LEVELS = 4
 
 
 def shrink(fine: Array, factor: int) -> Array:
-    """Shrink by a whole factor with an anti-aliased cubic: the model of how the source came from the result."""
+    """Shrink by a whole factor with an anti-aliased cubic, the assumed model of how the source was made."""
     _, rows, columns = fine.shape
     down = band_matrix(rows, float(factor), count=rows // factor)
     across = band_matrix(columns, float(factor), count=columns // factor)
@@ -54,7 +54,7 @@ def low_band(coarse: Array, levels: int) -> Array:
 
 
 def feather_mask(mask: Array) -> Array:
-    """Return a mask that rises from 0 at its edge to 1 a few source pixels inside, so that no line shows."""
+    """Return a mask that rises from 0 at its edge to 1 a few source pixels inside, so that the edge is not visible."""
     return np.clip(2 * low_band(mask, FEATHER_LEVELS) - 1, 0, 1)
 
 
@@ -84,9 +84,9 @@ def mix_detail(base: Array, detail: Array, amount: float | Array) -> Array:
 
 
 SHARE = 0.8
-"""What a tile may use of the difference that the picture may have; the rest is for the blend of neighbours."""
+"""Share of the allowed difference that one tile may use; the rest is reserved for blending with its neighbours."""
 LEAST_SHARE = 0.2
-"""What is left of it for the tile after the rounding of its samples, however few they are."""
+"""Smallest share that remains for the tile after the rounding of its samples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,20 +121,20 @@ class AxisMapping:
         return band_matrix(self.high - self.low, 1 / self.ratio, start=start, count=self.last - self.first)
 
     def own(self, span: Span) -> slice:
-        """Return which of the window's source pixels a tile delivers a part of."""
+        """Return the range of the window's source pixels that the tile's result covers."""
         ratio = Fraction(self.target, self.source)
         return slice(floor(span.start / ratio) - self.low, ceil(span.stop / ratio) - self.low)
 
 
 def axis_mapping(line: Axis, span: Span) -> AxisMapping:
-    """Return what lies inside the picture of a tile's window."""
+    """Return the mapping of the part of a tile's window that is inside the picture."""
     ratio = Fraction(line.target, line.source)
     low, high = max(0, span.source), min(line.source, span.source + line.window)
     return AxisMapping(line.source, line.target, low, high, ceil(low * ratio), floor(high * ratio))
 
 
 def whole_span(span: Span, inside: AxisMapping) -> Span:
-    """Return a tile's span as if it delivered all of its window that lies inside the picture."""
+    """Return a tile's span as if its result covered all of its window inside the picture."""
     return replace(span, start=inside.first, stop=inside.last)
 
 
@@ -159,20 +159,20 @@ def error_allowance(psnr: float, peak: int, rows: AxisMapping, columns: AxisMapp
 
 
 def _noise_gain(reduction: Band) -> float:
-    """Return how much of the variance of independent samples is left in an output of a reduction."""
+    """Return the share of the variance of independent samples that remains after a reduction."""
     return sum(float(np.square(matrix).sum(dtype=np.float64)) for _, matrix in reduction.blocks) / reduction.length
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """What of a window is judged: the source pixels in `rows` and `columns`, and the `opaque` ones among them alone."""
+    """The part of a window that is compared: source pixels in `rows` and `columns`, and which are `opaque`."""
 
     rows: slice
     columns: slice
     opaque: NDArray[np.bool_] | None = None
 
     def error(self, difference: Array) -> float:
-        """Return the mean squared difference, the larger one of all pixels and of the opaque ones."""
+        """Return the larger of two mean squared differences: of all pixels, and of the opaque ones."""
         squares = np.square(difference[:, self.rows, self.columns])
         found = float(squares.mean(dtype=np.float64))
         if self.opaque is not None:

@@ -19,13 +19,13 @@ from fluxvision.engine.tiling import Axis, Span
 
 Strip = NDArray[np.unsignedinteger]
 FINE_SHARE = 0.25
-"""Share of the overlap over which the fine band hands over."""
+"""Share of the overlap over which the fine band is cross-faded."""
 UNSEEN = 0.05 / 255
-"""A gradient per pixel that nobody sees; keeps the seam ratio of a flat picture at 1."""
+"""An invisible gradient per pixel, added so that the seam ratio of a flat picture is 1."""
 
 
 ROWS = 32
-"""Rows that are rounded in one go."""
+"""Rows that are rounded at a time."""
 
 
 @dataclass(slots=True)
@@ -51,9 +51,9 @@ def ramp_weights(length: int, share: float) -> Array:
 
 @lru_cache(maxsize=64)
 def weights_of(length: int, *, rising: bool) -> Array:
-    """Return the matrix that weighs an overlap: the box average by the wide ramp, what differs from it by the fine one.
+    """Return the weights of an overlap: the box average by the wide ramp, the difference from it by the narrow one.
 
-    With the matrix of the other direction it sums to the identity.
+    With the matrix of the opposite direction it sums to the identity.
     """
     wide, narrow = ramp_weights(length, 1.0), ramp_weights(length, FINE_SHARE)
     if not rising:
@@ -66,7 +66,7 @@ def weights_of(length: int, *, rising: bool) -> Array:
 
 
 def fade_border(tile: Array, axis: int, span: Span) -> None:
-    """Weigh a tile's overlaps along one axis in place: each band by its own ramp."""
+    """Multiply a tile's overlaps along one axis in place by the ramp of each band."""
     for length, rising in ((span.rise, True), (span.fall, False)):
         if length:
             edge = _end_weight(tile, axis, length, first=rising)
@@ -82,7 +82,7 @@ def _end_weight(tile: Array, axis: int, length: int, *, first: bool) -> Array:
 
 
 class Blender:
-    """Takes tiles in index order (rows of tiles, left to right) and hands out finished strips."""
+    """Takes tiles in index order (rows of tiles, left to right) and emits finished strips."""
 
     def __init__(self, rows: Axis, columns: Axis, bands: int, bits: int, emit: Callable[[Strip], None]) -> None:
         """Start a result of `bits` per sample; `emit` gets each strip (rows, width, bands), from top to bottom."""

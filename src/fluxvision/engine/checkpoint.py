@@ -1,7 +1,7 @@
 """CheckpointedExecutor: reads batches that a killed process has finished, and makes only the others.
 
-A batch is known by all that its bytes depend on: the windows of the source, every fact of the work, and what the caller
-knows of networks, words and code.
+A batch is identified by everything that its bytes depend on: the windows of the source, the job's parameters, and the
+caller's key of networks, prompts and code.
 """
 
 from __future__ import annotations
@@ -21,37 +21,37 @@ from fluxvision.engine.tile import Stop, TileJob
 DIGEST = 20
 """Bytes of the digests of jobs and batches."""
 FORMAT = 1
-"""Grows when other bytes are made of the same work."""
+"""Increased when the same job gives other bytes."""
 
 
 class CheckpointStore(Protocol):
-    """Keeps the batches of one job by name. It may lose them, but never changes them, and raises nothing."""
+    """Stores the batches of one job by name. It may lose batches, but never changes them, and raises nothing."""
 
     def has(self, name: str) -> bool:
-        """Tell whether there seems to be a batch."""
+        """Return whether there seems to be a batch."""
         ...
 
     def get(self, name: str) -> list[Array] | None:
-        """Return a batch as it was put, None where there is none."""
+        """Return a batch, None when it is missing."""
         ...
 
     def put(self, name: str, tiles: Sequence[Array]) -> None:
-        """Keep a batch, if there is room."""
+        """Store a batch if there is space."""
         ...
 
     def forget(self) -> None:
-        """Drop all batches of the job."""
+        """Delete all batches of the job."""
         ...
 
 
 class CheckpointedExecutor:
-    """Keeps the batches that another executor makes, and reads those that are kept. `resumed` tiles were read."""
+    """Stores the batches that another executor makes, and reads those already stored. `resumed_tiles` were read."""
 
     def __init__(self, executor: TileExecutor, kept: Callable[[str], CheckpointStore], key: Callable[[], str]) -> None:
-        """Keep batches in the store that `kept` returns for a job's digest.
+        """Store batches in the store that `kept` returns for a job's digest.
 
-        `key` tells all that tiles depend on and that is not in the work: networks, their numbers, words, code. Where
-        it tells something else in the middle of the job, what is made from then on is not kept.
+        `key` returns everything else that tiles depend on: networks, number formats, prompts, code. When it changes
+        during the job, later batches are not stored.
         """
         self._executor, self._kept, self._key = executor, kept, key
         self._store: CheckpointStore | None = None
@@ -85,13 +85,13 @@ class CheckpointedExecutor:
                 yield tiles
 
     def forget(self) -> None:
-        """Delete what is kept of the job: it is done."""
+        """Delete the stored batches of the finished job."""
         if self._store is not None:
             self._store.forget()
 
 
 def _recipe_facts(work: TileJob, key: str) -> bytes:
-    """Return all that every batch of a job depends on, but for the pictures."""
+    """Return everything that all batches of a job depend on, except the pictures."""
     shapes = [None if image is None else (image.dtype.str, image.shape) for image in _job_images(work)]
     facts = (
         FORMAT,

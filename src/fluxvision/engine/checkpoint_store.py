@@ -28,7 +28,7 @@ import numpy as np
 from fluxvision.engine.resample import Array
 
 DAY = 86_400.0
-"""Seconds after which a job that nobody came back to is forgotten."""
+"""Seconds without a change after which a job is deleted."""
 LIMIT = 16 * 2**30
 """Bytes that all jobs may take. The largest picture over HTTP takes 9 GB: 400 megapixels at 16 bytes, the overlap of
 tiles and a first pass included."""
@@ -39,15 +39,15 @@ NAME = re.compile("[0-9a-f]{40}")
 
 
 class FolderCheckpointStore:
-    """The batches of one job. Nothing here raises OSError: a disk that fails costs finished tiles, never the job."""
+    """The batches of one job. Nothing here raises `OSError`: a disk error loses finished tiles, never the job."""
 
     def __init__(self, root: Path, job: str, limit: int = LIMIT) -> None:
-        """Keep a job's batches under `root`, where all jobs take up to `limit` bytes."""
+        """Store a job's batches below `root`, where all jobs together use at most `limit` bytes."""
         self._root, self._folder, self._limit = root, root / job, limit
         self._room: int | None = None
 
     def get(self, name: str) -> list[Array] | None:
-        """Return a batch as it was put; None where there is none, or it is damaged."""
+        """Return a batch, None when it is missing or damaged."""
         try:
             content = (self._folder / name).read_bytes()
         except OSError:
@@ -60,11 +60,11 @@ class FolderCheckpointStore:
         return tiles
 
     def has(self, name: str) -> bool:
-        """Tell whether there is a file of a batch."""
+        """Return whether there is a file of a batch."""
         return (self._folder / name).is_file()
 
     def put(self, name: str, tiles: Sequence[Array]) -> None:
-        """Keep a batch, as far as there is room."""
+        """Store a batch if there is space."""
         file = io.BytesIO()
         for tile in tiles:
             np.save(file, tile, allow_pickle=False)
@@ -84,7 +84,7 @@ class FolderCheckpointStore:
                 partial.unlink(missing_ok=True)
 
     def _has_room(self, size: int) -> bool:
-        """Take room for a file, of what all jobs may have and of half the disk's."""
+        """Make space for a file, within the limit of all jobs and half of the free disk space."""
         if self._room is None:
             free = shutil.disk_usage(self._root).free // 2
             self._room = min(free, self._limit - sum(taken for _, _, taken in _stored_jobs(self._root)))
@@ -97,7 +97,7 @@ class FolderCheckpointStore:
 
 
 def sweep_abandoned(root: Path, *, keep: float = DAY, limit: int = LIMIT) -> None:
-    """Delete jobs that nothing was added to for `keep` seconds, and the oldest where all take over half of `limit`."""
+    """Delete jobs without a change for `keep` seconds, and the oldest ones while all use over half of `limit`."""
     found = sorted(_stored_jobs(root))
     total = sum(size for _, _, size in found)
     for changed, folder, size in found:
@@ -107,7 +107,7 @@ def sweep_abandoned(root: Path, *, keep: float = DAY, limit: int = LIMIT) -> Non
 
 
 def _stored_jobs(root: Path) -> Iterator[tuple[float, Path, int]]:
-    """Yield when each job's folder last changed, the folder, and the bytes in it. Other files are left alone."""
+    """Yield each job's time of last change, folder and size in bytes. Other files are ignored."""
     with contextlib.suppress(OSError):
         for entry in list(os.scandir(root)):
             with contextlib.suppress(OSError):

@@ -21,18 +21,18 @@ Bytes = NDArray[np.uint8]
 
 BLOCK = 8
 STRIP = 8 * BLOCK
-"""Rows at work at one time; a multiple of the block, so that no strip changes where the grid lies."""
+"""Rows processed at a time; a multiple of the block, so that strips do not shift the grid."""
 SHIFTS = (
     *((0, 0), (4, 4), (4, 0), (0, 4), (2, 2), (6, 6), (6, 2), (2, 6)),
     *((1, 5), (5, 1), (1, 1), (5, 5), (3, 7), (7, 3), (3, 3), (7, 7)),
 )
 """Grid offsets (rows, columns): 16 of the 64, spread evenly, within 0.1 dB of all of them."""
 STRENGTH = 0.6
-"""Share of the change that is taken: the whole loses real texture (LPIPS), a third leaves blocks (PSNR)."""
+"""Share of the change that is applied: all of it loses texture (LPIPS), a third leaves blocks (PSNR)."""
 FULL, EASE = 75, 0.01
-"""Up to this quality the whole strength; above it so much less per step of quality."""
+"""Quality up to which the full strength applies, and the decrease per step of quality above it."""
 FINE = 97
-"""Above this quality the quantisation is finer than the eye and the picture is left alone."""
+"""Quality above which the picture is not changed, because its quantisation is invisible."""
 
 # ITU-T T.81 annex K, which libjpeg scales by quality.
 # fmt: off
@@ -67,7 +67,7 @@ def quantisation_table(standard: NDArray[np.int_], quality: int) -> Array:
 
 
 def deblock_strength(quality: int) -> float:
-    """Return the share of the change that suits a quality; 0 where the picture is left alone."""
+    """Return the share of the change for a quality; 0 when the picture is not changed."""
     return 0.0 if quality > FINE else STRENGTH - EASE * max(0, quality - FULL)
 
 

@@ -14,7 +14,7 @@ from fluxvision.core.types import RawImage
 def enlarge_to_raster(request: engine.Request, folder: Path) -> tuple[RawImage, engine.Result]:
     """Run the engine and return the pixels as a new file in `folder`.
 
-    Raises `UpstreamRefused` where the cluster that should make tiles cannot be had: the next provider may need none.
+    Raises `UpstreamRefused` when the cluster that makes tiles is unavailable, so that another provider is tried.
     """
     bands = request.color.shape[2] + (request.alpha is not None)
     bits = request.color.dtype.itemsize * 8

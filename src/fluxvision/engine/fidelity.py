@@ -18,13 +18,13 @@ from fluxvision.engine.resample import Array, Band, band_matrix, one_blas_thread
 from fluxvision.engine.tile import Samples
 
 CAP = 99.0
-"""LR-PSNR of an exact agreement, in dB."""
+"""LR-PSNR in dB that is reported for an exact agreement."""
 CHUNK = 1_000_000
-"""Result pixels looked at in one go."""
+"""Pixels of the result that are processed at a time."""
 LEAST_ROWS = 16
 """Source rows compared in one go at least, where one go holds so many: neighbouring strips read some rows twice."""
 EDGE = 2
-"""Source pixels beside a cut edge that do not count: their neighbours are gone."""
+"""Source pixels beside a cropped edge that are ignored, because their neighbours are missing."""
 GRID = 65_536
 """Most pixels on which the colour difference is computed."""
 

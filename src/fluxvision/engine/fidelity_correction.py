@@ -22,11 +22,11 @@ from fluxvision.engine.resample import Array, one_blas_thread
 from fluxvision.engine.tile import Samples
 
 MOST = 8
-"""Corrections of a finished picture at most."""
+"""Most corrections of a finished picture."""
 CHUNK = 1_000_000
-"""Result pixels corrected in one go."""
+"""Pixels of the result that are corrected at a time."""
 LEAST_ROWS = 16
-"""Source rows of a strip at least: more than a correction reaches."""
+"""Fewest source rows of a strip: more than one correction reaches."""
 REACH = 3
 """Source pixels that an enlargement looks beyond a border."""
 SOFT_REACH = REACH + 2**back_projection.FEATHER_LEVELS
@@ -68,9 +68,10 @@ def _measure(raster: RawImage, color: Samples, alpha: Samples | None, callbacks:
 
 
 def _correct_once(raster: RawImage, color: Samples, mask: NDArray[np.uint8] | None, callbacks: JobCallbacks) -> None:
-    """Add what a raster lacks once, from top to bottom.
+    """Add the missing difference once, from top to bottom.
 
-    A strip is written once the difference of the next one is known: no strip is compared after a part of it changed.
+    A strip is written after the difference of the next one was computed, so no strip is compared after a part of it has
+    changed.
     """
     shape = (raster.height, raster.width, raster.bands)
     pixels = np.memmap(raster.path, np.dtype(f"u{raster.bits // 8}"), "r+", shape=shape)

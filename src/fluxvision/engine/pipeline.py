@@ -1,7 +1,7 @@
-"""Enlarges one picture: plans its tiles, makes them, blends them, and yields finished strips.
+"""Enlarges one picture: plans its tiles, makes them, blends them, and emits finished strips.
 
-Tiles are independent and blended in the order of their places, so the bytes of the result do not depend on how many
-threads there are or which tile is ready first. Memory holds the source, a few tiles and one row of tiles of the result.
+Tiles are independent and blended in index order, so the bytes of the result do not depend on the number of threads or
+on which tile is finished first. Memory holds the source, a few tiles and one row of tiles of the result.
 """
 
 from __future__ import annotations
@@ -28,40 +28,40 @@ from fluxvision.engine.tiling import Axis, plan_axis
 STRETCH = 1.25
 """The longest side of a window over that of a square of the same area."""
 PAIR = 2
-"""Tiles are planned in pairs, so that two cores end together."""
+"""The number of tiles is a multiple of this, so that two cores finish together."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One enlargement.
-
-    `color` is (rows, columns, 1 or 3) and `alpha` (rows, columns) or None, both uint8 or both uint16. `mask` is
-    (rows, columns) of uint8, 255 where detail may be invented, or None for everywhere. `width` and `height` are the
-    result's, 1 to 4 times the source's on each axis. `creativity` is 0 to 1. `threads` 0 uses every core. `engine`
-    is a running backend with its row, None for that of the name `backend`, or a row alone where an executor knows the
-    rest; `executor` makes the tiles, None for threads of this process. `canvas` is what an earlier pass
-    made of the same picture, as `color` and at a whole multiple of its size, for a backend to go on with; None:
-    there was none.
-    """
+    """One enlargement."""
 
     color: Samples
+    """(rows, columns, 1 or 3), uint8 or uint16."""
     width: int
+    """Of the result, 1 to 4 times the source's."""
     height: int
     alpha: Samples | None = None
+    """(rows, columns) of the same type, or None."""
     mask: NDArray[np.uint8] | None = None
+    """(rows, columns), 255 where detail may be invented; None: everywhere."""
     creativity: float = 0.3
+    """0 to 1."""
     seed: int = 0
     backend: str = "span"
     threads: int = 0
+    """0: every core."""
     callbacks: JobCallbacks = field(default_factory=JobCallbacks)
     engine: tuple[Backend, Detailer | None] | None = None
+    """A row with its running backend (None if the executor has it); None: the row named `backend`."""
     executor: TileExecutor | None = None
+    """Makes the tiles; None: threads of this process."""
     canvas: Samples | None = None
+    """Result of an earlier pass at a whole multiple of the source's size; None: there was none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How it went: the tiling that was used, and the seam ratio (see `Blender`), None where there is one tile."""
+    """The tiling that was used, and the seam ratio (see `Blender`), None for a single tile."""
 
     rows: Axis
     columns: Axis

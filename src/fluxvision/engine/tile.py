@@ -24,13 +24,13 @@ Stop = Callable[[], None]
 """Called between steps; raises to end the work."""
 
 BASE_ITERATIONS = 1
-"""Back-projections of a tile without invented detail: the fidelity network is nearly consistent by itself."""
+"""Back-projections of a tile without invented detail, few because the fidelity network is nearly consistent."""
 IMAGINED_ITERATIONS = 2
-"""Back-projections of a tile with imagined detail, at least, where any are made: before that fine colours are off."""
+"""Fewest back-projections of a tile with invented detail, if any are made; with fewer, colours are wrong."""
 FAITHFUL = 45.0
-"""LR-PSNR in dB that a tile without invented detail is held to, whatever less is set for the others."""
+"""Least LR-PSNR in dB of a tile without invented detail."""
 ORIENTATIONS = 8
-"""A seed turns or mirrors the picture for the detail network: eight honest versions of the same detail."""
+"""The seed selects one of eight orientations for the detail network, each of which gives other details."""
 
 
 @dataclass(slots=True)
@@ -88,12 +88,12 @@ def detail_amount(creativity: float) -> float:
 
 
 def _wants_detail(batch: TileBatch, tile: _Tile) -> bool:
-    """Tell whether a tile gets any detail."""
+    """Return whether a tile gets any detail."""
     return _effective_amount(batch) > 0 and (tile.allowed is None or bool(tile.allowed.any()))
 
 
 def _imagine(batch: TileBatch, backend: Detailer, tiles: Sequence[_Tile], stop: Stop) -> None:
-    """Give tiles their detail, all together."""
+    """Add detail to tiles, all in one call of the backend."""
     if not tiles:
         return
     stop()
@@ -119,7 +119,7 @@ def _imagine(batch: TileBatch, backend: Detailer, tiles: Sequence[_Tile], stop: 
 
 
 def _finish(batch: TileBatch, tile: _Tile) -> Array:
-    """Hold what has no detail, keep detail within the mask, and bring the tile onto the pixels of the result."""
+    """Correct what has no detail, limit detail to the mask, and resample the tile to the pixels of the result."""
     onto = partial(
         _cut_to_result,
         factor=batch.row.factor,
@@ -135,7 +135,7 @@ def _finish(batch: TileBatch, tile: _Tile) -> Array:
 
 
 def _is_mixed(tile: _Tile) -> bool:
-    """Tell whether a tile has detail in a part of it only."""
+    """Return whether only a part of a tile has detail."""
     return tile.fine is not None and tile.allowed is not None and bool(tile.allowed.min() < 1)
 
 

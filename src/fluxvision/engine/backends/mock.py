@@ -1,4 +1,4 @@
-"""A backend without weights: the pipeline's contract, run anywhere, for tests and for measuring the pipeline itself."""
+"""A backend without weights, for tests and for measuring the pipeline itself."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from fluxvision.engine.resample import Array, band_matrix
 
 
 class Mock:
-    """Enlarges by Lanczos; its detail is a deterministic texture made of the tile's own values."""
+    """Enlarges by Lanczos; its detail is a deterministic texture computed from the tile's own values."""
 
     def __init__(self, row: Backend, _threads: int = 1) -> None:
-        """Keep the factor."""
+        """Store the factor of the row."""
         self._factor = row.factor
 
     def base(self, tile: Array) -> Array:

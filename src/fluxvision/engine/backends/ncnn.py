@@ -23,13 +23,13 @@ from fluxvision.engine.backends.registry import Backend, TileInput
 from fluxvision.engine.resample import Array
 
 REUSE = 0.9
-"""A freed buffer is given again for a request of at least this share of its size: the least memory of all shares."""
+"""Smallest share of a free buffer that a request must fill to get it; this value used the least memory."""
 CONTRASTS = (1.0, 0.7, 0.5, 0.25)
-"""SPAN breaks out into noise on hard-edged text and pixel art at full contrast; at one of these it does not."""
+"""Contrasts to try in order: at full contrast SPAN can produce noise on text and pixel art with hard edges."""
 OVERSHOOT = 1.5
-"""A tile that leaves 0..1 by more has broken out: photographs leave it by 0.2, broken tiles by 4 to 900."""
+"""Largest accepted excess over 0..1. Photographs exceed it by up to 0.2, noise by 4 to 900."""
 _NO_MEMORY = -100
-"""What ncnn returns where it gets no memory."""
+"""Return value of ncnn when an allocation failed."""
 
 
 class Network:

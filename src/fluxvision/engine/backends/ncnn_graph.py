@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 
 HALF_FLAG = 0x01306B47
-"""What stands before a kernel that is stored in 16-bit floats; 0 stands before one of 32 bits."""
+"""The word before the weights of a kernel in 16-bit floats; 0 stands before one of 32 bits."""
 WITHOUT_WEIGHTS = frozenset({"Input", "Split", "BinaryOp", "Swish", "Sigmoid", "Concat", "PixelShuffle"})
 CONVOLUTION = {0: 0, 1: 0, 2: 1, 3: 1, 4: 0, 5: 0, 6: 0}
-"""The parameters of a convolution that are understood, with their defaults: any other is a reason to leave it."""
+"""The supported parameters of a convolution, with their defaults; one with any other is not rewritten."""
 OUT, SIDE, DILATION, STRIDE, PAD, BIAS, SIZE = CONVOLUTION
 
 
@@ -36,7 +36,7 @@ class Layer:
 
 
 def load_layers(param: Path, binary: Path) -> tuple[str, bytes] | None:
-    """Return the text and the weights of the rewritten network; None where there is nothing to rewrite."""
+    """Return the text and the weights of the rewritten network, None when there is nothing to rewrite."""
     layers = _read_param(param.read_text(encoding="ascii"), binary.read_bytes())
     if layers is None:
         return None
@@ -60,7 +60,7 @@ def load_layers(param: Path, binary: Path) -> tuple[str, bytes] | None:
 
 
 def _read_param(text: str, data: bytes) -> list[Layer] | None:
-    """Return the layers; None where one is of a kind whose weights are not understood."""
+    """Return the layers, None when the format of the weights of one of them is unknown."""
     layers, at = [], 0
     for line in text.splitlines()[2:]:
         words = line.split()

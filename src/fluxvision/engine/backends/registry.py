@@ -42,14 +42,14 @@ def weight_files(network: str, package: str | None) -> tuple[Path, Path]:
 
 
 def verify_weights(path: Path) -> None:
-    """Raise ValueError for a file of this package that is not as it was made; others are not known here."""
+    """Raise `ValueError` for a file of this package whose SHA-256 has changed; other files are not checked."""
     if path.parent == OWN and sha256(path.read_bytes()).hexdigest() != DIGESTS.get(path.name):
         raise ValueError(path.name)
 
 
 @dataclass(frozen=True, slots=True)
 class TileOrigin:
-    """Where a tile lies: the enlarged pixel of the whole picture at which it begins. May be negative: reflection."""
+    """The first pixel of a tile in the enlarged picture; negative where the tile is filled by reflection."""
 
     top: int
     left: int
@@ -57,11 +57,11 @@ class TileOrigin:
 
 @dataclass(frozen=True, slots=True)
 class TileInput:
-    """A tile that wants detail: the source, its faithful enlargement, where it lies, and where detail is allowed.
+    """A tile that gets detail: the source, its faithful enlargement, its place, and where detail is allowed.
 
-    `allowed` is (1, rows, columns) of the source, 0 to 1; None: everywhere. `canvas` is what an earlier pass made of
-    the tile, at a whole multiple of the source's size; None: there was none. `words` say what guides the detail, None:
-    the backend's own.
+    `allowed` is (1, rows, columns) at the source's size, 0 to 1; None: everywhere. `canvas` is the result of an earlier
+    pass, at a whole multiple of the source's size; None: there was none. `words` is the tile's own prompt; None: that
+    of the backend.
     """
 
     source: Array
@@ -73,56 +73,59 @@ class TileInput:
 
 
 class Detailer(Protocol):
-    """What the pipeline asks of a backend; safe for many threads. Arrays are float32 (3, rows, columns), RGB, 0..1."""
+    """The protocol of a running backend; safe for many threads. Arrays are float32 (3, rows, columns), RGB, 0..1."""
 
     def base(self, tile: Array) -> Array:
         """Enlarge a tile faithfully by the row's factor."""
         ...
 
     def detail(self, windows: Sequence[TileInput]) -> list[Array]:
-        """Enlarge tiles of one shape by the row's factor with all the detail that the backend can invent.
+        """Enlarge tiles of one shape by the row's factor, with all the detail that the backend invents.
 
-        There are `batch` of them, or fewer at the end of a picture. The pipeline may write into what is returned.
+        There are `batch` of them, or fewer at the end of a picture. The caller may write to the returned arrays.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """The facts of one engine.
-
-    `tile` is the best window in source pixels (halo included), `halo` how far beyond a border a tile looks,
-    `overlap` how far neighbours are cross-faded, `factor` the networks' own enlargement. `at_once` bounds how many
-    tiles are at work at the same time, because each takes `memory` megabytes; further threads share a tile.
-    `iterations` and `consistency` are the number and the weight of back-projections. `fidelity` is the LR-PSNR in dB at
-    which they end, in full weight, and `iterations` the most of them then; None: their number is always the same.
-    `repairs` says that the detail
-    network takes compression damage away itself and wants it as it is, `graded` that creativity and seed are its own
-    business: all of what it makes is taken. `batch` tiles
-    go through it together. `package` carries the weights,
-    None for those in this one, and `extra` is the name under which it is installed.
-    """
+    """The facts of one engine."""
 
     name: str
     title: str
     entry: str
+    """"module:Class" of its Detailer."""
     base: str
     detail: str
     licence: str
     factor: int
+    """The networks' own enlargement."""
     tile: int
+    """Best side of a window in source pixels, halo included."""
     halo: int
+    """Source pixels beyond a border that a tile depends on."""
     overlap: int
+    """Source pixels over which neighbouring tiles are cross-faded."""
     memory: int
+    """Megabytes of one tile in progress."""
     at_once: int
+    """Most tiles in progress; further threads share a tile."""
     iterations: int
+    """Number of back-projections; the most of them if `fidelity` is given."""
     consistency: float
+    """Weight of the back-projections."""
     repairs: bool = False
+    """Whether the detail network removes compression damage itself and needs the unrepaired source."""
     graded: bool = False
+    """Whether the detail network applies creativity and seed itself, so that its output is used unmixed."""
     fidelity: float | None = None
+    """LR-PSNR in dB at which full-weight back-projections end; None: their number is fixed."""
     batch: int = 1
+    """Tiles per call of the detail network."""
     package: str | None = None
+    """The package with the weights; None: this one."""
     extra: str | None = None
+    """The extra that installs `package`."""
 
     @property
     def installed(self) -> bool:

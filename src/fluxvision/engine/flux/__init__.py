@@ -1,1 +1,1 @@
-"""The FLUX engine: generative detail, tile by tile, on networks that diffusers and transformers define."""
+"""The FLUX engine: generative detail, tile by tile, on networks of diffusers and transformers."""

@@ -14,12 +14,12 @@ import torch
 BLOCKS = ("transformer_blocks", "single_transformer_blocks")
 """The attributes of a transformer that hold its repeated blocks."""
 ATTENTION = ("_flash_3", "_native_cudnn", "flash")
-"""Attention kernels by diffusers' names, the fastest first. Where none of them runs, PyTorch chooses."""
+"""Attention kernels by diffusers' names, the fastest first. If none of them runs, PyTorch chooses."""
 COMPILERS = ("cc", "gcc", "clang")
 CALL = "_compiled_call_impl"
-"""Where PyTorch's modules keep what they call instead of themselves; None: nothing."""
+"""The attribute of PyTorch's modules with the compiled function that they call; None: not compiled."""
 SHAPES = 64
-"""Shapes that a block is compiled for before that is called a mistake: batches and sizes of tiles."""
+"""Most shapes (batches and sizes of tiles) for which a block is compiled before PyTorch gives up."""
 
 
 def is_cuda(device: torch.device) -> bool:
@@ -33,7 +33,7 @@ def can_compile(device: torch.device) -> bool:
 
 
 def set_attention(networks: Sequence[Any], device: torch.device, kernels: Sequence[str] = ATTENTION) -> str | None:
-    """Give the networks the first kernel that runs here; return its name, None where none does."""
+    """Select the first kernel that runs on the device; return its name, None when none does."""
     found = next((name for name in kernels if _attention_runs(name, device)), None)
     if found is not None:
         with _silence_diffusers():
@@ -43,12 +43,12 @@ def set_attention(networks: Sequence[Any], device: torch.device, kernels: Sequen
 
 
 def set_channels_last(autoencoder: Any) -> None:
-    """Lay the autoencoder's weights out as its convolutions read them."""
+    """Change the memory layout of the autoencoder's weights to channels last."""
     autoencoder.to(memory_format=torch.channels_last)
 
 
 def compile_blocks(networks: Sequence[Any], backend: Any = "inductor") -> None:
-    """Let the repeated blocks be compiled when they first meet a shape."""
+    """Let the repeated blocks be compiled when they first get a shape."""
     config: Any = import_module("torch._dynamo.config")
     config.recompile_limit = max(config.recompile_limit, SHAPES)
     for block in _repeated_blocks(networks):
@@ -56,10 +56,10 @@ def compile_blocks(networks: Sequence[Any], backend: Any = "inductor") -> None:
 
 
 def store_in_8_bits(networks: Sequence[Any], compute_dtype: torch.dtype) -> None:
-    """Store the weights of the repeated blocks as float8_e4m3fn; each layer widens its own while it runs.
+    """Store the weights of the repeated blocks as float8_e4m3fn; each layer converts its own back while it runs.
 
-    Norms and modulations, which act on all of a block's numbers, stay as they are. torch.compile cannot trace the
-    widening: compiled blocks have to be disabled before.
+    Norms and modulations are not changed. torch.compile cannot trace the conversion, so compiled blocks must be
+    disabled first.
     """
     hooks: Any = import_module("diffusers.hooks")
     for network in networks:
@@ -71,7 +71,7 @@ def store_in_8_bits(networks: Sequence[Any], compute_dtype: torch.dtype) -> None
 
 @contextmanager
 def without_compilation(networks: Sequence[Any]) -> Iterator[None]:
-    """Let the repeated blocks run as they are written, for a while."""
+    """Run the repeated blocks uncompiled inside the `with` block."""
     calls = [(block, getattr(block, CALL)) for block in _repeated_blocks(networks)]
     disable_compilation(networks)
     try:
@@ -82,7 +82,7 @@ def without_compilation(networks: Sequence[Any]) -> Iterator[None]:
 
 
 def disable_compilation(networks: Sequence[Any]) -> None:
-    """Let the repeated blocks run as they are written, for good."""
+    """Run the repeated blocks uncompiled from now on."""
     for block in _repeated_blocks(networks):
         setattr(block, CALL, None)
 
@@ -104,7 +104,7 @@ def _attention_runs(kernel: str, device: torch.device) -> bool:
 
 @contextmanager
 def _silence_diffusers() -> Iterator[None]:
-    """Keep diffusers from warning that it may rename what is used here."""
+    """Suppress warnings of diffusers about functions that may be renamed."""
     logging: Any = import_module("diffusers.utils.logging")
     level = logging.get_verbosity()
     logging.set_verbosity_error()

@@ -1,6 +1,6 @@
-"""FLUX as a backend of the pipeline: re-imagines a tile's faithful enlargement from one global field of noise.
+"""FLUX as a backend of the pipeline: re-imagines a tile's faithful enlargement from one global noise field.
 
-Every tile is cut at the same grid of latent cells and sees the noise of its own coordinates, so neighbours agree where
+Every tile is cut at the same grid of latent cells and uses the noise of its own coordinates, so neighbours agree where
 they overlap, and the order in which tiles are made does not matter.
 """
 
@@ -29,18 +29,18 @@ from fluxvision.engine.resample import Array, band_matrix
 __all__ = ["FEWEST", "FluxDetailer", "Prompts", "SamplingOptions", "backend_row", "free_memory"]
 
 FEWEST = 2
-"""Forward passes, however little is imagined: a single one is a blurred guess."""
+"""Fewest forward passes at any creativity: a single one gives a blurred picture."""
 LOCKS = 2
-"""How often the colours of what was imagined are locked."""
+"""Number of corrections of the colours of a generated tile."""
 
 T = TypeVar("T")
 U = TypeVar("U")
 Prompts = Callable[[Sequence[Array]], list[str]]
-"""Says what guides the network in each of some windows of the source, float32 (3, rows, columns)."""
+"""Returns a prompt for each of some windows of the source, float32 (3, rows, columns)."""
 
 
 class StopCallback(Protocol):
-    """What is called before each forward pass; raises to end the work."""
+    """A function that is called before each forward pass and raises to end the work."""
 
     def __call__(self) -> None:
         """Raise or return."""
@@ -48,7 +48,7 @@ class StopCallback(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Tile:
-    """A tile on the grid of cells: where it lies, what it starts from, and where noise is allowed in it."""
+    """A tile on the grid of cells: its place, its faithful enlargement, and where noise is allowed in it."""
 
     window: TileInput
     cut: latents.LatentGridCut
@@ -58,7 +58,7 @@ class _Tile:
 
 
 class FluxDetailer:
-    """A loaded network with the wishes of one job. One batch at a time: the device is one."""
+    """A loaded network with the options of one job. It makes one batch at a time."""
 
     def __init__(
         self,
@@ -73,8 +73,8 @@ class FluxDetailer:
     ) -> None:
         """Enlarge by `factor`, 1 to 4; the faithful part by the embedded network on `threads` threads.
 
-        `room` is what is given up when memory runs out, None: only the tiles that go together. `prompts` tells what
-        guides each tile, None: the tile's own words do, or where it has none the prompt of the wishes.
+        `budget` has the steps to take when memory runs out, None: only smaller batches. `prompts` returns a prompt for
+        each tile, None: each tile has its own, or that of `options`.
         """
         self._networks, self._factor, self._options, self._stop = networks, factor, options, stop
         self._embedded = registry.load_backend(BASE, threads or 1)
@@ -91,7 +91,8 @@ class FluxDetailer:
     def detail(self, windows: Sequence[TileInput]) -> list[Array]:
         """Re-imagine tiles, with their colours locked to the faithful ones.
 
-        Raises `Narrower` when not even one tile fits and smaller ones may, MemoryError when those would not either.
+        Raises `RetryWithSmallerTiles` when not even one tile fits and smaller ones may, MemoryError when those would
+        not either.
         """
         with self._lock:
             prompts = self._words(windows)
@@ -100,7 +101,7 @@ class FluxDetailer:
             return self._made(tiles, self._together)
 
     def _made(self, items: Sequence[T], make: Callable[[Sequence[T]], list[U]]) -> list[U]:
-        """Return what is made of items, as many at once as there is room for; give something up where there is none."""
+        """Return `make` of all items, in batches that fit; out of memory, take the next fallback step."""
         made: list[U] = []
         while len(made) < len(items):
             if self._budget.tile != self._tile:
@@ -134,7 +135,7 @@ class FluxDetailer:
         return _Tile(window, found, pixels, allowed, prompt)
 
     def _faithful(self, image: Array, rows: int, columns: int) -> Array:
-        """Return an image at a size of 1 to 4 times its own."""
+        """Return an image enlarged faithfully to 1 to 4 times its size."""
         if image.shape[1:] == (rows, columns):
             return image.copy()
         made = self._embedded.base(image)
@@ -198,13 +199,13 @@ class FluxDetailer:
 
 
 def free_memory() -> None:
-    """Give back to the device what PyTorch keeps of it."""
+    """Return PyTorch's unused memory to the device."""
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 
 def _allowed_latents(tiles: Sequence[_Tile], shape: tuple[int, int, int, int]) -> Tensor | None:
-    """Return where noise is allowed in each of some tiles, None where it is everywhere."""
+    """Return where noise is allowed in each of some tiles, None when it is allowed everywhere."""
     if all(tile.allowed is None for tile in tiles):
         return None
     everywhere = torch.ones(shape[1:])
@@ -212,9 +213,9 @@ def _allowed_latents(tiles: Sequence[_Tile], shape: tuple[int, int, int, int]) -
 
 
 def _lock_colours(fine: Tensor, base: Tensor) -> Tensor:
-    """Return a picture with the low wavelet band of the faithful one: no tile has a colour of its own.
+    """Return a picture with the low wavelet band of the faithful one, so that no tile has colours of its own.
 
-    Detail that leaves 0..1 is cut off, which brightens the dark and darkens the bright: that is locked once more.
+    Values outside 0..1 are clipped, which changes the mean; therefore the band is corrected once more.
     """
     wanted = latent_low_band(base, back_projection.WAVELET_LEVELS)
     for _ in range(LOCKS):

@@ -1,4 +1,4 @@
-"""The captioner's question, the cleaning of its answer, and the joining of prompt and caption. Pure text."""
+"""The captioner's question, the cleaning of its answer, and the joining of prompt and caption. Pure."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ RECIPE = (
     "in focus and what is behind it. Copy any visible text in double quotes. Use plain facts and no praise. Do not "
     "speak of blur, pixels, noise, compression or resolution."
 )
-"""What an instructed model is asked."""
+"""The question to an instruction-tuned model."""
 
 LETTERS = 12
-"""A caption has at most so many characters per word that it may have."""
+"""Most characters of a caption for each word that it may have."""
 HALF = 0.5
-"""A caption that is too long ends with its last whole sentence when so much of it is left, else amid a sentence."""
+"""Share of a too long caption that its last whole sentence must keep; otherwise it is cut within a sentence."""
 
 QUOTED = re.compile(r'"[^"]*"|“[^”]*”')
 HELD = re.compile(r"\ue000(\d+)\ue001")
@@ -47,7 +47,7 @@ CLAUSE = re.compile(r"\s*[,;]\s*")
 
 
 def clean_caption(said: str, words: int) -> str:
-    """Return one line of at most `words` words, without remarks on the picture's own flaws; quotes are kept as read."""
+    """Return one line of at most `words` words, without remarks on the picture's flaws; quotations are not changed."""
     text = " ".join(UNPRINTED.sub(" ", said).split())
     quotes: list[str] = []
 
@@ -62,10 +62,9 @@ def clean_caption(said: str, words: int) -> str:
 
 
 def compose_prompt(caption: str, prompt: str) -> str:
-    """Return the text that guides the network: the user's prompt, then the caption, one line.
+    """Return the text that guides the network: the user's prompt, then the caption, on one line.
 
-    The prompt comes first because prompts that are too long for a network are cut at their end: what is lost is the
-    caption's, never the user's.
+    The prompt comes first because networks cut long texts at the end: the caption is cut, never the user's prompt.
     """
     prompt, caption = " ".join(prompt.split()), " ".join(caption.split())
     if not prompt or not caption or prompt == caption:
@@ -75,7 +74,7 @@ def compose_prompt(caption: str, prompt: str) -> str:
 
 
 def _remove_flaws(sentence: str) -> str:
-    """Return a sentence without its clauses on flaws, and without adjectives that name one."""
+    """Return a sentence without clauses about flaws and without adjectives that name one."""
     stop = sentence[-1] if sentence.endswith((".", "!", "?")) else ""
     clauses = CLAUSE.split(sentence.removesuffix(stop))
     kept = ", ".join(clause.strip() for clause in clauses if clause.strip() and not FLAW.search(clause))

@@ -1,6 +1,6 @@
 """Captions a picture, or each tile, with a vision-language model, and caches captions by the picture's hash.
 
-Importable without torch. The row "none" has no model and says nothing.
+Importable without torch. The row "none" has no model and returns empty captions.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from fluxvision.engine.resample import Array, band_matrix
 __all__ = ["Captioner", "load_captioner"]
 
 KEPT = 1024
-"""Captions that are kept: those of the tiles of a large picture among them."""
+"""Most cached captions; a large picture needs one for each tile."""
 LEAST_SIDE = 32
-"""A picture is shown with at least so many pixels per side."""
+"""Fewest pixels per side of the picture that the model gets."""
 COLOURS = 3
 TILE_WORDS, TILE_SIDE = 40, 448
-"""How much is said of a tile, and the longest side at which it is shown: there are many of them."""
+"""Words of the caption of a tile, and the longest side of the tile that the model gets."""
 
 Picture = NDArray[np.uint8]
 
@@ -39,26 +39,27 @@ class VisionModel(Protocol):
     """A vision-language model. One thread at a time."""
 
     def shown(self, rows: int, columns: int) -> tuple[int, int]:
-        """Return the rows and columns at which a picture of this size is shown."""
+        """Return the rows and columns to which a picture of this size is resampled for the model."""
         ...
 
     def describe(self, pictures: Sequence[Array], words: int) -> list[str]:
-        """Return what the model says of each picture, in about so many words.
+        """Return the model's description of each picture, in about `words` words.
 
-        Pictures are float32 (3, rows, columns) in 0..1, of one size. The same ones always get the same answers.
+        Pictures are float32 (3, rows, columns) in 0..1, of one size. The same pictures always get the same
+        descriptions.
         """
         ...
 
     def to(self, device: str) -> None:
-        """Move the model."""
+        """Move the model to a device."""
         ...
 
 
 class Captioner:
-    """Describes pictures; the last answers are kept. Safe for many threads: the model serves one at a time."""
+    """Describes pictures and caches the descriptions. Safe for many threads: the model serves one at a time."""
 
     def __init__(self, row: CaptionerRow, sight: VisionModel | None = None) -> None:
-        """Describe with a loaded model; None: say nothing."""
+        """Describe with a loaded model; None: return empty captions."""
         self.row = row
         self._sight = sight
         self._kept: OrderedDict[tuple[str, int, int | None], str] = OrderedDict()
@@ -67,14 +68,14 @@ class Captioner:
     def caption(self, picture: Picture, words: int = 80) -> str:
         """Return one line of at most `words` words about a picture (rows, columns, 3), sRGB, 0..255.
 
-        Empty when there is no model or it had nothing to say. Raises ValueError for other shapes and numbers.
+        Empty without a model, or when its answer is empty. Raises ValueError for other shapes and types.
         """
         return self.captions([picture], words)[0]
 
     def captions(self, pictures: Sequence[Picture], words: int = TILE_WORDS, side: int | None = None) -> list[str]:
-        """Return a line about each picture of one size, as `caption` does; those not seen before are asked together.
+        """Return a line about each picture of one size, as `caption` does; new ones are described in one call.
 
-        They are shown with sides up to `side`, None: as large as the model likes.
+        They are resampled to sides up to `side`; None: the largest that the model supports.
         """
         for picture in pictures:
             _check_picture(picture)
@@ -101,13 +102,13 @@ class Captioner:
         return [clean_caption(said, words) for said in self._sight.describe(small, words)]
 
     def to(self, device: str) -> None:
-        """Move the model to a device, to make room on another."""
+        """Move the model to a device, to free memory on another."""
         with self._lock:
             if self._sight is not None:
                 self._sight.to(device)
 
     def close(self) -> None:
-        """Give the model's memory back. Later pictures get no caption."""
+        """Free the model's memory. Later captions are empty."""
         with self._lock:
             self._sight = None
             self._kept.clear()

@@ -1,7 +1,7 @@
 """The vision-language models of the captioner: Qwen3-VL, Florence-2 and SmolVLM2, each with its own input format.
 
-The pictures are prepared here: transformers' own preparation needs torchvision for some of these models. Answers are
-greedy, so that the same picture gets the same caption. Only safetensors are read, and no code from the folder.
+The pictures are prepared here, because transformers' own preparation needs torchvision for some of these models.
+Decoding is greedy, so the same picture gets the same caption. Only safetensors are read, and no code from the folder.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from fluxvision.engine.flux.registry import CaptionerRow
 from fluxvision.engine.resample import Array
 
 TOKENS_PER_WORD = 1.5
-"""English takes 1.3 tokens a word; an answer is stopped here."""
+"""Most tokens of an answer for each word; English has 1.3 tokens per word."""
 
 
 class LoadedVisionModel(ABC):
-    """A tokenizer and a model. The classes below know how the model is shown a picture and asked."""
+    """A tokenizer and a model. The subclasses prepare the input."""
 
     kind: ClassVar[str] = ""
     mean: ClassVar[tuple[float, float, float]] = (0.5, 0.5, 0.5)
     deviation: ClassVar[tuple[float, float, float]] = (0.5, 0.5, 0.5)
 
     def __init__(self, row: CaptionerRow, folder: Path, device: str, dtype: str) -> None:
-        """Read the model from a folder known to be whole."""
+        """Read the model from a complete folder."""
         self._device = pick_device(device)
         transformers = import_module("transformers")
         with silence_loaders():
@@ -56,17 +56,17 @@ class LoadedVisionModel(ABC):
         self._deviation = torch.tensor(found.get("image_std", self.deviation))[:, None, None]
 
     def to(self, device: str) -> None:
-        """Move the model."""
+        """Move the model to a device."""
         self._device = pick_device(device)
         self.model.to(self._device)
 
     def shown(self, rows: int, columns: int) -> tuple[int, int]:
-        """Return the size at which a picture of this size is shown."""
+        """Return the size to which a picture of this size is resampled."""
         return fit_multiples(rows, columns, self.row.side)
 
     @torch.inference_mode()
     def describe(self, pictures: Sequence[Array], words: int) -> list[str]:
-        """Return the model's answers, as they came. Pictures of one size are asked about in equal words."""
+        """Return the model's unchanged answers. All pictures have one size and get the same question."""
         each = [self._asked(picture, words) for picture in pictures]
         asked = {name: torch.cat([one[name] for one in each]).to(self._device) for name in each[0]}
         asked["pixel_values"] = asked["pixel_values"].to(self.model.dtype)
@@ -80,7 +80,7 @@ class LoadedVisionModel(ABC):
 
     @abstractmethod
     def _asked(self, picture: Array, words: int) -> dict[str, Tensor]:
-        """Return what the model is given: the question's tokens and the picture, joined along the first axis."""
+        """Return the model's input: the question's tokens and the picture, joined along the first axis."""
 
     def _normalised(self, picture: Array) -> Tensor:
         return (torch.from_numpy(picture) - self._mean) / self._deviation
@@ -99,14 +99,14 @@ class LoadedVisionModel(ABC):
 
 
 class Qwen3VL(LoadedVisionModel):
-    """Qwen3-VL: any shape in patches of 16, of which 2 × 2 become one token."""
+    """Qwen3-VL: any aspect ratio, in patches of 16 pixels, of which 2 × 2 become one token."""
 
     kind = "Qwen3VLForConditionalGeneration"
     LEAST = 256 * 256
-    """Pixels at which the smallest pictures are shown."""
+    """Fewest pixels of a picture that the model gets."""
 
     def shown(self, rows: int, columns: int) -> tuple[int, int]:
-        """Return sides that are whole tokens."""
+        """Return sides that are multiples of a token."""
         facts = self.model.config.vision_config
         return fit_multiples(rows, columns, self.row.side, facts.patch_size * facts.spatial_merge_size, self.LEAST)
 
@@ -125,7 +125,7 @@ class Qwen3VL(LoadedVisionModel):
         }
 
     def _patches(self, picture: Tensor) -> tuple[Tensor, int, int]:
-        """Cut (3, H, W) into patches, the four of a token together, each twice as if it were two frames of a film."""
+        """Cut (3, H, W) into patches, the four of a token together, each twice as if from two video frames."""
         facts = self.model.config.vision_config
         side, merge, frames = facts.patch_size, facts.spatial_merge_size, facts.temporal_patch_size
         _, height, width = picture.shape
@@ -137,7 +137,7 @@ class Qwen3VL(LoadedVisionModel):
 
 
 class Florence2(LoadedVisionModel):
-    """Florence-2: a square of 768, a fixed question; the answer is of the model's own length."""
+    """Florence-2: a square of 768 pixels and a fixed question; the model decides the answer's length."""
 
     kind = "Florence2ForConditionalGeneration"
     mean = (0.485, 0.456, 0.406)
@@ -146,7 +146,7 @@ class Florence2(LoadedVisionModel):
     """Pixels per side that become one token."""
 
     def shown(self, _rows: int, _columns: int) -> tuple[int, int]:
-        """Return a square, whatever the picture's shape."""
+        """Return a square, for any aspect ratio."""
         return self.row.side, self.row.side
 
     def _asked(self, picture: Array, _words: int) -> dict[str, Tensor]:
@@ -161,7 +161,7 @@ class Florence2(LoadedVisionModel):
 
 
 class SmolVLM2(LoadedVisionModel):
-    """SmolVLM2: one square, the rest of it marked as empty."""
+    """SmolVLM2: one square, the rest of which is marked as padding."""
 
     kind = "SmolVLMForConditionalGeneration"
 

@@ -1,4 +1,4 @@
-"""FLUX.1: 16 latent channels with a fixed shift and scale; T5 reads the prompt, CLIP sums it up in one vector."""
+"""FLUX.1: 16 latent channels with a fixed shift and scale; T5 encodes the prompt, CLIP adds one vector."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fluxvision.engine.flux.shared_networks import Flux, Inputs
 
 
 class Flux1(Flux):
-    """The FLUX.1 architecture. Positions have three axes: picture, row, column; all words are at 0, 0, 0."""
+    """The FLUX.1 architecture. Positions have three axes: picture, row, column; all text tokens are at 0, 0, 0."""
 
     def _text_parts(self, parts: Mapping[str, Any]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         return (parts["tokenizer"], parts["tokenizer_2"]), (parts["text_encoder"], parts["text_encoder_2"])

@@ -1,4 +1,4 @@
-"""FLUX.2 [klein]: 32 latent channels, normalised by the autoencoder's running statistics; Qwen3 reads the prompt."""
+"""FLUX.2 [klein]: 32 latent channels, normalised by the autoencoder's statistics; Qwen3 encodes the prompt."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from fluxvision.engine.flux.prompts import Prompt
 from fluxvision.engine.flux.shared_networks import Flux
 
 LAYERS = (9, 18, 27)
-"""After which layers of the text encoder its states are taken, side by side. Later layers are not run."""
+"""Layers of the text encoder whose outputs are joined. Later layers are not run."""
 
 
 class Flux2(Flux):
-    """The FLUX.2 architecture. Positions have four axes: picture, row, column, word."""
+    """The FLUX.2 architecture. Positions have four axes: picture, row, column, text token."""
 
     def _text_parts(self, parts: Mapping[str, Any]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         encoder = parts["text_encoder"].model

@@ -20,12 +20,12 @@ SIDE = 2
 
 
 def pack_latents(latents: Tensor) -> Tensor:
-    """(B, channels, 2 * rows, 2 * columns) to (B, 4 * channels, rows, columns)."""
+    """Return (B, channels, 2 * rows, 2 * columns) packed as (B, 4 * channels, rows, columns)."""
     return pixel_unshuffle(latents, SIDE)
 
 
 def unpack_latents(cells: Tensor) -> Tensor:
-    """Undo `pack`."""
+    """Undo `pack_latents`."""
     return pixel_shuffle(cells, SIDE)
 
 
@@ -37,14 +37,14 @@ def token_grid(rows: int, columns: int, top: int, left: int, device: torch.devic
 
 
 BESIDE = 1
-"""Cells beside those where detail is allowed that are imagined, too; two more fade out."""
+"""Cells beside those with detail that are generated too; noise fades out over two more."""
 
 
 @dataclass(frozen=True, slots=True)
 class LatentGridCut:
     """A tile on the grid of cells: it begins at cell `top`, `left`, and its own first pixel is `down`, `across`.
 
-    There are `rows` × `columns` cells. Their number depends on the tile's size alone, wherever it begins.
+    It has `rows` × `columns` cells, a number that depends only on the tile's size.
     """
 
     top: int
@@ -56,7 +56,7 @@ class LatentGridCut:
     cell: int
 
     def spread(self, image: Array) -> Array:
-        """Return an image of the tile (channels, rows, columns), mirrored where cells reach beyond it."""
+        """Return an image of the tile (channels, rows, columns), mirrored to the size of all its cells."""
         index = np.ix_(
             reflect_indices(-self.down, self.rows * self.cell, image.shape[1]),
             reflect_indices(-self.across, self.columns * self.cell, image.shape[2]),
@@ -64,13 +64,13 @@ class LatentGridCut:
         return np.ascontiguousarray(image.transpose(1, 2, 0)[index].transpose(2, 0, 1))
 
     def shrunk(self, image: Tensor, like: Array) -> Tensor:
-        """Return the part of a spread image that is the tile, of the size of `like`."""
+        """Return the tile's own part of a spread image, of the size of `like`."""
         _, rows, columns = like.shape
         return image[..., self.down : self.down + rows, self.across : self.across + columns]
 
 
 def cut_latent_grid(place: TileOrigin, shape: tuple[int, int], cell: int) -> LatentGridCut:
-    """Return where a tile of this shape (rows, columns) at this place lies."""
+    """Return the cut of a tile of this shape (rows, columns) at this place."""
     top, left = floor(place.top / cell), floor(place.left / cell)
     rows, columns = (ceil((side + cell - 1) / cell) for side in shape)
     return LatentGridCut(top, left, place.top - top * cell, place.left - left * cell, rows, columns, cell)
@@ -79,8 +79,7 @@ def cut_latent_grid(place: TileOrigin, shape: tuple[int, int], cell: int) -> Lat
 def guard_band(found: LatentGridCut, allowed: Array, factor: int) -> Tensor:
     """Return where noise is allowed: (1, rows, columns) of cells, 0 to 1.
 
-    It is 1 in every cell that detail may be shown in and beside it, and fades out over two cells from there, so that no
-    edge stands where detail ends.
+    It is 1 in every cell with detail and beside it, and fades out over two cells from there, so that there is no edge.
     """
     whole = np.repeat(np.repeat(allowed, factor, axis=1), factor, axis=2)
     fine = torch.from_numpy(found.spread((whole > 0).astype(np.float32)))[None]

@@ -16,7 +16,7 @@ from fluxvision.engine.flux.weights import CONTROL, PARTS, Part, control_folder
 
 
 def pick_device(wish: str) -> torch.device:
-    """Return the device that is meant. Raises ValueError when there is no such kind."""
+    """Return the torch device of a name. Raises ValueError for an unknown kind."""
     if wish == "auto":
         wish = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
@@ -27,14 +27,14 @@ def pick_device(wish: str) -> torch.device:
 
 
 def list_devices(wish: str) -> tuple[str, ...]:
-    """Return the devices that are meant, each of which gets its own networks: every GPU for "auto" and "cuda"."""
+    """Return the devices of a name, each of which gets its own networks: every GPU for "auto" and "cuda"."""
     if wish in {"auto", "cuda"} and torch.cuda.device_count() > 1:
         return tuple(f"cuda:{number}" for number in range(torch.cuda.device_count()))
     return tuple(name.strip() for name in wish.split(",") if name.strip()) or ("auto",)
 
 
 def pick_dtype(wish: str, device: torch.device) -> torch.dtype:
-    """Return the number format that is meant. Raises ValueError when there is no such format."""
+    """Return the torch number format of a name. Raises ValueError for an unknown one."""
     if wish == "auto":
         return torch.float32 if device.type == "cpu" else torch.bfloat16
     found = getattr(torch, wish, None)
@@ -46,7 +46,7 @@ def pick_dtype(wish: str, device: torch.device) -> torch.dtype:
 
 @contextmanager
 def silence_loaders() -> Iterator[None]:
-    """Keep transformers from drawing bars while it reads, and diffusers from warning of what it calls itself."""
+    """Disable the progress bars of transformers and the warnings of diffusers while models are read."""
     logging: Any = import_module("transformers.utils.logging")
     drawn = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()

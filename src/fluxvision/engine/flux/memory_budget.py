@@ -1,7 +1,7 @@
-"""MemoryBudget: the steps by which a FLUX job asks for less when a device runs out of memory.
+"""MemoryBudget: the steps by which a FLUX job reduces its memory use after a device has run out of memory.
 
-Fewer tiles at once, then what lies beside the transformer, then its precision, at last the size of the tiles. A rung
-that was taken stays taken: what did not fit once will not fit the next time. Importable without torch.
+First fewer tiles per batch, then the networks beside the transformer, then its precision, at last the size of tiles. A
+step is never undone, because the next job would run out of memory too. Importable without torch.
 """
 
 from __future__ import annotations
@@ -12,29 +12,29 @@ from dataclasses import dataclass
 from typing import Protocol
 
 BATCH = 4
-"""Tiles that go through the network together where they fit: from here on a large card is busy with each."""
+"""Tiles per batch if they fit; more do not use a large GPU better."""
 SHARES = (0.75, 0.5)
-"""The sides of smaller tiles, of the row's own: 768 and 512 of 1024 pixels."""
+"""The sides of smaller tiles, relative to the row's: 768 and 512 of 1024 pixels."""
 CELL = 16
-"""Sides of tiles are multiples of it."""
+"""The sides of tiles are multiples of this."""
 SIGNS = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory", "alloc_failed")
-"""How PyTorch, its allocators and the libraries beneath it say that memory ran out."""
+"""Parts of the out-of-memory messages of PyTorch, its allocators and the libraries below."""
 
 
 class RetryWithSmallerTiles(Exception):
-    """Tiles of this size do not fit: the picture is to be divided anew, by the room's new tile."""
+    """Tiles of this size do not fit: divide the picture again by the budget's new tile size."""
 
 
 @dataclass(frozen=True, slots=True)
 class FallbackStep:
-    """Something to give up: what is told of it, and how it is done. False returned: there was nothing to give."""
+    """One step that frees memory: its name in the result, and a function that returns False when it frees nothing."""
 
     name: str
     apply: Callable[[], bool | None]
 
 
 class OffloadsText(Protocol):
-    """Networks whose text encoder can be moved away."""
+    """Networks whose text encoder can be moved to the CPU."""
 
     def offload_text(self) -> bool:
         """Move it; return whether anything changed."""
@@ -42,10 +42,10 @@ class OffloadsText(Protocol):
 
 
 class MemoryBudget:
-    """What a device has room for: `batch` tiles of `tile` pixels per side, after `taken` was given up."""
+    """What fits into the memory of a device: `batch` tiles of `tile` pixels per side, after `taken_steps`."""
 
     def __init__(self, tile: int, steps: Sequence[FallbackStep] = (), batch: int = BATCH) -> None:
-        """Begin with everything; `rungs` are given up when one tile alone does not fit, before it becomes smaller."""
+        """Start without reductions; `steps` are taken when a single tile does not fit, before tiles become smaller."""
         self.tile, self.batch = tile, batch
         self.taken_steps: list[str] = []
         self._steps = deque(steps)
@@ -53,7 +53,7 @@ class MemoryBudget:
         self._tiles = deque(sorted(sizes - {0}, reverse=True))
 
     def release_next(self) -> bool:
-        """Give up the next thing; False when there is nothing left. The caller has let go of what it held there."""
+        """Take the next step; return False when none is left. The caller must have freed its own memory before."""
         if self.batch > 1:
             self.batch //= 2
             self.taken_steps.append(f"batch {self.batch}")
@@ -71,12 +71,12 @@ class MemoryBudget:
 
 
 def device_budget(networks: OffloadsText) -> MemoryBudget:
-    """Return what one of several devices gives up by itself: nothing that changes a byte."""
+    """Return the budget of one of several devices, with only those steps that do not change the bytes of tiles."""
     return MemoryBudget(0, (FallbackStep("text encoder on the CPU", networks.offload_text),))
 
 
 def is_out_of_memory(reason: BaseException) -> bool:
-    """Tell whether an error says that memory ran out."""
+    """Return whether an error means that memory ran out."""
     if isinstance(reason, MemoryError):
         return True
     return isinstance(reason, RuntimeError) and any(sign in str(reason).lower() for sign in SIGNS)

@@ -24,52 +24,49 @@ if TYPE_CHECKING:  # PyTorch is an extra, and takes seconds to import
     from fluxvision.engine.flux.networks import Networks
 
 REST = 60.0
-"""Seconds after which it is tried again to load what could not be loaded."""
+"""Seconds after a failure to load the models until the next attempt."""
 PACKAGES = ("torch", "diffusers", "transformers")
-"""What else than this package decides on the bytes of a tile."""
+"""Other packages whose versions can change the bytes of a tile."""
 LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """Where the weights are: a folder or a hub's id, its revision, the device to run on, and how fast.
-
-    `device` may name several, separated by commas. `agreed`: a licence that does not let everyone use the weights was
-    agreed to. `cluster` has the networks where it is given, and none are loaded here.
-    """
+    """Which weights to load, on which devices, and how."""
 
     model: str
+    """A folder, or a repository on the hub."""
     revision: str | None
     device: str
+    """One or several, separated by commas."""
     captioner: str
     caption_model: str
     speed: AccelerationConfig = field(default_factory=AccelerationConfig)
     agreed: bool = False
+    """Whether a restrictive licence of the weights was agreed to."""
     cluster: RayServe | None = None
+    """Has the networks; then none are loaded here."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedModels:
-    """What runs, the name of its weights and their revision, where they have one. No path is told.
-
-    `identity` is another where the weights, the code that runs them or the device are others. `room` is what the device
-    has room for.
-
-    `replicas` are the networks on each of several devices, the first among them, with what each gives up by itself
-    without changing a byte; empty: there is one device, and `room` is its.
-    """
+    """The loaded models, and facts about them. Nothing here holds a path."""
 
     networks: Networks | RemoteNetworks
     captioner: Captioner
     weights: str
+    """Their name."""
     revision: str | None
     identity: str
+    """Differs when the weights, the code that runs them or the devices differ."""
     budget: MemoryBudget
+    """What fits into the memory of the device."""
     replicas: tuple[tuple[Networks, MemoryBudget], ...] = ()
+    """The networks of each of several devices with their own budgets; empty for a single device."""
 
 
 class ModelCache:
-    """Loads the models when they are first asked for, and keeps them. Safe for many threads."""
+    """Loads the models at the first call, and keeps them. Safe for many threads."""
 
     def __init__(self, row: FluxRow, source: ModelSource) -> None:
         """Load a network of this row."""
@@ -79,9 +76,9 @@ class ModelCache:
         self._lock = threading.Lock()
 
     def get(self) -> LoadedModels:
-        """Return the models, loaded once; what could not be loaded is not tried again for a while.
+        """Return the models, loaded once; after a failure, loading is not tried again for a while.
 
-        Raises `UpstreamRefused` where they cannot be loaded.
+        Raises `UpstreamRefused` when they cannot be loaded.
         """
         with self._lock:
             if self.loaded is None:
@@ -97,7 +94,7 @@ class ModelCache:
             return self.loaded
 
     def load(self) -> LoadedModels:
-        """Load everything; raises `Unavailable`, or what foreign code raises."""
+        """Load everything; raises `Unavailable`, or any exception of the libraries."""
         if self.source.cluster is not None:
             return self._load_remote(self.source.cluster)
         from fluxvision.engine.flux import captioner as captions  # noqa: PLC0415
@@ -162,7 +159,7 @@ class ModelCache:
 
 
 def fallback_steps(networks: Sequence[Networks], captioner: Captioner) -> tuple[FallbackStep, ...]:
-    """Return what can be given up beside the tiles' number and size, on all devices: they have to compute alike."""
+    """Return the steps beside the number and size of tiles, applied on all devices, which must compute alike."""
 
     def offload() -> bool:
         beside = networks[0].device.type != "cpu" and captioner.row.entry is not None
@@ -178,7 +175,7 @@ def fallback_steps(networks: Sequence[Networks], captioner: Captioner) -> tuple[
 
 
 def _source_identity(folders: Sequence[Path], networks: Sequence[Networks], captioner: str) -> str:
-    """Return a text that is another where other bytes may come out: files, packages, the cards and their numbers."""
+    """Return a text that differs when tiles may have other bytes: files, packages, devices and number formats."""
     import torch  # noqa: PLC0415, takes seconds
 
     packages = [version(name) for name in PACKAGES]

@@ -1,6 +1,6 @@
-"""FLUX and CAPTIONERS: a row of facts for each generative network and for each captioner.
+"""FLUX and CAPTIONERS: a row of facts for each generative network and for each captioner. Importable without torch.
 
-Importable without torch. `model.load_networks` and `captioner.load_captioner` turn a row into something that runs.
+`networks.load_networks` and `captioner.load_captioner` load the model of a row.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Architecture = Literal["flux1", "flux2"]
 Guidance = Literal["none", "embedded", "cfg"]
 """What a network does with `guidance`: nothing, one more input, or a second pass without the prompt."""
 Shift = Literal["flux1", "none", "flux2"]
-"""By which formula the noise levels are moved with the number of tokens."""
+"""The formula by which the noise levels depend on the number of tokens."""
 
 CELL = 16
 """Pixels per side of one latent cell: the autoencoder reduces by 8, and 2 × 2 of its pixels are packed into one."""
@@ -28,51 +28,53 @@ NON_COMMERCIAL = "FLUX.1 [dev] Non-Commercial License"
 
 @dataclass(frozen=True, slots=True)
 class ControlRow:
-    """The facts of a network beside the transformer that holds it to a picture: a ControlNet for tiles.
+    """A ControlNet for tiles, which keeps the transformer close to the source.
 
-    It is shown the latents of the tile's faithful enlargement; what it answers is added to the transformer's blocks,
-    `scale` times. `weight_bytes` is its size at 16 bits per number.
+    Its input is the latents of the tile's faithful enlargement; its output is added to the transformer's blocks, times
+    `scale`.
     """
 
     repo: str
     licence: str
     scale: float
     weight_bytes: int
+    """At 16 bits per number."""
     revision: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class FluxRow:
-    """The facts of one FLUX network.
-
-    `repo` and `revision` name the weights on the Hugging Face hub (revision None: the newest), `weight_bytes` is their
-    size at 16 bits per number: transformer, text encoders and autoencoder. `commercial` says whether the licences
-    let a service be run with them; where they do not, the weights are loaded only after that was agreed to.
-    `channels` are the autoencoder's latent channels. `tile` is the best side of a tile in pixels, `tokens` the most
-    cells that one pass can be given before results degrade, `text_tokens` the length that every prompt is cut or
-    padded to. `guidance_scale` is used where a job does not say, 1 where it means nothing. `steps` are the forward
-    passes of a whole trajectory, from pure noise, that the network was made for. `control` is the network that holds
-    tiles to their source, where there is one.
-    """
+    """The facts of one FLUX network."""
 
     name: str
     title: str
     repo: str
+    """Repository of the weights on the Hugging Face hub."""
     licence: str
     commercial: bool
+    """Whether the licences allow a service; if not, loading needs `flux_licence_agreed`."""
     architecture: Architecture
     channels: int
+    """The autoencoder's latent channels."""
     tokens: int
+    """Most cells of one pass before results degrade."""
     text_tokens: int
+    """Length to which every prompt is cut or padded."""
     guidance: Guidance
     guidance_scale: float
+    """Default of `guidance`; 1 if it has no meaning."""
     steps: int
+    """Forward passes of a full trajectory from pure noise."""
     shift: Shift
     weight_bytes: int
+    """Of transformer, text encoders and autoencoder at 16 bits per number."""
     revision: str | None = None
+    """None: the newest."""
     control: ControlRow | None = None
+    """The ControlNet that keeps tiles close to their source, if there is one."""
     cell: int = CELL
     tile: int = 1024
+    """Best side of a tile in pixels."""
 
     @property
     def packed_channels(self) -> int:
@@ -171,19 +173,18 @@ BY_NAME = {row.name: row for row in FLUX}
 
 @dataclass(frozen=True, slots=True)
 class CaptionerRow:
-    """The facts of one captioner.
-
-    `entry` is where its class is, "module:Class", None for the row that says nothing; `side` is the longest side in
-    pixels at which it is shown a picture, `weight_bytes` the size of its weights at 16 bits per number.
-    """
+    """The facts of one captioner."""
 
     name: str
     title: str
     repo: str | None
     licence: str
     entry: str | None
+    """"module:Class"; None: no model."""
     side: int
+    """Longest side in pixels of the picture that it gets."""
     weight_bytes: int
+    """At 16 bits per number."""
     revision: str | None = None
 
 
@@ -233,7 +234,7 @@ CAPTIONERS_BY_NAME = {row.name: row for row in CAPTIONERS}
 
 
 def licence_notice(row: FluxRow) -> str | None:
-    """Return what whoever loads or fetches a row's weights must know of their licence; None where all may use them."""
+    """Return the restriction of the licence of a row's weights, None when everybody may use them."""
     if row.commercial:
         return None
     repos = [row.repo] if row.control is None else [row.repo, row.control.repo]
@@ -244,7 +245,7 @@ def licence_notice(row: FluxRow) -> str | None:
 
 
 def need_consent(row: FluxRow, agreed: bool) -> None:
-    """Raise `Unavailable` where a row's licence must be agreed to and was not."""
+    """Raise `Unavailable` when a row's licence must be agreed to and was not."""
     if not row.commercial and not agreed:
         message = (
             f"{row.name} is under the {row.licence}, which does not let a commercial service be run with it: it is"
