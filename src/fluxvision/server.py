@@ -1,4 +1,4 @@
-"""Serving: the gateway behind the ASGI application, run by an embedded server until it is told to stop."""
+"""Serves the ASGI application with an embedded granian server until a signal arrives, then drains it."""
 
 from __future__ import annotations
 
@@ -35,30 +35,30 @@ from fluxvision.http.observability import create_logger
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 CLOSE_SECONDS = 5.0
 READ = 512 * 1024
-"""Bytes of an upload that are read at once, at most: each piece costs a turn of the event loop.
+"""Most bytes of an upload that are read at once, because each piece costs an iteration of the event loop.
 
-It is also the longest head of a request: a connection can hold that much memory before it says anything.
+It is also the longest head of a request: a connection can hold that much memory before it sends a request.
 """
 RESERVED_FILES = 512
-"""Open files that connections leave for everything else: uploads, calls of providers, weights."""
+"""Open files that are not for connections: uploads, calls of providers, weights."""
 FILES_PER_CONNECTION = 2
 """A connection and the media file that it sends."""
 YOUNG = 10_000
-"""So many new objects, and the collector looks for cycles among them: a few requests make that many."""
+"""New objects after which the garbage collector looks for cycles: a few requests create that many."""
 
 GatewayFactory = Callable[[Settings], Gateway]
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """What clients may have open at once, and for how long without using it."""
+    """Most open connections, and their timeouts."""
 
     connections: int = 4096
     """Most connections at once; further ones wait in the kernel's queue."""
     backlog: int = 1024
     """Length of that queue."""
     idle: float = 15.0
-    """Seconds in which a request's headers have to arrive: from the connection's start, or from the last answer."""
+    """Timeout in seconds of a request's headers, from the start of the connection or the last response."""
 
     def allowed(self) -> int:
         """Return how many connections this process can hold, after raising its limit of open files."""
@@ -70,7 +70,7 @@ DEFAULT_LIMITS = ConnectionLimits()
 
 
 def create_app(settings: Settings, gateway_factory: GatewayFactory = create_gateway) -> App:
-    """Build the ASGI application around a gateway; to be called where an event loop runs."""
+    """Build the ASGI application with its gateway; called inside an event loop."""
     return build(gateway_factory(settings), settings)
 
 
@@ -82,8 +82,8 @@ def serve(
 ) -> None:
     """Listen until SIGTERM, SIGINT or SIGHUP, let running requests finish, and return.
 
-    `announce` is told the port as soon as the server has it. Raises `ConfigError` for an address that may not be
-    listened on.
+    `announce` is called with the port as soon as the server listens. Raises `ConfigError` for an address that cannot be
+    used.
     """
     check_exposure(settings)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -91,7 +91,7 @@ def serve(
 
 
 def check_exposure(settings: Settings) -> None:
-    """Raise `ConfigError` where everybody could use the server, or guess a key, and nobody said that they may."""
+    """Raise `ConfigError` when everybody could use the server or guess a key, unless the settings allow it."""
     check_entries(settings.api_keys)
     if settings.api_keys or settings.allow_unauthenticated or is_loopback(settings.host):
         return
@@ -107,10 +107,10 @@ async def _serve(
 ) -> None:
     """Run the embedded server.
 
-    Embedded, because granian's supervisor passes SIGTERM to its worker, which at once refuses connections: running
-    requests finish, but no probe can see the drain, new callers get a refused connection instead of a 503, and its
-    only patience is a kill, after which nothing is cleaned up. In one process the drain is ours: jobs finish, late
-    ones are cancelled with an answer, and only then does the server close. It also saves the supervisor's 29 MB.
+    granian's supervisor is not used, because it passes SIGTERM to its worker, which refuses connections at once: probes
+    could not see the drain, new callers would get a refused connection instead of a 503, and the worker would be killed
+    without cleaning up. Here jobs finish, late ones are cancelled with a response, and only then the server closes. It
+    also saves 29 MB.
     """
     log = create_logger(settings.log_level)
     with ExitStack() as ends:
@@ -152,7 +152,7 @@ async def _serve(
 
 
 class _Server(Server):
-    """granian's embedded server, on a socket that is open already: nobody can take the port in between."""
+    """granian's embedded server on a socket that is already open, so that nobody can take the port meanwhile."""
 
     def __init__(self, app: App, listener: socket.socket, limits: ConnectionLimits) -> None:
         """Serve `app` on `listener`."""
@@ -177,7 +177,7 @@ class _Server(Server):
 
 
 class _GranianLog(logging.Handler):
-    """Writes granian's errors as JSON lines: the first line of each; the others are a trace that may quote anything."""
+    """Writes granian's errors as JSON lines: only their first lines, because the trace may quote private text."""
 
     def __init__(self, log: Any) -> None:
         super().__init__()
@@ -188,7 +188,7 @@ class _GranianLog(logging.Handler):
 
 
 async def _drain(app: App, patience: float, hurry: asyncio.Event) -> int:
-    """Drain, or at a second signal cancel at once; return how many jobs were cancelled."""
+    """Drain the application; cancel jobs at once at a second signal; return the number of cancelled jobs."""
     patient = asyncio.ensure_future(app.drain(patience))
     hurried = asyncio.ensure_future(hurry.wait())
     await asyncio.wait({patient, hurried}, return_when=asyncio.FIRST_COMPLETED)
@@ -200,9 +200,9 @@ async def _drain(app: App, patience: float, hurry: asyncio.Event) -> int:
 
 
 def _open_sockets(host: str, port: int, param: str) -> socket.socket:
-    """Return a socket that is bound to an address and port; a port of 0 becomes a free one.
+    """Return a socket bound to an address and port; port 0 becomes a free one.
 
-    Raises `ConfigError` where nobody can listen there: granian's own message would be a Rust backtrace.
+    Raises `ConfigError` when that fails, because granian's own message would be a Rust backtrace.
     """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]

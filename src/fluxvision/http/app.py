@@ -1,4 +1,4 @@
-"""The ASGI application: one list of routes, three layers around it, and what lives as long as it does."""
+"""The ASGI application: the list of routes, three layers of middleware, and the background tasks."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from fluxvision.storage.workspace import open_workspace
 
 SWEEP_SECONDS = 30.0
 IDLE_SECONDS = 0.5
-"""How often is looked whether the last of some jobs is done."""
+"""Seconds between two checks whether all jobs are done."""
 PREFIXES = ("/openai/v1", "/v1")
 API: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/images/edits", edits.create_edit),
@@ -64,11 +64,11 @@ PAGES: tuple[tuple[str, Handler], ...] = (
     ("/docs", site.send_docs),
     ("/docs/{name:path}", site.send_docs),
 )
-"""For people with a browser; the OpenAPI document leaves them out."""
+"""Pages for browsers, which are not in the OpenAPI document."""
 
 
 class App:
-    """An ASGI application that can also be asked to stop taking work."""
+    """An ASGI application that can be drained."""
 
     def __init__(self, asgi: ASGIApp, running: JobTracker) -> None:
         """Serve `asgi`."""
@@ -95,7 +95,7 @@ def build(
     media_clock: Callable[[], float] | None = None,
     stream: TextIO | None = None,
 ) -> App:
-    """Put the edge together. `pages` are further routes, tried last; log lines go to `stream` (standard error)."""
+    """Build the application. `pages` are further routes, tried last; log lines go to `stream` (standard error)."""
     workspace = open_workspace(settings.data_dir)
     keys = Keys(settings.api_keys, secrets.token_bytes(32))
     settings = settings.mask_secrets()
@@ -145,7 +145,7 @@ def build(
 
 
 class _Endpoint:
-    """A handler with the edge in its hand."""
+    """An ASGI endpoint that calls a handler with the shared state."""
 
     def __init__(self, edge: AppState, handler: Handler) -> None:
         self._run = partial(handler, edge)
@@ -155,7 +155,7 @@ class _Endpoint:
 
 
 class _Split:
-    """Requests pass all layers; the lifespan goes to the router at once; web sockets go nowhere."""
+    """Requests pass all layers; the lifespan goes to the router directly; web sockets are ignored."""
 
     def __init__(self, framed: ASGIApp, router: Router) -> None:
         self._framed = framed
@@ -176,7 +176,7 @@ def _probe(settings: Settings) -> Probe:
 
 
 async def _sweep(edge: AppState) -> None:
-    """Delete what expired, again and again; a sweep that fails is logged, and the next one may work."""
+    """Delete expired files periodically; a failed sweep is logged and repeated the next time."""
     while True:
         try:
             await asyncio.to_thread(edge.media.sweep, edge.media_clock())
@@ -186,7 +186,7 @@ async def _sweep(edge: AppState) -> None:
 
 
 async def _release_memory(running: JobTracker) -> None:
-    """Give memory back to the system whenever work has been done and no more is there."""
+    """Return memory to the system after work, once no job runs."""
     seen = 0
     while True:
         await asyncio.sleep(IDLE_SECONDS)

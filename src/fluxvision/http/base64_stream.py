@@ -14,31 +14,31 @@ import pybase64
 from fluxvision.core.types import ResultImage
 
 SLICE = 3 * 64 * 1024
-"""Bytes of a file in one chunk: few enough that a slow line takes one before its caller is given up."""
+"""Bytes of a file in one chunk, few enough that a slow connection takes one before the timeout."""
 
 
 MARKER = secrets.token_hex(16)
-"""Stands for a file while the JSON around it is written; never sent, so that nobody can put it into a text."""
+"""Replaces a file while the JSON around it is encoded; random, so that no text of a caller contains it."""
 
 
 class InMemoryFile:
-    """A file that is in memory."""
+    """A file in memory."""
 
     __slots__ = ("content",)
 
     def __init__(self, content: bytes) -> None:
-        """Stand for a file of these bytes."""
+        """Hold these bytes."""
         self.content = content
 
 
 def base64_file(picture: ResultImage) -> InMemoryFile | Path:
-    """Return what stands for a picture's file."""
+    """Return a placeholder for the file of a picture, from memory if it is there."""
     return picture.path if picture.content is None else InMemoryFile(picture.content)
 
 
 @dataclass(frozen=True, slots=True)
 class ChunkedBody:
-    """Bytes and files in order; a file stands for its base64."""
+    """Bytes and files in order; a file is sent as base64."""
 
     parts: tuple[bytes | InMemoryFile | Path, ...]
 
@@ -48,9 +48,10 @@ class ChunkedBody:
         return sum(len(part) if isinstance(part, bytes) else (_encoded_size(part) + 2) // 3 * 4 for part in self.parts)
 
     def chunks(self) -> Iterator[bytes]:
-        """Yield the body in order, in few pieces: what is small travels together.
+        """Yield the body in few pieces; small parts are joined.
 
-        A file was written a moment ago and is in memory: a slice of it takes less time than a thread would.
+        Files were just written and are in the page cache, so reading a slice takes less time than switching to a
+        thread.
         """
         waiting: list[bytes] = []
         for piece in self._pieces():
@@ -75,7 +76,7 @@ class ChunkedBody:
 
 
 def encode_base64(value: Any, before: bytes = b"", after: bytes = b"") -> ChunkedBody:
-    """Encode a value as JSON in which every `Path` and every `Held` becomes the base64 text of that file."""
+    """Encode a value as JSON in which every `Path` and `InMemoryFile` becomes the base64 text of that file."""
     files: list[InMemoryFile | Path] = []
 
     def hook(found: Any) -> str:

@@ -57,7 +57,7 @@ LABELS = {
     "providers": "Providers",
     "decisions": "Decisions",
 }
-"""Pages that the navigation does not call by their heading."""
+"""Names in the navigation that differ from the heading of the page."""
 SCRIPTS = ("vendor/swagger-ui-bundle.js", "reference.js")
 FILES: Mapping[str, Path] = {
     name: DESIGN / name for name in ("style.css", "theme.js", "icon.svg", "vendor/swagger-ui.css", *SCRIPTS)
@@ -69,14 +69,14 @@ FILES: Mapping[str, Path] = {
 DRAWING = "docs/layers.svg"
 DECISIONS = "docs/decisions"
 START_ENDS = "\n## HTTP API"
-"""Where the start page leaves the README: what follows has pages of its own."""
+"""The heading of the README at which the start page ends."""
 COMMENT = re.compile(r"^<!--.*?-->\n?", re.MULTILINE | re.DOTALL)
 CONTENTS_FROM = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page: its address below /docs/, the file that it is made of, and its name in the navigation."""
+    """A page: its address below /docs/, its source file, and its name in the navigation."""
 
     place: str
     source: str
@@ -85,7 +85,7 @@ class Page:
 
 @cache
 def pages() -> Mapping[str, Page]:
-    """Return the pages by their addresses; one whose file is not there is left out."""
+    """Return the pages by address, without those whose file is missing."""
     rows = [row for _, group in NAV for row in group if row[1] and (ROOT / row[1]).is_file()]
     rows += [(f"decisions/{path.stem}", f"{DECISIONS}/{path.name}") for path in sorted((ROOT / DECISIONS).glob("*.md"))]
     found = [Page(place, source, LABELS.get(place) or _title(source)) for place, source in rows]
@@ -106,7 +106,7 @@ def render(place: str) -> bytes:
 
 
 def render_not_found() -> bytes:
-    """Return the page for an address that leads nowhere; its links are absolute."""
+    """Return the page for an unknown address; its links are absolute."""
     text = "<h1>Nothing here</h1><p>There is no such page, or the link to this file has expired.</p>"
     return _frame(Page("404", "", "Nothing here"), text, absolute=True)
 

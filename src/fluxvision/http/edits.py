@@ -1,4 +1,4 @@
-"""POST /images/edits, from the first header to the last byte."""
+"""POST /images/edits: reads the request, runs the job, and sends the response."""
 
 from __future__ import annotations
 
@@ -34,19 +34,21 @@ from fluxvision.net import fetch
 DRY_RUN = frozenset({"dryrun", "dry_run"})
 FORM, DOCUMENT = "multipart/form-data", "application/json"
 UNWATCHED = 0.25
-"""Seconds of a request in which nobody looks whether its caller is still there: asking takes as long as parsing."""
+"""Seconds of a request before checking for a disconnect begins, because checking takes as long as parsing."""
 
 
 @dataclass(frozen=True, slots=True)
 class RequestPhases:
-    """What is called when the pictures are here, and when only sending the answer is left."""
+    """Callbacks for the phases of a request."""
 
     on_received: Callable[[], None]
+    """Called when all pictures have been received."""
     on_ready: Callable[[], None]
+    """Called when only sending the response remains."""
 
 
 async def create_edit(edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
-    """Read the request, do the job, answer; whatever happens, its files are gone afterwards."""
+    """Read the request, run the job, send the response; the files are deleted in any case."""
     headers = Headers(scope=scope)
     query = query_parameters(scope)
     dry = _dry_run(query)
@@ -81,7 +83,7 @@ async def create_edit(edge: AppState, scope: Scope, receive: Receive, send: Send
 async def _start_work(
     edge: AppState, scope: Scope, send: Send, form: body.Form, folder: Path, *, dry: bool, phases: RequestPhases
 ) -> None:
-    """Do what the form asks for and answer."""
+    """Run the job of the form, or quote it, and send the response."""
     # `dry_run` in the body counts too; never charge for it.
     said = {name: form.fields.pop(name) for name in list(form.fields) if name.lower() in DRY_RUN}
     dry = dry or _dry_run({name: str(value) for name, value in said.items() if value is not None})
@@ -103,7 +105,7 @@ async def _start_work(
 async def _respond(
     edge: AppState, scope: Scope, send: Send, prepared: PreparedJob, folder: Path, *, on_ready: Callable[[], None]
 ) -> None:
-    """Do the job and send what came of it."""
+    """Run the job and send its result."""
     if prepared.job.values.get("stream"):
         await prepared.check_mask()  # what can be refused is refused with a status of its own
         _check_room(edge, scope)
@@ -116,7 +118,7 @@ async def _respond(
 
 
 async def _quote(edge: AppState, scope: Scope, job: Job) -> QuoteResponse:
-    """Return the body of a dry run; without a key, with the offers that a key would open."""
+    """Return the body of a dry run; without a key, also the offers that need one."""
     prepared = edge.gateway.prepare(job)
     if not is_visitor(scope):
         await prepared.check_mask()
@@ -189,10 +191,10 @@ def _body_kind(media_type: str) -> str:
 
 
 async def _wait_for_disconnect(receive: Receive, work: Coroutine[Any, Any, None]) -> None:
-    """Do the work; when the caller goes away, stop it and raise `CallerGone`.
+    """Await the work; when the caller disconnects, cancel it and raise `CallerGone`.
 
-    The task that is here does it, and is cancelled as `asyncio.timeout` cancels it: most requests end before anybody
-    has to look, and need no second one.
+    The current task does the work, and is cancelled as by `asyncio.timeout`: most requests end before the first check,
+    and need no second task.
     """
     task = cast("asyncio.Task[Any]", asyncio.current_task())
     gone = False
@@ -242,7 +244,7 @@ def _check_room(edge: AppState, scope: Scope) -> None:
 
 
 def _refuse_misplaced(query: Mapping[str, str]) -> None:
-    """Raise `InvalidRequest` for a parameter of the body that stands in the address, where it would do nothing."""
+    """Raise `InvalidRequest` for a parameter of the body in the query, where it would have no effect."""
     for name in query:
         if fields.is_known_field(name):
             message = f"{name} belongs in the body of the request, not in its address."
@@ -250,7 +252,7 @@ def _refuse_misplaced(query: Mapping[str, str]) -> None:
 
 
 def _dry_run(query: Mapping[str, str]) -> bool:
-    """Tell whether the query, or the same words in the body, asks for a dry run; `?dryRun` alone does."""
+    """Return whether the query, or the same names in the body, request a dry run; `?dryRun` without a value does."""
     word = next((value.strip().lower() for name, value in query.items() if name.lower() in DRY_RUN), "false")
     if word not in TRUE | FALSE | {""}:
         raise InvalidRequest("dryRun must be true or false.", param="dryRun")

@@ -1,4 +1,4 @@
-"""Builds an error's response: OpenAI's body, and the headers that tell whether to try again."""
+"""Builds the response of an error: OpenAI's body, and the headers for retries."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fluxvision.http.responses import ErrorBody, ErrorDetail, ErrorMetadata
 
 
 def error_body(error: Error, attempts: Sequence[Attempt] = ()) -> ErrorBody:
-    """Return OpenAI's error body; where providers were tried, with what each try came to and cost beside it."""
+    """Return OpenAI's error body, with the outcome and cost of each attempt if there were any."""
     tried = ErrorMetadata(
         attempts=attempt_entries(attempts),
         cost=dollars_or_none(sum_costs(attempt.cost for attempt in attempts)),
@@ -29,13 +29,13 @@ def error_body(error: Error, attempts: Sequence[Attempt] = ()) -> ErrorBody:
 
 
 def error_for_client(error: Exception) -> Error:
-    """Return the error that the caller sees: one of ours as it is, else no more than whose fault it is."""
+    """Return the error that the caller gets: an `Error` as it is, for any other exception a generic one."""
     found = error if isinstance(error, Error) else resource_error(error)
     return found or InternalError("Something went wrong on this server.")
 
 
 def error_headers(error: Error, attempts: Sequence[Attempt] = (), allow: str = "") -> dict[str, str]:
-    """Return the headers that tell a client whether and when to try again, after what its attempts may have cost."""
+    """Return the headers that tell a client whether and when to retry, given the cost of its attempts."""
     headers = {"content-type": "application/json", "cache-control": "no-store"}
     if not error.retryable or any(attempt.cost_bound != 0 for attempt in attempts):  # a retry may pay again
         headers["x-should-retry"] = "false"

@@ -1,4 +1,4 @@
-"""HTTP/1.1 message framing: headers that must be unambiguous, request bodies that nobody read, answers that fit."""
+"""HTTP/1.1 message framing: unambiguous headers, unread request bodies, and responses of the announced length."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ RawHeaders = Iterable[tuple[bytes, bytes]]
 
 HOST = re.compile(rb"(?:[A-Za-z0-9._~%!$&'()*+,;=-]{0,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{0,5})?")
 LINGER_SECONDS = 5.0
-"""Time after an early answer in which the rest of the request body is read and dropped."""
+"""Seconds after an early response in which the rest of the request body is read and dropped."""
 LINGER_BYTES = 64 * 1024 * 1024
 """Most bytes of a body that are dropped. A longer body is answered with `Connection: close`."""
 
 PIECES = 1024
-"""Pieces of a body that may be of any size: each costs a turn of the event loop."""
+"""Pieces of a body that may have any size; each costs an iteration of the event loop."""
 BYTES_PER_PIECE = 16
-"""The least average size of a piece beyond that. Network packets are larger; only chunks can be as small."""
+"""Least average size of further pieces. Network packets are larger; only chunks can be as small."""
 
 
 def check_headers(scope: Scope) -> None:
@@ -64,7 +64,7 @@ class RequestBody:
                 self._waits = True
 
     async def __call__(self) -> Message:
-        """Return the next message; raises `InvalidRequest` where the body comes in many tiny chunks."""
+        """Return the next message; raises `InvalidRequest` for a body in many tiny chunks."""
         message = await self._receive()
         self._waits = False  # it was told to go on
         size = len(message.get("body", b""))
@@ -79,18 +79,18 @@ class RequestBody:
 
     @property
     def lingers(self) -> bool:
-        """Whether the caller is sending a body that nobody read: not where it waits for `100 Continue`."""
+        """Whether the caller is sending an unread body; False while it waits for `100 Continue`."""
         return self.left > 0 and not self._waits
 
     @property
     def ends_connection(self) -> bool:
-        """Whether the connection cannot go on after an answer now: the rest of the body is too long, or never comes."""
+        """Whether the connection must be closed after a response now: the rest of the body is too long, or not sent."""
         return self.left > (0 if self._waits else LINGER_BYTES)
 
     async def drain(self) -> None:
         """Read and drop the rest of the body for a bounded time.
 
-        Closing a connection with unread bytes resets it, and the reset can destroy the answer before the caller reads
+        Closing a connection with unread bytes resets it, and the reset can destroy the response before the caller reads
         it.
         """
         limit = self._seen + LINGER_BYTES
@@ -101,16 +101,16 @@ class RequestBody:
 
 
 class ResponseSender:
-    """The `send` of one request, which hands no answer on that granian could not send.
+    """The `send` of one request, which never sends a response that granian cannot send.
 
-    The start waits for the first piece of the body: until then another answer can take its place.
+    The start is held back until the first piece of the body, so that another response can still replace it.
     """
 
     def __init__(self, scope: Scope, send: Send, patience: float, more: Callable[[RawHeaders], RawHeaders]) -> None:
-        """Wrap `send`; `more` gives further headers of the answer.
+        """Wrap `send`; `more` returns further headers of the response.
 
-        The caller is given up after `patience` seconds in which no message is taken, or where the answer goes out
-        slower than `BYTES_PER_SECOND` beyond that.
+        The connection is closed when no message is accepted for `patience` seconds, or when the response is slower than
+        `BYTES_PER_SECOND` afterwards.
         """
         self._send = send
         self._patience = patience
@@ -123,7 +123,7 @@ class ResponseSender:
         """The status that was sent, 0 as long as there is none."""
 
     async def __call__(self, message: Message) -> None:
-        """Send a message; raises `CallerGone` where the caller does not take it."""
+        """Send a message; raises `CallerGone` when the caller does not accept it."""
         if message["type"] == "http.response.start":
             self._start = self._checked(message)
             return
@@ -136,7 +136,7 @@ class ResponseSender:
         await self._pass(message)
 
     def check_complete(self) -> None:
-        """Raise `ValueError` where nothing was answered."""
+        """Raise `ValueError` when no response was sent."""
         if not self.status:
             raise ValueError("The request was not answered.")
 
@@ -152,7 +152,7 @@ class ResponseSender:
         self._sent += len(message.get("body", b""))
 
     def _checked(self, start: Message) -> Message:
-        """Return the start of an answer; raises `ValueError` for a status that would end the process."""
+        """Return the start of a response; raises `ValueError` for a status that would end the process."""
         status = start["status"]
         if not 200 <= status <= 599:  # noqa: PLR2004, the final ones of HTTP
             raise ValueError("The status is none of HTTP.")
@@ -161,7 +161,7 @@ class ResponseSender:
         return start
 
     def _count(self, message: Message) -> None:
-        """Raise `ValueError` where the body is not as long as its Content-Length, which would let the caller wait."""
+        """Raise `ValueError` when the body differs from its Content-Length, which would let the caller wait."""
         if self._left is None or message["type"] != "http.response.body":
             return
         self._left -= len(message.get("body", b""))

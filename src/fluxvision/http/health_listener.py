@@ -1,4 +1,4 @@
-"""/healthz and /readyz on a further port, from a thread of their own: no connection to the API can block a probe."""
+"""/healthz and /readyz on a further port, in a separate thread, so that connections to the API cannot block probes."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any, Self
 from starlette.types import ASGIApp, Message
 
 CONNECTIONS = 32
-"""Most connections at once; a further one takes the place of the oldest."""
+"""Most connections at once; a further one closes the oldest."""
 READ_SECONDS = 2.0
-"""Time in which a request has to arrive, and an answer has to be taken."""
+"""Timeout for receiving a request, and for sending the response."""
 ANSWER_SECONDS = {"/healthz": 2.0, "/readyz": 5.0}
-"""Time in which the event loop of the API has to answer; after that, the answer is 503."""
+"""Timeout for the event loop of the API; after that, the response is 503."""
 HEAD_BYTES = 8192
 STATUS = {200: "OK", 400: "Bad Request", 404: "Not Found", 503: "Service Unavailable"}
 LATE = 503, b'{"status":"the server does not respond"}'
@@ -25,10 +25,10 @@ Answer = tuple[int, bytes]
 
 
 class HealthListener:
-    """Answers probes from a thread with an event loop of its own, which asks the application in the main one."""
+    """Answers probes from a thread with its own event loop, which asks the application in the main one."""
 
     def __init__(self, app: ASGIApp, main: asyncio.AbstractEventLoop, listener: socket.socket) -> None:
-        """Ask `app`, which runs in the event loop `main`, for who connects to `listener`."""
+        """Answer the connections of `listener` from `app`, which runs in the event loop `main`."""
         self._app = app
         self._main = main
         self._listener = listener
@@ -38,12 +38,12 @@ class HealthListener:
         self._thread = threading.Thread(target=self._run, name="health", daemon=True)
 
     def __enter__(self) -> Self:
-        """Start to listen."""
+        """Start listening."""
         self._thread.start()
         return self
 
     def __exit__(self, *_error: object) -> None:
-        """Stop to listen, and end the thread."""
+        """Stop listening, and end the thread."""
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(READ_SECONDS)
 
@@ -94,7 +94,7 @@ class HealthListener:
 
 
 async def ask_server(app: ASGIApp, path: str) -> Answer:
-    """Return status and body of a GET of `path`, from the application itself, without a connection."""
+    """Return status and body of a GET of `path` from the application itself, without a connection."""
     status, body = 0, b""
     scope: dict[str, Any] = {
         "type": "http",

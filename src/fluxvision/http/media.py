@@ -27,11 +27,11 @@ SAFE = {
 }
 
 UNMODIFIED = frozenset({"etag", "cache-control", "last-modified", *SAFE})
-"""Headers of a 304: those of the file's body are left out."""
+"""Headers of a 304 response; those of the body are left out."""
 
 
 async def send_media(edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
-    """Send a file of the store, whole or in ranges, while its link works."""
+    """Send a stored file, or ranges of it, while its link is valid."""
     name = scope["path_params"]["name"]
     query = query_parameters(scope)
     expires, signature = query.get("expires", ""), query.get("signature", "")
@@ -71,17 +71,17 @@ async def send_media(edge: AppState, scope: Scope, receive: Receive, send: Send)
 
 
 def media_link(edge: AppState, scope: Scope, name: str, now: float) -> str:
-    """Return the address of a stored file, at the public address or the one that the caller used."""
+    """Return the address of a stored file, below the public address or the one of the request."""
     return f"{public_base(edge.settings.public_url, scope)}/media/{name}?{edge.media.sign(name, now)}"
 
 
 def _is_byte_range(text: str) -> bool:
-    """Tell whether a Range header has ranges of bytes, none of which ends before it begins."""
+    """Return whether a Range header has only valid byte ranges."""
     return bool(RANGE.fullmatch(text)) and all(int(first) <= int(last) for first, last in BOTH_ENDS.findall(text))
 
 
 def public_base(public_url: str, scope: Scope) -> str:
-    """Return scheme and host of links without a slash at the end."""
+    """Return scheme and host of links, without a trailing slash."""
     if public_url:
         return public_url.rstrip("/")
     host = Headers(scope=scope).get("host", "")
@@ -91,7 +91,7 @@ def public_base(public_url: str, scope: Scope) -> str:
 
 
 DEEP = 30_000_000
-"""Pixels above which a browser is spared the whole picture."""
+"""Pixels above which browsers get Deep Zoom tiles instead of the whole picture."""
 PLACE = "/media/{name}/{expires}/{signature}"
 LEVEL = re.compile(r"\d{1,2}")
 TILE = re.compile(r"\d{1,5}_\d{1,5}\.(?:jpeg|webp)")
@@ -100,7 +100,7 @@ TYPES = {".jpeg": "image/jpeg", ".webp": "image/webp"}
 
 
 def deep_zoom_link(edge: AppState, scope: Scope, picture: ResultImage, name: str, now: float) -> str | None:
-    """Return the address of a stored picture's Deep Zoom document, None where the picture is small enough."""
+    """Return the address of a stored picture's Deep Zoom document, None for a small picture."""
     if picture.width * picture.height <= DEEP:
         return None
     expires, signature = edge.media.signed(name, now)
@@ -108,13 +108,13 @@ def deep_zoom_link(edge: AppState, scope: Scope, picture: ResultImage, name: str
 
 
 async def send_deep_zoom(edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
-    """Send what a viewer reads first."""
+    """Send the Deep Zoom document of a picture."""
     response = await _find_part(edge, scope, f"{STEM}.dzi", XML)
     await response(scope, receive, send)
 
 
 async def send_tile(edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
-    """Send one tile."""
+    """Send one Deep Zoom tile."""
     level, name = scope["path_params"]["level"], scope["path_params"]["tile"]
     if not LEVEL.fullmatch(level) or not TILE.fullmatch(name):
         raise NotFound(GONE)
@@ -123,7 +123,7 @@ async def send_tile(edge: AppState, scope: Scope, receive: Receive, send: Send) 
 
 
 async def _find_part(edge: AppState, scope: Scope, place: str, kind: str) -> Response:
-    """Return a file below a result's tiles, while the result's link works."""
+    """Return a file among a result's tiles, while the result's link is valid."""
     given = scope["path_params"]
     path, left = edge.media.verify(given["name"], given["expires"], given["signature"], edge.media_clock())
     folder = await edge.pyramids.of(path.name)

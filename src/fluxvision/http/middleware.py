@@ -37,19 +37,19 @@ from fluxvision.http.state import CALLER, RECORD, draining_error
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 FACTS = "/v1/page"
-"""What the page asks before it knows whether there is a key."""
+"""The path that the page requests before it knows whether a key is needed."""
 VISITED = frozenset({("POST", "/v1/images/edits"), ("GET", "/v1/models"), ("HEAD", "/v1/models")})
 VISITED_BELOW = "/v1/models/"
 KEYED = ("/v1/", "/openai/v1/", "/metrics")
 DEFAULT_PORTS = {"http": 80, "https": 443}
 VISITORS_WEIGHT = 0.25
-"""Share of the providers' time that all who come without a key have together beside one key."""
+"""Weight of all requests without a key together, relative to one key."""
 LOCAL_NAMES = frozenset({"localhost", "ip6-localhost", "host.docker.internal"})
 LOCAL_ENDINGS = (".localhost", ".local", ".internal", ".lan", ".home.arpa")
 
 
 class AuthMiddleware:
-    """Lets a request pass, or raises what is wrong with it, before anything of its body is read."""
+    """Checks the key and the origin of a request before its body is read; raises an error or passes it on."""
 
     def __init__(self, app: ASGIApp, keys: Keys, settings: Settings) -> None:
         """Wrap `app`."""
@@ -61,7 +61,7 @@ class AuthMiddleware:
         self._public = urlsplit(settings.public_url).netloc.lower()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Check one request and hand it on."""
+        """Check one request and pass it on."""
         headers = Headers(scope=scope)
         path = scope["path"]
         if not self._keys.required and path not in OPEN_PATHS:
@@ -72,7 +72,7 @@ class AuthMiddleware:
         await self._app(scope, receive, send)
 
     def _visits(self, scope: Scope, headers: Headers) -> bool:
-        """Let the page in without a key, to what it needs; raises what is wrong with how it comes."""
+        """Return whether the page may make this request without a key; raises an error for a foreign origin."""
         path, method = scope["path"], scope["method"]
         below = method in {"GET", "HEAD"} and path.startswith(VISITED_BELOW)
         if not is_keyless_page_request(headers) or (
@@ -103,7 +103,7 @@ class AuthMiddleware:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a name or address leads to this machine alone."""
+    """Return whether a name or address is that of this machine."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
@@ -113,9 +113,9 @@ def is_loopback(host: str) -> bool:
 
 
 def _is_local_host(netloc: str, *, wide: bool) -> bool:
-    """Tell whether a Host header is one that no foreign DNS server can have pointed here.
+    """Return whether no foreign DNS server can have resolved a Host header to this machine.
 
-    Beyond loopback (`wide`) that includes addresses, names without a dot, and the endings kept for local networks.
+    Beyond loopback (`wide`) that includes addresses, names without a dot, and the endings reserved for local networks.
     """
     try:
         host = urlsplit("//" + netloc).hostname or ""
@@ -133,7 +133,7 @@ def _is_local_host(netloc: str, *, wide: bool) -> bool:
 
 
 def _is_same_origin(origin: str, netloc: str) -> bool:
-    """Tell whether a page of `origin` is served by `netloc`; the default port may be left out."""
+    """Return whether a page of `origin` is served by `netloc`; the default port may be left out."""
     try:
         found, ours = urlsplit(origin), urlsplit("//" + netloc)
         default = DEFAULT_PORTS.get(found.scheme)
@@ -151,7 +151,7 @@ NO_ROUTE = "(none)"
 
 
 def request_id(milliseconds: int) -> str:
-    """Return a new id that sorts by time: a UUID of version 7 behind `req_`."""
+    """Return a new id that sorts by time: `req_` and a UUID of version 7."""
     value = milliseconds << 80 | secrets.randbits(80)
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
@@ -159,17 +159,17 @@ def request_id(milliseconds: int) -> str:
 
 
 class ErrorMiddleware:
-    """Wraps the whole application; nothing below it has to know that a request can fail."""
+    """Wraps the whole application, converts exceptions to responses, and writes log line and metrics."""
 
     def __init__(self, app: ASGIApp, log: Any, metrics: Metrics, patience: float) -> None:
-        """Wrap `app`; a caller who takes nothing of an answer for `patience` seconds is given up."""
+        """Wrap `app`; the connection is closed when the caller accepts nothing for `patience` seconds."""
         self._app = app
         self._patience = patience
         self._log = log
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request to its end, whatever happens."""
+        """Serve one request to its end."""
         if scope["type"] != "http":
             return
         started = time.perf_counter()
@@ -214,7 +214,7 @@ class ErrorMiddleware:
             await body.drain()
 
     async def _answer_error(self, scope: Scope, receive: Receive, send: ResponseSender, error: Exception) -> None:
-        """Log what nobody expected, and answer."""
+        """Log an unexpected error, and send a response."""
         record: RequestRecord = scope[RECORD]
         failure, allow = _translate_error(error, scope["path"])
         if not isinstance(error, Error | HTTPException):
@@ -225,7 +225,7 @@ class ErrorMiddleware:
 
 
 def _common_headers(sent: RawHeaders, record: RequestRecord, started: float) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the headers that every answer has beside those that are `sent`."""
+    """Yield the headers of every response that are not among those `sent`."""
     identity = record.request_id.encode()
     yield b"x-request-id", identity
     yield b"x-fluxvision-request-id", identity
@@ -239,7 +239,7 @@ def _common_headers(sent: RawHeaders, record: RequestRecord, started: float) -> 
 
 
 def _translate_error(error: Exception, path: str) -> tuple[Error, str]:
-    """Return the error that the caller sees, and the methods that the address takes where that is the point."""
+    """Return the error for the caller, and for a 405 the methods that the address supports."""
     if isinstance(error, HTTPException):
         if error.status_code == NotFound.status:
             hint = " Pictures are enlarged by /images/edits." if "/images/" in path else ""
@@ -252,7 +252,7 @@ def _translate_error(error: Exception, path: str) -> tuple[Error, str]:
 
 
 async def _send_error(send: ResponseSender, error: Error, attempts: Sequence[Attempt], allow: str = "") -> None:
-    """Send an error as the whole response, unless one has begun."""
+    """Send an error as the whole response, unless a response has begun."""
     if send.status:
         return
     body = msgspec.json.encode(error_body(error, attempts))

@@ -1,4 +1,4 @@
-"""GET /models, /models/{id} and their llms.txt: the catalogue in OpenAI's shape, and one model's compiled schema."""
+"""GET /models, /models/{id} and their llms.txt: the catalogue in OpenAI's format, and the JSON Schema of a model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MARKDOWN = "text/markdown; charset=utf-8"
 
 
 async def list_models(edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
-    """Send every model."""
+    """Send all models."""
     await _json(listing.describe_all(edge.gateway.models, edge.gateway.providers))(scope, receive, send)
 
 

@@ -1,4 +1,4 @@
-"""The JSON log, also of C libraries and the HTTP server, and the numbers of /metrics."""
+"""The JSON log, also of C libraries and the HTTP server, and the metrics."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 @dataclass(slots=True)
 class RequestRecord:
-    """What a request's line says beside its address, and the tries at providers; the handlers fill it in."""
+    """Facts for a request's log line and metrics; the handlers fill them in."""
 
     request_id: str
     model: str | None = None
@@ -47,7 +47,7 @@ def create_logger(level: str, stream: TextIO | None = None) -> Any:
 
 
 class _LibraryHandler(logging.Handler):
-    """Writes a record of `glib.LOGGER` as a line of another log."""
+    """Writes a record of `vips_warnings.LOGGER` as a line of the JSON log."""
 
     def __init__(self, log: Any) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ def capture_libraries(log: Any) -> Iterator[None]:
 def format_trace(error: BaseException) -> list[str]:
     """Return an unexpected error as its types and places in the code.
 
-    The messages of exceptions are left out like their locals: they may quote a prompt, a key or a path.
+    Messages and local variables are left out, because they may quote a prompt, a key or a path.
     """
     lines: list[str] = []
     following: BaseException | None = error
@@ -92,10 +92,10 @@ SECONDS = (0.005, 0.025, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1200)
 
 
 class Metrics:
-    """Requests by route and status, their duration, the work at hand, and what the providers did."""
+    """Requests by route and status, their duration, running jobs, and the attempts and costs of providers."""
 
     def __init__(self, workers: int) -> None:
-        """Start every number at nothing; `workers` jobs run at once, further ones are queued."""
+        """Start all metrics at zero; `workers` jobs run at once, further ones are queued."""
         self.registry = CollectorRegistry()
         self._workers = workers
         self._jobs = 0
@@ -128,16 +128,16 @@ class Metrics:
         self._jobs += change
 
     def delivery(self, delivery: JobResult) -> None:
-        """Count what a job delivered and which attempts it took."""
+        """Count the results and attempts of a job."""
         self._megapixels.inc(sum(picture.width * picture.height for picture in delivery.pictures) / 1e6)
         self.attempts(delivery.attempts)
 
     def attempts(self, made: Iterable[Attempt]) -> None:
-        """Count tries at providers, and what they cost."""
+        """Count attempts at providers, and their cost."""
         for attempt in made:
             self._cost(attempt.provider).inc((attempt.cost or 0) / 1e6)
             self._attempts(attempt.provider, attempt.outcome).inc()
 
     def text(self) -> bytes:
-        """Return the page that Prometheus reads."""
+        """Return all metrics in Prometheus' text format."""
         return generate_latest(self.registry)

@@ -1,4 +1,4 @@
-"""GET /openapi.json: the OpenAPI 3.1 document, made of the routes, the public parameters, the models and the errors."""
+"""GET /openapi.json: the OpenAPI 3.1 document, built from routes, parameters, models and errors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from fluxvision.http.openapi_schemas import TEXT, schema_ref
 from fluxvision.http.state import AppState
 
 EXAMPLES = Path(__file__).with_name("openapi_examples.json")
-"""Real requests and the answers that a real server gave to them."""
+"""Recorded requests and the responses of a real server."""
 DESCRIPTION = """Enlarges pictures 1-4x behind an OpenAI-compatible images API.
 
 Every answer to an edit lists in `normalization` what became of each parameter. Errors have OpenAI's body; a wrong
@@ -46,7 +46,7 @@ HEADERS = (
 
 
 async def send_document(edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
-    """Send the document, which was made once."""
+    """Send the document, which is encoded once."""
     headers = {"cache-control": "public, max-age=300"}
     await Response(edge.openapi, headers=headers, media_type=JSON)(scope, receive, send)
 
@@ -54,7 +54,7 @@ async def send_document(edge: AppState, scope: Scope, receive: Receive, send: Se
 def encode_document(
     routes: Sequence[tuple[str, str, str]], models: Sequence[Model], configured: Collection[str], settings: Settings
 ) -> bytes:
-    """Return the document as it is sent."""
+    """Return the encoded document."""
     base = settings.public_url.rstrip("/")
     return msgspec.json.encode(build_document(routes, models, configured, base=base, keyed=bool(settings.api_keys)))
 

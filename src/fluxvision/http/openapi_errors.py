@@ -23,7 +23,7 @@ ALWAYS = ("X-Request-ID", "X-Fluxvision-Request-ID", "OpenAI-Processing-Ms")
 
 
 def error_kinds(root: type[Error] = Error) -> Iterator[type[Error]]:
-    """Yield every error that has a code of its own."""
+    """Yield every error class with its own code."""
     for kind in root.__subclasses__():
         if kind is not ClientError:
             yield kind
@@ -42,7 +42,7 @@ def error_responses(examples: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def operation_errors(errors: Iterable[type[Error]]) -> dict[str, Any]:
-    """Return a response per status of these errors; one that several share is any of theirs."""
+    """Return a response per status of these errors; errors with the same status share one."""
     found: dict[str, list[type[Error]]] = {}
     for kind in errors:
         found.setdefault(str(kind.status), []).append(kind)

@@ -46,7 +46,7 @@ EVENTS = {
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """What a route is for. `answers` has per status a text, headers, and schemas by content type."""
+    """A route in the document. `answers` has a text, headers, and schemas by content type for each status."""
 
     id: str
     tag: str
@@ -63,7 +63,7 @@ def parameter(name: str, where: str, text: str, schema: Mapping[str, Any], *, ne
 
 
 def json_response(name: str, text: str) -> dict[str, tuple[str, tuple[str, ...], Mapping[str, Any]]]:
-    """Return the one answer of an operation that sends a JSON body."""
+    """Return the response of an operation that sends a JSON body."""
     return {"200": (text, (), {JSON: schema_ref(name)})}
 
 
@@ -208,4 +208,4 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         "get_openapi", "Operation", "Fetch this document", {"200": ("It.", (), {JSON: {"type": "object"}})}
     ),
 }
-"""A row per route of method and path; a route without one keeps the application from being built."""
+"""A row per method and path; building the application fails for a route without one."""

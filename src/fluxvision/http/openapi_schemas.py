@@ -48,13 +48,13 @@ def schema_ref(name: str, kind: str = "schemas") -> dict[str, Any]:
 
 
 def object_schema(text: str, required: Mapping[str, Any], optional: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return the schema of an object; further names are not an error, as in a later version."""
+    """Return the schema of an object; further properties are allowed, because later versions may add some."""
     properties = {**required, **(optional or {})}
     return {"type": "object", "description": text, "required": [*required], "properties": properties}
 
 
 def request_schemas(models: Sequence[Model]) -> dict[str, Any]:
-    """Return the two bodies of an edit: a form and a JSON document, with every public parameter."""
+    """Return the two bodies of an edit, a form and a JSON document, with all public parameters."""
     names = {"type": "string", "description": "A model's id, alias, or provider/id.", "examples": [models[0].id]}
     known = {"model": names, **param_schemas(PARAMS)}
     picture, mask = known["image"], known["mask"]
@@ -88,6 +88,6 @@ def request_schemas(models: Sequence[Model]) -> dict[str, Any]:
 
 
 def response_schemas() -> dict[str, Any]:
-    """Return the bodies that go out, as they are declared."""
+    """Return the schemas of the response structs."""
     _, found = msgspec.json.schema_components(SENT, ref_template=SCHEMA_REF)
     return {name: {**one, "description": cleandoc(one["description"])} for name, one in found.items()}

@@ -1,4 +1,4 @@
-"""Limits the page without a key: pictures per address and minute, and what may be spent per day."""
+"""Limits for requests of the page without a key: requests per address and minute, and spending per day."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ PAGE = "page"
 VISITOR = "fluxvision.visitor"
 DRY_WEIGHT = 1 / 6
 PREFIX = 64
-"""Bits of an IPv6 address that one household shares."""
+"""Bits of the network prefix of an IPv6 address that one household shares."""
 TOLD = "max_cost"
 
 
 def is_keyless_page_request(headers: Headers) -> bool:
-    """Tell whether a request is one of the page that comes without a key."""
+    """Return whether a request comes from the page and has no key."""
     return headers.get(CLIENT, "").strip().lower() == PAGE and "authorization" not in headers
 
 
 def is_visitor(scope: Scope) -> bool:
-    """Tell whether the gate let a request in as one of the page without a key."""
+    """Return whether the middleware admitted a request as one of the page without a key."""
     return bool(scope.get(VISITOR))
 
 
 class Playground:
-    """Bounds what the page does without a key. `max_cost` of each job is the means: the gateway keeps to it."""
+    """Limits the jobs of the page without a key by setting `max_cost` of each job."""
 
     def __init__(self, settings: Settings, gateway: Gateway, now: Callable[[], float]) -> None:
-        """Bound the page's jobs at a gateway; `now` is the wall clock."""
+        """Limit the page's jobs at a gateway; `now` returns the Unix time."""
         self._gateway = gateway
         self._now = now
         self.open: bool = settings.playground
@@ -51,17 +51,17 @@ class Playground:
         self._said: dict[str, Scalar | None] = {}
 
     def count(self, visitor: str, now: float, *, dry: bool) -> None:
-        """Count a request of an address; raises `TooMany` where it asks too often."""
+        """Count a request of an address; raises `TooMany` above its rate."""
         wait = self._rate.take(visitor, DRY_WEIGHT if dry else 1.0, now)
         if wait > 0:
             message = f"This address asked for more than {self.rate} pictures in a minute; try again in a moment."
             raise TooMany(message, retry_after=wait)
 
     def prepare(self, job: Job) -> PreparedJob:
-        """Prepare a job that costs no more than its caller allows and than is left for today.
+        """Prepare a job whose cost is within the caller's `max_cost` and the rest of today's budget.
 
-        Names that no public parameter has go on to providers as they are and may change the bill; with such names only
-        what is free will do. Raises `InvalidRequest` where no provider makes it for that.
+        Unknown parameters are sent to providers and may change the bill, so a job with such parameters may only be
+        free. Raises `InvalidRequest` when no provider is cheap enough.
         """
         left = 0 if job.extras else self.budget.left(self._now())
         said = job.values.get(TOLD)
@@ -77,16 +77,16 @@ class Playground:
             raise InvalidRequest(message, param=TOLD) from None
 
     def quotes(self, free: PreparedJob, bounded: PreparedJob) -> tuple[Quote, Sequence[Quote]]:
-        """Return the quote of the bounded job, and those of offers that only a key opens."""
+        """Return the quote of the limited job, and those of the offers that need a key."""
         every, found = free.quote(), bounded.quote()
         near = {one.provider for one in (found, *found.others)}
         found = replace(found, receipt=_without_page_bound(found.receipt, free.job.values.get(TOLD)))
         return found, [one for one in (every, *every.others) if one.provider not in near]
 
     def reserve(self, job: Job) -> PreparedJob:
-        """Prepare a job within the bounds, and reserve the most that it can cost with all its attempts.
+        """Prepare a limited job, and reserve the most that it can cost with all its attempts.
 
-        Raises `InvalidRequest` where no provider makes it for what is left.
+        Raises `InvalidRequest` when no provider is cheap enough for the rest of the budget.
         """
         prepared = self.prepare(job)
         found, now = prepared.quote(), self._now()
@@ -97,7 +97,7 @@ class Playground:
         return prepared
 
     def delivered(self, delivery: JobResult) -> JobResult:
-        """Settle a job that was done, and return it with what its caller said of the cost in the receipt."""
+        """Settle a finished job, and return it with the caller's own `max_cost` in the receipt."""
         job = delivery.job
         self.budget.settle(job.id, delivery.cost)
         if job.id not in self._said:
@@ -105,27 +105,27 @@ class Playground:
         return replace(delivery, receipt=_without_page_bound(delivery.receipt, self._said[job.id]))
 
     def ended(self, job: Job) -> None:
-        """Forget a job; what is still reserved for one that never began is free again."""
+        """Release the reservation of a job that never started."""
         self.budget.settle(job.id, 0)
         self._said.pop(job.id, None)
 
     def failed(self, job: Job, error: BaseException, cost: int | None) -> None:
         """Settle a job that ended without a picture.
 
-        One that was broken off may have been taken by a provider a moment before; all that was reserved counts.
+        A provider may have accepted a cancelled job a moment before, so its whole reservation counts.
         """
         told = isinstance(error, Error) and not isinstance(error, DeadlineExceeded)
         self.budget.settle(job.id, cost if told else None)
 
 
 def _without_page_bound(receipt: Sequence[ReceiptEntry], said: Scalar | None) -> Sequence[ReceiptEntry]:
-    """Return a receipt in which the page's bound is not taken for the caller's word."""
+    """Return a receipt with the caller's own `max_cost` instead of the page's."""
     note = "Without a key the page's own bound holds as well."
     return [replace(line, sent=said, note=note) if line.parameter == TOLD else line for line in receipt]
 
 
 def client_network(scope: Scope) -> str:
-    """Return whose requests are counted together: an address, or the network of an IPv6 one."""
+    """Return the address, or the network of an IPv6 address, whose requests are counted together."""
     host = (scope.get("client") or ("",))[0]
     try:
         found = ipaddress.ip_address(host.partition("%")[0])

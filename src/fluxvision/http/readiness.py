@@ -13,22 +13,22 @@ from fluxvision.http.observability import format_trace
 from fluxvision.storage.workspace import Workspace
 
 FRESH = 5.0
-"""Seconds for which the result of a check holds."""
+"""Seconds for which the result of a check is reused."""
 
 
 class Readiness:
-    """Whether a small picture can be made, tried when somebody asks: never twice at once, every few seconds at most."""
+    """Whether a small picture can be made, tested on demand: one test at a time, at most one every few seconds."""
 
     def __init__(
         self, gateway: Gateway, workspace: Workspace, log: Any, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Begin with nothing known; `clock` is in seconds."""
+        """Start without a result; `clock` returns seconds."""
         self._gateway, self._workspace, self._log, self._clock = gateway, workspace, log, clock
         self._task: asyncio.Task[str | None] | None = None
         self._until = -FRESH
 
     async def failure(self) -> str | None:
-        """Return in a few words what cannot be done, None where all can. A check goes on when its caller leaves."""
+        """Return a short reason why pictures cannot be made, None when they can; a test outlives its caller."""
         if self._task is None or (self._task.done() and self._clock() >= self._until):
             self._task = asyncio.create_task(self._check())
         return await asyncio.shield(self._task)

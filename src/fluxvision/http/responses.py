@@ -1,4 +1,4 @@
-"""The JSON bodies of the API as structs: encoded as they are, and described so in the OpenAPI document."""
+"""The JSON bodies of the API as structs, from which both the responses and the OpenAPI schemas are made."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from fluxvision.core.types import Excluded, Failure, Fidelity, PriceComponent
 SCHEMA_REF = "#/components/schemas/{name}"
 OpenAISize = Literal["1024x1024", "1024x1536", "1536x1024"]
 OPENAI_SIZES: Mapping[str, OpenAISize] = {size: size for size in get_args(OpenAISize)}
-"""Clients that check the response strictly know no other values; the true size is always in the metadata."""
+"""The only sizes that strict clients accept; the true size is always in the metadata."""
 USAGE = {
     "input_tokens": 0,
     "output_tokens": 0,
     "total_tokens": 0,
     "input_tokens_details": {"image_tokens": 0, "text_tokens": 0},
 }
-"""OpenAI's events must have it; token counts do not exist here."""
+"""OpenAI's events require it; there are no token counts here."""
 LINKED = {"oneOf": [{"required": ["url"]}, {"required": ["b64_json"]}]}
 
 Size = Annotated[str, Meta(pattern=r"^\d+x\d+$", description="WIDTHxHEIGHT, in pixels.")]
@@ -35,7 +35,7 @@ Micros = Annotated[int | None, Meta(description="In micro-dollars; null where on
 
 
 class ImageEntry(Struct, kw_only=True):
-    """One picture: a link, or the file itself."""
+    """One picture: a link, or the file in base64."""
 
     url: Annotated[str, Meta(description="A link that expires.")] | UnsetType = UNSET
     b64_json: Base64 | UnsetType = UNSET
@@ -43,9 +43,9 @@ class ImageEntry(Struct, kw_only=True):
 
 
 class ResultMetadata(Struct, kw_only=True):
-    """Who made the pictures, at what cost, how well, and what became of every parameter.
+    """Provider, cost, fidelity and receipt of a result.
 
-    Details that only the provider knows stand beside these.
+    The provider's own details are added to these fields.
     """
 
     model: str
@@ -97,7 +97,7 @@ class ImagesResponse(Struct, kw_only=True):
 
 
 class ImageEvent(Struct, kw_only=True):
-    """Words that OpenAI's events must have."""
+    """Fields that OpenAI's events require."""
 
     background: Literal["auto"]
     quality: Literal["auto"]
@@ -132,14 +132,14 @@ class CompletedEvent(ImageEvent, kw_only=True):
 
 
 class QuoteTotal(Struct, kw_only=True):
-    """What one provider would cost."""
+    """The price at one provider."""
 
     provider: str
     total_cost_micros: Micros
 
 
 class QuoteResponse(Struct, kw_only=True):
-    """What the request would cost and what would become of its parameters."""
+    """The price of the request, and how its parameters would be handled."""
 
     id: str
     estimated: Annotated[bool, Meta(extra_json_schema={"const": True})]
@@ -158,7 +158,7 @@ class QuoteResponse(Struct, kw_only=True):
 
 
 class ErrorDetail(Struct, kw_only=True):
-    """What is wrong."""
+    """The error."""
 
     message: str
     type: str
@@ -167,7 +167,7 @@ class ErrorDetail(Struct, kw_only=True):
 
 
 class ErrorMetadata(Struct, kw_only=True):
-    """Where providers were tried: what each try came to, and what all of them cost."""
+    """The attempts at providers before the error, and their total cost."""
 
     attempts: list[AttemptEntry]
     cost: Dollars
@@ -182,7 +182,7 @@ class ErrorBody(Struct, kw_only=True):
 
 
 class PageBudget(Struct, kw_only=True):
-    """What all requests without a key may spend, in dollars."""
+    """Spending limits of all requests without a key, in dollars."""
 
     spends: bool
     per_request: Annotated[float, Meta(description="What is left today.")]
@@ -190,7 +190,7 @@ class PageBudget(Struct, kw_only=True):
 
 
 class PageLimits(Struct, kw_only=True):
-    """The largest that is taken and made."""
+    """The largest accepted input and the largest result."""
 
     max_upload_bytes: int
     max_input_pixels: int
@@ -199,7 +199,7 @@ class PageLimits(Struct, kw_only=True):
 
 
 class PageExample(Struct, kw_only=True):
-    """A picture to begin with."""
+    """An example picture."""
 
     name: str
     title: str
@@ -209,7 +209,7 @@ class PageExample(Struct, kw_only=True):
 
 
 class GalleryPicture(Struct, kw_only=True):
-    """A part of a picture, plainly enlarged and by the engine."""
+    """A part of a picture, resampled and enlarged by the engine."""
 
     title: str
     before: str
@@ -222,7 +222,7 @@ class GalleryPicture(Struct, kw_only=True):
 
 
 class PageFacts(Struct, kw_only=True):
-    """What the page has to know."""
+    """Facts about this server for the page."""
 
     version: str
     playground: Annotated[bool, Meta(description="Whether the page works without a key.")]
@@ -240,7 +240,7 @@ class Alive(Struct, kw_only=True):
 
 
 class ReadinessBody(Struct, kw_only=True):
-    """Whether work is taken."""
+    """Whether the server accepts jobs."""
 
     status: str
     providers: dict[str, bool]

@@ -37,15 +37,15 @@ def images_body(
 
 
 def revised_prompt(picture: ResultImage) -> str | msgspec.UnsetType:
-    """Return the prompt that was used in place of the caller's, where there is one."""
+    """Return the prompt that was used instead of the caller's, if there is one."""
     return UNSET if picture.revised_prompt is None else picture.revised_prompt
 
 
 def result_metadata(delivery: JobResult, number: int = 0, zooms: Sequence[str | None] = ()) -> dict[str, Any]:
-    """Return who made the pictures, at what cost, how well, and what became of every parameter.
+    """Return provider, cost, fidelity and receipt of a result.
 
     Size, fidelity, warnings and seed are those of the picture with this `number`; `zooms` are the addresses of Deep
-    Zoom documents. The provider's own details are beside it.
+    Zoom documents. The provider's own details are added.
     """
     shown = delivery.pictures[number]
     several = delivery.plan.n > 1
@@ -83,7 +83,7 @@ def _version_numbers(delivery: JobResult) -> list[int]:
 
 
 def quote_body(found: Quote, request_id: str, keyed: Iterable[Quote] | None = None) -> QuoteResponse:
-    """Return the body of a dry run; `keyed` are the offers that a key would open, None for a caller with a key."""
+    """Return the body of a dry run; `keyed` are the offers that need a key, None for a caller with a key."""
     return QuoteResponse(
         id=request_id,
         estimated=True,

@@ -16,9 +16,9 @@ from fluxvision.http.state import AppState, record_of
 async def run_job(
     edge: AppState, scope: Scope, prepared: PreparedJob, callbacks: JobCallbacks, folder: Path
 ) -> JobResult:
-    """Do the job, and note for headers, log and numbers who made the pictures at what cost.
+    """Run the job, and record provider, attempts and cost for headers, log and metrics.
 
-    Raises the job's error. However this ends, the work has been told to stop. The gateway keeps the deadline.
+    Raises the job's error. The work is told to stop in any case. The gateway enforces the deadline.
     """
     job, found = prepared.job, record_of(scope)
 

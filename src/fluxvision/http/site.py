@@ -39,7 +39,7 @@ TYPES: Mapping[str, str] = {
     ".woff2": "font/woff2",
 }
 PACKED = frozenset({".html", ".css", ".js", ".json", ".svg", ".txt"})
-"""What compression makes smaller."""
+"""Media types that are compressed."""
 FRESH, FOR_EVER, FOR_A_DAY = "no-cache", "public, max-age=31536000, immutable", "public, max-age=86400"
 SAFE = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
@@ -53,7 +53,7 @@ SAFE = {
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """Content that a browser gets, its compressed form (empty where that is not smaller), and its entity tag."""
+    """Content for browsers, its compressed form (empty if not smaller), and its entity tag."""
 
     body: bytes
     packed: bytes
@@ -67,7 +67,7 @@ async def send_index(_edge: AppState, scope: Scope, receive: Receive, send: Send
 
 
 async def send_model_page(edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
-    """Send the page, which shows the model; with 404 where there is none."""
+    """Send the page, which shows the model; with 404 for an unknown model."""
     try:
         edge.gateway.find(scope["path_params"]["id"])
         status = 200
@@ -77,12 +77,12 @@ async def send_model_page(edge: AppState, scope: Scope, receive: Receive, send: 
 
 
 async def send_asset(_edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
-    """Send a part of the page, whose name changes with its content."""
+    """Send an asset of the page, whose name changes with its content."""
     await _load_file(PAGE / "assets", scope["path_params"]["name"], FOR_EVER)(scope, receive, send)
 
 
 async def send_example(_edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
-    """Send a picture to begin with, or one of the gallery."""
+    """Send an example picture, or one of the gallery."""
     await _load_file(DATA, scope["path_params"]["name"], FOR_A_DAY)(scope, receive, send)
 
 
@@ -103,13 +103,13 @@ async def send_docs(_edge: AppState, scope: Scope, receive: Receive, send: Send)
 
 
 def wants_html(scope: Scope) -> bool:
-    """Tell whether an address that leads nowhere is answered with a page: to a browser, beside the API."""
+    """Return whether a request for an unknown address gets a page: that of a browser, outside the API."""
     accepts = "text/html" in Headers(scope=scope).get("accept", "")
     return accepts and scope["method"] in {"GET", "HEAD"} and not scope["path"].startswith(API)
 
 
 async def not_found_page(scope: Scope, receive: Receive, send: Send) -> None:
-    """Send the page for an address that leads nowhere."""
+    """Send the page for an unknown address."""
     await _FileResponse(_not_found(), "no-store", NotFound.status)(scope, receive, send)
 
 

@@ -27,16 +27,16 @@ from fluxvision.storage.workspace import Workspace
 
 
 class DeepZoomCache:
-    """The tiles of results, each made once, one result at a time."""
+    """The Deep Zoom tiles of results, each made once, one result at a time."""
 
     def __init__(self, media: MediaStore) -> None:
-        """Keep tiles beside the files of `media`."""
+        """Store tiles beside the files of `media`."""
         self._media = media
         self._turn = asyncio.Semaphore(1)
         self._making: dict[str, asyncio.Task[None]] = {}
 
     async def of(self, name: str) -> Path:
-        """Return the folder with a file's tiles; whoever asks while they are made waits for the same work."""
+        """Return the folder with a file's tiles; concurrent callers wait for the same work."""
         folder = self._media.tiles(name)
         if not folder.is_dir():
             task = self._making.get(name)
@@ -57,9 +57,9 @@ CALLER = "fluxvision.caller"
 
 @dataclass(slots=True)
 class JobTracker:
-    """The jobs that run now, those that only send their answer, and whether new ones are still taken.
+    """The running jobs, those that only send their response, and whether new ones are accepted.
 
-    `begun` is how many there have been.
+    `begun` is the number of jobs so far.
     """
 
     draining: bool = False
@@ -69,9 +69,9 @@ class JobTracker:
 
     @contextmanager
     def job(self) -> Iterator[Callable[[], None]]:
-        """Count the current task as a job that a drain waits for; raises `Unavailable` once draining.
+        """Count the current task as a job that a drain waits for; raises `Unavailable` while draining.
 
-        Yields what is to be called when only the answer is left to send: it gives the job's place to the next one.
+        Yields a function to call when only the response remains to be sent, which frees the job's place.
         """
         if self.draining:
             raise draining_error()
@@ -91,7 +91,7 @@ class JobTracker:
             self.answering.discard(task)
 
     async def drain(self, patience: float) -> int:
-        """Take no more jobs, give the running ones `patience` seconds, then cancel; return how many were cancelled."""
+        """Refuse new jobs, wait `patience` seconds for the others, then cancel them; return how many."""
         self.draining = True
         jobs = self.jobs | self.answering
         if not jobs:
@@ -105,7 +105,7 @@ class JobTracker:
 
 
 def draining_error() -> Unavailable:
-    """Return the error of a server that is about to stop."""
+    """Return the error of a server that is shutting down."""
     return Unavailable("The server is shutting down; try again in a moment.", retry_after=5.0)
 
 
@@ -118,9 +118,9 @@ Takes the file's path, the parameter, and the file itself where it is in memory.
 
 @dataclass(frozen=True, slots=True)
 class AppState:
-    """Everything that a handler may use.
+    """The state that all handlers share.
 
-    `now` is the wall clock, `media_clock` the steady one that results expire by; `openapi` is the encoded OpenAPI
+    `now` returns the Unix time, `media_clock` the steady time by which results expire; `openapi` is the encoded OpenAPI
     document.
     """
 
@@ -148,7 +148,7 @@ Handler = Callable[[AppState, Scope, Receive, Send], Awaitable[None]]
 
 
 def caller_of(scope: Mapping[str, Any]) -> Caller:
-    """Return whose request it is."""
+    """Return the caller of a request."""
     found: Caller = scope.get(CALLER, ANYBODY)
     return found
 

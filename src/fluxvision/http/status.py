@@ -28,7 +28,7 @@ EXAMPLES, GALLERY = DATA / "examples.json", DATA / "gallery.json"
 
 
 async def page_facts(edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
-    """Send the limits of this server, what the page may spend, and the pictures that come with the package."""
+    """Send this server's limits, the page's budget, and the example pictures."""
     playground, settings = edge.playground, edge.settings
     examples, gallery = _gallery()
     body = PageFacts(
@@ -63,12 +63,12 @@ PATIENCE = 3.0
 
 
 async def healthz(_edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
-    """Say that the process answers."""
+    """Report that the process answers."""
     await _json(Alive(status="ok"), 200)(scope, receive, send)
 
 
 async def readyz(edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
-    """Say whether work is taken: not while draining, not without a provider, and only if a picture can be made here."""
+    """Report whether jobs are accepted: not while draining or without a provider, and only if a picture can be made."""
     providers: Mapping[str, bool] = {}
     status = "draining"
     if not edge.running.draining:
@@ -83,7 +83,7 @@ async def readyz(edge: AppState, scope: Scope, receive: Receive, send: Send) -> 
 
 
 async def metrics_page(edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
-    """Send the numbers in Prometheus' text format."""
+    """Send the metrics in Prometheus' text format."""
     response = Response(edge.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
     await response(scope, receive, send)
 

@@ -41,10 +41,10 @@ HEADERS = [
 
 
 class ProgressBuffer:
-    """The previews that are not sent yet and the newest `done/total`; set from any thread, waited for in the loop."""
+    """The unsent previews and the newest `done/total`; set from any thread, awaited in the event loop."""
 
     def __init__(self) -> None:
-        """Belong to the running loop."""
+        """Use the running event loop."""
         self._loop = asyncio.get_running_loop()
         self._previews: deque[Path] = deque()
         self._text = ""
@@ -53,12 +53,12 @@ class ProgressBuffer:
         self.changed = asyncio.Event()
 
     def progress(self, done: int, total: int) -> None:
-        """Note how far the work is."""
+        """Store the progress."""
         self._text = f"progress {done}/{total}"
         self._tell()
 
     def preview(self, path: Path) -> None:
-        """Note a preview, which stays where it is as long as the job's folder does."""
+        """Store a preview, whose file exists as long as the job's folder."""
         self._previews.append(path)
         self._tell()
 
@@ -81,9 +81,9 @@ class ProgressBuffer:
 async def stream_result(
     edge: AppState, scope: Scope, send: Send, prepared: PreparedJob, work: Path, *, on_ready: Callable[[], None]
 ) -> None:
-    """Run the job and tell it as it goes; an error after the first byte becomes an event.
+    """Run the job and send its events; an error after the first byte becomes an event.
 
-    `leave` is called when only the result is left to send.
+    `on_ready` is called when only the result remains to be sent.
     """
     news, job = ProgressBuffer(), prepared.job
     callbacks = JobCallbacks(progress=news.progress, preview=news.preview if job.values.get("partial_images") else None)

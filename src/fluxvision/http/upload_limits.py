@@ -1,6 +1,6 @@
-"""Limits uploads: pictures that arrive at once for each key, and the memory of request bodies.
+"""Limits uploads: concurrent uploads for each key, and the memory of request bodies.
 
-A picture arrives in the request's body, or is fetched from the address that the body gives.
+A picture arrives in the request's body, or is downloaded from a URL in it.
 """
 
 from __future__ import annotations
@@ -12,30 +12,30 @@ from contextlib import contextmanager
 from fluxvision.core.errors import Busy
 
 MOST = 64
-"""Uploads of those with a key. They bound the disk that is used before a provider's queue says no."""
+"""Concurrent uploads with a key. They limit the disk space used before a provider's queue refuses."""
 EACH_KEY = 48
-"""Uploads of one key of these, so that others find a place, too."""
+"""Those of one key, so that others find a place."""
 VISITORS = 8
-"""Uploads of the page without a key. They take no place of the others."""
+"""Concurrent uploads of the page without a key, counted separately."""
 EACH_ADDRESS = 2
-"""Uploads of one address of these."""
+"""Those of one address."""
 VISITORS_PER_SECOND = 32 * 1024
-"""Bytes of the slowest upload without a key."""
+"""Bytes per second of the slowest accepted upload without a key."""
 
 
 class UploadLimits:
     """Counts uploads by key, and those of the page by address."""
 
     def __init__(self) -> None:
-        """Begin with none."""
+        """Start with no uploads."""
         self._keys: Counter[str] = Counter()
         self._addresses: Counter[str] = Counter()
 
     @contextmanager
     def place(self, key: str, visitor: str | None) -> Iterator[Callable[[], None]]:
-        """Hold a place until the pictures are here; `visitor` is the address of a request of the page without a key.
+        """Hold a place until the pictures are received; `visitor` is the address of a page request without a key.
 
-        Yields what gives the place back before the end. Raises `Busy` where there is none.
+        Yields a function that frees the place earlier. Raises `Busy` when there is none.
         """
         counts, name = (self._keys, key) if visitor is None else (self._addresses, visitor)
         most, each = (MOST, EACH_KEY) if visitor is None else (VISITORS, EACH_ADDRESS)
@@ -59,12 +59,12 @@ class UploadLimits:
 
 
 EACH = 4_000_000
-"""Bytes of one request's pictures. Most pictures are smaller; written and read again, 2 MB cost as much as their way
-through the network."""
+"""Bytes of one request's pictures. Most pictures are smaller; writing and reading 2 MB costs as much as receiving them.
+"""
 ALL = 24_000_000
 
 Take = Callable[[int], bool]
-"""Reserves so many bytes; False, and nothing reserved, where there is no room for them."""
+"""Reserves bytes of memory; returns False, without a reservation, when there is too little."""
 
 
 def release_nothing(_size: int) -> bool:
@@ -73,16 +73,16 @@ def release_nothing(_size: int) -> bool:
 
 
 class BodyMemory:
-    """The room that all requests share."""
+    """The memory that all requests share."""
 
     def __init__(self, each: int = EACH, most: int = ALL) -> None:
-        """Give each request at most `each` bytes, and all at one time `most`."""
+        """Give each request at most `each` bytes, and all together `most`."""
         self._each = each
         self._left = most
 
     @contextmanager
     def share(self) -> Iterator[Take]:
-        """Yield what one request reserves its room with; the room is given back when it ends."""
+        """Yield the function with which one request reserves memory; it is released when the request ends."""
         taken = 0
 
         def take(size: int) -> bool:

@@ -1,9 +1,9 @@
-"""The provider `flux`: a vision-language model looks at the picture, FLUX re-imagines its detail, on this machine.
+"""The provider `flux`: captions the picture and re-imagines its detail with FLUX, on this machine.
 
 ::
 
     call ──model cache──▶ loaded models ──FluxJob──▶ caption, passes of tiles ──▶ result
-                                     │  memory runs out: a fallback step, and the job goes on or begins anew
+                                     │  memory runs out: a fallback step, then the job continues or starts over
                                      └─ checkpoint: finished tiles, for a job that is killed
 """
 
@@ -33,14 +33,14 @@ from fluxvision.engine.flux.upscale import FluxJob, UpscaleConfig, decode_colour
 __all__ = ["FAILED", "NOT_LOADED", "NO_ROOM", "REST", "ModelSource", "Provider", "UpscaleConfig", "configured"]
 
 HIGHEST = {"creativity": 1.0, "resemblance": 3.0}
-"""The parameters' own ranges, from 0 on."""
+"""The highest values of the parameters' ranges, which begin at 0."""
 FAILED = "FLUX failed on this machine."
 NO_ROOM = "FLUX ran out of memory on this machine, although everything that can be given up was."
 NOWHERE = "none"
 
 
 class Provider:
-    """Loads the models with the first picture and keeps them; one picture at a time, for the device is one."""
+    """Loads the models at the first picture and keeps them; processes one picture at a time."""
 
     title = "FLUX on this machine"
     parallel = 1
@@ -59,19 +59,16 @@ class Provider:
         checkpoint_folder: Path | None = None,
         fidelity: float = FIDELITY,
     ) -> None:
-        """Run a network of this row; `kept` is where finished tiles wait for a job that was killed, None: nowhere.
+        """Run a network of this row; finished tiles are stored in `checkpoint_folder`, None: nowhere.
 
-        What is enlarged is held to an LR-PSNR of `fidelity` dB.
+        `fidelity` is the least LR-PSNR in dB of an enlarged picture.
         """
         self.models = ModelCache(row, source)
         self._config = UpscaleConfig(row, threads or count_cores(), tile_captions, passes, checkpoint_folder, fidelity)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="flux")
 
     def check(self, call: Call) -> None:
-        """Refuse numbers out of their range.
-
-        What is missing shows when the models are loaded, and then the next provider takes over.
-        """
+        """Refuse numbers out of their range. Missing weights are detected when the models are loaded."""
         for name, highest in HIGHEST.items():
             if not 0 <= float(call.body.get(name) or 0) <= highest:
                 message = f"{name}: it must be a number from 0 to {highest:g}."
@@ -80,7 +77,7 @@ class Provider:
     async def run(self, call: Call, callbacks: JobCallbacks, folder: Path) -> ProviderResult:
         """Make one picture.
 
-        Raises `UpstreamRefused` where the models cannot be loaded, `UpstreamError` where the device fails,
+        Raises `UpstreamRefused` when the models cannot be loaded, `UpstreamError` when the device fails,
         `InvalidRequest` for a damaged picture.
         """
         return await run_in_pool(self._pool, callbacks, lambda: self._run(call, callbacks, folder))
@@ -107,14 +104,17 @@ class Provider:
             return _make(decode_colours(self._config, loaded, call, callbacks, stop, folder), began, ready)
         except UpstreamRefused:
             if isinstance(loaded.networks, RemoteNetworks):
-                self.models.close()  # the next picture asks the cluster anew what it has
+                self.models.close()  # the next picture asks the cluster again which networks it has
             raise
         except (RuntimeError, MemoryError) as reason:
             raise UpstreamError(NO_ROOM if is_out_of_memory(reason) else FAILED) from reason
 
 
 def _make(job: FluxJob, began: float, ready: float) -> ProviderResult:
-    """Make a job, each time with less until it fits. Raises `UpstreamError` when it never does."""
+    """Make a job, each time with one more fallback step until it fits into memory.
+
+    Raises `UpstreamError` when it never does.
+    """
     while True:
         try:
             return job.make(began, ready)
@@ -132,7 +132,7 @@ def _make(job: FluxJob, began: float, ready: float) -> ProviderResult:
 
 
 def configured(settings: Settings) -> dict[str, Provider]:
-    """Return the provider where weights are named."""
+    """Return the provider if weights are configured."""
     if not settings.flux_model:
         return {}
     row = next(row for row in FLUX if row.name == settings.flux_engine)
@@ -162,7 +162,7 @@ def configured(settings: Settings) -> dict[str, Provider]:
 
 
 def _checkpoint_folder(wish: str) -> Path | None:
-    """Return where finished tiles are kept: the folder that is named, else one in the user's cache."""
+    """Return the folder for finished tiles: the configured one, otherwise one in the user's cache."""
     if wish == NOWHERE:
         return None
     try:

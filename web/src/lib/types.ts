@@ -276,7 +276,7 @@ export interface components {
         };
         /**
          * ImageEntry
-         * @description One picture: a link, or the file itself.
+         * @description One picture: a link, or the file in base64.
          */
         ImageEntry: {
             /** @description A link that expires. */
@@ -287,9 +287,9 @@ export interface components {
         };
         /**
          * ResultMetadata
-         * @description Who made the pictures, at what cost, how well, and what became of every parameter.
+         * @description Provider, cost, fidelity and receipt of a result.
          *
-         *     Details that only the provider knows stand beside these.
+         *     The provider's own details are added to these fields.
          */
         ResultMetadata: {
             model: string;
@@ -330,7 +330,7 @@ export interface components {
         };
         /**
          * AttemptEntry
-         * @description One try at one provider.
+         * @description One attempt at one provider.
          */
         AttemptEntry: {
             provider: string;
@@ -356,7 +356,7 @@ export interface components {
         };
         /**
          * ReceiptLine
-         * @description What became of one parameter.
+         * @description How one parameter was handled.
          */
         ReceiptLine: {
             parameter: string;
@@ -444,7 +444,7 @@ export interface components {
         };
         /**
          * QuoteResponse
-         * @description What the request would cost and what would become of its parameters.
+         * @description The price of the request, and how its parameters would be handled.
          */
         QuoteResponse: {
             id: string;
@@ -481,7 +481,7 @@ export interface components {
         };
         /**
          * QuoteTotal
-         * @description What one provider would cost.
+         * @description The price at one provider.
          */
         QuoteTotal: {
             provider: string;
@@ -498,7 +498,7 @@ export interface components {
         };
         /**
          * ErrorDetail
-         * @description What is wrong.
+         * @description The error.
          */
         ErrorDetail: {
             message: string;
@@ -508,7 +508,7 @@ export interface components {
         };
         /**
          * ErrorMetadata
-         * @description Where providers were tried: what each try came to, and what all of them cost.
+         * @description The attempts at providers before the error, and their total cost.
          */
         ErrorMetadata: {
             attempts: components["schemas"]["AttemptEntry"][];
@@ -519,7 +519,7 @@ export interface components {
         };
         /**
          * ModelList
-         * @description Every model.
+         * @description All models.
          */
         ModelList: {
             /** @enum {unknown} */
@@ -528,7 +528,7 @@ export interface components {
         };
         /**
          * ModelEntry
-         * @description A model in OpenAI's shape, with what a person wants to know.
+         * @description A model in OpenAI's format, with title, description, tags, capabilities and offers added.
          */
         ModelEntry: {
             id: string;
@@ -549,7 +549,7 @@ export interface components {
         };
         /**
          * Modalities
-         * @description What goes in and out.
+         * @description Kinds of input and output.
          */
         Modalities: {
             input: ("image" | "text")[];
@@ -557,7 +557,7 @@ export interface components {
         };
         /**
          * OfferEntry
-         * @description Who serves the model, how far it enlarges, and at what price.
+         * @description A provider of the model, with its scale factors and price.
          */
         OfferEntry: {
             provider: string;
@@ -572,7 +572,7 @@ export interface components {
         };
         /**
          * FactorsEntry
-         * @description How far an offer enlarges: any factor from `low` to `high`, or, where `only` is given, just those.
+         * @description The scale factors of an offer: any from `low` to `high`, or only those in `only`.
          */
         FactorsEntry: {
             low: number;
@@ -634,7 +634,7 @@ export interface components {
         };
         /**
          * OfferModes
-         * @description How every parameter reaches one provider.
+         * @description The modes of all parameters at one provider.
          */
         OfferModes: {
             provider: string;
@@ -645,7 +645,7 @@ export interface components {
         };
         /**
          * ModeEntry
-         * @description How a parameter reaches the provider: the strongest of its rules, where it ends, and why.
+         * @description How a parameter reaches the provider: the strongest mode of its rules, its upstream names, and a note.
          */
         ModeEntry: {
             /** @enum {string} */
@@ -656,7 +656,7 @@ export interface components {
         };
         /**
          * PageFacts
-         * @description What the page has to know.
+         * @description Facts about this server for the page.
          */
         PageFacts: {
             version: string;
@@ -674,7 +674,7 @@ export interface components {
         };
         /**
          * PageBudget
-         * @description What all requests without a key may spend, in dollars.
+         * @description Spending limits of all requests without a key, in dollars.
          */
         PageBudget: {
             spends: boolean;
@@ -684,7 +684,7 @@ export interface components {
         };
         /**
          * PageLimits
-         * @description The largest that is taken and made.
+         * @description The largest accepted input and the largest result.
          */
         PageLimits: {
             max_upload_bytes: number;
@@ -694,7 +694,7 @@ export interface components {
         };
         /**
          * PageExample
-         * @description A picture to begin with.
+         * @description An example picture.
          */
         PageExample: {
             name: string;
@@ -705,7 +705,7 @@ export interface components {
         };
         /**
          * GalleryPicture
-         * @description A part of a picture, plainly enlarged and by the engine.
+         * @description A part of a picture, resampled and enlarged by the engine.
          */
         GalleryPicture: {
             title: string;
@@ -729,7 +729,7 @@ export interface components {
         };
         /**
          * ReadinessBody
-         * @description Whether work is taken.
+         * @description Whether the server accepts jobs.
          */
         ReadinessBody: {
             status: string;

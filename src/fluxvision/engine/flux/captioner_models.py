@@ -90,7 +90,7 @@ class LoadedVisionModel(ABC):
         return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
     def _prepared(self, folder: Path) -> dict[str, Any]:
-        """Return what the folder says of the pictures' preparation."""
+        """Return the settings in the folder for the preparation of pictures."""
         try:
             found = json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8"))
         except OSError:

@@ -1,7 +1,7 @@
-"""The port of loaded FLUX networks, whatever their architecture, and loading them from a folder of weights.
+"""The protocol of loaded FLUX networks of any architecture, and loading them from a folder of weights.
 
-The folder has the layout of diffusers: model_index.json and one sub-folder per part. Only diffusers' and transformers'
-models are used, no pipeline. Importable without torch.
+The folder has the layout of diffusers: model_index.json and one sub-folder per part. Only the models of diffusers and
+transformers are used, no pipeline. Importable without torch.
 """
 
 from __future__ import annotations
@@ -33,31 +33,30 @@ ENTRIES = {
 class Networks(Protocol):
     """An autoencoder, a text encoder and a transformer, on one device. One thread at a time.
 
-    Everything takes batches, B pictures of one size; what is made of a picture does not depend on the others.
-
-    Latents are float32 (B, C, rows, columns): C packed channels, one cell per 16 × 16 pixels, close to mean 0 and
-    deviation 1. Nothing keeps a gradient.
+    All methods take batches of B pictures of one size; the result for a picture does not depend on the others. Latents
+    are float32 (B, C, rows, columns): C packed channels, one cell per 16 × 16 pixels, about mean 0 and deviation 1. No
+    gradients are computed.
     """
 
     row: FluxRow
 
     @property
     def device(self) -> device:
-        """Where the transformer is, and where latents come back."""
+        """The device of the transformer and of returned latents."""
         ...
 
     @property
     def dtype(self) -> Dtype:
-        """The numbers that the transformer computes with."""
+        """The transformer's number format."""
         ...
 
     @property
     def accelerations(self) -> Mapping[str, str]:
-        """The levers of speed in force, by their names in `Speed`, each with what came of it in a word or two."""
+        """The state of each acceleration of `AccelerationConfig`, by its name, in a word or two."""
         ...
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """Return the latents of pixels (B, 3, H, W) in 0..1: the mean of what the encoder says, never a sample.
+        """Return the latents of pixels (B, 3, H, W) in 0..1: the mean of the encoder's distribution, never a sample.
 
         Raises ValueError when H or W is not a multiple of 16.
         """
@@ -68,9 +67,9 @@ class Networks(Protocol):
         ...
 
     def embed(self, prompt: str | Sequence[str]) -> Prompt:
-        """Return a prompt as the transformer takes it: one for all pictures, or of a sequence one for each.
+        """Return the embedding of a prompt for all pictures, or of a sequence with one for each.
 
-        The latest ones are kept. Raises ValueError when the sequence is empty.
+        The latest ones are cached. Raises ValueError when the sequence is empty.
         """
         ...
 
@@ -85,31 +84,29 @@ class Networks(Protocol):
         top: int = 0,
         left: int = 0,
     ) -> Tensor:
-        """Return where noise leads from noised latents: noise minus picture, float32, in the latents' shape.
+        """Return the velocity of noisy latents: noise minus picture, float32, in the latents' shape.
 
-        `sigma` is the share of noise, 0..1: latents = (1 - sigma) * picture + sigma * noise. `guidance` means what the
-        row's kind of guidance makes of it. `source` are the latents of the faithful picture, for rows with `control`
-        to be held to; others do not look at it. `top` and `left` are the cell at which the positions begin; networks
-        are trained with 0.
-
-        Raises ValueError when prompts or sources are not as many as pictures, or the source is missing.
+        `sigma` is the share of noise, 0..1: latents = (1 - sigma) * picture + sigma * noise. The meaning of `guidance`
+        depends on the row's kind of guidance. `source` are the latents of the faithful picture, used by rows with
+        `control` only. `top` and `left` are the cell at which the positions begin; networks are trained with 0. Raises
+        ValueError when the number of prompts or sources is not that of pictures, or the source is missing.
         """
         ...
 
     def offload_text(self) -> bool:
-        """Make room: move the text encoders to the CPU, where they go on. Return whether anything changed."""
+        """Free memory: move the text encoders to the CPU, where they still run. Return whether anything changed."""
         ...
 
     def quantize(self) -> bool:
-        """Make room: bring the transformer's matrices to 8 bits, for good. Return whether anything changed."""
+        """Free memory: store the transformer's matrices in 8 bits, for good. Return whether anything changed."""
         ...
 
     def to(self, device: str, *, text: str | None = None) -> None:
-        """Move everything to a device, the text encoders to `text` where that is another. Forgets kept prompts."""
+        """Move everything to a device, the text encoders to `text` if given. Clears the prompt cache."""
         ...
 
     def close(self) -> None:
-        """Give the memory back. Nothing can be asked afterwards."""
+        """Free the memory. No other method may be called afterwards."""
         ...
 
 

@@ -25,7 +25,7 @@ WORD = 32
 MASK = 2**WORD - 1
 MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
 WEYL = (0x9E3779B9, 0xBB67AE85)
-"""What the key's two words grow by from round to round: the golden ratio and the square root of 3, less one."""
+"""Increments of the key's two words per round: the golden ratio and the square root of 3, less one."""
 ROUNDS = 10
 LANES = 4
 """Words of a Philox block: four channels share a counter."""

@@ -29,13 +29,13 @@ class AccelerationConfig:
 
 
 PLAIN = AccelerationConfig(attention=False, channels_last=False, compile=False)
-"""No lever at all."""
+"""No acceleration."""
 
 
 HALO, OVERLAP = 64, 32
-"""Enlarged pixels on each side that a tile sees, and over which it is cross-faded."""
+"""Enlarged pixels on each side that a tile depends on, and over which it is cross-faded."""
 FIDELITY = 45.0
-"""LR-PSNR in dB between the delivered picture, reduced again, and the source, where nothing else is set."""
+"""Default LR-PSNR in dB between the delivered picture, reduced again, and the source."""
 MOST = 32
 """Back-projections of a tile at most.
 
@@ -44,33 +44,34 @@ hardly ever will be: a source whose neighbouring pixels are black and white has 
 that shrinks to it.
 """
 LOCKS = 6
-"""Corrections of the low band at factor 1, where only the colours are held."""
+"""Corrections of the low band at factor 1, where only the colours are corrected."""
 BASE = "span"
 AT_ONCE = 2
-"""Batches at work: while the device imagines one, the processor enlarges the next."""
+"""Batches in progress: while the device generates one, the CPU enlarges the next."""
 
 
 @dataclass(frozen=True, slots=True)
 class SamplingOptions:
-    """What a job asks of the network. `steps` counts a full trajectory; None: the row's own.
-
-    `stream` is the field of noise, one for each pass of a job.
-    """
+    """How the network generates the detail of one pass."""
 
     prompt: str = ""
     creativity: float = 0.3
     guidance: float | None = None
+    """None: the default of the row."""
     steps: int | None = None
+    """Of a full trajectory; None: the default of the row."""
     resemblance: float = 0.0
+    """0 to 1."""
     seed: int = 0
     stream: int = 0
+    """Number of the noise field, another one for each pass."""
 
 
 def backend_row(row: FluxRow, factor: int, fidelity: float = FIDELITY) -> Backend:
-    """Return the pipeline's facts for a network that re-imagines tiles of one shape, `factor` times the source's.
+    """Return the row of a network that re-imagines tiles of one shape, at `factor` times the source's size.
 
-    `fidelity` is the LR-PSNR in dB that tiles are held to. Unenlarged there is none: a full correction would return the
-    source itself, and only the colours are held.
+    `fidelity` is the least LR-PSNR in dB of tiles. At factor 1 there is none, because a full correction would return
+    the source itself; only the colours are corrected.
     """
     tile = (row.tile - row.cell) // factor
     return Backend(

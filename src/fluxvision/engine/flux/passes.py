@@ -10,29 +10,29 @@ Passes = Literal["auto", "1", "2"]
 
 MOST = 4
 BETWEEN = 2
-"""How far a first pass enlarges."""
+"""Scale factor of the first of two passes."""
 CALMER = 0.7
-"""The second pass's creativity over the first's: what was imagined is refined, not imagined anew."""
+"""The second pass's creativity relative to the first's: it refines detail instead of inventing it again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """One way of a picture through the network: the result's size, the tiles' factor, and how much is imagined.
-
-    `stream` is its own field of noise.
-    """
+    """One pass of a picture through the network."""
 
     width: int
+    """Of the result."""
     height: int
     factor: int
+    """Scale factor of the tiles."""
     creativity: float
     stream: int = 0
+    """Number of its noise field."""
 
 
 def plan_passes(source: tuple[int, int], target: tuple[int, int], creativity: float, mode: Passes) -> tuple[Pass, ...]:
     """Return the passes from a picture of (width, height) to another of 1 to 4 times its size.
 
-    "auto" makes two where the factor is 4, "2" where it is above 2. With nothing to imagine there is one.
+    "auto" makes two when the factor is 4, "2" when it is above 2. With creativity 0 there is always one.
     """
     (width, height), (wide, high) = source, target
     factor = min(MOST, ceil(max(wide / width, high / height)))

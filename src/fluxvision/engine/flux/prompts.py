@@ -10,29 +10,28 @@ import torch
 from torch import Tensor
 
 KEPT = 16
-"""Prompts that are kept: one of FLUX.2 is 8 MB at 16 bits per number."""
+"""Most cached prompts: one of FLUX.2 has 8 MB at 16 bits per number."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prompt:
-    """One prompt, or as many as there are tiles in the batch.
-
-    `text` is (1 or B, tokens, features). `pooled` is (1 or B, features), the whole in one vector, for FLUX.1 only.
-    `without` is the empty prompt, where guidance compares with it.
-    """
+    """The embedding of one prompt, or of one for each tile of the batch."""
 
     text: Tensor
+    """(1 or B, tokens, features)."""
     pooled: Tensor | None = None
+    """(1 or B, features), one vector for the whole text; FLUX.1 only."""
     without: Prompt | None = None
+    """The empty prompt, for guidance."""
 
     def check(self, pictures: int) -> None:
-        """Raise ValueError where this is neither one prompt nor one for each picture."""
+        """Raise ValueError when this is neither one prompt nor one for each picture."""
         if len(self.text) not in {1, pictures}:
             message = f"{len(self.text)} prompts and {pictures} pictures: it is one for all or one for each."
             raise ValueError(message)
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Prompt:
-        """Return the prompt on a device, itself where nothing changes."""
+        """Return the prompt on a device and in a number format, itself when nothing changes."""
         if self.text.device == device and self.text.dtype == dtype:
             return self
         return Prompt(
@@ -43,9 +42,9 @@ class Prompt:
 
 
 def stack_prompts(prompts: Sequence[Prompt]) -> Prompt:
-    """Return one prompt for each picture, without what guidance compares them with.
+    """Return one prompt for each picture, without their negative prompts.
 
-    Raises ValueError where there is none.
+    Raises ValueError for an empty sequence.
     """
     if not prompts:
         message = "There is at least one prompt."
@@ -55,15 +54,15 @@ def stack_prompts(prompts: Sequence[Prompt]) -> Prompt:
 
 
 class PromptCache:
-    """The prompts last used, by their text."""
+    """The most recently used prompts, by their text."""
 
     def __init__(self, make: Callable[[str], Prompt]) -> None:
-        """Keep what `make` returns."""
+        """Cache the results of `make`."""
         self._make = make
         self._found: OrderedDict[str, Prompt] = OrderedDict()
 
     def __call__(self, words: str) -> Prompt:
-        """Return the prompt of a text, made at most once while it is kept."""
+        """Return the prompt of a text, made at most once while it is cached."""
         found = self._found.get(words)
         if found is None:
             found = self._found[words] = self._make(words)
@@ -73,5 +72,5 @@ class PromptCache:
         return found
 
     def clear(self) -> None:
-        """Forget all."""
+        """Remove all prompts."""
         self._found.clear()

@@ -1,4 +1,4 @@
-"""FLUX on a cluster: the gateway's stand-in for networks that replicas hold, and the engine that a replica runs.
+"""FLUX on a cluster: the gateway's proxy for networks on replicas, and the engine that a replica runs.
 
 Importable without torch.
 """
@@ -27,13 +27,13 @@ from fluxvision.engine.tile import Stop
 ENGINE = "flux"
 NOT_LOADED = "FLUX could not be loaded: flux_device does not exist here, has no room, or the weights are damaged."
 SAMPLES, BLOCK = 16, 65_536
-"""How many blocks of each file the digest of weights looks at, and their bytes: a file has up to 24 GB."""
+"""Number and size of the blocks of each file that the digest of weights reads: a file has up to 24 GB."""
 
 
 class FluxOptions(msgspec.Struct, frozen=True):
-    """What a job asks of the network: how far tiles are enlarged, and how they are imagined.
+    """The scale factor and the sampling options of a job's tiles.
 
-    The prompt travels as text, and each replica keeps what its text encoder made of it: a gateway has no networks.
+    The prompt is sent as text, and each replica caches its embedding, because a gateway has no networks.
     """
 
     factor: int
@@ -49,21 +49,21 @@ class RemoteNetworks:
 
     @property
     def accelerations(self) -> dict[str, str]:
-        """The accelerations in force there."""
+        """The state of the accelerations on the replicas."""
         return self.info.accelerations
 
     def executor(self, factor: int, sampling: SamplingOptions) -> RayServeExecutor:
-        """Return what makes the tiles of a job; every replica must have the weights of `info`."""
+        """Return the executor of a job; every replica must have the weights of `info`."""
         return self.cluster.executor(ENGINE, FluxOptions(factor, sampling), self.info.weights)
 
     def close(self) -> None:
-        """Do nothing: the networks are the cluster's."""
+        """Do nothing: the networks belong to the cluster."""
 
 
 def find_remote(cluster: RayServe, row: FluxRow, model: str, revision: str | None) -> RemoteNetworks:
     """Return the networks of a cluster.
 
-    Raises `Unavailable` naming the setting where they are not those of this row, name and revision.
+    Raises `Unavailable` naming the setting when they have another row, name or revision.
     """
     info = cluster.describe(ENGINE)
     name = weights_name(model)
@@ -75,10 +75,10 @@ def find_remote(cluster: RayServe, row: FluxRow, model: str, revision: str | Non
 
 
 class FluxEngine:
-    """FLUX as a replica runs it: loaded once, on the first device that the replica sees."""
+    """FLUX on a replica: loaded once, on the first device that the replica sees."""
 
     def __init__(self, settings: Settings) -> None:
-        """Load the networks that the settings name; raises `Unavailable` where that fails."""
+        """Load the networks of the settings; raises `Unavailable` on failure."""
         row = BY_NAME[settings.flux_engine]
         speed = AccelerationConfig(compile=settings.flux_compile, fp8=settings.flux_fp8)
         found = weights.find_weights(row, settings.flux_model, settings.flux_revision or None)
@@ -110,7 +110,7 @@ class FluxEngine:
 
 
 def weights_name(model: str) -> str:
-    """Return the name of weights without a path: the folder's own, or the hub's."""
+    """Return the name of weights without a path: the folder's name, or the repository."""
     folder = Path(model).expanduser()
     return folder.resolve().name if folder.is_dir() or folder.is_absolute() else model
 

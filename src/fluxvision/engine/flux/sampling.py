@@ -25,14 +25,14 @@ TRAINED = 1000
 BETAS = (0.00085, 0.012)
 """Stable Diffusion's 1000 variances of noise, evenly spaced between these in their square roots."""
 FEW, MANY = 10, 200
-"""The numbers of steps at which FLUX.2's two lines of mu hold."""
+"""The numbers of steps at which the two lines of FLUX.2 give mu."""
 NEARLY = 1e-9
-"""What floats may be short of a whole number of forwards."""
+"""Tolerance for rounding errors below a whole number of forward passes."""
 
 
 @dataclass(frozen=True, slots=True)
 class LinearShift:
-    """A straight line over the number of tokens."""
+    """A linear function of the number of tokens."""
 
     slope: float
     intercept: float
@@ -75,7 +75,7 @@ FLUX2 = Shift(
 """The fit published with FLUX.2. It jumps at 4300 tokens: a 1024² tile has 4096, and 1280² is sampled differently."""
 
 SHIFTS: dict[str, Shift] = {row.name: row for row in (UNSHIFTED, FLUX1, FLUX2)}
-"""By the names that the networks' rows use."""
+"""Shifts by their names in the networks' rows."""
 
 
 def start_sigma(creativity: float) -> float:
@@ -144,7 +144,7 @@ def sigma_schedule(shift: Shift, tokens: int, steps: int, start: float, *, least
 
 
 Velocity = Callable[[Tensor, float], Tensor]
-"""Latents and their sigma → velocity of the same shape, in any floating type."""
+"""A function of latents and sigma that returns the velocity of the same shape, in any floating type."""
 
 LEVELS = 2
 """À-trous levels of the pull: its low band reaches three latent cells (48 pixels where a cell is 16) to each side."""
@@ -215,7 +215,7 @@ def guided_velocity(velocity_with: Velocity, velocity_without: Velocity, scale: 
 
 
 def latent_low_band(latents: Tensor, levels: int = LEVELS) -> Tensor:
-    """Return the low wavelet band of float32 latents, as `steps.low_band` does of pixels; edges are repeated."""
+    """Return the low wavelet band of float32 latents (see `back_projection.low_band`); edges are repeated."""
     for level in range(levels):
         step = 2**level
         tall = pad(latents, (0, 0, step, step), mode="replicate")

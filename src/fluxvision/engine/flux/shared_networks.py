@@ -1,4 +1,4 @@
-"""The FLUX networks over diffusers' models: what both architectures share (tokens, precision, guidance, placement)."""
+"""The FLUX networks on diffusers' models: what both architectures share (tokens, precision, guidance, placement)."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from fluxvision.engine.flux.prompts import Prompt, PromptCache, stack_prompts
 from fluxvision.engine.flux.registry import FluxRow
 
 LEVELS = 1000.0
-"""Noise levels in a trajectory, as the networks were told of them."""
+"""Noise levels of a trajectory by which the networks were trained."""
 PIXEL_DIMENSIONS = 4
 COMPILED, FAILED = "blocks", "failed"
-"""The state of `compile` while blocks are compiled, and after that has failed."""
+"""The state of `compile` while blocks are compiled, and after it has failed."""
 LOG = logging.getLogger(__name__)
 
 Inputs = Mapping[str, Tensor | None]
-"""What the transformer takes, by name, and `held`: the tokens of the source for the ControlNet."""
+"""The transformer's inputs by name; `held` has the tokens of the source for the ControlNet."""
 
 
 class Flux(ABC):
-    """A row's networks. See `networks.Networks` for what the methods promise."""
+    """A row's networks. See `networks.Networks` for the methods."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class Flux(ABC):
         dtype: torch.dtype,
         speed: AccelerationConfig,
     ) -> None:
-        """Take over the parts, whose numbers are of this `dtype`, and move them to the device.
+        """Take the parts, whose numbers are of this `dtype`, and move them to the device.
 
         Without text encoders among the parts there is no `embed`.
         """
@@ -69,11 +69,11 @@ class Flux(ABC):
 
     @property
     def accelerations(self) -> Mapping[str, str]:
-        """The levers of speed that are in force, each with what came of it."""
+        """The state of each acceleration."""
         return dict(self._pulled)
 
     def accelerate(self, speed: AccelerationConfig) -> None:
-        """Pull the levers that are wished for, that the device has and that are not pulled yet."""
+        """Apply the accelerations of `speed` that the device supports and that are not applied yet."""
         wanted, pulled = self._networks(), self._pulled
         if speed.fp8:
             self.quantize()
@@ -102,7 +102,7 @@ class Flux(ABC):
         return True
 
     def offload_text(self) -> bool:
-        """Move the text encoders to the CPU; return whether they were elsewhere. Kept prompts stay."""
+        """Move the text encoders to the CPU; return whether they were elsewhere. Cached prompts stay."""
         if not self.texts or self._text_device.type == "cpu":
             return False
         self._text_device = torch.device("cpu")
@@ -112,7 +112,7 @@ class Flux(ABC):
         return True
 
     def to(self, device: str, *, text: str | None = None) -> None:
-        """Move everything, the text encoders elsewhere if so wished."""
+        """Move everything to a device, the text encoders to `text` if given."""
         self._device = pick_device(device)
         for network in self._networks():
             network.to(self._device)
@@ -124,7 +124,7 @@ class Flux(ABC):
         self._forget()
 
     def close(self) -> None:
-        """Drop everything that holds memory."""
+        """Free all memory."""
         self._kept.clear()
         self.transformer = self.control = self.vae = None
         self.texts = ()
@@ -146,7 +146,7 @@ class Flux(ABC):
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> Tensor:
-        """Return pixels in 0..1; again in float32 where fewer bits overflow."""
+        """Return pixels in 0..1; decoded again in float32 when fewer bits overflow."""
         plain = self._plain(latents.to(self._device, torch.float32))
         made: Tensor = self.vae.decode(plain.to(self.vae.dtype), return_dict=False)[0].float()
         if self.vae.dtype != torch.float32 and not bool(made.isfinite().all()):
@@ -155,7 +155,7 @@ class Flux(ABC):
         return (made / 2 + 0.5).clamp(0, 1)
 
     def embed(self, prompt: str | Sequence[str]) -> Prompt:
-        """Return the prompt, one for each picture where there are several, and what guidance compares it with."""
+        """Return the prompt, or one for each picture, with the negative prompt for guidance."""
         found = (
             self._kept(prompt) if isinstance(prompt, str) else stack_prompts([self._kept(words) for words in prompt])
         )
@@ -175,7 +175,7 @@ class Flux(ABC):
         top: int = 0,
         left: int = 0,
     ) -> Tensor:
-        """Return the direction from picture to noise."""
+        """Return the velocity from picture to noise."""
         many, _, rows, columns = latents.shape
         prompt.check(many)
         tokens = self._tokens_of(latents)
@@ -222,9 +222,9 @@ class Flux(ABC):
         return self._pulled.get("compile") == COMPILED
 
     def _run_compiled(self, inputs: Inputs) -> Tensor:
-        """Do what `_forward` promises; if only the uncompiled blocks can do it, do without compilation from now on.
+        """Run the transformer like `_run`; if only the uncompiled blocks work, do without compilation from now on.
 
-        Memory that runs out is not the fault of compilation: that error is raised at once.
+        An out-of-memory error is not caused by compilation and is raised at once.
         """
         try:
             return self._run(inputs)
@@ -239,7 +239,7 @@ class Flux(ABC):
         return made
 
     def _run(self, inputs: Inputs) -> Tensor:
-        """Do what `_forward` promises."""
+        """Run the transformer once with these inputs."""
         inputs = dict(inputs)
         held = inputs.pop("held")
         more = {} if held is None else self._held(inputs, held)
@@ -247,7 +247,7 @@ class Flux(ABC):
         return made.float()
 
     def _held(self, inputs: Inputs, _held: Tensor) -> dict[str, Any]:
-        """Return what the network that holds a picture to its source adds to the transformer's inputs."""
+        """Return the ControlNet's additions to the transformer's inputs."""
         message = f"{len(inputs)} inputs and a source: nothing holds this architecture to one."
         raise ValueError(message)
 
@@ -255,7 +255,7 @@ class Flux(ABC):
         return [self.transformer] if self.control is None else [self.transformer, self.control]
 
     def _forget(self) -> None:
-        """Give memory that is not in use back to the device."""
+        """Return unused memory to the device."""
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 
@@ -285,4 +285,4 @@ class Flux(ABC):
 
     @abstractmethod
     def _more(self, prompt: Prompt, guidance: float, many: int) -> dict[str, Tensor | None]:
-        """Return what else this architecture's transformer takes."""
+        """Return the further inputs of this architecture's transformer."""

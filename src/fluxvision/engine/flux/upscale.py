@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 COLOURS = 3
 RESEMBLANCE = 3.0
-"""The parameter's highest value, which is all of it."""
+"""The parameter's highest value, which means full resemblance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +43,19 @@ class UpscaleConfig:
 
     row: FluxRow
     threads: int
+    """Of the faithful enlargement."""
     tile_captions: bool = False
+    """Whether every tile gets a caption of its own."""
     passes: Passes = "auto"
     checkpoint_folder: Path | None = None
+    """Stores finished tiles of a job that may be killed; None: they are not stored."""
     fidelity: float = FIDELITY
+    """Least LR-PSNR in dB of an enlarged picture."""
 
 
 @dataclass(slots=True)
 class FluxJob:
-    """A call whose picture is decoded. `make` may be called again when the device had no room: it begins anew."""
+    """A call with its decoded picture. `make` starts over when it is called again."""
 
     config: UpscaleConfig
     loaded: LoadedModels
@@ -67,9 +71,10 @@ class FluxJob:
     reported_share: float = 0.0
 
     def make(self, began: float, ready: float) -> ProviderResult:
-        """Return the picture; `began` and `ready` are when the call came and when the models were there.
+        """Return the result; `began` and `ready` are the times at which the call arrived and the models were loaded.
 
-        Raises `Narrower` where smaller tiles may fit, what foreign code raises where memory runs out elsewhere.
+        Raises `RetryWithSmallerTiles` when smaller tiles may fit, and exceptions of the libraries when memory runs out
+        elsewhere.
         """
         self.previous_executors += self.executors
         self.executors.clear()
@@ -116,7 +121,7 @@ class FluxJob:
         return ProviderResult(raster, options.seed, options.prompt or None, results[-1].seam_ratio, details, timings)
 
     def _run_passes(self, passes: Sequence[Pass], options: SamplingOptions) -> tuple[RawImage, list[engine.Result]]:
-        """Make the passes, each on what the one before it has made."""
+        """Run the passes, each on the result of the previous one."""
         totals = [self._tile_count(one) for one in passes]
         results: list[engine.Result] = []
         raster: RawImage | None = None
@@ -140,9 +145,10 @@ class FluxJob:
         return raster, results
 
     def _correct(self, raster: RawImage, last: Pass) -> dict[str, float] | None:
-        """Hold the finished picture to the source; return the LR-PSNR that was wanted and the one that was reached.
+        """Correct the finished picture until it agrees with the source; return the wanted and the reached LR-PSNR.
 
-        None where it is not enlarged: only its colours are held. Where nothing was imagined nothing is changed.
+        None when the picture is not enlarged, because then only its colours are corrected. Without invented detail
+        nothing changes.
         """
         if last.factor == 1:
             return None
@@ -159,7 +165,7 @@ class FluxJob:
         return {"wanted_db": wanted, "reached_db": reached}
 
     def _tile_count(self, one: Pass) -> int:
-        """Return how many tiles a pass has."""
+        """Return the number of tiles of a pass."""
         request = engine.Request(self.color, one.width, one.height)
         return int(np.prod([len(axis.spans) for axis in plan_tiles(request, self._row(one))]))
 
@@ -208,7 +214,7 @@ class FluxJob:
         )
 
     def _executor(self, factor: int, options: SamplingOptions, at_once: int) -> tuple[TileExecutor, bool]:
-        """Return what makes the tiles, and whether it looks at each of them itself where that is wished for."""
+        """Return the executor that makes the tiles, and whether it captions each tile itself if that is requested."""
         config, loaded = self.config, self.loaded
         if isinstance(loaded.networks, RemoteNetworks):
             return loaded.networks.executor(factor, options), False
@@ -224,7 +230,7 @@ class FluxJob:
         return ThreadExecutor(detailers, at_once), not loaded.replicas
 
     def _key(self, options: SamplingOptions, prompts: Prompts | None) -> str:
-        """Return all that tiles depend on beside the picture and the row."""
+        """Return everything that tiles depend on, except the picture and the row."""
         loaded = self.loaded
         own = None if prompts is None else str(self.call.body.get("prompt", ""))
         levers = sorted(loaded.networks.accelerations.items())
@@ -235,7 +241,7 @@ class FluxJob:
         return lambda job: FolderCheckpointStore(root, job)
 
     def _prompts(self, windows: Sequence[Any]) -> list[str]:
-        """Return what guides each of some windows: the user's words and what is seen in it."""
+        """Return the prompt of each of some windows: the user's prompt and a caption of the window."""
         from fluxvision.engine.flux.captioner import TILE_SIDE, TILE_WORDS  # noqa: PLC0415
 
         pictures = [np.round(np.clip(window, 0, 1) * 255).astype(np.uint8).transpose(1, 2, 0) for window in windows]
@@ -260,12 +266,12 @@ def decode_colours(  # noqa: PLR0917, the parts of a job
 
 
 def _to_pixels(raster: RawImage) -> engine.Samples:
-    """Return a raster's pixels, read from its file as they are used."""
+    """Return a raster's pixels, which are read from its file when they are used."""
     kind = np.uint8 if raster.bits == 8 else np.uint16  # noqa: PLR2004, bits
     return np.memmap(raster.path, kind, "r", shape=(raster.height, raster.width, raster.bands))
 
 
 def _thumbnail(color: engine.Samples) -> Any:
-    """Return a picture as captioners are shown it: 8 bits per sample, three channels."""
+    """Return a picture as captioners need it: 8 bits per sample, three channels."""
     small = color if color.dtype.itemsize == 1 else (color >> 8).astype("uint8")
     return small if small.shape[2] == COLOURS else small.repeat(COLOURS, axis=2)

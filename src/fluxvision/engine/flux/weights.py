@@ -1,7 +1,7 @@
 """Finds and checks a row's weights on this machine, and downloads them. Needs no torch.
 
-A source is a folder or the name of a repository on the Hugging Face hub, of which the local cache is looked into.
-Nothing is downloaded but by `fetch`. HF's own settings hold: HF_HOME, HF_HUB_OFFLINE, HF_TOKEN.
+A source is a folder or a repository on the Hugging Face hub, which is looked up in the local cache. Only
+`download_weights` downloads. The hub's own variables apply: HF_HOME, HF_HUB_OFFLINE, HF_TOKEN.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from fluxvision.engine.flux.registry import CaptionerRow, FluxRow
 FETCH = "fluxvision weights {name}"
 """The command that downloads a row's weights."""
 EXTRA = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "huggingface_hub")
-"""Packages that the extra brings."""
+"""Packages that the extra installs."""
 
 Row = FluxRow | CaptionerRow
 Part = tuple[str, str]
@@ -41,10 +41,10 @@ PARTS: Mapping[str, Mapping[str, Part]] = {
         "tokenizer": ("transformers", "AutoTokenizer"),
     },
 }
-"""Architecture → sub-folder → what is loaded from it. Other sub-folders and single-file checkpoints are not used."""
+"""Architecture → sub-folder → the class that is loaded from it. Other files are not used."""
 CONTROL: Part = ("diffusers", "FluxControlNetModel")
 CONTROL_FOLDER = "controlnet"
-"""Where a row's ControlNet may lie within the network's folder; if it does not, it has a repository of its own."""
+"""Sub-folder for a row's ControlNet; without it, the ControlNet's own repository is used."""
 
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "spiece.model", "tokenizer.model")
 
@@ -57,7 +57,7 @@ def need_extra() -> None:
 
 
 def file_patterns(row: Row) -> list[str]:
-    """Return which files of the repository are needed, as the hub's client takes them."""
+    """Return the files of the repository that are needed, as patterns of the hub's client."""
     if isinstance(row, CaptionerRow):
         return ["*.json", "*.safetensors", "*.txt", "*.jinja", "*.model"]
     folders = PARTS[row.architecture]
@@ -65,9 +65,9 @@ def file_patterns(row: Row) -> list[str]:
 
 
 def download_weights(row: Row, *, revision: str | None = None) -> Path:
-    """Download a row's weights into the hub's cache, what is there already excepted, and return their folder.
+    """Download the missing files of a row's weights into the hub's cache, and return their folder.
 
-    Raises `Unavailable` when the hub does not give them: no network, offline mode, licence not accepted.
+    Raises `Unavailable` when that fails: no network, offline mode, licence not accepted.
     """
     need_extra()
     hub, web = import_module("huggingface_hub"), import_module("httpx2")
@@ -96,7 +96,7 @@ def find_weights(row: Row, source: str | Path, revision: str | None = None) -> P
 
 
 def control_folder(row: FluxRow, folder: Path) -> Path:
-    """Return where the ControlNet of a row that has one lies: within the folder, else in the hub's cache.
+    """Return the folder of a row's ControlNet: inside the network's folder, otherwise in the hub's cache.
 
     Raises `Unavailable` when it is in neither.
     """
@@ -116,7 +116,7 @@ def _find_cached(row: Row, repo: str, revision: str | None) -> Path:
 
 
 def check_weights(row: FluxRow, folder: Path) -> None:
-    """Raise `Unavailable` where a file is missing from the folder of a network, or it is another network's folder."""
+    """Raise `Unavailable` when a file of a network is missing, or the folder is another network's."""
     index = _read_json(folder / "model_index.json")
     if index is None:
         raise _incomplete_error(row, "model_index.json")
@@ -136,7 +136,7 @@ def check_weights(row: FluxRow, folder: Path) -> None:
 
 
 def _check_control(row: FluxRow, folder: Path) -> None:
-    """Raise `Unavailable` where the folder of a row's ControlNet is not whole, or the network is of another kind."""
+    """Raise `Unavailable` when a row's ControlNet is incomplete, or of another kind."""
     config = _read_json(folder / "config.json")
     if config is None or not weights_whole(folder):
         raise _incomplete_error(row, CONTROL_FOLDER)
@@ -151,7 +151,7 @@ def _check_control(row: FluxRow, folder: Path) -> None:
 
 
 def _compare(row: FluxRow, kind: str, config: dict[str, Any], index: dict[str, Any]) -> None:
-    """Raise `Unavailable` where a transformer or its folder say that they are another network's."""
+    """Raise `Unavailable` when the configuration of a transformer is another network's."""
     facts = {
         "_class_name": kind,
         "in_channels": row.packed_channels,
@@ -165,7 +165,7 @@ def _compare(row: FluxRow, kind: str, config: dict[str, Any], index: dict[str, A
 
 
 def check_captioner(row: CaptionerRow, folder: Path) -> None:
-    """Raise `Unavailable` where a file is missing from the folder of a captioner."""
+    """Raise `Unavailable` when a file of a captioner is missing."""
     present = {
         "config.json": _read_json(folder / "config.json") is not None,
         "its weights": weights_whole(folder),
@@ -177,7 +177,7 @@ def check_captioner(row: CaptionerRow, folder: Path) -> None:
 
 
 def weights_whole(part: Path) -> bool:
-    """Whether a folder holds its safetensors, and where an index names several, all of them."""
+    """Return whether a folder has its safetensors, and all of them that an index names."""
     named: set[str] = set()
     for file in part.glob("*.safetensors.index.json"):
         index = _read_json(file)

@@ -1,1 +1,1 @@
-"""What arrives: bodies, multipart forms, JSON and fields."""
+"""Request parsing: bodies, multipart forms, JSON and fields."""

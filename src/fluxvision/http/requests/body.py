@@ -1,4 +1,4 @@
-"""A request's body as chunks, with limits that hold while it arrives, and the form that a body is read into."""
+"""A request's body as chunks, with limits on size, time and speed, and the form that it is parsed into."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from fluxvision.core.errors import InvalidRequest, PayloadTooLarge, UnsupportedM
 MAX_PARTS = 200
 """Parts of a form, or members of a JSON object."""
 MAX_FIELD = 1_000_000
-"""Bytes of one field that is no picture."""
+"""Most bytes of one field that is not a picture."""
 MAX_FIELDS = 4_000_000
-"""Bytes of all of them."""
+"""Most bytes of all such fields."""
 BYTES_PER_SECOND = 8 * 1024
-"""The slowest upload or answer that is waited for, after a first grace of `upload_timeout` seconds."""
+"""Slowest accepted upload or download, after the first `upload_timeout` seconds."""
 
 
 @dataclass(slots=True)
 class Form:
-    """What the caller sent: fields by name; pictures (`image`, `mask`) as a file here, or as the URL of one.
+    """A parsed request: fields by name; pictures (`image`, `mask`) as a file here, or as a URL.
 
     A data URI may be in pieces, which are read once. `contents` has the files that are in memory and not written.
     """
@@ -45,9 +45,9 @@ def content_type(headers: Headers) -> str:
 
 
 def content_length(headers: Headers, limit: int, hint: str = "") -> int | None:
-    """Return the announced length of the body, None where there is none.
+    """Return the announced length of the body, None without one.
 
-    Raises `PayloadTooLarge` for one over the limit, before a byte is read.
+    Raises `PayloadTooLarge` for one over the limit, before anything is read.
     """
     text = headers.get("content-length")
     if text is None:
@@ -60,7 +60,7 @@ def content_length(headers: Headers, limit: int, hint: str = "") -> int | None:
 
 
 def too_large_error(limit: int, hint: str = "") -> PayloadTooLarge:
-    """Return the error for a body over the limit; `hint` says what the limit is for and what to do."""
+    """Return the error for a body over the limit; `hint` explains the limit and what to do."""
     message = f"The request body is larger than the limit of {limit:,} bytes{hint}."
     return PayloadTooLarge(message)
 
@@ -74,10 +74,10 @@ async def body_chunks(
     announced: int | None = None,
     speed: float = BYTES_PER_SECOND,
 ) -> AsyncIterator[bytes]:
-    """Yield the body as it arrives; where its length was `announced`, nobody is asked whether more will come.
+    """Yield the body as it arrives; with an `announced` length, the end is known without another message.
 
-    Raises `PayloadTooLarge` as soon as more than `limit` bytes came, `UploadTooSlow` after `idle` seconds without a
-    byte or where the body is slower than `speed` bytes per second, and `InvalidRequest` where the body breaks off.
+    Raises `PayloadTooLarge` after more than `limit` bytes, `UploadTooSlow` after `idle` seconds without a byte or for a
+    body slower than `speed` bytes per second, and `InvalidRequest` for a truncated body.
     """
     seen, waited, more = 0, 0.0, True
     while more:

@@ -28,7 +28,7 @@ def picture_name(name: str) -> str | None:
 
 
 def is_known_field(name: str) -> bool:
-    """Tell whether a part belongs to a public parameter or names the model."""
+    """Return whether a part is a public parameter or the model."""
     return name.partition("[")[0] in OURS
 
 
@@ -64,7 +64,7 @@ def collect_fields(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
 
 
 def _guess_type(text: str) -> Any:
-    """Return a provider's own parameter as the number or the truth that its text plainly is, else the text."""
+    """Return the text of a provider's own parameter as a number or boolean if it clearly is one, else as text."""
     if text in {"true", "false"}:
         return text == "true"
     if NUMBER.fullmatch(text):
@@ -102,7 +102,7 @@ MAX_PARAMETERS = 100
 
 
 def query_parameters(scope: Scope) -> dict[str, str]:
-    """Return the query's parameters by name, the first of each; a name alone has an empty value."""
+    """Return the query parameters by name, the first of each; a name without a value has an empty one."""
     text = scope["query_string"].decode("latin-1")
     try:
         pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_PARAMETERS)

@@ -19,13 +19,13 @@ from fluxvision.http.upload_limits import Take, release_nothing
 from fluxvision.net.fetch import SLICE
 
 MAX_BODY = 64_000_000
-"""The most bytes of any JSON body: all of it is in memory for a moment. A form goes to the disk."""
+"""Most bytes of any JSON body, because all of it is in memory for a moment. A form is written to disk."""
 MARGIN = 1_000_000
 MAX_DEPTH = 16
 MAX_MARKS = 100_000
-"""Colons and commas of a body. Base64 has none: each stands for an object in memory, or in a text that is too long."""
+"""Most colons and commas of a body. Base64 has none; each is an object in memory or part of a long text."""
 LOOK = 1024 * 1024
-"""Bytes that are looked through at once."""
+"""Bytes that are searched at a time."""
 BOM = b"\xef\xbb\xbf"
 PICTURES = frozenset({"image", "images", "mask"})
 NULL = msgspec.Raw(b"null")
@@ -34,7 +34,7 @@ ESCAPE = len(r"\u002b")
 
 
 class _Name:
-    """The name of a member. It is equal to no other, so that a decoder keeps every member that has it."""
+    """A member's name that is equal to no other, so that a decoder keeps every member with it."""
 
     __slots__ = ("text",)
 
@@ -48,16 +48,16 @@ REFERENCE_HELP = "an http(s) URL, a data URI, or an object with image_url"
 
 
 def body_limit(upload: int) -> tuple[int, str]:
-    """Return the most bytes of a body in which a picture of `upload` bytes fits as base64, and words for the error."""
+    """Return the most bytes of a body for a picture of `upload` bytes in base64, and an explanation for the error."""
     wanted = upload * 4 // 3 + MARGIN
     advice = "; send a larger picture as multipart/form-data" if wanted > MAX_BODY else ""
     return min(wanted, MAX_BODY), f" for JSON{advice}"
 
 
 async def read_json(chunks: AsyncIterator[bytes], folder: Path, take: Take = release_nothing) -> Form:
-    """Read the whole body, which is bounded by whoever makes the chunks.
+    """Read the whole body, whose size the caller limits.
 
-    What `take` gives no room for lies in `folder` and is mapped: the system may take its memory back at any time.
+    What `take` has no memory for is in a mapped file in `folder`, whose memory the system may reclaim at any time.
     """
     body = bytearray()
     async for chunk in chunks:
@@ -79,9 +79,9 @@ async def read_json(chunks: AsyncIterator[bytes], folder: Path, take: Take = rel
 
 
 def parse_json(body: bytes | bytearray | mmap) -> Form:
-    """Return the form of a JSON text; raises `InvalidRequest` for everything that is not one flat object.
+    """Return the form of a JSON text; raises `InvalidRequest` unless it is one flat object.
 
-    The text of a picture stays where it lies in the body, which goes when the last picture has been read.
+    The text of a picture stays in the body, which is freed when the last picture has been read.
     """
     text = memoryview(body)
     if text[: len(BOM)] == BOM:
@@ -108,7 +108,7 @@ def _too_large() -> PayloadTooLarge:
 
 
 def _object_members(text: memoryview | msgspec.Raw) -> dict[str, msgspec.Raw]:
-    """Return the members of an object; raises `InvalidRequest` where two of one name differ, as in a form."""
+    """Return the members of an object; raises `InvalidRequest` when two of one name differ, as in a form."""
     found: dict[str, msgspec.Raw] = {}
     for name, raw in _OBJECT.decode(text).items():
         if found.setdefault(name.text, raw) != raw:
@@ -132,7 +132,7 @@ def _to_form(given: Mapping[str, msgspec.Raw]) -> Form:
 
 
 def _to_field(name: str, raw: msgspec.Raw) -> Any:
-    """Return the value of a member that is no picture."""
+    """Return the value of a member that is not a picture."""
     if "[" in name and is_known_field(name):  # a server behind this one would read it as the parameter
         message = f"{show_name(name)} is how a form writes it; in JSON send {name.partition('[')[0]}."
         raise InvalidRequest(message, param=show_name(name))
@@ -176,7 +176,7 @@ def _read_image(image: msgspec.Raw | None, images: msgspec.Raw | None) -> str | 
 
 
 def _read_reference(raw: msgspec.Raw, param: str) -> str | Iterator[bytes]:
-    """Return the text of a reference; a data URI as the pieces that `fetch.save` takes."""
+    """Return the text of a reference; a data URI as pieces for `fetch.save_data_uri`."""
     found: msgspec.Raw | None = raw
     if _begins_with(raw, b"{"):
         members = _object_members(raw)
@@ -198,9 +198,9 @@ def _begins_with(raw: msgspec.Raw, start: bytes) -> bool:
 
 
 def _split_pieces(text: memoryview) -> Iterator[bytes]:
-    """Yield a JSON text in pieces without its escapes: many a client writes the slash or the plus of base64 as one.
+    """Yield a JSON text in pieces without its escapes: many clients escape the slash or the plus of base64.
 
-    What is no UTF-8 stays as it is; it is neither base64 nor an address.
+    Invalid UTF-8 is not changed; it is neither base64 nor a URL.
     """
     start = 0
     while start < len(text):

@@ -1,4 +1,4 @@
-"""multipart/form-data, parsed as it arrives: pictures go straight to files, fields stay small."""
+"""multipart/form-data, parsed as it arrives: pictures are written to files, fields stay in memory."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ DATA = b"data:"
 SCHEMES = (b"http://", b"https://", DATA)
 LONGEST = max(map(len, SCHEMES))
 JSON = (b"[", b"{")
-"""With these begin the references of a JSON body, and no picture."""
+"""First characters of the references of a JSON body, and of no picture."""
 FILE = "file"
-"""What stands for a file under a name that no parameter has; its bytes are dropped."""
+"""Placeholder for a file of an unknown parameter, whose bytes are dropped."""
 
 
 def boundary_of(content_type: str) -> str:
-    """Return the boundary; raises `InvalidRequest` where it is missing or longer than RFC 2046 allows."""
+    """Return the boundary; raises `InvalidRequest` when it is missing or longer than RFC 2046 allows."""
     boundary = str(parse_options_header(content_type)[1].get("boundary", ""))
     if not boundary:
         raise InvalidRequest("The multipart body has no boundary in its Content-Type.")
@@ -51,9 +51,9 @@ def boundary_of(content_type: str) -> str:
 async def read_multipart(
     content_type: str, chunks: AsyncIterator[bytes], folder: Path, take: Take = release_nothing
 ) -> Form:
-    """Read the whole form; picture files lie in `folder` under names of our own.
+    """Read the whole form; picture files are in `folder` under generated names.
 
-    Pictures that `take` gives room for stay in memory, and are not written.
+    Pictures that `take` has memory for stay in memory and are not written.
     """
     parser = PushMultipartParser(
         boundary_of(content_type),
@@ -79,7 +79,7 @@ async def read_multipart(
 
 
 class _Parts:
-    """The parts so far, and the one that is arriving."""
+    """The finished parts, and the one that is arriving."""
 
     def __init__(self, folder: Path, take: Take) -> None:
         self._folder = folder
@@ -105,7 +105,7 @@ class _Parts:
                 self._file.close()
 
     def take(self, event: MultipartSegment | bytes | None) -> None:
-        """Handle one event of the parser: a part begins, goes on, or ends."""
+        """Handle one event of the parser: begin, data or end of a part."""
         if isinstance(event, MultipartSegment):
             self._begin(event)
         elif event is None:
@@ -121,11 +121,11 @@ class _Parts:
 
     @property
     def long(self) -> bool:
-        """Whether there is much text to be read or looked through."""
+        """Whether there is much text to read or search."""
         return MAX_FIELDS - self._room > WRITE_BUFFER // 16 or set(self._pictures) != self._named
 
     def form(self) -> Form:
-        """Return what was read. A picture that is an empty text is none, as with every other parameter."""
+        """Return the parsed form. An empty text is no picture, as for every other parameter."""
         for name in [name for name, content in self._contents.items() if not content and name not in self._named]:
             del self._pictures[name], self._contents[name]
         pictures = {
@@ -134,7 +134,7 @@ class _Parts:
         return Form(collect_fields(self._pairs), pictures, self._contents)
 
     def _reference(self, name: str, path: Path) -> Path | str | Iterator[bytes]:
-        """Return a picture part without a file name as the URL that it holds, or as the file that it is."""
+        """Return a picture part without a file name as a URL, or as the file itself."""
         pieces = _pieces(path, self._contents.get(name))
         first = next(pieces, b"")
         if first[:1] in JSON:
@@ -166,7 +166,7 @@ class _Parts:
         self._path = path
 
     def _keep(self, path: Path, piece: bytes | bytearray) -> None:
-        """Keep a piece of a picture: in memory while there is room, in its file from then on."""
+        """Store a piece of a picture: in memory while there is room, in its file from then on."""
         if self._file is None:
             if self._take(len(piece)):
                 self._held.append(piece)
@@ -194,7 +194,7 @@ class _Parts:
 
 
 def _pieces(path: Path, content: bytes | None) -> Iterator[bytes]:
-    """Yield a text that is in a file, or in memory, without the white space behind it."""
+    """Yield a text from a file or from memory, without trailing white space."""
     with path.open("rb") if content is None else BytesIO(content) as file:
         while piece := file.read(SLICE):
             yield piece.rstrip()
