@@ -107,7 +107,7 @@ def test_what_only_a_key_pays_for_asks_for_one(open_page, keyed, photo):
     page.wait_for_function("() => document.querySelector('select')?.value === 'seedvr'")
     page.locator("input[type=file]").first.set_input_files(photo)
     told = page.get_by_role("alert")
-    told.get_by_text("nobody makes this within that").wait_for()
+    told.get_by_text("no provider is cheap enough").wait_for()
     assert page.locator(".error").count() == 0
     told.get_by_role("button", name="Enter a key").click()
     enter_key(page, KEY, opened=True)

@@ -408,7 +408,7 @@ def test_sizes_for_another_server_agree(data, width, height):
         geometry = solve_geometry(job(width, height, **words))
         assert geometry.width <= 4 * width
         assert geometry.height <= 4 * height
-        assert found[0].sized == bool(words)
+        assert found[0].sets_size == bool(words)
         assert set(found[0].asked) == set(found[0].body)
 
 
@@ -417,7 +417,7 @@ def test_another_server_is_told_no_default():
     model, _ = catalog.find_model("flux-vision-upscaler")
     offer = next(offer for offer in model.offers if offer.provider == "openai")
     call, plan, receipt = normalized(job(400, 300, size="auto"), model, offer)
-    assert (call.body, call.sized) == ({}, False)
+    assert (call.body, call.sets_size) == ({}, False)
     assert (plan.fit.width, plan.fit.height) == (800, 600)
     lines = {line.parameter: line for line in receipt}
     assert lines["scale_factor"].became == "contain 800x600"
@@ -443,7 +443,7 @@ def test_a_call_tells_what_was_asked(values, asked):
     found, _ = catalog.find_model("clarity-upscaler")
     asked_fal = normalized(job(400, 300, model=found.id, steps=9), found, fal(found))[0]
     assert asked_fal.asked == {"num_inference_steps": "steps"}
-    assert asked_fal.sized
+    assert asked_fal.sets_size
 
 
 @pytest.mark.parametrize(

@@ -153,7 +153,7 @@ class Gateway:
                 except asyncio.CancelledError:
                     self.cancelled.append(job.id)
                     if "begun" in job.extras:
-                        attempts.append(Attempt("fal", "CANCELLED", 0.1, None, "job-1", "Given up.", PRICE))
+                        attempts.append(Attempt("fal", "CANCELLED", 0.1, None, "job-1", "Cancelled.", PRICE))
                     raise
                 finally:
                     self.running -= 1

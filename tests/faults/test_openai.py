@@ -231,7 +231,7 @@ async def test_a_refusal_blames_the_caller_for_what_the_caller_sent(upstream, pr
 )
 def test_every_way_to_name_a_parameter(call, body, error, param):
     """Faults as FastAPI lists them name a parameter, too."""
-    found = ErrorTranslator("other", ()).refusal(parse_error_response(body, 400), call)
+    found = ErrorTranslator("other", ()).translate(parse_error_response(body, 400), call)
     assert (type(found), found.param) == (error, param)
 
 
@@ -241,7 +241,7 @@ def test_another_gateways_failed_tries_are_not_free(call, status, cost, billed):
     """One of this kind says what its tries have cost: what it had to pay may be on its bill."""
     attempts = [{"provider": "fal", "outcome": "UPSTREAM_ERROR", "cost": cost}]
     body = {"error": {"message": "No provider could."}, "metadata": {"attempts": attempts, "cost": cost}}
-    assert ErrorTranslator("other", ()).refusal(parse_error_response(body, status), call).billed is billed
+    assert ErrorTranslator("other", ()).translate(parse_error_response(body, status), call).billed is billed
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, *range(520, 525), 525, 529])
@@ -261,7 +261,7 @@ def test_another_gateways_failed_tries_are_not_free(call, status, cost, billed):
 )
 def test_who_speaks_tells_what_is_known_of_the_bill(call, status, body, own):
     """A server that failed by its own account made nothing; behind one that only stands between, work may go on."""
-    found = ErrorTranslator("other", ()).refusal(parse_error_response(body, status), call)
+    found = ErrorTranslator("other", ()).translate(parse_error_response(body, status), call)
     known = own or status not in {502, 504, 520, 521, 522, 523, 524}
     assert (type(found), found.billed) == (UpstreamError, False if known else None)
 
@@ -284,7 +284,7 @@ def test_who_speaks_tells_what_is_known_of_the_bill(call, status, body, own):
 )
 def test_a_page_in_place_of_an_error_is_not_the_configuration(call, status, body, ours):
     """A proxy answers for a server that is down, and the next provider is asked; but a key that fails is a key."""
-    found = ErrorTranslator("other", ()).refusal(parse_error_response(body, status), call)
+    found = ErrorTranslator("other", ()).translate(parse_error_response(body, status), call)
     page = UpstreamRefused if status == HTTPStatus.FORBIDDEN else UpstreamError  # of a firewall, about this request
     assert type(found) is (Misconfigured if ours or status == HTTPStatus.UNAUTHORIZED else page)
     assert found.billed is False

@@ -20,7 +20,7 @@ from fluxvision.core.types import Call, InputImage, Job, PostprocessPlan, Receip
 
 SIZES = "Size"
 """The group of parameters that determine the result's size."""
-UNTOLD = "The provider is not told, and has a default of its own."
+NOT_SENT = "Not sent to the provider, which has a default of its own."
 NEUTRAL = ("", "auto")
 """Values that have the same meaning as leaving the parameter out."""
 PLAN_FIELDS = frozenset(row.name for row in fields(PostprocessPlan))
@@ -135,7 +135,7 @@ def _defaults(offer: Offer, rows: Sequence[Param]) -> tuple[_Default, ...]:
 def _unstated_slots(entry: _Entry) -> _Entry:
     """Return a parameter with only its emulated steps, because its default is not sent to the provider."""
     kept = [number for number, step in enumerate(entry.steps) if step.emulated]
-    note = entry.note if len(kept) == len(entry.steps) else f"{entry.note} {UNTOLD}".strip()
+    note = entry.note if len(kept) == len(entry.steps) else f"{entry.note} {NOT_SENT}".strip()
     rules, steps = [entry.rules[number] for number in kept], [entry.steps[number] for number in kept]
     return replace(entry, rules=rules, steps=steps, note=note)
 

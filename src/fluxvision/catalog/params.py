@@ -104,7 +104,7 @@ PARAMS: tuple[Param, ...] = (
     Param(
         "negative_prompt",
         "string",
-        "Words for what the detail shall not show, where the engine can be guided.",
+        "Words for what the detail must not show, where the engine can be guided.",
         low=0,
         high=32_000,
         group="Detail",
@@ -342,7 +342,7 @@ PARAMS: tuple[Param, ...] = (
         low=0,
         high=512,
         group="Request",
-        unsupported="Not told to the provider.",
+        unsupported="Not sent to the provider.",
     ),
 )
 

@@ -37,7 +37,7 @@ def format_banner(settings: Settings, port: int) -> str:
     if keys:
         access = f"{keys} configured; a request needs one of them"
     elif settings.allow_unauthenticated:
-        access = "none; everybody who reaches this address may call"
+        access = "none; every client that reaches this address may call"
     else:
         access = "none; any key works, from this machine only"
     rows = (

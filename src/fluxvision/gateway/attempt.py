@@ -196,7 +196,7 @@ class ProviderAttempt:
             return replace(found, seed=seed)
         except BaseException:
             given_up = Cancelled(
-                "Given up.", billed=submission.paid, upstream_id=submission.name, seconds=submission.seconds
+                "Cancelled.", billed=submission.paid, upstream_id=submission.name, seconds=submission.seconds
             )
             self.record(self._failure(given_up, result, time.monotonic() - started).attempt)
             raise

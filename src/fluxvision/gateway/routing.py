@@ -194,7 +194,11 @@ def _translate_offer(job: Job, offer: Offer, rows: Sequence[Param], limits: JobL
     own = job.caller.max_pixels
     most = limits.pixels if own is None else min(own, limits.pixels)
     if geometry.largest_pixels > most:
-        what = "The result" if geometry.largest_pixels == geometry.width * geometry.height else "On its way the picture"
+        what = (
+            "The result"
+            if geometry.largest_pixels == geometry.width * geometry.height
+            else "At an intermediate step the picture"
+        )
         who = "this server makes" if most == limits.pixels else "without a key this server makes"
         message = f"{what} would have {geometry.largest_pixels:,} pixels; {who} at most {most:,}."
         said = next((name for name in ("size", "resolution") if name in job.values), "scale_factor")
@@ -237,8 +241,8 @@ def _within_budget(job: Job, found: Sequence[Candidate]) -> tuple[Candidate, ...
 
 
 DEGRADES = "It does not invent detail, and this request may not be degraded."
-RESTS = "It failed lately and rests; it is asked again in a while."
-SPENT = "Failed tries have cost something, and max_cost does not allow what it costs as well."
+RESTS = "It failed recently; it is tried again after a pause."
+SPENT = "Failed attempts have cost something, and max_cost does not allow its price in addition."
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,7 +73,7 @@ class Playground:
                 raise
             per_day = self.budget.per_day
             rule = f"spends at most {format_amount(per_day)} a day" if per_day else "uses what is free"
-            message = f"Without a key the page {rule}, and nobody makes this within that; enter a key."
+            message = f"Without a key the page {rule}, and no provider is cheap enough; enter a key."
             raise InvalidRequest(message, param=TOLD) from None
 
     def quotes(self, free: PreparedJob, bounded: PreparedJob) -> tuple[Quote, Sequence[Quote]]:

@@ -12,7 +12,7 @@ from pyvips.enums import ForeignKeep
 from fluxvision.core.errors import InternalError, InvalidRequest
 from fluxvision.core.system import delete_file
 from fluxvision.core.types import JobCallbacks, Metadata, RawImage
-from fluxvision.imaging import formats, load, tiff
+from fluxvision.imaging import formats, load, profile, tiff
 from fluxvision.imaging.formats import Format
 from fluxvision.imaging.load import translate_read_errors
 from fluxvision.imaging.memory_estimate import OPTIMISED
@@ -29,7 +29,7 @@ BLOCKS = {
 
 _DEEP = 16
 _WHITE = 65535
-_ICC = load.FIELD
+_ICC = profile.FIELD
 _SCREEN = 72 / 25.4  # pixels per millimetre that viewers assume for a picture without a resolution
 _BIG = 2_000_000_000  # bytes of pixels from which a TIFF file is written as BigTIFF
 _SAMPLED = 90  # JPEG qualities from here on keep colour at full resolution
@@ -173,8 +173,8 @@ def _set_resolution(image: pyvips.Image, metadata: Metadata) -> pyvips.Image:
             plain.remove(name)
     plain.set_type(pyvips.GValue.gstr_type, "resolution-unit", "in")
     icc = metadata.icc
-    if icc is not None and load.is_usable_profile(icc, "grey" if plain.bands - plain.hasalpha() == 1 else "rgb"):
-        plain.set_type(pyvips.GValue.blob_type, _ICC, load.trim_profile(icc))
+    if icc is not None and profile.is_usable_profile(icc, "grey" if plain.bands - plain.hasalpha() == 1 else "rgb"):
+        plain.set_type(pyvips.GValue.blob_type, _ICC, profile.trim_profile(icc))
     return plain
 
 

@@ -9,7 +9,8 @@ from typing import BinaryIO
 import pyvips
 
 from fluxvision.core.types import InputImage, Metadata
-from fluxvision.imaging import load, tiff
+from fluxvision.imaging import tiff
+from fluxvision.imaging.profile import FIELD
 from fluxvision.imaging.tiff import PREFIX, Layout
 
 _ORIENTATION, _SHORT = 0x0112, 3
@@ -114,7 +115,7 @@ def read_blocks(image: pyvips.Image, source: InputImage) -> Metadata:
     if dots is None and block:
         dots = exif_resolution(block)
     return Metadata(
-        icc=_read_blob(image, load.FIELD),
+        icc=_read_blob(image, FIELD),
         exif=upright_exif(add_exif_prefix(block)) if block else None,
         xmp=upright_xmp(packet) if packet else None,
         iptc=unwrap_iptc(records) if records else None,

@@ -14,7 +14,8 @@ from fluxvision.core.errors import InternalError
 from fluxvision.core.types import Fit, InputImage, JobCallbacks, Metadata, RawImage
 from fluxvision.imaging import formats, load, metadata
 from fluxvision.imaging.decode import Floats, Samples
-from fluxvision.imaging.load import FIELD, cache_by_digest, translate_read_errors, translate_vips_errors
+from fluxvision.imaging.load import translate_read_errors, translate_vips_errors
+from fluxvision.imaging.profile import FIELD, cache_by_digest
 from fluxvision.imaging.raster import INTERPRETATION, open_raster, open_upright, write_guard
 
 PEAK = {8: 255, 16: 65535}

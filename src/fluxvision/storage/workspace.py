@@ -112,7 +112,7 @@ TRIES = 3
 """Attempts to create a folder that another program deletes meanwhile."""
 SPARE = 64
 """Empty request folders kept for reuse, because creating and removing one takes half a millisecond."""
-SOMEBODY_ELSE = "the temporary data folder belongs to somebody else; set data_dir"
+OTHER_OWNER = "the temporary data folder belongs to another user; set data_dir"
 
 
 @dataclass(slots=True)
@@ -235,7 +235,7 @@ def _open_root(root: Path, *, temporary: bool) -> int:
     facts = root.lstat()
     foreign = facts.st_uid != os.getuid() or stat.S_IMODE(facts.st_mode) & 0o077 or root.is_symlink()
     if temporary and foreign:
-        raise ConfigError(SOMEBODY_ELSE, param="data_dir")
+        raise ConfigError(OTHER_OWNER, param="data_dir")
     hold = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     if temporary:
         fcntl.flock(hold, fcntl.LOCK_SH)

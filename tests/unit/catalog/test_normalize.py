@@ -225,7 +225,7 @@ FULL = {"alpha": True, "bits": 16}
         ("jpeg", FULL, ["no transparency", "at most 8 bits"]),
         ("webp", {"bits": 16}, ["WebP has at most 8 bits"]),
         ("avif", {"bits": 16}, ["AVIF has at most 12 bits"]),
-        ("gif", {"bare": True}, ["GIF has at most 256 colours: the others become the nearest of them."]),
+        ("gif", {"metadata_free": True}, ["GIF has at most 256 colours: the others become the nearest of them."]),
         ("gif", {}, ["256 colours", "no colour profile", "no metadata"]),
         ("gif", FULL, ["no half transparency", "at most 8 bits", "256 colours", "no colour profile", "no metadata"]),
         ("jpeg", {}, []),

@@ -129,7 +129,7 @@ def test_serve(line):
     [settings] = line.served
     assert (settings.workers, settings.allow_unauthenticated, settings.data_dir) == (3, True, "data")
     assert "http://127.0.0.1:8123/openai/v1" in line.err
-    assert "none; everybody who reaches this address may call" in line.err
+    assert "none; every client that reaches this address may call" in line.err
 
 
 def test_serve_tells_the_public_address_and_the_keys(folder, monkeypatch):

@@ -13,7 +13,7 @@ from PIL import Image, ImageCms
 
 from fluxvision.core.errors import InternalError
 from fluxvision.core.types import Metadata, RawImage
-from fluxvision.imaging import FORMATS, Limits, decode, encode, load, metadata, probe, read_metadata, tiff
+from fluxvision.imaging import FORMATS, Limits, decode, encode, load, metadata, probe, profile, read_metadata, tiff
 from fluxvision.imaging.encode import BLOCKS
 
 
@@ -193,7 +193,7 @@ def test_what_stands_behind_a_profile_is_not_written(form, raster, tmp_path):
 
 def test_a_block_that_cannot_be_written_is_left_out(raster, tmp_path, monkeypatch):
     """The file is written without the one that is to blame and with the others; the caller reads which it was."""
-    monkeypatch.setattr(load, "is_usable_profile", lambda *_: True)
+    monkeypatch.setattr(profile, "is_usable_profile", lambda *_: True)
     xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>'
     said = Metadata(icc=SRGB[:-4], xmp=xmp, resolution=(10.0, 10.0))
     assert encode(raster, tmp_path / "out", "png", quality=None, metadata=said, strip=False) == (BLOCKS["icc"],)

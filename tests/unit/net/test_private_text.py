@@ -79,7 +79,7 @@ def test_no_message_holds_it(prompt, way):
         return
     call = Call("other", "m", {"prompt": prompt}, SOURCE, None, parameter_names={"prompt": "prompt"})
     said = parse_error_response({"error": {"message": f"Rejected {WAYS[way](prompt)} here", "param": "prompt"}}, 400)
-    found = ErrorTranslator(Upstream("other", "http://x", {}).name, ()).refusal(said, call)
+    found = ErrorTranslator(Upstream("other", "http://x", {}).name, ()).translate(said, call)
     assert found.message == "other refused the request. Its words repeat what was sent and are not shown."
     assert found.param == "prompt"
 

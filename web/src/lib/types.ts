@@ -26,7 +26,7 @@ export interface components {
             mask?: string;
             /** @description Words that guide the detail, where the engine can be guided. */
             prompt?: string;
-            /** @description Words for what the detail shall not show, where the engine can be guided. */
+            /** @description Words for what the detail must not show, where the engine can be guided. */
             negative_prompt?: string;
             /**
              * @description How many times wider and higher the result is.
@@ -146,7 +146,7 @@ export interface components {
             mask?: components["schemas"]["PictureReference"];
             /** @description Words that guide the detail, where the engine can be guided. */
             prompt?: string;
-            /** @description Words for what the detail shall not show, where the engine can be guided. */
+            /** @description Words for what the detail must not show, where the engine can be guided. */
             negative_prompt?: string;
             /**
              * @description How many times wider and higher the result is.

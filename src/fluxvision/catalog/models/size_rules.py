@@ -40,7 +40,7 @@ WORKED: tuple[tuple[str, dict[str, Any], Fit], ...] = (
     ("resolution", {"resolution": "1K"}, Fit(1024, 768, "contain", (1024, 768))),
 )
 FINISHED = "The delivered pixels are brought to exactly this size here."
-UNTOLD = "The provider is not told: what it makes is brought to exactly this size here."
+NOT_SENT = "Not sent to the provider: its result is resampled to exactly this size here."
 SHAPED = "Shows only with fit cover, pad or stretch; contain keeps the picture's own shape."
 Rules = dict[str, tuple[Rule, ...]]
 
@@ -161,7 +161,7 @@ def _exact_size_rules(factors: ScaleRange | None, to: str | None, using: Using |
     rules: Rules = {}
     for (name, given, wanted), sent in zip(WORKED, gives, strict=True):
         unless = note_kept_shape(factors) if ":" in str(given[name]) or name == "size" else note_beyond_reach(factors)
-        note = SHAPED if name == "aspect_ratio" else FINISHED if to else UNTOLD
+        note = SHAPED if name == "aspect_ratio" else FINISHED if to else NOT_SENT
         here = Emulated("fit", _whole_fit, (Example(SHAPE, given, wanted),), note, None if to else unless)
         told = (Converted(to, using, (Example(SHAPE, given, sent),), unless=unless),) if to and using else ()
         rules[name] = (*told, here)

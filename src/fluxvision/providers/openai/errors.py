@@ -108,7 +108,7 @@ REFUSALS: tuple[tuple[Callable[[ErrorResponse], bool], type[Error], str], ...] =
     (lambda error: error.status == HTTPStatus.PAYMENT_REQUIRED, UpstreamRefused, EMPTY),
     (lambda error: error.blames_request and bool(error.codes & MONEY), UpstreamRefused, EMPTY),
     (lambda error: error.status == HTTPStatus.TOO_MANY_REQUESTS, UpstreamBusy, "has no room for this work now"),
-    (lambda error: error.status == CLIENT_CLOSED, Cancelled, "was told to stop"),
+    (lambda error: error.status == CLIENT_CLOSED, Cancelled, "was stopped"),
     (lambda error: error.status in PAGES and not error.has_details, UpstreamError, STRAY),
     (lambda error: error.is_blocking_page, UpstreamRefused, STRAY),
     (lambda error: error.status in KEY, Misconfigured, "refuses this server's key"),

@@ -13,7 +13,7 @@ from fluxvision import engine, imaging
 from fluxvision.core.errors import Cancelled, InternalError, UpstreamError
 from fluxvision.core.types import Fidelity, Fit, JobCallbacks, PostprocessPlan, RawImage
 from fluxvision.gateway.finish import FinishState, deliver_as_is, finish
-from fluxvision.imaging import decode_mask, load
+from fluxvision.imaging import decode_mask, load, profile
 
 P3 = pyvips.Operation.call("profile_load", "p3")
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -81,6 +81,7 @@ def test_a_damaged_profile_of_the_source_is_told(own, form, raster, store, tmp_p
 def test_no_profile_is_judged_while_others_wait(store, tmp_path, monkeypatch):
     """Whether a file can be delivered as it is is found out without a conversion of colours."""
     monkeypatch.setattr(load, "is_usable_profile", None)
+    monkeypatch.setattr(profile, "is_usable_profile", None)
     source = store(Image.new("RGB", (15, 10)), "jpeg", icc_profile=SRGB)
     work = FinishState(
         imaging.probe(sent(tmp_path, (30, 20)), imaging.Limits()), PostprocessPlan(**AT_ONCE), source, tmp_path
