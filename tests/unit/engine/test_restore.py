@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from io import BytesIO
 
+import ncnn
 import numpy as np
 import pytest
 from PIL import Image
@@ -57,6 +58,20 @@ def test_tiles_make_what_the_whole_makes(size, tile, network, monkeypatch):
     difference = np.abs(restore(picture, NOISE, 1, network).astype(int) - whole)
     assert difference.max() <= 1
     assert (difference > 0).mean() < 0.01
+
+
+def test_the_four_pixels_of_a_square_are_channels_in_order(tmp_path):
+    """The layer Reorg puts channel, row and column of a square in the order in which the network was trained."""
+    path = tmp_path / "param"
+    path.write_text("7767517\n2 2\nInput image 0 1 image\nReorg halves 1 1 image halves 0=2\n", encoding="ascii")
+    net = ncnn.Net()
+    assert net.load_param(str(path)) == 0
+    picture = np.random.default_rng(0).random((3, 4, 6), np.float32)
+    extractor = net.create_extractor()
+    extractor.input("image", ncnn.Mat(picture).clone())
+    found = np.array(extractor.extract("halves")[1])
+    wanted = picture.reshape(3, 2, 2, 3, 2).transpose(0, 2, 4, 1, 3).reshape(12, 2, 3)
+    assert np.array_equal(found, wanted)
 
 
 @pytest.mark.parametrize(("analysis", "strength"), [(CLEAN, 1.0), (NOISE, 0.0)])

