@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
 from math import ceil, floor, isqrt
 
 from fluxvision.core.errors import InvalidRequest
+from fluxvision.core.system import cached_until_rest
 from fluxvision.core.types import Job, Scalar, ScaleRange
 
 EXACT = ScaleRange()
@@ -79,7 +79,7 @@ def solve_geometry(job: Job, factors: ScaleRange | None = EXACT) -> Geometry:
     return _solve(job.image.width, job.image.height, words, job.factor, factors)
 
 
-@lru_cache(maxsize=128)
+@cached_until_rest(128)
 def _solve(
     width: int, height: int, words: tuple[Scalar | None, ...], factor: float, factors: ScaleRange | None
 ) -> Geometry:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from fractions import Fraction
-from functools import lru_cache
 from math import ceil, isfinite
 
 from fluxvision.catalog.rules import Price
 from fluxvision.core.money import sum_costs
+from fluxvision.core.system import cached_until_rest
 from fluxvision.core.types import PriceComponent
 
 MEGAPIXELS = {"input_megapixel": "input", "output_megapixel": "output"}
 
 
-@lru_cache(maxsize=128)
+@cached_until_rest(128)
 def image_price(
     price: Price, source: tuple[int, int], made: tuple[int, int], seconds: float | None = None
 ) -> PriceComponent:

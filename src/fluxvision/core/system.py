@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import gc
 import os
 import resource
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import _lru_cache_wrapper, lru_cache
 from pathlib import Path
-from typing import Protocol
+from typing import Any, ParamSpec, Protocol, TypeVar, cast
 from weakref import WeakSet
 
 from fluxvision.core.errors import Error, Unavailable
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 """The `errno` values of a full disk."""
@@ -52,6 +57,22 @@ class Cache(Protocol):
 
 CACHES: WeakSet[Cache] = WeakSet()
 """All caches that `release_memory` clears; each cache adds itself."""
+_FUNCTIONS: list[_lru_cache_wrapper[Any]] = []
+"""The functions whose results `release_memory` forgets."""
+
+
+def cached_until_rest(maxsize: int) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Cache a function's results like `functools.lru_cache`, until `release_memory` is called.
+
+    An entry of a few bytes that was made beside large pictures keeps a whole page of memory from being returned.
+    """
+
+    def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        cached = lru_cache(maxsize)(function)
+        _FUNCTIONS.append(cached)
+        return cast("Callable[P, T]", cached)
+
+    return decorate
 
 
 def keep_memory() -> bool:
@@ -68,9 +89,12 @@ def keep_memory() -> bool:
 
 
 def release_memory() -> None:
-    """Clear `CACHES` and return all unused memory to the system, if the allocator supports it."""
+    """Clear all caches, collect garbage, and return unused memory to the system, if the allocator supports it."""
     for cache in tuple(CACHES):
         cache.clear()
+    for function in _FUNCTIONS:
+        function.cache_clear()
+    gc.collect()
     libc = ctypes.CDLL(None)
     if hasattr(libc, "malloc_trim"):
         libc.malloc_trim(0)

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fluxvision.core.system import cached_until_rest
 from fluxvision.engine.resample import Array
 from fluxvision.engine.tiling import Axis, Span
 
@@ -49,7 +49,7 @@ def ramp_weights(length: int, share: float) -> Array:
     return (0.5 - 0.5 * np.cos(np.pi * position)).astype(np.float32)
 
 
-@lru_cache(maxsize=64)
+@cached_until_rest(64)
 def weights_of(length: int, *, rising: bool) -> Array:
     """Return the weights of an overlap: the box average by the wide ramp, the difference from it by the narrow one.
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from math import ceil, floor
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
+
+from fluxvision.core.system import cached_until_rest
 
 Array = NDArray[np.float32]
 
@@ -134,4 +136,4 @@ def _build_band(length: int, ratio: float, start: float, count: int, kernel: str
     return Band(tuple(blocks), count)
 
 
-_cached_band = lru_cache(maxsize=128)(_build_band)
+_cached_band = cached_until_rest(128)(_build_band)

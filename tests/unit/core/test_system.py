@@ -6,11 +6,19 @@ import errno
 import os
 import subprocess
 import sys
+import weakref
 
 import pytest
 
 from fluxvision.core.errors import InvalidRequest, Unavailable
-from fluxvision.core.system import count_cores, delete_file, resource_error, translate_resource_errors
+from fluxvision.core.system import (
+    cached_until_rest,
+    count_cores,
+    delete_file,
+    release_memory,
+    resource_error,
+    translate_resource_errors,
+)
 
 
 @pytest.mark.parametrize(
@@ -121,3 +129,35 @@ def test_what_cannot_be_deleted_hides_nothing(tmp_path):
     (tmp_path / "file").touch()
     delete_file(tmp_path / "none", tmp_path / "full", tmp_path / "file")
     assert [path.name for path in tmp_path.iterdir()] == ["full"]
+
+
+def test_what_a_function_remembers_is_forgotten_at_rest():
+    """A cached result is computed once, and again after `release_memory`."""
+    asked = []
+
+    @cached_until_rest(2)
+    def square(number: int) -> int:
+        asked.append(number)
+        return number * number
+
+    assert [square(3), square(3)] == [9, 9]
+    assert asked == [3]
+    release_memory()
+    assert square(3) == 9
+    assert asked == [3, 3]
+
+
+class Ring:
+    """An object that holds another one."""
+
+    other: object = None
+
+
+def test_garbage_is_collected_at_rest():
+    """Objects that hold each other are gone after `release_memory`, though nothing else runs."""
+    ring = Ring()
+    ring.other = ring
+    gone = weakref.ref(ring)
+    del ring
+    release_memory()
+    assert gone() is None

@@ -23,6 +23,8 @@ from typing import Any, Protocol
 import msgspec
 import ray
 from ray import serve
+from ray.serve.config import RequestRouterConfig
+from ray.serve.request_router import FIFOMixin, PendingRequest, RequestRouter, RunningReplica
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -197,12 +199,30 @@ def _reply(message: TileReply | Failure | Deployment) -> Response:
     return Response(encode(message), media_type="application/msgpack")
 
 
+class ShortestQueueRouter(FIFOMixin, RequestRouter):
+    """Sends each request to the replica with the fewest requests.
+
+    Ray's own router looks at two replicas chosen at random and waits before it looks again. That leaves replicas idle
+    while requests wait, and a request here takes long enough to look at all of them.
+    """
+
+    async def choose_replicas(
+        self,
+        candidate_replicas: list[RunningReplica],
+        pending_request: PendingRequest | None = None,  # noqa: ARG002, the signature is that of Ray
+    ) -> list[list[RunningReplica]]:
+        """Return all replicas as one rank: the router takes the one with the shortest queue."""
+        return [list(candidate_replicas)]
+
+
 def create_app(config: Config, *, replicas: int = REPLICAS, cpus: float = 1, gpus: float = 0, least: int = 1) -> Any:
     """Return the app: up to so many replicas with so many cores and GPUs each."""
+    routing: dict[str, Any] = {"request_router_class": ShortestQueueRouter, "max_backoff_s": 0.05}
     deployment: Any = serve.deployment(
         name=NAME,
         ray_actor_options={"num_cpus": cpus, "num_gpus": gpus},
         max_ongoing_requests=AHEAD,
+        request_router_config=RequestRouterConfig(**routing),
         autoscaling_config={
             "min_replicas": least,
             "initial_replicas": least,

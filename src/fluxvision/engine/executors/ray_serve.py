@@ -114,7 +114,6 @@ class RayServeExecutor:
         again and again, MemoryError where the devices there have no room for it.
         """
         stop()
-        self._cluster.describe(self._engine)
         wanted = work.batches if batches is None else batches
         calls, waiting = _Calls(self._cluster), deque[Future[list[Array]]]()
         pool = ThreadPoolExecutor(self._cluster.in_flight, thread_name_prefix="cluster")
