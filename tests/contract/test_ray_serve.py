@@ -10,8 +10,10 @@ from contextlib import closing
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.error import HTTPError
+from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
+import msgspec
 import pytest
 from PIL import Image
 from skimage import data
@@ -20,11 +22,11 @@ from fakes.cluster import TOKEN, Cluster
 from fakes.flux_calls import call as flux_call
 from fakes.tile_jobs import PICTURES, expected, go_on, samples, until, work
 from fakes.tiles import spoken
-from fluxvision import imaging
+from fluxvision import __version__, imaging
 from fluxvision.core.errors import Cancelled, Unavailable, UpstreamError, UpstreamRefused
 from fluxvision.core.load_settings import load_settings
 from fluxvision.core.types import Call, JobCallbacks
-from fluxvision.engine.executors.messages import Deployment, encode
+from fluxvision.engine.executors.messages import Deployment, Failure, decode, encode
 from fluxvision.engine.executors.ray_serve import RayServe
 from fluxvision.engine.executors.threads import ThreadExecutor
 from fluxvision.providers import embedded, flux
@@ -229,8 +231,20 @@ def test_another_application_is_one_sentence(deployed):
         samples(mock(RayServe(deployed.address + "s", TOKEN)), work("small"))
 
 
-def test_another_version_is_one_sentence():
-    """A deployment of another version makes no tile."""
+def test_another_version_is_one_sentence(deployed):
+    """A deployment makes no tile for a gateway of another version; the rest of such a request is not read."""
+    connection = RayServe(deployed.address, TOKEN).connect()
+    body = msgspec.msgpack.encode({"version": "0.0.1", "engine": 5})
+    connection.request("POST", urlsplit(deployed.address).path, body, {"Authorization": f"Bearer {TOKEN}"})
+    response = connection.getresponse()
+    failure = decode(response.read(), Failure)
+    connection.close()
+    assert (response.status, response.getheader("X-Fluxvision-Failure")) == (409, "unavailable")
+    assert failure.message == f"The setting cluster names a deployment of fluxvision {__version__}, and this is 0.0.1."
+
+
+def test_the_engines_of_another_version_are_not_used():
+    """FLUX asks first what a deployment has, and refuses one of another version."""
 
     class Old(BaseHTTPRequestHandler):
         def do_GET(self):
@@ -246,7 +260,7 @@ def test_another_version_is_one_sentence():
     with ThreadingHTTPServer(("127.0.0.1", 0), Old) as server:
         threading.Thread(target=server.serve_forever).start()
         with pytest.raises(Unavailable, match=r"fluxvision 0\.0\.1"):
-            samples(mock(RayServe(f"http://127.0.0.1:{server.server_address[1]}/fluxvision")), work("small"))
+            RayServe(f"http://127.0.0.1:{server.server_address[1]}/fluxvision").describe("flux")
         server.shutdown()
 
 
