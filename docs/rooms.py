@@ -22,7 +22,7 @@ ROOMS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("http", "cli"), "the two edges: parse and respond"),
     (
         ("root",),
-        "`app.py`, `server.py`, `__main__.py`: the only place that names concrete classes",
+        "`app.py`, `server.py`, `api.py`, `__main__.py`: the only place that names concrete classes",
     ),
 )
 """Rooms of one level and what they do. A room imports from lower levels only."""
@@ -39,5 +39,5 @@ APART = {
 def room(module: tuple[str, ...]) -> str:
     """Return the room of a module, given as its parts below `fluxvision`."""
     if len(module) == 1:
-        return "core" if module == ("__init__",) else "root"
+        return "root"
     return "engine/flux" if module[:2] == ("engine", "flux") else module[0]

@@ -111,11 +111,12 @@ def _to_boolean(param: Param, value: Any) -> bool:
 
 def _to_choice(param: Param, value: Any) -> str:
     if isinstance(value, str):
+        word = value.strip().lower()
         for choice in param.choices:
-            if choice.lower() == value.strip().lower():
+            if choice.lower() == word:
                 return choice
-        if param.name == "output_format" and value.strip().lower() in {"jpg", "tif"}:
-            return {"jpg": "jpeg", "tif": "tiff"}[value.strip().lower()]
+        if word in param.synonyms:
+            return param.synonyms[word]
     raise _wrong_value(param, value)
 
 

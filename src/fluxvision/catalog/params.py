@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from fluxvision.core.types import Scalar
@@ -28,6 +28,8 @@ class Param:
     """Largest number, or most characters, inclusive."""
     choices: tuple[str, ...] = ()
     """All values of a parameter of kind `choice`."""
+    synonyms: Mapping[str, str] = field(default_factory=dict)
+    """Other words for some of `choices`, in lower case."""
     pattern: re.Pattern[str] | None = None
     """What a string must match in full, in lower case."""
     pattern_help: str = ""
@@ -242,6 +244,7 @@ PARAMS: tuple[Param, ...] = (
         "The file format of the result.",
         default="png",
         choices=FORMATS,
+        synonyms={"jpg": "jpeg", "tif": "tiff"},
         flag="--format",
         group="Output",
     ),

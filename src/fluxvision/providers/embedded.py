@@ -18,7 +18,7 @@ from fluxvision.engine.deblock import deblock
 from fluxvision.engine.enlarge_to_file import enlarge_to_raster
 from fluxvision.engine.executors.ray_serve import RayServe
 
-RESTORE_BELOW = 60
+REPAIR_BELOW = 60
 """JPEG quality below which the engine that repairs compression damage is chosen, if its weights are installed."""
 
 
@@ -108,8 +108,8 @@ def choose_backend(wanted: str | None, source: InputImage) -> engine.Backend:
     """
     rows = {row.name: row for row in BACKENDS}
     if wanted is None:
-        damaged = (source.jpeg_quality or 100) < RESTORE_BELOW
-        return rows["restore"] if damaged and rows["restore"].installed else rows["span"]
+        damaged = (source.jpeg_quality or 100) < REPAIR_BELOW
+        return rows["realesrgan"] if damaged and rows["realesrgan"].installed else rows["span"]
     row = rows.get(wanted)
     if row is None:
         message = f"engine: there is no engine {wanted}."

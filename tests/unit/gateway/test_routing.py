@@ -57,9 +57,9 @@ def test_a_model_that_nobody_makes_here_is_not_found():
 
 def test_a_job_that_names_an_engine_goes_where_engines_are():
     """A provider without engines stands back, unless nobody has any."""
-    offers = [offer.provider for offer in find_offers(job(engine="quality"), MODEL, {"fal", "embedded"})]
+    offers = [offer.provider for offer in find_offers(job(engine="realsr"), MODEL, {"fal", "embedded"})]
     assert offers == ["embedded"]
-    assert [offer.provider for offer in find_offers(job(engine="quality"), MODEL, {"fal"})] == ["fal"]
+    assert [offer.provider for offer in find_offers(job(engine="realsr"), MODEL, {"fal"})] == ["fal"]
 
 
 OUT, HALF = ProviderHealth(breaker_open=True), ProviderHealth(reliability=0.5)

@@ -136,5 +136,12 @@ MODEL = Model(
     b64_families=("gpt-image-", "chatgpt-image-", "dall-e-"),
     tags=("upscale", "image-to-image"),
     offers=(FLUX, FAL, OPENAI, EMBEDDED),
-    narrows={"engine": {"kind": "choice", "choices": ("span", "quality", "restore"), "pattern": None}},
+    narrows={
+        "engine": {
+            "kind": "choice",
+            "choices": ("span", "realsr", "realesrgan"),
+            "pattern": None,
+            "synonyms": {"quality": "realsr", "restore": "realesrgan"},
+        }
+    },
 )

