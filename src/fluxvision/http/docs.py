@@ -25,7 +25,15 @@ ROOT = INSTALLED if INSTALLED.is_dir() else HERE.parents[2]
 DESIGN = HERE / "page-docs"
 REFERENCE = "reference"
 NAV: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
-    ("Start", (("index", "README.md"), ("cli", "docs/cli.md"), ("compatibility", "docs/compatibility.md"))),
+    (
+        "Start",
+        (
+            ("index", "README.md"),
+            ("cli", "docs/cli.md"),
+            ("python", "docs/python.md"),
+            ("compatibility", "docs/compatibility.md"),
+        ),
+    ),
     ("API", (("api", "docs/api.md"), (REFERENCE, ""), ("models", "docs/models.md"))),
     (
         "How it works",
