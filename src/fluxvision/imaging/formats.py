@@ -18,7 +18,15 @@ class Format:
     magic: Callable[[bytes], bool]
     """Returns whether a file with this beginning has the format."""
     loader: str | None
-    """Operation of libvips; None: this package reads it itself."""
+    """Operation of libvips; None: libvips has none, and `opener` reads it."""
+    opener: str = ""
+    """Module of `imaging` and its function that opens a file; see `imaging.reader`."""
+    package: str = ""
+    """What `pip install` names to bring the library that reads it, where it is not in every installation."""
+    aliases: tuple[str, ...] = ()
+    """Further extensions of file names."""
+    upright: bool = False
+    """Whether reading applies the orientation itself."""
     buffered: bool = False
     """Whether the loader gets the whole file in memory."""
     load: Mapping[str, Any] = field(default_factory=dict)
@@ -75,6 +83,23 @@ def _is_avif(head: bytes) -> bool:
     return any(brand in {b"avif", b"avis"} for brand in avif_brands(head))
 
 
+def _is_heic(head: bytes) -> bool:
+    return any(brand[:3] in {b"hei", b"hev", b"mif", b"msf"} for brand in avif_brands(head))
+
+
+def _is_tga(head: bytes) -> bool:
+    """TGA has no signature: its header must be free of contradictions."""
+    if len(head) < _TGA_HEADER or not (any(head[12:14]) and any(head[14:16])) or head[17] & 0xC0:
+        return False
+    colours, kind, depth = head[1], head[2], head[16]
+    if kind in {1, 9}:
+        return colours == 1 and depth == 8 and head[7] in {16, 24, 32}  # noqa: PLR2004
+    depths = {2: {16, 24, 32}, 10: {16, 24, 32}, 3: {8, 16}, 11: {8, 16}}
+    return colours == 0 and not any(head[3:8]) and depth in depths.get(kind, ())
+
+
+_TGA_HEADER = 18
+_SPACES = (b" ", b"\t", b"\r", b"\n", b"\v", b"\f", b"#")
 _BMP_HEADERS = {12, 40, 52, 56, 64, 108, 124}
 
 
@@ -91,6 +116,7 @@ FORMATS: tuple[Format, ...] = (
         label="PNG",
         mime="image/png",
         extension="png",
+        aliases=("apng",),
         magic=_starts_with(b"\x89PNG\r\n\x1a\n"),
         loader="pngload",
         load=_STRICT,
@@ -105,6 +131,7 @@ FORMATS: tuple[Format, ...] = (
         label="JPEG",
         mime="image/jpeg",
         extension="jpg",
+        aliases=("jpe", "jfif"),
         magic=_starts_with(b"\xff\xd8\xff"),
         loader="jpegload",
         load=_STRICT,
@@ -159,6 +186,7 @@ FORMATS: tuple[Format, ...] = (
         buffered=True,  # from a file, libheif reads metadata byte by byte: one second per megabyte
         load=_STRICT,
         saver="heifsave",
+        upright=True,
         read_memory=14,
         write_memory=(23, 40),
         max_side=16_384,
@@ -171,6 +199,7 @@ FORMATS: tuple[Format, ...] = (
         label="TIFF",
         mime="image/tiff",
         extension="tiff",
+        aliases=("tif",),
         magic=_starts_with(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
         loader="tiffload",
         load=_STRICT,
@@ -180,13 +209,81 @@ FORMATS: tuple[Format, ...] = (
         max_pixels=10_000_000_000,
         bits=16,
     ),
-    Format(name="bmp", label="BMP", mime="image/bmp", extension="bmp", magic=_is_bmp, loader=None, lossless=True),
+    Format(
+        name="bmp",
+        label="BMP",
+        mime="image/bmp",
+        extension="bmp",
+        aliases=("dib",),
+        magic=_is_bmp,
+        loader=None,
+        opener="pillow_reader.open_bmp",
+        lossless=True,
+    ),
+    Format(
+        name="heic",
+        label="HEIC",
+        mime="image/heic",
+        extension="heic",
+        aliases=("heif", "hif"),
+        magic=_is_heic,
+        loader=None,
+        opener="heif_reader.open_heif",
+        package="pi-heif",
+        upright=True,
+        read_memory=10,
+    ),
+    Format(
+        name="jxl",
+        label="JPEG XL",
+        mime="image/jxl",
+        extension="jxl",
+        magic=_starts_with(b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n"),
+        loader=None,
+        opener="jxl_reader.open_jxl",
+        package="fluxvision[jxl]",
+        upright=True,
+        read_memory=16,
+    ),
+    Format(
+        name="jp2",
+        label="JPEG 2000",
+        mime="image/jp2",
+        extension="jp2",
+        aliases=("j2k", "j2c", "jpc", "jpf", "jpx"),
+        magic=_starts_with(b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"),
+        loader=None,
+        opener="pillow_reader.open_jpeg2000",
+        read_memory=24,
+    ),
+    Format(
+        name="pnm",
+        label="PNM",
+        mime="image/x-portable-anymap",
+        extension="pnm",
+        aliases=("pbm", "pgm", "ppm"),
+        magic=lambda head: head[:1] == b"P" and head[1:2] in b"123456" and head[2:3] in _SPACES,
+        loader=None,
+        opener="pnm_reader.open_pnm",
+        lossless=True,
+    ),
+    Format(
+        name="tga",  # the last one, because it has no signature
+        label="TGA",
+        mime="image/x-tga",
+        extension="tga",
+        magic=_is_tga,
+        loader=None,
+        opener="pillow_reader.open_tga",
+        read_memory=8,
+        lossless=True,
+    ),
 )
 
 HEAD = 512
 """Bytes of a file's beginning that `sniff_format` needs."""
 
-ACCEPTED = "PNG, JPEG, WebP, GIF, AVIF, TIFF or BMP"
+ACCEPTED = " or ".join([", ".join(row.label for row in FORMATS[:-1]), FORMATS[-1].label])
 
 
 def find_format(name: str) -> Format:

@@ -15,7 +15,7 @@ from pyvips import ffi
 from fluxvision.core.errors import Error, InvalidRequest
 from fluxvision.core.system import NO_SPACE, resource_error
 from fluxvision.core.types import InputImage
-from fluxvision.imaging import bmp, scan, vips_warnings
+from fluxvision.imaging import reader, scan, vips_warnings
 from fluxvision.imaging.formats import Format
 from fluxvision.imaging.profile import FIELD, is_usable_profile
 
@@ -72,14 +72,19 @@ _PRINT = (
 
 
 def open_lazily(path: Path, row: Format) -> pyvips.Image:
-    """Open a file lazily, rows top to bottom; raises pyvips.Error, or bmp.Unreadable for a BMP.
+    """Open a file lazily, rows top to bottom; raises pyvips.Error, or reader.Unreadable.
 
-    Only the header is read until pixels are needed, except for BMP.
+    Only the header is read until pixels are needed, except for formats that libvips does not load.
     """
     if row.loader is None:
-        return bmp.read(path)
+        return reader.read(path, row)
     file = path.read_bytes() if row.buffered else str(path)
     return getattr(pyvips.Image, row.loader)(file, access="sequential", **row.load)
+
+
+def open_header(path: Path, row: Format) -> pyvips.Image:
+    """Return an image with a file's size, type and metadata, whose pixels may be black; raises as `open_lazily`."""
+    return reader.read_header(path, row) if row.loader is None else open_lazily(path, row)
 
 
 def count_colour_bands(image: pyvips.Image) -> int | None:
@@ -96,8 +101,8 @@ def working_bits(image: pyvips.Image) -> int:
 
 
 def remaining_orientation(image: pyvips.Image, row: Format) -> int:
-    """Return the EXIF orientation 1 to 8 that is still to be applied (AVIF's was applied by its loader)."""
-    if row.name == "avif" or image.get_typeof("orientation") == 0:
+    """Return the EXIF orientation 1 to 8 that is still to be applied."""
+    if row.upright or image.get_typeof("orientation") == 0:
         return 1
     value = image.get("orientation")
     return value if value in range(1, 9) else 1
@@ -206,7 +211,7 @@ def translate_read_errors(row: Format, param: str) -> Iterator[None]:
     clear_error_log()  # the error text will tell which resource has run out
     try:
         yield
-    except bmp.Unreadable as cause:
+    except reader.Unreadable as cause:
         message = f"{param}: {cause}."
         raise InvalidRequest(message, param=param) from cause
     except pyvips.Error as cause:

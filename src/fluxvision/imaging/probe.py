@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from fluxvision.core.errors import InvalidRequest, PayloadTooLarge
 from fluxvision.core.types import InputImage
-from fluxvision.imaging import bmp, load, scan
+from fluxvision.imaging import load, scan, tiff
 from fluxvision.imaging.formats import ACCEPTED, HEAD, Format, Limits, avif_brands, find_format, sniff_format
 from fluxvision.imaging.load import damaged_error, translate_read_errors
 
@@ -15,17 +16,40 @@ _QUICK, _TINY = 1_000_000, 64_000
 _PNG = find_format("png")
 _MAX_SCANS = 100
 _SIDEWAYS = 5  # orientations from here on swap width and height
-_REFUSED = (
-    ("HEIC", lambda head: any(brand[:3] in {b"hei", b"hev", b"mif", b"msf"} for brand in avif_brands(head))),
-    ("SVG", lambda head: b"<svg" in head.lower()),
-    ("HTML", lambda head: head.lstrip().lower().startswith((b"<!doctype html", b"<html"))),
-    ("PDF", lambda head: b"%PDF-" in head),
-    ("PSD", lambda head: head.startswith(b"8BPS")),
-    ("JPEG XL", lambda head: head.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL "))),
-    ("JPEG 2000", lambda head: head.startswith((b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"))),
-    ("ICO", lambda head: head.startswith(b"\0\0\1\0")),
-    ("ZIP", lambda head: head.startswith(b"PK\3\4")),
+_VIDEO_BRANDS = {b"isom", b"iso2", b"iso4", b"iso5", b"iso6", b"mp41", b"mp42", b"avc1", b"qt  ", b"M4V ", b"dash"}
+_VIDEO = (b"\x1a\x45\xdf\xa3", b"\0\0\1\xba", b"\0\0\1\xb3", b"OggS", b"FLV\1")
+_RAW = (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"\0MRM", b"FOVb")
+_HIGH_RANGE = (b"v/1\x01", b"#?RADIANCE", b"#?RGBE")
+_RAW_ADVICE = "develop it with the camera's program or a raw converter, and send a TIFF or JPEG"
+_REFUSED: tuple[tuple[str, str, Callable[[bytes], bool]], ...] = (
+    ("a camera's raw file", _RAW_ADVICE, lambda head: head.startswith(_RAW) or b"crx " in avif_brands(head)),
+    (
+        "a video",
+        "send one frame of it as PNG",
+        lambda head: (
+            head.startswith(_VIDEO)
+            or (head[:4] == b"RIFF" and head[8:12] == b"AVI ")
+            or any(brand in _VIDEO_BRANDS or brand[:2] == b"3g" for brand in avif_brands(head))
+        ),
+    ),
+    ("an SVG drawing, which has no pixels", "export it as PNG", lambda head: b"<svg" in head.lower()),
+    (
+        "an HTML page",
+        "send the picture itself",
+        lambda head: head.lstrip().lower().startswith((b"<!doctype html", b"<html")),
+    ),
+    ("a PDF document", "export the page as PNG", lambda head: b"%PDF-" in head),
+    ("a PostScript document", "export it as PNG", lambda head: head.startswith(b"%!PS")),
+    ("a Photoshop document (PSD)", "export it as PNG or TIFF", lambda head: head.startswith(b"8BPS")),
+    (
+        "a Windows icon or cursor (ICO)",
+        "save the size that you need as PNG",
+        lambda head: head.startswith((b"\0\0\1\0", b"\0\0\2\0")) and any(head[4:6]),
+    ),
+    ("an OpenEXR or Radiance picture", "convert it to a TIFF", lambda head: head.startswith(_HIGH_RANGE)),
+    ("a ZIP archive", "send one picture out of it", lambda head: head.startswith(b"PK\3\4")),
 )
+"""Files that are often sent by mistake: what they are, and what to do."""
 
 
 def probe(path: Path, limits: Limits, param: str = "image", content: bytes | None = None) -> InputImage:
@@ -44,7 +68,8 @@ def probe(path: Path, limits: Limits, param: str = "image", content: bytes | Non
     head = _read_head(path) if content is None else content[:HEAD]
     row = sniff_format(head)
     if row is None:
-        raise InvalidRequest(_unknown_format_message(head, param), param=param)
+        message = f"{param}: {_describe_refused(head)}"
+        raise InvalidRequest(message, param=param)
     if row.name == "png":
         header = _probe_png(path, content, row, limits, param)
         if header.plain:  # the same values as from libvips, in a tenth of the time
@@ -63,8 +88,9 @@ def probe(path: Path, limits: Limits, param: str = "image", content: bytes | Non
             )
     if content is not None and not path.exists():
         path.write_bytes(content)
-    if row.name == "bmp":
-        return replace(_probe_bmp(path, row, size, limits, param), content=content)
+    if row.name == "tiff" and tiff.is_camera_raw(path):
+        message = f"{param}: this is a camera's raw file; {_RAW_ADVICE}."
+        raise InvalidRequest(message, param=param)
     if row.name == "webp":
         _check_limits("frames", scan.count_webp_frames(path, limits.frames), limits.frames, param)
     return replace(_probe_vips(path, row, size, limits, param), content=content)
@@ -91,11 +117,12 @@ def _check_limits(what: str, actual: int, limit: int, param: str) -> None:
         raise PayloadTooLarge(message, param=param)
 
 
-def _unknown_format_message(head: bytes, param: str) -> str:
-    name = next((name for name, matches in _REFUSED if matches(head)), None)
-    return (
-        f"{param}: {f'{name} is' if name else 'this file is'} not a picture format that is read here; send {ACCEPTED}."
-    )
+def _describe_refused(head: bytes) -> str:
+    """Return a sentence for a file that is not a supported picture."""
+    for name, advice, matches in _REFUSED:
+        if matches(head):
+            return f"this is {name}; {advice}."
+    return f"this file is not a picture format that is read here; send {ACCEPTED}."
 
 
 def _probe_png(path: Path, content: bytes | None, row: Format, limits: Limits, param: str) -> scan.PngHeader:
@@ -112,16 +139,9 @@ def _probe_png(path: Path, content: bytes | None, row: Format, limits: Limits, p
     return header
 
 
-def _probe_bmp(path: Path, row: Format, size: int, limits: Limits, param: str) -> InputImage:
-    with translate_read_errors(row, param), bmp.open_header(path) as image:
-        width, height, channels, alpha = *image.size, bmp.count_channels(image), image.mode == "RGBA"
-    _check_limits("pixels", width * height, limits.pixels, param)
-    return InputImage(path, row.name, width, height, channels, alpha, 8, size)
-
-
 def _probe_vips(path: Path, row: Format, size: int, limits: Limits, param: str) -> InputImage:
     with translate_read_errors(row, param):
-        image = load.open_lazily(path, row)
+        image = load.open_header(path, row)
         frames = image.get("n-pages") if image.get_typeof("n-pages") else 1
         number = load.count_colour_bands(image)
     _check_limits("pixels", image.width * image.height, limits.pixels, param)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal, TypeAlias
@@ -24,6 +25,10 @@ _TYPES = {1: (1, 1), 2: (1, 1), 3: (2, 2), 4: (4, 4), 5: (8, 4), 6: (1, 1), 7: (
 }
 _INTEGERS = {1, 3, 4, 13, 16, 18}
 _LONG, _RATIONAL, _LONG8 = 4, 5, 16
+_SUBFILE_TYPE, _PHOTOMETRIC, _SUBDIRECTORIES, _DNG_VERSION = 254, 262, 330, 50706
+_SENSOR = {32803, 34892}
+"""Photometric interpretations: values of a colour filter array, and linear values of a sensor."""
+_CR2, _CR2_AT = b"CR", 8
 _MAX_ENTRIES = 1000
 _MAX_VALUE = 1_000_000
 
@@ -215,3 +220,36 @@ def _collect_fields(file: BinaryIO) -> dict[int, Value | bytes | Directory]:
             values = {tag: read_value(file, layout, entry) for tag, entry in below.items() if tag not in _STALE}
             found[tag] = {tag: value for tag, value in values.items() if value is not None}
     return found
+
+
+def exif_orientation(block: bytes) -> int:
+    """Return the orientation 1 to 8 that an EXIF block states, otherwise 1."""
+    file = io.BytesIO(block.removeprefix(PREFIX))
+    begun = read_header(file)
+    entry = read_entries(file, *begun).get(_ORIENTATION) if begun else None
+    held = read_value(file, begun[0], entry) if begun and entry else None
+    return held.first if held and held.first in range(1, 9) else 1
+
+
+def is_camera_raw(path: Path) -> bool:
+    """Return whether a TIFF file is a camera's raw file (CR2, DNG, NEF, ARW and others).
+
+    It has a tag that only these have, stores the values of a colour filter array, or begins with a preview whose
+    subdirectories hold the picture.
+    """
+    with path.open("rb") as file, suppress(OSError, OverflowError):  # offsets of a damaged file
+        begun = read_header(file)
+        if begun is None:
+            return False
+        file.seek(_CR2_AT)
+        if file.read(2) == _CR2:
+            return True
+        entries = read_entries(file, *begun)
+
+        def number(tag: int) -> int | None:
+            held = read_value(file, begun[0], entries[tag]) if tag in entries else None
+            return held.first if held else None
+
+        preview = number(_SUBFILE_TYPE) == 1 and _SUBDIRECTORIES in entries
+        return _DNG_VERSION in entries or number(_PHOTOMETRIC) in _SENSOR or preview
+    return False

@@ -259,7 +259,7 @@ def read_metadata(source: InputImage, param: str = "image", *, raw: bool = False
     """
     row = formats.find_format(source.format)
     with translate_read_errors(row, param):
-        image = load.open_lazily(source.path, row)
+        image = load.open_header(source.path, row)
         found = metadata.read_blocks(image if raw else load.to_working_space(image, source), source)
         warning = None if raw and found.icc is not None else load.profile_warning(image, source)
     return found if warning is None else replace(found, warnings=(warning,))

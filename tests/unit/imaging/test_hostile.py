@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from fakes.heic import heic
 from fluxvision.core.errors import ClientError, InvalidRequest, PayloadTooLarge
 from fluxvision.imaging import Limits, decode, probe, read_metadata
 from fluxvision.imaging.strip import keep_parts
@@ -25,6 +26,12 @@ CASES = {
     "tiff-lzw": ("TIFF", {"compression": "tiff_lzw"}),
     "tiff-jpeg": ("TIFF", {"compression": "jpeg"}),
     "bmp": ("BMP", {}),
+    "heic": ("HEIC", {}),
+    "jxl": ("JXL", {}),
+    "jp2": ("JPEG2000", {}),
+    "j2k": ("JPEG2000", {"no_jp2": True}),
+    "tga-rle": ("TGA", {"compression": "tga_rle"}),
+    "pnm": ("PPM", {}),
 }
 
 
@@ -34,7 +41,12 @@ def sample(gradient, saved):
 
     def make(name):
         form, options = CASES[name]
+        if form == "HEIC":
+            pytest.importorskip("_pi_heif")
+            return heic("plain")
         noisy = gradient ^ np.random.default_rng(1).integers(0, 16, gradient.shape, np.uint8)
+        if form == "JXL":
+            return pytest.importorskip("pyjpegxl").encode_from_numpy(noisy, exif=b"MM\0*" + bytes(40))
         image = Image.fromarray(noisy)
         return saved(image.quantize(17) if name == "png-palette" else image, form, **options)
 

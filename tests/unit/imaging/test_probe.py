@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import pyvips
 from PIL import Image
 
 from fluxvision.core.errors import InvalidRequest, PayloadTooLarge
@@ -126,6 +127,24 @@ def test_frames_are_counted_and_limited(form, gradient, saved, probed):
             probed(data, Limits(frames=4))
 
 
+UNKNOWN = "this file is not a picture format that is read here; send PNG, JPEG"
+VIDEO = "this is a video; send one frame of it as PNG."
+RAW = "this is a camera's raw file; develop it with the camera's program or a raw converter, and send a TIFF or JPEG."
+
+
+def tiff(entries):
+    """Return the beginning of a TIFF file with these numbers."""
+    fields = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries.items())
+    return b"II*\0\x08\0\0\0" + struct.pack("<H", len(entries)) + fields + bytes(300)
+
+
+def test_a_pyramid_is_no_raw_file(probed):
+    """Subdirectories behind a picture of full resolution are smaller versions of it."""
+    image = pyvips.Image.black(64, 48, bands=3).copy(interpretation="srgb")
+    data = image.tiffsave_buffer(tile=True, pyramid=True, subifd=True, tile_width=16, tile_height=16)
+    assert (probed(data).width, probed(data).height) == (64, 48)
+
+
 def test_empty(probed):
     """A file without bytes is named as such."""
     with pytest.raises(InvalidRequest, match=r"^image: the file is empty\.$"):
@@ -133,26 +152,40 @@ def test_empty(probed):
 
 
 @pytest.mark.parametrize(
-    ("data", "word"),
+    ("data", "sentence"),
     [
-        (b"hello, I am a text", "this file"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
-        (b"<!DOCTYPE html><html>\x89PNG\r\n\x1a\n", "HTML"),
-        (b"%PDF-1.7\n", "PDF"),
-        (b"8BPS\0\1", "PSD"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
-        (b"SIMPLE  =                    T", "this file"),
-        (b"PK\3\4" + bytes(30), "ZIP"),
-        (b"\xff\x0a" + bytes(30), "JPEG XL"),
-        (b"\0" * 5000, "this file"),
+        (b"hello, I am a text", UNKNOWN),
+        (b"SIMPLE  =                    T", UNKNOWN),
+        (b"\0" * 5000, UNKNOWN),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "this is an SVG drawing, which has no pixels; export it"),
+        (b"<!DOCTYPE html><html>\x89PNG\r\n\x1a\n", "this is an HTML page; send the picture itself."),
+        (b"%PDF-1.7\n", "this is a PDF document; export the page as PNG."),
+        (b"%!PS-Adobe-3.0 EPSF-3.0", "this is a PostScript document; export it as PNG."),
+        (b"8BPS\0\1", "this is a Photoshop document (PSD); export it as PNG or TIFF."),
+        (b"\0\0\1\0\1\0\x10\x10", "this is a Windows icon or cursor (ICO); save the size that you need as PNG."),
+        (b"PK\3\4" + bytes(30), "this is a ZIP archive; send one picture out of it."),
+        (b"v/1\x01" + bytes(30), "this is an OpenEXR or Radiance picture; convert it to a TIFF."),
+        (b"\0\0\0\x18ftypisom\0\0\0\0isommp41", VIDEO),
+        (b"\0\0\0\x18ftypqt  \0\0\0\0qt  qt  ", VIDEO),
+        (b"\0\0\0\x18ftyp3gp5\0\0\0\0mp41mp41", VIDEO),
+        (b"\x1a\x45\xdf\xa3" + bytes(30), VIDEO),
+        (b"RIFF\0\0\0\0AVI LIST", VIDEO),
+        (b"\0\0\0\x18ftypcrx \0\0\0\1crx isom", RAW),
+        (b"FUJIFILMCCD-RAW 0201", RAW),
+        (b"IIRO\x08\0\0\0", RAW),
+        (b"IIU\0\x08\0\0\0", RAW),
+        (b"II*\0\x10\0\0\0CR\2\0" + bytes(30), RAW),
+        (tiff({254: 1, 330: 100}), RAW),
+        (tiff({254: 0, 262: 32803}), RAW),
+        (tiff({262: 2, 50706: 0x0104}), RAW),
     ],
 )
-def test_other_files_are_refused_by_content(data, word, probed):
-    """The sentence says what it is, if that is known, and what is accepted."""
+def test_other_files_are_refused_by_content(data, sentence, probed):
+    """The sentence says what it is and what to do, or else what is accepted."""
     with pytest.raises(InvalidRequest) as caught:
         probed(data, param="mask")
     assert caught.value.param == "mask"
-    assert caught.value.message.startswith(f"mask: {word} is not a picture format that is read here; send PNG, JPEG")
+    assert caught.value.message.startswith(f"mask: {sentence}")
 
 
 def test_bytes_are_limited(gradient, saved, probed):
