@@ -43,7 +43,7 @@ def formats() -> str:
         (
             (
                 row.label,
-                "yes",
+                f"with `{row.package}`" if row.package.startswith("fluxvision") else "yes",
                 _yes(row.writable),
                 str(row.bits) if row.writable else "",
                 _yes(row.alpha) if row.writable else "",

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
+from fakes.heic import heic
 from fakes.server import Server, form
 
 PHOTO = Image.fromarray(data.astronaut()[:64, 180:244])
@@ -63,7 +64,7 @@ REFUSED = {
     "pdf": b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n",
     "psd": b"8BPS\x00\x01" + bytes(40),
     "fits": b"SIMPLE  =                    T" + b" " * 2850,
-    "heic": b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic" + bytes(64),
+    "heic without content": b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic" + bytes(64),
     "zip": b"PK\x03\x04" + bytes(100),
     "png of zeros, 2.5 gigapixels": png(50_000, 50_000),
     "png 1 by 4 billion": png(1, 2**31 - 1),
@@ -83,9 +84,20 @@ REFUSED = {
     "tiff of 100,000 squared": b"II*\x00\x08\x00\x00\x00\x02\x00\x00\x01\x04\x00\x01\x00\x00\x00\xa0\x86\x01\x00"
     b"\x01\x01\x04\x00\x01\x00\x00\x00\xa0\x86\x01\x00\x00\x00\x00\x00",
     "bmp cut": saved("BMP")[:60],
+    "tga cut": saved("TGA")[:60],
+    "jpeg 2000 cut": saved("JPEG2000")[:200],
+    "ppm cut": saved("PPM")[:60],
+    "ppm of 100,000 squared": b"P6 100000 100000 255\n",
+    "jpeg xl cut": b"\xff\x0a\x05A$\x08",
+    "video": b"\x00\x00\x00\x18ftypisom\x00\x00\x00\x00isommp41" + bytes(64),
+    "camera raw": b"II*\x00\x10\x00\x00\x00CR\x02\x00" + bytes(64),
 }
 
 ACCEPTED = {
+    "tga": saved("TGA"),
+    "jpeg 2000": saved("JPEG2000"),
+    "ppm": saved("PPM"),
+    "heic whose metadata has a type that is no utf-8": heic("described").replace(b"application/", b"\xe3pplication/"),
     "png with html behind it": saved("PNG") + b"<script>alert(1)</script>",
     "jpeg with a zip behind it": saved("JPEG") + b"PK\x03\x04" + bytes(50),
     "jpeg with a huge broken exif": huge_exif(),

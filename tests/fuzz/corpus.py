@@ -12,6 +12,14 @@ import numpy as np
 import pyvips
 from PIL import Image, ImageCms, PngImagePlugin
 
+from fakes.heic import NAMES as HEIC
+from fakes.heic import heic
+
+try:
+    import pyjpegxl
+except ImportError:  # the extra jxl
+    pyjpegxl = None
+
 ORIENTATION = 0x0112
 DESCRIPTION = 0x010E
 XMP = b'<?xpacket begin="\xef\xbb\xbf"?><x:xmpmeta xmlns:x="adobe:ns:meta/"><a>\xdf\xff text</a></x:xmpmeta>'
@@ -81,6 +89,10 @@ def _texts() -> PngImagePlugin.PngInfo:
     return info
 
 
+def _jxl(channels: int, **options: object) -> bytes:
+    return pyjpegxl.encode_from_numpy(np.ascontiguousarray(noise(12, 16, channels)), **options)
+
+
 def _odd_gif() -> bytes:
     """Return frames of other sizes than the screen's, some beside it."""
     file = bytearray(saved(_rgb().quantize(8), "GIF"))
@@ -140,6 +152,18 @@ FILES: Mapping[str, Callable[[], bytes]] = {
     "bmp-palette": lambda: saved(_rgb().quantize(11), "BMP"),
     "bmp-alpha": lambda: saved(_rgba(), "BMP"),
     "bmp-bits": lambda: saved(_rgb().convert("1"), "BMP"),
+    **{f"heic-{name}": lambda name=name: heic(name) for name in HEIC},
+    "jp2": lambda: saved(_rgb(), "JPEG2000"),
+    "jp2-grey": lambda: saved(_rgb().convert("L"), "JPEG2000", no_jp2=True),
+    "jp2-alpha": lambda: saved(_rgba(), "JPEG2000", irreversible=True),
+    "jp2-tiles": lambda: saved(_rgb(40, 52), "JPEG2000", tile_size=(16, 16)),
+    "tga": lambda: saved(_rgba(), "TGA"),
+    "tga-lengths": lambda: saved(_rgb(), "TGA", compression="tga_rle"),
+    "tga-palette": lambda: saved(_rgb().quantize(11), "TGA"),
+    "ppm": lambda: saved(_rgb(), "PPM"),
+    "pgm": lambda: b"P5 16 12 1023\n" + noise(12, 16, 1, np.uint16).astype(">u2").tobytes(),
+    "pbm": lambda: saved(_rgb().convert("1"), "PPM"),
+    **({"jxl": lambda: _jxl(3), "jxl-alpha": lambda: _jxl(4, exif=b"MM\0*" + bytes(20), xmp=XMP)} if pyjpegxl else {}),
 }
 NAMES = tuple(FILES)
 
@@ -196,5 +220,5 @@ def _sized(data: bytes, at: int, order: str, width: int, sides: tuple[int, int])
 def shaped(chance: random.Random) -> bytes:
     """Return a good file of an extreme shape."""
     height, width = chance.choice(((1, 1), (1, 2), (3, 1), (1, 600), (600, 1), (2, 300), (5, 331), (257, 3), (33, 65)))
-    form = chance.choice(("PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "AVIF"))
+    form = chance.choice(("PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "TGA", "PPM", "JPEG2000"))
     return saved(_rgb(height, width), form, **({"speed": 10} if form == "AVIF" else {}))

@@ -36,6 +36,9 @@ MODES = {
     "gif": ("P",),
     "tiff": ("1", "L", "P", "RGB", "RGBA", "CMYK"),
     "bmp": ("1", "L", "P", "RGB"),
+    "tga": ("L", "P", "RGB", "RGBA"),
+    "jpeg2000": ("L", "LA", "RGB", "RGBA"),
+    "ppm": ("1", "L", "RGB"),
 }
 TURNABLE = {"png", "jpeg", "webp", "avif", "tiff"}
 PROFILED = {"png", "jpeg", "webp", "avif", "tiff"}
@@ -155,11 +158,11 @@ def test_reading_sixteen_bits(form, bands, orientation, tmp_path):
 
 READ = [("png", "RGBA"), ("png", "L"), ("jpeg", "RGB"), ("webp", "RGBA"), ("tiff", "RGBA")]
 CONVERSIONS = itertools.product(READ, [1, 6], ["none", "p3"], WRITABLE)
-FROM_BMP = itertools.product([("bmp", "P")], [1], ["none"], WRITABLE)
+OTHERS = itertools.product([("bmp", "P"), ("tga", "RGBA"), ("jpeg2000", "LA")], [1], ["none"], WRITABLE)
 
 
 @pytest.mark.parametrize(
-    ("file", "orientation", "profile", "target"), list(pairwise(itertools.chain(CONVERSIONS, FROM_BMP)))
+    ("file", "orientation", "profile", "target"), list(pairwise(itertools.chain(CONVERSIONS, OTHERS)))
 )
 def test_from_format_to_format(file, orientation, profile, target, tmp_path):
     """What was read and written again shows what the first file shows, once and not twice turned."""

@@ -95,6 +95,9 @@ SOURCES = {
     "exif in webp": pillow(COLOUR, "webp", exif=exif(), lossless=True),
     "tiff": pillow(COLOUR, "tiff", dpi=(300, 300)),
     "bmp": pillow(COLOUR, "bmp"),
+    "tga": pillow(COLOUR, "tga"),
+    "jpeg 2000": pillow(COLOUR, "jpeg2000"),
+    "ppm": pillow(COLOUR, "ppm"),
     "avif": pillow(COLOUR, "avif", quality=100, subsampling="4:4:4"),
 } | {f"turned {turn}": pillow(COLOUR, "jpeg", exif=exif(turn), quality=97, subsampling=0) for turn in range(2, 9)}
 

@@ -82,7 +82,8 @@ PARAMS: tuple[Param, ...] = (
     Param(
         "image",
         "picture",
-        "The picture to enlarge: PNG, JPEG, WebP, GIF (first frame), AVIF, TIFF or BMP.",
+        "The picture to enlarge: PNG, JPEG, WebP, GIF, AVIF, TIFF, BMP, HEIC, JPEG XL, JPEG 2000, PNM or TGA; of an "
+        "animation the first frame.",
         required=True,
         group="Picture",
     ),

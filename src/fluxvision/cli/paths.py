@@ -46,12 +46,8 @@ def original_stem(name: str) -> str | None:
     return name[: found.start()] if found else None
 
 
-EXTENSIONS = frozenset(
-    {f".{word}" for row in FORMATS for word in (row.name, row.extension)}
-    | {".jpe", ".jfif", ".tif", ".dib", ".apng"}
-    # Pictures in formats that are not supported, so that the user is told that they are skipped.
-    | {".heic", ".heif", ".jxl", ".jp2"}
-)
+_EXTENSIONS = {f".{word}": row for row in FORMATS for word in (row.extension, row.name, *row.aliases)}
+EXTENSIONS = frozenset(_EXTENSIONS)
 
 
 NO_FILE = "there is no such file."
@@ -148,10 +144,6 @@ def _scan_folder(folder: Path, locked: list[tuple[str, str]], *, several: bool) 
         for name in sorted(files):
             if not name.startswith(".") and Path(name).suffix.lower() in EXTENSIONS:
                 yield InputFile(Path(current, name), inside)
-
-
-_EXTENSIONS = {f".{word}": row for row in FORMATS for word in (row.extension, row.name)}
-_EXTENSIONS[".tif"] = find_format("tiff")
 
 
 @dataclass(frozen=True, slots=True)

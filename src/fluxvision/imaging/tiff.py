@@ -228,7 +228,8 @@ def exif_orientation(block: bytes) -> int:
     begun = read_header(file)
     entry = read_entries(file, *begun).get(_ORIENTATION) if begun else None
     held = read_value(file, begun[0], entry) if begun and entry else None
-    return held.first if held and held.first in range(1, 9) else 1
+    stated = held.first if held else None
+    return stated if stated and stated in range(1, 9) else 1
 
 
 def is_camera_raw(path: Path) -> bool:

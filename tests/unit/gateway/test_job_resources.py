@@ -169,6 +169,9 @@ print(figure("VmHWM") - before, imaging.decoding_bytes(source))
         ("avif", "RGB", 16, {"speed": 10}),
         ("tiff", "RGB", 16, {"compression": "tiff_deflate", "tiffinfo": {278: 2000}}),
         ("bmp", "RGB", 16, {}),
+        ("jp2", "RGB", 16, {"irreversible": True, "quality_layers": [40]}),
+        ("tga", "RGB", 16, {"compression": "tga_rle"}),
+        ("ppm", "RGB", 16, {}),
     ],
 )
 def test_reading_takes_no_more_than_the_format_says(tmp_path, kind, mode, times, options):

@@ -7,6 +7,7 @@ import pytest
 import pyvips
 from PIL import Image, ImageCms, PngImagePlugin
 
+from fakes.heic import heic
 from fluxvision import imaging
 from fluxvision.catalog.rules import InputFormats
 from fluxvision.core.errors import Cancelled, InvalidRequest
@@ -122,6 +123,12 @@ def turned(path):
     return saved(path, "jpeg", scene("RGB"), exif=exif)
 
 
+def stored_heic(path):
+    pytest.importorskip("_pi_heif")
+    path.write_bytes(heic("turned-6"))
+    return imaging.probe(path, imaging.Limits())
+
+
 MADE = {
     "alpha": lambda path: saved(path, "png", scene("RGBA")),
     "grey with alpha": lambda path: saved(path, "png", scene("LA")),
@@ -132,6 +139,9 @@ MADE = {
     "ink": lambda path: saved(path, "jpeg", scene("CMYK")),
     "another format": lambda path: saved(path, "gif", scene("P")),
     "animation": animated,
+    "jpeg 2000": lambda path: saved(path, "jpeg2000", scene("LA")),
+    "tga": lambda path: saved(path, "tga", scene("RGBA")),
+    "heic": stored_heic,
 }
 
 

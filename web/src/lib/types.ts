@@ -16,7 +16,7 @@ export interface components {
             model: string;
             /**
              * Format: binary
-             * @description The picture to enlarge: PNG, JPEG, WebP, GIF (first frame), AVIF, TIFF or BMP.
+             * @description The picture to enlarge: PNG, JPEG, WebP, GIF, AVIF, TIFF, BMP, HEIC, JPEG XL, JPEG 2000, PNM or TGA; of an animation the first frame.
              */
             image?: string;
             /**
@@ -140,7 +140,7 @@ export interface components {
              * @example flux-vision-upscaler
              */
             model: string;
-            /** @description The picture to enlarge: PNG, JPEG, WebP, GIF (first frame), AVIF, TIFF or BMP. */
+            /** @description The picture to enlarge: PNG, JPEG, WebP, GIF, AVIF, TIFF, BMP, HEIC, JPEG XL, JPEG 2000, PNM or TGA; of an animation the first frame. */
             image?: components["schemas"]["PictureReference"] | components["schemas"]["PictureReference"][];
             /** @description A picture of the same size; new detail appears only where it is transparent. */
             mask?: components["schemas"]["PictureReference"];

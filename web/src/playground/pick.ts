@@ -2,7 +2,10 @@
 
 import { session } from './session.svelte';
 
-export const TYPES = 'image/png,image/jpeg,image/webp,image/gif,image/avif,image/tiff,image/bmp,.tif,.tiff,.bmp';
+export const TYPES = [
+  'image/png,image/jpeg,image/webp,image/gif,image/avif,image/tiff,image/bmp,image/heic,image/heif,image/jxl,image/jp2',
+  '.tif,.tiff,.bmp,.heic,.heif,.hif,.jxl,.jp2,.j2k,.ppm,.pgm,.pbm,.pnm,.tga',
+].join(',');
 
 /** Take the file that an input got, and let it take the same one again. */
 export function picked(event: Event): void {
