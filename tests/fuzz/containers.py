@@ -9,6 +9,7 @@ from typing import Literal
 Order = Literal["big", "little"]
 PNG = b"\x89PNG\r\n\x1a\n"
 BOXES = {b"meta": 12, b"iprp": 8, b"ipco": 8, b"moov": 8, b"trak": 8, b"mdia": 8, b"minf": 8, b"stbl": 8, b"dinf": 8}
+BOXES[b"jp2h"] = 8
 """Boxes that hold boxes, and how long their heads are."""
 ENTRY, BIG_ENTRY = 12, 20
 
@@ -31,8 +32,14 @@ def layout(data: bytes) -> Layout:
         _jpeg(data, found)
     elif data[:4] == b"RIFF":
         _riff(data, found)
-    elif data[4:8] == b"ftyp":
+    elif data[4:8] in {b"ftyp", b"jP  ", b"JXL "}:
         _boxes(data, 0, len(data), found)
+    elif data[:2] == b"\xff\x4f":
+        found.numbers += [(4, 2, "big"), *((at, 4, "big") for at in range(8, 40, 4)), (40, 2, "big")]
+        found.pieces.append((2, 4 + int.from_bytes(data[4:6], "big")))
+    elif data[:1] == b"P" or data[:2] == b"\xff\x0a":
+        found.numbers += [(at, 1, "big") for at in range(2, 20)]
+        found.pieces += [(0, 20), (20, len(data))]
     elif data[:2] in {b"II", b"MM"}:
         _tiff(data, found)
     elif data[:3] == b"GIF":
@@ -41,6 +48,10 @@ def layout(data: bytes) -> Layout:
         found.numbers += [(at, 4, "little") for at in (2, 10, 14, 18, 22, 30, 34, 46, 50)]
         found.numbers += [(26, 2, "little"), (28, 2, "little")]
         found.pieces += [(0, 14), (14, 54), (54, len(data))]
+    elif data[1:3] in {b"\0\2", b"\0\x0a", b"\1\1"}:  # TGA
+        found.numbers += [(at, 1, "little") for at in (0, 1, 2, 7, 16, 17)]
+        found.numbers += [(at, 2, "little") for at in (3, 5, 8, 10, 12, 14)]
+        found.pieces += [(0, 18), (18, len(data))]
     found.numbers = [each for each in found.numbers if each[0] + each[1] <= len(data)]
     return found
 
