@@ -82,8 +82,7 @@ PARAMS: tuple[Param, ...] = (
     Param(
         "image",
         "picture",
-        "The picture to enlarge: PNG, JPEG, WebP, GIF, AVIF, TIFF, BMP, HEIC, JPEG XL, JPEG 2000, PNM or TGA; of an "
-        "animation the first frame.",
+        "The picture to enlarge: PNG, JPEG, WebP, GIF, AVIF, TIFF, BMP, HEIC, JPEG XL, JPEG 2000, PNM or TGA.",
         required=True,
         group="Picture",
     ),
@@ -256,6 +255,14 @@ PARAMS: tuple[Param, ...] = (
         low=0,
         high=100,
         flag="--quality",
+        group="Output",
+    ),
+    Param(
+        "frames",
+        "choice",
+        "Which frames of an animation are enlarged; absent: the first, and the receipt says so.",
+        choices=("first", "all"),
+        flag="--frames",
         group="Output",
     ),
     Param(

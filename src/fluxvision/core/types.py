@@ -222,6 +222,8 @@ class PostprocessPlan:
     output_format: str = "png"
     output_compression: int | None = None
     """Quality of a lossy format, 0 to 100; None: the format's default."""
+    frames: int = 1
+    """Number of frames of the source that are enlarged, from the first."""
     strip_metadata: bool = False
     stream: bool = False
     """Whether the response is a stream of server-sent events."""

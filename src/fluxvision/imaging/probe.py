@@ -143,6 +143,8 @@ def _probe_vips(path: Path, row: Format, size: int, limits: Limits, param: str) 
     with translate_read_errors(row, param):
         image = load.open_header(path, row)
         frames = image.get("n-pages") if image.get_typeof("n-pages") else 1
+        if row.name == "avif" and b"avis" in avif_brands(_read_head(path)):
+            frames = max(frames, scan.count_avif_frames(path))
         number = load.count_colour_bands(image)
     _check_limits("pixels", image.width * image.height, limits.pixels, param)
     _check_limits("frames", frames, limits.frames, param)

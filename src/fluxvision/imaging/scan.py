@@ -225,9 +225,18 @@ def estimate_jpeg_quality(tables: bytes) -> int | None:
     return None
 
 
+_STSZ_COUNT = 12
+"""Offset of the number of samples from the name of its box: version and flags, and a size, come before it."""
 _RIFF_CHUNK_HEAD = 8  # name and size
 _RIFF_HEAD = 12
 _MAX_OTHERS = 10_000
+
+
+def count_avif_frames(path: Path) -> int:
+    """Return the number of samples of an image sequence's first track, 1 for a still picture."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        at = data.find(b"stsz")
+        return max(1, int.from_bytes(data[at + _STSZ_COUNT : at + _STSZ_COUNT + 4], "big")) if at >= 0 else 1
 
 
 def count_webp_frames(path: Path, most: int) -> int:

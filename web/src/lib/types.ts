@@ -16,7 +16,7 @@ export interface components {
             model: string;
             /**
              * Format: binary
-             * @description The picture to enlarge: PNG, JPEG, WebP, GIF, AVIF, TIFF, BMP, HEIC, JPEG XL, JPEG 2000, PNM or TGA; of an animation the first frame.
+             * @description The picture to enlarge: PNG, JPEG, WebP, GIF, AVIF, TIFF, BMP, HEIC, JPEG XL, JPEG 2000, PNM or TGA.
              */
             image?: string;
             /**
@@ -82,6 +82,11 @@ export interface components {
             /** @description The quality of a lossy format, 0 (smallest) to 100 (best). */
             output_compression?: number;
             /**
+             * @description Which frames of an animation are enlarged; absent: the first, and the receipt says so.
+             * @enum {string}
+             */
+            frames?: "first" | "all";
+            /**
              * @description Leave out EXIF, XMP and IPTC (the colour profile and the resolution stay).
              * @default false
              */
@@ -140,7 +145,7 @@ export interface components {
              * @example flux-vision-upscaler
              */
             model: string;
-            /** @description The picture to enlarge: PNG, JPEG, WebP, GIF, AVIF, TIFF, BMP, HEIC, JPEG XL, JPEG 2000, PNM or TGA; of an animation the first frame. */
+            /** @description The picture to enlarge: PNG, JPEG, WebP, GIF, AVIF, TIFF, BMP, HEIC, JPEG XL, JPEG 2000, PNM or TGA. */
             image?: components["schemas"]["PictureReference"] | components["schemas"]["PictureReference"][];
             /** @description A picture of the same size; new detail appears only where it is transparent. */
             mask?: components["schemas"]["PictureReference"];
@@ -201,6 +206,11 @@ export interface components {
             output_format: "png" | "jpeg" | "webp" | "avif" | "gif" | "tiff";
             /** @description The quality of a lossy format, 0 (smallest) to 100 (best). */
             output_compression?: number;
+            /**
+             * @description Which frames of an animation are enlarged; absent: the first, and the receipt says so.
+             * @enum {string}
+             */
+            frames?: "first" | "all";
             /**
              * @description Leave out EXIF, XMP and IPTC (the colour profile and the resolution stay).
              * @default false

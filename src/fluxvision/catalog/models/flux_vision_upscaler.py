@@ -8,6 +8,7 @@ from fluxvision.catalog.models.shared_rules import (
     CHECKED,
     DELIVERY,
     IMAGE,
+    LOCAL_IMAGE,
     MASKED,
     NO_PLACE,
     SENT,
@@ -48,7 +49,7 @@ FLUX = Offer(
     price=Price("image", 0),
     takes_extras=False,
     rules={
-        "image": (Passthrough(),),
+        "image": (LOCAL_IMAGE,),
         "mask": (Passthrough("New detail appears only where the mask is transparent."),),
         "prompt": (Passthrough("Joined with what the captioner sees; revised_prompt has both."),),
         **exact_size(),
@@ -98,7 +99,7 @@ EMBEDDED = Offer(
     takes_extras=False,
     generative=False,
     rules={
-        "image": (Passthrough(),),
+        "image": (LOCAL_IMAGE,),
         "mask": (Passthrough("New detail appears only where the mask is transparent."),),
         **exact_size(),
         "creativity": (Passthrough(),),

@@ -41,6 +41,18 @@ def note_format_limits(given: Any, job: Job) -> str | None:
     return " ".join(reason for reason, holds in sides.items() if holds) or None
 
 
+def note_first_frame(_given: Any, job: Job) -> str | None:
+    """Return a note when a picture has more frames or pages than the first and the caller does not ask for `frames`."""
+    if job.image.frames == 1 or "frames" in job.values:
+        return None
+    return f"Only the first of its {job.image.frames:,} frames is enlarged; frames=first agrees to that."
+
+
+def note_other_frames(given: Any, job: Job) -> str | None:
+    """Return a note when all frames are asked for and only the first is enlarged."""
+    return "Only the first frame is enlarged." if given == "all" and job.image.frames > 1 else None
+
+
 def note_fewer_previews(given: Any, job: Job) -> str | None:
     """Return a note when fewer previews are shown than requested."""
     if not given:
@@ -95,6 +107,14 @@ DELIVERY: dict[str, tuple[Rule, ...]] = {
     "output_compression": (
         Emulated("output_compression", None, (Example((8, 8), {"output_compression": 80}, 80),), unless=note_lossless),
     ),
+    "frames": (
+        Emulated(
+            "frames",
+            lambda given, _job: None if given is None else 1,
+            (Example((8, 8), {"frames": "first"}, 1),),
+            unless=note_other_frames,
+        ),
+    ),
     "strip_metadata": (Emulated("strip_metadata", None, (Example((8, 8), {"strip_metadata": True}, True),)),),
     "stream": (Emulated("stream", None, (Example((8, 8), {"stream": True}, True),)),),
     "partial_images": (
@@ -141,12 +161,15 @@ def unsupported(**notes: str) -> dict[str, tuple[Rule, ...]]:
     return {name: (Passthrough(note, sent=False),) for name, note in notes.items()}
 
 
-def note_eight_bits(_given: Any, job: Job) -> str | None:
-    """Return a note when a provider that works in 8 bits gets a 16-bit picture."""
-    return "The provider works in 8 bits; this picture has 16." if job.image.bits > 8 else None  # noqa: PLR2004
+def note_first_frame_in_eight_bits(given: Any, job: Job) -> str | None:
+    """Return a note when a provider that works in 8 bits gets a 16-bit picture, or more frames than it is sent."""
+    deep = "The provider works in 8 bits; this picture has 16." if job.image.bits > 8 else None  # noqa: PLR2004
+    return " ".join(note for note in (deep, note_first_frame(given, job)) if note) or None
 
 
 IMAGE = Passthrough(
     "Sent without alpha, profile and metadata where the provider cannot take them; they are put back here.",
-    unless=note_eight_bits,
+    unless=note_first_frame_in_eight_bits,
 )
+LOCAL_IMAGE = Passthrough(unless=note_first_frame)
+"""The rule of the picture at a provider on this machine, which reads every format."""
