@@ -42,6 +42,8 @@ WHITE_RATIO, COARSE_RATIO = 1.9, 1.33
 """Noise is white where 2 % of the blocks vary hardly more than the Laplacian says, coarse where the flattest vary
 hardly more than the Laplacian at half the size says. Both are taken times how much more of it a quarter of the blocks
 has than the least: texture is in some places and not in others."""
+WHITE_RISE, COARSE_RISE = 0.05, 0.0125
+"""How much the ratios rise with the level: the stronger it is, the less often is it texture."""
 PATTERN_RATIO = 0.6
 """Below this it is a pattern: of noise the Laplacian does not say more than that."""
 BLOTCHY = 1.6
@@ -146,8 +148,8 @@ def _measure_noise(windows: list[Array]) -> tuple[float, bool]:
     flattest = np.argsort(whole, kind="stable")[: max(FEW // 2, int(len(whole) * FLATTEST))]
     (white, wide_white), (blotchy, wide_blotchy) = (np.percentile(part, [LEAST, WIDE]) for part in (fine, coarse))
     ratio = np.percentile(whole / fine, 2)
-    is_white = ratio > PATTERN_RATIO and ratio * wide_white < WHITE_RATIO * white
-    is_coarse = np.median((whole / coarse)[flattest]) * wide_blotchy < COARSE_RATIO * blotchy
+    is_white = ratio > PATTERN_RATIO and ratio * wide_white < (WHITE_RATIO + WHITE_RISE * white) * white
+    is_coarse = np.median((whole / coarse)[flattest]) * wide_blotchy < (COARSE_RATIO + COARSE_RISE * blotchy) * blotchy
     if not (is_white or is_coarse):
         return 0.0, False
     is_blotchy = bool(blotchy > BLOTCHY * white)

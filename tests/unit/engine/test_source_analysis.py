@@ -140,6 +140,13 @@ def test_blur_is_measured():
     assert found[-1] - found[0] > 0.5
 
 
+def test_noise_in_fine_texture_is_found():
+    """Strong noise is found where texture is everywhere, and the texture alone is not taken for it."""
+    grass = np.repeat(data.grass()[:256, :256, None] // 2 + 60, 3, axis=2)
+    assert not analyse_source(grass).noise
+    assert analyse_source(noisy(grass, 15)).noise > 10
+
+
 def test_black_borders_hide_no_noise():
     """Blocks of pure black or white say nothing about the noise of the rest."""
     framed = np.pad(noisy(photo("coffee"), 10), ((60, 60), (60, 60), (0, 0)))
