@@ -50,6 +50,8 @@ SIDE = 16
 class Sleeper:
     """A backend whose tiles cost time and no work."""
 
+    device = "none"
+
     def __init__(self, seconds: float) -> None:
         """Sleep so long for each batch."""
         self._seconds = seconds

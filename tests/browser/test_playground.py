@@ -207,7 +207,7 @@ def test_a_number_that_is_deleted_falls_back(open_page, photo):
     exact.fill("")
     exact.press("Tab")
     assert (exact.input_value(), slider.input_value()) == ("2", "2")
-    change(page, scale_factor=9)
+    change(page, scale_factor=19)
     page.locator("[data-param=scale_factor] .error").wait_for()
     exact.fill("")
     page.locator("[data-param=scale_factor] .error").wait_for(state="detached", timeout=1_000)

@@ -409,7 +409,7 @@ def test_sizes_for_another_server_agree(data, width, height):
         assert geometry.width <= 4 * width
         assert geometry.height <= 4 * height
         assert found[0].sets_size == bool(words)
-        assert set(found[0].asked) == set(found[0].body)
+        assert set(found[0].parameter_names) == set(found[0].body)
 
 
 def test_another_server_is_told_no_default():
@@ -421,7 +421,7 @@ def test_another_server_is_told_no_default():
     assert (plan.fit.width, plan.fit.height) == (800, 600)
     lines = {line.parameter: line for line in receipt}
     assert lines["scale_factor"].became == "contain 800x600"
-    assert "not told" in lines["scale_factor"].note
+    assert "Not sent" in lines["scale_factor"].note
     assert "creativity" not in lines
     assert all(line.honoured for line in receipt)
 
@@ -439,10 +439,10 @@ def test_a_call_tells_what_was_asked(values, asked):
     """Each name of the body leads to the caller's own parameter; a default leads to none."""
     for model, offer in OFFERS:
         if offer.provider == "openai":
-            assert dict(normalized(job(400, 300, **values, extras={}), model, offer)[0].asked) == asked
+            assert dict(normalized(job(400, 300, **values, extras={}), model, offer)[0].parameter_names) == asked
     found, _ = catalog.find_model("clarity-upscaler")
     asked_fal = normalized(job(400, 300, model=found.id, steps=9), found, fal(found))[0]
-    assert asked_fal.asked == {"num_inference_steps": "steps"}
+    assert asked_fal.parameter_names == {"num_inference_steps": "steps"}
     assert asked_fal.sets_size
 
 

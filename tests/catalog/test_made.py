@@ -163,7 +163,7 @@ async def test_a_server_may_choose_its_own_size(source, folder):
         assert (delivery.provider, size(delivery)) == ("other", (192, 128))
         line = next(line for line in delivery.receipt if line.parameter == "scale_factor")
         assert (line.sent, line.became) == (None, "contain 192x128")
-        assert "not told" in line.note
+        assert "Not sent" in line.note
         upstream.behave("wrong_size")
         for fields in ({}, {"scale_factor": 2}):
             _, delivery = await made(gateway, FLUX, source, folder, **fields)

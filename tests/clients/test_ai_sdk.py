@@ -77,8 +77,8 @@ def test_the_openai_provider_gets_base64(edit, photo):
         (
             "openai-compatible",
             "flux-vision-upscaler",
-            {"providerOptions": {"fluxvision": {"scale_factor": 9}}},
-            "scale_factor: 9 is not a number from 1 to 4.",
+            {"providerOptions": {"fluxvision": {"scale_factor": 19}}},
+            "scale_factor: 19 is not a number from 1 to 16.",
         ),
         (
             "openai",

@@ -97,7 +97,7 @@ def test_cancel(fal, client, photo):
 def test_validation(fal, client, photo):
     """A value out of range is refused with a 422 that says where."""
     with pytest.raises(fal_client.FalClientHTTPError) as caught:
-        client.subscribe(MODEL, {"image_url": fal_client.encode_file(photo), "upscale_factor": 9})
+        client.subscribe(MODEL, {"image_url": fal_client.encode_file(photo), "upscale_factor": 19})
     assert caught.value.status_code == 422
     assert caught.value.message[0]["loc"] == ["body", "upscale_factor"]
     assert fal.submissions == []

@@ -153,9 +153,9 @@ def test_a_link_is_our_own(client, server, photo):
 def test_an_error_keeps_its_status_and_message(client, photo):
     """A wrong factor is 400 with our words inside; `param` survives only in them."""
     with pytest.raises(openai.BadRequestError) as caught:
-        edit(client, photo, extra_body={"scale_factor": 9})
+        edit(client, photo, extra_body={"scale_factor": 19})
     assert caught.value.status_code == 400
-    assert "scale_factor: 9 is not a number from 1 to 4." in caught.value.message
+    assert "scale_factor: 19 is not a number from 1 to 16." in caught.value.message
     assert caught.value.type == "invalid_request_error"
     assert caught.value.param is None
 

@@ -32,7 +32,7 @@ REQUESTS = {
 def errors(server: Server) -> dict[str, Any]:
     """Return the bodies of the errors that a caller can bring about at will, by their codes."""
     answers = [
-        server.post(EDITS, document({**GIVEN, "scale_factor": 9}), **KEY),
+        server.post(EDITS, document({**GIVEN, "scale_factor": 19}), **KEY),
         server.get("/v1/models"),
         server.get("/nothing"),
         server.get("/v1/models/flux-vision", KEY),

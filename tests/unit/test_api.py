@@ -116,7 +116,7 @@ def test_a_mask_of_another_kind_than_the_picture(upscaler):
         (b"", {}, "image"),
         ("missing.png", {}, "image"),
         (3, {}, "image"),
-        (PHOTO, {"scale_factor": 9}, "scale_factor"),
+        (PHOTO, {"scale_factor": 19}, "scale_factor"),
         (PHOTO, {"n": 2}, "n"),
         (PHOTO, {"num_images": 2}, "num_images"),
         (PHOTO, {"stream": True}, "stream"),

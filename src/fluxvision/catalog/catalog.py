@@ -22,9 +22,11 @@ from fluxvision.catalog.params import PARAMS, Param, narrow
 from fluxvision.catalog.rules import Model, Offer, Price
 from fluxvision.core.errors import InvalidRequest, ModelNotFound
 from fluxvision.core.money import to_micros
+from fluxvision.core.network_files import find_networks
 from fluxvision.core.settings import ConfigError, Settings, Upstream
 from fluxvision.core.types import Scalar
 
+EMBEDDED = "embedded"
 ELSEWHERE = "openai"
 """The provider name of the placeholder offer, replaced by one offer per server in the setting `openai`."""
 
@@ -41,7 +43,23 @@ def configure_offers(models: Sequence[Model], settings: Settings) -> tuple[Model
             given = ", ".join(unknown) or "none"
             message = f"openai: only {', '.join(sorted(takes))} can be had from {upstream.name}; its models has {given}"
             raise ConfigError(message, param="openai")
-    return tuple(replace(model, offers=_configured_offers(model, settings)) for model in models)
+    own = tuple(find_networks(settings.models_dir))
+    return tuple(
+        replace(model, offers=_configured_offers(model, settings), narrows=_with_engines(model, own))
+        for model in models
+    )
+
+
+def _with_engines(model: Model, own: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
+    """Return what a model narrows, with networks of one's own among the engines of the embedded one."""
+    engine = model.narrows.get("engine", {})
+    if not own or not any(offer.provider == EMBEDDED for offer in model.offers):
+        return model.narrows
+    taken = next((name for name in own if name in {*engine["choices"], *engine["synonyms"]}), None)
+    if taken is not None:
+        message = f"models_dir: {taken} is the name of an engine already; rename the file"
+        raise ConfigError(message, param="models_dir")
+    return {**model.narrows, "engine": {**engine, "choices": (*engine["choices"], *own)}}
 
 
 def _configured_offers(model: Model, settings: Settings) -> tuple[Offer, ...]:

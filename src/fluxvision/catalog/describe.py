@@ -129,7 +129,7 @@ def markdown_index(models: Sequence[Model], base: str) -> str:
     lines = [
         "# Flux Vision Upscaler",
         "",
-        "> Enlarges pictures 1 to 4 times, behind an images API that OpenAI's clients speak.",
+        "> Enlarges pictures 1 to 16 times, behind an images API that OpenAI's clients speak.",
         "",
         f"Base URL: {base}",
         f"Enlarge: POST {base}/images/edits (multipart form or JSON), price first with ?dryRun=true.",

@@ -48,7 +48,7 @@ class Param:
 
 
 def describe_param(param: Param) -> str:
-    """Return a phrase for the values that a parameter accepts, such as "a number from 1 to 4"."""
+    """Return a phrase for the values that a parameter accepts, such as "a number from 1 to 16"."""
     if param.choices:
         return "one of " + ", ".join(param.choices)
     if param.pattern is not None:
@@ -119,7 +119,7 @@ PARAMS: tuple[Param, ...] = (
         "How many times wider and higher the result is.",
         default=2.0,
         low=1,
-        high=4,
+        high=16,
         flag="--scale",
         group="Size",
         aliases=("upscale_factor", "scale"),

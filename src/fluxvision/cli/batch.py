@@ -20,7 +20,7 @@ import click
 
 from fluxvision.catalog import catalog
 from fluxvision.cli import paths
-from fluxvision.cli.options import STREAM, UpscaleRequest
+from fluxvision.cli.options import STREAM, UpscaleRequest, override_models_dir
 from fluxvision.cli.output import BatchReport
 from fluxvision.cli.paths import FoundInputs, InputFile, OutputTarget
 from fluxvision.cli.progress import ProgressDisplay, create_display
@@ -199,8 +199,9 @@ def _override_settings(request: UpscaleRequest) -> Settings:
     }
     if own.origin["max_job_memory"] == "default":
         limits["max_job_memory"] = total_memory() // 4 * 3
-    flux = {} if request.model_path is None else {"flux_model": request.model_path}
-    return load_settings(flags={**limits, **flux})
+    given = {"flux_model": request.model_path, "device": request.device}
+    limits |= override_models_dir(request.network)
+    return load_settings(flags={**limits, **{name: value for name, value in given.items() if value is not None}})
 
 
 def _open_mask(request: UpscaleRequest, limits: Limits) -> InputImage | None:

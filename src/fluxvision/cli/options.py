@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import click
@@ -91,6 +92,11 @@ def _setting_flag(row: Setting) -> click.Option:
     return Flag(name, row.name, section="Settings", type=str, metavar=SETTING.get(row.kind, "TEXT"), help=words)
 
 
+def override_models_dir(network: Path | None) -> dict[str, str]:
+    """Return the setting `models_dir` for a network in a file of one's own, none where there is no such file."""
+    return {} if network is None else {"models_dir": str(network.absolute())}
+
+
 STREAM = "-"
 """The name of standard input and standard output."""
 
@@ -109,6 +115,9 @@ class UpscaleRequest:
     model: str = "flux-vision-upscaler"
     provider: str | None = None
     model_path: str | None = None
+    device: str | None = None
+    network: Path | None = None
+    """The file of a network of one's own, if --engine is one."""
     overwrite: bool = False
     resume: bool = False
     compare: bool = False

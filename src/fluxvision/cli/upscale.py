@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import click
 
 from fluxvision.catalog import catalog
 from fluxvision.catalog.params import BY_NAME, Param
-from fluxvision.cli.options import Flag, Sectioned, UpscaleRequest, check_request, parameter_flags
-from fluxvision.core.errors import ModelNotFound
+from fluxvision.cli.options import (
+    Flag,
+    Sectioned,
+    UpscaleRequest,
+    check_request,
+    override_models_dir,
+    parameter_flags,
+)
+from fluxvision.cli.text import safe_path
+from fluxvision.core.errors import InvalidRequest, ModelNotFound
+from fluxvision.core.load_settings import load_settings
+from fluxvision.core.network_files import SUFFIX
 
 HELP = """Enlarge pictures: files, folders, patterns like '*.jpg', or - for standard input.
 
@@ -21,6 +32,7 @@ are left alone.
   fluxvision upscale photo.jpg
   fluxvision upscale photo.jpg --scale 4 --out large.webp
   fluxvision upscale photos/ --out large/ --resume
+  fluxvision upscale photo.jpg --engine networks/4x-mine.param
   cat photo.jpg | fluxvision upscale - > large.png
 """
 
@@ -38,6 +50,8 @@ OWN = (
          help="The provider that must do it. [default the best that costs nothing, or at most --max-cost]"),
     Flag("--model-path", section="Running", metavar="PATH",
          help="Folder or hub id of FLUX's weights, for --provider flux. [default FLUXVISION_FLUX_MODEL]"),
+    Flag("--device", section="Running", metavar="DEVICE",
+         help="Where the engine runs: auto, cpu, gpu or gpu:1. [default FLUXVISION_DEVICE, else auto]"),
     Flag("--jobs", "-j", section="Running", type=int, default=1, metavar="NUMBER",
          help="Pictures at once; one already uses every core. [default 1]"),
     Flag("--dry-run", section="Running", is_flag=True, help="Show what would be made and what it costs; do nothing."),
@@ -50,12 +64,16 @@ OWN = (
 def upscale(context: click.Context, /, inputs: tuple[str, ...], mask: str | None, **given: Any) -> int:
     """Run the command and return the exit code."""
     fields = {name: given.pop(name) for name in list(given) if name in BY_NAME}
+    network = _network_file(fields.get("engine"))
+    if network is not None:
+        fields["engine"] = network.stem
     request = UpscaleRequest(
         inputs=inputs,
         fields={name: value for name, value in fields.items() if value is not None},
         mask=mask,
         debug=bool(context.find_root().params.get("debug")),
-        rows=_rows(given["model"]),
+        rows=_rows(given["model"], override_models_dir(network)),
+        network=network,
         **given,
     )
     check_request(request)
@@ -65,10 +83,23 @@ def upscale(context: click.Context, /, inputs: tuple[str, ...], mask: str | None
     return batch.run_batch(request, context.obj)
 
 
-def _rows(name: str) -> Mapping[str, Param]:
+def _network_file(engine: str | None) -> Path | None:
+    """Return the path of an --engine that is a file, None where it is a name; raises `InvalidRequest`."""
+    if engine is None or not engine.endswith(SUFFIX):
+        return None
+    path = Path(engine)
+    for part in (path, path.with_suffix(".bin")):
+        if not part.is_file():
+            message = f"--engine: there is no file {safe_path(part)}."
+            raise InvalidRequest(message, param="engine")
+    return path
+
+
+def _rows(name: str, models_dir: Mapping[str, str]) -> Mapping[str, Param]:
     """Return a model's parameters, or all public ones for an unknown model, which is refused later."""
     try:
-        model, _ = catalog.find_model(name)
+        models = catalog.configure_offers(catalog.CATALOG, load_settings(flags=models_dir))
+        model, _ = catalog.find_model(name, models)
     except ModelNotFound:
         return BY_NAME
     return {row.name: row for row in catalog.model_params(model)}

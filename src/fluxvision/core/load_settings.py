@@ -124,8 +124,8 @@ def _convert_value(row: Setting, raw: Any) -> Any:
     if row.high is not None and value > row.high:
         message = f"{row.name} must be at most {row.high:g}"
         raise ConfigError(message, param=row.name)
-    if row.choices and value not in row.choices:
-        message = f"{row.name} must be one of {', '.join(row.choices)}"
+    if (row.choices and value not in row.choices) or (row.pattern and not re.fullmatch(row.pattern, value)):
+        message = f"{row.name} must be one of {', '.join(row.choices or row.examples)}"
         raise ConfigError(message, param=row.name)
     return value
 

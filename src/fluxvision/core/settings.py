@@ -80,6 +80,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int, Meta(ge=0, description="Requests of one key that may wait for a worker before its new ones get 429.")
     ] = 16
     threads: Annotated[int, Meta(ge=0, description="Threads of one picture; 0: one per processor core.")] = 0
+    device: Annotated[
+        str,
+        Meta(
+            pattern=r"auto|cpu|gpu(:\d+)?",
+            examples=["auto", "cpu", "gpu", "gpu:1"],
+            description="Where the embedded engine runs: auto (a GPU with a Vulkan driver that computes right and "
+            "faster, else the CPU), cpu, gpu, or gpu:1 for the second.",
+        ),
+    ] = "auto"
+    models_dir: Annotated[
+        Folder,
+        Meta(
+            description="Folder of networks of your own, NAME.param with NAME.bin beside it (ncnn): each is an engine "
+            "of that name; or one such file; empty: none."
+        ),
+    ] = ""
     cluster: Annotated[
         Address,
         Meta(
@@ -245,6 +261,8 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     low: float | None
     high: float | None
     choices: tuple[str, ...]
+    pattern: str | None
+    examples: tuple[str, ...]
 
 
 def _make_row(field: msgspec.structs.FieldInfo) -> Setting:
@@ -260,6 +278,8 @@ def _make_row(field: msgspec.structs.FieldInfo) -> Setting:
         low=metas[-1].ge,
         high=metas[-1].le,
         choices=choices,
+        pattern=metas[-1].pattern,
+        examples=tuple(metas[-1].examples or ()),
     )
 
 

@@ -7,7 +7,7 @@ on which tile is finished first. Memory holds the source, a few tiles and one ro
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from math import ceil
@@ -27,6 +27,8 @@ from fluxvision.engine.tiling import Axis, plan_axis
 
 STRETCH = 1.25
 """The longest side of a window over that of a square of the same area."""
+MOST = 4
+"""How many times one pass enlarges at most."""
 PAIR = 2
 """The number of tiles is a multiple of this, so that two cores finish together."""
 
@@ -57,6 +59,8 @@ class Request:
     """Makes the tiles; None: threads of this process."""
     canvas: Samples | None = None
     """Result of an earlier pass at a whole multiple of the source's size; None: there was none."""
+    device: str = "cpu"
+    """Where the networks run, as in the settings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +70,28 @@ class Result:
     rows: Axis
     columns: Axis
     seam_ratio: float | None
+    device: str | None = None
+    """Where the networks ran; None: an executor of the request knows."""
+
+    @property
+    def tiles(self) -> int:
+        """How many tiles there were."""
+        return len(self.rows.spans) * len(self.columns.spans)
 
 
 def plan_tiles(request: Request, row: Backend) -> tuple[Axis, Axis]:
-    """Divide the picture into tiles of one shape, the one with the least work: (rows, columns).
+    """Divide the picture of a request into tiles: (rows, columns)."""
+    height, width = request.color.shape[:2]
+    return _plan((width, height), (request.width, request.height), row)
+
+
+def _plan(source: tuple[int, int], target: tuple[int, int], row: Backend) -> tuple[Axis, Axis]:
+    """Divide a picture into tiles of one shape, the one with the least work: (rows, columns).
 
     A window has at most the area of the row's tile, which is what its memory follows, and any sides up to `STRETCH`
     times the tile's, so that few pixels are halo in a picture that does not divide into squares.
     """
-    height, width = request.color.shape[:2]
+    width, height = source
     longest = int(row.tile * STRETCH)
     best, least = (row.tile, row.tile), None
     for down in range(1, height + 1):
@@ -93,8 +110,8 @@ def plan_tiles(request: Request, row: Backend) -> tuple[Axis, Axis]:
                 best, least = (rows, columns), work
     rows, columns = best
     return (
-        plan_axis(height, request.height, tile=rows, halo=row.halo, overlap=row.overlap),
-        plan_axis(width, request.width, tile=columns, halo=row.halo, overlap=row.overlap),
+        plan_axis(height, target[1], tile=rows, halo=row.halo, overlap=row.overlap),
+        plan_axis(width, target[0], tile=columns, halo=row.halo, overlap=row.overlap),
     )
 
 
@@ -103,12 +120,40 @@ def _tile_window(source: int, count: int, row: Backend) -> int:
     return ceil(source / count) + 2 * row.halo
 
 
+def pass_sizes(source: tuple[int, int], target: tuple[int, int], most: int = MOST) -> list[tuple[int, int]]:
+    """Return the sizes (width, height) that the passes from `source` to `target` make, the target last.
+
+    A pass enlarges `most` times at most; each does as much as it can, the last what is left.
+    """
+    sizes = [target]
+    while any(new > most * old for old, new in zip(source, target, strict=True)):
+        source = (min(source[0] * most, target[0]), min(source[1] * most, target[1]))
+        sizes.insert(-1, source)
+    return sizes
+
+
+def count_tiles(request: Request, sizes: Sequence[tuple[int, int]]) -> list[int]:
+    """Return the number of tiles of each pass of a request."""
+    row = request.engine[0] if request.engine else BY_NAME[request.backend]
+    source, counts = (request.color.shape[1], request.color.shape[0]), []
+    for size in sizes:
+        rows, columns = _plan(source, size, row)
+        counts.append(len(rows.spans) * len(columns.spans))
+        source = size
+    return counts
+
+
 def planned_memory(row: Backend, source: tuple[int, int], target: tuple[int, int], *, bands: int, bits: int) -> int:
-    """Return the bytes that `enlarge` takes at its peak, the source's pixels not included.
+    """Return the bytes that the passes from `source` to `target` take at their peak, the source's pixels not included.
 
     `source` and `target` are (width, height), `bands` the colours and alpha, `bits` those of a sample. Tiles at work
     take what the row says for its largest tile, less for a small picture; a row of tiles of the result is collected.
     """
+    sizes = pass_sizes(source, target, min(MOST, row.factor))
+    if len(sizes) > 1:
+        pairs = zip([source, *sizes], sizes, strict=False)
+        mask = sizes[-2][0] * sizes[-2][1]  # what a mask of the last pass's source takes
+        return mask + max(planned_memory(row, *pair, bands=bands, bits=bits) for pair in pairs)
     (width, height), longest = source, int(row.tile * STRETCH)
     rows, columns = min(height + 2 * row.halo, longest), min(width + 2 * row.halo, longest)
     area = min(rows * columns, row.tile**2)
@@ -139,19 +184,24 @@ def enlarge(request: Request, emit: Callable[[Strip], None]) -> Result:
         request.callbacks.yield_turn()
         stop()
 
-    done = 0
-    with closing((request.executor or _create_executor(request, work)).make(work, before_tile)) as batches:
+    done, device, executor = 0, None, request.executor
+    if executor is None:
+        backend, at_once = _load_backend(request, work)
+        device, executor = backend.device, ThreadExecutor([backend], at_once)
+    with closing(executor.make(work, before_tile)) as batches:
         for batch in batches:
             for tile in batch:
                 blender.add(tile)
                 done += 1
                 request.callbacks.progress(done, work.total)
     stop()
-    return Result(rows, columns, blender.seam_ratio)
+    return Result(rows, columns, blender.seam_ratio, device)
 
 
-def _create_executor(request: Request, work: TileJob) -> ThreadExecutor:
+def _load_backend(request: Request, work: TileJob) -> tuple[Detailer, int]:
+    """Return the running backend of a request, and how many of its tiles are at work at once."""
     threads = request.threads or os.cpu_count() or 1
     at_once = min(threads, work.row.at_once, len(work.batches))
-    backend = (request.engine and request.engine[1]) or load_backend(work.row.name, max(1, threads // at_once))
-    return ThreadExecutor([backend], at_once)
+    running = request.engine and request.engine[1]
+    wanted = request.engine[0] if request.engine else request.backend
+    return running or load_backend(wanted, max(1, threads // at_once), request.device), at_once

@@ -123,13 +123,18 @@ def disk_needed(geometry: Geometry, job: Job, plan: PostprocessPlan, parallel: i
     ::
 
         raw  = pixels * samples per pixel * bytes per sample, of the largest size on the way
-        room = raw * (n + work * min(n, parallel)) + pictures that are in memory + 1 MB
+        room = raw * (n + work * min(n, parallel)) + passes * min(n, parallel) + pictures that are in memory + 1 MB
 
     Files are assumed to be no larger than their raw pixels. A provider's or finished file exists beside one raw file
-    (work = 1), or beside two when a mask is applied (work = 2). A picture in memory is written when its path is needed.
+    (work = 1), or beside two when a mask is applied (work = 2). The second of two passes reads the raw file of the
+    first (passes). A picture in memory is written when its path is needed.
     """
     image = job.image
     samples = image.channels + (image.alpha or geometry.fit == "pad")
-    raw = geometry.largest_pixels * samples * (image.bits // 8)
+    sample_bytes = samples * (image.bits // 8)
+    raw = geometry.largest_pixels * sample_bytes
+    made = engine.pass_sizes((image.width, image.height), (geometry.engine_width, geometry.engine_height))
+    passes = sum(width * height for width, height in made[:-1]) * sample_bytes
     held = sum(len(source.content) for source in (image, job.mask) if source is not None and source.content is not None)
-    return raw * (plan.n + (2 if plan.apply_mask else 1) * min(plan.n, parallel)) + held + SPARE
+    at_once = min(plan.n, parallel)
+    return raw * (plan.n + (2 if plan.apply_mask else 1) * at_once) + passes * at_once + held + SPARE

@@ -16,8 +16,7 @@ from fluxvision.catalog.rules import Model, Offer, Passthrough
 from fluxvision.core.errors import InvalidRequest, ModelNotFound
 from fluxvision.core.money import floor_to_micros, format_amount
 from fluxvision.core.types import Call, Excluded, Job, PostprocessPlan, PriceComponent, Quote, ReceiptEntry
-from fluxvision.engine import BACKENDS
-from fluxvision.engine.backends.registry import BY_NAME
+from fluxvision.engine.backends.registry import planned_row
 from fluxvision.gateway.circuit_breaker import ProviderHealth
 from fluxvision.gateway.job_resources import check_memory, job_memory
 
@@ -205,7 +204,7 @@ def _translate_offer(job: Job, offer: Offer, rows: Sequence[Param], limits: JobL
         raise InvalidRequest(message, param=said)
     call, plan, receipt = normalize(job, offer, rows)
     imaging.check_encodable(plan.output_format, geometry.width, geometry.height)
-    row = BY_NAME.get(str(call.body.get("backend")), BACKENDS[0]) if offer.provider in limits.local else None
+    row = planned_row(call.body.get("backend")) if offer.provider in limits.local else None
     memory = job_memory(job, geometry, plan, row)
     check_memory(memory, limits.memory, job, plan)
     component, work_pixels = _price_component(job, offer, geometry, None), geometry.largest_pixels

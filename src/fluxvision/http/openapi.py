@@ -25,7 +25,7 @@ from fluxvision.http.state import AppState
 
 EXAMPLES = Path(__file__).with_name("openapi_examples.json")
 """Recorded requests and the responses of a real server."""
-DESCRIPTION = """Enlarges pictures 1-4x behind an OpenAI-compatible images API.
+DESCRIPTION = """Enlarges pictures 1-16x behind an OpenAI-compatible images API.
 
 Every answer to an edit lists in `normalization` what became of each parameter. Errors have OpenAI's body; a wrong
 address is a 404 `NOT_FOUND`, a wrong method a 405 `METHOD_NOT_ALLOWED`."""

@@ -59,5 +59,5 @@ PROVIDERS: tuple[Row, ...] = (
     Row("flux", "FLUX on this machine", "fluxvision.providers.flux:configured"),
     Row("fal", "fal.ai", "fluxvision.providers.fal:configured"),
     Row("openai", "OpenAI-compatible server", "fluxvision.providers.openai:configured"),
-    Row("embedded", "This machine's CPU", "fluxvision.providers.embedded:configured"),
+    Row("embedded", "This machine", "fluxvision.providers.embedded:configured"),
 )

@@ -1,8 +1,9 @@
-"""The provider `embedded`: learned super-resolution on this machine's CPU, with the weights in this package."""
+"""The provider `embedded`: learned super-resolution on this machine's CPU or GPU, with the weights in this package."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,14 @@ from typing import Any
 from fluxvision import engine, imaging
 from fluxvision.core.concurrency import run_in_pool
 from fluxvision.core.errors import Cancelled, InvalidRequest
+from fluxvision.core.network_files import find_networks
 from fluxvision.core.settings import Settings
 from fluxvision.core.system import count_cores
 from fluxvision.core.types import Call, InputImage, JobCallbacks, ProviderResult
 from fluxvision.engine import BACKENDS
+from fluxvision.engine.backends.custom import probe_network
 from fluxvision.engine.deblock import deblock
-from fluxvision.engine.enlarge_to_file import enlarge_to_raster
+from fluxvision.engine.enlarge_to_file import enlarge_in_passes
 from fluxvision.engine.executors.ray_serve import RayServe
 
 REPAIR_BELOW = 60
@@ -25,16 +28,28 @@ REPAIR_BELOW = 60
 class Provider:
     """Runs the engine in a thread; the tiles of one picture use all its threads."""
 
-    title = "This machine's CPU"
+    title = "This machine"
     parallel = 1
     small_workers = 1
     remote = False
 
-    def __init__(self, threads: int = 0, workers: int = 1, cluster: RayServe | None = None) -> None:
-        """Use `threads` per picture (0: the machine's cores divided among the workers); tiles are made by `cluster`."""
+    def __init__(
+        self,
+        threads: int = 0,
+        workers: int = 1,
+        cluster: RayServe | None = None,
+        device: str = "cpu",
+        own: Mapping[str, Path] | None = None,
+    ) -> None:
+        """Use `threads` per picture (0: the machine's cores divided among the workers) and the networks of `device`.
+
+        Tiles are made by `cluster` if there is one, but not those of the networks in the files `own`.
+        """
         self.workers = workers
         self._threads = threads or max(1, count_cores() // workers)
         self._cluster = cluster
+        self._device = device
+        self._own = own or {}
         self._pool = ThreadPoolExecutor(workers + self.small_workers, thread_name_prefix="embedded")
 
     async def run(self, call: Call, callbacks: JobCallbacks, folder: Path) -> ProviderResult:
@@ -47,7 +62,8 @@ class Provider:
 
     def check(self, call: Call) -> None:
         """Raise `InvalidRequest` for an unknown engine or one whose weights are missing."""
-        choose_backend(call.body.get("backend"), call.image)
+        if call.body.get("backend") not in self._own:  # those are loaded when they are used
+            choose_backend(call.body.get("backend"), call.image)
 
     async def ping(self) -> bool:
         """Return whether the default engine's weights are installed."""
@@ -59,7 +75,9 @@ class Provider:
 
     def _run(self, call: Call, callbacks: JobCallbacks, folder: Path) -> ProviderResult:
         started = time.perf_counter()
-        row = choose_backend(call.body.get("backend"), call.image)
+        wanted = call.body.get("backend")
+        own = None if wanted is None else self._own.get(wanted)
+        row = choose_backend(wanted, call.image) if own is None else probe_network(str(wanted), own)
         pixels = imaging.decode(call.image)
         mask = None
         if call.mask is not None:
@@ -81,24 +99,37 @@ class Provider:
             backend=row.name,
             threads=self._threads,
             callbacks=callbacks,
-            executor=None if self._cluster is None else self._cluster.executor("embedded", {"name": row.name}),
+            engine=(row, None),
+            executor=None
+            if self._cluster is None or own is not None
+            else self._cluster.executor("embedded", {"name": row.name}),
+            device=self._device,
         )
-        raster, result = enlarge_to_raster(request, folder)
+        raster, passes = enlarge_in_passes(request, folder)
+        seam_ratios = [one.result.seam_ratio for one in passes if one.result.seam_ratio is not None]
         timings = {"decode": decoded - started, "enlarge": time.perf_counter() - decoded}
         details: dict[str, Any] = {
             "engine": row.name,
             "networks": row.title,
+            "device": passes[0].result.device or "cluster",
             "creativity": request.creativity,
             "deblocked": color is not pixels.color,
-            "tiles": len(result.rows.spans) * len(result.columns.spans),
+            "tiles": sum(one.result.tiles for one in passes),
         }
-        return ProviderResult(raster, request.seed, seam_ratio=result.seam_ratio, details=details, timings=timings)
+        if len(passes) > 1:
+            details["passes"] = [
+                {"size": f"{one.width}x{one.height}", "creativity": one.creativity, "tiles": one.result.tiles}
+                for one in passes
+            ]
+        worst = max(seam_ratios, key=lambda ratio: abs(ratio - 1), default=None)
+        return ProviderResult(raster, request.seed, seam_ratio=worst, details=details, timings=timings)
 
 
 def configured(settings: Settings) -> dict[str, Provider]:
     """Return the provider, which needs no settings and is always available."""
+    own = find_networks(settings.models_dir)
     cluster = RayServe(settings.cluster, settings.cluster_token) if settings.cluster else None
-    return {"embedded": Provider(settings.threads, settings.workers, cluster)}
+    return {"embedded": Provider(settings.threads, settings.workers, cluster, settings.device, own)}
 
 
 def choose_backend(wanted: str | None, source: InputImage) -> engine.Backend:

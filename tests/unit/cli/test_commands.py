@@ -76,7 +76,7 @@ def test_one_model(line):
     assert line("models", "gpt-image-1") == 0
     rows = [said.split() for said in line.out.splitlines()]
     assert ["engine", "--engine", "one", "of", "span,", "realsr,", "realesrgan", "renamed", "backend"] in rows
-    assert ["scale_factor", "--scale", "a", "number", "from", "1", "to", "4", "converted", "size"] in rows
+    assert ["scale_factor", "--scale", "a", "number", "from", "1", "to", "16", "converted", "size"] in rows
     assert "  prompt: This engine cannot be guided by words: the prompt guided nothing." in line.out
 
 

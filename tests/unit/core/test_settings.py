@@ -62,6 +62,7 @@ def test_the_file_beside_is_found(tmp_path, monkeypatch):
         ("PUBLIC_URL", "https://example.org", "https://example.org"),
         ("LOG_LEVEL", "warning", "warning"),
         ("PORT", "", 8000),
+        ("DEVICE", "gpu:12", "gpu:12"),
     ],
 )
 def test_a_variable_is_read(tmp_path, monkeypatch, name, text, value):
@@ -83,6 +84,8 @@ def test_a_variable_is_read(tmp_path, monkeypatch, name, text, value):
         ("MEDIA_TTL", "0.5"),
         ("ALLOW_PRIVATE_URLS", "perhaps"),
         ("LOG_LEVEL", "loud"),
+        ("DEVICE", "gpus"),
+        ("DEVICE", "gpu:"),
         ("NO_SUCH_SETTING", "1"),
     ],
 )

@@ -106,7 +106,7 @@ async def main(folder, path, fields):
     (await gateway.prepare(small).run(JobCallbacks(), folder)).unwrap()
     job = gateway.admit("flux-vision-upscaler", fields, probe(path, Limits()), None, "1")
     prepared = gateway.prepare(job)
-    planned = prepared.decision.order[0].memory
+    planned = prepared.decision.candidates[0].memory
     before = figure("VmRSS")
     pathlib.Path("/proc/self/clear_refs").write_text("5")  # forgets the highest so far
     (await prepared.run(JobCallbacks(), folder)).unwrap()

@@ -10,10 +10,14 @@ from PIL import Image
 from skimage import data
 
 from fluxvision import imaging
-from fluxvision.core.errors import Cancelled, InvalidRequest
+from fluxvision.catalog.catalog import CATALOG, configure_offers, model_params
+from fluxvision.core.errors import Cancelled, InvalidRequest, Unavailable
+from fluxvision.core.load_settings import load_settings
+from fluxvision.core.settings import ConfigError
 from fluxvision.core.types import Call, JobCallbacks
 from fluxvision.engine import BACKENDS
-from fluxvision.providers.embedded import Provider, choose_backend
+from fluxvision.engine.backends import vulkan
+from fluxvision.providers.embedded import Provider, choose_backend, configured
 
 
 def call(path, size, mask=None, **body):
@@ -34,7 +38,16 @@ async def test_pixels_and_facts(photo, folder):
     raster = outcome.picture
     assert (raster.width, raster.height, raster.bands, raster.bits) == (144, 120, 3, 8)
     assert raster.path.stat().st_size == 144 * 120 * 3
-    assert outcome.details["engine"] == "span"
+    assert (outcome.details["engine"], outcome.details["device"]) == ("span", "cpu")
+
+
+async def test_above_four_times_each_pass_is_told(photo, folder):
+    """The details have a line for each pass; up to that there is none."""
+    outcome = await Provider().run(call(photo, (96 * 5, 80 * 5)), JobCallbacks(), folder)
+    assert outcome.picture.width == 480
+    assert [one["size"] for one in outcome.details["passes"]] == ["384x320", "480x400"]
+    assert sum(one["tiles"] for one in outcome.details["passes"]) == outcome.details["tiles"]
+    assert "passes" not in (await Provider().run(call(photo, (96, 80)), JobCallbacks(), folder)).details
 
 
 async def test_depth_and_alpha_survive(tmp_path, folder):
@@ -77,6 +90,52 @@ async def test_a_damaged_picture_is_the_callers(tmp_path, folder):
         await Provider().run(call(path, (400, 400)), JobCallbacks(), folder)
     assert caught.value.param == "image"
     assert list(folder.iterdir()) == []
+
+
+@pytest.fixture
+def networks(tmp_path):
+    """A folder with a network that doubles each pixel."""
+    folder = tmp_path / "networks"
+    folder.mkdir()
+    lines = ["7767517", "2 2", "Input data 0 1 data", "Interp up 1 1 data out 0=1 1=2.0 2=2.0", ""]
+    (folder / "twice.param").write_text("\n".join(lines))
+    (folder / "twice.bin").touch()
+    return folder
+
+
+async def test_a_network_of_ones_own(photo, folder, networks):
+    """An engine that the settings name is used under its name; a path is none."""
+    provider = configured(load_settings({"FLUXVISION_MODELS_DIR": str(networks)}))["embedded"]
+    own = call(photo, (192, 160), backend="twice", creativity=1)
+    provider.check(own)
+    outcome = await provider.run(own, JobCallbacks(), folder)
+    assert outcome.details["engine"] == "twice"
+    path = call(photo, (192, 160), backend=str(networks / "twice.param"))
+    with pytest.raises(InvalidRequest, match="no engine"):
+        provider.check(path)
+
+
+def test_networks_of_ones_own_are_values_of_engine(networks):
+    """They join those of the package; one with the name of one of those is refused."""
+    models = configure_offers(CATALOG, load_settings({"FLUXVISION_MODELS_DIR": str(networks)}))
+    assert next(row for row in model_params(models[0]) if row.name == "engine").choices[-1] == "twice"
+    for suffix in ("param", "bin"):
+        (networks / f"span.{suffix}").touch()
+    with pytest.raises(ConfigError, match=r"^models_dir: span is the name of an engine already"):
+        configure_offers(CATALOG, load_settings({"FLUXVISION_MODELS_DIR": str(networks)}))
+
+
+async def test_the_device_of_the_settings_is_used(photo, folder, monkeypatch):
+    """A GPU that is not there is an error naming the setting; `auto` then means the CPU."""
+    monkeypatch.setattr(vulkan, "find_gpus", tuple)
+    for device in ("auto", "gpu"):
+        provider = configured(load_settings({"FLUXVISION_DEVICE": device}))["embedded"]
+        work = provider.run(call(photo, (192, 160)), JobCallbacks(), folder)
+        if device == "auto":
+            assert (await work).details["device"] == "cpu"
+        else:
+            with pytest.raises(Unavailable, match=r"^device: there is no gpu with a Vulkan driver"):
+                await work
 
 
 def test_the_engine_fits_the_picture(photo):

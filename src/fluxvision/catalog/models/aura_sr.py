@@ -42,5 +42,5 @@ MODEL = Model(
     b64_aliases=(),
     tags=("upscale", "image-to-image"),
     offers=(FAL,),
-    narrows={"scale_factor": {"default": 4.0}, "creativity": {"default": None}},
+    narrows={"scale_factor": {"default": 4.0, "high": 4}, "creativity": {"default": None}},
 )

@@ -40,6 +40,7 @@ MODEL = Model(
     tags=("upscale", "image-to-image", "prompt"),
     offers=(FAL,),
     narrows={
+        "scale_factor": {"high": 4},
         "creativity": {"default": 0.35},
         "resemblance": {"default": 0.6, "high": 1},
         "guidance": {"default": 4.0, "low": 0, "high": 20},

@@ -16,7 +16,7 @@ from fluxvision.catalog.models.shared_rules import (
     note_identical_versions,
     unsupported,
 )
-from fluxvision.catalog.models.size_rules import ONE_TO_FOUR, by_factor, by_size, exact_size
+from fluxvision.catalog.models.size_rules import ONE_TO_FOUR, ONE_TO_SIXTEEN, by_factor, by_size, exact_size
 from fluxvision.catalog.rules import InputFormats, Model, Offer, Passthrough, Price, Renamed
 
 FAL = Offer(
@@ -96,12 +96,13 @@ EMBEDDED = Offer(
     provider="embedded",
     upstream="span",
     price=Price("image", 0),
+    factors=ONE_TO_SIXTEEN,
     takes_extras=False,
     generative=False,
     rules={
         "image": (LOCAL_IMAGE,),
         "mask": (Passthrough("New detail appears only where the mask is transparent."),),
-        **exact_size(),
+        **exact_size(ONE_TO_SIXTEEN),
         "creativity": (Passthrough(),),
         **unsupported(
             prompt="This engine cannot be guided by words: the prompt guided nothing.",
@@ -123,7 +124,7 @@ MODEL = Model(
     name="Flux Vision Upscaler",
     creator="fluxvision",
     created=1_763_769_600,
-    description="Enlarges a picture 1 to 4 times, adds believable detail and keeps the original's structure.",
+    description="Enlarges a picture 1 to 16 times, adds believable detail and keeps the original's structure.",
     aliases=("fal-ai/flux-vision-upscaler", "flux vision upscaler", "fluxvision"),
     b64_aliases=(
         "gpt-image-1",

@@ -36,5 +36,5 @@ MODEL = Model(
     b64_aliases=(),
     tags=("upscale", "image-to-image"),
     offers=(FAL,),
-    narrows={"creativity": {"default": None}},
+    narrows={"scale_factor": {"high": 4}, "creativity": {"default": None}},
 )

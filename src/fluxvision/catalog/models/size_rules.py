@@ -25,6 +25,7 @@ from fluxvision.core.errors import InvalidRequest
 from fluxvision.core.types import Fit, Job, ScaleRange
 
 ONE_TO_FOUR = ScaleRange(1, 4, uniform=True)
+ONE_TO_SIXTEEN = ScaleRange(1, 16)
 FINE = 10_000
 """A factor is sent with four decimals, rounded up."""
 SHAPE = (400, 300)
@@ -59,17 +60,18 @@ class Modes:
     """The parameter that holds the video frame."""
 
 
-def exact_size() -> Rules:
-    """Return the rules for an engine that makes exact pixel sizes, from 1 to 4 times the source."""
-    size = _size_converted("size", _requested_engine_size)
-    fit = _size_emulated(_remaining_fit)
+def exact_size(factors: ScaleRange = EXACT) -> Rules:
+    """Return the rules for an engine that makes exact pixel sizes within these factors."""
+    size = _size_converted("size", _requested_engine_size(factors))
+    fit = _size_emulated(_remaining_fit(factors))
+    most = round(100 * factors.high)
     return {
         "scale_factor": (
             size(
                 Example((640, 427), {"scale_factor": 2.0}, (1280, 854)),
                 Example((640, 427), {"scale_factor": 1.5}, (960, 640)),
                 note="The exact pixels are computed and sent.",
-                unless=note_beyond_reach(EXACT),
+                unless=note_beyond_reach(factors),
             ),
         ),
         "size": (
@@ -77,20 +79,21 @@ def exact_size() -> Rules:
                 Example((512, 512), {"size": "1024x1024"}, (1024, 1024)),
                 Example((640, 427), {"size": "1024x1024"}, (1024, 683)),
                 Example((1024, 1024), {"size": "512x512"}, (1024, 1024)),
-                Example((100, 100), {"size": "1000x1000"}, (400, 400)),
+                Example((100, 100), {"size": "2000x2000"}, (most, most)),
                 note="The picture keeps its shape inside the box unless fit says otherwise.",
-                unless=note_kept_shape(EXACT),
+                unless=note_kept_shape(factors),
             ),
             fit(
                 Example((512, 512), {"size": "1024x1024"}, None),
                 Example((1024, 1024), {"size": "512x512"}, Fit(512, 512, "contain")),
-                Example((100, 100), {"size": "1000x1000"}, Fit(1000, 1000, "contain")),
-                note="Sizes below x1 or above x4 are finished by exact resampling.",
+                Example((100, 100), {"size": "2000x2000"}, Fit(2000, 2000, "contain")),
+                note=f"Sizes below x1 or above x{factors.high:g} are finished by exact resampling.",
             ),
         ),
         "aspect_ratio": (
             size(
-                Example((400, 300), {"aspect_ratio": "1:1", "fit": "cover"}, (800, 600)), unless=note_kept_shape(EXACT)
+                Example((400, 300), {"aspect_ratio": "1:1", "fit": "cover"}, (800, 600)),
+                unless=note_kept_shape(factors),
             ),
             fit(
                 Example((400, 300), {"aspect_ratio": "1:1", "fit": "cover"}, Fit(600, 600, "cover")),
@@ -98,7 +101,7 @@ def exact_size() -> Rules:
             ),
         ),
         "resolution": (
-            size(Example((512, 256), {"resolution": "1K"}, (1024, 512)), unless=note_beyond_reach(EXACT)),
+            size(Example((512, 256), {"resolution": "1K"}, (1024, 512)), unless=note_beyond_reach(factors)),
             fit(Example((2048, 1024), {"resolution": "1K"}, Fit(1024, 512, "contain"))),
         ),
         "fit": (
@@ -221,17 +224,24 @@ def _size_emulated(using: Using) -> Callable[..., Emulated]:
     return rule
 
 
-def _requested_engine_size(_value: Any, job: Job) -> tuple[int, int]:
-    geometry = solve_geometry(job)
-    return geometry.engine_width, geometry.engine_height
+def _requested_engine_size(factors: ScaleRange) -> Using:
+    def using(_value: Any, job: Job) -> tuple[int, int]:
+        geometry = solve_geometry(job, factors)
+        return geometry.engine_width, geometry.engine_height
+
+    return using
 
 
-def _remaining_fit(given: Any, job: Job) -> Fit | None:
-    """Return the fit that remains after an engine of exact sizes, None when its picture is already the result."""
-    if given is None:
-        return None
-    geometry = solve_geometry(job)
-    return None if geometry.has_result_size else Fit(geometry.width, geometry.height, geometry.fit)
+def _remaining_fit(factors: ScaleRange) -> Using:
+    """Return a converter to the fit that remains after an engine of exact sizes, None where nothing remains."""
+
+    def using(given: Any, job: Job) -> Fit | None:
+        if given is None:
+            return None
+        geometry = solve_geometry(job, factors)
+        return None if geometry.has_result_size else Fit(geometry.width, geometry.height, geometry.fit)
+
+    return using
 
 
 def _whole_fit(given: Any, job: Job) -> Fit | None:
@@ -286,9 +296,9 @@ def _frame_to_send(factors: ScaleRange, modes: Modes) -> Callable[[Any, Job], st
 
 
 def _plain_factor(given: Any, job: Job) -> Any:
-    """Return the caller's factor, None when an aspect ratio is given too: then pixels are sent, which express both."""
+    """Return the caller's factor within the range, None beside an aspect ratio: pixels are sent, which express both."""
     shaped = "aspect_ratio" in job.values or ":" in str(job.values.get("size", ""))
-    return None if shaped else given
+    return None if shaped or given is None else min(given, EXACT.high)
 
 
 def _size_to_send(given: Any, job: Job) -> str | None:

@@ -53,6 +53,7 @@ MODEL = Model(
     tags=("upscale", "image-to-image"),
     offers=(FAL,),
     narrows={
+        "scale_factor": {"high": 4},
         "creativity": {"default": None},
         "engine": {"kind": "choice", "choices": ENGINES, "pattern": None, "default": "Standard V2"},
     },

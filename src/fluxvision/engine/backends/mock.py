@@ -13,7 +13,9 @@ from fluxvision.engine.resample import Array, band_matrix
 class Mock:
     """Enlarges by Lanczos; its detail is a deterministic texture computed from the tile's own values."""
 
-    def __init__(self, row: Backend, _threads: int = 1) -> None:
+    device = "cpu"
+
+    def __init__(self, row: Backend, _threads: int = 1, _device: str = "cpu") -> None:
         """Store the factor of the row."""
         self._factor = row.factor
 

