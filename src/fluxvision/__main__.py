@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from fluxvision.core.errors import InvalidRequest, Unavailable
 from fluxvision.core.settings import Settings
 
 if TYPE_CHECKING:
+    from fluxvision.cli.tools import Finding
     from fluxvision.gateway.gateway import Gateway
 
 
@@ -28,7 +29,12 @@ def main() -> None:
         run_cli(
             sys.argv[1:],
             Tools(
-                create_gateway=_create_gateway, check=_check, serve=_serve, fetch=_fetch, serve_cluster=_serve_cluster
+                create_gateway=_create_gateway,
+                check=_check,
+                serve=_serve,
+                fetch=_fetch,
+                serve_cluster=_serve_cluster,
+                diagnose=_diagnose,
             ),
         )
     )
@@ -82,6 +88,12 @@ def _fetch(name: str) -> Path:
     if notice is not None:
         print(notice, file=sys.stderr)  # noqa: T201, before the download, which takes long
     return weights.download_weights(row)
+
+
+def _diagnose(settings: Settings) -> Iterator[Finding]:
+    from fluxvision import diagnosis  # noqa: PLC0415, see above
+
+    return diagnosis.diagnose(settings)
 
 
 if __name__ == "__main__":

@@ -12,12 +12,8 @@ from fluxvision.providers import PROVIDERS, Provider
 
 def create_gateway(settings: Settings) -> Gateway:
     """Build the gateway with every provider that the settings configure; raises `ConfigError`."""
-    providers: dict[str, Provider] = {}
-    for row in PROVIDERS:
-        module, _, function = row.entry.partition(":")
-        providers |= getattr(import_module(module), function)(settings)
     return Gateway(
-        providers,
+        create_providers(settings),
         models=configure_offers(CATALOG, settings),
         workers=settings.workers,
         threads=settings.threads,
@@ -29,3 +25,12 @@ def create_gateway(settings: Settings) -> Gateway:
         policy=settings.policy,
         allow_degraded=settings.allow_degraded,
     )
+
+
+def create_providers(settings: Settings) -> dict[str, Provider]:
+    """Build every provider that the settings configure, by name; raises `ConfigError`."""
+    providers: dict[str, Provider] = {}
+    for row in PROVIDERS:
+        module, _, function = row.entry.partition(":")
+        providers |= getattr(import_module(module), function)(settings)
+    return providers

@@ -9,7 +9,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from fluxvision.catalog.geometry import solve_geometry
 from fluxvision.catalog.normalize import normalize
 from fluxvision.catalog.params import BY_NAME
 from fluxvision.catalog.rules import Model
+from fluxvision.cli.tools import Finding
 from fluxvision.core import errors
 from fluxvision.core.settings import Settings
 from fluxvision.core.types import (
@@ -172,7 +173,7 @@ class Prepared:
         return await report(partial(self.gateway.run, self.job, callbacks, folder))
 
 
-def tools(gateway: Gateway, *, served: list[Settings] | None = None) -> cli.Tools:
+def tools(gateway: Gateway, *, served: list[Settings] | None = None, findings: Sequence[Finding] = ()) -> cli.Tools:
     """Return tools that hand out this gateway and serve by remembering the settings; the port is 8123."""
 
     def serve(settings: Settings, announce: Callable[[int], None]) -> None:
@@ -186,6 +187,7 @@ def tools(gateway: Gateway, *, served: list[Settings] | None = None) -> cli.Tool
         serve=serve,
         fetch=lambda name: Path("/weights") / name,
         serve_cluster=lambda _host, _port, _replicas: None,
+        diagnose=lambda _settings: findings,
     )
 
 

@@ -10,13 +10,21 @@ from pathlib import Path
 import click
 
 from fluxvision import __version__
-from fluxvision.cli import cluster, config, models, serve, upscale
+from fluxvision.cli import cluster, config, doctor, models, serve, upscale
 from fluxvision.cli.text import error_sentence, safe_path
 from fluxvision.cli.tools import Tools
 from fluxvision.core.errors import ClientError
 
 OK, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
-COMMANDS = (upscale.COMMAND, serve.COMMAND, models.COMMAND, config.COMMAND, models.WEIGHTS_COMMAND, cluster.COMMAND)
+COMMANDS = (
+    upscale.COMMAND,
+    serve.COMMAND,
+    models.COMMAND,
+    doctor.COMMAND,
+    config.COMMAND,
+    models.WEIGHTS_COMMAND,
+    cluster.COMMAND,
+)
 EPILOG = 'Completion for bash: eval "$(_FLUXVISION_COMPLETE=bash_source fluxvision)" (also zsh, fish).'
 
 
@@ -37,7 +45,7 @@ class CommandGroup(click.Group):
 GROUP = CommandGroup(
     "fluxvision",
     commands=COMMANDS,
-    help="Enlarge pictures 1 to 4 times, with believable detail, and keep their structure.",
+    help="Enlarge pictures 1 to 16 times, with believable detail, and keep their structure.",
     epilog=EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     params=[click.Option(["--debug"], is_flag=True, help="Show where an unexpected error arose.")],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +10,21 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # not imported at run time, so that --help is fast
     from fluxvision.core.settings import Settings
     from fluxvision.gateway.gateway import Gateway
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report of `fluxvision doctor`."""
+
+    section: str
+    name: str
+    value: str
+    ok: bool = True
+    """False for what does not work or is missing."""
+    command: str = ""
+    """What brings it, "" where there is no such command."""
+    essential: bool = False
+    """Whether nothing works without it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,3 +41,5 @@ class Tools:
     """Downloads a network's weights and returns their folder."""
     serve_cluster: Callable[[str, int, int], None]
     """Starts the deployment on a Ray cluster, given host, port and most replicas, and blocks."""
+    diagnose: Callable[[Settings], Iterable[Finding]]
+    """Examines this machine."""

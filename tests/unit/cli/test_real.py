@@ -35,6 +35,7 @@ def here(capsys):
             serve=server.serve,
             fetch=Path,
             serve_cluster=lambda _host, _port, _replicas: None,
+            diagnose=lambda _settings: (),
         )
         return cli.run_cli(arguments, tools), *capsys.readouterr()
 
@@ -53,6 +54,26 @@ def test_a_photograph(photo, names):
         assert result.getexif()[0x010E] == "a face"
         reduced = np.asarray(result.convert("RGB").resize((96, 64), Image.Resampling.BOX), float)
         assert np.abs(reduced - np.asarray(source, float)).mean() < 4
+
+
+def test_a_network_in_a_file(photo, here, names):
+    """`--engine` takes the path of a .param file; the record names the network. Without its weights it is refused."""
+    lines = ["7767517", "2 2", "Input data 0 1 data", "Interp up 1 1 data out 0=1 1=2.0 2=2.0", ""]
+    Path("twice.param").write_text("\n".join(lines))
+    code, _, err = here("upscale", photo.name, "--engine", "twice.param")
+    assert (code, err) == (2, "Error: --engine: there is no file twice.bin.\n")
+    Path("twice.bin").touch()
+    code, out, err = here("upscale", photo.name, "--engine", "twice.param", "--json")
+    assert code == 0, err
+    assert json.loads(out)["engine"] == "twice"
+    assert "photo@2x.png" in names()
+
+
+def test_a_device_that_is_not_there(photo, here):
+    """`--device` is the setting: a GPU that does not exist is one sentence that names it."""
+    code, _, err = here("upscale", photo.name, "--device", "gpu:99")
+    assert code == 1
+    assert err.startswith("Error: photo.jpg: device: there is no gpu:99 with a Vulkan driver on this machine; GPUs")
 
 
 def test_a_picture_whose_error_text_is_no_utf8_fails_alone(photo, names):

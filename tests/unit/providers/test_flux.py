@@ -296,7 +296,8 @@ def test_on_the_command_line(weights, photo, monkeypatch, capsys):
     def unused(*_args):
         raise AssertionError
 
-    tools = cli.Tools(create_gateway=app.create_gateway, check=unused, serve=unused, fetch=unused, serve_cluster=unused)
+    rest = dict.fromkeys(("check", "serve", "fetch", "serve_cluster", "diagnose"), unused)
+    tools = cli.Tools(create_gateway=app.create_gateway, **rest)
     order = ("upscale", "photo.png", "--provider", "flux", "--model-path", str(weights / "flux2"), "--json")
     code = cli.run_cli(order, tools)
     said = capsys.readouterr()

@@ -50,7 +50,8 @@ def run_here(monkeypatch, capsys, *given):
     def unused(*_args):
         raise AssertionError
 
-    tools = cli.Tools(create_gateway=app.create_gateway, check=unused, serve=unused, fetch=unused, serve_cluster=unused)
+    rest = dict.fromkeys(("check", "serve", "fetch", "serve_cluster", "diagnose"), unused)
+    tools = cli.Tools(create_gateway=app.create_gateway, **rest)
     assert cli.run_cli(command[len(REAL) :], tools) == 0
     return json.loads(capsys.readouterr().out)
 
