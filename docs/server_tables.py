@@ -20,7 +20,6 @@ from fluxvision.core.types import InputImage, Job, PostprocessPlan
 from fluxvision.engine import BACKENDS
 from fluxvision.gateway.job_resources import job_memory
 from fluxvision.imaging import FORMATS
-from fluxvision.providers.embedded import REPAIR_BELOW
 
 ROOT = Path(__file__).parents[1]
 STAND_IN = "mock"
@@ -76,8 +75,8 @@ def memory() -> str:
 
 
 def engines() -> str:
-    """Return the engines, what they need, the licences of their weights, and when `realesrgan` is chosen."""
-    rows = table(
+    """Return the engines, what they need, and the licences of their weights."""
+    return table(
         ("Engine", "Networks", "Install", "Tile", "Memory of a tile", "Licence of the weights"),
         (
             (
@@ -92,8 +91,6 @@ def engines() -> str:
             if row.name != STAND_IN
         ),
     )
-    chosen = f"Where it is installed, `realesrgan` is chosen by itself for JPEG pictures below quality {REPAIR_BELOW}."
-    return f"{rows}\n\n{chosen}"
 
 
 def measured(results: str) -> str:

@@ -15,7 +15,8 @@ from fluxvision.core.types import Call, Job, PostprocessPlan, ReceiptEntry
 SIDES = some.integers(1, 3000)
 RATIOS = some.sampled_from(["1:1", "4:3", "16:9", "9:16", "1:20"])
 SIZES = some.builds("{}x{}".format, SIDES, SIDES) | RATIOS | some.just("auto")
-TEXTS = {"size": SIZES, "aspect_ratio": RATIOS, "engine": some.just("span")}
+RESTORE = some.sampled_from(["auto", "off", "0", "1", "0.25", ".5"])
+TEXTS = {"size": SIZES, "aspect_ratio": RATIOS, "engine": some.just("span"), "restore": RESTORE}
 
 
 def values(row: Param) -> some.SearchStrategy[Any]:

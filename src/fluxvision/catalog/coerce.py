@@ -52,7 +52,8 @@ def _wrong_value(param: Param, value: Any, *, number: bool = False) -> InvalidRe
 def _to_string(param: Param, value: Any) -> str:
     if param.pattern is None:
         return _to_free_text(param, value)
-    text = value.strip().lower() if isinstance(value, str) else ""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    text = str(value).strip().lower() if isinstance(value, str) or is_number else ""
     if not param.pattern.fullmatch(text):
         raise _wrong_value(param, value)
     return text

@@ -76,6 +76,7 @@ def narrow(rows: Sequence[Param], facts: Mapping[str, Mapping[str, Any]]) -> tup
 SIZE = re.compile(r"(?:auto|[1-9]\d{0,5}[xX][1-9]\d{0,5}|[1-9]\d{0,4}:[1-9]\d{0,4})")
 ENGINE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 RATIO = re.compile(r"[1-9]\d{0,4}:[1-9]\d{0,4}")
+RESTORE = re.compile(r"auto|off|0|1|0?\.\d+|[01]\.0*|0\.\d+")
 FORMATS = ("png", "jpeg", "webp", "avif", "gif", "tiff")
 
 PARAMS: tuple[Param, ...] = (
@@ -181,6 +182,17 @@ PARAMS: tuple[Param, ...] = (
         high=3,
         flag="--resemblance",
         unsupported="This model has no such control.",
+    ),
+    Param(
+        "restore",
+        "string",
+        "How much of the picture's noise and compression is removed before it is enlarged: auto removes what is "
+        "measured, off nothing, a number from 0 to 1 that share of it.",
+        default="auto",
+        pattern=RESTORE,
+        pattern_help="auto, off or 0.5",
+        flag="--restore",
+        unsupported="The provider has no such stage: it gets the picture as it is.",
     ),
     Param(
         "guidance",

@@ -11,7 +11,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from fluxvision.cli.run_one import PictureRecord, Status
 from fluxvision.core.entries import AttemptEntry, ReceiptLine, attempt_entries, dollars_or_none, receipt_lines
-from fluxvision.core.types import Excluded, Failure, Fidelity, InputImage, JobResult, Quote
+from fluxvision.core.types import Excluded, Failure, Fidelity, InputImage, JobResult, Quote, SourceDamage
 
 
 class SourceFacts(Struct, kw_only=True):
@@ -43,6 +43,7 @@ class PictureLine(Struct, kw_only=True):
     prompt: str | UnsetType | None = UNSET
     fidelity: Fidelity | UnsetType | None = UNSET
     fidelities: list[Fidelity | None] | UnsetType = UNSET
+    source_damage: SourceDamage | UnsetType = UNSET
     warnings: Sequence[str] | UnsetType = UNSET
     cost: float | UnsetType | None = UNSET
     receipt: list[ReceiptLine] | UnsetType = UNSET
@@ -93,6 +94,7 @@ def _add_result(line: PictureLine, delivery: JobResult) -> None:
     line.fidelity = first.fidelity
     if len(delivery.pictures) > 1:
         line.fidelities = [picture.fidelity for picture in delivery.pictures]
+    line.source_damage = UNSET if delivery.damage is None else delivery.damage
     line.warnings = first.warnings or UNSET
     line.cost, line.receipt = dollars_or_none(delivery.cost), receipt_lines(delivery.receipt)
     line.attempts = attempt_entries(delivery.attempts)

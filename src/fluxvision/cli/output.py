@@ -21,6 +21,7 @@ from fluxvision.cli.text import (
     safe_path,
 )
 from fluxvision.core.money import sum_costs
+from fluxvision.core.types import SourceDamage
 
 DEGRADED = "the providers that invent detail failed or could not do it; the CPU engine made the picture."
 
@@ -39,6 +40,8 @@ def format_facts(record: PictureRecord) -> str:
         str(delivery.details.get("engine", delivery.upstream)),
         *(f"creativity {each:g}" for each in creativity),
     ]
+    if delivery.damage is not None and delivery.damage.restored:
+        details.append(_format_damage(delivery.damage))
     if first.fidelity is not None:
         details.append(f"fidelity {first.fidelity.lr_psnr_db:.1f} dB")
     if delivery.cost != 0:
@@ -47,6 +50,13 @@ def format_facts(record: PictureRecord) -> str:
     return "  ".join(
         (safe_path(record.name), sizes, _format_places(record), f"{record.seconds:.1f} s", " · ".join(details))
     )
+
+
+def _format_damage(damage: SourceDamage) -> str:
+    """Return what was removed from the source, such as "removed noise 8, JPEG 75"."""
+    found = [f"noise {damage.noise:.0f}"] if damage.noise else []
+    found += [f"JPEG {damage.jpeg_quality}"] if damage.jpeg_quality else []
+    return "removed " + ", ".join(found)
 
 
 def _format_places(record: PictureRecord) -> str:

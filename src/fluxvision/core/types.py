@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from fluxvision.core.errors import Cancelled
+
 Scalar = bool | int | float | str
 """A public parameter's value after parsing; pictures are an `InputImage`."""
 
@@ -121,6 +123,22 @@ class Fidelity:
     """Mean gradient across tile borders divided by that beside them (1.0: invisible); None without borders."""
     delta_e: float
     """Mean CIEDE2000 colour difference."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceDamage:
+    """What was measured of a picture before it was enlarged, and how much of it was taken away."""
+
+    noise: float
+    """Standard deviation of the noise in luma, 0 to 255; 0 when none was found."""
+    jpeg_quality: int | None
+    """Quality of the JPEG, 1 to 100, that the picture is or was; None: no sign of one."""
+    blur: float
+    """Standard deviation, in pixels, of the Gaussian by which the sharpest edges look blurred."""
+    graphic: bool
+    """Whether it is a screenshot or another flat graphic."""
+    restored: float
+    """Share of the damage that was removed, 0 to 1; 0 when the picture was left as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +278,16 @@ class JobCallbacks:
     yield_turn: Callable[[], None] = lambda: None
     """Called in a thread before each tile of a large job; blocks while small jobs run."""
 
+    def check_cancelled(self) -> None:
+        """Raise `Cancelled` when the job was cancelled."""
+        if self.cancel.is_set():
+            raise Cancelled("The work was cancelled.")
+
+    def before_tile(self) -> None:
+        """Wait while small jobs run; raises `Cancelled` when the job was cancelled."""
+        self.yield_turn()
+        self.check_cancelled()
+
 
 @dataclass(frozen=True, slots=True)
 class ProviderResult:
@@ -283,6 +311,12 @@ class ProviderResult:
     """Reported compute time, for a provider that bills by it."""
     fidelity: Fidelity | None = None
     """The provider's own measurement."""
+    damage: SourceDamage | None = None
+    """What a local engine measured of the source."""
+    reference: RawImage | None = None
+    """The colours of the restored source, which the result is compared with; None: the source as it came."""
+    adjusted: Mapping[str, tuple[Any, str]] = field(default_factory=dict)
+    """Defaults that were changed to suit the picture: the value used, and the reason, by public parameter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,6 +410,8 @@ class JobResult:
     """Whether the result has no invented detail although the best provider would have added it."""
     excluded: Sequence[Excluded] = ()
     """Providers that were not tried."""
+    damage: SourceDamage | None = None
+    """What a local engine measured of the source."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Runs the engine and writes its strips to a raw file, above ×4 in two passes; an error leaves no file."""
+"""Writes what the engine makes to raw files, above ×4 in two passes; an error leaves no file."""
 
 from __future__ import annotations
 
@@ -28,6 +28,20 @@ class Pass:
     height: int
     creativity: float
     result: engine.Result
+
+
+def write_samples(color: engine.Samples, alpha: engine.Samples | None, folder: Path) -> RawImage:
+    """Write samples, as in a request, to a new raw file in `folder`."""
+    height, width, bands = color.shape
+    if alpha is not None:
+        color, bands = np.concatenate([color, alpha[:, :, None]], axis=2), bands + 1
+    raster = RawImage(folder / f"{uuid4().hex}.raw", width, height, bands, color.dtype.itemsize * 8)
+    try:
+        color.tofile(raster.path)
+    except BaseException:
+        delete_file(raster.path)
+        raise
+    return raster
 
 
 def enlarge_to_raster(request: engine.Request, folder: Path) -> tuple[RawImage, engine.Result]:
@@ -80,8 +94,7 @@ def enlarge_in_passes(request: engine.Request, folder: Path) -> tuple[RawImage, 
 
 def _read_pass(request: engine.Request, raster: RawImage) -> engine.Request:
     """Return a request whose source is a raster, read from its file as it is needed, with a mask of its size."""
-    kind = np.uint8 if raster.bits == 8 else np.uint16  # noqa: PLR2004
-    pixels = np.asarray(np.memmap(raster.path, kind, "r", shape=(raster.height, raster.width, raster.bands)))
+    pixels = np.asarray(map_raster(raster))
     colours = request.color.shape[2]
     alpha = None if request.alpha is None else pixels[..., colours]
     mask = request.mask
@@ -94,3 +107,9 @@ def _read_pass(request: engine.Request, raster: RawImage) -> engine.Request:
 def _report_progress(progress: Callable[[int, int], None], before: int, total: int) -> Callable[[int, int], None]:
     """Return a callback for the tiles of one pass that tells `progress` those of all passes."""
     return lambda done, _total: progress(before + done, total)
+
+
+def map_raster(raster: RawImage) -> engine.Samples:
+    """Return a raster's pixels, which are read from its file when they are used."""
+    kind = np.uint8 if raster.bits == 8 else np.uint16  # noqa: PLR2004, bits
+    return np.memmap(raster.path, kind, "r", shape=(raster.height, raster.width, raster.bands))

@@ -12,7 +12,6 @@ from math import ceil, floor, log10, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from fluxvision.core.errors import Cancelled
 from fluxvision.core.types import Fidelity, JobCallbacks, RawImage
 from fluxvision.engine.resample import Array, Band, band_matrix, one_blas_thread
 from fluxvision.engine.tile import Samples
@@ -140,8 +139,8 @@ def _shrink_strip(
     with raster.path.open("rb") as file:
         file.seek(first * line * dtype.itemsize)
         for at in range(0, last - first, step):
-            if callbacks is not None and callbacks.cancel.is_set():
-                raise Cancelled("The work was cancelled.")
+            if callbacks is not None:
+                callbacks.check_cancelled()
             count = min(step, last - first - at)
             samples = np.fromfile(file, dtype, count * line).reshape(count, raster.width, raster.bands)
             down.add_part(_to_floats(samples[:, columns.first : columns.last, :colours]), at, reduced)

@@ -13,7 +13,6 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
-from fluxvision.core.errors import Cancelled
 from fluxvision.core.types import JobCallbacks, RawImage
 from fluxvision.engine import back_projection
 from fluxvision.engine.back_projection import AxisMapping, enlarge_window, shrink_window
@@ -96,8 +95,7 @@ def _difference_strips(fine: Samples, color: Samples, callbacks: JobCallbacks) -
     across = AxisMapping(width, fine.shape[1], 0, width, 0, fine.shape[1])
     step = max(LEAST_ROWS, round(CHUNK / fine.shape[1] / ratio))
     for low in range(0, height, step):
-        if callbacks.cancel.is_set():
-            raise Cancelled("The work was cancelled.")
+        callbacks.check_cancelled()
         high = min(height, low + step)
         first, last = max(0, int(low * ratio) - reach), min(fine.shape[0], ceil(high * ratio) + reach)
         down = AxisMapping(height, fine.shape[0], low, high, first, last)

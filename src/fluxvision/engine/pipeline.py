@@ -15,7 +15,6 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
-from fluxvision.core.errors import Cancelled
 from fluxvision.core.types import JobCallbacks
 from fluxvision.engine.backends.registry import BY_NAME, Backend, Detailer, load_backend
 from fluxvision.engine.blend import Blender, Strip
@@ -176,25 +175,17 @@ def enlarge(request: Request, emit: Callable[[Strip], None]) -> Result:
     blender = Blender(rows, columns, bands, color.dtype.itemsize * 8, emit)
     one_blas_thread()
 
-    def stop() -> None:
-        if request.callbacks.cancel.is_set():
-            raise Cancelled("The work was cancelled.")
-
-    def before_tile() -> None:
-        request.callbacks.yield_turn()
-        stop()
-
     done, device, executor = 0, None, request.executor
     if executor is None:
         backend, at_once = _load_backend(request, work)
         device, executor = backend.device, ThreadExecutor([backend], at_once)
-    with closing(executor.make(work, before_tile)) as batches:
+    with closing(executor.make(work, request.callbacks.before_tile)) as batches:
         for batch in batches:
             for tile in batch:
                 blender.add(tile)
                 done += 1
                 request.callbacks.progress(done, work.total)
-    stop()
+    request.callbacks.check_cancelled()
     return Result(rows, columns, blender.seam_ratio, device)
 
 

@@ -10,15 +10,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cache
 
 import ncnn
 import numpy as np
 
 from fluxvision.core.system import CACHES
+from fluxvision.core.types import SourceDamage
 from fluxvision.engine.backends.ncnn import REUSE, Network
 from fluxvision.engine.resample import Array
-from fluxvision.engine.source_analysis import SourceAnalysis
+from fluxvision.engine.source_analysis import SourceAnalysis, analyse_source
 from fluxvision.engine.tile_job import Samples, as_rgb
 from fluxvision.engine.tiling import reflect_indices
 
@@ -55,14 +57,56 @@ class RestorationNetwork:
         return self._network.run(window, np.broadcast_to(condition[:, None, None], halves))
 
 
-@cache
-def load_restoration() -> RestorationNetwork:
-    """Return the restoration network, loaded once."""
-    return RestorationNetwork()
-
-
 def _do_nothing() -> None:
     """Do nothing before a tile."""
+
+
+@cache
+def load_restoration(threads: int = 1) -> RestorationNetwork:
+    """Return the restoration network, loaded once; each tile uses `threads`."""
+    return RestorationNetwork(threads)
+
+
+@dataclass(frozen=True, slots=True)
+class RestoredSource:
+    """A source as it is enlarged, and what was measured of it before."""
+
+    color: Samples
+    damage: SourceDamage
+
+
+def restore_source(
+    color: Samples,
+    jpeg_quality: int | None,
+    strength: float,
+    *,
+    threads: int = 0,
+    before_tile: Callable[[], None] = _do_nothing,
+) -> RestoredSource:
+    """Measure a source and remove its noise and compression; the same samples are returned where there is nothing.
+
+    `color` and `before_tile` are those of `restore`, `jpeg_quality` that of `analyse_source`; `threads` 0 uses all
+    cores.
+    """
+    analysis = analyse_source(color, jpeg_quality)
+    threads = threads or os.cpu_count() or 1
+    found = color
+    if strength > 0 and not analysis.is_clean:
+        network = load_restoration(max(1, threads // AT_ONCE))
+        found = restore(color, analysis, strength, network, threads=threads, before_tile=before_tile)
+    share = 0.0 if found is color else strength
+    damage = SourceDamage(
+        round(analysis.noise, 2), analysis.jpeg_quality, round(analysis.blur, 2), analysis.graphic, share
+    )
+    return RestoredSource(found, damage)
+
+
+def restoration_memory(width: int, height: int) -> int:
+    """Return the bytes that the tiles of a picture at work take at most."""
+    side = TILE + 2 * HALO
+    area = min(width + 2 * HALO, side) * min(height + 2 * HALO, side)
+    at_once = AT_ONCE if max(width, height) > TILE else 1
+    return at_once * TILE_MEMORY * 1_000_000 * area // side**2
 
 
 def restore(

@@ -18,7 +18,7 @@ from math import ceil, pi, sqrt
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from fluxvision.engine.deblock import BLOCK, COSINES, LUMA, quantisation_table
+from fluxvision.engine.jpeg_tables import BLOCK, COSINES, LUMA, quantisation_table
 from fluxvision.engine.resample import Array
 from fluxvision.engine.tile_job import Samples
 
@@ -60,6 +60,8 @@ LATTICE_SCORE, LATTICE_COUNT, LATTICE_VOTES = 0.6, 24, 3
 """Coefficients lie on multiples of a step where the mean cosine of their distances is at least this; so many
 coefficients not near 0 are needed, and so many frequencies that agree."""
 
+FLAT_SHARE, FEW_STEPS = 0.6, 0.2
+"""A flat graphic has at least this share of equal neighbours, and at most so many different steps among the others."""
 EDGE, EDGE_HEIGHT, SHARPEST = 7, 40, 80
 """Pixels over which an edge rises, the least of its height in 0..255, and the percentile of the steepest."""
 
@@ -76,6 +78,8 @@ class SourceAnalysis:
     """Quality of the JPEG (1 to 100) that the picture is or was; None: no sign of one."""
     blur: float
     """Standard deviation in pixels of the Gaussian that the sharpest edges look blurred by."""
+    graphic: bool = False
+    """Whether it is a screenshot, text or another flat graphic, and no photograph."""
 
     @property
     def is_clean(self) -> bool:
@@ -94,7 +98,7 @@ def analyse_source(pixels: Samples, jpeg_quality: int | None = None) -> SourceAn
     noise, blotchy = _measure_noise(windows)
     if jpeg_quality is None and pixels.dtype == np.uint8:
         jpeg_quality = _measure_jpeg_quality(windows)
-    return SourceAnalysis(noise, blotchy, jpeg_quality, _measure_blur(windows))
+    return SourceAnalysis(noise, blotchy, jpeg_quality, _measure_blur(windows), _is_graphic(windows))
 
 
 def _luma_windows(pixels: Samples) -> list[Array]:
@@ -174,6 +178,17 @@ def _measure_jpeg_quality(windows: list[Array]) -> int | None:
     tables = [quantisation_table(LUMA, quality) for quality in range(1, 101)]
     errors = [np.median([abs(np.log(step / table[row, column])) for row, column, step in found]) for table in tables]
     return int(np.flatnonzero(np.isclose(errors, min(errors))).mean()) + 1
+
+
+def _is_graphic(windows: list[Array]) -> bool:
+    """Return whether most neighbouring pixels are equal and the others have few different values."""
+    steps = np.concatenate([np.empty(0, np.float32), *(np.diff(window, axis=1).ravel() for window in windows)])
+    if len(steps) < FEW:
+        return False
+    changes = steps[steps != 0]
+    if len(changes) > (1 - FLAT_SHARE) * len(steps):
+        return False
+    return len(np.unique(changes)) < max(FEW, FEW_STEPS * len(changes))
 
 
 def _measure_blur(windows: list[Array]) -> float:

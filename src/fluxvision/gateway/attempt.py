@@ -268,6 +268,7 @@ class ProviderAttempt:
             keeps_alpha=accepts is not None and accepts.transparency,
             threads=self.context.threads,
             fidelity=result.fidelity,
+            reference=result.reference,
             # It was sent as it is, so there was no metadata to remove.
             source_metadata_free=accepts is not None and call.image is self.job.image,
             prompt=(prompt or None) if result.caption is None else result.caption,

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from fluxvision.core.concurrency import run_in_pool
 from fluxvision.core.errors import Busy, DeadlineExceeded, Error, Exhausted, InvalidRequest, UpstreamBusy
 from fluxvision.core.money import floor_to_micros, sum_costs
-from fluxvision.core.types import Attempt, Failure, Job, JobCallbacks, JobResult, PostprocessPlan, Quote
+from fluxvision.core.types import Attempt, Failure, Job, JobCallbacks, JobResult, PostprocessPlan, Quote, ReceiptEntry
 from fluxvision.gateway.attempt import AttemptResult, ProviderAttempt, decisive_error
 from fluxvision.gateway.execution_context import ExecutionContext
 from fluxvision.gateway.fair_queue import SMALL
@@ -222,7 +223,7 @@ class _Execution:
             upstream=str(first.details.get("engine", one.offer.upstream)),
             pictures=[each.picture for each in made if each.picture is not None],
             plan=one.plan,
-            receipt=one.receipt,
+            receipt=_adjusted_receipt(one.receipt, first.adjusted),
             attempts=self.attempts,
             failures=[
                 Failure(number, each.seed, each.error.code, each.error.message)
@@ -231,6 +232,7 @@ class _Execution:
             ],
             cost=sum_costs(each.cost for each in self.attempts),
             details=first.details,
+            damage=first.damage,
             timings=made[0].timings,
             degraded=decision.degraded(one.offer),
             excluded=decision.not_tried(one.offer, {attempt.provider for attempt in self.attempts}),
@@ -252,3 +254,17 @@ class _Execution:
             return Busy(busy, retry_after=min(waits, default=5.0))
         message = f"No provider could make the picture. The last one, {title}, said: {last.message}"
         return Exhausted(message)
+
+
+def _adjusted_receipt(
+    receipt: Sequence[ReceiptEntry], adjusted: Mapping[str, tuple[Any, str]]
+) -> Sequence[ReceiptEntry]:
+    """Return the receipt with the defaults that the provider changed to suit the picture."""
+    if not adjusted:
+        return receipt
+    return [
+        replace(entry, became=adjusted[entry.parameter][0], note=adjusted[entry.parameter][1])
+        if entry.parameter in adjusted
+        else entry
+        for entry in receipt
+    ]

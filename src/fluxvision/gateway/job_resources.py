@@ -16,6 +16,7 @@ from fluxvision.catalog.geometry import Geometry
 from fluxvision.core.errors import InvalidRequest
 from fluxvision.core.types import Job, PostprocessPlan
 from fluxvision.engine import BACKENDS, Backend
+from fluxvision.engine.restore import restoration_memory
 
 LITTLE = 1 / 32
 """Reservations up to this share of the budget do not queue behind larger ones."""
@@ -76,7 +77,7 @@ def job_memory(job: Job, geometry: Geometry, plan: PostprocessPlan, row: Backend
     ::
 
         read     = the source's samples + what its format needs to be read
-        enlarge  = twice the source's samples + tiles at work + one row of tiles of the result
+        enlarge  = twice the source's samples + tiles at work (of either network) + one row of tiles of the result
         mask     = read + weights + enlarge
         write    = what the output format needs to be written
         measure  = read + what the output format needs to be read back
@@ -89,7 +90,8 @@ def job_memory(job: Job, geometry: Geometry, plan: PostprocessPlan, row: Backend
     if row is not None or plan.apply_mask:
         bands = image.channels + image.alpha
         enlarge = 2 * imaging.decoded_bytes(*source, bands, image.bits)
-        enlarge += engine.planned_memory(row or BACKENDS[0], source, made, bands=bands, bits=image.bits)
+        tiles = engine.planned_memory(row or BACKENDS[0], source, made, bands=bands, bits=image.bits)
+        enlarge += max(tiles, restoration_memory(*source))
     result = plan.output_format, geometry.width, geometry.height
     write = imaging.encoding_bytes(*result, alpha=alpha, bits=image.bits)
     stages = [read, enlarge, write]

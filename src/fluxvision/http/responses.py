@@ -10,7 +10,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from fluxvision.catalog.params import BY_NAME
 from fluxvision.core.entries import AttemptEntry, Dollars, ReceiptLine
 from fluxvision.core.money import Currency
-from fluxvision.core.types import Excluded, Failure, Fidelity, PriceComponent
+from fluxvision.core.types import Excluded, Failure, Fidelity, PriceComponent, SourceDamage
 
 SCHEMA_REF = "#/components/schemas/{name}"
 OpenAISize = Literal["1024x1024", "1024x1536", "1536x1024"]
@@ -63,6 +63,16 @@ class ResultMetadata(Struct, kw_only=True):
     fidelity: Fidelity | None
     seed: int | None
     timings: Annotated[dict[str, float], Meta(description="Seconds by stage.")]
+    source: (
+        Annotated[
+            SourceDamage,
+            Meta(
+                description="What was measured of the source: noise (standard deviation, 0 to 255), JPEG quality, blur "
+                "(pixels); and the share of it that was removed before enlarging."
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
     warnings: (
         Annotated[Sequence[str], Meta(description="What the picture says of itself and could not be used or kept.")]
         | UnsetType

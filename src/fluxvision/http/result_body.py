@@ -65,6 +65,7 @@ def result_metadata(delivery: JobResult, number: int = 0, zooms: Sequence[str | 
         fidelity=shown.fidelity,
         seed=shown.seed,
         timings={name: round(seconds, 4) for name, seconds in delivery.timings.items()},
+        source=UNSET if delivery.damage is None else delivery.damage,
         warnings=shown.warnings or UNSET,
         index=_version_numbers(delivery)[number] if several else UNSET,
         seeds=[picture.seed for picture in delivery.pictures] if several else UNSET,

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from fluxvision import engine, imaging
 from fluxvision.core.concurrency import run_in_pool
-from fluxvision.core.errors import Cancelled, InvalidRequest
+from fluxvision.core.errors import InvalidRequest
 from fluxvision.core.network_files import find_networks
 from fluxvision.core.settings import Settings
 from fluxvision.core.system import count_cores
-from fluxvision.core.types import Call, InputImage, JobCallbacks, ProviderResult
+from fluxvision.core.types import Call, JobCallbacks, ProviderResult, SourceDamage
 from fluxvision.engine import BACKENDS
 from fluxvision.engine.backends.custom import probe_network
-from fluxvision.engine.deblock import deblock
-from fluxvision.engine.enlarge_to_file import enlarge_in_passes
+from fluxvision.engine.backends.registry import BY_NAME
+from fluxvision.engine.enlarge_to_file import Pass, enlarge_in_passes, write_samples
 from fluxvision.engine.executors.ray_serve import RayServe
+from fluxvision.engine.restore import restore_source
 
-REPAIR_BELOW = 60
-"""JPEG quality below which the engine that repairs compression damage is chosen, if its weights are installed."""
+GRAPHIC_CREATIVITY = 0.05
+"""Default creativity for screenshots and other flat graphics: invented texture is seen on them at once."""
+GRAPHIC_NOTE = "The picture is a screenshot or a flat graphic, so less is invented; give creativity to have more."
 
 
 class Provider:
@@ -63,7 +65,7 @@ class Provider:
     def check(self, call: Call) -> None:
         """Raise `InvalidRequest` for an unknown engine or one whose weights are missing."""
         if call.body.get("backend") not in self._own:  # those are loaded when they are used
-            choose_backend(call.body.get("backend"), call.image)
+            choose_backend(call.body.get("backend"))
 
     async def ping(self) -> bool:
         """Return whether the default engine's weights are installed."""
@@ -77,24 +79,29 @@ class Provider:
         started = time.perf_counter()
         wanted = call.body.get("backend")
         own = None if wanted is None else self._own.get(wanted)
-        row = choose_backend(wanted, call.image) if own is None else probe_network(str(wanted), own)
+        row = choose_backend(wanted) if own is None else probe_network(str(wanted), own)
+        width, height = call.body["size"]
         pixels = imaging.decode(call.image)
         mask = None
         if call.mask is not None:
             mask = imaging.decode_mask(call.mask, call.image.width, call.image.height)
-        width, height = call.body["size"]
-        quality = call.image.jpeg_quality
-        color = pixels.color if quality is None or row.repairs else deblock(pixels.color, quality)
-        if callbacks.cancel.is_set():
-            raise Cancelled("The work was cancelled.")
         decoded = time.perf_counter()
+        source = restore_source(
+            pixels.color,
+            call.image.jpeg_quality,
+            float(call.body["restoration"]),
+            threads=self._threads,
+            before_tile=callbacks.before_tile,
+        )
+        restored = time.perf_counter()
+        creativity, adjusted = _suit_creativity(call, source.damage)
         request = engine.Request(
-            color=color,
+            color=source.color,
             width=width,
             height=height,
             alpha=pixels.alpha,
             mask=mask,
-            creativity=float(call.body["creativity"]),
+            creativity=creativity,
             seed=int(call.body.get("seed", 0)),
             backend=row.name,
             threads=self._threads,
@@ -105,24 +112,56 @@ class Provider:
             else self._cluster.executor("embedded", {"name": row.name}),
             device=self._device,
         )
-        raster, passes = enlarge_in_passes(request, folder)
-        seam_ratios = [one.result.seam_ratio for one in passes if one.result.seam_ratio is not None]
-        timings = {"decode": decoded - started, "enlarge": time.perf_counter() - decoded}
-        details: dict[str, Any] = {
-            "engine": row.name,
-            "networks": row.title,
-            "device": passes[0].result.device or "cluster",
-            "creativity": request.creativity,
-            "deblocked": color is not pixels.color,
-            "tiles": sum(one.result.tiles for one in passes),
-        }
-        if len(passes) > 1:
-            details["passes"] = [
-                {"size": f"{one.width}x{one.height}", "creativity": one.creativity, "tiles": one.result.tiles}
-                for one in passes
-            ]
-        worst = max(seam_ratios, key=lambda ratio: abs(ratio - 1), default=None)
-        return ProviderResult(raster, request.seed, seam_ratio=worst, details=details, timings=timings)
+        details: dict[str, Any] = {"engine": row.name, "creativity": creativity}
+        if (width, height) == (call.image.width, call.image.height):  # nothing to enlarge
+            raster, seam_ratio = write_samples(source.color, pixels.alpha, folder), None
+            details |= {"networks": "none", "tiles": 0}
+        else:
+            raster, passes = enlarge_in_passes(request, folder)
+            seam_ratio = _worst_seam_ratio(passes)
+            details |= _describe(row, passes)
+        return ProviderResult(
+            raster,
+            request.seed,
+            seam_ratio=seam_ratio,
+            details=details,
+            timings={
+                "decode": decoded - started,
+                "restore": restored - decoded,
+                "enlarge": time.perf_counter() - restored,
+            },
+            damage=source.damage,
+            reference=write_samples(source.color, None, folder) if source.damage.restored else None,
+            adjusted=adjusted,
+        )
+
+
+def _worst_seam_ratio(passes: Sequence[Pass]) -> float | None:
+    ratios = [one.result.seam_ratio for one in passes if one.result.seam_ratio is not None]
+    return max(ratios, key=lambda ratio: abs(ratio - 1), default=None)
+
+
+def _describe(row: engine.Backend, passes: Sequence[Pass]) -> dict[str, Any]:
+    """Return what callers are told of the passes over a picture."""
+    found: dict[str, Any] = {
+        "networks": row.title,
+        "device": passes[0].result.device or "cluster",
+        "tiles": sum(one.result.tiles for one in passes),
+    }
+    if len(passes) > 1:
+        found["passes"] = [
+            {"size": f"{one.width}x{one.height}", "creativity": one.creativity, "tiles": one.result.tiles}
+            for one in passes
+        ]
+    return found
+
+
+def _suit_creativity(call: Call, damage: SourceDamage) -> tuple[float, dict[str, tuple[Any, str]]]:
+    """Return the creativity that suits a source: less for a flat graphic, unless the caller gave a value."""
+    creativity = float(call.body["creativity"])
+    if not damage.graphic or "creativity" in call.parameter_names or creativity <= GRAPHIC_CREATIVITY:
+        return creativity, {}
+    return GRAPHIC_CREATIVITY, {"creativity": (GRAPHIC_CREATIVITY, GRAPHIC_NOTE)}
 
 
 def configured(settings: Settings) -> dict[str, Provider]:
@@ -132,16 +171,12 @@ def configured(settings: Settings) -> dict[str, Provider]:
     return {"embedded": Provider(settings.threads, settings.workers, cluster, settings.device, own)}
 
 
-def choose_backend(wanted: str | None, source: InputImage) -> engine.Backend:
-    """Return the requested engine, or else the one that fits the picture's estimated JPEG quality.
+def choose_backend(wanted: str | None) -> engine.Backend:
+    """Return the requested engine, or `span`.
 
-    Raises `InvalidRequest` naming the extra to install when the wanted engine's weights are missing.
+    Raises `InvalidRequest` naming the extra to install when the engine's weights are missing.
     """
-    rows = {row.name: row for row in BACKENDS}
-    if wanted is None:
-        damaged = (source.jpeg_quality or 100) < REPAIR_BELOW
-        return rows["realesrgan"] if damaged and rows["realesrgan"].installed else rows["span"]
-    row = rows.get(wanted)
+    row = BY_NAME.get(wanted or "span")
     if row is None:
         message = f"engine: there is no engine {wanted}."
         raise InvalidRequest(message, param="engine")

@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from fluxvision.core.concurrency import run_in_pool
-from fluxvision.core.errors import Cancelled, InvalidRequest, UpstreamError, UpstreamRefused
+from fluxvision.core.errors import InvalidRequest, UpstreamError, UpstreamRefused
 from fluxvision.core.settings import Settings
 from fluxvision.core.system import count_cores
 from fluxvision.core.types import Call, JobCallbacks, ProviderResult
@@ -93,7 +92,7 @@ class Provider:
 
     def _run(self, call: Call, callbacks: JobCallbacks, folder: Path) -> ProviderResult:
         self.check(call)
-        stop = _stop_callback(callbacks)
+        stop = callbacks.check_cancelled
         stop()
         began = time.perf_counter()
         loaded = self.models.get()
@@ -172,11 +171,3 @@ def _checkpoint_folder(wish: str) -> Path | None:
         return (Path(cache) if cache else Path.home() / ".cache") / "fluxvision" / "jobs"
     except RuntimeError:  # this user has no home
         return None
-
-
-def _stop_callback(callbacks: JobCallbacks) -> Callable[[], None]:
-    def stop() -> None:
-        if callbacks.cancel.is_set():
-            raise Cancelled("The work was cancelled.")
-
-    return stop

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 from skimage import data
 
 from fluxvision import imaging
@@ -17,12 +18,12 @@ from fluxvision.core.settings import ConfigError
 from fluxvision.core.types import Call, JobCallbacks
 from fluxvision.engine import BACKENDS
 from fluxvision.engine.backends import vulkan
-from fluxvision.providers.embedded import Provider, choose_backend, configured
+from fluxvision.providers.embedded import GRAPHIC_CREATIVITY, GRAPHIC_NOTE, Provider, choose_backend, configured
 
 
 def call(path, size, mask=None, **body):
     source = imaging.probe(path, imaging.Limits())
-    return Call("embedded", "span", {"size": size, "creativity": 0.3, **body}, source, mask)
+    return Call("embedded", "span", {"size": size, "creativity": 0.3, "restoration": 1.0, **body}, source, mask)
 
 
 @pytest.fixture
@@ -138,15 +139,91 @@ async def test_the_device_of_the_settings_is_used(photo, folder, monkeypatch):
                 await work
 
 
-def test_the_engine_fits_the_picture(photo):
-    """Asked for, it is that one; missing weights name the extra; by itself a clean picture gets SPAN."""
-    source = imaging.probe(photo, imaging.Limits())
-    assert choose_backend(None, source).name == "span"
+def test_an_engine_is_chosen_by_name():
+    """Asked for, it is that one; missing weights name the extra; without a name it is SPAN."""
+    assert choose_backend(None).name == "span"
     for row in BACKENDS:
         if row.installed:
-            assert choose_backend(row.name, source) is row
+            assert choose_backend(row.name) is row
         else:
             with pytest.raises(InvalidRequest, match=rf"fluxvision\[{row.extra}\]"):
-                choose_backend(row.name, source)
+                choose_backend(row.name)
     with pytest.raises(InvalidRequest, match="no engine"):
-        choose_backend("nonsense", source)
+        choose_backend("nonsense")
+
+
+@pytest.fixture
+def noisy(tmp_path):
+    samples = data.astronaut()[:128, 180:308].astype(float) + np.random.default_rng(0).normal(0, 15, (128, 128, 3))
+    path = tmp_path / "noisy.png"
+    Image.fromarray(samples.clip(0, 255).astype(np.uint8)).save(path)
+    return path
+
+
+async def run(path, factor, folder, **body):
+    source = imaging.probe(path, imaging.Limits())
+    size = source.width * factor, source.height * factor
+    return await Provider().run(call(path, size, **body), JobCallbacks(), folder)
+
+
+def pixels(raster):
+    kind = np.uint8 if raster.bits == 8 else np.uint16
+    return np.fromfile(raster.path, kind).reshape(raster.height, raster.width, raster.bands)
+
+
+async def test_noise_is_measured_and_removed(noisy, folder):
+    """The noise of a picture is told, removed before it is enlarged, and the reference is what it was enlarged from."""
+    outcome = await run(noisy, 2, folder)
+    assert 7 < outcome.damage.noise < 12  # of luma, in which the noise of three channels averages out
+    assert outcome.damage.restored == 1.0
+    left = pixels(outcome.reference).astype(float) - data.astronaut()[:128, 180:308]
+    assert left.std() < 9
+    assert outcome.picture.width == 256
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.5])
+async def test_a_share_of_the_noise_is_removed(noisy, folder, strength):
+    """0 leaves the picture as it is and has no reference; a half takes half of the change."""
+    outcome = await run(noisy, 1, folder, restoration=strength)
+    whole = await run(noisy, 1, folder, restoration=1.0)
+    source = imaging.decode(imaging.probe(noisy, imaging.Limits())).color.astype(float)
+    assert outcome.damage.restored == strength
+    assert (outcome.reference is None) == (strength == 0)
+    taken, most = pixels(outcome.picture) - source, pixels(whole.picture) - source
+    assert np.abs(taken - strength * most).max() <= 1
+
+
+async def test_a_clean_picture_is_not_touched(photo, folder):
+    """Its pixels at factor 1 are those of the file, and nothing is compared with anything else."""
+    outcome = await run(photo, 1, folder)
+    assert np.array_equal(pixels(outcome.picture), np.asarray(Image.open(photo)))
+    assert (outcome.damage.restored, outcome.reference, outcome.details["networks"]) == (0.0, None, "none")
+
+
+async def test_alpha_stays_at_factor_one(tmp_path, folder):
+    """A picture that is not enlarged keeps its alpha."""
+    path = tmp_path / "alpha.png"
+    samples = np.random.default_rng(0).integers(0, 256, (24, 24, 4), np.uint8)
+    Image.fromarray(samples).save(path)
+    assert np.array_equal(pixels((await run(path, 1, folder)).picture)[:, :, 3], samples[:, :, 3])
+
+
+async def test_less_is_invented_on_a_screenshot(tmp_path, folder):
+    """A flat graphic gets less creativity, with a reason, unless the caller gave one."""
+    page = Image.new("RGB", (400, 300), "white")
+    ImageDraw.Draw(page).multiline_text((10, 10), "Settings  Network  Sound  Display\n" * 12, fill="black")
+    path = tmp_path / "page.png"
+    page.save(path)
+    outcome = await run(path, 2, folder)
+    assert outcome.damage.graphic
+    assert outcome.adjusted == {"creativity": (GRAPHIC_CREATIVITY, GRAPHIC_NOTE)}
+    assert outcome.details["creativity"] == GRAPHIC_CREATIVITY
+    asked = replace(call(path, (800, 600)), parameter_names={"creativity": "creativity"})
+    outcome = await Provider().run(asked, JobCallbacks(), folder)
+    assert (outcome.adjusted, outcome.details["creativity"]) == ({}, 0.3)
+
+
+async def test_a_photograph_is_no_graphic(photo, folder):
+    """Nothing is adjusted for it."""
+    outcome = await run(photo, 2, folder)
+    assert (outcome.damage.graphic, outcome.adjusted) == (False, {})

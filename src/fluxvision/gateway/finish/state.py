@@ -39,6 +39,8 @@ class FinishState:
     """Threads for a faithful enlargement; 0: all cores."""
     fidelity: Fidelity | None = None
     """The provider's own measurement."""
+    reference: RawImage | None = None
+    """The colours that the result is compared with; None: those of the source."""
     source_metadata_free: bool = False
     """Whether the source is known to have no metadata."""
     prompt: str | None = None

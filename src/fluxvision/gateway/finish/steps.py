@@ -8,6 +8,7 @@ from pathlib import Path
 from fluxvision import imaging
 from fluxvision.core.system import delete_file
 from fluxvision.core.types import InputImage, RawImage
+from fluxvision.engine.enlarge_to_file import map_raster
 from fluxvision.engine.fidelity import measure_fidelity
 from fluxvision.gateway.finish.state import FinishState
 from fluxvision.gateway.finish.validate import translate_damage
@@ -76,7 +77,7 @@ def encode(state: FinishState) -> FinishState:
 
 
 def compare(state: FinishState) -> FinishState:
-    """Compare the delivered pixels, as decoded from the finished file, with the source."""
+    """Compare the delivered pixels, as decoded from the finished file, with the source, or with what restored it."""
     raster, target = state.raster, state.picture
     if raster is None or not isinstance(target, Path):
         return state
@@ -86,11 +87,16 @@ def compare(state: FinishState) -> FinishState:
     if not imaging.find_format(state.plan.output_format).lossless:
         delete_file(raster.path)
         raster = imaging.write_raster(target, state.new("raw"))
-    pixels = imaging.decode(state.source)
+    reference, alpha = state.reference, None
+    if reference is None or state.source.alpha:
+        pixels = imaging.decode(state.source)
+        color, alpha = pixels.color, pixels.alpha
+    if reference is not None:
+        color = map_raster(reference)
     fidelity = measure_fidelity(
         raster,
-        pixels.color,
-        alpha=pixels.alpha,
+        color,
+        alpha=alpha,
         inner=state.inner,
         offset=state.offset,
         seam_ratio=state.seam_ratio,

@@ -10,7 +10,7 @@ import aiohttp
 import yarl
 
 from fluxvision.core.concurrency import run_in_pool
-from fluxvision.core.errors import Cancelled, UpstreamError
+from fluxvision.core.errors import UpstreamError
 from fluxvision.core.settings import Settings, Upstream
 from fluxvision.core.system import resource_error
 from fluxvision.core.types import Call, InputImage, JobCallbacks, ProviderResult
@@ -69,8 +69,7 @@ class Provider:
 
     async def run(self, call: Call, callbacks: JobCallbacks, folder: Path) -> ProviderResult:
         """Make one picture; cancelling the task closes the connection, which tells the server to stop."""
-        if callbacks.cancel.is_set():
-            raise Cancelled("The work was stopped.")
+        callbacks.check_cancelled()
         if self._session is None:
             self._session = create_session(self._patience)
         boundary, pieces = build_form(call)
