@@ -55,6 +55,11 @@ export interface components {
             creativity: number;
             /** @description How strongly new detail is held to the original. */
             resemblance?: number;
+            /**
+             * @description How much of the picture's noise and compression is removed before it is enlarged: auto removes what is measured, off nothing, a number from 0 to 1 that share of it.
+             * @default auto
+             */
+            restore: string;
             /** @description How closely new detail follows the caption and the prompt. */
             guidance?: number;
             /** @description How many denoising steps a full trajectory has. */
@@ -180,6 +185,11 @@ export interface components {
             creativity: number;
             /** @description How strongly new detail is held to the original. */
             resemblance?: number;
+            /**
+             * @description How much of the picture's noise and compression is removed before it is enlarged: auto removes what is measured, off nothing, a number from 0 to 1 that share of it.
+             * @default auto
+             */
+            restore: string;
             /** @description How closely new detail follows the caption and the prompt. */
             guidance?: number;
             /** @description How many denoising steps a full trajectory has. */
@@ -327,6 +337,8 @@ export interface components {
             timings: {
                 [key: string]: number;
             };
+            /** @description What was measured of the source: noise (standard deviation, 0 to 255), JPEG quality, blur (pixels); and the share of it that was removed before enlarging. */
+            source?: components["schemas"]["SourceDamage"];
             /** @description What the picture says of itself and could not be used or kept. */
             warnings?: string[];
             /** @description With n over 1: which version size, fidelity and seed are those of. */
@@ -398,6 +410,17 @@ export interface components {
             lr_psnr_db: number;
             seam_ratio: number | null;
             delta_e: number;
+        };
+        /**
+         * SourceDamage
+         * @description What was measured of a picture before it was enlarged, and how much of it was taken away.
+         */
+        SourceDamage: {
+            noise: number;
+            jpeg_quality: number | null;
+            blur: number;
+            graphic: boolean;
+            restored: number;
         };
         /**
          * PartialImageEvent
@@ -796,6 +819,7 @@ export type Excluded = components['schemas']['Excluded'];
 export type ReceiptLine = components['schemas']['ReceiptLine'];
 export type Failure = components['schemas']['Failure'];
 export type Fidelity = components['schemas']['Fidelity'];
+export type SourceDamage = components['schemas']['SourceDamage'];
 export type PartialImageEvent = components['schemas']['PartialImageEvent'];
 export type CompletedEvent = components['schemas']['CompletedEvent'];
 export type QuoteResponse = components['schemas']['QuoteResponse'];
