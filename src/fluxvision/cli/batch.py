@@ -28,6 +28,7 @@ from fluxvision.cli.run_one import PictureRecord, PictureRunner
 from fluxvision.cli.scratch import ScratchFolders, remove_abandoned
 from fluxvision.cli.text import replace_with_flags, safe_path
 from fluxvision.cli.tools import Tools
+from fluxvision.cli.watch import INTERVAL, FolderWatch
 from fluxvision.core.errors import InvalidRequest
 from fluxvision.core.load_settings import load_settings
 from fluxvision.core.settings import Settings
@@ -54,6 +55,10 @@ def run_batch(request: UpscaleRequest, tools: Tools) -> int:
         signal.signal(signal.SIGHUP, lambda _number, _frame: sys.exit(HANGUP))
     scratch = ScratchFolders()
     with ExitStack() as stack:
+        if request.watch and request.out is not None:
+            Path(request.out).mkdir(parents=True, exist_ok=True)
+            request = replace(request, resume=not request.overwrite)
+            return _run_all(request, FoundInputs((), (), 0), tools, scratch)
         found = paths.find_inputs(request.inputs)
         if request.inputs == (STREAM,):
             temporary = Path(gettempdir())
@@ -78,13 +83,15 @@ def _run_all(request: UpscaleRequest, found: FoundInputs, tools: Tools, scratch:
             remove_abandoned(folder)
     total = len(planned) + len(found.problems)
     started = time.monotonic()
-    with create_display(total, still=request.json or request.quiet or request.dry_run) as screen:
+    still = request.json or request.quiet or request.dry_run or request.watch
+    with create_display(total, still=still) as screen:
         report = BatchReport(request, screen.say)
         for problem in found.problems:
             report.add(PictureRecord(problem.name, "failed", error=problem.sentence, unusable=True))
             screen.end(problem.name)
         batch = _Run(request, report, screen, deque(planned), scratch)
-        interrupted = asyncio.run(batch.all(tools)) if planned else False
+        interrupted = asyncio.run(batch.all(tools)) if planned or request.watch else False
+    total = max(total, len(report.records) + len(batch.left))
     report.close(time.monotonic() - started, total=total, results=found.results, interrupted=interrupted)
     return batch.exit_code if interrupted else _exit_code(report.records)
 
@@ -132,9 +139,10 @@ class _Run:
                 self.scratch,
                 is_stopped=lambda: self.stopped,
             )
-            self.tasks = [
-                asyncio.create_task(self._work(runner)) for _ in range(min(self.request.jobs, len(self.left)))
-            ]
+            workers = self.request.jobs if self.request.watch else min(self.request.jobs, len(self.left))
+            self.tasks = [asyncio.create_task(self._work(runner)) for _ in range(workers)]
+            if self.request.watch:
+                self.tasks.append(asyncio.create_task(self._watch(self.request.inputs[0], self.request.out or "")))
             for result in await asyncio.gather(*self.tasks, return_exceptions=True):
                 if isinstance(result, Exception):
                     raise result
@@ -148,13 +156,24 @@ class _Run:
     async def _work(self, runner: PictureRunner) -> None:
         """Process pictures until none is left, a signal arrives, or the output is closed."""
         try:
-            while self.left and not self.stopped:
+            while not self.stopped and (self.left or self.request.watch):
+                if not self.left:
+                    await asyncio.sleep(INTERVAL)
+                    continue
                 record = await self._one(runner, self.left.popleft())
                 self.screen.end(record.name)
                 self.report.add(record)
         except BaseException:
             self.stopped = True
             raise
+
+    async def _watch(self, folder: str, out: str) -> None:
+        """Add the pictures that come into a folder, until a signal arrives."""
+        watch = FolderWatch(folder, out)
+        while not self.stopped:
+            found = await asyncio.to_thread(watch.scan)
+            self.left.extend(paths.plan_targets(found, self.request)[1])
+            await asyncio.sleep(INTERVAL)
 
     def _callbacks(self, name: str) -> JobCallbacks:
         """Return a picture's callbacks; with --debug they also show the traceback of an unexpected provider error."""

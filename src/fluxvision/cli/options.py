@@ -118,6 +118,7 @@ class UpscaleRequest:
     device: str | None = None
     network: Path | None = None
     """The file of a network of one's own, if --engine is one."""
+    watch: bool = False
     overwrite: bool = False
     resume: bool = False
     compare: bool = False
@@ -157,7 +158,11 @@ class UpscaleRequest:
 def check_request(request: UpscaleRequest) -> None:
     """Raise `UsageError` when two flags contradict each other, `InvalidRequest` for an invalid value."""
     pictures = request.pictures  # converts, and so checks, every value
+    watched = len(request.inputs) == 1 and Path(request.inputs[0]).is_dir()
     contradictions = (
+        (request.watch and not watched, "--watch takes one folder."),
+        (request.watch and request.out is None, "--watch needs a folder for the results; name one with --out."),
+        (request.watch and request.dry_run, "--watch and --dry-run contradict each other; give one of them."),
         (request.jobs < 1, f"--jobs: {request.jobs} is not a whole number from 1."),
         (request.overwrite and request.resume, "--overwrite and --resume contradict each other; give one of them."),
         (

@@ -128,6 +128,8 @@ class BatchReport:
             click.echo(format_json(record))
         elif record.status == "done" and not self._request.quiet:
             self._say(format_facts(record))
+        elif record.error and self._request.watch:  # the end may be far away
+            click.echo(f"Failed: {safe_path(record.name)}: {_format_failure(record)}", err=True)
         if not self._request.quiet and not self._request.json:
             for warning in list_warnings(record):
                 if warning not in self._warned:

@@ -32,6 +32,7 @@ are left alone.
   fluxvision upscale photo.jpg
   fluxvision upscale photo.jpg --scale 4 --out large.webp
   fluxvision upscale photos/ --out large/ --resume
+  fluxvision upscale inbox/ --out large/ --watch
   fluxvision upscale photo.jpg --engine networks/4x-mine.param
   cat photo.jpg | fluxvision upscale - > large.png
 """
@@ -42,6 +43,8 @@ OWN = (
     Flag("--overwrite", section="Files", is_flag=True, help="Replace results that exist already."),
     Flag("--resume", "--skip-existing", "resume", section="Files", is_flag=True,
          help="Skip pictures whose results, made of them as they are now, exist already."),
+    Flag("--watch", section="Files", is_flag=True,
+         help="Go on with the pictures that come into the folder, each when it has stopped growing, until Ctrl-C."),
     Flag("--compare", section="Files", is_flag=True,
          help="Also write NAME-compare.png: the picture plainly enlarged on the left, the result on the right."),
     Flag("--model", section="Running", default="flux-vision-upscaler", metavar="ID",
