@@ -31,7 +31,7 @@ from PIL import Image
 from skimage import data
 
 from fluxvision.engine import Request, enlarge
-from fluxvision.engine.deblock import deblock
+from fluxvision.engine.restore import restore_source
 from metrics import Array, Lpips, Niqe, gmsd, low_resolution_psnr, psnr, ssim
 
 Bytes = NDArray[np.uint8]
@@ -111,11 +111,11 @@ def plain(kernel: Image.Resampling) -> Callable[[Pair], Bytes]:
 
 
 def engine(backend: str, creativity: float) -> Callable[[Pair], Bytes]:
-    """Return the engine's enlargement, from the deblocked source where that is a JPEG."""
+    """Return the engine's enlargement of the restored source, as the provider makes it."""
 
     def run(pair: Pair) -> Bytes:
         height, width = pair.truth.shape[:2]
-        color = pair.source if pair.quality is None else deblock(pair.source, pair.quality)
+        color = restore_source(pair.source, pair.quality, 1.0).color
         strips: list[Bytes] = []
 
         def keep(strip: NDArray[np.uint8] | NDArray[np.uint16]) -> None:

@@ -60,8 +60,11 @@ LATTICE_SCORE, LATTICE_COUNT, LATTICE_VOTES = 0.6, 24, 3
 """Coefficients lie on multiples of a step where the mean cosine of their distances is at least this; so many
 coefficients not near 0 are needed, and so many frequencies that agree."""
 
-FLAT_SHARE, FEW_STEPS = 0.6, 0.2
-"""A flat graphic has at least this share of equal neighbours, and at most so many different steps among the others."""
+EQUAL, FLAT_SHARE = 1.5, 0.4
+"""Neighbours that differ by no more are equal; a flat graphic has at least this share of them."""
+LARGE_STEP, LARGE_SHARE = 24, 0.25
+"""At least this share of its other steps is larger than that: of 60 photographs with so many equal neighbours at most
+0.17 was seen, of screenshots, also as JPEG, at least 0.29."""
 EDGE, EDGE_HEIGHT, SHARPEST = 7, 40, 80
 """Pixels over which an edge rises, the least of its height in 0..255, and the percentile of the steepest."""
 
@@ -181,14 +184,12 @@ def _measure_jpeg_quality(windows: list[Array]) -> int | None:
 
 
 def _is_graphic(windows: list[Array]) -> bool:
-    """Return whether most neighbouring pixels are equal and the others have few different values."""
-    steps = np.concatenate([np.empty(0, np.float32), *(np.diff(window, axis=1).ravel() for window in windows)])
-    if len(steps) < FEW:
+    """Return whether most neighbours are equal and many of the others differ much, as flat areas and edges do."""
+    steps = np.abs(np.concatenate([np.empty(0, np.float32), *(np.diff(window, axis=1).ravel() for window in windows)]))
+    others = steps[steps > EQUAL]
+    if len(others) < FEW or len(others) > (1 - FLAT_SHARE) * len(steps):
         return False
-    changes = steps[steps != 0]
-    if len(changes) > (1 - FLAT_SHARE) * len(steps):
-        return False
-    return len(np.unique(changes)) < max(FEW, FEW_STEPS * len(changes))
+    return bool(np.mean(others > LARGE_STEP) > LARGE_SHARE)
 
 
 def _measure_blur(windows: list[Array]) -> float:

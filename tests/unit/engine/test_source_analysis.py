@@ -151,3 +151,16 @@ def test_black_borders_hide_no_noise():
     """Blocks of pure black or white say nothing about the noise of the rest."""
     framed = np.pad(noisy(photo("coffee"), 10), ((60, 60), (60, 60), (0, 0)))
     assert analyse_source(framed).noise == pytest.approx(10, rel=0.25)
+
+
+@pytest.mark.parametrize("quality", [None, 30, 75, 90])
+def test_a_screenshot_is_a_graphic(quality):
+    """Text on a plain ground is a flat graphic, also after JPEG."""
+    picture = page() if quality is None else jpeg(page(), quality)
+    assert analyse_source(picture, quality).graphic
+
+
+@pytest.mark.parametrize("name", PHOTOS)
+def test_a_photograph_is_no_graphic(name):
+    """Photographs are none, whether with flat skies, with hard edges, or black and white."""
+    assert not analyse_source(photo(name)).graphic
