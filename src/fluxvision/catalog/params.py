@@ -272,7 +272,8 @@ PARAMS: tuple[Param, ...] = (
     Param(
         "frames",
         "choice",
-        "Which frames of an animation are enlarged; absent: the first, and the receipt says so.",
+        "Which frames of an animation are enlarged; absent: all, where picture and result are GIF or WebP and the "
+        "provider is this server, else the first, and the receipt says so.",
         choices=("first", "all"),
         flag="--frames",
         group="Output",

@@ -72,9 +72,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "machine's, at least 1.5 GB.",
         ),
     ] = 0
-    max_frames: Annotated[
-        int, Meta(ge=1, description="Most frames an animated input may have (only the first is used).")
-    ] = 1_000
+    max_frames: Annotated[int, Meta(ge=1, description="Most frames that an animated input may have.")] = 1_000
     workers: Annotated[int, Meta(ge=1, description="Pictures that are worked on at the same time.")] = 1
     queue: Annotated[
         int, Meta(ge=0, description="Requests of one key that may wait for a worker before its new ones get 429.")

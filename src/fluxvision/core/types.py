@@ -100,6 +100,17 @@ class RawImage:
 
 
 @dataclass(frozen=True, slots=True)
+class Animation:
+    """The frames of an animation, all of the same size and type."""
+
+    frames: Sequence[RawImage]
+    delays: Sequence[int]
+    """Milliseconds that each frame is shown."""
+    loop: int
+    """How often it is shown; 0: without end."""
+
+
+@dataclass(frozen=True, slots=True)
 class Metadata:
     """The metadata of a picture, which an enlargement keeps."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -28,6 +29,7 @@ from fluxvision.gateway.circuit_breaker import BreakerPermit
 from fluxvision.gateway.execution_context import ExecutionContext
 from fluxvision.gateway.finish import FinishState, deliver_as_is, finish
 from fluxvision.gateway.finish.state import Mask
+from fluxvision.gateway.frames import FrameWork
 from fluxvision.gateway.job_resources import disk_needed
 from fluxvision.gateway.prepare import is_ready, prepare_input
 from fluxvision.gateway.routing import Candidate
@@ -185,11 +187,11 @@ class ProviderAttempt:
         started = time.monotonic()
         result, submission = None, Submission(self.on_result)
         try:
-            result = await self._call_provider(call, callbacks, submission)
+            result, state = await self._enlarge(call, callbacks, seed, submission)
             made = time.monotonic()
             self.on_result()
             with translate_resource_errors():
-                picture = await self._finish(self._finish_state(result, call, callbacks, seed), callbacks)
+                picture = await self._finish(state, callbacks)
         except Error as error:
             found = self._failure(error, result, time.monotonic() - started)
             self.record(found.attempt)
@@ -205,6 +207,28 @@ class ProviderAttempt:
         attempt = Attempt(self.candidate.offer.provider, "ok", ended - started, cost, result.upstream_id)
         self.record(attempt)
         return AttemptResult(attempt, result, picture, timings={**result.timings, "finish": ended - made})
+
+    async def _enlarge(
+        self, call: Call, callbacks: JobCallbacks, seed: int | None, submission: Submission
+    ) -> tuple[ProviderResult, FinishState]:
+        """Call the provider, once for each frame; return its result and how it is finished."""
+
+        def make_state(result: ProviderResult) -> FinishState:
+            return self._finish_state(result, call, callbacks, seed)
+
+        if self.candidate.plan.frames == 1:
+            result = await self._call_provider(call, callbacks, submission)
+            return result, make_state(result)
+        work = FrameWork(
+            self.job.image,
+            self.candidate.plan.frames,
+            callbacks,
+            self.context.pool,
+            lambda: self.folder / f"{secrets.token_hex(16)}.png",
+            lambda frame, share: self._call_provider(frame, share, submission),
+            make_state,
+        )
+        return await work.run(call)
 
     async def _call_provider(self, call: Call, callbacks: JobCallbacks, submission: Submission) -> ProviderResult:
         """Call the provider; raises an `Error` with what is known of the work and its billing.

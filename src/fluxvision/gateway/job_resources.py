@@ -67,6 +67,9 @@ class JobMemoryBudget:
 
 BASE = 100_000_000
 """Bytes that every picture takes: buffers for lines, for measured strips and for one file."""
+ANIMATION = 3
+"""Memory of writing an animation relative to one frame, as measured: the writer holds the frame before, and besides
+the coded frames, of less than a byte per pixel."""
 WEIGHTS = 16
 """Bytes per pixel of a mask while it is converted to weights."""
 
@@ -94,6 +97,8 @@ def job_memory(job: Job, geometry: Geometry, plan: PostprocessPlan, row: Backend
         enlarge += max(tiles, restoration_memory(*source))
     result = plan.output_format, geometry.width, geometry.height
     write = imaging.encoding_bytes(*result, alpha=alpha, bits=image.bits)
+    if plan.frames > 1:
+        write = ANIMATION * write + plan.frames * geometry.width * geometry.height
     stages = [read, enlarge, write]
     if plan.apply_mask:
         stages.append(read + WEIGHTS * image.width * image.height + enlarge)
@@ -125,7 +130,8 @@ def disk_needed(geometry: Geometry, job: Job, plan: PostprocessPlan, parallel: i
     ::
 
         raw  = pixels * samples per pixel * bytes per sample, of the largest size on the way
-        room = raw * (n + work * min(n, parallel)) + passes * min(n, parallel) + pictures that are in memory + 1 MB
+        room = raw * (n + work * min(n, parallel)) * frames + passes * min(n, parallel)
+             + pictures that are in memory + 1 MB
 
     Files are assumed to be no larger than their raw pixels. A provider's or finished file exists beside one raw file
     (work = 1), or beside two when a mask is applied (work = 2). The second of two passes reads the raw file of the
@@ -139,4 +145,5 @@ def disk_needed(geometry: Geometry, job: Job, plan: PostprocessPlan, parallel: i
     passes = sum(width * height for width, height in made[:-1]) * sample_bytes
     held = sum(len(source.content) for source in (image, job.mask) if source is not None and source.content is not None)
     at_once = min(plan.n, parallel)
-    return raw * (plan.n + (2 if plan.apply_mask else 1) * at_once) + passes * at_once + held + SPARE
+    pictures = plan.n + (2 if plan.apply_mask else 1) * at_once
+    return raw * pictures * plan.frames + passes * at_once + held + SPARE

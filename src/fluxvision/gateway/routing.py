@@ -116,7 +116,7 @@ class Candidate:
     @property
     def megapixels(self) -> float:
         """Amount of work for all pictures in megapixels, which determines the place in the queue."""
-        return self.work_pixels * self.plan.n / 1e6
+        return self.work_pixels * self.plan.n * self.plan.frames / 1e6
 
     @property
     def requested_size(self) -> tuple[int, int] | None:
@@ -203,6 +203,7 @@ def _translate_offer(job: Job, offer: Offer, rows: Sequence[Param], limits: JobL
         said = next((name for name in ("size", "resolution") if name in job.values), "scale_factor")
         raise InvalidRequest(message, param=said)
     call, plan, receipt = normalize(job, offer, rows)
+    _check_frames(job, offer, geometry.largest_pixels * plan.frames, most)
     imaging.check_encodable(plan.output_format, geometry.width, geometry.height)
     row = planned_row(call.body.get("backend")) if offer.provider in limits.local else None
     memory = job_memory(job, geometry, plan, row)
@@ -213,6 +214,15 @@ def _translate_offer(job: Job, offer: Offer, rows: Sequence[Param], limits: JobL
             work_pixels, USUAL_FACTOR**2 * (job.image.width + 2 * row.halo) * (job.image.height + 2 * row.halo)
         )
     return Candidate(offer, call, plan, receipt, geometry, component, memory, work_pixels)
+
+
+def _check_frames(job: Job, offer: Offer, pixels: int, most: int) -> None:
+    """Raise `InvalidRequest` naming frames for more pixels than are made, and at a provider that makes one frame."""
+    if job.values.get("frames") == "all" and job.image.frames > 1 and offer.accepts is not None:
+        raise InvalidRequest("frames: this provider makes one frame for each call; send frames=first.", param="frames")
+    if pixels > most:
+        message = f"frames: all frames together would have {pixels:,} pixels; at most {most:,} are made; send first."
+        raise InvalidRequest(message, param="frames")
 
 
 def _price_component(job: Job, offer: Offer, geometry: Geometry, seconds: float | None) -> PriceComponent:

@@ -11,7 +11,7 @@ from pyvips.enums import ForeignKeep
 
 from fluxvision.core.errors import InternalError, InvalidRequest
 from fluxvision.core.system import delete_file
-from fluxvision.core.types import JobCallbacks, Metadata, RawImage
+from fluxvision.core.types import Animation, JobCallbacks, Metadata, RawImage
 from fluxvision.imaging import formats, load, profile, tiff
 from fluxvision.imaging.formats import Format
 from fluxvision.imaging.load import translate_read_errors
@@ -57,7 +57,7 @@ def check_encodable(format: str, width: int, height: int, param: str = "output_f
 
 
 def encode(
-    picture: RawImage | Path,
+    picture: RawImage | Animation | Path,
     target: Path,
     format: str,  # noqa: A002, the public word
     *,
@@ -101,7 +101,7 @@ def encode(
 
 
 def _write(
-    picture: RawImage | Path,
+    picture: RawImage | Animation | Path,
     target: Path,
     row: Format,
     quality: int | None,
@@ -111,25 +111,43 @@ def _write(
     own: bool = True,
 ) -> None:
     """Write a picture; with `own`, a file's own profile takes precedence over that of `metadata`."""
-    image = open_raster(picture) if isinstance(picture, RawImage) else _open_source(picture)
+    image = _open_source(picture) if isinstance(picture, Path) else _open_pixels(picture)
     if own and image.get_typeof(_ICC):
         metadata = replace(metadata, icc=image.get(_ICC))
     described = _fit_format(_set_resolution(image, metadata), row)
     labelled = _set_blocks(described, row, metadata, strip=strip)
+    if isinstance(picture, Animation):
+        labelled = _set_timing(labelled, picture)
     save = getattr(labelled, str(row.saver))
     save(str(target), keep=_kept_blocks(row, metadata, strip=strip), **_saver_options(labelled, row, quality))
     if row.name == "tiff" and not strip:
         tiff.add_directories(target, metadata.exif, metadata.iptc)
 
 
+def _open_pixels(picture: RawImage | Animation) -> pyvips.Image:
+    """Return the pixels of a picture, or of all frames, one below the other."""
+    if isinstance(picture, RawImage):
+        return open_raster(picture)
+    return pyvips.Image.arrayjoin([open_raster(frame) for frame in picture.frames], across=1)
+
+
+def _set_timing(image: pyvips.Image, animation: Animation) -> pyvips.Image:
+    timed = image.copy()
+    timed.set_type(pyvips.GValue.gint_type, "page-height", animation.frames[0].height)
+    timed.set_type(pyvips.GValue.array_int_type, "delay", list(animation.delays))
+    timed.set_type(pyvips.GValue.gint_type, "loop", animation.loop)
+    return timed
+
+
 def _damaged_blocks(
-    picture: RawImage | Path, target: Path, row: Format, metadata: Metadata, *, strip: bool
+    picture: RawImage | Animation | Path, target: Path, row: Format, metadata: Metadata, *, strip: bool
 ) -> tuple[str, ...]:
     """Return the blocks with which a one-pixel picture cannot be written; none if it also fails without them."""
     if isinstance(picture, Path):
         image = _open_source(picture)
         metadata = replace(metadata, icc=image.get(_ICC) if image.get_typeof(_ICC) else metadata.icc)
         picture = RawImage(picture, 1, 1, image.bands, 16 if image.format == "ushort" else 8)
+    picture = picture.frames[0] if isinstance(picture, Animation) else picture
     pixel = replace(picture, path=target.with_name(f"{target.name}.pixel"), width=1, height=1)
     trial = target.with_name(f"{target.name}.trial")
 
@@ -249,4 +267,4 @@ def _saver_options(image: pyvips.Image, row: Format, quality: int | None) -> dic
     if row.name == "tiff":
         size = image.width * image.height * image.bands * (2 if image.format == "ushort" else 1)
         return {"compression": "deflate", "predictor": "horizontal", "bigtiff": size > _BIG}
-    return {}
+    return {"keep_duplicate_frames": True} if row.name == "gif" else {}

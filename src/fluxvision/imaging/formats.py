@@ -52,6 +52,8 @@ class Format:
     """Whether pixels can be partly transparent."""
     profile: bool = True
     """Whether it can hold a colour profile."""
+    animated: bool = False
+    """Whether animations are read and written frame by frame."""
     described: bool = True
     """Whether it can hold metadata and a resolution."""
     quality: int | None = None
@@ -152,6 +154,7 @@ FORMATS: tuple[Format, ...] = (
         loader="webpload",
         load=_STRICT,
         saver="webpsave",
+        animated=True,
         read_memory=12,
         write_memory=(17, 38),
         max_side=16_383,
@@ -167,6 +170,7 @@ FORMATS: tuple[Format, ...] = (
         loader="gifload",
         load=_STRICT,
         saver="gifsave",
+        animated=True,
         read_memory=6,
         write_memory=(15, 15),
         max_side=65_535,

@@ -32,7 +32,7 @@ def test_left_out(model, offer):
     _, plan, receipt = normalize(animated(model, output_format="png"), offer)
     assert plan.frames == 1
     assert (line(receipt, "image").honoured, line(receipt, "frames")) == (False, None)
-    assert line(receipt, "image").note.endswith(NOTE)
+    assert NOTE in line(receipt, "image").note
     with pytest.raises(InvalidRequest, match=r"^image cannot be honoured exactly, and strict is set: .*frames=first"):
         normalize(animated(model, output_format="png", strict=True), offer)
 
@@ -74,3 +74,42 @@ def test_a_still_picture(model, offer, asked):
     _, plan, receipt = normalize(made, offer)
     assert plan.frames == 1
     assert all(found.honoured for found in receipt if found.parameter in {"image", "frames"})
+
+
+LOCAL = [case for case in OFFERS if case.values[1].accepts is None]
+
+
+@pytest.mark.parametrize("asked", [None, "all"])
+@pytest.mark.parametrize("output", ["gif", "webp"])
+@pytest.mark.parametrize("source", ["gif", "webp"])
+@pytest.mark.parametrize(("model", "offer"), LOCAL)
+def test_all_frames_on_this_machine(model, offer, source, output, asked):
+    """Where picture and result can be animated, all frames are made, asked for or not."""
+    made = every(model, output_format=output) if asked else animated(model, output_format=output)
+    made = replace(made, image=replace(made.image, format=source))
+    _, plan, receipt = normalize(made, offer)
+    assert (plan.frames, line(receipt, "frames").became) == (3, 3)
+    assert line(receipt, "image").honoured
+    assert line(receipt, "frames").honoured
+
+
+@pytest.mark.parametrize(("model", "offer"), LOCAL)
+@pytest.mark.parametrize(
+    ("source", "output", "mask", "reason"),
+    [
+        ("gif", "png", False, "PNG is written here without animation."),
+        ("png", "webp", False, "Only the frames of GIF and WebP are read one by one."),
+        ("heic", "gif", False, "Only the frames of GIF and WebP are read one by one."),
+        ("gif", "webp", True, "A mask is applied to one frame."),
+    ],
+)
+def test_the_reason_for_the_first_alone(model, offer, source, output, mask, reason):  # noqa: PLR0917
+    """It is in the picture's line, or in that of frames=all."""
+    made = animated(model, output_format=output, mask=mask)
+    made = replace(made, image=replace(made.image, format=source))
+    _, plan, receipt = normalize(made, offer)
+    assert (plan.frames, line(receipt, "image").honoured) == (1, False)
+    assert line(receipt, "image").note == f"{NOTE} {reason}"
+    _, _, receipt = normalize(replace(made, values={**made.values, "frames": "all"}), offer)
+    assert line(receipt, "frames").note == f"Only the first frame is enlarged. {reason}"
+    assert not line(receipt, "frames").honoured

@@ -408,3 +408,22 @@ def test_who_would_cost_too_much_after_a_failure_is_told():
     """A provider that is passed over for the money is not said to rest."""
     found = choice().exclude("second")
     assert reasons(found.not_tried(OFFERS[2], {"first", "own"})) == {"second": SPENT}
+
+
+def test_all_frames_are_for_providers_that_make_them():
+    """A provider that makes one frame for each call is passed over with the reason; the work counts every frame."""
+    still = job(output_format="webp")
+    asked = replace(still, image=replace(still.image, format="gif", frames=3))
+    every = replace(asked, values={**asked.values, "frames": "all"})
+    checks = {offer.provider: lambda _call: None for offer in MODEL.offers}
+    limits = JobLimits(LARGEST, local=("flux", "embedded"))
+    one, left_out, all_of_them = (
+        translate_offers(each, MODEL.offers, ROWS, limits=limits, checks=checks) for each in (still, asked, every)
+    )
+    assert [found.offer.provider for found in left_out.candidates] == ["flux", "fal", "openai", "embedded"]
+    assert [found.plan.frames for found in left_out.candidates] == [3, 1, 1, 3]
+    assert [found.offer.provider for found in all_of_them.candidates] == ["flux", "embedded"]
+    assert {row.reason for row in all_of_them.excluded} == {
+        "frames: this provider makes one frame for each call; send frames=first."
+    }
+    assert all_of_them.candidates[1].megapixels == pytest.approx(3 * one.candidates[3].megapixels)

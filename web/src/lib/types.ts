@@ -87,7 +87,7 @@ export interface components {
             /** @description The quality of a lossy format, 0 (smallest) to 100 (best). */
             output_compression?: number;
             /**
-             * @description Which frames of an animation are enlarged; absent: the first, and the receipt says so.
+             * @description Which frames of an animation are enlarged; absent: all, where picture and result are GIF or WebP and the provider is this server, else the first, and the receipt says so.
              * @enum {string}
              */
             frames?: "first" | "all";
@@ -217,7 +217,7 @@ export interface components {
             /** @description The quality of a lossy format, 0 (smallest) to 100 (best). */
             output_compression?: number;
             /**
-             * @description Which frames of an animation are enlarged; absent: the first, and the receipt says so.
+             * @description Which frames of an animation are enlarged; absent: all, where picture and result are GIF or WebP and the provider is this server, else the first, and the receipt says so.
              * @enum {string}
              */
             frames?: "first" | "all";

@@ -8,6 +8,7 @@ from fluxvision.catalog.models.shared_rules import (
     CHECKED,
     DELIVERY,
     IMAGE,
+    LOCAL_FRAMES,
     LOCAL_IMAGE,
     MASKED,
     NO_PLACE,
@@ -65,6 +66,7 @@ FLUX = Offer(
             engine="The network is the server's setting flux_engine.",
         ),
         **DELIVERY,
+        "frames": (LOCAL_FRAMES,),
         **NO_PLACE,
     },
 )
@@ -118,6 +120,7 @@ EMBEDDED = Offer(
         "seed": (Passthrough("Chooses one of eight versions of the invented detail, by its remainder by 8."),),
         "engine": (Renamed("backend"),),
         **DELIVERY,
+        "frames": (LOCAL_FRAMES,),
         "n": (replace(N, unless=note_identical_versions),),
         **NO_PLACE,
     },

@@ -186,5 +186,44 @@ IMAGE = Passthrough(
     "Sent without alpha, profile and metadata where the provider cannot take them; they are put back here.",
     unless=note_first_frame_in_eight_bits,
 )
-LOCAL_IMAGE = Passthrough(unless=note_first_frame)
+
+
+def _why_only_first(job: Job) -> str | None:
+    """Return why a provider on this machine makes only the first frame of an animation, None when it makes all."""
+    row = _format_of(str(job.values.get("output_format", "png")))
+    if not row.animated:
+        return f"{row.label} is written here without animation."
+    if not _format_of(job.image.format).animated:
+        return "Only the frames of GIF and WebP are read one by one."
+    return "A mask is applied to one frame." if job.mask is not None else None
+
+
+def count_frames(given: Any, job: Job) -> int | None:
+    """Return how many frames a provider on this machine makes; None for a still picture, and where it was not asked."""
+    if given != "first" and job.image.frames > 1 and _why_only_first(job) is None:
+        return job.image.frames
+    return None if given is None else 1
+
+
+def note_left_frames(given: Any, job: Job) -> str | None:
+    """Return a note when frames are left out that the caller did not agree to leave out."""
+    reason = _why_only_first(job) if job.image.frames > 1 else None
+    note = note_first_frame(given, job)
+    return f"{note} {reason}" if note and reason else None
+
+
+def note_not_all_frames(given: Any, job: Job) -> str | None:
+    """Return a note when all frames are asked for and a provider on this machine makes only the first."""
+    reason = _why_only_first(job) if given == "all" and job.image.frames > 1 else None
+    return f"Only the first frame is enlarged. {reason}" if reason else None
+
+
+LOCAL_IMAGE = Passthrough(unless=note_left_frames)
 """The rule of the picture at a provider on this machine, which reads every format."""
+LOCAL_FRAMES = Emulated(
+    "frames",
+    count_frames,
+    (Example((8, 8), {"frames": "first"}, 1),),
+    unless=note_not_all_frames,
+)
+"""The rule of `frames` at a provider on this machine."""

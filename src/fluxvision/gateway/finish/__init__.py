@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fluxvision import imaging
+from fluxvision.core.system import delete_file
 from fluxvision.core.types import InputImage, ResultImage
 from fluxvision.gateway.finish.mask import composite_mask
 from fluxvision.gateway.finish.state import FinishState
@@ -33,6 +34,8 @@ def finish(state: FinishState) -> ResultImage:
     for step in FINISH:
         state.callbacks.check_cancelled()
         state = step(state)
+    if state.animation is not None:
+        delete_file(state.source.path)
     path = state.picture if isinstance(state.picture, Path) else state.picture.path
     return _as_result(probe_own_file(path), state)
 

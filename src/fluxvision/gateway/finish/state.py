@@ -9,7 +9,7 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from fluxvision.core.types import Fidelity, InputImage, JobCallbacks, PostprocessPlan, RawImage
+from fluxvision.core.types import Animation, Fidelity, InputImage, JobCallbacks, PostprocessPlan, RawImage
 
 Mask = NDArray[np.uint8]
 """How far each pixel may change, (rows, columns) of the upright source, uint8: 0 not at all, 255 fully."""
@@ -53,6 +53,10 @@ class FinishState:
     """Width and height of the enlarged picture that `fit` cropped or padded."""
     offset: tuple[int, int] = (0, 0)
     """Column and row of the enlarged picture at which the result begins; negative when padded."""
+    animation: Animation | None = None
+    """All frames, when `picture` is the first one of several."""
+    described: InputImage | None = None
+    """The picture whose metadata the result gets, when it is not `source`."""
     warnings: tuple[str, ...] = ()
     """Sentences for the caller: parts of the source's metadata that could not be used or kept."""
 

@@ -63,9 +63,9 @@ def encode(state: FinishState) -> FinishState:
     if not isinstance(state.picture, RawImage):
         return state
     target = state.new(row.extension)
-    described = imaging.read_metadata(state.source)
+    described = imaging.read_metadata(state.described or state.source)
     left_out = imaging.encode(
-        state.picture,
+        state.animation or state.picture,
         target,
         row.name,
         quality=state.plan.output_compression,
@@ -73,6 +73,8 @@ def encode(state: FinishState) -> FinishState:
         strip=state.plan.strip_metadata,
         callbacks=state.callbacks,
     )
+    if state.animation is not None:
+        delete_file(*(frame.path for frame in state.animation.frames[1:]))
     return replace(state, picture=target, raster=state.picture, warnings=(*described.warnings, *left_out))
 
 
