@@ -155,6 +155,8 @@ def simple(chance: random.Random) -> tuple[bytes, bytes]:
         "strip_metadata": chance.choice(("true", "false")),
         "fit": chance.choice(("contain", "cover", "pad", "stretch")),
     }
+    if chance.random() < 0.3:
+        given["frames"] = chance.choice(("first", "all"))
     if chance.random() < 0.2:
         given |= {"stream": "true", "partial_images": "2"}
     if chance.random() < 0.2:
