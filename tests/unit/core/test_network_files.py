@@ -21,6 +21,15 @@ def test_each_pair_of_files_is_a_network(folder):
     assert find_networks(str(folder)) == {"4x-mine": folder / "4x-mine.param", "two": folder / "two.param"}
 
 
+def test_networks_of_pytorch_are_single_files(folder):
+    """A name that two files have is refused."""
+    (folder / "three.safetensors").touch()
+    assert find_networks(str(folder))["three"] == folder / "three.safetensors"
+    (folder / "two.pth").touch()
+    with pytest.raises(ConfigError, match=r"^models_dir: two is the name of two networks"):
+        find_networks(str(folder))
+
+
 def test_a_file_is_itself_alone(folder):
     """The command line names one."""
     assert list(find_networks(str(folder / "two.param"))) == ["two"]

@@ -14,8 +14,10 @@ import msgspec
 import numpy as np
 
 from fluxvision.core.errors import InternalError, Unavailable
+from fluxvision.core.network_files import NCNN
 from fluxvision.engine.backends.ncnn import Network, Networks
 from fluxvision.engine.backends.registry import CUSTOM, Backend, TileInput
+from fluxvision.engine.backends.torch_file import TorchNetwork
 from fluxvision.engine.resample import Array, band_matrix
 
 BASE_FACTOR = CUSTOM.factor
@@ -73,7 +75,7 @@ def probe_network(name: str, path: Path) -> Backend:
 def examine(path: Path) -> Findings:
     """Run a network on small pictures and return what it needs."""
     try:
-        network = Network(str(path), None, None, 1)
+        network = _open(path)
         if network.inputs != 1:
             return Findings(problem=NO_PICTURE)
         for multiple in MULTIPLES:
@@ -87,14 +89,20 @@ def examine(path: Path) -> Findings:
             reason = f"it enlarges {factor} times; {FACTORS[0]} to {FACTORS[-1]} times can be used"
             return Findings(problem=reason)
         halo = ceil(_measure_reach(network, factor) / multiple) * multiple
-    except Unavailable:
-        return Findings(problem="its files are damaged, or no network of ncnn")
+    except Unavailable as error:
+        ncnn = path.suffix == NCNN
+        return Findings(problem="its files are damaged, or no network of ncnn" if ncnn else error.message.rstrip("."))
     except InternalError:
         return Findings(problem=NO_PICTURE)
     return Findings(factor, halo, multiple)
 
 
-def _output_side(network: Network, side: int) -> int:
+def _open(path: Path, device: str = "cpu") -> Network | TorchNetwork:
+    """Load a network onto the processor, one of PyTorch onto a GPU of CUDA if `device` allows."""
+    return Network(str(path), None, None, 1) if path.suffix == NCNN else TorchNetwork(path, device)
+
+
+def _output_side(network: Network | TorchNetwork, side: int) -> int:
     tile = np.full((3, side, side), 0.5, np.float32)
     made = network.run(tile)
     if made.ndim != tile.ndim or made.shape[0] != tile.shape[0] or made.shape[1] != made.shape[2]:
@@ -102,7 +110,7 @@ def _output_side(network: Network, side: int) -> int:
     return int(made.shape[1])
 
 
-def _measure_reach(network: Network, factor: int) -> int:
+def _measure_reach(network: Network | TorchNetwork, factor: int) -> int:
     """Return how many source pixels away a change shows in the result."""
     tile = np.random.default_rng(0).uniform(0.3, 0.7, (3, SIDE, SIDE)).astype(np.float32)
     other = tile.copy()
@@ -118,7 +126,13 @@ class CustomNetworks(Networks):
 
     def __init__(self, row: Backend, threads: int = 1, device: str = "cpu") -> None:
         """Load both; raises as `Networks`."""
-        super().__init__(row, threads, device)
+        path = Path(row.detail)
+        self._torch = None if path.suffix == NCNN else TorchNetwork(path, device)
+        if self._torch is None:
+            super().__init__(row, threads, device)
+        else:
+            super().__init__(replace(row, detail=row.base), threads)
+            self.device = self._torch.device
         self._factor, self._multiple = row.factor, row.multiple
 
     def base(self, tile: Array) -> Array:
@@ -132,9 +146,10 @@ class CustomNetworks(Networks):
 
     def detail(self, windows: Sequence[TileInput]) -> list[Array]:
         """Enlarge by the network; a window whose sides are no multiple is continued by reflection."""
-        return [
-            self._cut(made, window) for made, window in zip(super().detail(self._pad(windows)), windows, strict=True)
-        ]
+        padded = self._pad(windows)
+        torch = self._torch
+        made = super().detail(padded) if torch is None else [torch.run(window.source) for window in padded]
+        return [self._cut(fine, window) for fine, window in zip(made, windows, strict=True)]
 
     def _pad(self, windows: Sequence[TileInput]) -> list[TileInput]:
         sides = [[(0, -side % self._multiple) for side in window.source.shape[1:]] for window in windows]
