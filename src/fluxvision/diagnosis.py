@@ -16,9 +16,11 @@ from fluxvision import __version__, engine
 from fluxvision.app import create_providers
 from fluxvision.cli.tools import Finding
 from fluxvision.core.errors import Error
+from fluxvision.core.network_files import find_networks
 from fluxvision.core.settings import Settings
 from fluxvision.core.system import count_cores, describe_processor, total_memory
 from fluxvision.engine.backends import registry, vulkan
+from fluxvision.engine.backends.custom import probe_network
 from fluxvision.engine.flux.registry import FLUX
 from fluxvision.engine.flux.weights import check_weights, find_weights, need_extra
 
@@ -90,6 +92,13 @@ def _check_engines(settings: Settings) -> Iterator[Finding]:
             command = "pip install --force-reinstall " + ("fluxvision" if row.package is None else row.package)
             broken = not isinstance(error, Error) or error.param == "engine"
             yield Finding("Engines", row.name, reason, False, command if broken else "", essential)
+
+    for name, path in find_networks(settings.models_dir).items():
+        try:
+            found = probe_network(name, path)
+            yield Finding("Engines", name, f"a network of your own, enlarges {found.factor} times")
+        except Error as error:
+            yield Finding("Engines", name, error.message, ok=False)
 
 
 def _measure(row: engine.Backend, settings: Settings) -> str:

@@ -106,7 +106,7 @@ class Provider:
             backend=row.name,
             threads=self._threads,
             callbacks=callbacks,
-            engine=(row, None),
+            engine=None if own is None else (row, None),
             executor=None
             if self._cluster is None or own is not None
             else self._cluster.executor("embedded", {"name": row.name}),

@@ -88,6 +88,18 @@ def test_a_gpu_that_is_not_there_is_no_reason_to_reinstall(examined):
     assert one.value.startswith("device: there is no gpu:99")
 
 
+def test_networks_of_ones_own_are_examined(examined, tmp_path):
+    """Each is listed with its factor, or with why it cannot be used."""
+    lines = ["7767517", "2 2", "Input data 0 1 data", "Interp up 1 1 data out 0=1 1=2.0 2=2.0", ""]
+    (tmp_path / "twice.param").write_text("\n".join(lines))
+    (tmp_path / "broken.param").write_text("hello")
+    for name in ("twice", "broken"):
+        (tmp_path / f"{name}.bin").touch()
+    found = examined(MODELS_DIR=str(tmp_path))
+    assert found["Engines", "twice"].value == "a network of your own, enlarges 2 times"
+    assert not found["Engines", "broken"].ok
+
+
 def test_a_data_folder_that_cannot_be_written_is_told(examined, monkeypatch):
     """The line is marked."""
     monkeypatch.setattr(diagnosis.os, "access", lambda *_: False)

@@ -124,9 +124,10 @@ asyncio.run(main(path.parent, path, json.loads(sys.argv[2])))
     [
         ((300, 200), {"scale_factor": 2, "creativity": 0.3}),
         ((300, 200), {"scale_factor": 4, "creativity": 0, "output_format": "webp"}),
+        ((160, 120), {"scale_factor": 8}),
         ((24, 24), {"size": "6000x6000", "fit": "stretch", "output_format": "jpeg"}),
     ],
-    ids=["usual", "held whole", "stretched"],
+    ids=["usual", "held whole", "two passes", "stretched"],
 )
 def test_no_job_takes_more_than_its_plan(tmp_path, size, fields):
     """Measured in a process of its own, which has made a small picture before."""
