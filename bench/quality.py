@@ -110,12 +110,12 @@ def plain(kernel: Image.Resampling) -> Callable[[Pair], Bytes]:
     return run
 
 
-def engine(backend: str, creativity: float) -> Callable[[Pair], Bytes]:
+def engine(backend: str, creativity: float, restoration: float = 1.0) -> Callable[[Pair], Bytes]:
     """Return the engine's enlargement of the restored source, as the provider makes it."""
 
     def run(pair: Pair) -> Bytes:
         height, width = pair.truth.shape[:2]
-        color = restore_source(pair.source, pair.quality, 1.0).color
+        color = restore_source(pair.source, pair.quality, restoration).color
         strips: list[Bytes] = []
 
         def keep(strip: NDArray[np.uint8] | NDArray[np.uint16]) -> None:

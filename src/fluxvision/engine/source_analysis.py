@@ -159,7 +159,7 @@ def _measure_noise(windows: list[Array]) -> tuple[float, bool]:
     is_coarse = np.median((whole / coarse)[flattest]) * wide_blotchy < (COARSE_RATIO + COARSE_RISE * blotchy) * blotchy
     if not (is_white or is_coarse):
         return 0.0, False
-    is_blotchy = bool(blotchy > BLOTCHY * white)
+    is_blotchy = bool(is_coarse and blotchy > BLOTCHY * white)
     return float(min(blotchy, np.percentile(whole, LEAST)) if is_blotchy else white), is_blotchy
 
 

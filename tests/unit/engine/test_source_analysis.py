@@ -147,6 +147,13 @@ def test_noise_in_fine_texture_is_found():
     assert analyse_source(noisy(grass, 15)).noise > 10
 
 
+def test_white_noise_in_texture_is_not_coarse():
+    """Texture adds to the coarse measure and does not make white noise blotchy."""
+    found = analyse_source(noisy(np.repeat(data.grass()[:, :, None], 3, axis=2), 5))
+    assert 5 < found.noise < 10
+    assert not found.blotchy
+
+
 def test_black_borders_hide_no_noise():
     """Blocks of pure black or white say nothing about the noise of the rest."""
     framed = np.pad(noisy(photo("coffee"), 10), ((60, 60), (60, 60), (0, 0)))

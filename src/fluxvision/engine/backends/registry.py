@@ -18,7 +18,7 @@ OWN = Path(__file__).parents[1] / "data"
 DIGESTS = {
     "4xSPANkendata.bin": "c99c32dbccaa5db7a8d2809ba6e693ec0ac9449b00f4be6a88135b5265b117d9",
     "4xSPANkendata.param": "2698dadcd5d71296fe5354450eccf716d03808775dd398f81fe39a5ae2dc0fd3",
-    "restore.bin": "98567ec3ce5de47b6f37efe275dfad54252dd30ecafea14ad340771bde6c1624",
+    "restore.bin": "74121095165410f851789299564ba543890d3eb06fa055dce48a528a0712dfa8",
     "restore.param": "700a79767d30ba12ca280dc8c52550115d1d33051a83d590e5eb0ad90b7dafe7",
     "spanx2_ch48.bin": "2571a1bdfb6000092aba8b2c75070ab5596d56e60ba2f6da63f3279219f6edc0",
     "spanx2_ch48.param": "6a0fbb7e352a9bae094c02ce747cc004d7c1ad27ee260d0c21957d6535e456ae",
