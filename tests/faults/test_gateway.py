@@ -299,7 +299,7 @@ def tries(found: JobResult | Error, name: str) -> list[Attempt]:
 
 def mood(gateway: Gateway, name: str) -> str:
     standing = gateway.health.snapshot()[name]
-    return HURT if standing.reliability < 1 else RESTED if standing.out else WELL
+    return HURT if standing.reliability < 1 else RESTED if standing.breaker_open else WELL
 
 
 def judge(name: str, price: int, expected: Any, open_house: JobResult | Error, alone: JobResult | Error) -> None:
@@ -478,7 +478,7 @@ async def test_a_gateway_goes_on_after_every_fault(source, tmp_path):
         upstream.fail("")
         found = await ask(gateway, source, tmp_path / "last", f"fal/{MODEL}")
         assert isinstance(found, JobResult)
-        assert not gateway.health.snapshot()["fal"].out
+        assert not gateway.health.snapshot()["fal"].breaker_open
         assert all(queue.running == queue.waiting == 0 for queue in gateway.queues.values())
 
 

@@ -114,7 +114,7 @@ async def test_a_job_over_its_deadline_ends(source, tmp_path):
     [
         ({"scale_factor": 4, "size": "100x100"}, "size"),
         ({"output_format": "jpeg", "size": "66000x66000", "fit": "stretch"}, "size"),
-        ({"strict": True, "size": "400x400"}, "size"),
+        ({"strict": True, "size": "4000x4000"}, "size"),
         ({"strict": True, "prompt": "stars"}, "prompt"),
         ({"strict": True, "unheard_of": 1}, "unheard_of"),
     ],

@@ -42,7 +42,7 @@ async def test_the_schema_has_every_parameter(edge):
     found = (await edge().get("/v1/models/flux-vision-upscaler?schema=true")).json()
     properties = found["schema"]["properties"]
     assert set(properties) == {"model", *(param.name for param in PARAMS)}
-    assert (properties["scale_factor"]["minimum"], properties["scale_factor"]["maximum"]) == (1, 4)
+    assert (properties["scale_factor"]["minimum"], properties["scale_factor"]["maximum"]) == (1, 16)
     assert properties["output_format"]["enum"][0] == "png"
     assert found["schema"]["required"] == ["model", "image"]
     badges = found["parameters"][0]["parameters"]
