@@ -94,6 +94,7 @@ def restore_source(
     if strength > 0 and not analysis.is_clean:
         network = load_restoration(max(1, threads // AT_ONCE))
         found = restore(color, analysis, strength, network, threads=threads, before_tile=before_tile)
+        network.clear()  # the enlarging networks need the memory
     share = 0.0 if found is color else strength
     damage = SourceDamage(
         round(analysis.noise, 2), analysis.jpeg_quality, round(analysis.blur, 2), analysis.graphic, share

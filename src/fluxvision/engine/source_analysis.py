@@ -142,16 +142,22 @@ def _whole_deviation(blocks: Array) -> Array:
     return np.asarray((blocks - plane).std(axis=(1, 2)), np.float32)
 
 
-def _measure_noise(windows: list[Array]) -> tuple[float, bool]:
-    """Return the standard deviation of the noise and whether it is coarse."""
-    blocks = _blocks(windows, SIDE)
+def _block_deviations(window: Array) -> Array:
+    """Return the deviations of a window's blocks: (3, blocks), in all, of fine noise and of coarse noise."""
+    blocks = _blocks([window], SIDE)
     clipped = ((blocks < CLIPPED) | (blocks > 255 - CLIPPED)).mean(axis=(1, 2))
     blocks = blocks[clipped < CLIPPED_SHARE]
-    if len(blocks) < FEW:
-        return 0.0, False
     half = blocks.reshape(len(blocks), SIDE // 2, 2, SIDE // 2, 2).mean(axis=(2, 4))
-    whole, fine = _whole_deviation(blocks) + LEAST_DEVIATION, _laplacian_deviation(blocks) + LEAST_DEVIATION
-    coarse = 2 * _laplacian_deviation(half) + LEAST_DEVIATION  # white noise loses half of its deviation
+    coarse = 2 * _laplacian_deviation(half)  # white noise loses half of its deviation
+    return np.stack([_whole_deviation(blocks), _laplacian_deviation(blocks), coarse]) + np.float32(LEAST_DEVIATION)
+
+
+def _measure_noise(windows: list[Array]) -> tuple[float, bool]:
+    """Return the standard deviation of the noise and whether it is coarse."""
+    # Window by window: blocks overlap, and those of all windows would take a hundred megabytes.
+    whole, fine, coarse = np.concatenate([_block_deviations(window) for window in windows], axis=1)
+    if len(whole) < FEW:
+        return 0.0, False
     flattest = np.argsort(whole, kind="stable")[: max(FEW // 2, int(len(whole) * FLATTEST))]
     (white, wide_white), (blotchy, wide_blotchy) = (np.percentile(part, [LEAST, WIDE]) for part in (fine, coarse))
     ratio = np.percentile(whole / fine, 2)
