@@ -1,7 +1,6 @@
 """Writes trained weights as ncnn files in 16-bit floats and checks that ncnn computes what torch does.
 
-python train/export.py restore train/data/restore.safetensors src/fluxvision/engine/data
-python train/export.py x2_detail train/data/x2_detail.safetensors src/fluxvision/engine/data
+python train/export.py train/data/restore.safetensors src/fluxvision/engine/data
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from restore import CONDITIONS, RestorationModel
-from span import SpanModel
 
 MAGIC = "7767517"
 HALF_FLAG = 0x01306B47
@@ -68,38 +66,30 @@ def run_ncnn(param: Path, binary: Path, inputs: Sequence[NDArray[np.float32]]) -
     return np.array(extractor.extract(net.output_names()[-1])[1])
 
 
-def export(name: str, weights: Path, folder: Path) -> float:
-    """Write `name`.param and .bin and return the largest difference to torch on a random smooth picture."""
+def export(weights: Path, folder: Path) -> float:
+    """Write restore.param and .bin and return the largest difference to torch on a random smooth picture."""
     image = ndimage.gaussian_filter(np.random.default_rng(0).random((3, 72, 96), np.float32), (0, 1, 1)) * 2 - 0.5
-    inputs = [image]
+    condition = np.array([15 / 255, 0.3], np.float32)
+    model = RestorationModel()
+    model.load_state_dict(load_file(weights))
+    text, data = restoration_files(model)
     with torch.no_grad():
-        if name == "restore":
-            model = RestorationModel()
-            model.load_state_dict(load_file(weights))
-            text, data = restoration_files(model)
-            condition = np.array([15 / 255, 0.3], np.float32)
-            inputs.append(np.broadcast_to(condition[:, None, None], (CONDITIONS, 36, 48)).copy())
-            wanted = model(torch.from_numpy(image)[None], torch.from_numpy(condition)[None])[0].numpy()
-        else:
-            span = SpanModel.read(folder / "spanx2_ch48.param", folder / "spanx2_ch48.bin")
-            span.load_state_dict(load_file(weights))
-            text, data = span.files()
-            wanted = span(torch.from_numpy(image)[None])[0].numpy()
-    param, binary = folder / f"{name}.param", folder / f"{name}.bin"
+        wanted = model(torch.from_numpy(image)[None], torch.from_numpy(condition)[None])[0].numpy()
+    param, binary = folder / "restore.param", folder / "restore.bin"
     param.write_text(text, encoding="ascii")
     binary.write_bytes(data)
-    return float(np.abs(run_ncnn(param, binary, inputs) - wanted).max())
+    planes = np.broadcast_to(condition[:, None, None], (CONDITIONS, 36, 48)).copy()
+    return float(np.abs(run_ncnn(param, binary, [image, planes]) - wanted).max())
 
 
 def main() -> None:
     """Read the command line and export."""
     parser = argparse.ArgumentParser(description="Torch weights to ncnn files.")
-    parser.add_argument("name", choices=["restore", "x2_detail"])
     parser.add_argument("weights", type=Path)
     parser.add_argument("folder", type=Path)
     arguments = parser.parse_args()
-    difference = export(arguments.name, arguments.weights, arguments.folder)
-    print(f"{arguments.name}: largest difference to torch {difference:.6f}")
+    difference = export(arguments.weights, arguments.folder)
+    print(f"largest difference to torch {difference:.6f}")
     if difference > CLOSE:
         raise SystemExit("ncnn and torch differ.")
 

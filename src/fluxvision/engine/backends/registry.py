@@ -20,12 +20,8 @@ DIGESTS = {
     "4xSPANkendata.param": "2698dadcd5d71296fe5354450eccf716d03808775dd398f81fe39a5ae2dc0fd3",
     "restore.bin": "74121095165410f851789299564ba543890d3eb06fa055dce48a528a0712dfa8",
     "restore.param": "700a79767d30ba12ca280dc8c52550115d1d33051a83d590e5eb0ad90b7dafe7",
-    "spanx2_ch48.bin": "2571a1bdfb6000092aba8b2c75070ab5596d56e60ba2f6da63f3279219f6edc0",
-    "spanx2_ch48.param": "6a0fbb7e352a9bae094c02ce747cc004d7c1ad27ee260d0c21957d6535e456ae",
     "spanx4_ch48.bin": "ca85ff72fbab3cfc244190b482d05b3abde8df7b661ed12db3c9dedd21e42d51",
     "spanx4_ch48.param": "d2a0eef1f46be4a76611bdf828305081642c2f004d40c844081d5af0a9633bd8",
-    "x2_detail.bin": "df421ee5230ad5416e5204588bb66f08d1dd465e31a62702d71760fc1675a2cb",
-    "x2_detail.param": "2dea506ad6caa5f715678260984980dfd166c16a762e9ce8c575a453ca4d42ac",
 }
 """The sha256 of the files in this package."""
 

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 
-import ncnn
 import numpy as np
 import psutil
 import pytest
@@ -14,8 +13,8 @@ import pytest
 from fluxvision.core.errors import InternalError, Unavailable
 from fluxvision.core.system import release_memory
 from fluxvision.engine import BACKENDS
-from fluxvision.engine.backends import ncnn_graph, registry
-from fluxvision.engine.backends.ncnn import Network, Networks
+from fluxvision.engine.backends import registry
+from fluxvision.engine.backends.ncnn import Networks
 
 SPAN = BACKENDS[0]
 OWN = registry.OWN
@@ -76,16 +75,6 @@ def test_weights_that_are_no_numbers_make_no_picture(files, monkeypatch):
     path.write_bytes(b"\xff" * 16 + path.read_bytes()[16:])
     with pytest.raises(InternalError):
         Networks(SPAN).base(TILE)
-
-
-@pytest.mark.parametrize("name", ["spanx2_ch48", "x2_detail"])
-def test_the_networks_for_two_times_double_a_tile(name):
-    """Both networks of the pair for x2 load, rewritten, and keep a flat colour."""
-    assert ncnn_graph.load_layers(*registry.weight_files(name, None)) is not None
-    pool = ncnn.PoolAllocator()
-    made = Network(name, None, pool, 1).run(TILE)
-    assert made.shape == (3, 32, 32)
-    assert np.abs(made[:, 8:-8, 8:-8] - 0.5).max() < 0.1
 
 
 @pytest.mark.parametrize(("name", "blob"), [("_inputs", ["nowhere"]), ("_output", "nowhere")])
