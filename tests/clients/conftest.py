@@ -19,8 +19,8 @@ def server(tmp_path_factory):
 
 
 @pytest.fixture
-def photo(tmp_path) -> Path:
-    """A folder's source.png: a square photo of 128 pixels."""
-    path = tmp_path / "source.png"
-    Image.fromarray(data.astronaut()[:256, 120:376]).resize((128, 128), Image.Resampling.BICUBIC).save(path)
+def photo(tmp_path, request) -> Path:
+    """A folder's source.png: a square photo of 128 pixels, or of a module's `SIDE`."""
+    path, side = tmp_path / "source.png", getattr(request.module, "SIDE", 128)
+    Image.fromarray(data.astronaut()[:256, 120:376]).resize((side, side), Image.Resampling.BICUBIC).save(path)
     return path

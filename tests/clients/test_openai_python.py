@@ -96,7 +96,7 @@ def test_a_stream_ends_with_the_picture(client, photo):
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
-        ({"scale_factor": 5}, "scale_factor"),
+        ({"scale_factor": 17}, "scale_factor"),
         ({"scale_factor": "abc"}, "scale_factor"),
         ({"creativity": -1}, "creativity"),
         ({"fit": "squeeze"}, "fit"),

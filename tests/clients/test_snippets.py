@@ -24,6 +24,8 @@ NODE = Path(__file__).parent / "node" / "node_modules"
 BLOCK = re.compile(
     r"(?:<!-- not run: (?P<why>[^>]+) -->\s*)?^```(?P<language>\w*)[^\n]*\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
 )
+SIDE = 256
+"""Pixels of the photograph: 1024, which examples ask for, is four times as many, one pass."""
 KEY = "$FLUXVISION_API_KEY"
 ADDRESS = "http://127.0.0.1:8000"
 SHOWN = {"text", "json", "ini", "toml", "yaml", "dockerfile", "nginx", "diff"}

@@ -93,7 +93,7 @@ async def test_embedded_makes_the_same_picture(deployed, tmp_path):
     """A real network, from the settings to the pixels."""
     Image.fromarray(data.astronaut()[60:84, 180:212]).save(tmp_path / "photo.png")
     source = imaging.probe(tmp_path / "photo.png", imaging.Limits())
-    call, made = Call("embedded", "span", {"size": (64, 48), "creativity": 0.3}, source, None), []
+    call, made = Call("embedded", "span", {"size": (64, 48), "creativity": 0.3, "restoration": 1.0}, source, None), []
     for given in ({}, {"cluster": deployed.address, "cluster_token": TOKEN}):
         provider = embedded.configured(load_settings({}, given))["embedded"]
         made.append((await provider.run(call, JobCallbacks(), tmp_path)).picture.path.read_bytes())
@@ -268,7 +268,13 @@ async def test_a_lost_cluster_is_one_sentence(deployed, tmp_path):
     """The cluster dies in the middle of a job: the next provider is asked, soon; so it is with the job after that."""
     Image.fromarray(data.astronaut()[:400, :400]).save(tmp_path / "in.png")
     source = imaging.probe(tmp_path / "in.png", imaging.Limits())
-    call = Call("embedded", "mock", {"size": (1600, 1600), "creativity": 0.3, "backend": "mock"}, source, None)
+    call = Call(
+        "embedded",
+        "mock",
+        {"size": (1600, 1600), "creativity": 0.3, "restoration": 0.0, "backend": "mock"},
+        source,
+        None,
+    )
     provider = embedded.configured(load_settings({}, {"cluster": deployed.address, "cluster_token": TOKEN}))["embedded"]
 
     def progress(done, _total):

@@ -23,7 +23,7 @@ def call(path, size=(64, 48), mask=None, **body):
     source = imaging.probe(path, imaging.Limits())
     if mask is not None:
         mask = imaging.probe(mask, imaging.Limits())
-    return Call("flux", "flux2-klein-4b", {"size": size, "creativity": 0.3, **body}, source, mask)
+    return Call("flux", "flux2-klein-4b", {"size": size, "creativity": 0.3, "restoration": 0.0, **body}, source, mask)
 
 
 def samples(outcome):

@@ -203,16 +203,22 @@ class ShortestQueueRouter(FIFOMixin, RequestRouter):
     """Sends each request to the replica with the fewest requests.
 
     Ray's own router looks at two replicas chosen at random and waits before it looks again. That leaves replicas idle
-    while requests wait, and a request here takes long enough to look at all of them.
+    while requests wait, and a request here takes long enough to look at all of them. Each request begins to look at
+    another replica, so that requests that come together do not all choose the same one.
     """
+
+    def initialize_state(self, **_settings: Any) -> None:
+        """Begin with the first replica; Ray calls this once."""
+        self._begun = 0
 
     async def choose_replicas(
         self,
         candidate_replicas: list[RunningReplica],
         pending_request: PendingRequest | None = None,  # noqa: ARG002, the signature is that of Ray
     ) -> list[list[RunningReplica]]:
-        """Return all replicas as one rank: the router takes the one with the shortest queue."""
-        return [list(candidate_replicas)]
+        """Return all replicas as one rank: the router takes the first of those with the shortest queue."""
+        self._begun = (self._begun + 1) % max(1, len(candidate_replicas))
+        return [[*candidate_replicas[self._begun :], *candidate_replicas[: self._begun]]]
 
 
 def create_app(config: Config, *, replicas: int = REPLICAS, cpus: float = 1, gpus: float = 0, least: int = 1) -> Any:

@@ -118,7 +118,8 @@ class RayServeExecutor:
         calls, waiting = _Calls(self._cluster), deque[Future[list[Array]]]()
         pool = ThreadPoolExecutor(self._cluster.in_flight, thread_name_prefix="cluster")
         try:
-            ahead = min(self._cluster.in_flight, max(2, ROOM // _reply_bytes(work)))
+            # Twice as many: the threads go on while the oldest batch is waited for.
+            ahead = min(2 * self._cluster.in_flight, max(2, ROOM // _reply_bytes(work)))
             for batch in wanted:
                 waiting.append(pool.submit(self._send, calls, work, batch))
                 if len(waiting) >= ahead:
