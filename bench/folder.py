@@ -19,7 +19,8 @@ from statistics import median
 import numpy as np
 from PIL import Image
 
-from fluxvision import app, engine, imaging
+from fluxvision import engine, imaging
+from fluxvision.__main__ import create_tools
 from fluxvision.cli import Tools, run_cli
 from fluxvision.core.system import count_cores
 from fluxvision.imaging.decode import DecodedImage
@@ -80,11 +81,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
 
-    def unused(*_args: object) -> None:
-        raise NotImplementedError
-
-    rest = dict.fromkeys(("check", "serve", "fetch", "serve_cluster", "diagnose"), unused)
-    tools = Tools(create_gateway=app.create_gateway, **rest)  # type: ignore[arg-type]  # they are not used
+    tools = create_tools()
     ratios: list[Seconds] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name, "in")

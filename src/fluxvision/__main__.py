@@ -25,18 +25,18 @@ def main() -> None:
     """Run the command line and end the process with its exit code."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that lacks a character gets another one
         sys.stdout.reconfigure(errors="replace")
-    sys.exit(
-        run_cli(
-            sys.argv[1:],
-            Tools(
-                create_gateway=_create_gateway,
-                check=_check,
-                serve=_serve,
-                fetch=_fetch,
-                serve_cluster=_serve_cluster,
-                diagnose=_diagnose,
-            ),
-        )
+    sys.exit(run_cli(sys.argv[1:], create_tools()))
+
+
+def create_tools() -> Tools:
+    """Return the parts that the command line cannot build itself."""
+    return Tools(
+        create_gateway=_create_gateway,
+        check=_check,
+        serve=_serve,
+        fetch=_fetch,
+        serve_cluster=_serve_cluster,
+        diagnose=_diagnose,
     )
 
 

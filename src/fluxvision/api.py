@@ -111,8 +111,13 @@ class Upscaler:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="fluxvision", daemon=True)
         self._thread.start()
-        self._gateway: Gateway = self._call(self._create()).result()
         self._closed = False
+        try:
+            self._gateway: Gateway = self._call(self._create()).result()
+        except BaseException:
+            self._closed = True
+            self._stop_loop()
+            raise
 
     def upscale(
         self,
@@ -155,6 +160,9 @@ class Upscaler:
             return
         self._closed = True
         self._call(self._end()).result()
+        self._stop_loop()
+
+    def _stop_loop(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
