@@ -1,4 +1,7 @@
-"""PARAMS, the table of public parameters: HTTP parsing, CLI flags, schemas and documents are made from its rows."""
+"""PARAMS, the table of public parameters: HTTP parsing, CLI flags, schemas and documents are made from its rows.
+
+The module is long because the table is: a row per parameter.
+"""
 
 from __future__ import annotations
 

@@ -5,6 +5,8 @@
     HTTP, CLI ──admit──▶ Job ──route──▶ Offer, …
                           └──normalize──▶ Call + PostprocessPlan + receipt
         Call ──provider.run──▶ ProviderResult ──finish(PostprocessPlan)──▶ JobResult ──respond──▶ HTTP, CLI
+
+The module is long because the whole flow is described in one place, field by field.
 """
 
 from __future__ import annotations
