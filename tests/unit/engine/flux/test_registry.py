@@ -42,7 +42,7 @@ def test_rows_and_ports_are_read_without_torch():
     """A machine without the extra knows all rows and can ask for what is missing."""
     program = (
         "import sys\n"
-        "from fluxvision.engine.flux import captioner, memory_budget, model, registry, weights\n"
+        "from fluxvision.engine.flux import captioner, memory_budget, networks, registry, weights\n"
         "assert not {'torch', 'diffusers', 'transformers'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
