@@ -8,6 +8,8 @@ import pytest
 from _pytest.mark.expression import Expression
 from hypothesis import HealthCheck, settings
 
+from fakes.postgres import empty_database, running_postgres
+from fluxvision.storage.database import Database, sqlite_url
 from selection import tier
 
 # Continuous integration shares its processors: how long a value takes to make says nothing of the code.
@@ -41,3 +43,26 @@ def folder(tmp_path):
     made = tmp_path / "work"
     made.mkdir()
     return made
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """The address of a PostgreSQL server."""
+    with running_postgres() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request, tmp_path):
+    """The address of an empty database, once of each kind."""
+    if request.param == "sqlite":
+        return sqlite_url(tmp_path)
+    return empty_database(request.getfixturevalue("postgres"))
+
+
+@pytest.fixture
+def database(database_url):
+    """A database with all tables, once of each kind."""
+    found = Database(database_url)
+    yield found
+    found.close()

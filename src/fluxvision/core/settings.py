@@ -58,6 +58,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Folder,
         Meta(description="Folder for results and uploads; empty: a private folder under the system's temporary one."),
     ] = ""
+    database_url: Annotated[
+        Secret,
+        Meta(
+            description="PostgreSQL that several gateways share, postgresql://USER:PASSWORD@HOST/NAME; empty: SQLite "
+            "in data_dir."
+        ),
+    ] = ""
     media_ttl: Annotated[float, Meta(ge=1, description="Seconds that a result link works.")] = 3600.0
     max_upload_bytes: Annotated[int, Meta(ge=1, description="Largest request body in bytes.")] = 100_000_000
     max_input_pixels: Annotated[int, Meta(ge=1, description="Largest input picture in pixels.")] = 100_000_000

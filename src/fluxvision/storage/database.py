@@ -1,0 +1,119 @@
+"""The database: SQLite in the data folder, or PostgreSQL; opened, migrated, and used from threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import alembic.command
+import alembic.config
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from fluxvision.core.concurrency import run_in_thread
+from fluxvision.core.errors import Unavailable
+from fluxvision.core.settings import ConfigError
+
+T = TypeVar("T")
+
+FILE = "fluxvision.db"
+MIGRATIONS = Path(__file__).with_name("migrations")
+MIGRATION_LOCK = 0x666C7578
+"""Number of the lock that only one gateway holds while it migrates; PostgreSQL alone needs it."""
+BUSY_SECONDS = 30
+"""How long a writer waits for another one to end, with SQLite."""
+DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg", "sqlite": "sqlite"}
+
+
+class Database:
+    """A database that has all tables; one transaction at a time writes to SQLite, any number to PostgreSQL."""
+
+    def __init__(self, url: str) -> None:
+        """Open and migrate the database; raises `ConfigError` where it cannot be used."""
+        self.url = normalize_url(url)
+        self._engine = _create_engine(self.url)
+        try:
+            self.migrate()
+        except (SQLAlchemyError, OSError) as error:
+            self._engine.dispose()
+            message = f"database_url: the database cannot be used ({_reason(error)})"
+            raise ConfigError(message, param="database_url") from None
+
+    @property
+    def locks_rows(self) -> bool:
+        """Whether a transaction has to lock the rows that it decides upon; SQLite locks the whole database."""
+        return self._engine.dialect.name == "postgresql"
+
+    def migrate(self) -> None:
+        """Bring the tables to the newest revision; other gateways wait meanwhile."""
+        config = alembic.config.Config()
+        config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+        with self.begin() as connection:
+            if self.locks_rows:
+                connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
+            config.attributes["connection"] = connection
+            alembic.command.upgrade(config, "head")
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """Yield a connection in a transaction that may write; an error rolls it back."""
+        with self._engine.begin() as connection:
+            yield connection
+
+    async def run(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` in a transaction, in a thread; raises `Unavailable` where the database does not answer."""
+        return await run_in_thread(self.run_blocking, work)
+
+    def run_blocking(self, work: Callable[[Connection], T]) -> T:
+        """Do the same as `run` in this thread."""
+        try:
+            with self.begin() as connection:
+                return work(connection)
+        except SQLAlchemyError as error:  # its text has the statement and its values
+            message = f"The server's database does not answer ({_reason(error)}); try again in a moment."
+            raise Unavailable(message, retry_after=5.0) from None
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+
+def sqlite_url(folder: Path) -> str:
+    """Return the address of the database in a data folder."""
+    return f"sqlite:///{folder / FILE}"
+
+
+def normalize_url(url: str) -> str:
+    """Return a database's address with its driver; raises `ConfigError` for one that is not SQLite or PostgreSQL."""
+    try:
+        found = make_url(url)
+        driver = DRIVERS[found.drivername.partition("+")[0]]
+    except (ArgumentError, KeyError):
+        message = "database_url must begin with postgresql:// or sqlite:///"
+        raise ConfigError(message, param="database_url") from None
+    return found.set(drivername=driver).render_as_string(hide_password=False)
+
+
+def _create_engine(url: str) -> Engine:
+    if not url.startswith("sqlite"):
+        return create_engine(url, pool_pre_ping=True, pool_recycle=300)
+    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # transactions are begun below, not by the driver
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _reason(error: Exception) -> str:
+    """Return the kind of an error; its text may hold an address with a password, or values."""
+    return type(getattr(error, "orig", None) or error).__name__

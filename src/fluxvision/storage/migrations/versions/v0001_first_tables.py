@@ -1,0 +1,83 @@
+"""The first tables."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+
+
+def upgrade() -> None:
+    """Create the tables."""
+    op.create_table(
+        "api_keys",
+        sa.Column("id", sa.String(length=80), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False, comment="SHA-256 of the key, in hex"),
+        sa.Column(
+            "hint", sa.String(length=16), nullable=False, comment="the first and last letters, to tell keys apart"
+        ),
+        sa.Column("created_at", sa.Double(), nullable=False),
+        sa.Column("expires_at", sa.Double(), nullable=True),
+        sa.Column("revoked_at", sa.Double(), nullable=True),
+        sa.Column("models", sa.JSON(), nullable=False, comment="ids of the allowed models; empty: all"),
+        sa.Column("budget_day", sa.BigInteger(), nullable=True),
+        sa.Column("budget_month", sa.BigInteger(), nullable=True),
+        sa.Column("budget_total", sa.BigInteger(), nullable=True),
+        sa.Column("per_minute", sa.Integer(), nullable=True, comment="most requests in a minute"),
+        sa.Column("parallel", sa.Integer(), nullable=True, comment="most jobs at the same time"),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("digest", name="uq_api_keys_digest"),
+    )
+    op.create_table(
+        "executors",
+        sa.Column("id", sa.String(length=80), nullable=False, comment="a running gateway"),
+        sa.Column("seen_at", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_table(
+        "requests",
+        sa.Column("id", sa.String(length=80), nullable=False),
+        sa.Column(
+            "key_id", sa.String(length=80), nullable=False, comment="the caller; empty: everybody, where no keys exist"
+        ),
+        sa.Column("created_at", sa.Double(), nullable=False),
+        sa.Column("ended_at", sa.Double(), nullable=True),
+        sa.Column("model", sa.Text(), nullable=False),
+        sa.Column("provider", sa.Text(), nullable=True),
+        sa.Column(
+            "status", sa.String(length=16), nullable=False, comment="queued, running, completed, failed or cancelled"
+        ),
+        sa.Column("background", sa.Boolean(), nullable=False, comment="whether nobody waits for the answer"),
+        sa.Column("reserved", sa.BigInteger(), nullable=False, comment="what it may cost, until it has ended"),
+        sa.Column("cost", sa.BigInteger(), nullable=False, comment="what it has cost, at most where that is unknown"),
+        sa.Column("idempotency_key", sa.Text(), nullable=True, comment="the caller's, for as long as it is kept"),
+        sa.Column("fingerprint", sa.String(length=64), nullable=True, comment="digest of what was asked for"),
+        sa.Column(
+            "job", sa.JSON(), nullable=True, comment="all that is needed to run it (again); empty once it has ended"
+        ),
+        sa.Column("response", sa.JSON(), nullable=True, comment="the answer, its pictures as names in the media store"),
+        sa.Column("error", sa.JSON(), nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("ix_requests_key_id_created_at", "requests", ["key_id", "created_at"], unique=False)
+    op.create_index("ix_requests_key_id_fingerprint", "requests", ["key_id", "fingerprint"], unique=False)
+    op.create_index("ix_requests_key_id_idempotency_key", "requests", ["key_id", "idempotency_key"], unique=True)
+    op.create_index("ix_requests_status", "requests", ["status"], unique=False)
+    op.create_table(
+        "submissions",
+        sa.Column("key", sa.String(length=80), nullable=False, comment="the idempotency key of a call"),
+        sa.Column("request_id", sa.String(length=80), nullable=False),
+        sa.Column("provider", sa.Text(), nullable=False),
+        sa.Column(
+            "upstream",
+            sa.JSON(),
+            nullable=False,
+            comment="what the provider answered: its id and addresses of the work",
+        ),
+        sa.Column("created_at", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("key"),
+    )
+    op.create_index("ix_submissions_request_id", "submissions", ["request_id"], unique=False)

@@ -1,0 +1,72 @@
+"""The tables of the database: API keys, requests (history, ledger and jobs in one), and what providers accepted.
+
+Times are Unix seconds, amounts whole micro-dollars. `storage/migrations` makes these tables; a test compares both.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import JSON, BigInteger, Boolean, Column, Double, Index, Integer, MetaData, String, Table, Text
+
+METADATA = MetaData(
+    naming_convention={"ix": "ix_%(table_name)s_%(column_0_N_name)s", "uq": "uq_%(table_name)s_%(column_0_N_name)s"}
+)
+ID = String(80)
+
+API_KEYS = Table(
+    "api_keys",
+    METADATA,
+    Column("id", ID, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("digest", String(64), nullable=False, unique=True, comment="SHA-256 of the key, in hex"),
+    Column("hint", String(16), nullable=False, comment="the first and last letters, to tell keys apart"),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double),
+    Column("revoked_at", Double),
+    Column("models", JSON, nullable=False, comment="ids of the allowed models; empty: all"),
+    Column("budget_day", BigInteger),
+    Column("budget_month", BigInteger),
+    Column("budget_total", BigInteger),
+    Column("per_minute", Integer, comment="most requests in a minute"),
+    Column("parallel", Integer, comment="most jobs at the same time"),
+)
+
+REQUESTS = Table(
+    "requests",
+    METADATA,
+    Column("id", ID, primary_key=True),
+    Column("key_id", ID, nullable=False, comment="the caller; empty: everybody, where no keys exist"),
+    Column("created_at", Double, nullable=False),
+    Column("ended_at", Double),
+    Column("model", Text, nullable=False),
+    Column("provider", Text),
+    Column("status", String(16), nullable=False, comment="queued, running, completed, failed or cancelled"),
+    Column("background", Boolean, nullable=False, default=False, comment="whether nobody waits for the answer"),
+    Column("reserved", BigInteger, nullable=False, default=0, comment="what it may cost, until it has ended"),
+    Column("cost", BigInteger, nullable=False, default=0, comment="what it has cost, at most where that is unknown"),
+    Column("idempotency_key", Text, comment="the caller's, for as long as it is kept"),
+    Column("fingerprint", String(64), comment="digest of what was asked for"),
+    Column("job", JSON, comment="all that is needed to run it (again); empty once it has ended"),
+    Column("response", JSON, comment="the answer, its pictures as names in the media store"),
+    Column("error", JSON),
+    Index(None, "key_id", "created_at"),
+    Index(None, "key_id", "fingerprint"),
+    Index(None, "key_id", "idempotency_key", unique=True),
+    Index(None, "status"),
+)
+
+SUBMISSIONS = Table(
+    "submissions",
+    METADATA,
+    Column("key", ID, primary_key=True, comment="the idempotency key of a call"),
+    Column("request_id", ID, nullable=False, index=True),
+    Column("provider", Text, nullable=False),
+    Column("upstream", JSON, nullable=False, comment="what the provider answered: its id and addresses of the work"),
+    Column("created_at", Double, nullable=False),
+)
+
+EXECUTORS = Table(
+    "executors",
+    METADATA,
+    Column("id", ID, primary_key=True, comment="a running gateway"),
+    Column("seen_at", Double, nullable=False),
+)
