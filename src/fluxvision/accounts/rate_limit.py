@@ -1,8 +1,11 @@
-"""Rate limit per caller: a token bucket that refills within a minute."""
+"""Rate limit per caller: a token bucket that refills within a minute; and the headers of a key's limit."""
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
+
+from fluxvision.core.limits import RequestRate
 
 MINUTE = 60.0
 MOST = 10_000
@@ -28,3 +31,22 @@ class Rate:
         if len(self._buckets) > MOST:
             self._buckets.popitem(last=False)
         return 0.0 if granted else missing * MINUTE / self._full
+
+
+def rate_limit_headers(rate: RequestRate) -> dict[str, str]:
+    """Return OpenAI's headers of the requests per minute."""
+    return {
+        "x-ratelimit-limit-requests": str(rate.limit),
+        "x-ratelimit-remaining-requests": str(rate.remaining),
+        "x-ratelimit-reset-requests": format_duration(rate.reset),
+    }
+
+
+def format_duration(seconds: float) -> str:
+    """Return seconds in the notation of OpenAI's headers, rounded up: 6m0s, 1s, 20ms."""
+    milliseconds = max(0, math.ceil(round(seconds * 1000, 3)))
+    if milliseconds < 1000:  # noqa: PLR2004, a second
+        return f"{milliseconds}ms"
+    minutes, rest = divmod(math.ceil(milliseconds / 1000), 60)
+    hours, minutes = divmod(minutes, 60)
+    return (f"{hours}h" if hours else "") + (f"{minutes}m" if hours or minutes else "") + f"{rest}s"

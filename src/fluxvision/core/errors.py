@@ -7,7 +7,8 @@
     │   ├── InvalidRequest        400  INVALID_REQUEST, names the parameter
     │   ├── PolicyRefused         400  CONTENT_POLICY_VIOLATION, a provider's policy forbids the picture
     │   ├── AuthenticationFailed  401  AUTHENTICATION_FAILED
-    │   ├── Forbidden             403  FORBIDDEN, sent through another website or host name
+    │   ├── InsufficientBalance   402  INSUFFICIENT_BALANCE, the key's budget does not cover the request
+    │   ├── Forbidden             403  FORBIDDEN, not allowed to this key, or to another website or host name
     │   ├── NotFound              404  NOT_FOUND
     │   │   └── ModelNotFound     404  MODEL_NOT_FOUND
     │   ├── MethodNotAllowed      405  METHOD_NOT_ALLOWED
@@ -16,7 +17,7 @@
     │   ├── UnsupportedMediaType  415  UNSUPPORTED_MEDIA_TYPE
     │   └── RangeNotSatisfiable   416  RANGE_NOT_SATISFIABLE
     ├── Busy                      429  RATE_LIMITED, carries retry_after
-    │   └── TooMany               429  RATE_LIMIT_EXCEEDED, too many requests from one address
+    │   └── TooMany               429  RATE_LIMIT_EXCEEDED, too many requests of one address or key
     ├── Cancelled                 499  CANCELLED, the work was stopped
     │   └── CallerGone            499  CANCELLED, the caller closed the connection
     ├── InternalError             500  INTERNAL_ERROR, a fault of this server
@@ -35,6 +36,8 @@ picture content.
 from __future__ import annotations
 
 from typing import ClassVar, Literal
+
+from fluxvision.core.limits import RequestRate
 
 Blame = Literal["client", "policy", "provider", "network", "us", "nobody"]
 """Who caused a failure. Only failures of a provider or the network lead to the next offer."""
@@ -113,8 +116,16 @@ class AuthenticationFailed(ClientError):
     code = "AUTHENTICATION_FAILED"
 
 
+class InsufficientBalance(ClientError):
+    """The key's budget does not cover what the request may cost; nothing was started and nothing was charged."""
+
+    status = 402
+    type = "insufficient_quota"
+    code = "INSUFFICIENT_BALANCE"
+
+
 class Forbidden(ClientError):
-    """The request comes through a website or host name that this server does not serve."""
+    """The key does not allow it, or the request comes through a website or host name that is not served here."""
 
     status = 403
     type = "authentication_error"
@@ -182,9 +193,11 @@ class Busy(Error):
 
 
 class TooMany(Busy):
-    """Too many requests without a key came from one address; nothing was started and nothing was charged."""
+    """One key, or one address without a key, makes too many requests; nothing was started and nothing was charged."""
 
     code = "RATE_LIMIT_EXCEEDED"
+    rate: RequestRate | None = None
+    """The key's requests per minute, where it has such a limit."""
 
 
 class Cancelled(Error):

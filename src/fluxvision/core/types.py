@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fluxvision.core.errors import Cancelled
+from fluxvision.core.limits import Limits
 
 Scalar = bool | int | float | str
 """A public parameter's value after parsing; pictures are an `InputImage`."""
@@ -163,6 +164,17 @@ class Caller:
     """Relative share of a provider's time when callers compete; 1 for a key."""
     max_pixels: int | None = None
     """Largest result in pixels; None: the server's limit."""
+    limits: Limits = field(default=Limits(), compare=False)
+    """What it may use; they are those of a stored key."""
+    models: tuple[str, ...] = field(default=(), compare=False)
+    """Ids of the models that it may use; empty: all."""
+    admin: bool = field(default=False, compare=False)
+    """Whether it may manage keys and see what all keys have used."""
+
+    @property
+    def limited(self) -> bool:
+        """Whether anything limits it, so that each of its jobs is counted."""
+        return self.limits != Limits() or bool(self.models)
 
 
 ANYBODY = Caller()

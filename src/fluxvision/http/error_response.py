@@ -7,8 +7,16 @@ from collections.abc import Sequence
 
 from msgspec import UNSET
 
+from fluxvision.accounts.rate_limit import rate_limit_headers
 from fluxvision.core.entries import attempt_entries, dollars_or_none
-from fluxvision.core.errors import AuthenticationFailed, Error, InternalError, MethodNotAllowed, RangeNotSatisfiable
+from fluxvision.core.errors import (
+    AuthenticationFailed,
+    Error,
+    InternalError,
+    MethodNotAllowed,
+    RangeNotSatisfiable,
+    TooMany,
+)
 from fluxvision.core.money import CURRENCY, sum_costs
 from fluxvision.core.system import resource_error
 from fluxvision.core.types import Attempt
@@ -42,6 +50,8 @@ def error_headers(error: Error, attempts: Sequence[Attempt] = (), allow: str = "
     if error.retry_after is not None:
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
         headers["retry-after-ms"] = str(max(1, math.ceil(error.retry_after * 1000)))
+    if isinstance(error, TooMany) and error.rate is not None:
+        headers |= rate_limit_headers(error.rate)
     if isinstance(error, AuthenticationFailed):
         headers["www-authenticate"] = "Bearer"
     if isinstance(error, MethodNotAllowed) and allow:

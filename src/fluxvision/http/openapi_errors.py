@@ -20,6 +20,8 @@ from fluxvision.http.openapi_schemas import schema_ref
 
 ALWAYS = ("X-Request-ID", "X-Fluxvision-Request-ID", "OpenAI-Processing-Ms")
 """Headers of every response."""
+RATE_LIMITS = ("X-RateLimit-Limit-Requests", "X-RateLimit-Remaining-Requests", "X-RateLimit-Reset-Requests")
+"""Headers of responses to a key with a limit of requests per minute."""
 
 
 def error_kinds(root: type[Error] = Error) -> Iterator[type[Error]]:
@@ -67,6 +69,7 @@ def _error_response(kind: type[Error], example: Any) -> dict[str, Any]:
     names = [*ALWAYS]
     names += [] if kind.retryable else ["X-Should-Retry"]
     names += ["Retry-After", "Retry-After-Ms"] if kind in {Busy, TooMany, Unavailable} else []
+    names += RATE_LIMITS if kind is TooMany else []
     names += ["WWW-Authenticate"] if kind is AuthenticationFailed else []
     names += ["Allow"] if kind is MethodNotAllowed else []
     names += ["Content-Range"] if kind is RangeNotSatisfiable else []

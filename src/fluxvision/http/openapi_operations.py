@@ -12,6 +12,7 @@ from fluxvision.core.errors import (
     DeadlineExceeded,
     Error,
     Exhausted,
+    InsufficientBalance,
     InvalidRequest,
     Misconfigured,
     ModelNotFound,
@@ -28,6 +29,7 @@ from fluxvision.core.errors import (
     UpstreamRefused,
     UpstreamUnreachable,
 )
+from fluxvision.http.openapi_errors import RATE_LIMITS
 from fluxvision.http.openapi_schemas import object_schema, schema_ref
 from fluxvision.http.streaming import COMPLETED, PARTIAL
 from fluxvision.imaging.deep_zoom import STEM
@@ -36,7 +38,7 @@ from fluxvision.storage.media import MIMES
 JSON = "application/json"
 MARKDOWN = "text/markdown"
 FILE = {"type": "string", "format": "binary"}
-MADE = ("X-Fluxvision-Model", "X-Fluxvision-Provider")
+MADE = ("X-Fluxvision-Model", "X-Fluxvision-Provider", *RATE_LIMITS)
 EVENTS = {
     PARTIAL: schema_ref("PartialImageEvent"),
     COMPLETED: schema_ref("CompletedEvent"),
@@ -107,6 +109,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         (
             InvalidRequest,
             PolicyRefused,
+            InsufficientBalance,
             ModelNotFound,
             UploadTooSlow,
             PayloadTooLarge,

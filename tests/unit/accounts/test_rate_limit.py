@@ -6,6 +6,7 @@ import pytest
 
 from fluxvision.accounts import rate_limit
 from fluxvision.accounts.rate_limit import Rate
+from fluxvision.core.limits import RequestRate
 
 
 def test_a_burst_then_one_by_one():
@@ -46,3 +47,32 @@ def test_who_is_silent_longest_is_forgotten(monkeypatch):
         one.take(who, 1, 0.0)
     assert one.take("c", 1, 0.0) > 0
     assert one.take("a", 1, 0.0) == 0.0
+
+
+def test_headers_of_a_keys_limit():
+    """The headers are those of OpenAI."""
+    assert rate_limit.rate_limit_headers(RequestRate(60, 59, 60.0)) == {
+        "x-ratelimit-limit-requests": "60",
+        "x-ratelimit-remaining-requests": "59",
+        "x-ratelimit-reset-requests": "1m0s",
+    }
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (0, "0ms"),
+        (-1, "0ms"),
+        (0.02, "20ms"),
+        (0.0201, "21ms"),
+        (1, "1s"),
+        (1.2, "2s"),
+        (59.99, "1m0s"),
+        (360, "6m0s"),
+        (3600, "1h0m0s"),
+        (3661, "1h1m1s"),
+    ],
+)
+def test_durations_are_written_like_openais(seconds, expected):
+    """Milliseconds below a second, then whole seconds, never less than it is."""
+    assert rate_limit.format_duration(seconds) == expected

@@ -774,7 +774,8 @@ export interface components {
          * @description - `INVALID_REQUEST` (400): A parameter, a picture or their combination cannot be used.
          *     - `CONTENT_POLICY_VIOLATION` (400): A provider's content policy forbids this picture or these words.
          *     - `AUTHENTICATION_FAILED` (401): The key is missing, malformed or unknown.
-         *     - `FORBIDDEN` (403): The request comes through a website or host name that this server does not serve.
+         *     - `INSUFFICIENT_BALANCE` (402): The key's budget does not cover what the request may cost; nothing was started and nothing was charged.
+         *     - `FORBIDDEN` (403): The key does not allow it, or the request comes through a website or host name that is not served here.
          *     - `NOT_FOUND` (404): There is nothing at this address.
          *     - `MODEL_NOT_FOUND` (404): No model has this name, or no provider on this server makes it.
          *     - `METHOD_NOT_ALLOWED` (405): The address exists, but does not support this method.
@@ -783,7 +784,7 @@ export interface components {
          *     - `UNSUPPORTED_MEDIA_TYPE` (415): The body's content type or encoding is not one that this route reads.
          *     - `RANGE_NOT_SATISFIABLE` (416): A requested range begins after the end of the file.
          *     - `RATE_LIMITED` (429): The queue is full; nothing was started and nothing was charged.
-         *     - `RATE_LIMIT_EXCEEDED` (429): Too many requests without a key came from one address; nothing was started and nothing was charged.
+         *     - `RATE_LIMIT_EXCEEDED` (429): One key, or one address without a key, makes too many requests; nothing was started and nothing was charged.
          *     - `CANCELLED` (499): The work was stopped by the caller or by the provider's operator.
          *     - `CANCELLED` (499): The caller closed the connection.
          *     - `INTERNAL_ERROR` (500): A fault of this server.
@@ -800,7 +801,7 @@ export interface components {
          *     - `CONFIGURATION` (500): A setting cannot be used; the message names it.
          * @enum {unknown}
          */
-        ErrorCode: "INVALID_REQUEST" | "CONTENT_POLICY_VIOLATION" | "AUTHENTICATION_FAILED" | "FORBIDDEN" | "NOT_FOUND" | "MODEL_NOT_FOUND" | "METHOD_NOT_ALLOWED" | "UPLOAD_TOO_SLOW" | "PAYLOAD_TOO_LARGE" | "UNSUPPORTED_MEDIA_TYPE" | "RANGE_NOT_SATISFIABLE" | "RATE_LIMITED" | "RATE_LIMIT_EXCEEDED" | "CANCELLED" | "INTERNAL_ERROR" | "PROVIDER_MISCONFIGURED" | "UPSTREAM_ERROR" | "UPSTREAM_UNREACHABLE" | "UPSTREAM_REFUSED" | "ALL_PROVIDERS_EXHAUSTED" | "UNAVAILABLE" | "DEADLINE_EXCEEDED" | "CONFIGURATION";
+        ErrorCode: "INVALID_REQUEST" | "CONTENT_POLICY_VIOLATION" | "AUTHENTICATION_FAILED" | "INSUFFICIENT_BALANCE" | "FORBIDDEN" | "NOT_FOUND" | "MODEL_NOT_FOUND" | "METHOD_NOT_ALLOWED" | "UPLOAD_TOO_SLOW" | "PAYLOAD_TOO_LARGE" | "UNSUPPORTED_MEDIA_TYPE" | "RANGE_NOT_SATISFIABLE" | "RATE_LIMITED" | "RATE_LIMIT_EXCEEDED" | "CANCELLED" | "INTERNAL_ERROR" | "PROVIDER_MISCONFIGURED" | "UPSTREAM_ERROR" | "UPSTREAM_UNREACHABLE" | "UPSTREAM_REFUSED" | "ALL_PROVIDERS_EXHAUSTED" | "UNAVAILABLE" | "DEADLINE_EXCEEDED" | "CONFIGURATION";
     };
     responses: never;
     parameters: never;
