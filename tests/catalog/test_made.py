@@ -36,7 +36,9 @@ def source(tmp_path):
 async def at_fal():
     """A gateway with fal.ai alone, and that fal.ai."""
     async with FakeFal() as upstream:
-        gateway = Gateway({"fal": fal.Provider(upstream.key, upstream.queue_url, upstream.storage_url, pace=0.01)})
+        gateway = Gateway(
+            {"fal": fal.Provider(upstream.key, upstream.queue_url, upstream.storage_url, time_scale=0.01)}
+        )
         yield gateway, upstream
         await gateway.aclose()
 

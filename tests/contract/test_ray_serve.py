@@ -85,7 +85,7 @@ def test_the_bytes_are_those_of_threads(cluster, picture):
 def test_words_go_with_their_tiles(cluster):
     """Every tile is guided by its own."""
     of = work()
-    of = replace(of, words=tuple("x" * (number % 7) for number in range(of.total)))
+    of = replace(of, prompts=tuple("x" * (number % 7) for number in range(of.total)))
     assert samples(fake(cluster, "spoken"), of) == samples(ThreadExecutor([spoken()], 1), of) != expected(of)
 
 

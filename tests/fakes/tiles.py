@@ -68,7 +68,7 @@ class Spoken(Eventful):
     def detail(self, windows):
         """Invent as the mock does, and look at the words."""
         made = super().detail(windows)
-        return [tile - 0.01 * len(window.words) for tile, window in zip(made, windows, strict=True)]
+        return [tile - 0.01 * len(window.prompt) for tile, window in zip(made, windows, strict=True)]
 
 
 def spoken():

@@ -39,7 +39,7 @@ def photo(tmp_path):
 
 async def run(fal, photo, folder, *, seconds=10.0, upstream=MODEL, asked=ASKED, **options):
     """Ask the provider as the gateway does, which ends what takes too long."""
-    options = {"pace": 0.01, "patience": 0.2} | options
+    options = {"time_scale": 0.01, "patience": 0.2} | options
     provider = Provider(fal.key, fal.queue_url, fal.storage_url, **options)
     source = imaging.probe(photo, imaging.Limits())
     call = Call("fal", upstream, {"upscale_factor": 2.0, "prompt": PROMPT}, source, None, parameter_names=asked)
@@ -123,7 +123,7 @@ async def test_what_ends_a_job(photo, folder, row):
     fault, kind, billed, param = row
     async with FakeFal(fault=fault) as fal:
         with pytest.raises(kind) as caught:
-            await run(fal, photo, folder, pace=0.2 if fault.startswith("status") else 0.01)  # it is done by then
+            await run(fal, photo, folder, time_scale=0.2 if fault.startswith("status") else 0.01)  # it is done by then
         error = caught.value
         assert type(error) is kind
         assert error.billed is billed
@@ -244,7 +244,7 @@ async def test_a_listener_that_comes_back_gets_the_job(photo, folder):
     """A refused connection is tried again: nothing can have been sent."""
     async with FakeFal() as fal:
         await fal.stop()
-        task = asyncio.ensure_future(run(fal, photo, folder, pace=0.5))
+        task = asyncio.ensure_future(run(fal, photo, folder, time_scale=0.5))
         await asyncio.sleep(0.05)
         await fal.start()
         await task

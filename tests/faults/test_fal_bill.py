@@ -103,8 +103,10 @@ def quick(monkeypatch):
 
 
 @contextlib.asynccontextmanager
-async def opened(upstream: FakeFal, pace: float = 0.2, **facts: Any) -> AsyncIterator[Gateway]:
-    provider = fal.Provider(upstream.key, upstream.queue_url, upstream.storage_url, pace=pace, patience=PATIENCE)
+async def opened(upstream: FakeFal, time_scale: float = 0.2, **facts: Any) -> AsyncIterator[Gateway]:
+    provider = fal.Provider(
+        upstream.key, upstream.queue_url, upstream.storage_url, time_scale=time_scale, patience=PATIENCE
+    )
     gateway = Gateway({"fal": provider, "embedded": Painter()}, **{"attempt_timeout": PATIENCE, **facts})
     try:
         yield gateway
@@ -128,11 +130,11 @@ async def test_what_a_failed_try_has_cost(source, tmp_path, by):
         fault, queue, work, by_size, by_second = row
         cost = by_size if by == BY_SIZE else by_second
         endless = queue or work or any(word in fault for word in ENDLESS)
-        pace = 1.0 if (queue and not fault) or fault in {"status 401", "status hang x1"} else 0.2
+        time_scale = 1.0 if (queue and not fault) or fault in {"status 401", "status hang x1"} else 0.2
         limit = PATIENCE if endless else LONG
         async with (
             FakeFal(fault=fault, queue=queue, work=work) as upstream,
-            opened(upstream, pace, attempt_timeout=limit) as gateway,
+            opened(upstream, time_scale, attempt_timeout=limit) as gateway,
         ):
             found = await ask(gateway, source, folder, by)
             first = found.attempts[0]
@@ -186,7 +188,7 @@ async def test_what_a_caller_who_leaves_has_spent(source, tmp_path):
 async def test_the_deadline_does_not_wait_for_a_bill(source, folder):
     """Where time is over before fal.ai has said what became of the job, its cost is not known."""
     async with FakeFal(fault="status hang, cancel hang") as upstream:
-        async with opened(upstream, pace=0.3, attempt_timeout=LONG, deadline=0.5) as gateway:
+        async with opened(upstream, time_scale=0.3, attempt_timeout=LONG, deadline=0.5) as gateway:
             found = await ask(gateway, source, folder, BY_SIZE)
         assert type(found) is DeadlineExceeded
         name = upstream.submissions[0].id

@@ -47,9 +47,9 @@ USER = "somebody@example.org"
 PATIENCE = 1.0
 """Seconds for one attempt, and for a byte, as `configured` has them."""
 PACE = 0.01
-STEADY = {"pace": 0.1}
+STEADY = {"time_scale": 0.1}
 """For what ends at the time limit: a job that is given up may still say what it costs."""
-CALM = {"pace": 0.1, "patience": 20.0}
+CALM = {"time_scale": 0.1, "patience": 20.0}
 """For what comes all the same, a little late."""
 FAL_PRICE, OTHER_PRICE = 960, 50_000
 """Of 120 by 80 pixels at $0.10 per megapixel; and per picture."""
@@ -261,7 +261,7 @@ def quick(monkeypatch):
 
 def at_fal(upstream: FakeFal, **facts: Any) -> fal.Provider:
     return fal.Provider(
-        upstream.key, upstream.queue_url, upstream.storage_url, **{"pace": PACE, "patience": PATIENCE, **facts}
+        upstream.key, upstream.queue_url, upstream.storage_url, **{"time_scale": PACE, "patience": PATIENCE, **facts}
     )
 
 

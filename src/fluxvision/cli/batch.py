@@ -133,7 +133,7 @@ class _Run:
             _check_name(self.request, gateway)
             runner = PictureRunner(
                 gateway,
-                _limit_parallel(self.request, gateway),
+                _limit_cost(self.request, gateway),
                 limits,
                 mask,
                 self.scratch,
@@ -233,7 +233,7 @@ def _open_mask(request: UpscaleRequest, limits: Limits) -> InputImage | None:
     return probe(path, limits, "mask")
 
 
-def _limit_parallel(request: UpscaleRequest, gateway: Gateway) -> UpscaleRequest:
+def _limit_cost(request: UpscaleRequest, gateway: Gateway) -> UpscaleRequest:
     """Return the request with max_cost 0, unless the caller allows costs explicitly.
 
     Thus a provider key that happens to be in the environment is not charged unexpectedly. Costs are allowed by

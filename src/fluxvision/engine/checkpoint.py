@@ -47,13 +47,15 @@ class CheckpointStore(Protocol):
 class CheckpointedExecutor:
     """Stores the batches that another executor makes, and reads those already stored. `resumed_tiles` were read."""
 
-    def __init__(self, executor: TileExecutor, kept: Callable[[str], CheckpointStore], key: Callable[[], str]) -> None:
-        """Store batches in the store that `kept` returns for a job's digest.
+    def __init__(
+        self, executor: TileExecutor, open_store: Callable[[str], CheckpointStore], key: Callable[[], str]
+    ) -> None:
+        """Store batches in the store that `open_store` returns for a job's digest.
 
         `key` returns everything else that tiles depend on: networks, number formats, prompts, code. When it changes
         during the job, later batches are not stored.
         """
-        self._executor, self._kept, self._key = executor, kept, key
+        self._executor, self._open_store, self._key = executor, open_store, key
         self._store: CheckpointStore | None = None
         self.resumed_tiles = 0
 
@@ -63,7 +65,7 @@ class CheckpointedExecutor:
         """Yield batches in their order, each read or made."""
         key = self._key()
         facts = _recipe_facts(work, key)
-        store = self._store = self._kept(_job_hash(work, facts))
+        store = self._store = self._open_store(_job_hash(work, facts))
         wanted = work.batches if batches is None else batches
         names = {batch: _batch_hash(work, facts, batch) for batch in wanted}
         known = {batch for batch in wanted if store.has(names[batch])}
@@ -101,7 +103,7 @@ def _recipe_facts(work: TileJob, key: str) -> bytes:
         astuple(work.row),
         astuple(work.rows),
         astuple(work.columns),
-        work.words,
+        work.prompts,
     )
     return repr((*facts, shapes)).encode()
 

@@ -105,7 +105,7 @@ def _imagine(batch: TileBatch, backend: Detailer, tiles: Sequence[_Tile], stop: 
             TileOrigin(tile.down.source * row.factor, tile.across.source * row.factor),
             tile.allowed,
             tile.canvas,
-            tile.pixels.words,
+            tile.pixels.prompt,
         )
         for tile in tiles
     ]

@@ -18,7 +18,7 @@ Samples = NDArray[np.unsignedinteger]
 
 @dataclass(frozen=True, slots=True)
 class TilePixels:
-    """Where one tile lies, its windows of the pictures of a job, and the words that guide it."""
+    """Where one tile lies, its windows of the pictures of a job, and the prompt that guides it."""
 
     down: Span
     across: Span
@@ -26,7 +26,7 @@ class TilePixels:
     alpha: Samples | None
     mask: NDArray[np.uint8] | None
     canvas: Samples | None
-    words: str | None
+    prompt: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class TileJob:
     """All of a job that its tiles depend on.
 
     `color` is (rows, columns, 1 or 3), `alpha`, `mask` and `canvas` are None or arrays, as in the pipeline's request.
-    `words` guide the tiles, one after the other, each its own; None: the backend has words for all.
+    `prompts` guide the tiles, one each in their order; None: the backend has one prompt for all.
     """
 
     color: Samples
@@ -58,7 +58,7 @@ class TileJob:
     rows: Axis
     columns: Axis
     canvas: Samples | None = None
-    words: tuple[str, ...] | None = None
+    prompts: tuple[str, ...] | None = None
 
     @property
     def total(self) -> int:
@@ -94,7 +94,7 @@ class TileJob:
             None if self.alpha is None else self.alpha[index],
             None if self.mask is None else self.mask[index],
             None if self.canvas is None else self.canvas[self.window(number, of_canvas=True)],
-            None if self.words is None else self.words[number],
+            None if self.prompts is None else self.prompts[number],
         )
 
     def is_protected(self, number: int) -> bool:

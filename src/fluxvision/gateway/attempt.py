@@ -198,7 +198,7 @@ class ProviderAttempt:
             return replace(found, seed=seed)
         except BaseException:
             given_up = Cancelled(
-                "Cancelled.", billed=submission.paid, upstream_id=submission.name, seconds=submission.seconds
+                "Cancelled.", billed=submission.billed, upstream_id=submission.upstream_id, seconds=submission.seconds
             )
             self.record(self._failure(given_up, result, time.monotonic() - started).attempt)
             raise
@@ -249,10 +249,10 @@ class ProviderAttempt:
             message = f"{self.provider.title} did not deliver within {patience:.3g} seconds{left_over}."
             failure = DeadlineExceeded if late else UpstreamError
             raise failure(
-                message, upstream_id=submission.name, billed=submission.paid, seconds=submission.seconds
+                message, upstream_id=submission.upstream_id, billed=submission.billed, seconds=submission.seconds
             ) from None
         except Unavailable as error:
-            if submission.paid:
+            if submission.billed:
                 submission.bill(error)
             raise
         except Error:

@@ -167,8 +167,8 @@ class FairQueue:
         for lane in self._lanes:
             while True:
                 now = self._clock()
-                able = (entry for entry in self._waiting if lane.admits(entry) and not entry.waiter.cancelled())
-                entry = self._order.next(able, now)
+                eligible = (entry for entry in self._waiting if lane.admits(entry) and not entry.waiter.cancelled())
+                entry = self._order.next(eligible, now)
                 if entry is None:
                     break
                 self._waiting.remove(entry)

@@ -148,9 +148,9 @@ class Gateway:
         model's providers is configured.
         """
         offers = find_offers(job, self._models[job.model], self._context.providers)
-        able = translate_offers(job, offers, self._rows[job.model], limits=self._limits, checks=self._checks)
+        eligible = translate_offers(job, offers, self._rows[job.model], limits=self._limits, checks=self._checks)
         health = self.health.snapshot()
-        decision = decide(job, offers, able, self._policy, health, whole=not self._allow_degraded)
+        decision = decide(job, offers, eligible, self._policy, health, allow_degraded=self._allow_degraded)
         return PreparedJob(self._context, job, decision)
 
     async def ping(self) -> Mapping[str, bool]:

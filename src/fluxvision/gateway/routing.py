@@ -283,30 +283,33 @@ class RoutingDecision:
 def decide(
     job: Job,
     offers: Sequence[Offer],
-    able: RoutingCandidates,
+    eligible: RoutingCandidates,
     policy: str,
     health: Mapping[str, ProviderHealth],
     *,
-    whole: bool,
+    allow_degraded: bool,
 ) -> RoutingDecision:
-    """Return the order in which providers are tried; `offers` are all that were considered, `able` the candidates.
+    """Return the order in which providers are tried; `offers` are all that were considered, `eligible` the candidates.
 
-    With `whole` or `strict`, offers that invent no detail do not replace one that does; raises `InvalidRequest` of the
-    best offer when no generative candidate remains. Offers over the caller's `max_cost` never count as the best.
+    Without `allow_degraded`, or with `strict`, offers that invent no detail do not replace one that does; raises
+    `InvalidRequest` of the best offer when no generative candidate remains. Offers over the caller's `max_cost` never
+    count as the best.
     """
     if len(offers) == 1:
-        return RoutingDecision(able.candidates, (), offers[0])
-    by_name = {one.offer.provider: one for one in able.candidates}
+        return RoutingDecision(eligible.candidates, (), offers[0])
+    by_name = {one.offer.provider: one for one in eligible.candidates}
     costs = {name: one.cost for name, one in by_name.items()}
     speeds = {name: ProviderHealth(seconds=one.seconds) for name, one in health.items()}  # as if healthy
-    best = order_offers([offer for offer in offers if offer.provider not in able.over_budget], policy, costs, speeds)[0]
-    order = order_offers([one.offer for one in able.candidates], policy, costs, health)
-    excluded = able.excluded
-    if best.generative and (whole or job.values.get("strict")):
+    best = order_offers(
+        [offer for offer in offers if offer.provider not in eligible.over_budget], policy, costs, speeds
+    )[0]
+    order = order_offers([one.offer for one in eligible.candidates], policy, costs, health)
+    excluded = eligible.excluded
+    if best.generative and (not allow_degraded or job.values.get("strict")):
         plain = [offer.provider for offer in order if not offer.generative]
         order = tuple(offer for offer in order if offer.generative)
         if not order:
-            refusal = able.refused[best.provider]
+            refusal = eligible.refused[best.provider]
             message = f"{refusal.message} {plain[0]}/{job.model} makes it without inventing detail."
             raise InvalidRequest(message, param=refusal.param)
         excluded += tuple(Excluded(name, DEGRADES) for name in plain)

@@ -28,22 +28,22 @@ class Submission:
 
     on_result: Callable[[], None]
     """Called when the result is about to arrive."""
-    name: str | None = None
+    upstream_id: str | None = None
     """The provider's own id of the work."""
-    paid: bool | None = False
+    billed: bool | None = False
     """Whether the provider charges for it; None: unknown."""
     seconds: float | None = None
     """The compute time that the provider reported."""
 
-    def update(self, name: str | None, paid: bool | None, seconds: float | None = None, /) -> None:
+    def update(self, upstream_id: str | None, billed: bool | None, seconds: float | None = None, /) -> None:
         """Store the provider's id, whether it charges, and its compute time in seconds."""
-        self.name, self.paid, self.seconds = name, paid, seconds
-        if paid:
+        self.upstream_id, self.billed, self.seconds = upstream_id, billed, seconds
+        if billed:
             self.on_result()
 
     def bill(self, error: Error) -> Error:
         """Return an error with the id and billing of the accepted work added, because it is paid nevertheless."""
-        error.upstream_id = error.upstream_id or self.name
-        error.billed = error.billed or self.paid
+        error.upstream_id = error.upstream_id or self.upstream_id
+        error.billed = error.billed or self.billed
         error.seconds = self.seconds if error.seconds is None else error.seconds
         return error

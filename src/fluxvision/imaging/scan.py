@@ -24,7 +24,7 @@ _IHDR_LENGTH = _IHDR.to_bytes(4, "big")
 _COMPRESSED_TEXT = b"\x01"
 _PLAIN = {0: (1, False), 2: (3, False), 4: (1, True), 6: (3, True)}
 """Colour types without a palette: number of colours, and whether there is alpha."""
-_TELLING = frozenset({b"PLTE", b"tRNS", b"eXIf", b"sBIT"})
+_INTERPRETING = frozenset({b"PLTE", b"tRNS", b"eXIf", b"sBIT"})
 """Chunks that change the meaning of the samples or the orientation."""
 PIXELS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"sRGB", b"sBIT"})
 """Chunks that are needed to decode the pixels."""
@@ -46,14 +46,14 @@ class PngHeader:
     height: int
     frames: int
     """Frames of an animation, 1 for a still picture."""
-    whole: bool
+    complete: bool
     """Whether the file reaches IEND."""
-    plain: bool
+    plain_8bit: bool
     """Whether samples are 8-bit grey or RGB, maybe with alpha, and no chunk changes their meaning or orientation."""
     colours: int
-    """Number of colour channels, valid if `plain`."""
+    """Number of colour channels, valid if `plain_8bit`."""
     alpha: bool
-    """Valid if `plain`."""
+    """Valid if `plain_8bit`."""
     metadata_free: bool
     """Whether the file has only chunks that are needed to decode the pixels."""
     profiled: bool
@@ -86,15 +86,15 @@ def inspect_png(path: Path, content: bytes | None = None) -> PngHeader | None:
         if len(head) < _SIGNATURE + _CHUNK_HEAD + _IHDR or head[12:16] != b"IHDR":
             return None
         checksum = int.from_bytes(file.read(_CHECKSUM), "big")
-        frames, whole, kinds = _walk_png(file)
-        metadata_free = whole and kinds <= PIXELS and not file.read(1)  # nothing after IEND
+        frames, complete, kinds = _walk_png(file)
+        metadata_free = complete and kinds <= PIXELS and not file.read(1)  # nothing after IEND
     width, height = int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
     kind = _PLAIN.get(head[25], (0, False))
     sound = head[8:12] == _IHDR_LENGTH and zlib.crc32(head[12:]) == checksum
     sound = sound and 0 < width <= _LONGEST and 0 < height <= _LONGEST
     plain = sound and kind[0] > 0 and head[24] == 8 and head[26:28] == b"\0\0" and head[28] <= 1  # noqa: PLR2004
-    plain = plain and b"IDAT" in kinds and not kinds & _TELLING
-    return PngHeader(width, height, frames, whole, plain, *kind, metadata_free, b"iCCP" in kinds)
+    plain = plain and b"IDAT" in kinds and not kinds & _INTERPRETING
+    return PngHeader(width, height, frames, complete, plain, *kind, metadata_free, b"iCCP" in kinds)
 
 
 def _walk_png(file: BinaryIO) -> tuple[int, bool, set[bytes]]:

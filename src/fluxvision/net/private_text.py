@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 WITHHELD = ". Its words repeat what was sent and are not shown."
 """The end of an error message, instead of a text that repeats private text."""
-TELLING, RUN, DEEPEST = 3, 10, 4
+SHORTEST, RUN, DEEPEST = 3, 10, 4
 """Shortest private text that is checked, length of a repeated fragment that counts, and most levels of quoting."""
 ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|x([0-9a-fA-F]{2})|(.))", re.DOTALL)
 SIDE_BY_SIDE = re.compile(f".{{{RUN}}}", re.DOTALL)
@@ -22,7 +22,7 @@ def repeats_private_text(text: str, private: Iterable[str]) -> bool:
     The text may be escaped as in Python, JSON, HTML or URLs, up to four times.
     """
     hidden = [
-        (words, _keep_alphanumerics(secret)) for secret in private if len(words := _normalize_words(secret)) >= TELLING
+        (words, _keep_alphanumerics(secret)) for secret in private if len(words := _normalize_words(secret)) >= SHORTEST
     ]
     if not hidden:
         return False

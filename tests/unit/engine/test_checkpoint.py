@@ -140,7 +140,7 @@ OTHERS = {
     "mask": work(mask=MASK),
     "canvas": work(canvas=np.repeat(np.repeat(COLOR, 2, axis=0), 2, axis=1)),
     "depth": work(COLOR.astype(np.uint16)),
-    "words": work(words=("words",) * 100),
+    "prompts": work(prompts=("words",) * 100),
 }
 
 

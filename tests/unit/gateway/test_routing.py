@@ -199,13 +199,13 @@ def test_who_cannot_is_named_with_the_reason():
 
     checks = {"best": check, **dict.fromkeys(["over_budget", "unknown", "free"], lambda _call: None)}
     offers = at("best"), at("over_budget", 7_000), at("unknown", None), at("free")
-    able = every(job(max_cost=0.001), *offers, checks=checks)
-    assert (candidates_names(able.candidates), set(able.refused), set(able.over_budget)) == (
+    eligible = every(job(max_cost=0.001), *offers, checks=checks)
+    assert (candidates_names(eligible.candidates), set(eligible.refused), set(eligible.over_budget)) == (
         ["free"],
         {"best"},
         {"over_budget", "unknown"},
     )
-    assert [(one.provider, one.reason) for one in able.excluded] == [
+    assert [(one.provider, one.reason) for one in eligible.excluded] == [
         ("best", "engine: there is none."),
         ("over_budget", "It costs $0.007, and max_cost allows less."),
         ("unknown", "What it costs is not known beforehand, and max_cost allows less."),
@@ -350,8 +350,8 @@ def choice(*unable, health=WELL, policy="quality", whole=False, offers=OFFERS, *
 
     asked = job(**fields)
     checks = {one.provider: check for one in offers}
-    able = translate_offers(asked, offers, CHOICE_ROWS, limits=JobLimits(10**9), checks=checks)
-    return decide(asked, offers, able, policy, health, whole=whole)
+    eligible = translate_offers(asked, offers, CHOICE_ROWS, limits=JobLimits(10**9), checks=checks)
+    return decide(asked, offers, eligible, policy, health, allow_degraded=not whole)
 
 
 def order(found):

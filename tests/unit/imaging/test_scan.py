@@ -58,7 +58,7 @@ def test_a_plain_picture_is_told_as_libvips_tells_it(mode, chunks, saved, store)
     data = data[:33] + b"".join(chunk(kind, contents.get(kind, b"a\0b")) for kind in chunks) + data[33:]
     path = store(data)
     header = scan.inspect_png(path)
-    assert header.plain == (MODES[mode] and not set(chunks) & {b"tRNS", b"eXIf", b"sBIT"})
+    assert header.plain_8bit == (MODES[mode] and not set(chunks) & {b"tRNS", b"eXIf", b"sBIT"})
     assert probe(path, Limits()) == _probe_vips(path, formats.find_format("png"), len(data), Limits(), "image")
 
 
@@ -67,7 +67,7 @@ def test_a_header_of_another_length_is_not_plain(length, gradient, saved, store)
     """What libvips refuses must not look well without it: the file would be paid for and then be of no use."""
     data = bytearray(saved(gradient, "PNG"))
     data[8:12] = struct.pack(">I", length)
-    assert not scan.inspect_png(store(bytes(data))).plain
+    assert not scan.inspect_png(store(bytes(data))).plain_8bit
 
 
 @pytest.mark.parametrize("at", [16, 24, 25, 26, 27, 28, 30])
@@ -75,7 +75,7 @@ def test_a_damaged_header_is_not_plain(at, gradient, saved, store):
     """One wrong byte in IHDR is left to libvips to judge."""
     data = bytearray(saved(gradient, "PNG"))
     data[at] ^= 0x41
-    assert not scan.inspect_png(store(bytes(data))).plain
+    assert not scan.inspect_png(store(bytes(data))).plain_8bit
 
 
 @pytest.mark.parametrize("data", [b"\x89PNG\r\n\x1a\n", b"\x89PNG\r\n\x1a\n" + bytes(40)])

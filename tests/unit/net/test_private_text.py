@@ -14,7 +14,7 @@ from hypothesis import strategies as some
 from fluxvision.core.settings import Upstream
 from fluxvision.core.types import Call, InputImage
 from fluxvision.net.client import READ
-from fluxvision.net.private_text import TELLING, repeats_private_text
+from fluxvision.net.private_text import SHORTEST, repeats_private_text
 from fluxvision.providers.openai.errors import ErrorTranslator, parse_error_response
 
 WAYS = {
@@ -59,7 +59,7 @@ SOURCE = InputImage(None, "png", 8, 8, 3, False, 8, 1)
 def test_a_private_text_is_recognised(prompt, way, listed):
     """Quoted alone or inside a dictionary, by Python, JSON, HTML or in an address."""
     told = f"Bad request: {WAYS[way](prompt)}!" if not listed else f"Bad request: { {'prompt': WAYS[way](prompt)} }!"
-    if len(" ".join(prompt.casefold().split())) >= TELLING:
+    if len(" ".join(prompt.casefold().split())) >= SHORTEST:
         assert repeats_private_text(told, [prompt])
 
 
@@ -75,7 +75,7 @@ def test_a_fragment_is_recognised(prompt, way, data):
 @given(PROMPTS, some.sampled_from(sorted(WAYS)))
 def test_no_message_holds_it(prompt, way):
     """A refusal that quotes a prompt is told without the server's words."""
-    if len(" ".join(prompt.casefold().split())) < TELLING:
+    if len(" ".join(prompt.casefold().split())) < SHORTEST:
         return
     call = Call("other", "m", {"prompt": prompt}, SOURCE, None, parameter_names={"prompt": "prompt"})
     said = parse_error_response({"error": {"message": f"Rejected {WAYS[way](prompt)} here", "param": "prompt"}}, 400)

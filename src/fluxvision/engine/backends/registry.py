@@ -65,7 +65,7 @@ class TileInput:
     """A tile that gets detail: the source, its faithful enlargement, its place, and where detail is allowed.
 
     `allowed` is (1, rows, columns) at the source's size, 0 to 1; None: everywhere. `canvas` is the result of an earlier
-    pass, at a whole multiple of the source's size; None: there was none. `words` is the tile's own prompt; None: that
+    pass, at a whole multiple of the source's size; None: there was none. `prompt` is the tile's own prompt; None: that
     of the backend.
     """
 
@@ -74,7 +74,7 @@ class TileInput:
     place: TileOrigin
     allowed: Array | None = None
     canvas: Array | None = None
-    words: str | None = None
+    prompt: str | None = None
 
 
 class Detailer(Protocol):

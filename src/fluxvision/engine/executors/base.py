@@ -43,6 +43,6 @@ class PerTilePromptExecutor:
             stop()
             seen = [number for number in batch if not work.is_protected(number)]
             if seen:
-                for number, words in zip(seen, self._prompts([work.source(one) for one in seen]), strict=True):
-                    found[number] = words
-        yield from self._executor.make(replace(work, words=tuple(found)), stop, batches)
+                for number, prompt in zip(seen, self._prompts([work.source(one) for one in seen]), strict=True):
+                    found[number] = prompt
+        yield from self._executor.make(replace(work, prompts=tuple(found)), stop, batches)

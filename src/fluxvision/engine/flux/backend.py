@@ -96,7 +96,7 @@ class FluxDetailer:
         not either.
         """
         with self._lock:
-            prompts = self._words(windows)
+            prompts = self._prompts_of(windows)
         tiles = [self._placed(window, prompt) for window, prompt in zip(windows, prompts, strict=True)]
         with self._lock:
             return self._made(tiles, self._together)
@@ -119,9 +119,9 @@ class FluxDetailer:
                 raise MemoryError(message)
         return made
 
-    def _words(self, windows: Sequence[TileInput]) -> Sequence[str | None]:
+    def _prompts_of(self, windows: Sequence[TileInput]) -> Sequence[str | None]:
         if self._prompts is None:
-            return [window.words for window in windows]
+            return [window.prompt for window in windows]
         return self._made([window.source for window in windows], self._prompts)
 
     def _placed(self, window: TileInput, prompt: str | None) -> _Tile:

@@ -24,7 +24,7 @@ FINEST, COARSEST = 8, 64
 """Networks round sides up or down to multiples of 8, 16, 32 or 64: the finest and the coarsest of them."""
 SCREEN, NEARLY = 72 / 25.4, 0.01
 """Pixels per millimetre that viewers and libvips assume for a picture without a resolution, and the tolerance."""
-TELLING = ("png", "webp")
+STRUCTURED_FORMATS = ("png", "webp")
 """Formats whose chunks show that there is no metadata, which is faster than opening the picture."""
 Size = tuple[int, int]
 
@@ -119,7 +119,7 @@ def is_final(file: InputImage, state: FinishState) -> bool:
 
 def _has_no_metadata(source: InputImage) -> bool:
     """Return whether a picture has no metadata except the resolution that is assumed by default."""
-    if source.format in TELLING and is_metadata_free(source):
+    if source.format in STRUCTURED_FORMATS and is_metadata_free(source):
         return True
     metadata = imaging.read_metadata(source, raw=True)
     usual = metadata.resolution is None or all(abs(one - SCREEN) < NEARLY for one in metadata.resolution)

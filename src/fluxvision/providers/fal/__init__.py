@@ -54,21 +54,21 @@ class Provider:
         pixels: int = result_file.PIXELS,
         patience: float = FETCH_PATIENCE,
         inline: int = INLINE,
-        pace: float = 1.0,
-        chance: Callable[[], float] = random.random,
+        time_scale: float = 1.0,
+        random_fraction: Callable[[], float] = random.random,
     ) -> None:
         """Use `key`; results have at most `pixels`, and `patience` seconds to download.
 
-        Files of up to `inline` bytes are sent inside the request. `pace` scales all pauses and the timeout of
-        responses, `chance` returns numbers below 1 for the jitter.
+        Files of up to `inline` bytes are sent inside the request. `time_scale` scales all pauses and the timeout of
+        responses, `random_fraction` returns numbers below 1 for the jitter.
         """
         self.workers = workers
         self._inline = inline
         guard = guard or result_guard(False, queue_url, storage_url)
-        self._client = FalClient(key, queue_url, pace, chance)
+        self._client = FalClient(key, queue_url, time_scale, random_fraction)
         self._queue = Queue(self._client, queue_url)
         self._storage = Storage(self._client, guard, storage_url)
-        self._results = Results(guard, pixels, patience, result_file.PAUSE * pace)
+        self._results = Results(guard, pixels, patience, result_file.PAUSE * time_scale)
 
     def check(self, call: Call) -> None:
         """Raise `InvalidRequest` for a file that is too large for fal.ai."""

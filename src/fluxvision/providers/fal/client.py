@@ -82,12 +82,15 @@ class FalClient:
     """Sends requests to the configured origins, and knows the secrets that must not appear in messages."""
 
     def __init__(
-        self, key: str, queue_url: str, pace: float = 1.0, chance: Callable[[], float] = random.random
+        self, key: str, queue_url: str, time_scale: float = 1.0, random_fraction: Callable[[], float] = random.random
     ) -> None:
-        """Use `key`; `pace` scales all pauses and timeouts, `chance` returns numbers below 1 for the jitter."""
+        """Use `key`.
+
+        `time_scale` scales all pauses and timeouts; `random_fraction` returns numbers below 1 for the jitter.
+        """
         self.key = key.strip()
-        self.pace = pace
-        self._chance = chance
+        self.time_scale = time_scale
+        self._random_fraction = random_fraction
         origin = yarl.URL(queue_url)
         self._origin = origin.scheme, origin.host, origin.port
         self._session: aiohttp.ClientSession | None = None
@@ -106,7 +109,7 @@ class FalClient:
         if self._session is None:
             self._session = client.create_session(SILENCE)
         async with (
-            asyncio.timeout(patience * self.pace),
+            asyncio.timeout(patience * self.time_scale),
             self._session.request(
                 method,
                 yarl.URL(url),
@@ -120,7 +123,7 @@ class FalClient:
 
     async def pause(self, seconds: float) -> None:
         """Sleep for 75 to 125 % of `seconds`."""
-        await asyncio.sleep(seconds * self.pace * (0.75 + 0.5 * self._chance()))
+        await asyncio.sleep(seconds * self.time_scale * (0.75 + 0.5 * self._random_fraction()))
 
     def owns(self, url: str) -> bool:
         """Return whether the key may be sent to an address."""

@@ -213,7 +213,7 @@ class Queue:
             except LOST:
                 lost += 1
                 since = time.monotonic() if since is None else since
-                if time.monotonic() - since > silence * self._client.pace:
+                if time.monotonic() - since > silence * self._client.time_scale:
                     raise UpstreamUnreachable("fal.ai cannot be reached any more, and the job was given up.") from None
             else:
                 since = None
@@ -240,7 +240,7 @@ class Queue:
         """Cancel a job that is being submitted, and return it if it was accepted."""
         job = None
         try:
-            async with asyncio.timeout(CANCEL_PATIENCE * self._client.pace):
+            async with asyncio.timeout(CANCEL_PATIENCE * self._client.time_scale):
                 job = self._job(call, await submitting)
                 on_submitted(job.name, None)
                 await self._cancel(job)
@@ -260,7 +260,7 @@ class Queue:
         on_submitted(job.name, found.charged)
         if job.cancel_response and job.cancel_response.get("status") in {billing.ASKED, billing.LATE}:
             with contextlib.suppress(TimeoutError, Error):
-                async with asyncio.timeout(LAST_PATIENCE * self._client.pace):
+                async with asyncio.timeout(LAST_PATIENCE * self._client.time_scale):
                     found = billing.bill_cancelled(
                         job.cancel_response, await self._wait_until_completed(job), waited=waited
                     )

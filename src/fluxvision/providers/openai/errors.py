@@ -41,7 +41,7 @@ PAGES = frozenset({404, 405})
 CLIENT_CLOSED = 499
 EMPTY = "does no work for this server now: its balance is used up"
 STRAY = "answered {} with something that is no answer of an images API"
-UNASKED = (UpstreamUnasked, "refused the request for something that was not asked for")
+UNREQUESTED_VALUE = (UpstreamUnasked, "refused the request for something that was not asked for")
 PICTURES = {"image": "image", "images": "image"}
 """Maps the servers' names of the picture to ours."""
 PRIVATE = ("prompt", "negative_prompt", "user")
@@ -185,7 +185,7 @@ class ErrorTranslator:
         asked = PICTURES | ({"mask": "mask"} if call.mask is not None else {}) | dict(call.parameter_names)
         wordy = kind in {InvalidRequest, PolicyRefused}
         if kind is InvalidRequest and response.param and response.param not in asked:
-            kind, sentence = UNASKED
+            kind, sentence = UNREQUESTED_VALUE
         words = self._words(response, call) if wordy else "."
         message = f"{self.title} {sentence.format(response.status)}{words}"
         billed = (

@@ -22,7 +22,7 @@ class Noted:
 
     def __init__(self):
         """Note nothing yet."""
-        self._mock, self.words = load_backend("mock"), []
+        self._mock, self.prompts = load_backend("mock"), []
 
     def base(self, tile):
         """Enlarge as the mock does."""
@@ -30,7 +30,7 @@ class Noted:
 
     def detail(self, windows):
         """Note the words."""
-        self.words += [window.words for window in windows]
+        self.prompts += [window.prompt for window in windows]
         return self._mock.detail(windows)
 
 
@@ -54,7 +54,7 @@ def made(work, batches=None):
         for some in PerTilePromptExecutor(ThreadExecutor([backend], 1), mean).make(work, go_on, batches)
         for tile in some
     ]
-    return backend.words, [tile.tobytes() for tile in tiles]
+    return backend.prompts, [tile.tobytes() for tile in tiles]
 
 
 def test_every_tile_has_the_words_of_its_own_window():

@@ -104,6 +104,6 @@ def test_an_error_of_one_device_comes_out():
 def test_words_go_with_their_tiles():
     """Every tile is guided by its own, on whatever device it is made."""
     of = work()
-    of = replace(of, words=tuple("x" * (number % 7) for number in range(of.total)))
+    of = replace(of, prompts=tuple("x" * (number % 7) for number in range(of.total)))
     made = samples(ThreadExecutor([spoken(), spoken()], 1), of)
     assert made == samples(ThreadExecutor([spoken()], 1), of) != expected(of)

@@ -25,6 +25,6 @@ async def fal():
 
 @pytest.fixture
 async def provider(fal):
-    made = Provider(fal.key, fal.queue_url, fal.storage_url, pace=0.02)
+    made = Provider(fal.key, fal.queue_url, fal.storage_url, time_scale=0.02)
     yield made
     await made.aclose()

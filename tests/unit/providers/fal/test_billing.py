@@ -138,7 +138,7 @@ async def test_what_is_told_meanwhile(photo, folder):
     """Who watches knows at once that nobody knows, then the name of the job, and that it is paid as soon as it is."""
     told = []
     async with FakeFal() as fal:
-        provider = Provider(fal.key, fal.queue_url, fal.storage_url, pace=0.02)
+        provider = Provider(fal.key, fal.queue_url, fal.storage_url, time_scale=0.02)
         await provider.run(call(photo), JobCallbacks(on_submitted=lambda *known: told.append(known)), folder)
         await provider.aclose()
         name = fal.submissions[0].id

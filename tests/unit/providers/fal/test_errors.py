@@ -112,7 +112,7 @@ async def test_no_word_of_fal_tells_a_secret(fal, photo, folder, monkeypatch):
     monkeypatch.setattr(FakeFal, "_submit", lambda _self, request, kind: gossip(request, kind))
     await fal.stop()
     await fal.start()
-    provider = Provider(fal.key, fal.queue_url, fal.storage_url, pace=0.02)
+    provider = Provider(fal.key, fal.queue_url, fal.storage_url, time_scale=0.02)
     with pytest.raises(Error) as caught:
         await provider.run(call(photo, prompt=PROMPT), JobCallbacks(), folder)
     await provider.aclose()

@@ -58,7 +58,7 @@ async def test_the_returned_addresses_are_followed(fal, provider, photo, folder)
 async def test_a_cancelled_task_cancels_the_job(photo, folder, queue, work):
     """Whether it waits or works, the job is cancelled at fal, nothing is paid, and no file is left."""
     async with FakeFal(queue=queue * 100, work=work * 100) as fal:
-        provider = Provider(fal.key, fal.queue_url, fal.storage_url, pace=0.2)
+        provider = Provider(fal.key, fal.queue_url, fal.storage_url, time_scale=0.2)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.15):
                 await provider.run(call(photo), JobCallbacks(), folder)
@@ -84,7 +84,7 @@ async def test_a_task_that_is_cancelled_while_it_hands_over(photo, folder):
 async def test_a_cancel_that_hangs_does_not_hold_the_caller(photo, folder):
     """Whatever fal does about it, a cancelled task ends soon."""
     async with FakeFal(fault="cancel hang", work=100.0) as fal:
-        provider = Provider(fal.key, fal.queue_url, fal.storage_url, pace=0.05)
+        provider = Provider(fal.key, fal.queue_url, fal.storage_url, time_scale=0.05)
         task = asyncio.ensure_future(provider.run(call(photo), JobCallbacks(), folder))
         await asyncio.sleep(0.2)
         task.cancel()
@@ -107,7 +107,7 @@ def test_another_thread_can_serve(photo, folder):
     with running_fal() as fal:
 
         async def make():
-            provider = Provider(fal.key, fal.queue_url, fal.storage_url, pace=0.01)
+            provider = Provider(fal.key, fal.queue_url, fal.storage_url, time_scale=0.01)
             try:
                 return await provider.run(call(photo), JobCallbacks(), folder)
             finally:

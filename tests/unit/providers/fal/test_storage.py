@@ -30,7 +30,7 @@ async def test_a_large_picture_is_uploaded(fal, photo, folder, monkeypatch, numb
     size = photo.stat().st_size
     monkeypatch.setattr(storage, "WHOLE", size if parts == 1 else 0)
     monkeypatch.setattr(storage, "PART", -(-size // parts))
-    provider = Provider(fal.key, fal.queue_url, fal.storage_url, pace=0.02, inline=size - 1)
+    provider = Provider(fal.key, fal.queue_url, fal.storage_url, time_scale=0.02, inline=size - 1)
     for _ in range(2):
         outcome = await provider.run(call(photo), JobCallbacks(), folder)
         is_the_photo(Image.open(outcome.picture), photo, (192, 160))
@@ -48,7 +48,7 @@ async def test_a_large_picture_is_uploaded(fal, photo, folder, monkeypatch, numb
 @pytest.fixture
 async def uploading(fal):
     """A provider that puts every picture into the storage."""
-    made = Provider(fal.key, fal.queue_url, fal.storage_url, pace=0.02, inline=0)
+    made = Provider(fal.key, fal.queue_url, fal.storage_url, time_scale=0.02, inline=0)
     yield made
     await made.aclose()
 
