@@ -5,10 +5,10 @@ from __future__ import annotations
 ROOMS: tuple[tuple[tuple[str, ...], str], ...] = (
     (
         ("core",),
-        "the shared words: types, errors, money, settings, system facts, concurrency; needs msgspec only",
+        "the shared words: types, picture formats, errors, money, settings, system, concurrency; needs msgspec only",
     ),
     (("net",), "going out: downloads behind the address guard, the HTTP client, redaction of what comes back"),
-    (("imaging",), "bytes to upright pixels and back: formats, limits, orientation, profiles, alpha, metadata"),
+    (("imaging",), "bytes to upright pixels and back: limits, orientation, profiles, alpha, metadata"),
     (("storage",), "what is kept: media links, the workspace, room for results, the database"),
     (("accounts",), "who may call, how often, and what they may spend"),
     (("catalog",), "the one table: parameters, rules, geometry, prices; `models/` has a file per model"),

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from fluxvision.core.formats import ACCEPTED, FORMATS
 from fluxvision.core.types import Scalar
 
 Kind = Literal["string", "integer", "number", "boolean", "choice", "picture"]
@@ -80,13 +81,13 @@ SIZE = re.compile(r"(?:auto|[1-9]\d{0,5}[xX][1-9]\d{0,5}|[1-9]\d{0,4}:[1-9]\d{0,
 ENGINE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 RATIO = re.compile(r"[1-9]\d{0,4}:[1-9]\d{0,4}")
 RESTORE = re.compile(r"auto|off|0|1|0?\.\d+|[01]\.0*|0\.\d+")
-FORMATS = ("png", "jpeg", "webp", "avif", "gif", "tiff")
+OUTPUT_FORMATS = tuple(row.name for row in FORMATS if row.writable)
 
 PARAMS: tuple[Param, ...] = (
     Param(
         "image",
         "picture",
-        "The picture to enlarge: PNG, JPEG, WebP, GIF, AVIF, TIFF, BMP, HEIC, JPEG XL, JPEG 2000, PNM or TGA.",
+        f"The picture to enlarge: {ACCEPTED}.",
         required=True,
         group="Picture",
     ),
@@ -258,7 +259,7 @@ PARAMS: tuple[Param, ...] = (
         "choice",
         "The file format of the result.",
         default="png",
-        choices=FORMATS,
+        choices=OUTPUT_FORMATS,
         synonyms={"jpg": "jpeg", "tif": "tiff"},
         flag="--format",
         group="Output",

@@ -62,7 +62,7 @@ class InputImage(LazyFile):
 
     file: Path
     format: str
-    """Its name in `imaging.formats`, such as "png"."""
+    """Its name in `core.formats`, such as "png"."""
     width: int
     """Of the upright picture, with the EXIF orientation applied."""
     height: int

@@ -33,7 +33,7 @@ from fluxvision.http.openapi_errors import RATE_LIMITS
 from fluxvision.http.openapi_schemas import object_schema, schema_ref
 from fluxvision.http.streaming import COMPLETED, PARTIAL
 from fluxvision.imaging.deep_zoom import STEM
-from fluxvision.storage.media import MIMES
+from fluxvision.storage.media import EXTENSIONS
 
 JSON = "application/json"
 MARKDOWN = "text/markdown"
@@ -83,7 +83,7 @@ EDIT = {
     },
     JSON: {"schema": schema_ref("EditDocument")},
 }
-PICTURES = dict.fromkeys(MIMES.values(), FILE)
+PICTURES = dict.fromkeys(EXTENSIONS, FILE)
 ZOOM = f"/media/{{name}}/{{expires}}/{{signature}}/{STEM}"
 SIGNED = (
     parameter("name", "path", "As in the link.", WORD),

@@ -1,8 +1,8 @@
 """Decodes picture files to upright pixels with metadata, and encodes them again."""
 
+from fluxvision.core.formats import FORMATS, Format, Limits, find_format, sniff_format
 from fluxvision.imaging.decode import DecodedImage, check_mask, decode, decode_mask
 from fluxvision.imaging.encode import check_encodable, encode
-from fluxvision.imaging.formats import FORMATS, Format, Limits, find_format, sniff_format
 from fluxvision.imaging.memory_estimate import decoded_bytes, decoding_bytes, encoding_bytes, readback_bytes
 from fluxvision.imaging.probe import is_quick_to_read, probe
 from fluxvision.imaging.raster import open_raster, write_raster

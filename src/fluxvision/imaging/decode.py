@@ -10,9 +10,10 @@ import numpy as np
 import pyvips
 from numpy.typing import NDArray
 
+from fluxvision.core import formats
 from fluxvision.core.errors import InvalidRequest
 from fluxvision.core.types import InputImage, Metadata
-from fluxvision.imaging import formats, load, metadata
+from fluxvision.imaging import load, metadata
 from fluxvision.imaging.load import translate_read_errors
 
 Samples: TypeAlias = NDArray[np.unsignedinteger[Any]]

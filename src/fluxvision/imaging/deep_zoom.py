@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyvips
 
-from fluxvision.imaging import formats
+from fluxvision.core import formats
 from fluxvision.imaging.load import translate_read_errors
 from fluxvision.imaging.profile import FIELD
 from fluxvision.imaging.raster import open_upright, probe_own_file, write_guard

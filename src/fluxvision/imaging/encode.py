@@ -9,11 +9,12 @@ from typing import Any
 import pyvips
 from pyvips.enums import ForeignKeep
 
+from fluxvision.core import formats
 from fluxvision.core.errors import InternalError, InvalidRequest
+from fluxvision.core.formats import Format
 from fluxvision.core.system import delete_file
 from fluxvision.core.types import Animation, JobCallbacks, Metadata, RawImage
-from fluxvision.imaging import formats, load, profile, tiff
-from fluxvision.imaging.formats import Format
+from fluxvision.imaging import load, profile, tiff
 from fluxvision.imaging.load import translate_read_errors
 from fluxvision.imaging.memory_estimate import OPTIMISED
 from fluxvision.imaging.metadata import add_exif_prefix, wrap_iptc
@@ -235,36 +236,25 @@ def _set_blocks(image: pyvips.Image, row: Format, metadata: Metadata, *, strip: 
 def _kept_blocks(row: Format, metadata: Metadata, *, strip: bool) -> int:
     """Return the flags of the blocks that the saver writes.
 
-    The saver creates an EXIF block if there is none, so it is left out then, except for three formats that can hold the
-    resolution only there, or whose saver writes it only there.
+    The saver creates an EXIF block if there is none, so it is left out then, unless only it holds the resolution.
     """
-    exif_only = row.name in {"jpeg", "webp", "avif"} and metadata.resolution is not None
+    exif_only = row.exif_resolution and metadata.resolution is not None
     exif_block = ForeignKeep.EXIF if exif_only or (metadata.exif and not strip) else ForeignKeep.NONE
     return int(ForeignKeep.ICC | ForeignKeep.XMP | ForeignKeep.IPTC | exif_block)
 
 
 def _saver_options(image: pyvips.Image, row: Format, quality: int | None) -> dict[str, Any]:
-    """Return the saver's options.
-
-    The times below are for a photograph of 4 megapixels on two cores, where the CPU engine takes about 1.6 s.
-    """
-    wanted = (row.quality or 0) if quality is None else quality
-    if row.name == "png":
-        # "up" 0.20 s 3.50 MB; "all" 0.35 s 3.43 MB; "none" 0.20 s 5.02 MB; level 6 "all" 0.43 s 3.35 MB.
-        return {"compression": 3, "filter": "up"}
+    """Return the saver's options: those of the row and those that depend on the picture."""
+    options = dict(row.save)
+    if row.quality is not None:
+        options["Q"] = max(row.least_quality, row.quality if quality is None else quality)
     if row.name == "jpeg":
-        subsample = "off" if wanted >= _SAMPLED else "on"
+        options["subsample_mode"] = "off" if options["Q"] >= _SAMPLED else "on"
         # Optimised tables make the file 3 % smaller, but need all coefficients in memory: 12 bytes per pixel.
-        optimised = image.width * image.height <= OPTIMISED
-        return {"Q": max(1, wanted), "optimize_coding": optimised, "subsample_mode": subsample}
-    if row.name == "webp":
-        # Effort 2: 0.20 s, effort 4: 0.52 s, at the same size.
-        return {"Q": wanted, "effort": 2, "smart_subsample": True}
-    if row.name == "avif":
-        # Effort 2: 1.0 s 0.21 MB; 3: 1.1 s 0.18 MB; 4: 7.1 s 0.16 MB.
-        deep = {"bitdepth": row.bits} if image.format == "ushort" else {}
-        return {"compression": "av1", "Q": max(1, wanted), "effort": 3, **deep}
+        options["optimize_coding"] = image.width * image.height <= OPTIMISED
+    if row.name == "avif" and image.format == "ushort":
+        options["bitdepth"] = row.bits
     if row.name == "tiff":
         size = image.width * image.height * image.bands * (2 if image.format == "ushort" else 1)
-        return {"compression": "deflate", "predictor": "horizontal", "bigtiff": size > _BIG}
-    return {"keep_duplicate_frames": True} if row.name == "gif" else {}
+        options["bigtiff"] = size > _BIG
+    return options

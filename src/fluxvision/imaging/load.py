@@ -13,10 +13,10 @@ from pyvips import error as pyvips_error
 from pyvips import ffi
 
 from fluxvision.core.errors import Error, InvalidRequest
+from fluxvision.core.formats import Format
 from fluxvision.core.system import NO_SPACE, resource_error
 from fluxvision.core.types import InputImage
 from fluxvision.imaging import reader, scan, vips_warnings
-from fluxvision.imaging.formats import Format
 from fluxvision.imaging.profile import FIELD, is_usable_profile
 
 # Block loaders that libvips marks as untrusted (not safe for hostile input).

@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from fluxvision.core.errors import InvalidRequest, PayloadTooLarge
+from fluxvision.core.formats import ACCEPTED, HEAD, Format, Limits, avif_brands, find_format, sniff_format
 from fluxvision.core.types import InputImage
 from fluxvision.imaging import load, scan, tiff
-from fluxvision.imaging.formats import ACCEPTED, HEAD, Format, Limits, avif_brands, find_format, sniff_format
 from fluxvision.imaging.load import damaged_error, translate_read_errors
 
 _QUICK, _TINY = 1_000_000, 64_000

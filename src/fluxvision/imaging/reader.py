@@ -11,7 +11,7 @@ from typing import BinaryIO, TypeAlias
 
 import pyvips
 
-from fluxvision.imaging.formats import Format
+from fluxvision.core.formats import Format
 
 _INTERPRETATIONS = {
     (1, 8): "b-w",

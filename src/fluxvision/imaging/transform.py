@@ -10,9 +10,10 @@ import numpy as np
 import pyvips
 from numpy.typing import NDArray
 
+from fluxvision.core import formats
 from fluxvision.core.errors import InternalError
 from fluxvision.core.types import Fit, InputImage, JobCallbacks, Metadata, RawImage
-from fluxvision.imaging import formats, load, metadata
+from fluxvision.imaging import load, metadata
 from fluxvision.imaging.decode import Floats, Samples
 from fluxvision.imaging.load import translate_read_errors, translate_vips_errors
 from fluxvision.imaging.profile import FIELD, cache_by_digest

@@ -17,17 +17,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from fluxvision.core.errors import NotFound
+from fluxvision.core.formats import FORMATS
 from fluxvision.storage.workspace import folder_unusable, make_private
 
-EXTENSIONS: Mapping[str, str] = {
-    "image/png": "png",
-    "image/jpeg": "jpg",
-    "image/webp": "webp",
-    "image/gif": "gif",
-    "image/avif": "avif",
-    "image/tiff": "tif",
-}
-MIMES: Mapping[str, str] = {extension: mime for mime, extension in EXTENSIONS.items()}
+_ROWS = [row for row in FORMATS if row.writable]
+EXTENSIONS: Mapping[str, str] = {row.mime: row.extension for row in _ROWS}
+MIMES: Mapping[str, str] = {extension: row.mime for row in _ROWS for extension in (row.extension, *row.aliases)}
+"""Types of the stored files by extension; older releases stored results under an alias, such as "tif"."""
 NAME = re.compile(r"[A-Za-z0-9_-]{32}\.(?:" + "|".join(MIMES) + ")")
 EXPIRES = re.compile(r"[0-9]{1,12}")
 TILES = ".tiles"

@@ -6,8 +6,8 @@ from PIL import Image
 
 from fakes.heic import heic
 from fluxvision.core.errors import InvalidRequest, PayloadTooLarge
+from fluxvision.core.formats import sniff_format
 from fluxvision.imaging import Limits, read_metadata
-from fluxvision.imaging.formats import sniff_format
 
 pytest.importorskip("_pi_heif", reason="pi-heif is not installed")
 TURNS = {

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fluxvision.core import formats
 from fluxvision.core.errors import InvalidRequest, PayloadTooLarge
-from fluxvision.imaging import Limits, formats, scan
+from fluxvision.imaging import Limits, scan
 from fluxvision.imaging.probe import _probe_vips, probe
 
 EXIF = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
@@ -40,7 +41,7 @@ def test_header(build, store):
     """Width, height and frames are those of IHDR and acTL."""
     data = build(chunk(b"acTL", struct.pack(">II", 7, 0)))
     assert scan.PngHeader(
-        36, 24, 7, whole=True, plain=True, colours=3, alpha=False, metadata_free=False, profiled=False
+        36, 24, 7, complete=True, plain_8bit=True, colours=3, alpha=False, metadata_free=False, profiled=False
     ) == scan.inspect_png(store(data))
 
 

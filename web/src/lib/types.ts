@@ -83,7 +83,7 @@ export interface components {
              * @default png
              * @enum {string}
              */
-            output_format: "png" | "jpeg" | "webp" | "avif" | "gif" | "tiff";
+            output_format: "png" | "jpeg" | "webp" | "gif" | "avif" | "tiff";
             /** @description The quality of a lossy format, 0 (smallest) to 100 (best). */
             output_compression?: number;
             /**
@@ -213,7 +213,7 @@ export interface components {
              * @default png
              * @enum {string}
              */
-            output_format: "png" | "jpeg" | "webp" | "avif" | "gif" | "tiff";
+            output_format: "png" | "jpeg" | "webp" | "gif" | "avif" | "tiff";
             /** @description The quality of a lossy format, 0 (smallest) to 100 (best). */
             output_compression?: number;
             /**
@@ -285,7 +285,7 @@ export interface components {
             id: string;
             created: number;
             /** @enum {string} */
-            output_format: "png" | "jpeg" | "webp" | "avif" | "gif" | "tiff";
+            output_format: "png" | "jpeg" | "webp" | "gif" | "avif" | "tiff";
             data: components["schemas"]["ImageEntry"][];
             metadata: components["schemas"]["ResultMetadata"];
             /**
@@ -439,7 +439,7 @@ export interface components {
             /** @enum {unknown} */
             size: "auto";
             /** @enum {string} */
-            output_format: "png" | "jpeg" | "webp" | "avif" | "gif" | "tiff";
+            output_format: "png" | "jpeg" | "webp" | "gif" | "avif" | "tiff";
             partial_image_index: number;
         };
         /**
@@ -460,7 +460,7 @@ export interface components {
             created_at: number;
             size: "auto" | ("1024x1024" | "1024x1536" | "1536x1024");
             /** @enum {string} */
-            output_format: "png" | "jpeg" | "webp" | "avif" | "gif" | "tiff";
+            output_format: "png" | "jpeg" | "webp" | "gif" | "avif" | "tiff";
             /** @constant */
             usage: {
                 input_tokens: 0;

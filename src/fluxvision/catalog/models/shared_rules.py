@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fluxvision.catalog.rules import Converted, Emulated, Example, Passthrough, Rule, Using
+from fluxvision.core.formats import find_format
 from fluxvision.core.types import Job
-
-if TYPE_CHECKING:
-    from fluxvision.imaging import Format
 
 VERSIONS = 8
 
 
-def _format_of(name: str) -> Format:
-    from fluxvision.imaging import formats  # noqa: PLC0415, pixels come along, and help does not wait for them
-
-    return formats.find_format(name)
-
-
 def note_lossless(_given: Any, job: Job) -> str | None:
     """Return a note when output_compression is given and the format has no quality setting."""
-    row = _format_of(str(job.values.get("output_format", "png")))
+    row = find_format(str(job.values.get("output_format", "png")))
     if row.quality is not None:
         return None
     return f"{row.label} is lossless and has no quality." if row.lossless else f"{row.label} has no quality."
@@ -29,7 +21,7 @@ def note_lossless(_given: Any, job: Job) -> str | None:
 
 def note_format_limits(given: Any, job: Job) -> str | None:
     """Return a note on what the format cannot hold of the picture; the loss of a lossy format itself is no reason."""
-    row, image = _format_of(given), job.image
+    row, image = find_format(given), job.image
     sides = {
         f"{row.label} has no transparency: the picture is laid on white.": image.alpha and not row.alpha,
         f"{row.label} knows no half transparency: a pixel is there or it is not.": image.alpha and not row.shades,
@@ -190,10 +182,10 @@ IMAGE = Passthrough(
 
 def _why_only_first(job: Job) -> str | None:
     """Return why a provider on this machine makes only the first frame of an animation, None when it makes all."""
-    row = _format_of(str(job.values.get("output_format", "png")))
+    row = find_format(str(job.values.get("output_format", "png")))
     if not row.animated:
         return f"{row.label} is written here without animation."
-    if not _format_of(job.image.format).animated:
+    if not find_format(job.image.format).animated:
         return "Only the frames of GIF and WebP are read one by one."
     return "A mask is applied to one frame." if job.mask is not None else None
 

@@ -16,10 +16,10 @@ from typing import Any, TypeVar
 import msgspec
 import pybase64
 
+from fluxvision.core import formats
 from fluxvision.core.errors import Error, UpstreamError, UpstreamUnreachable
 from fluxvision.core.system import resource_error
 from fluxvision.core.types import Call, OnSubmitted
-from fluxvision.imaging import formats
 from fluxvision.net import client
 from fluxvision.providers.fal import billing
 from fluxvision.providers.fal.billing import Bill

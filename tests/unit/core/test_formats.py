@@ -2,7 +2,7 @@
 
 import pytest
 
-from fluxvision.imaging.formats import FORMATS, avif_brands, find_format, sniff_format
+from fluxvision.core.formats import FORMATS, avif_brands, find_format, sniff_format
 
 
 @pytest.mark.parametrize(

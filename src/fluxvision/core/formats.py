@@ -58,6 +58,12 @@ class Format:
     """Whether it can hold metadata and a resolution."""
     quality: int | None = None
     """Default quality, 0 to 100; None: it has no quality setting."""
+    least_quality: int = 1
+    """The least quality that its saver takes."""
+    save: Mapping[str, Any] = field(default_factory=dict)
+    """Options of the saver, besides those that depend on the picture."""
+    exif_resolution: bool = False
+    """Whether the resolution is written in an EXIF block only, by the format or by its saver."""
 
     @property
     def writable(self) -> bool:
@@ -112,6 +118,7 @@ def _is_bmp(head: bytes) -> bool:
 # "error" refuses a truncated or corrupt file; a warning (such as an unusual field) does not make a picture unusable.
 _STRICT = {"fail_on": "error"}
 
+# Times below are for a photograph of 4 megapixels on two cores, where the CPU engine takes about 1.6 s.
 FORMATS: tuple[Format, ...] = (
     Format(
         name="png",
@@ -123,6 +130,8 @@ FORMATS: tuple[Format, ...] = (
         loader="pngload",
         load=_STRICT,
         saver="pngsave",
+        # "up" 0.20 s 3.50 MB; "all" 0.35 s 3.43 MB; "none" 0.20 s 5.02 MB; level 6 "all" 0.43 s 3.35 MB.
+        save={"compression": 3, "filter": "up"},
         lossless=True,
         max_side=1_000_000,
         max_pixels=10_000_000_000,
@@ -138,6 +147,7 @@ FORMATS: tuple[Format, ...] = (
         loader="jpegload",
         load=_STRICT,
         saver="jpegsave",
+        exif_resolution=True,
         read_memory=8,  # for CMYK; 7 for three colours
         write_memory=(14, 14),
         max_side=65_500,  # the format allows 65,535, libjpeg only this
@@ -154,6 +164,10 @@ FORMATS: tuple[Format, ...] = (
         loader="webpload",
         load=_STRICT,
         saver="webpsave",
+        # Effort 2: 0.20 s, effort 4: 0.52 s, at the same size.
+        save={"effort": 2, "smart_subsample": True},
+        exif_resolution=True,
+        least_quality=0,
         animated=True,
         read_memory=12,
         write_memory=(17, 38),
@@ -170,6 +184,7 @@ FORMATS: tuple[Format, ...] = (
         loader="gifload",
         load=_STRICT,
         saver="gifsave",
+        save={"keep_duplicate_frames": True},
         animated=True,
         read_memory=6,
         write_memory=(15, 15),
@@ -190,6 +205,9 @@ FORMATS: tuple[Format, ...] = (
         buffered=True,  # from a file, libheif reads metadata byte by byte: one second per megabyte
         load=_STRICT,
         saver="heifsave",
+        # Effort 2: 1.0 s 0.21 MB; 3: 1.1 s 0.18 MB; 4: 7.1 s 0.16 MB.
+        save={"compression": "av1", "effort": 3},
+        exif_resolution=True,
         upright=True,
         read_memory=14,
         write_memory=(23, 40),
@@ -208,6 +226,7 @@ FORMATS: tuple[Format, ...] = (
         loader="tiffload",
         load=_STRICT,
         saver="tiffsave",
+        save={"compression": "deflate", "predictor": "horizontal"},
         lossless=True,
         max_side=1_000_000,
         max_pixels=10_000_000_000,
