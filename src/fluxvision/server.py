@@ -11,7 +11,9 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import uvloop
 from granian._granian import SocketHolder
@@ -31,6 +33,10 @@ from fluxvision.http import App, build
 from fluxvision.http.health_listener import HealthListener
 from fluxvision.http.middleware import is_loopback
 from fluxvision.http.observability import create_logger
+from fluxvision.storage.workspace import make_private
+
+if TYPE_CHECKING:
+    from fluxvision.storage.database import Database
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 CLOSE_SECONDS = 5.0
@@ -71,7 +77,26 @@ DEFAULT_LIMITS = ConnectionLimits()
 
 def create_app(settings: Settings, gateway_factory: GatewayFactory = create_gateway) -> App:
     """Build the ASGI application with its gateway; called inside an event loop."""
-    return build(gateway_factory(settings), settings)
+    return build(gateway_factory(settings), settings, database=open_database(settings))
+
+
+def open_database(settings: Settings) -> Database | None:
+    """Open the database of the settings, None where neither `data_dir` nor `database_url` is set.
+
+    Raises `ConfigError` where it cannot be used.
+    """
+    if not (settings.data_dir or settings.database_url):
+        return None
+    module = import_module("fluxvision.storage.database")  # it takes a second, which others need not wait
+    folder = Path(settings.data_dir).expanduser().absolute()
+    try:
+        if not settings.database_url:
+            make_private(folder)
+    except OSError as error:
+        message = f"data_dir: the folder cannot be used ({error.strerror})"
+        raise ConfigError(message, param="data_dir") from None
+    found: Database = module.Database(settings.database_url or module.sqlite_url(folder))
+    return found
 
 
 def serve(
@@ -92,12 +117,12 @@ def serve(
 
 def check_exposure(settings: Settings) -> None:
     """Raise `ConfigError` when everybody could use the server or guess a key, unless the settings allow it."""
-    check_entries(settings.api_keys)
-    if settings.api_keys or settings.allow_unauthenticated or is_loopback(settings.host):
+    check_entries(settings.api_keys, settings.admin_key)
+    if settings.api_keys or settings.admin_key or settings.allow_unauthenticated or is_loopback(settings.host):
         return
     message = (
         f"host: {settings.host} can be reached from other machines and no key is configured; "
-        "set FLUXVISION_API_KEYS, or FLUXVISION_ALLOW_UNAUTHENTICATED=true to serve everybody"
+        "set FLUXVISION_API_KEYS or FLUXVISION_ADMIN_KEY, or FLUXVISION_ALLOW_UNAUTHENTICATED=true to serve everybody"
     )
     raise ConfigError(message, param="host")
 

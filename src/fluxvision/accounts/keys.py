@@ -1,18 +1,28 @@
-"""Checks API keys against the configured entries (a key or its SHA-256), kept as digests, in constant time."""
+"""Checks API keys against the configured entries (a key or its SHA-256) and the stored ones, all kept as digests."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
 import re
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
-from fluxvision.core.errors import AuthenticationFailed
+from fluxvision.core.errors import AuthenticationFailed, Forbidden
 from fluxvision.core.load_settings import DIGEST, HASHED
 from fluxvision.core.settings import ConfigError
+from fluxvision.core.types import ANYBODY, Caller
+
+if TYPE_CHECKING:  # not imported at run time, because the database takes a second
+    from fluxvision.accounts.key_cache import KeyCache
 
 SCHEME = b"bearer"
 MAX_KEY = 512
+ADMIN = "admin"
+"""Caller id of the admin key."""
+ID_LABEL = b"fluxvision caller id"
+ID_DIGITS = 16
 LEAST = 16
 """Shortest accepted key in characters; the length cannot be checked for a hash."""
 LEAST_DISTINCT = 6
@@ -35,10 +45,11 @@ def hash_entry(key: str) -> str:
     return HASHED + hashlib.sha256(raw).hexdigest()
 
 
-def check_entries(entries: Iterable[str]) -> None:
+def check_entries(entries: Iterable[str], admin: str = "") -> None:
     """Raise `ConfigError` for an entry that is easy to guess, cannot be sent in a header, or occurs twice."""
     seen: set[bytes] = set()
-    for text in entries:
+    named = [*(("api_keys", text) for text in entries), *([("admin_key", admin)] if admin else [])]
+    for param, text in named:
         hashed = DIGEST.fullmatch(text) is not None
         reason = "" if hashed else _find_weakness(text)
         found = _sha256(text)
@@ -46,8 +57,8 @@ def check_entries(entries: Iterable[str]) -> None:
             reason = "holds a key twice"
         seen.add(found)
         if reason:
-            message = f"api_keys {reason}; `fluxvision config hash --new` makes a key"
-            raise ConfigError(message, param="api_keys")
+            message = f"{param} {reason}; `fluxvision config hash --new` makes a key"
+            raise ConfigError(message, param=param)
 
 
 def _find_weakness(key: str) -> str:
@@ -70,37 +81,73 @@ def _sha256(text: str) -> bytes:
     return bytes.fromhex(text.removeprefix(HASHED)) if hashed else hashlib.sha256(text.encode()).digest()
 
 
-class Keys:
-    """The configured keys, kept as digests keyed with `pepper`, so that a memory dump reveals no key."""
+def caller_id(digest: bytes) -> str:
+    """Return the id of a configured key, the same after every restart and on every gateway.
 
-    def __init__(self, entries: Iterable[str], pepper: bytes) -> None:
+    It reveals no key: a key of at least 16 random characters cannot be found from 64 bits of a hash.
+    """
+    return f"key_{hashlib.sha256(ID_LABEL + digest).hexdigest()[:ID_DIGITS]}"
+
+
+def check_model(caller: Caller, model: str) -> None:
+    """Raise `Forbidden` for a model that the caller's key does not allow."""
+    if caller.models and model not in caller.models:
+        message = f"This API key may not use the model {model}; it may use {', '.join(caller.models)}."
+        raise Forbidden(message, param="model")
+
+
+class Keys:
+    """The configured and the stored keys, as digests keyed with `pepper`, so that a memory dump reveals no key.
+
+    The pepper also hides how long a comparison takes: a caller cannot choose the digest that is looked up.
+    """
+
+    def __init__(
+        self,
+        entries: Iterable[str],
+        pepper: bytes,
+        *,
+        admin: str = "",
+        stored: KeyCache | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         """Compute the digests of the entries; the entries themselves are not kept."""
         self._pepper = pepper
-        self._digests = tuple(self._pepper_in(_sha256(text)) for text in entries)
+        self._now = now
+        digests = map(_sha256, entries)
+        self._configured = {self._blind(digest): Caller(caller_id(digest)) for digest in digests}
+        if admin:
+            self._configured[self._blind(_sha256(admin))] = Caller(ADMIN, admin=True)
+        self._stored = stored
 
     @property
     def required(self) -> bool:
-        """Return whether callers need a key."""
-        return bool(self._digests)
+        """Return whether callers need a key, as of the last `update`."""
+        return bool(self._configured) or (self._stored is not None and self._stored.present)
 
-    def check(self, authorization: bytes | None) -> str | None:
-        """Return the caller's id, None when no keys exist; raises `AuthenticationFailed` without a valid key."""
+    async def update(self) -> None:
+        """Learn of keys that were created and revoked; does not fail without the database."""
+        if self._stored is not None:
+            await self._stored.update()
+
+    async def check(self, authorization: bytes | None) -> Caller:
+        """Return the caller, `ANYBODY` when no keys exist; raises `AuthenticationFailed` without a valid key."""
         if not self.required:
-            return None
+            return ANYBODY
         if authorization is None:
             raise AuthenticationFailed("No API key was sent. Send it as: Authorization: Bearer KEY")
         scheme, _, key = authorization.strip().partition(b" ")
         key = key.strip()
         if scheme.lower() != SCHEME or not key or b" " in key:
             raise AuthenticationFailed("The Authorization header is malformed. Send it as: Authorization: Bearer KEY")
-        digest = self._digest(key) if len(key) <= MAX_KEY else b""
-        matches = [hmac.compare_digest(digest, known) for known in self._digests]
-        if not any(matches):
-            raise AuthenticationFailed("The API key is unknown.")
-        return digest.hex()[:16]
+        if len(key) <= MAX_KEY:
+            digest = hashlib.sha256(key).digest()
+            caller = self._configured.get(self._blind(digest))
+            if caller is None and self._stored is not None:
+                caller = await self._stored.find(digest, self._now())
+            if caller is not None:
+                return caller
+        raise AuthenticationFailed("The API key is unknown.")
 
-    def _digest(self, key: bytes) -> bytes:
-        return self._pepper_in(hashlib.sha256(key).digest())
-
-    def _pepper_in(self, digest: bytes) -> bytes:
+    def _blind(self, digest: bytes) -> bytes:
         return hmac.digest(self._pepper, digest, "sha256")

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Connection, Integer, case, cast, func, insert, literal, select, update
 
+from fluxvision.accounts.records import PERIODS, Grouping, Period, PeriodBalance, UsageRow
 from fluxvision.core.errors import InsufficientBalance, TooMany
 from fluxvision.core.limits import Limits, RequestRate
 from fluxvision.core.money import format_amount
@@ -28,39 +28,6 @@ RECENT = 10
 """Ended jobs of a key from which the duration of its next one is estimated."""
 UNKNOWN_SECONDS = 5.0
 """Estimated duration of a job of a key without any ended ones."""
-
-Period = Literal["day", "month", "total"]
-PERIODS: tuple[Period, ...] = get_args(Period)
-Grouping = Literal["day", "model", "provider", "key"]
-GROUPINGS: tuple[Grouping, ...] = get_args(Grouping)
-
-
-@dataclass(frozen=True, slots=True)
-class PeriodBalance:
-    """What a key has used of one budget, in micro-dollars."""
-
-    period: Period
-    limit: int | None
-    """None: no limit."""
-    spent: int
-    """Cost of ended jobs; at most what they can have cost, where that is unknown."""
-    reserved: int
-    """The most that the running jobs can cost."""
-
-    @property
-    def left(self) -> int | None:
-        """What further jobs may cost; None: no limit."""
-        return None if self.limit is None else max(0, self.limit - self.spent - self.reserved)
-
-
-@dataclass(frozen=True, slots=True)
-class UsageRow:
-    """The requests of one group, and their cost in micro-dollars."""
-
-    group: str
-    """The day as YYYY-MM-DD, or the id of the model, provider or key; empty: no provider was asked."""
-    requests: int
-    cost: int
 
 
 class Ledger:

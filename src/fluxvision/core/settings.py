@@ -51,6 +51,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "loopback only."
         ),
     ] = ()
+    admin_key: Annotated[
+        Secret,
+        Meta(
+            description="Key, or sha256:HEX of it, that may manage keys at /v1/keys and see all usage; empty: "
+            "nobody may."
+        ),
+    ] = ""
     allow_unauthenticated: Annotated[
         bool, Meta(description="Listen beyond loopback although no key is configured.")
     ] = False

@@ -8,8 +8,9 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
+from importlib import import_module
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -32,6 +33,10 @@ from fluxvision.net.ssrf_guard import OPEN, Guard
 from fluxvision.storage.clock import SteadyClock
 from fluxvision.storage.media import MediaStore
 from fluxvision.storage.workspace import open_workspace
+
+if TYPE_CHECKING:
+    from fluxvision.accounts.service import AccountService
+    from fluxvision.storage.database import Database
 
 SWEEP_SECONDS = 30.0
 IDLE_SECONDS = 0.5
@@ -94,10 +99,16 @@ def build(
     now: Callable[[], float] = time.time,
     media_clock: Callable[[], float] | None = None,
     stream: TextIO | None = None,
+    database: Database | None = None,
 ) -> App:
-    """Build the application. `pages` are further routes, tried last; log lines go to `stream` (standard error)."""
+    """Build the application. `pages` are further routes, tried last; log lines go to `stream` (standard error).
+
+    Stored keys are in `database`.
+    """
     workspace = open_workspace(settings.data_dir)
-    keys = Keys(settings.api_keys, secrets.token_bytes(32))
+    accounts = _open_accounts(database, now)
+    stored = None if accounts is None else accounts.cache
+    keys = Keys(settings.api_keys, secrets.token_bytes(32), admin=settings.admin_key, stored=stored, now=now)
     settings = settings.mask_secrets()
     store = MediaStore(workspace.media, settings.media_ttl, workspace.secret)
     rows = [*((method, prefix, path, run) for method, path, run in API for prefix in PREFIXES)]
@@ -108,6 +119,7 @@ def build(
         settings=settings,
         probe=read or _probe(settings),
         keys=keys,
+        accounts=accounts,
         media=store,
         pyramids=DeepZoomCache(store),
         memory=BodyMemory(),
@@ -121,7 +133,7 @@ def build(
         playground=Playground(settings, gateway, now),
         now=now,
         media_clock=media_clock or SteadyClock(),
-        openapi=openapi.encode_document([row[:3] for row in rows], gateway.models, gateway.providers, settings),
+        openapi=openapi.encode_document([row[:3] for row in rows], gateway.models, gateway.providers, settings, keys),
     )
 
     @asynccontextmanager
@@ -164,6 +176,13 @@ class _Split:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope.setdefault("app", self)  # makes the router raise for a wrong address or method instead of answering
         await (self._router if scope["type"] == "lifespan" else self._framed)(scope, receive, send)
+
+
+def _open_accounts(database: Database | None, now: Callable[[], float]) -> AccountService | None:
+    if database is None:
+        return None
+    found: AccountService = import_module("fluxvision.accounts.service").AccountService(database, now)
+    return found
 
 
 def _probe(settings: Settings) -> Probe:

@@ -64,11 +64,13 @@ class AuthMiddleware:
         """Check one request and pass it on."""
         headers = Headers(scope=scope)
         path = scope["path"]
+        if path not in OPEN_PATHS:
+            await self._keys.update()
         if not self._keys.required and path not in OPEN_PATHS:
             self._check_names(headers)
         if path != FACTS and path.startswith(KEYED) and not self._visits(scope, headers):
             raw = next((value for name, value in scope["headers"] if name == b"authorization"), None)
-            scope[CALLER] = Caller(self._keys.check(raw) or "")
+            scope[CALLER] = await self._keys.check(raw)
         await self._app(scope, receive, send)
 
     def _visits(self, scope: Scope, headers: Headers) -> bool:

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from fluxvision import __version__
+from fluxvision.accounts.keys import Keys
 from fluxvision.catalog.listing import describe_all
 from fluxvision.catalog.rules import Model
 from fluxvision.core.errors import AuthenticationFailed, Error, Forbidden, InternalError
@@ -55,11 +56,15 @@ async def send_document(edge: AppState, scope: Scope, receive: Receive, send: Se
 
 
 def encode_document(
-    routes: Sequence[tuple[str, str, str]], models: Sequence[Model], configured: Collection[str], settings: Settings
+    routes: Sequence[tuple[str, str, str]],
+    models: Sequence[Model],
+    configured: Collection[str],
+    settings: Settings,
+    keys: Keys,
 ) -> bytes:
     """Return the encoded document."""
     base = settings.public_url.rstrip("/")
-    return msgspec.json.encode(build_document(routes, models, configured, base=base, keyed=bool(settings.api_keys)))
+    return msgspec.json.encode(build_document(routes, models, configured, base=base, keyed=keys.required))
 
 
 def build_document(

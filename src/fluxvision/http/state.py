@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from starlette.types import Receive, Scope, Send
 
@@ -24,6 +24,9 @@ from fluxvision.imaging.deep_zoom import write_pyramid
 from fluxvision.net.ssrf_guard import Guard
 from fluxvision.storage.media import MediaStore
 from fluxvision.storage.workspace import Workspace
+
+if TYPE_CHECKING:  # not imported at run time, because the database takes a second
+    from fluxvision.accounts.service import AccountService
 
 
 class DeepZoomCache:
@@ -128,6 +131,8 @@ class AppState:
     settings: Settings
     probe: Probe
     keys: Keys
+    accounts: AccountService | None
+    """None where no database is configured."""
     media: MediaStore
     workspace: Workspace
     guard: Guard

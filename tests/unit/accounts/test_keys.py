@@ -6,32 +6,33 @@ import hashlib
 
 import pytest
 
-from fluxvision.accounts.keys import Keys, check_entries, hash_entry
-from fluxvision.core.errors import AuthenticationFailed
+from fluxvision.accounts.keys import Keys, check_entries, check_model, hash_entry
+from fluxvision.core.errors import AuthenticationFailed, Forbidden
 from fluxvision.core.settings import ConfigError
+from fluxvision.core.types import ANYBODY, Caller
 
 PEPPER = b"p" * 32
 KEYS = Keys(["sk-one", "sk-zwölf"], PEPPER)
 
 
-def test_without_keys_everybody_is_let_in():
+async def test_without_keys_everybody_is_let_in():
     """No configured key: any header passes and names nobody."""
     for header in (None, b"", b"Bearer x", b"nonsense"):
-        assert Keys([], PEPPER).check(header) is None
+        assert await Keys([], PEPPER).check(header) == ANYBODY
 
 
 @pytest.mark.parametrize("header", [b"Bearer sk-one", b"bearer sk-one", b"BEARER  sk-one ", "Bearer sk-zwölf".encode()])
-def test_a_configured_key_opens(header):
+async def test_a_configured_key_opens(header):
     """The scheme's case and spaces do not matter."""
-    assert KEYS.check(header)
+    assert (await KEYS.check(header)).id
 
 
-def test_a_caller_has_the_same_name_every_time():
-    """A key always names the same caller, another key another one, and no name holds the key."""
-    one, again = KEYS.check(b"Bearer sk-one"), KEYS.check(b"bearer sk-one")
-    other = KEYS.check("Bearer sk-zwölf".encode())
-    assert one == again != other
-    assert "sk" not in one
+async def test_a_caller_has_the_same_name_every_time():
+    """A key names the same caller in every process, and another key another one."""
+    one, again = await KEYS.check(b"Bearer sk-one"), await Keys(["sk-one"], b"q" * 32).check(b"bearer sk-one")
+    other = await KEYS.check("Bearer sk-zwölf".encode())
+    assert one.id == again.id == "key_f1fe23148353d213"
+    assert one.id != other.id
 
 
 @pytest.mark.parametrize(
@@ -39,29 +40,29 @@ def test_a_caller_has_the_same_name_every_time():
     [None, b"", b"Bearer", b"Bearer ", b"sk-one", b"Basic sk-one", b"Bearer sk-on", b"Bearer sk-onee",
      b"Bearer sk-one x", b"Bearer \x00", b"Bearer \xff", b"Bearer " + b"k" * 10_000, b"Bearer ' OR 1=1"],
 )  # fmt: skip
-def test_everything_else_does_not(header):
+async def test_everything_else_does_not(header):
     """A missing, malformed, unknown or huge key is refused."""
     with pytest.raises(AuthenticationFailed):
-        KEYS.check(header)
+        await KEYS.check(header)
 
 
 def test_keys_are_not_kept():
     """What stays in memory is a digest that differs with the pepper."""
     kept = repr(vars(KEYS))
     assert "sk-one" not in kept
-    assert Keys(["sk-one"], b"q" * 32)._digests[0] != KEYS._digests[0]
+    assert not Keys(["sk-one"], b"q" * 32)._configured.keys() & KEYS._configured.keys()
 
 
-def test_an_entry_may_be_the_hash_of_a_key():
+async def test_an_entry_may_be_the_hash_of_a_key():
     """An entry sha256:HEX lets the key in, in either case of its digits, and never the entry itself."""
     written = hash_entry("sk-one")
     assert written == "sha256:" + hashlib.sha256(b"sk-one").hexdigest()
     for given in (written, "sha256:" + written.removeprefix("sha256:").upper()):
         keys = Keys([given, "sk-two"], PEPPER)
-        assert keys.check(b"Bearer sk-one") == KEYS.check(b"Bearer sk-one")
-        assert keys.check(b"Bearer sk-two")
+        assert await keys.check(b"Bearer sk-one") == await KEYS.check(b"Bearer sk-one")
+        assert await keys.check(b"Bearer sk-two")
         with pytest.raises(AuthenticationFailed):
-            keys.check(b"Bearer " + given.encode())
+            await keys.check(b"Bearer " + given.encode())
 
 
 @pytest.mark.parametrize("key", ["", " ", "a b", "a\tb", "a\n", "\x00", "k" * 513])
@@ -120,3 +121,30 @@ def test_a_key_that_can_be_guessed_is_refused(entries, words):
 def test_a_long_key_and_a_hash_are_accepted(key):
     """From 16 characters a key is accepted, whatever its punctuation; of a hash nobody can tell."""
     check_entries([key])
+
+
+async def test_the_admin_key():
+    """The admin key opens, may manage keys, and makes a key necessary; a configured key may not manage any."""
+    keys = Keys([], PEPPER, admin=hash_entry("sk-admin"))
+    assert keys.required
+    found = await keys.check(b"Bearer sk-admin")
+    assert (found.id, found.admin) == ("admin", True)
+    assert not (await KEYS.check(b"Bearer sk-one")).admin
+
+
+def test_a_weak_admin_key_is_refused():
+    """The admin key is held to the same rules, and differs from the others; the message names its setting."""
+    for entries, admin in (([], "short"), ([GOOD], GOOD)):
+        with pytest.raises(ConfigError) as caught:
+            check_entries(entries, admin)
+        assert caught.value.param == "admin_key"
+    check_entries([GOOD], GOOD + "2")
+
+
+def test_models_of_a_key():
+    """A key without a list may use every model, one with a list those, and the refusal names the model."""
+    check_model(Caller("a"), "m")
+    check_model(Caller("a", models=("l", "m")), "m")
+    with pytest.raises(Forbidden, match="the model n; it may use l, m") as caught:
+        check_model(Caller("a", models=("l", "m")), "n")
+    assert caught.value.param == "model"

@@ -21,7 +21,7 @@ from fluxvision.http import app as http_server
 from fluxvision.http.base64_stream import InMemoryFile, encode_base64
 from fluxvision.http.middleware import request_id
 from fluxvision.http.state import AppState
-from fluxvision.server import check_exposure, serve
+from fluxvision.server import check_exposure, open_database, serve
 from fluxvision.storage.media import MediaStore
 
 MODEL = ("model", "flux-vision-upscaler")
@@ -114,7 +114,20 @@ def test_the_network_needs_a_key_or_a_decision(host):
     with pytest.raises(ConfigError, match="FLUXVISION_API_KEYS"):
         check_exposure(load_settings({}, flags))
     check_exposure(load_settings({"FLUXVISION_API_KEYS": "key-of-this-test-7c1f"}, flags))
+    check_exposure(load_settings({"FLUXVISION_ADMIN_KEY": "key-of-this-test-7c1f"}, flags))
     check_exposure(load_settings({"FLUXVISION_ALLOW_UNAUTHENTICATED": "true"}, flags))
+
+
+def test_the_database_is_in_the_data_folder(tmp_path):
+    """It is where a data folder is set, nowhere without one, and a folder that cannot be used is a named setting."""
+    assert open_database(load_settings({})) is None
+    open_database(load_settings({"FLUXVISION_DATA_DIR": str(tmp_path / "a" / "b")})).close()
+    assert (tmp_path / "a" / "b" / "fluxvision.db").is_file()
+    (tmp_path / "file").touch()
+    for folder in ("/proc/no", tmp_path / "file"):
+        with pytest.raises(ConfigError) as error:
+            open_database(load_settings({"FLUXVISION_DATA_DIR": str(folder)}))
+        assert error.value.param == "data_dir"
 
 
 def test_an_address_that_is_taken_is_a_configuration_error(tmp_path):

@@ -1,0 +1,111 @@
+"""The stored API keys: create, list, revoke and rotate them; the database has their SHA-256 alone."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+
+from fluxvision.accounts.records import StoredKey
+from fluxvision.core.errors import InvalidRequest, NotFound
+from fluxvision.core.limits import Limits
+from fluxvision.storage.tables import API_KEYS
+
+PREFIX = "fv_"
+SECRET_BYTES = 32
+ID_BYTES = 8
+LONGEST_NAME = 100
+COUNTS = frozenset({"per_minute", "parallel"})
+MOST_COUNT = 1_000_000
+MOST_BUDGET = 10**15
+"""A billion dollars."""
+HINT_START, HINT_END = len(PREFIX) + 4, 4
+"""Letters of a key that its hint shows; more than 200 of its 256 bits stay unknown."""
+
+
+def create_key(
+    connection: Connection,
+    *,
+    name: str,
+    now: float,
+    expires_at: float | None = None,
+    models: Sequence[str] = (),
+    limits: Limits = Limits(),  # noqa: B008, it is frozen
+) -> tuple[StoredKey, str]:
+    """Insert a new key; return it with its secret, which is not kept. Raises `InvalidRequest`."""
+    if not name.strip() or len(name) > LONGEST_NAME or not name.isprintable():
+        message = f"name must be 1 to {LONGEST_NAME} printable characters."
+        raise InvalidRequest(message, param="name")
+    if expires_at is not None and expires_at <= now:
+        raise InvalidRequest("expires_at must be in the future.", param="expires_at")
+    for field in fields(limits):
+        amount, most = getattr(limits, field.name), MOST_COUNT if field.name in COUNTS else MOST_BUDGET
+        if amount is not None and not 0 <= amount <= most:
+            message = f"{field.name} is out of range."
+            raise InvalidRequest(message, param=field.name)
+    key_id = f"key_{secrets.token_hex(ID_BYTES)}"
+    secret, columns = _new_secret()
+    connection.execute(
+        insert(API_KEYS).values(
+            id=key_id,
+            name=name.strip(),
+            created_at=now,
+            expires_at=expires_at,
+            models=list(models),
+            **columns,
+            **asdict(limits),
+        )
+    )
+    return find_key(connection, key_id), secret
+
+
+def list_keys(connection: Connection) -> list[StoredKey]:
+    """Return all keys, the revoked ones too, the oldest first."""
+    rows = connection.execute(select(API_KEYS).order_by(API_KEYS.c.created_at, API_KEYS.c.id))
+    return [_stored_key(row) for row in rows.mappings()]
+
+
+def find_key(connection: Connection, key_id: str) -> StoredKey:
+    """Return the key with an id; raises `NotFound`."""
+    row = connection.execute(select(API_KEYS).where(API_KEYS.c.id == key_id)).mappings().one_or_none()
+    if row is None:
+        raise NotFound("There is no API key with this id.", param="id")
+    return _stored_key(row)
+
+
+def revoke_key(connection: Connection, key_id: str, now: float) -> StoredKey:
+    """Stop a key for good; one that was revoked before stays as it is. Raises `NotFound`."""
+    active = update(API_KEYS).where(API_KEYS.c.id == key_id, API_KEYS.c.revoked_at.is_(None))
+    connection.execute(active.values(revoked_at=now))
+    return find_key(connection, key_id)
+
+
+def rotate_key(connection: Connection, key_id: str) -> tuple[StoredKey, str]:
+    """Give a key a new secret and return both; the old secret stops. Raises `NotFound`, or `InvalidRequest`."""
+    secret, columns = _new_secret()
+    active = update(API_KEYS).where(API_KEYS.c.id == key_id, API_KEYS.c.revoked_at.is_(None))
+    changed = connection.execute(active.values(columns)).rowcount
+    key = find_key(connection, key_id)
+    if not changed:
+        raise InvalidRequest("This API key is revoked; create a new one.", param="id")
+    return key, secret
+
+
+def _new_secret() -> tuple[str, dict[str, str]]:
+    secret = PREFIX + secrets.token_urlsafe(SECRET_BYTES)
+    hint = f"{secret[:HINT_START]}\N{HORIZONTAL ELLIPSIS}{secret[-HINT_END:]}"
+    return secret, {"digest": hashlib.sha256(secret.encode()).hexdigest(), "hint": hint}
+
+
+def _stored_key(row: Any) -> StoredKey:
+    facts = {name: row[name] for name in ("id", "name", "hint", "created_at", "expires_at", "revoked_at")}
+    return StoredKey(**facts, models=tuple(row["models"]), limits=row_limits(row))
+
+
+def row_limits(row: Any) -> Limits:
+    """Return the limits of a row of the table of keys."""
+    return Limits(**{field.name: row[field.name] for field in fields(Limits)})
