@@ -20,6 +20,8 @@ EDITS = "/v1/images/edits"
 REAL = ("fluxvision", "serve")
 ADDRESS = "http://127.0.0.1:8000"
 KEY = {"Authorization": "Bearer key-of-these-examples-7c1f"}
+ADMIN = {"Authorization": "Bearer admin-of-these-examples-7c1f"}
+NEW_KEY = {"limited": {"name": "shop", "budget_month": 50, "per_minute": 60, "models": ["flux-vision-upscaler"]}}
 PICTURE = "data:image/png;base64," + base64.b64encode(png(8, 6)).decode()
 GIVEN = {"model": "flux-vision-upscaler", "image": PICTURE}
 REQUESTS = {
@@ -49,17 +51,36 @@ def events(text: str) -> dict[str, Any]:
     return {name.rpartition(".")[2]: {"event": name, "data": data} for name, data in pairs}
 
 
+def accounts(server: Server) -> dict[str, Any]:
+    """Return the answers of keys, balance and usage."""
+    created = server.post("/v1/keys", document(NEW_KEY["limited"]), **ADMIN).json()
+    place = f"/v1/keys/{created['id']}"
+    answers = {
+        "create_key": created,
+        "list_keys": server.get("/v1/keys", ADMIN).json(),
+        "get_key": server.get(place, ADMIN).json(),
+        "get_balance": server.get("/v1/balance", {"Authorization": f"Bearer {created['key']}"}).json(),
+        "get_usage": server.get("/v1/usage?group_by=model", ADMIN).json(),
+        "rotate_key": server.get(f"{place}/rotate", ADMIN, "POST").json(),
+        "revoke_key": server.get(place, ADMIN, "DELETE").json(),
+    }
+    for name in ("create_key", "rotate_key"):
+        answers[name]["key"] = "fv_" + 43 * "0"
+    return {name: {"application/json": {"answer": answer}} for name, answer in answers.items()}
+
+
 def record(server: Server) -> dict[str, Any]:
     """Return the requests and the answers of a server that asks for a key."""
     link, plain, stream = (server.post(EDITS, document(given), **KEY) for given in REQUESTS.values())
     quote = server.post(EDITS + "?dryRun=true", document(REQUESTS["link"]), **KEY)
     return {
-        "requests": REQUESTS,
+        "requests": {"edit_image": REQUESTS, "create_key": NEW_KEY},
         "answers": {
             "edit_image": {
                 "application/json": {"link": link.json(), "base64": plain.json(), "dry_run": quote.json()},
                 "text/event-stream": events(stream.body.decode()),
             },
+            **accounts(server),
         },
         "errors": errors(server),
     }
@@ -68,7 +89,7 @@ def record(server: Server) -> dict[str, Any]:
 def serve(folder: Path, module: tuple[str, ...] = REAL) -> Server:
     """Return a server that asks for a key and takes small bodies only."""
     settings = {"api_keys": "key-of-these-examples-7c1f", "max_upload_bytes": "5000", "public_url": ADDRESS}
-    return Server(folder, settings, module=module)
+    return Server(folder, {**settings, "admin_key": "admin-of-these-examples-7c1f"}, module=module)
 
 
 if __name__ == "__main__":

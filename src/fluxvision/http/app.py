@@ -20,7 +20,7 @@ from fluxvision.core.settings import Settings
 from fluxvision.core.system import release_memory
 from fluxvision.core.types import InputImage
 from fluxvision.gateway.gateway import Gateway
-from fluxvision.http import edits, media, models, observability, openapi, site, status
+from fluxvision.http import accounts, edits, media, models, observability, openapi, site, status
 from fluxvision.http.middleware import FACTS, AuthMiddleware, ErrorMiddleware
 from fluxvision.http.observability import Metrics
 from fluxvision.http.playground import Playground
@@ -47,6 +47,13 @@ API: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/models", models.list_models),
     ("GET", "/models/{id:path}/llms.txt", models.model_page),
     ("GET", "/models/{id:path}", models.show_model),
+    ("POST", "/keys", accounts.create_key),
+    ("GET", "/keys", accounts.list_keys),
+    ("GET", "/keys/{id}", accounts.show_key),
+    ("DELETE", "/keys/{id}", accounts.revoke_key),
+    ("POST", "/keys/{id}/rotate", accounts.rotate_key),
+    ("GET", "/balance", accounts.show_balance),
+    ("GET", "/usage", accounts.show_usage),
 )
 SITE: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/media/{name}", media.send_media),
@@ -106,8 +113,8 @@ def build(
     Stored keys are in `database`.
     """
     workspace = open_workspace(settings.data_dir)
-    accounts = _open_accounts(database, now)
-    stored = None if accounts is None else accounts.cache
+    service = _open_accounts(database, now)
+    stored = None if service is None else service.cache
     keys = Keys(settings.api_keys, secrets.token_bytes(32), admin=settings.admin_key, stored=stored, now=now)
     settings = settings.mask_secrets()
     store = MediaStore(workspace.media, settings.media_ttl, workspace.secret)
@@ -119,7 +126,7 @@ def build(
         settings=settings,
         probe=read or _probe(settings),
         keys=keys,
-        accounts=accounts,
+        accounts=service,
         media=store,
         pyramids=DeepZoomCache(store),
         memory=BodyMemory(),

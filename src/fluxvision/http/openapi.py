@@ -19,6 +19,7 @@ from fluxvision.core.errors import AuthenticationFailed, Error, Forbidden, Inter
 from fluxvision.core.settings import Settings
 from fluxvision.http import openapi_errors, openapi_schemas
 from fluxvision.http.middleware import FACTS, KEYED, OPEN_PATHS
+from fluxvision.http.openapi_accounts import ACCOUNT_OPERATIONS
 from fluxvision.http.openapi_errors import ALWAYS
 from fluxvision.http.openapi_operations import JSON, OPERATIONS, Operation
 from fluxvision.http.openapi_schemas import TEXT, schema_ref
@@ -30,7 +31,13 @@ DESCRIPTION = """Enlarges pictures 1-16x behind an OpenAI-compatible images API.
 
 Every answer to an edit lists in `normalization` what became of each parameter. Errors have OpenAI's body; a wrong
 address is a 404 `NOT_FOUND`, a wrong method a 405 `METHOD_NOT_ALLOWED`."""
-TAGS = {"Images": "Enlarging.", "Models": "The catalogue.", "Files": "Results.", "Operation": "Running the server."}
+TAGS = {
+    "Images": "Enlarging.",
+    "Models": "The catalogue.",
+    "Accounts": "API keys, budgets and usage.",
+    "Files": "Results.",
+    "Operation": "Running the server.",
+}
 HEADERS = (
     ("X-Request-ID", "The id of this request, also in the server's log.", True),
     ("X-Fluxvision-Request-ID", "The same id, kept by proxies that set their own X-Request-ID.", True),
@@ -81,11 +88,12 @@ def build_document(
     """
     examples = msgspec.json.decode(EXAMPLES.read_bytes())
     catalogue = msgspec.to_builtins(describe_all(models, configured))
+    operations = {**OPERATIONS, **ACCOUNT_OPERATIONS}
     examples["answers"]["list_models"] = {JSON: {"catalogue": catalogue}}
     paths: dict[str, dict[str, Any]] = {}
     for method, prefix, path in routes:
         place = paths.setdefault(re.sub(r"{(\w+):\w+}", r"{\1}", prefix + path), {})
-        place[method.lower()] = _operation(OPERATIONS[method, path], prefix, path, examples, keyed=keyed)
+        place[method.lower()] = _operation(operations[method, path], prefix, path, examples, keyed=keyed)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -132,7 +140,7 @@ def _operation(row: Operation, prefix: str, path: str, examples: Mapping[str, An
         "responses": dict(sorted(responses.items())),
     }
     if row.body is not None:
-        asked = _named_examples(examples["requests"])
+        asked = _named_examples(examples["requests"][row.id])
         content = {kind: {**body, "examples": asked} for kind, body in row.body.items()}
         found["requestBody"] = {"required": True, "content": content}
     return found

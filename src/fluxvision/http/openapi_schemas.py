@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from fluxvision.accounts.entries import BalanceResponse, CreatedKey, KeyList, KeyRequest, UsageResponse
 from fluxvision.catalog.describe import param_schemas
 from fluxvision.catalog.listing import ModelCard, ModelList
 from fluxvision.catalog.params import PARAMS
@@ -37,6 +38,11 @@ SENT = (
     PageFacts,
     Alive,
     ReadinessBody,
+    KeyRequest,
+    KeyList,
+    CreatedKey,
+    BalanceResponse,
+    UsageResponse,
 )
 TEXT = {"type": "string"}
 REFERENCE = r"^(?:https?://|data:[^,]{0,256};base64,)"

@@ -28,16 +28,19 @@ EDITS = "/v1/images/edits"
 PICTURE = png(8, 6)
 GIVEN = (("model", MODEL.id), ("image", PICTURE, "a.png"))
 KEY = {"Authorization": "Bearer key-of-this-test-7c1f"}
+ADMIN = {"Authorization": "Bearer admin-of-this-test-7c1f"}
 ELSEWHERE = frozenset({CallerGone, ConfigError, MethodNotAllowed, NotFound, RangeNotSatisfiable})
 """Errors that no edit is answered with: nobody is there, or it is about the start, a wrong address or a file."""
 BODIES = (("EditForm", "multipart/form-data"), ("EditDocument", "application/json"))
 VOLATILE = frozenset({"id", "created", "created_at", "duration", "timings", "fidelity", "b64_json", "url"})
+VOLATILE |= {"key_id", "hint", "revoked_at"}
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """Serve with a key and tight limits."""
     settings = {"api_keys": "key-of-this-test-7c1f", "max_upload_bytes": "100000", "upload_timeout": "0.5"}
+    settings |= {"admin_key": "admin-of-this-test-7c1f"}
     with Server(tmp_path_factory.mktemp("served") / "data", settings) as running:
         yield running
 
@@ -227,6 +230,32 @@ def test_answers_to_the_rest(server, described, path, asked, status):
     documented(described, path, answer, "get")
     if "schema=" in asked:
         holds(described, {"$ref": "#/components/schemas/ModelCard"}, answer.json())
+
+
+def test_answers_about_accounts(server, described):
+    """Keys, balances and usage, and what is refused of them, are as described."""
+    created = server.post("/v1/keys", body({"name": "a", "budget_day": 1}), **ADMIN)
+    place = f"/v1/keys/{created.json()['id']}"
+    documented(described, "/v1/keys", created)
+    documented(described, "/v1/keys", server.get("/v1/keys", ADMIN), "get")
+    documented(described, "/v1/keys/{id}", server.get(place, ADMIN), "get")
+    documented(described, "/v1/keys/{id}/rotate", server.get(f"{place}/rotate", ADMIN, "POST"))
+    documented(described, "/v1/keys/{id}", server.get(place, ADMIN, "DELETE"), "delete")
+    documented(described, "/v1/balance", server.get("/v1/balance", KEY), "get")
+    documented(described, "/v1/usage", server.get("/v1/usage", ADMIN), "get")
+    refused = [
+        (400, "/v1/keys", server.post("/v1/keys", body({}), **ADMIN), "post"),
+        (404, "/v1/keys", server.post("/v1/keys", body({"name": "a", "models": ["no"]}), **ADMIN), "post"),
+        (413, "/v1/keys", server.post("/v1/keys", body({"name": "a" * 70_000}), **ADMIN), "post"),
+        (403, "/v1/keys", server.post("/v1/keys", body({"name": "a"}), **KEY), "post"),
+        (401, "/v1/keys", server.get("/v1/keys"), "get"),
+        (404, "/v1/keys/{id}", server.get("/v1/keys/key_none", ADMIN), "get"),
+        (400, "/v1/keys/{id}/rotate", server.get(f"{place}/rotate", ADMIN, "POST"), "post"),
+        (400, "/v1/usage", server.get("/v1/usage?group_by=moon", KEY), "get"),
+    ]
+    for status, path, answer, method in refused:
+        assert answer.status == status
+        documented(described, path, answer, method)
 
 
 @pytest.mark.parametrize(

@@ -771,6 +771,204 @@ export interface components {
             };
         };
         /**
+         * KeyRequest
+         * @description The key to create.
+         */
+        KeyRequest: {
+            /**
+             * @description Dollars that its requests may cost in a day (UTC).
+             * @default null
+             */
+            budget_day: number | null;
+            /**
+             * @description The same in a calendar month (UTC).
+             * @default null
+             */
+            budget_month: number | null;
+            /**
+             * @description The same in all.
+             * @default null
+             */
+            budget_total: number | null;
+            /**
+             * @description Requests that it may make within 60 seconds.
+             * @default null
+             */
+            per_minute: number | null;
+            /**
+             * @description Jobs that it may have at the same time.
+             * @default null
+             */
+            parallel: number | null;
+            /** @description What tells it from other keys. */
+            name: string;
+            /**
+             * @description Unix time from which it is refused; null: never.
+             * @default null
+             */
+            expires_at: number | null;
+            /**
+             * @description Ids of the models that it may use; empty: all.
+             * @default []
+             */
+            models: string[];
+        };
+        /**
+         * KeyList
+         * @description All API keys, the oldest first; revoked ones stay in the list.
+         */
+        KeyList: {
+            /** @enum {unknown} */
+            object: "list";
+            data: components["schemas"]["KeyEntry"][];
+        };
+        /**
+         * KeyEntry
+         * @description An API key, without its secret.
+         */
+        KeyEntry: {
+            /**
+             * @description Dollars that its requests may cost in a day (UTC).
+             * @default null
+             */
+            budget_day: number | null;
+            /**
+             * @description The same in a calendar month (UTC).
+             * @default null
+             */
+            budget_month: number | null;
+            /**
+             * @description The same in all.
+             * @default null
+             */
+            budget_total: number | null;
+            /**
+             * @description Requests that it may make within 60 seconds.
+             * @default null
+             */
+            per_minute: number | null;
+            /**
+             * @description Jobs that it may have at the same time.
+             * @default null
+             */
+            parallel: number | null;
+            id: string;
+            /** @enum {unknown} */
+            object: "api_key";
+            name: string;
+            /** @description Its first and last letters. */
+            hint: string;
+            /** @enum {unknown} */
+            status: "active" | "expired" | "revoked";
+            created_at: number;
+            expires_at: number | null;
+            revoked_at: number | null;
+            /** @description Ids of the models that it may use; empty: all. */
+            models: string[];
+        };
+        /**
+         * CreatedKey
+         * @description An API key with its secret, which is shown this one time.
+         */
+        CreatedKey: {
+            /**
+             * @description Dollars that its requests may cost in a day (UTC).
+             * @default null
+             */
+            budget_day: number | null;
+            /**
+             * @description The same in a calendar month (UTC).
+             * @default null
+             */
+            budget_month: number | null;
+            /**
+             * @description The same in all.
+             * @default null
+             */
+            budget_total: number | null;
+            /**
+             * @description Requests that it may make within 60 seconds.
+             * @default null
+             */
+            per_minute: number | null;
+            /**
+             * @description Jobs that it may have at the same time.
+             * @default null
+             */
+            parallel: number | null;
+            id: string;
+            /** @enum {unknown} */
+            object: "api_key";
+            name: string;
+            /** @description Its first and last letters. */
+            hint: string;
+            /** @enum {unknown} */
+            status: "active" | "expired" | "revoked";
+            created_at: number;
+            expires_at: number | null;
+            revoked_at: number | null;
+            /** @description Ids of the models that it may use; empty: all. */
+            models: string[];
+            /** @description The secret, to be sent as `Authorization: Bearer KEY`. */
+            key: string;
+        };
+        /**
+         * BalanceResponse
+         * @description What the calling key has used of its budgets.
+         */
+        BalanceResponse: {
+            /** @enum {unknown} */
+            object: "balance";
+            key_id: string;
+            /** @enum {unknown} */
+            currency: "USD";
+            budgets: components["schemas"]["BudgetEntry"][];
+        };
+        /**
+         * BudgetEntry
+         * @description What a key has used of one budget, in dollars.
+         */
+        BudgetEntry: {
+            /** @enum {unknown} */
+            period: "day" | "month" | "total";
+            /** @description null: no limit. */
+            limit: number | null;
+            /** @description Cost of ended requests; the most it can be, where it is unknown. */
+            spent: number;
+            /** @description The most that running requests can cost. */
+            reserved: number;
+            /** @description What further requests may cost; null: no limit. */
+            left: number | null;
+        };
+        /**
+         * UsageResponse
+         * @description Requests and costs by group.
+         */
+        UsageResponse: {
+            /** @enum {unknown} */
+            object: "usage";
+            /** @enum {unknown} */
+            group_by: "day" | "key" | "model" | "provider";
+            /** @enum {unknown} */
+            currency: "USD";
+            data: components["schemas"]["UsageEntry"][];
+            /** @description Of all groups. */
+            requests: number;
+            /** @description Of all groups, in dollars. */
+            cost: number;
+        };
+        /**
+         * UsageEntry
+         * @description The requests of one group.
+         */
+        UsageEntry: {
+            /** @description A day (YYYY-MM-DD), or the id of a model, provider or key; may be empty. */
+            group: string;
+            requests: number;
+            /** @description In dollars; at most, where a provider did not tell. */
+            cost: number;
+        };
+        /**
          * @description - `INVALID_REQUEST` (400): A parameter, a picture or their combination cannot be used.
          *     - `CONTENT_POLICY_VIOLATION` (400): A provider's content policy forbids this picture or these words.
          *     - `AUTHENTICATION_FAILED` (401): The key is missing, malformed or unknown.
@@ -846,6 +1044,14 @@ export type PageExample = components['schemas']['PageExample'];
 export type GalleryPicture = components['schemas']['GalleryPicture'];
 export type Alive = components['schemas']['Alive'];
 export type ReadinessBody = components['schemas']['ReadinessBody'];
+export type KeyRequest = components['schemas']['KeyRequest'];
+export type KeyList = components['schemas']['KeyList'];
+export type KeyEntry = components['schemas']['KeyEntry'];
+export type CreatedKey = components['schemas']['CreatedKey'];
+export type BalanceResponse = components['schemas']['BalanceResponse'];
+export type BudgetEntry = components['schemas']['BudgetEntry'];
+export type UsageResponse = components['schemas']['UsageResponse'];
+export type UsageEntry = components['schemas']['UsageEntry'];
 export type ErrorCode = components['schemas']['ErrorCode'];
 export type $defs = Record<string, never>;
 export type operations = Record<string, never>;

@@ -1,0 +1,151 @@
+"""/keys for the admin key: create, list, show, revoke and rotate API keys; /balance and /usage for every key."""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from starlette.datastructures import Headers
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from fluxvision.accounts.entries import (
+    KeyList,
+    KeyRequest,
+    balance_response,
+    created_key,
+    key_entry,
+    to_limits,
+    usage_response,
+)
+from fluxvision.accounts.records import GROUPINGS
+from fluxvision.core.errors import Forbidden, InvalidRequest, NotFound
+from fluxvision.http.requests import body
+from fluxvision.http.requests.fields import query_parameters
+from fluxvision.http.state import AppState, caller_of
+
+if TYPE_CHECKING:  # not imported at run time, because the database takes a second
+    from fluxvision.accounts.service import AccountService
+
+MAX_BODY = 65_536
+FIELD = re.compile(r"field `(\w{1,64})`")
+"""How msgspec names a missing or unknown member."""
+LONGEST_REASON = 200
+NO_ADMIN = "API keys cannot be managed over HTTP on this server: set FLUXVISION_ADMIN_KEY, and send that key."
+NOT_ADMIN = "Only the admin key of this server may manage API keys."
+NO_ACCOUNTS = "This server keeps no accounts: set FLUXVISION_DATA_DIR or FLUXVISION_DATABASE_URL."
+
+
+async def create_key(edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
+    """Create a key and send it with its secret."""
+    accounts = _managed_accounts(edge, scope)
+    given = await _read_key_request(edge, scope, receive)
+    key, secret = await accounts.create_key(
+        name=given.name,
+        expires_at=given.expires_at,
+        models=[edge.gateway.find(name)[0].id for name in given.models],
+        limits=to_limits(given),
+    )
+    await _json(created_key(key, secret, edge.now()))(scope, receive, send)
+
+
+async def list_keys(edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
+    """Send all keys."""
+    keys = await _managed_accounts(edge, scope).list_keys()
+    await _json(KeyList(object="list", data=[key_entry(key, edge.now()) for key in keys]))(scope, receive, send)
+
+
+async def show_key(edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
+    """Send one key."""
+    key = await _managed_accounts(edge, scope).find_key(scope["path_params"]["id"])
+    await _json(key_entry(key, edge.now()))(scope, receive, send)
+
+
+async def revoke_key(edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
+    """Revoke a key and send what it is now."""
+    key = await _managed_accounts(edge, scope).revoke_key(scope["path_params"]["id"])
+    await _json(key_entry(key, edge.now()))(scope, receive, send)
+
+
+async def rotate_key(edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
+    """Give a key a new secret and send it."""
+    key, secret = await _managed_accounts(edge, scope).rotate_key(scope["path_params"]["id"])
+    await _json(created_key(key, secret, edge.now()))(scope, receive, send)
+
+
+async def show_balance(edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
+    """Send what the calling key has used of its budgets."""
+    caller = caller_of(scope)
+    budgets = await _accounts(edge).ledger.balance(caller.id, caller.limits)
+    await _json(balance_response(caller.id, budgets))(scope, receive, send)
+
+
+async def show_usage(edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
+    """Send requests and costs by group: of the calling key, to the admin key of all."""
+    caller, query = caller_of(scope), query_parameters(scope)
+    wanted = query.get("group_by", "day")
+    group_by = next((one for one in GROUPINGS if one == wanted), None)
+    if group_by is None:
+        message = f"group_by must be one of {', '.join(GROUPINGS)}."
+        raise InvalidRequest(message, param="group_by")
+    start, end = _parse_time(query, "start", 0.0), _parse_time(query, "end", math.inf)
+    rows = await _accounts(edge).ledger.usage(None if caller.admin else caller.id, group_by, start, end)
+    await _json(usage_response(group_by, rows))(scope, receive, send)
+
+
+def _accounts(edge: AppState) -> AccountService:
+    if edge.accounts is None:
+        raise NotFound(NO_ACCOUNTS)
+    return edge.accounts
+
+
+def _managed_accounts(edge: AppState, scope: Scope) -> AccountService:
+    """Return the accounts; raises `Forbidden` for every key but the admin key."""
+    if not caller_of(scope).admin:
+        raise Forbidden(NOT_ADMIN if edge.settings.admin_key else NO_ADMIN)
+    return _accounts(edge)
+
+
+async def _read_key_request(edge: AppState, scope: Scope, receive: Receive) -> KeyRequest:
+    headers = Headers(scope=scope)
+    body.content_type(headers)
+    length = body.content_length(headers, MAX_BODY)
+    chunks = body.body_chunks(receive, MAX_BODY, edge.settings.upload_timeout, announced=length)
+    content = b"".join([chunk async for chunk in chunks])
+    try:
+        return msgspec.json.decode(content, type=KeyRequest)
+    except msgspec.ValidationError as error:
+        reason, _, place = str(error).partition(" - at `$")
+        named = FIELD.search(reason)
+        param = named[1] if named else place.strip(".`").partition("[")[0] or None
+        message = f"{param or 'The request body'}: {reason[:LONGEST_REASON]}."
+        raise InvalidRequest(message, param=param) from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise InvalidRequest("The request body is not valid JSON.") from None
+
+
+def _parse_time(query: dict[str, str], param: str, default: float) -> float:
+    """Return a Unix time, also written as a date or time of ISO 8601 (UTC where it has no zone)."""
+    text = query.get(param, "")
+    if not text:
+        return default
+    try:
+        found = float(text)
+    except ValueError:
+        try:
+            moment = datetime.fromisoformat(text)
+            found = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        except (ValueError, OverflowError):
+            found = math.nan
+    if not math.isfinite(found):
+        message = f"{param} must be a Unix time or a date such as 2026-11-30."
+        raise InvalidRequest(message, param=param)
+    return found
+
+
+def _json(content: Any) -> Response:
+    headers = {"cache-control": "no-store"}
+    return Response(msgspec.json.encode(content), headers=headers, media_type="application/json")
