@@ -16,6 +16,7 @@ from fluxvision.core.settings import Settings
 if TYPE_CHECKING:
     from fluxvision.cli.tools import Finding
     from fluxvision.gateway.gateway import Gateway
+    from fluxvision.storage.database import Database
 
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -36,6 +37,7 @@ def create_tools() -> Tools:
         serve=_serve,
         fetch=_fetch,
         serve_cluster=_serve_cluster,
+        open_database=_open_database,
         diagnose=_diagnose,
     )
 
@@ -73,6 +75,12 @@ def _serve_cluster(host: str, port: int, replicas: int) -> None:
     if host not in LOOPBACK and not load_settings().cluster_token:
         raise Unavailable("Set cluster_token: without it a deployment listens on 127.0.0.1 alone.")
     deployment.run(deployment.app({"replicas": str(replicas)}), host, port)
+
+
+def _open_database(settings: Settings) -> Database | None:
+    from fluxvision import server  # noqa: PLC0415, see above
+
+    return server.open_database(settings)
 
 
 def _fetch(name: str) -> Path:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +188,7 @@ def tools(gateway: Gateway, *, served: list[Settings] | None = None, findings: S
         serve=serve,
         fetch=lambda name: Path("/weights") / name,
         serve_cluster=lambda _host, _port, _replicas: None,
+        open_database=lambda settings: import_module("fluxvision.server").open_database(settings),
         diagnose=lambda _settings: findings,
     )
 

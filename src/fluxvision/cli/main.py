@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from fluxvision import __version__
-from fluxvision.cli import cluster, config, doctor, models, serve, upscale
+from fluxvision.cli import cluster, config, database, doctor, keys, models, serve, upscale
 from fluxvision.cli.text import error_sentence, safe_path
 from fluxvision.cli.tools import Tools
 from fluxvision.core.errors import ClientError
@@ -22,6 +22,8 @@ COMMANDS = (
     models.COMMAND,
     doctor.COMMAND,
     config.COMMAND,
+    keys.COMMAND,
+    database.COMMAND,
     models.WEIGHTS_COMMAND,
     cluster.COMMAND,
 )

@@ -15,6 +15,7 @@ HELP = """Serve the OpenAI-compatible images API on this machine.
 
 Every flag is also a variable of the environment and a line of fluxvision.toml; a flag wins over both.
 """
+UNLESS = ", unless there are stored keys"
 EVERYWHERE = {"0.0.0.0": "localhost", "::": "localhost", "": "localhost"}  # noqa: S104, only shown
 
 
@@ -33,13 +34,14 @@ def format_banner(settings: Settings, port: int) -> str:
     shown = f"[{settings.host}]" if ":" in settings.host else settings.host
     name = EVERYWHERE.get(settings.host, shown)
     public = settings.public_url.rstrip("/") or f"http://{name}:{port}"
-    keys = len(settings.api_keys)
+    keys = len(settings.api_keys) + bool(settings.admin_key)
+    stored = bool(settings.data_dir or settings.database_url)
     if keys:
-        access = f"{keys} configured; a request needs one of them"
+        access = f"{keys} configured; a request needs one of them" + " or a stored one" * stored
     elif settings.allow_unauthenticated:
-        access = "none; every client that reaches this address may call"
+        access = "none; every client that reaches this address may call" + UNLESS * stored
     else:
-        access = "none; any key works, from this machine only"
+        access = "none; any key works, from this machine only" + UNLESS * stored
     rows = (
         ("address", f"http://{shown}:{port}"),
         ("page", f"{public}/"),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # not imported at run time, so that --help is fast
     from fluxvision.core.settings import Settings
     from fluxvision.gateway.gateway import Gateway
+    from fluxvision.storage.database import Database
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,5 +42,7 @@ class Tools:
     """Downloads a network's weights and returns their folder."""
     serve_cluster: Callable[[str, int, int], None]
     """Starts the deployment on a Ray cluster, given host, port and most replicas, and blocks."""
+    open_database: Callable[[Settings], Database | None]
+    """Opens the database, None where the settings name none."""
     diagnose: Callable[[Settings], Iterable[Finding]]
     """Examines this machine."""

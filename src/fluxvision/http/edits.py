@@ -13,6 +13,7 @@ from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from fluxvision import imaging
+from fluxvision.accounts.keys import check_model
 from fluxvision.catalog.coerce import FALSE, TRUE
 from fluxvision.core.concurrency import run_in_thread
 from fluxvision.core.errors import Busy, CallerGone, InvalidRequest, UnsupportedMediaType
@@ -88,6 +89,7 @@ async def _start_work(
     said = {name: form.fields.pop(name) for name in list(form.fields) if name.lower() in DRY_RUN}
     dry = dry or _dry_run({name: str(value) for name, value in said.items() if value is not None})
     job = replace(await _admit_job(edge, form, folder, record_of(scope).request_id), caller=caller_of(scope))
+    check_model(job.caller, job.model)
     phases.on_received()
     record_of(scope).model = job.model
     if dry:

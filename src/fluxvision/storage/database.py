@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import alembic.command
 import alembic.config
+from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
@@ -55,6 +56,11 @@ class Database:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
             config.attributes["connection"] = connection
             alembic.command.upgrade(config, "head")
+
+    def revision(self) -> str | None:
+        """Return the revision of the tables."""
+        with self.begin() as connection:
+            return MigrationContext.configure(connection).get_current_revision()
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:

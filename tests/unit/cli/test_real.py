@@ -35,6 +35,7 @@ def here(capsys):
             serve=server.serve,
             fetch=Path,
             serve_cluster=lambda _host, _port, _replicas: None,
+            open_database=server.open_database,
             diagnose=lambda _settings: (),
         )
         return cli.run_cli(arguments, tools), *capsys.readouterr()

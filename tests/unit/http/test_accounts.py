@@ -7,7 +7,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from fakes.server import Server, document
+from fakes.gateway import png
+from fakes.server import Server, document, form
 from fluxvision.accounts.key_store import create_key
 from fluxvision.accounts.ledger import DAY, Ledger
 from fluxvision.core.limits import Limits
@@ -34,10 +35,15 @@ def create(server, **facts):
 
 @contextmanager
 def ledger(server):
-    """Open the ledger of a server's database: `run(method, **facts)` is one transaction."""
+    """Open the ledger of a server's database: `run(method, …)` is one transaction, also of another function."""
     database = Database(sqlite_url(server.folder))
     found = Ledger(database, time.time)
-    yield lambda method, **facts: database.run_blocking(lambda connection: getattr(found, method)(connection, **facts))
+
+    def run(method, **facts):
+        work = getattr(found, method) if isinstance(method, str) else method
+        return database.run_blocking(lambda connection: work(connection, **facts))
+
+    yield run
     database.close()
 
 
@@ -196,6 +202,18 @@ def test_two_gateways_share_the_keys(server, tmp_path):
         while other.get("/v1/models", bearer(made["key"])).status == 200:
             assert time.monotonic() < until
             time.sleep(0.05)
+
+
+def test_a_model_that_the_key_does_not_allow(server):
+    """An edit, and its dry run, with another model than the key's are refused by the model's name; others work."""
+    parts = (("model", MODEL), ("image", png(8, 6), "a.png"))
+    with ledger(server) as run:
+        _, other = run(create_key, name="a", now=time.time(), models=["another-model"])
+    for query in ("", "?dryRun=true"):
+        answer = server.post(f"/v1/images/edits{query}", form(*parts), **bearer(other))
+        assert (answer.status, answer.json()["error"]["param"]) == (403, "model")
+        assert f"{MODEL}; it may use another-model" in answer.json()["error"]["message"]
+    assert server.edit(*parts, **bearer(create(server, models=[MODEL])["key"])).status == 200
 
 
 def test_the_first_key_makes_keys_necessary(tmp_path):

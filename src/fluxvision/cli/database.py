@@ -1,0 +1,53 @@
+"""`fluxvision db`: migrates the database of the settings; `open_database` for other commands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from fluxvision.cli.tools import Tools
+from fluxvision.core.load_settings import load_settings
+
+if TYPE_CHECKING:  # not imported at run time, so that --help is fast
+    from fluxvision.storage.database import Database
+
+NO_DATABASE = (
+    "No database is configured: set FLUXVISION_DATA_DIR or FLUXVISION_DATABASE_URL to those of `fluxvision serve`."
+)
+
+
+@contextmanager
+def open_database(tools: Tools) -> Iterator[Database]:
+    """Yield the database of the settings, with all tables; raises `UsageError` where none is configured."""
+    database = tools.open_database(load_settings())
+    if database is None:
+        raise click.UsageError(NO_DATABASE)
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+@click.pass_obj
+def upgrade(tools: Tools) -> int:
+    """Run the migrations and print the revision of the tables."""
+    with open_database(tools) as database:
+        click.echo(f"The database is at revision {database.revision()}.")
+    return 0
+
+
+COMMAND = click.Group(
+    "db",
+    help="Manage the server's database (data_dir or database_url).",
+    short_help="Migrate the database.",
+    commands=[
+        click.Command(
+            "upgrade",
+            callback=upgrade,
+            help="Bring the tables to the newest revision, as `fluxvision serve` does at its start.",
+        )
+    ],
+)
