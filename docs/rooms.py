@@ -19,6 +19,7 @@ ROOMS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("engine/flux",), "FLUX as plain functions over diffusers' models"),
     (("providers",), "a call becomes a result; a file or package per provider"),
     (("gateway",), "the flow: prepare, route, execute, finish"),
+    (("jobs",), "jobs that outlive their connection: stored, run as durable workflows, found again"),
     (("http", "cli"), "the two edges: parse and respond"),
     (
         ("root",),

@@ -33,7 +33,7 @@ from fluxvision.http import App, build
 from fluxvision.http.health_listener import HealthListener
 from fluxvision.http.middleware import is_loopback
 from fluxvision.http.observability import create_logger
-from fluxvision.storage.workspace import make_private
+from fluxvision.storage.workspace import DATABASE_FILE, make_private
 
 if TYPE_CHECKING:
     from fluxvision.storage.database import Database
@@ -81,21 +81,23 @@ def create_app(settings: Settings, gateway_factory: GatewayFactory = create_gate
 
 
 def open_database(settings: Settings) -> Database | None:
-    """Open the database of the settings, None where neither `data_dir` nor `database_url` is set.
+    """Open the database that is configured, or that is in the data folder already; None where there is none.
 
-    Raises `ConfigError` where it cannot be used.
+    Importing what it needs takes a second, which servers without it need not wait. Raises `ConfigError` where it cannot
+    be used.
     """
-    if not (settings.data_dir or settings.database_url):
+    file = Path(settings.data_dir, DATABASE_FILE).expanduser().absolute()
+    is_needed = settings.data_dir and (settings.admin_key or file.exists())
+    if not (settings.database_url or is_needed):
         return None
-    module = import_module("fluxvision.storage.database")  # it takes a second, which others need not wait
-    folder = Path(settings.data_dir).expanduser().absolute()
+    module = import_module("fluxvision.storage.database")
     try:
         if not settings.database_url:
-            make_private(folder)
+            make_private(file.parent)
     except OSError as error:
         message = f"data_dir: the folder cannot be used ({error.strerror})"
         raise ConfigError(message, param="data_dir") from None
-    found: Database = module.Database(settings.database_url or module.sqlite_url(folder))
+    found: Database = module.Database(settings.database_url or module.sqlite_url(file.parent))
     return found
 
 

@@ -12,7 +12,7 @@ import os
 import struct
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -86,6 +86,7 @@ class Gateway:
 
     models = (MODEL,)
     providers = ("embedded", "fal")
+    has_remote = False
 
     def __init__(self, workers: int = 1, queue: int = 2) -> None:
         """Begin with nothing to do."""
@@ -240,6 +241,18 @@ class Prepared:
     def quote(self) -> Quote:
         """Return the price."""
         return self.priced
+
+    @property
+    def may_cost(self) -> bool:
+        """Cost money at `fal` only."""
+        return self.job.pin == "fal"
+
+    def most_cost(self) -> int:
+        """Return the price where there is one."""
+        return PRICE if self.may_cost else 0
+
+    def prefer(self, providers: Collection[str]) -> None:
+        """Have one provider only."""
 
     async def check_mask(self) -> None:
         """Refuse the mask of `fail=vet`."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Integer, case, cast, func, insert, literal, select, update
 
@@ -18,12 +18,12 @@ from fluxvision.accounts.records import PERIODS, Grouping, Period, PeriodBalance
 from fluxvision.core.errors import InsufficientBalance, TooMany
 from fluxvision.core.limits import Limits, RequestRate
 from fluxvision.core.money import format_amount
+from fluxvision.core.status import ACTIVE, QUEUED
 from fluxvision.storage.database import Database
 from fluxvision.storage.tables import API_KEYS, REQUESTS
 
 DAY = 86_400
 MINUTE = 60.0
-ACTIVE = ("queued", "running")
 RECENT = 10
 """Ended jobs of a key from which the duration of its next one is estimated."""
 UNKNOWN_SECONDS = 5.0
@@ -64,7 +64,7 @@ class Ledger:
             _check_budgets(connection, key_id, limits, now, reserved)
         connection.execute(
             insert(REQUESTS).values(
-                **{"status": "queued", **columns},
+                **{"status": QUEUED, **columns},
                 id=request_id,
                 key_id=key_id,
                 model=model,
@@ -79,7 +79,7 @@ class Ledger:
         connection: Connection,
         request_id: str,
         *,
-        status: Literal["completed", "failed", "cancelled"],
+        status: str,
         cost: int | None,
         provider: str | None,
         ended_at: float,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from traceback import clear_frames
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from fluxvision.core.types import JobCallbacks
 
@@ -30,6 +30,38 @@ async def run_in_thread(work: Callable[..., T], *given: Any) -> T:
     When the task is cancelled the thread is awaited, because others may use its files afterwards.
     """
     return await _wait_to_the_end(asyncio.get_running_loop().run_in_executor(None, work, *given), lambda: None)
+
+
+async def run_to_the_end(work: Coroutine[Any, Any, T]) -> T:
+    """Await `work`, which a cancellation of this task does not stop; the task then ends when it has ended."""
+    return await _wait_to_the_end(asyncio.ensure_future(work), lambda: None)
+
+
+class Once(Generic[T]):
+    """Work that is done once for all who wait for it, and again after a failure; nobody's cancellation stops it."""
+
+    def __init__(self, work: Callable[[], Coroutine[Any, Any, T]]) -> None:
+        """Call `work` when the result is first needed."""
+        self._work = work
+        self._task: asyncio.Task[T] | None = None
+
+    @property
+    def result(self) -> T | None:
+        """The result, None until it is there."""
+        task = self._task
+        return None if task is None or not task.done() or task.cancelled() or task.exception() else task.result()
+
+    async def get(self) -> T:
+        """Return the result; raises the work's error."""
+        if self._task is None or (self._task.done() and self.result is None):
+            self._task = asyncio.create_task(self._work())
+        return await asyncio.shield(self._task)
+
+    async def wait(self) -> T | None:
+        """Wait for work that has begun, and return its result; None where it has not begun or has failed."""
+        if self._task is not None:
+            await asyncio.wait({self._task})
+        return self.result
 
 
 async def _wait_to_the_end(future: asyncio.Future[T], cancel: Callable[[], None]) -> T:

@@ -15,6 +15,7 @@
     │   ├── UploadTooSlow         408  UPLOAD_TOO_SLOW
     │   ├── PayloadTooLarge       413  PAYLOAD_TOO_LARGE
     │   ├── UnsupportedMediaType  415  UNSUPPORTED_MEDIA_TYPE
+    │   ├── IdempotencyConflict   422  IDEMPOTENCY_CONFLICT, an idempotency key comes with another request
     │   └── RangeNotSatisfiable   416  RANGE_NOT_SATISFIABLE
     ├── Busy                      429  RATE_LIMITED, carries retry_after
     │   └── TooMany               429  RATE_LIMIT_EXCEEDED, too many requests of one address or key
@@ -173,6 +174,13 @@ class UnsupportedMediaType(ClientError):
     code = "UNSUPPORTED_MEDIA_TYPE"
 
 
+class IdempotencyConflict(ClientError):
+    """The idempotency key was used for another request."""
+
+    status = 422
+    code = "IDEMPOTENCY_CONFLICT"
+
+
 class RangeNotSatisfiable(ClientError):
     """A requested range begins after the end of the file."""
 
@@ -288,3 +296,10 @@ class DeadlineExceeded(Error):
 
     status = 504
     code = "DEADLINE_EXCEEDED"
+
+
+def find_error(name: str, root: type[Error] = Error) -> type[Error] | None:
+    """Return the class of an error by its name."""
+    if root.__name__ == name:
+        return root
+    return next((found for child in root.__subclasses__() if (found := find_error(name, child))), None)

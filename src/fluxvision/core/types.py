@@ -285,6 +285,33 @@ class OnSubmitted(Protocol):
         """Store the values; None means unknown."""
 
 
+class SubmissionStore:
+    """Remembers nothing of the work that remote providers accepted; `jobs.submissions` has one that does.
+
+    With that one, a job that begins again after a crash follows the work that it has already bought.
+    """
+
+    keeps_work: bool = False
+    """Whether accepted work goes on although its task is cancelled, because another process will follow it."""
+
+    async def find(self, key: str) -> Mapping[str, Any] | None:
+        """Return what a provider answered when it accepted the work with this `Call.key`, None when it was not asked.
+
+        Raises `UpstreamUnreachable` when it was asked and its answer is not known.
+        """
+        del key
+        return None
+
+    async def announce(self, key: str, provider: str) -> None:
+        """Note that a provider is about to be asked."""
+
+    async def save(self, key: str, answer: Mapping[str, Any]) -> None:
+        """Note what the provider answered."""
+
+    async def forget(self, key: str) -> None:
+        """Note that the work has ended without a result."""
+
+
 @dataclass(frozen=True, slots=True)
 class JobCallbacks:
     """Callbacks and events by which a caller follows a job and stops it."""
@@ -298,6 +325,8 @@ class JobCallbacks:
     on_submitted: OnSubmitted = lambda _name, _paid, _seconds=None: None
     """Called when a remote provider accepts the work (paid is None while that is unknown), and again whenever more is
     known. The values of the last call are used when the work is cancelled."""
+    submissions: SubmissionStore = field(default_factory=SubmissionStore)
+    """Where remote providers note what they accepted."""
     on_unexpected_error: Callable[[Exception], None] = lambda _error: None
     """Called with an unexpected exception of a provider."""
     yield_turn: Callable[[], None] = lambda: None

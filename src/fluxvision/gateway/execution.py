@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,22 @@ class PreparedJob:
         """Return the quote, computed by the code that bills. Contacts no provider."""
         first, *others = self.decision.candidates
         return first.quote(self.job, [other.quote(self.job) for other in others], self.decision.excluded)
+
+    def most_cost(self) -> int:
+        """Return what all attempts together can cost at most, in micro-dollars; unknown costs are not counted."""
+        total = sum(one.cost or 0 for one in self.decision.candidates)
+        limit = self.job.values.get("max_cost")
+        return total if limit is None else min(total, floor_to_micros(float(limit)))
+
+    @property
+    def may_cost(self) -> bool:
+        """Whether any of its providers charges for it."""
+        return any(one.cost != 0 for one in self.decision.candidates)
+
+    def prefer(self, providers: Collection[str]) -> None:
+        """Try these providers first, because they work on the job already."""
+        order = sorted(self.decision.candidates, key=lambda one: one.offer.provider not in providers)
+        self.decision = replace(self.decision, candidates=tuple(order))
 
     async def check_mask(self) -> None:
         """Decode the mask and raise `InvalidRequest` if it is unusable, as `run` would."""

@@ -97,6 +97,11 @@ class Gateway:
         """The names of the configured providers."""
         return self._context.providers.keys()
 
+    @property
+    def has_remote(self) -> bool:
+        """Whether any provider works elsewhere, and may cost money."""
+        return any(provider.remote for provider in self._context.providers.values())
+
     def find(self, model: str) -> tuple[Model, str | None, str]:
         """Return the model of a name, the provider that it pins, and the name as written."""
         return *catalog.find_model(model, self.models), model

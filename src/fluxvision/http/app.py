@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -20,15 +20,17 @@ from fluxvision.core.settings import Settings
 from fluxvision.core.system import release_memory
 from fluxvision.core.types import InputImage
 from fluxvision.gateway.gateway import Gateway
-from fluxvision.http import accounts, edits, media, models, observability, openapi, site, status
+from fluxvision.http import accounts, edits, media, models, observability, openapi, site, status, stored_jobs
 from fluxvision.http.middleware import FACTS, AuthMiddleware, ErrorMiddleware
 from fluxvision.http.observability import Metrics
 from fluxvision.http.playground import Playground
 from fluxvision.http.readiness import Readiness
 from fluxvision.http.state import AppState, DeepZoomCache, Handler, JobTracker, Probe
+from fluxvision.http.stored_results import MediaResults
 from fluxvision.http.upload_limits import BodyMemory, UploadLimits
 from fluxvision.imaging import Limits, probe
 from fluxvision.imaging.deep_zoom import STEM
+from fluxvision.jobs.opening import JobServiceHolder
 from fluxvision.net.ssrf_guard import OPEN, Guard
 from fluxvision.storage.clock import SteadyClock
 from fluxvision.storage.media import MediaStore
@@ -36,6 +38,7 @@ from fluxvision.storage.workspace import open_workspace
 
 if TYPE_CHECKING:
     from fluxvision.accounts.service import AccountService
+    from fluxvision.jobs.service import JobService
     from fluxvision.storage.database import Database
 
 SWEEP_SECONDS = 30.0
@@ -44,6 +47,11 @@ IDLE_SECONDS = 0.5
 PREFIXES = ("/openai/v1", "/v1")
 API: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/images/edits", edits.create_edit),
+    ("GET", "/requests", stored_jobs.list_requests),
+    ("GET", "/requests/{id}", stored_jobs.show_request),
+    ("DELETE", "/requests/{id}", stored_jobs.cancel_request),
+    ("GET", "/requests/{id}/events", stored_jobs.follow_request),
+    ("DELETE", "/requests/{id}/payloads", stored_jobs.purge_request),
     ("GET", "/models", models.list_models),
     ("GET", "/models/{id:path}/llms.txt", models.model_page),
     ("GET", "/models/{id:path}", models.show_model),
@@ -110,7 +118,7 @@ def build(
 ) -> App:
     """Build the application. `pages` are further routes, tried last; log lines go to `stream` (standard error).
 
-    Stored keys are in `database`.
+    Stored keys and jobs are in `database`; without one, jobs are in one that is made in the data folder when needed.
     """
     workspace = open_workspace(settings.data_dir)
     service = _open_accounts(database, now)
@@ -121,6 +129,25 @@ def build(
     rows = [*((method, prefix, path, run) for method, path, run in API for prefix in PREFIXES)]
     rows += [(method, "", path, run) for method, path, run in SITE]
     log = observability.create_logger(settings.log_level, stream)
+    clock = media_clock or SteadyClock()
+
+    def create_jobs() -> JobService:
+        found = database or import_module("fluxvision.storage.database").open_in(
+            workspace.run if workspace.temporary else workspace.root
+        )
+        service: JobService = import_module("fluxvision.jobs.service").JobService(
+            found,
+            gateway,
+            workspace,
+            MediaResults(store, now, clock),
+            lambda request_id, error: log.error(
+                "unexpected", request_id=request_id, trace=observability.format_trace(error)
+            ),
+            parallel=settings.workers + (settings.remote_parallel if gateway.has_remote else 0),
+            now=now,
+        )
+        return service
+
     edge = AppState(
         gateway=gateway,
         settings=settings,
@@ -139,7 +166,8 @@ def build(
         running=JobTracker(),
         playground=Playground(settings, gateway, now),
         now=now,
-        media_clock=media_clock or SteadyClock(),
+        media_clock=clock,
+        jobs=JobServiceHolder(create_jobs),
         openapi=openapi.encode_document([row[:3] for row in rows], gateway.models, gateway.providers, settings, keys),
     )
 
@@ -149,6 +177,11 @@ def build(
             ends.enter_context(observability.capture_libraries(edge.log))
             ends.callback(workspace.close)
             ends.push_async_callback(gateway.aclose)
+            ends.push_async_callback(edge.jobs.close)
+            if database is not None:
+                await edge.jobs.get()
+            elif gateway.has_remote:  # its first job shall not wait
+                ends.push_async_callback(_cancel_task, asyncio.create_task(edge.jobs.get()))
             ends.push_async_callback(_cancel_task, asyncio.create_task(_sweep(edge)))
             ends.push_async_callback(_cancel_task, asyncio.create_task(_release_memory(edge.running)))
             yield
@@ -221,7 +254,7 @@ async def _release_memory(running: JobTracker) -> None:
             await asyncio.to_thread(release_memory)
 
 
-async def _cancel_task(task: asyncio.Task[None]) -> None:
+async def _cancel_task(task: asyncio.Task[Any]) -> None:
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task

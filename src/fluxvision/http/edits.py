@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,7 +20,7 @@ from fluxvision.core.concurrency import run_in_thread
 from fluxvision.core.errors import Busy, CallerGone, InvalidRequest, UnsupportedMediaType
 from fluxvision.core.types import InputImage, Job, JobCallbacks, JobResult
 from fluxvision.gateway.execution import PreparedJob
-from fluxvision.http import base64_stream, media, streaming
+from fluxvision.http import base64_stream, media, stored_jobs, streaming
 from fluxvision.http.base64_stream import ChunkedBody, encode_base64
 from fluxvision.http.media import media_link
 from fluxvision.http.playground import client_network, is_visitor
@@ -88,6 +89,7 @@ async def _start_work(
     # `dry_run` in the body counts too; never charge for it.
     said = {name: form.fields.pop(name) for name in list(form.fields) if name.lower() in DRY_RUN}
     dry = dry or _dry_run({name: str(value) for name, value in said.items() if value is not None})
+    background = stored_jobs.wants_background(Headers(scope=scope), form.fields)
     job = replace(await _admit_job(edge, form, folder, record_of(scope).request_id), caller=caller_of(scope))
     check_model(job.caller, job.model)
     phases.on_received()
@@ -99,9 +101,35 @@ async def _start_work(
         return
     prepare = edge.playground.reserve if is_visitor(scope) else edge.gateway.prepare
     try:
-        await _respond(edge, scope, send, prepare(job), folder, on_ready=phases.on_ready)
+        prepared = prepare(job)
+        if stored_jobs.is_stored(scope, prepared, background=background):
+            await _respond_stored(edge, scope, send, prepared, background=background, on_ready=phases.on_ready)
+        else:
+            await _respond(edge, scope, send, prepared, folder, on_ready=phases.on_ready)
     finally:
         edge.playground.ended(job)
+
+
+async def _respond_stored(
+    edge: AppState, scope: Scope, send: Send, prepared: PreparedJob, *, background: bool, on_ready: Callable[[], None]
+) -> None:
+    """Store and start the job, or find the one that this request repeats, and send its result.
+
+    Unless it is to be cancelled, the job goes on when the caller disconnects.
+    """
+    await prepared.check_mask()
+    entry = await stored_jobs.enter_job(edge, scope, prepared, background=background)
+    if background:
+        on_ready()
+        await stored_jobs.send_accepted(edge, scope, send, entry.id)
+    elif prepared.job.values.get("stream"):
+        events = streaming.ServerSentEvents(edge, scope, send, prepared.job.model, on_ready)
+        previews = bool(prepared.job.values.get("partial_images"))
+        await events.send(entry.id, partial(stored_jobs.stored_events, edge, scope, entry.id), previews=previews)
+    else:
+        body = await stored_jobs.stored_result(edge, scope, entry.id)
+        on_ready()
+        await _send_body(send, body)
 
 
 async def _respond(
@@ -143,7 +171,7 @@ def _encode_pictures(edge: AppState, scope: Scope, delivery: JobResult) -> Chunk
         else:
             name = edge.media.put(picture.path, picture.mime, now)
             entry.url = media_link(edge, scope, name, now)
-            zooms.append(media.deep_zoom_link(edge, scope, picture, name, now))
+            zooms.append(media.deep_zoom_link(edge, scope, picture.width * picture.height, name, now))
     return encode_base64(images_body(delivery, data, int(edge.now()), zooms))
 
 

@@ -11,7 +11,6 @@ from starlette.responses import FileResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
 from fluxvision.core.errors import InvalidRequest, NotFound, RangeNotSatisfiable
-from fluxvision.core.types import ResultImage
 from fluxvision.http.requests.fields import is_unmodified, query_parameters
 from fluxvision.http.state import AppState
 from fluxvision.imaging.deep_zoom import STEM
@@ -99,9 +98,9 @@ XML = "application/xml"
 TYPES = {".jpeg": "image/jpeg", ".webp": "image/webp"}
 
 
-def deep_zoom_link(edge: AppState, scope: Scope, picture: ResultImage, name: str, now: float) -> str | None:
-    """Return the address of a stored picture's Deep Zoom document, None for a small picture."""
-    if picture.width * picture.height <= DEEP:
+def deep_zoom_link(edge: AppState, scope: Scope, pixels: int, name: str, now: float) -> str | None:
+    """Return the address of the Deep Zoom document of a stored picture of so many pixels, None for a small one."""
+    if pixels <= DEEP:
         return None
     expires, signature = edge.media.signed(name, now)
     return f"{public_base(edge.settings.public_url, scope)}/media/{name}/{expires}/{signature}/{STEM}.dzi"

@@ -234,6 +234,8 @@ def _common_headers(sent: RawHeaders, record: RequestRecord, started: float) -> 
     yield b"openai-processing-ms", b"%d" % round((time.perf_counter() - started) * 1000)
     if not any(name == b"x-content-type-options" for name, _ in sent):
         yield b"x-content-type-options", b"nosniff"
+    if record.replayed:
+        yield b"idempotent-replayed", b"true"
     if record.provider is not None:
         yield b"x-fluxvision-provider", record.provider.encode("latin-1", "replace")
     if record.model is not None:

@@ -31,6 +31,8 @@ class RequestRecord:
     provider: str | None = None
     cost: int | None = None
     attempts: Sequence[Attempt] = ()
+    replayed: bool = False
+    """Whether the answer is that of an earlier request."""
 
 
 def create_logger(level: str, stream: TextIO | None = None) -> Any:

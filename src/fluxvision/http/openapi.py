@@ -33,6 +33,7 @@ Every answer to an edit lists in `normalization` what became of each parameter. 
 address is a 404 `NOT_FOUND`, a wrong method a 405 `METHOD_NOT_ALLOWED`."""
 TAGS = {
     "Images": "Enlarging.",
+    "Requests": "What was asked for before, and background jobs.",
     "Models": "The catalogue.",
     "Accounts": "API keys, budgets and usage.",
     "Files": "Results.",
@@ -42,6 +43,8 @@ HEADERS = (
     ("X-Request-ID", "The id of this request, also in the server's log.", True),
     ("X-Fluxvision-Request-ID", "The same id, kept by proxies that set their own X-Request-ID.", True),
     ("OpenAI-Processing-Ms", "Milliseconds until the answer began.", True),
+    ("Location", "Where the request is found.", True),
+    ("Preference-Applied", "`respond-async`.", True),
     ("X-Fluxvision-Model", "The id of the model that was asked.", False),
     ("X-Fluxvision-Provider", "Who made the pictures.", False),
     ("X-Should-Retry", "false where a retry is useless or costs money.", True),

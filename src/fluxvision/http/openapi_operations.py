@@ -12,6 +12,7 @@ from fluxvision.core.errors import (
     DeadlineExceeded,
     Error,
     Exhausted,
+    IdempotencyConflict,
     InsufficientBalance,
     InvalidRequest,
     Misconfigured,
@@ -29,6 +30,7 @@ from fluxvision.core.errors import (
     UpstreamRefused,
     UpstreamUnreachable,
 )
+from fluxvision.core.status import STATUSES
 from fluxvision.http.openapi_errors import RATE_LIMITS
 from fluxvision.http.openapi_schemas import object_schema, schema_ref
 from fluxvision.http.streaming import COMPLETED, PARTIAL
@@ -90,6 +92,11 @@ SIGNED = (
     parameter("expires", "path", "As in the link.", {**WORD, "pattern": r"^[0-9]{1,12}$"}),
     parameter("signature", "path", "As in the link.", {**WORD, "pattern": r"^[0-9a-f]{64}$"}),
 )
+IDEMPOTENCY = (
+    "The same key within 24 hours gets the same answer without further work or cost, and waits while that goes on."
+)
+REQUEST_ID = parameter("id", "path", "The id of the request.", WORD)
+LIMIT = {"type": "integer", "minimum": 1, "maximum": 100}
 OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("POST", "/images/edits"): Operation(
         "edit_image",
@@ -103,11 +110,21 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
                     JSON: {"anyOf": [schema_ref("ImagesResponse"), schema_ref("QuoteResponse")]},
                     "text/event-stream": {"oneOf": [event_schema(*pair) for pair in EVENTS.items()]},
                 },
-            )
+            ),
+            "202": (
+                "A background job was entered: where it is found, and how it stands.",
+                ("Location", "Preference-Applied"),
+                {JSON: schema_ref("RequestObject")},
+            ),
         },
-        (parameter("dryRun", "query", "Check and price the request, and start nothing.", FLAG),),
+        (
+            parameter("dryRun", "query", "Check and price the request, and start nothing.", FLAG),
+            parameter("Idempotency-Key", "header", IDEMPOTENCY, {"type": "string", "maxLength": 255}),
+            parameter("Prefer", "header", "`respond-async`: answer 202 at once, and run it in the background.", WORD),
+        ),
         (
             InvalidRequest,
+            IdempotencyConflict,
             PolicyRefused,
             InsufficientBalance,
             ModelNotFound,
@@ -127,6 +144,57 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
             DeadlineExceeded,
         ),
         EDIT,
+    ),
+    ("GET", "/requests"): Operation(
+        "list_requests",
+        "Requests",
+        "List the caller's requests, the newest first",
+        json_response("RequestList", "A page of requests."),
+        (
+            parameter("status", "query", "Only those in this state.", {"enum": [*STATUSES]}),
+            parameter("created_after", "query", "Only those after this Unix time.", {"type": "number"}),
+            parameter("limit", "query", "Most requests on the page; 20 without.", LIMIT),
+            parameter("cursor", "query", "`next_cursor` of the page before.", WORD),
+        ),
+        (InvalidRequest, NotFound, Unavailable),
+    ),
+    ("GET", "/requests/{id}"): Operation(
+        "get_request",
+        "Requests",
+        "Show a request, with its response when it has ended",
+        json_response("RequestObject", "The request."),
+        (REQUEST_ID,),
+        (NotFound, Unavailable),
+    ),
+    ("DELETE", "/requests/{id}"): Operation(
+        "cancel_request",
+        "Requests",
+        "Cancel a request; one that has ended stays as it is",
+        json_response("RequestObject", "The request."),
+        (REQUEST_ID,),
+        (NotFound, Unavailable),
+    ),
+    ("GET", "/requests/{id}/events"): Operation(
+        "follow_request",
+        "Requests",
+        "Follow a request from now on: its progress as comments, its pictures as events",
+        {
+            "200": (
+                "The events.",
+                (),
+                {"text/event-stream": {"oneOf": [event_schema(*pair) for pair in EVENTS.items()]}},
+            )
+        },
+        (REQUEST_ID,),
+        (NotFound, Unavailable),
+    ),
+    ("DELETE", "/requests/{id}/payloads"): Operation(
+        "purge_request",
+        "Requests",
+        "Delete what a request asked for and was answered, pictures included",
+        json_response("RequestObject", "What is left of it."),
+        (REQUEST_ID,),
+        (InvalidRequest, NotFound, Unavailable),
     ),
     ("GET", "/models"): Operation(
         "list_models", "Models", "List the models", json_response("ModelList", "The catalogue.")

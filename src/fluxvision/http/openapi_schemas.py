@@ -23,6 +23,8 @@ from fluxvision.http.responses import (
     PartialImageEvent,
     QuoteResponse,
     ReadinessBody,
+    RequestList,
+    RequestObject,
     ResultMetadata,
 )
 
@@ -43,6 +45,8 @@ SENT = (
     CreatedKey,
     BalanceResponse,
     UsageResponse,
+    RequestObject,
+    RequestList,
 )
 TEXT = {"type": "string"}
 REFERENCE = r"^(?:https?://|data:[^,]{0,256};base64,)"

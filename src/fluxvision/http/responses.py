@@ -10,6 +10,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from fluxvision.catalog.params import BY_NAME
 from fluxvision.core.entries import AttemptEntry, Dollars, ReceiptLine
 from fluxvision.core.money import Currency
+from fluxvision.core.status import STATUSES
 from fluxvision.core.types import Excluded, Failure, Fidelity, PriceComponent, SourceDamage
 
 SCHEMA_REF = "#/components/schemas/{name}"
@@ -189,6 +190,39 @@ class ErrorBody(Struct, kw_only=True):
 
     error: ErrorDetail
     metadata: ErrorMetadata | UnsetType = UNSET
+
+
+class RequestProgress(Struct, kw_only=True):
+    """Finished tiles of all tiles; zeros where another gateway makes them."""
+
+    done: int
+    total: int
+
+
+class RequestObject(Struct, kw_only=True):
+    """A request that the server keeps."""
+
+    id: str
+    object: Literal["request"] = "request"
+    status: Annotated[str, Meta(extra_json_schema={"enum": [*STATUSES]})]
+    model: str
+    provider: str | None
+    background: Annotated[bool, Meta(description="Whether nobody waited for the answer.")]
+    created_at: int
+    ended_at: int | None
+    cost_micros: Annotated[int, Meta(description="In micro-dollars; at most, where a provider did not tell.")]
+    progress: RequestProgress | UnsetType = UNSET
+    response: Annotated[ImagesResponse, Meta(description="The whole answer, with links.")] | UnsetType = UNSET
+    error: ErrorDetail | UnsetType = UNSET
+
+
+class RequestList(Struct, kw_only=True):
+    """Requests, the newest first."""
+
+    object: Literal["list"] = "list"
+    data: list[RequestObject]
+    has_more: bool
+    next_cursor: Annotated[str | None, Meta(description="To be sent as cursor for the next page.")]
 
 
 class PageBudget(Struct, kw_only=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +25,7 @@ from fluxvision.http.responses import OPENAI_SIZES, USAGE, CompletedEvent, Image
 from fluxvision.http.result_body import picture_size, result_metadata, revised_prompt
 from fluxvision.http.run_job import run_job
 from fluxvision.http.state import AppState, draining_error, record_of
+from fluxvision.http.stored_results import StoredResponse, stored_body
 from fluxvision.imaging import sniff_format
 
 KEEP_ALIVE = 10.0
@@ -78,55 +79,84 @@ class ProgressBuffer:
             self._loop.call_soon_threadsafe(self.changed.set)
 
 
+Work = Callable[[JobCallbacks], Awaitable[Sequence[ChunkedBody]]]
+"""Makes the events of the finished pictures, and tells progress meanwhile."""
+
+
+class ServerSentEvents:
+    """The events of one response."""
+
+    def __init__(
+        self, edge: AppState, scope: Scope, send: Send, model: str, on_ready: Callable[[], None] = lambda: None
+    ) -> None:
+        """Send them with `send`; `on_ready` is called when only the result remains to be sent."""
+        self._edge = edge
+        self._record = record_of(scope)
+        self._send = send
+        self._model = model
+        self._on_ready = on_ready
+
+    async def send(self, request_id: str, work: Work, *, previews: bool = False) -> None:
+        """Start the work and send its events; an error after the first byte becomes an event."""
+        news, send = ProgressBuffer(), self._send
+        callbacks = JobCallbacks(progress=news.progress, preview=news.preview if previews else None)
+        task = asyncio.ensure_future(work(callbacks))
+        task.add_done_callback(lambda _task: self._on_ready())
+        try:
+            headers = [
+                *HEADERS,
+                (b"x-fluxvision-model", self._model.encode()),
+            ]  # the last event tells whose picture it is
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await _progress_comment(send, "started")
+            while not task.done():
+                await _wait_for_event(task, news.changed)
+                if news.changed.is_set():
+                    await news.send(self._edge, send)
+                elif not task.done():
+                    await _progress_comment(send, "keep-alive")
+            events = task.result()
+            await news.send(self._edge, send)  # what came in the same turn as the end
+            for event in events:
+                await _send(send, event)
+        except asyncio.CancelledError:
+            if self._edge.running.draining:
+                with suppress(TimeoutError):  # a caller that does not read holds up no end
+                    async with asyncio.timeout(LAST_WORD):
+                        task.cancel()  # then what the work may have cost is known
+                        await asyncio.wait({task}, timeout=LAST_WORD / 2)
+                        await _send(send, _error_event(draining_error(), self._record.attempts))
+                        await send(END)
+            raise
+        except CallerGone:  # nobody reads any more
+            raise
+        except Exception as error:  # noqa: BLE001 - the status line is sent, only an event can tell
+            if not isinstance(error, Error):
+                self._edge.log.error("unexpected", request_id=request_id, trace=format_trace(error))  # noqa: TRY400 - its text stays unsaid
+            await _send(send, _error_event(error_for_client(error), self._record.attempts))
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await task
+            del task  # its error holds this frame by its traceback
+        await send(END)
+
+
 async def stream_result(
     edge: AppState, scope: Scope, send: Send, prepared: PreparedJob, work: Path, *, on_ready: Callable[[], None]
 ) -> None:
-    """Run the job and send its events; an error after the first byte becomes an event.
+    """Run the job and send its events. `on_ready` is called when only the result remains to be sent."""
+    job = prepared.job
 
-    `on_ready` is called when only the result remains to be sent.
-    """
-    news, job = ProgressBuffer(), prepared.job
-    callbacks = JobCallbacks(progress=news.progress, preview=news.preview if job.values.get("partial_images") else None)
-    task = asyncio.ensure_future(run_job(edge, scope, prepared, callbacks, work))
-    task.add_done_callback(lambda _task: on_ready())
-    try:
-        headers = [*HEADERS, (b"x-fluxvision-model", job.model.encode())]  # whose picture it is, the last event tells
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await _progress_comment(send, "started")
-        while not task.done():
-            await _wait_for_event(task, news.changed)
-            if news.changed.is_set():
-                await news.send(edge, send)
-            elif not task.done():
-                await _progress_comment(send, "keep-alive")
-        delivery = task.result()
-        await news.send(edge, send)  # what came in the same turn as the end
-        for number in range(len(delivery.pictures)):
-            await _send(send, _completed_event(edge, scope, delivery, number))
-    except asyncio.CancelledError:
-        if edge.running.draining:
-            with suppress(TimeoutError):  # a caller that does not read holds up no end
-                async with asyncio.timeout(LAST_WORD):
-                    task.cancel()  # then what the work may have cost is known
-                    await asyncio.wait({task}, timeout=LAST_WORD / 2)
-                    await _send(send, _error_event(draining_error(), record_of(scope).attempts))
-                    await send(END)
-        raise
-    except CallerGone:  # nobody reads any more
-        raise
-    except Exception as error:  # noqa: BLE001 - the status line is sent, only an event can tell
-        if not isinstance(error, Error):
-            edge.log.error("unexpected", request_id=job.id, trace=format_trace(error))  # noqa: TRY400 - its text stays unsaid
-        await _send(send, _error_event(error_for_client(error), record_of(scope).attempts))
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError, Exception):
-            await task
-        del task  # its error holds this frame by its traceback
-    await send(END)
+    async def run(callbacks: JobCallbacks) -> list[ChunkedBody]:
+        delivery = await run_job(edge, scope, prepared, callbacks, work)
+        return [_result_event(edge, scope, delivery, number) for number in range(len(delivery.pictures))]
+
+    events = ServerSentEvents(edge, scope, send, job.model, on_ready)
+    await events.send(job.id, run, previews=bool(job.values.get("partial_images")))
 
 
-async def _wait_for_event(task: asyncio.Future[JobResult], changed: asyncio.Event) -> None:
+async def _wait_for_event(task: asyncio.Future[Any], changed: asyncio.Event) -> None:
     """Return when the task is done, progress was made, or a keep-alive is due."""
     news = asyncio.ensure_future(changed.wait())
     try:
@@ -152,7 +182,35 @@ def _partial_event(edge: AppState, path: Path, number: int) -> ChunkedBody:
     return _event(PARTIAL, event)
 
 
-def _completed_event(edge: AppState, scope: Scope, delivery: JobResult, number: int) -> ChunkedBody:
+def completed_events(edge: AppState, scope: Scope, stored: StoredResponse) -> list[ChunkedBody]:
+    """Return an event for each picture of a stored response."""
+    asked_link = stored.response_format == "url"
+    body = stored_body(edge, scope, stored)
+    zooms = body.metadata.pop("deep_zooms", None) or [body.metadata.get("deep_zoom")] * len(body.data)
+    found = []
+    for entry, picture, zoom in zip(body.data, stored.pictures, zooms, strict=True):
+        # Only a caller who asked for a link is sure to read it; the others get the bytes as well.
+        file: Any = "" if asked_link and stored.is_format_asked else edge.media.path(picture.name)
+        metadata = {**body.metadata, **picture.metadata} | ({} if zoom is None else {"deep_zoom": zoom})
+        event = CompletedEvent(
+            background="auto",
+            quality="auto",
+            b64_json=file,
+            revised_prompt=entry.revised_prompt,
+            type=COMPLETED,
+            id=body.id,
+            created_at=int(edge.now()),
+            size=OPENAI_SIZES.get(metadata["size"], "auto"),
+            output_format=body.output_format,
+            usage=USAGE,
+            metadata=metadata,
+            url=entry.url,
+        )
+        found.append(_event(COMPLETED, event))
+    return found
+
+
+def _result_event(edge: AppState, scope: Scope, delivery: JobResult, number: int) -> ChunkedBody:
     picture = delivery.pictures[number]
     now = edge.media_clock()
     file: Any = base64_stream.base64_file(picture)
@@ -163,7 +221,7 @@ def _completed_event(edge: AppState, scope: Scope, delivery: JobResult, number: 
         # Only a caller who asked for a link is sure to read it; the others get the bytes as well.
         file = edge.media.path(name) if "response_format" not in delivery.job.values else ""
         url = media_link(edge, scope, name, now)
-        zooms = [media.deep_zoom_link(edge, scope, picture, name, now)]
+        zooms = [media.deep_zoom_link(edge, scope, picture.width * picture.height, name, now)]
     event = CompletedEvent(
         background="auto",
         quality="auto",

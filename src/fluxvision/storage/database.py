@@ -16,10 +16,10 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from fluxvision.core.concurrency import run_in_thread
 from fluxvision.core.errors import Unavailable
 from fluxvision.core.settings import ConfigError
+from fluxvision.storage.workspace import DATABASE_FILE
 
 T = TypeVar("T")
 
-FILE = "fluxvision.db"
 MIGRATIONS = Path(__file__).with_name("migrations")
 MIGRATION_LOCK = 0x666C7578
 """Number of the lock that only one gateway holds while it migrates; PostgreSQL alone needs it."""
@@ -88,7 +88,12 @@ class Database:
 
 def sqlite_url(folder: Path) -> str:
     """Return the address of the database in a data folder."""
-    return f"sqlite:///{folder / FILE}"
+    return f"sqlite:///{folder / DATABASE_FILE}"
+
+
+def open_in(folder: Path) -> Database:
+    """Return the database of a data folder."""
+    return Database(sqlite_url(folder))
 
 
 def normalize_url(url: str) -> str:

@@ -42,16 +42,24 @@ class MediaStore:
         self.ttl = ttl
         self._secret = secret
 
-    def put(self, path: Path, mime: str, now: float) -> str:
-        """Move a finished file atomically into the store and return its id; raises `Unavailable`."""
+    def put(self, path: Path, mime: str, now: float, ttl: float | None = None) -> str:
+        """Move a finished file atomically into the store and return its id; raises `Unavailable`.
+
+        It is deleted after `ttl` seconds (None: those of the store), although links to it may end before.
+        """
         name = f"{secrets.token_urlsafe(24)}.{EXTENSIONS[mime]}"
         try:
-            os.utime(path, (now + self.ttl,) * 2)
+            os.utime(path, (now + (self.ttl if ttl is None else ttl),) * 2)
             make_private(self.folder)  # it may have been deleted since
             path.replace(self.folder / name)
         except OSError as error:
             raise folder_unusable(error) from error
         return name
+
+    def delete(self, name: str) -> None:
+        """Delete a stored file and its tiles; nothing happens where it is gone."""
+        self.path(name).unlink(missing_ok=True)
+        shutil.rmtree(self.tiles(name), ignore_errors=True)
 
     def path(self, name: str) -> Path:
         """Return the path of a stored file."""

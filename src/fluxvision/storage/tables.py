@@ -11,6 +11,7 @@ METADATA = MetaData(
     naming_convention={"ix": "ix_%(table_name)s_%(column_0_N_name)s", "uq": "uq_%(table_name)s_%(column_0_N_name)s"}
 )
 ID = String(80)
+NULLABLE_JSON = JSON(none_as_null=True)
 
 API_KEYS = Table(
     "api_keys",
@@ -39,15 +40,15 @@ REQUESTS = Table(
     Column("ended_at", Double),
     Column("model", Text, nullable=False),
     Column("provider", Text),
-    Column("status", String(16), nullable=False, comment="queued, running, completed, failed or cancelled"),
+    Column("status", String(16), nullable=False, comment="one of core.status.STATUSES"),
     Column("background", Boolean, nullable=False, default=False, comment="whether nobody waits for the answer"),
     Column("reserved", BigInteger, nullable=False, default=0, comment="what it may cost, until it has ended"),
     Column("cost", BigInteger, nullable=False, default=0, comment="what it has cost, at most where that is unknown"),
     Column("idempotency_key", Text, comment="the caller's, for as long as it is kept"),
     Column("fingerprint", String(64), comment="digest of what was asked for"),
-    Column("job", JSON, comment="all that is needed to run it (again); empty once it has ended"),
-    Column("response", JSON, comment="the answer, its pictures as names in the media store"),
-    Column("error", JSON),
+    Column("job", NULLABLE_JSON, comment="all that is needed to run it (again); empty once it has ended"),
+    Column("response", NULLABLE_JSON, comment="the answer, its pictures as names in the media store"),
+    Column("error", NULLABLE_JSON),
     Index(None, "key_id", "created_at"),
     Index(None, "key_id", "fingerprint"),
     Index(None, "key_id", "idempotency_key", unique=True),
@@ -60,7 +61,7 @@ SUBMISSIONS = Table(
     Column("key", ID, primary_key=True, comment="the idempotency key of a call"),
     Column("request_id", ID, nullable=False, index=True),
     Column("provider", Text, nullable=False),
-    Column("upstream", JSON, nullable=False, comment="what the provider answered: its id and addresses of the work"),
+    Column("upstream", NULLABLE_JSON, comment="what the provider answered; null: it was asked, and no more is known"),
     Column("created_at", Double, nullable=False),
 )
 

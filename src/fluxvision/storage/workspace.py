@@ -19,6 +19,7 @@ from fluxvision.core.settings import ConfigError
 from fluxvision.core.system import resource_error
 
 LOCK = "lock"
+DATABASE_FILE = "fluxvision.db"
 UNUSABLE = "The server's data folder was removed or cannot be written to; try again in a moment."
 
 

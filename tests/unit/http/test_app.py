@@ -119,14 +119,22 @@ def test_the_network_needs_a_key_or_a_decision(host):
 
 
 def test_the_database_is_in_the_data_folder(tmp_path):
-    """It is where a data folder is set, nowhere without one, and a folder that cannot be used is a named setting."""
+    """It is opened where it is there or keys are managed; a folder that cannot be used is a named setting."""
+
+    def opened(folder, **settings):
+        return open_database(load_settings({"FLUXVISION_DATA_DIR": str(folder), **settings}))
+
+    admin = {"FLUXVISION_ADMIN_KEY": "an-admin-key-of-this-test-91"}
+    folder = tmp_path / "a" / "b"
     assert open_database(load_settings({})) is None
-    open_database(load_settings({"FLUXVISION_DATA_DIR": str(tmp_path / "a" / "b")})).close()
-    assert (tmp_path / "a" / "b" / "fluxvision.db").is_file()
+    assert opened(folder) is None
+    opened(folder, **admin).close()
+    assert (folder / "fluxvision.db").is_file()
+    opened(folder).close()
     (tmp_path / "file").touch()
-    for folder in ("/proc/no", tmp_path / "file"):
+    for unusable in ("/proc/no", tmp_path / "file"):
         with pytest.raises(ConfigError) as error:
-            open_database(load_settings({"FLUXVISION_DATA_DIR": str(folder)}))
+            opened(unusable, **admin)
         assert error.value.param == "data_dir"
 
 

@@ -969,6 +969,55 @@ export interface components {
             cost: number;
         };
         /**
+         * RequestObject
+         * @description A request that the server keeps.
+         */
+        RequestObject: {
+            id: string;
+            /**
+             * @default request
+             * @enum {unknown}
+             */
+            object: "request";
+            /** @enum {string} */
+            status: "queued" | "running" | "cancelling" | "completed" | "failed" | "cancelled";
+            model: string;
+            provider: string | null;
+            /** @description Whether nobody waited for the answer. */
+            background: boolean;
+            created_at: number;
+            ended_at: number | null;
+            /** @description In micro-dollars; at most, where a provider did not tell. */
+            cost_micros: number;
+            progress?: components["schemas"]["RequestProgress"];
+            /** @description The whole answer, with links. */
+            response?: components["schemas"]["ImagesResponse"];
+            error?: components["schemas"]["ErrorDetail"];
+        };
+        /**
+         * RequestProgress
+         * @description Finished tiles of all tiles; zeros where another gateway makes them.
+         */
+        RequestProgress: {
+            done: number;
+            total: number;
+        };
+        /**
+         * RequestList
+         * @description Requests, the newest first.
+         */
+        RequestList: {
+            /**
+             * @default list
+             * @enum {unknown}
+             */
+            object: "list";
+            data: components["schemas"]["RequestObject"][];
+            has_more: boolean;
+            /** @description To be sent as cursor for the next page. */
+            next_cursor: string | null;
+        };
+        /**
          * @description - `INVALID_REQUEST` (400): A parameter, a picture or their combination cannot be used.
          *     - `CONTENT_POLICY_VIOLATION` (400): A provider's content policy forbids this picture or these words.
          *     - `AUTHENTICATION_FAILED` (401): The key is missing, malformed or unknown.
@@ -980,6 +1029,7 @@ export interface components {
          *     - `UPLOAD_TOO_SLOW` (408): The body did not arrive in time.
          *     - `PAYLOAD_TOO_LARGE` (413): The body, a part of it or a picture is over a limit of this server.
          *     - `UNSUPPORTED_MEDIA_TYPE` (415): The body's content type or encoding is not one that this route reads.
+         *     - `IDEMPOTENCY_CONFLICT` (422): The idempotency key was used for another request.
          *     - `RANGE_NOT_SATISFIABLE` (416): A requested range begins after the end of the file.
          *     - `RATE_LIMITED` (429): The queue is full; nothing was started and nothing was charged.
          *     - `RATE_LIMIT_EXCEEDED` (429): One key, or one address without a key, makes too many requests; nothing was started and nothing was charged.
@@ -999,7 +1049,7 @@ export interface components {
          *     - `CONFIGURATION` (500): A setting cannot be used; the message names it.
          * @enum {unknown}
          */
-        ErrorCode: "INVALID_REQUEST" | "CONTENT_POLICY_VIOLATION" | "AUTHENTICATION_FAILED" | "INSUFFICIENT_BALANCE" | "FORBIDDEN" | "NOT_FOUND" | "MODEL_NOT_FOUND" | "METHOD_NOT_ALLOWED" | "UPLOAD_TOO_SLOW" | "PAYLOAD_TOO_LARGE" | "UNSUPPORTED_MEDIA_TYPE" | "RANGE_NOT_SATISFIABLE" | "RATE_LIMITED" | "RATE_LIMIT_EXCEEDED" | "CANCELLED" | "INTERNAL_ERROR" | "PROVIDER_MISCONFIGURED" | "UPSTREAM_ERROR" | "UPSTREAM_UNREACHABLE" | "UPSTREAM_REFUSED" | "ALL_PROVIDERS_EXHAUSTED" | "UNAVAILABLE" | "DEADLINE_EXCEEDED" | "CONFIGURATION";
+        ErrorCode: "INVALID_REQUEST" | "CONTENT_POLICY_VIOLATION" | "AUTHENTICATION_FAILED" | "INSUFFICIENT_BALANCE" | "FORBIDDEN" | "NOT_FOUND" | "MODEL_NOT_FOUND" | "METHOD_NOT_ALLOWED" | "UPLOAD_TOO_SLOW" | "PAYLOAD_TOO_LARGE" | "UNSUPPORTED_MEDIA_TYPE" | "IDEMPOTENCY_CONFLICT" | "RANGE_NOT_SATISFIABLE" | "RATE_LIMITED" | "RATE_LIMIT_EXCEEDED" | "CANCELLED" | "INTERNAL_ERROR" | "PROVIDER_MISCONFIGURED" | "UPSTREAM_ERROR" | "UPSTREAM_UNREACHABLE" | "UPSTREAM_REFUSED" | "ALL_PROVIDERS_EXHAUSTED" | "UNAVAILABLE" | "DEADLINE_EXCEEDED" | "CONFIGURATION";
     };
     responses: never;
     parameters: never;
@@ -1052,6 +1102,9 @@ export type BalanceResponse = components['schemas']['BalanceResponse'];
 export type BudgetEntry = components['schemas']['BudgetEntry'];
 export type UsageResponse = components['schemas']['UsageResponse'];
 export type UsageEntry = components['schemas']['UsageEntry'];
+export type RequestObject = components['schemas']['RequestObject'];
+export type RequestProgress = components['schemas']['RequestProgress'];
+export type RequestList = components['schemas']['RequestList'];
 export type ErrorCode = components['schemas']['ErrorCode'];
 export type $defs = Record<string, never>;
 export type operations = Record<string, never>;

@@ -24,7 +24,7 @@ from fluxvision.net.client import result_guard
 from fluxvision.net.ssrf_guard import Guard
 from fluxvision.providers import result_file
 from fluxvision.providers.fal.client import FalClient
-from fluxvision.providers.fal.queue import Queue, request_document
+from fluxvision.providers.fal.queue import Queue, QueuedJob, request_document, restore_job
 from fluxvision.providers.fal.result import Results
 from fluxvision.providers.fal.storage import Storage
 
@@ -79,20 +79,33 @@ class Provider:
     async def run(self, call: Call, callbacks: JobCallbacks, folder: Path) -> ProviderResult:
         """Make one picture; cancelling the task cancels the job. Raises an `Error` with the id of the job."""
         self.check(call)
-        inside = call.image.size <= self._inline
-        address = "" if inside else await self._storage.upload(call.image)
-        content = await run_in_thread(request_document, call, address)
-        callbacks.on_submitted(None, None)
-        queued = await self._queue.submit(call, content, callbacks.on_submitted)
+        accepted = await callbacks.submissions.find(call.key)
+        queued = await self._submit(call, callbacks) if accepted is None else restore_job(accepted)
         name = self._client.scrub_id(queued.request_id)
         try:
-            status, answer = await self._queue.wait_for_result(call, queued, callbacks.on_submitted)
+            status, answer = await self._queue.wait_for_result(call, queued, callbacks)
             outcome = await self._results.outcome(call.image, status, answer, folder)
         except Error as error:
             error.upstream_id = error.upstream_id or name
             self._storage.forget(call.image)  # the cause may be an unusable upload
+            if error.billed is False:
+                await callbacks.submissions.forget(call.key)
             raise
         return replace(outcome, upstream_id=name)
+
+    async def _submit(self, call: Call, callbacks: JobCallbacks) -> QueuedJob:
+        """Hand the picture over, inside the request where it is small."""
+        inside = call.image.size <= self._inline
+        address = "" if inside else await self._storage.upload(call.image)
+        content = await run_in_thread(request_document, call, address)
+        await callbacks.submissions.announce(call.key, call.provider)
+        callbacks.on_submitted(None, None)
+        try:
+            return await self._queue.submit(call, content, callbacks)
+        except Error as error:
+            if error.billed is False:
+                await callbacks.submissions.forget(call.key)
+            raise
 
     async def ping(self) -> bool:
         """Return True: there is a key, and more can be known only by submitting a job."""

@@ -19,7 +19,7 @@ import pybase64
 from fluxvision.core import formats
 from fluxvision.core.errors import Error, UpstreamError, UpstreamUnreachable
 from fluxvision.core.system import resource_error
-from fluxvision.core.types import Call, OnSubmitted
+from fluxvision.core.types import Call, JobCallbacks, OnSubmitted
 from fluxvision.net import client
 from fluxvision.providers.fal import billing
 from fluxvision.providers.fal.billing import Bill
@@ -46,6 +46,11 @@ class QueuedJob(msgspec.Struct, frozen=True):
     status_url: str
     response_url: str
     cancel_url: str
+
+
+def restore_job(answer: Mapping[str, Any]) -> QueuedJob:
+    """Return a job from what was stored of it."""
+    return msgspec.convert(answer, QueuedJob)
 
 
 def request_document(call: Call, address: str) -> bytes:
@@ -124,9 +129,9 @@ class _Job:
 
 
 class Queue:
-    """Jobs on fal.ai's queue. Cancelling a task cancels its unfinished job at fal.ai.
+    """Jobs on fal.ai's queue. Cancelling a task cancels its unfinished job at fal.ai, unless the job goes on elsewhere.
 
-    `on_submitted` is called with the job's id and billing as far as known; errors have them too.
+    `callbacks.on_submitted` is called with the job's id and billing as far as known; errors have them too.
     """
 
     def __init__(self, fal_client: FalClient, url: str) -> None:
@@ -135,27 +140,32 @@ class Queue:
         self._client = fal_client
         self._cancellations: set[asyncio.Task[Any]] = set()
 
-    async def submit(self, call: Call, content: bytes, on_submitted: OnSubmitted) -> QueuedJob:
-        """Submit a job once; if the task is cancelled, the job is cancelled as soon as its id is known."""
-        url = f"{self.url}/{call.upstream}"
-        submitting = asyncio.ensure_future(submit_request(self._client, url, call, content))
+    async def submit(self, call: Call, content: bytes, callbacks: JobCallbacks) -> QueuedJob:
+        """Submit a job once and store its id; if the task is cancelled, the job is cancelled once its id is known."""
+        submitting = asyncio.ensure_future(self._hand_over(call, content, callbacks))
+        on_submitted = callbacks.on_submitted
         try:
             return await asyncio.shield(submitting)
         except asyncio.CancelledError:
+            if callbacks.submissions.keeps_work:
+                await self._finish_request(_wait(submitting))
+                raise
             job = await self._finish_request(self._cancel_submission(submitting, call, on_submitted))
             if job is not None:
                 await self._final_bill(job, on_submitted)
             raise
 
     async def wait_for_result(
-        self, call: Call, queued: QueuedJob, on_submitted: OnSubmitted
+        self, call: Call, queued: QueuedJob, callbacks: JobCallbacks
     ) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         """Wait for the job and return its last status and its result; cancel it if it is given up."""
-        job = self._job(call, queued)
+        job, on_submitted = self._job(call, queued), callbacks.on_submitted
         on_submitted(job.name, None)
         try:
             status = await self._wait_until_completed(job)
         except BaseException as error:
+            if isinstance(error, asyncio.CancelledError) and callbacks.submissions.keeps_work:
+                raise
             await self._finish_request(self._cancel(job))
             found = await self._final_bill(job, on_submitted)
             if isinstance(error, Error):
@@ -179,6 +189,11 @@ class Queue:
     async def aclose(self) -> None:
         """Wait for pending cancellations."""
         await asyncio.gather(*self._cancellations, return_exceptions=True)
+
+    async def _hand_over(self, call: Call, content: bytes, callbacks: JobCallbacks) -> QueuedJob:
+        queued = await submit_request(self._client, f"{self.url}/{call.upstream}", call, content)
+        await callbacks.submissions.save(call.key, msgspec.to_builtins(queued))
+        return queued
 
     def _job(self, call: Call, queued: QueuedJob) -> _Job:
         return _Job(queued, self._client.scrub_id(queued.request_id), self._client.secrets(call), call.parameter_names)
@@ -273,3 +288,9 @@ class Queue:
         self._cancellations.add(task)
         task.add_done_callback(self._cancellations.discard)
         return await asyncio.shield(task)
+
+
+async def _wait(submitting: asyncio.Future[QueuedJob]) -> None:
+    """Wait until a job is handed over; its failure is told to whoever takes it up."""
+    with contextlib.suppress(Error):
+        await submitting

@@ -47,9 +47,7 @@ def upgrade() -> None:
         sa.Column("ended_at", sa.Double(), nullable=True),
         sa.Column("model", sa.Text(), nullable=False),
         sa.Column("provider", sa.Text(), nullable=True),
-        sa.Column(
-            "status", sa.String(length=16), nullable=False, comment="queued, running, completed, failed or cancelled"
-        ),
+        sa.Column("status", sa.String(length=16), nullable=False, comment="one of core.status.STATUSES"),
         sa.Column("background", sa.Boolean(), nullable=False, comment="whether nobody waits for the answer"),
         sa.Column("reserved", sa.BigInteger(), nullable=False, comment="what it may cost, until it has ended"),
         sa.Column("cost", sa.BigInteger(), nullable=False, comment="what it has cost, at most where that is unknown"),
@@ -74,8 +72,8 @@ def upgrade() -> None:
         sa.Column(
             "upstream",
             sa.JSON(),
-            nullable=False,
-            comment="what the provider answered: its id and addresses of the work",
+            nullable=True,
+            comment="what the provider answered; null: it was asked, and no more is known",
         ),
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("key"),

@@ -1,0 +1,233 @@
+"""Stored jobs over HTTP: how an edit becomes one, and GET, DELETE and events of /v1/requests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from starlette.datastructures import Headers
+from starlette.types import Receive, Scope, Send
+
+from fluxvision.catalog.coerce import TRUE
+from fluxvision.core.concurrency import run_in_thread, run_to_the_end
+from fluxvision.core.errors import Error, InvalidRequest
+from fluxvision.core.status import ACTIVE, COMPLETED, STATUSES
+from fluxvision.core.types import JobCallbacks
+from fluxvision.gateway.execution import PreparedJob
+from fluxvision.http.base64_stream import ChunkedBody, encode_base64
+from fluxvision.http.error_response import error_body
+from fluxvision.http.media import public_base
+from fluxvision.http.playground import is_visitor
+from fluxvision.http.requests.fields import query_parameters
+from fluxvision.http.responses import RequestList, RequestObject, RequestProgress
+from fluxvision.http.state import AppState, caller_of, record_of
+from fluxvision.http.stored_results import load_response, stored_body, stored_error
+from fluxvision.http.streaming import ServerSentEvents, completed_events
+from fluxvision.jobs.job_files import fingerprint
+from fluxvision.jobs.requests import Entry, RequestFilter, RequestIdentity, owner
+
+if TYPE_CHECKING:
+    from fluxvision.jobs.records import RequestRow
+
+LONGEST_KEY = 255
+"""Most characters of an idempotency key."""
+PREFER, ASYNC = "prefer", "respond-async"
+RETRIES = "x-stainless-retry-count"
+"""How often the official SDKs say that they have sent this request before."""
+MOST, USUAL = 100, 20
+"""Requests on a page of the list."""
+
+
+def idempotency_key(headers: Headers) -> str | None:
+    """Return the caller's idempotency key; raises `InvalidRequest` for one that cannot be kept."""
+    key = headers.get("idempotency-key")
+    if key is not None and not (key.isprintable() and key.strip() and len(key) <= LONGEST_KEY):
+        message = f"Idempotency-Key must have 1 to {LONGEST_KEY} printable characters."
+        raise InvalidRequest(message, param="Idempotency-Key")
+    return key
+
+
+def wants_background(headers: Headers, fields: dict[str, Any]) -> bool:
+    """Return whether the answer shall not be waited for, and take `background=true` out of the fields.
+
+    Other values of `background` are OpenAI's, and are about transparency.
+    """
+    asked = {word.strip().lower() for word in headers.get(PREFER, "").split(",")}
+    if str(fields.get("background", "")).strip().lower() in TRUE:
+        del fields["background"]
+        return True
+    return ASYNC in asked
+
+
+def is_stored(scope: Scope, prepared: PreparedJob, *, background: bool) -> bool:
+    """Return whether a job outlives its connection: one that may cost, has an idempotency key, or is a background job.
+
+    Those of the page without a key do not; its budget is this process's alone.
+    """
+    if is_visitor(scope):
+        return False
+    return background or idempotency_key(Headers(scope=scope)) is not None or prepared.may_cost
+
+
+async def enter_job(edge: AppState, scope: Scope, prepared: PreparedJob, *, background: bool) -> Entry:
+    """Enter a job, or find the one that this request repeats; a caller that goes away meanwhile does not stop it."""
+    headers = Headers(scope=scope)
+    key, retries = idempotency_key(headers), headers.get(RETRIES, "0")
+    is_retry = retries.isdigit() and int(retries) > 0
+
+    async def enter() -> Entry:
+        identity = RequestIdentity(await run_in_thread(fingerprint, prepared.job), key, is_retry=is_retry)
+        return await (await edge.jobs.get()).enter(prepared, identity, background=background)
+
+    entry = await run_to_the_end(enter())
+    record_of(scope).replayed = not entry.is_new
+    return entry
+
+
+async def wait_for_row(edge: AppState, scope: Scope, request_id: str, callbacks: JobCallbacks) -> RequestRow:
+    """Wait for a stored job, note its facts for headers, log and metrics, and return its row; raises its error."""
+    row = await (await edge.jobs.get()).wait(request_id, callbacks)
+    found = record_of(scope)
+    found.provider = row.provider
+    if row.error is not None:
+        error, attempts = stored_error(row.error)
+        if not found.replayed:
+            found.attempts, found.cost = attempts, row.cost
+        raise error
+    if not found.replayed:
+        found.cost = row.cost
+    return row
+
+
+async def stored_result(edge: AppState, scope: Scope, request_id: str) -> ChunkedBody:
+    """Wait for a stored job and return its body; raises its error."""
+    row = await wait_for_row(edge, scope, request_id, JobCallbacks())
+    return encode_base64(stored_body(edge, scope, load_response(edge, row.response)))
+
+
+async def stored_events(edge: AppState, scope: Scope, request_id: str, callbacks: JobCallbacks) -> list[ChunkedBody]:
+    """Wait for a stored job and return the events of its pictures; raises its error."""
+    row = await wait_for_row(edge, scope, request_id, callbacks)
+    return completed_events(edge, scope, load_response(edge, row.response))
+
+
+async def send_accepted(edge: AppState, scope: Scope, send: Send, request_id: str) -> None:
+    """Answer that a background job was entered, and where it is found."""
+    row = await (await edge.jobs.get()).find(request_id)
+    place = f"{public_base(edge.settings.public_url, scope)}/v1/requests/{request_id}"
+    headers = [(b"location", place.encode()), (b"preference-applied", ASYNC.encode())]
+    await _send_json(send, request_object(edge, scope, row), status=202, headers=headers)
+
+
+async def list_requests(edge: AppState, scope: Scope, _receive: Receive, send: Send) -> None:
+    """Send a page of the caller's requests, the newest first."""
+    service, query = await edge.jobs.get(), query_parameters(scope)
+    key_id = owner(caller_of(scope))
+    limit = _number(query, "limit", USUAL, MOST)
+    status = query.get("status")
+    if status is not None and status not in STATUSES:
+        message = f"status must be one of {', '.join(STATUSES)}."
+        raise InvalidRequest(message, param="status")
+    cursor = query.get("cursor")
+    last = await service.find(cursor, key_id) if cursor else None
+    wanted = RequestFilter(
+        key_id,
+        statuses=(status,) if status else (),
+        created_after=_time(query, "created_after"),
+        before=None if last is None else (last.created_at, last.id),
+        limit=limit,
+    )
+    rows = await service.list(wanted)
+    shown = [request_object(edge, scope, row, whole=False) for row in rows[:limit]]
+    more = len(rows) > limit
+    await _send_json(send, RequestList(data=shown, has_more=more, next_cursor=shown[-1].id if more else None))
+
+
+async def show_request(edge: AppState, scope: Scope, _receive: Receive, send: Send) -> None:
+    """Send one request, with its response or error when it has ended."""
+    await _send_json(send, request_object(edge, scope, await _own_row(edge, scope)))
+
+
+async def cancel_request(edge: AppState, scope: Scope, _receive: Receive, send: Send) -> None:
+    """Cancel a request, and send how it is now; one that has ended stays as it is."""
+    row = await _own_row(edge, scope)
+    await (await edge.jobs.get()).cancel(row.id)
+    await _send_json(send, request_object(edge, scope, await _own_row(edge, scope)))
+
+
+async def purge_request(edge: AppState, scope: Scope, _receive: Receive, send: Send) -> None:
+    """Delete what a request asked for and was answered, pictures included."""
+    row = await _own_row(edge, scope)
+    await (await edge.jobs.get()).purge(row.id)
+    await _send_json(send, request_object(edge, scope, await _own_row(edge, scope)))
+
+
+async def follow_request(edge: AppState, scope: Scope, _receive: Receive, send: Send) -> None:
+    """Send the events of a request from now on: its progress, and its pictures or error."""
+    row = await _own_row(edge, scope)
+    events = ServerSentEvents(edge, scope, send, row.model)
+    record_of(scope).replayed = True  # following costs nothing
+    await events.send(row.id, lambda callbacks: stored_events(edge, scope, row.id, callbacks))
+
+
+async def _own_row(edge: AppState, scope: Scope) -> RequestRow:
+    return await (await edge.jobs.get()).find(scope["path_params"]["id"], owner(caller_of(scope)))
+
+
+def request_object(edge: AppState, scope: Scope, row: RequestRow, *, whole: bool = True) -> RequestObject:
+    """Return a request as it is shown; `whole` includes its response."""
+    shown = RequestObject(
+        id=row.id,
+        status=row.status,
+        model=row.model,
+        provider=row.provider,
+        background=row.background,
+        created_at=int(row.created_at),
+        ended_at=None if row.ended_at is None else int(row.ended_at),
+        cost_micros=row.cost,
+    )
+    if row.status in ACTIVE and edge.jobs.opened is not None:
+        done, total = edge.jobs.opened.progress(row.id)
+        shown.progress = RequestProgress(done=done, total=total)
+    if row.error is not None:
+        shown.error = error_body(*stored_error(row.error)).error
+    if whole and row.status == COMPLETED and row.response is not None:
+        try:
+            stored = load_response(edge, row.response)
+        except Error as gone:
+            shown.error = error_body(gone).error
+        else:
+            stored.response_format = "url"  # a link is shorter, and signed for as long as this answer is of use
+            shown.response = stored_body(edge, scope, stored)
+    return shown
+
+
+def _number(query: Mapping[str, str], name: str, usual: int, most: int) -> int:
+    text = query.get(name, str(usual))
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= most):
+        message = f"{name} must be a whole number of 1 to {most}."
+        raise InvalidRequest(message, param=name)
+    return int(text)
+
+
+def _time(query: Mapping[str, str], name: str) -> float | None:
+    text = query.get(name)
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        message = f"{name} must be a Unix time in seconds."
+        raise InvalidRequest(message, param=name) from None
+
+
+async def _send_json(
+    send: Send, value: Any, status: int = 200, headers: list[tuple[bytes, bytes]] | None = None
+) -> None:
+    body = msgspec.json.encode(value)
+    plain = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"cache-control", b"no-store"),
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": [*plain, *(headers or [])]})
+    await send({"type": "http.response.body", "body": body})

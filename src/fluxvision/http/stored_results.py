@@ -1,0 +1,124 @@
+"""What is stored of a finished job, and the responses that are made of it, with links that are signed anew."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Struct
+from starlette.types import Scope
+
+from fluxvision.core.errors import Error, InternalError, NotFound, find_error
+from fluxvision.core.types import Attempt, JobResult
+from fluxvision.http.media import deep_zoom_link, media_link
+from fluxvision.http.responses import ImageEntry, ImagesResponse
+from fluxvision.http.result_body import images_body, result_metadata, revised_prompt
+from fluxvision.http.state import AppState
+from fluxvision.jobs.requests import KEY_SECONDS
+from fluxvision.storage.media import GONE, MediaStore
+
+
+class StoredPicture(Struct, kw_only=True):
+    """One picture of a stored response."""
+
+    name: str
+    """Its name in the media store."""
+    pixels: int
+    metadata: dict[str, Any]
+    """The metadata that differ from those of the first picture."""
+
+
+class StoredResponse(Struct, kw_only=True):
+    """A response without its pictures, which are in the media store."""
+
+    body: ImagesResponse
+    pictures: list[StoredPicture]
+    response_format: str
+    """url or b64_json."""
+    is_format_asked: bool
+    """Whether the caller asked for this format."""
+
+
+class MediaResults:
+    """Keeps the pictures of stored jobs in the media store, and their responses as JSON."""
+
+    def __init__(self, store: MediaStore, now: Callable[[], float], media_clock: Callable[[], float]) -> None:
+        """Use `store`; `now` returns the Unix time, `media_clock` the time by which pictures expire."""
+        self._store = store
+        self._now = now
+        self._media_clock = media_clock
+
+    def response(self, result: JobResult) -> Mapping[str, Any]:
+        """Keep the pictures of a result, and return its response as JSON; raises `Unavailable`."""
+        data = [ImageEntry(revised_prompt=revised_prompt(picture)) for picture in result.pictures]
+        body = images_body(result, data, int(self._now()))
+        ttl = max(self._store.ttl, KEY_SECONDS)
+        pictures = [
+            StoredPicture(
+                name=self._store.put(picture.path, picture.mime, self._media_clock(), ttl),
+                pixels=picture.width * picture.height,
+                metadata=_changes(body.metadata, result_metadata(result, number)),
+            )
+            for number, picture in enumerate(result.pictures)
+        ]
+        stored = StoredResponse(
+            body=body,
+            pictures=pictures,
+            response_format=result.plan.response_format,
+            is_format_asked="response_format" in result.job.values,
+        )
+        found: dict[str, Any] = msgspec.to_builtins(stored)
+        return found
+
+    def error(self, error: Error, attempts: Sequence[Attempt]) -> Mapping[str, Any]:
+        """Return an error and the attempts before it as JSON."""
+        facts = {name: getattr(error, name) for name in ("message", "param", "retry_after")}
+        return {"kind": type(error).__name__, **facts, "attempts": msgspec.to_builtins(list(attempts))}
+
+    def delete(self, response: Mapping[str, Any]) -> None:
+        """Delete the pictures of a stored response."""
+        for picture in response.get("pictures", ()):
+            self._store.delete(picture["name"])
+
+
+def stored_error(error: Mapping[str, Any]) -> tuple[Error, Sequence[Attempt]]:
+    """Return a stored error and the attempts before it."""
+    kind = find_error(error["kind"]) or InternalError
+    found = kind(error["message"], param=error["param"], retry_after=error["retry_after"])
+    return found, msgspec.convert(error["attempts"], list[Attempt])
+
+
+def stored_attempts(response: StoredResponse) -> Sequence[Mapping[str, Any]]:
+    """Return the attempts that a stored response tells."""
+    found: Sequence[Mapping[str, Any]] = response.body.metadata["attempts"]
+    return found
+
+
+def load_response(edge: AppState, found: Mapping[str, Any]) -> StoredResponse:
+    """Return a stored response; raises `NotFound` when its pictures have expired."""
+    stored = msgspec.convert(copy.deepcopy(dict(found)), StoredResponse)
+    if not all(edge.media.path(picture.name).is_file() for picture in stored.pictures):
+        raise NotFound(GONE)
+    return stored
+
+
+def stored_body(edge: AppState, scope: Scope, stored: StoredResponse) -> ImagesResponse:
+    """Return the body of a stored response, with links or with the files for `encode_base64`."""
+    now, body = edge.media_clock(), stored.body
+    zooms = []
+    for entry, picture in zip(body.data, stored.pictures, strict=True):
+        if stored.response_format == "b64_json":
+            entry.b64_json = edge.media.path(picture.name)
+        else:
+            entry.url = media_link(edge, scope, picture.name, now)
+            zooms.append(deep_zoom_link(edge, scope, picture.pixels, picture.name, now))
+    if any(zooms):
+        body.metadata |= {"deep_zoom": zooms[0]} | ({"deep_zooms": zooms} if len(zooms) > 1 else {})
+    return body
+
+
+def _changes(first: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the metadata of a picture that are not those of the first one."""
+    return {name: value for name, value in own.items() if first.get(name, UNSET) != value}

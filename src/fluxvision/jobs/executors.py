@@ -1,0 +1,47 @@
+"""Which gateways run: each notes that it is alive; the jobs of one that is not are taken up by another."""
+
+from __future__ import annotations
+
+import socket
+from hashlib import blake2b
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from fluxvision.storage.tables import EXECUTORS
+from fluxvision.storage.workspace import Workspace, is_locked
+
+HEARTBEAT_SECONDS = 2.0
+DEAD_SECONDS = 30.0
+"""A gateway on another machine that was silent for so long is taken for dead."""
+
+
+class Executor:
+    """This gateway among those that share a database."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        """Name it by machine, data folder and the folder of this process, which is locked while the process lives."""
+        place = f"{socket.gethostname()}\n{workspace.root.absolute()}".encode()
+        self._place = blake2b(place, digest_size=8).hexdigest()
+        self._runs = workspace.run.parent
+        self.id = f"{self._place}-{workspace.run.name}"
+
+    def beat(self, connection: Connection, now: float) -> list[str]:
+        """Note that this gateway is alive; return those that are dead, whose notes are removed."""
+        own = EXECUTORS.c.id == self.id
+        if not connection.execute(update(EXECUTORS).where(own).values(seen_at=now)).rowcount:
+            connection.execute(insert(EXECUTORS).values(id=self.id, seen_at=now))
+        others = connection.execute(select(EXECUTORS).where(~own)).all()
+        dead = [row.id for row in others if self._is_dead(row.id, row.seen_at, now)]
+        if dead:
+            connection.execute(delete(EXECUTORS).where(EXECUTORS.c.id.in_(dead)))
+        return dead
+
+    def leave(self, connection: Connection) -> None:
+        """Note that this gateway ends: what it leaves is taken up at once."""
+        connection.execute(update(EXECUTORS).where(EXECUTORS.c.id == self.id).values(seen_at=0))
+
+    def _is_dead(self, executor_id: str, seen_at: float, now: float) -> bool:
+        place, _, run = executor_id.partition("-")
+        if place == self._place:  # its lock tells at once
+            return not is_locked(self._runs / run)
+        return seen_at < now - DEAD_SECONDS

@@ -1,0 +1,41 @@
+"""Opens the database and the service of jobs when they are first needed, because importing both takes a second."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from fluxvision.core.concurrency import Once
+
+if TYPE_CHECKING:
+    from fluxvision.jobs.service import JobService
+
+
+class JobServiceHolder:
+    """The service of jobs, opened once."""
+
+    def __init__(self, create: Callable[[], JobService]) -> None:
+        """Call `create` in a thread at the first need."""
+        self._create = create
+        self._once = Once(self._open)
+
+    @property
+    def opened(self) -> JobService | None:
+        """The running service, None before the first need."""
+        return self._once.result
+
+    async def get(self) -> JobService:
+        """Return the running service; raises `ConfigError` where its database cannot be used."""
+        return await self._once.get()
+
+    async def close(self) -> None:
+        """Close the service if it was opened."""
+        service = await self._once.wait()
+        if service is not None:
+            await service.close()
+
+    async def _open(self) -> JobService:
+        service = await asyncio.to_thread(self._create)
+        await service.start()
+        return service

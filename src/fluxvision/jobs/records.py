@@ -1,0 +1,99 @@
+"""The rows of jobs: found again by idempotency key or as a client's retry, entered, listed, ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, select, update
+
+from fluxvision.core.errors import IdempotencyConflict
+from fluxvision.core.status import ACTIVE, CANCELLING, COMPLETED
+from fluxvision.jobs.requests import KEY_SECONDS, RETRY_SECONDS, RequestFilter, RequestIdentity
+from fluxvision.storage.database import Database
+from fluxvision.storage.tables import REQUESTS
+
+RequestRow = Row[Any]
+"""A row of `REQUESTS`."""
+
+
+def lock_caller(connection: Connection, database: Database, key_id: str) -> None:
+    """Let no other transaction enter a request of the same caller meanwhile."""
+    if database.locks_rows:
+        connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(key_id, 0))))
+
+
+def find_same(connection: Connection, key_id: str, identity: RequestIdentity, now: float) -> RequestRow | None:
+    """Return the request that this one repeats, None for a new one.
+
+    Raises `IdempotencyConflict` when the key was used for something else.
+    """
+    own = REQUESTS.c.key_id == key_id
+    if identity.key is not None:
+        same_key = own & (REQUESTS.c.idempotency_key == identity.key)
+        kept = connection.execute(select(REQUESTS).where(same_key)).one_or_none()
+        if kept is not None and kept.created_at <= now - KEY_SECONDS:
+            connection.execute(update(REQUESTS).where(same_key).values(idempotency_key=None))
+        elif kept is not None and kept.fingerprint != identity.fingerprint:
+            message = "Idempotency-Key: this key was used for another request; send a new one."
+            raise IdempotencyConflict(message, param="Idempotency-Key")
+        elif kept is not None:
+            return kept
+        return None
+    if not identity.is_retry:
+        return None
+    recent = (
+        select(REQUESTS)
+        .where(own, REQUESTS.c.fingerprint == identity.fingerprint, REQUESTS.c.created_at > now - RETRY_SECONDS)
+        .where(REQUESTS.c.status.in_((*ACTIVE, COMPLETED)) | (REQUESTS.c.cost > 0))
+        .order_by(REQUESTS.c.created_at.desc())
+        .limit(1)
+    )
+    return connection.execute(recent).one_or_none()
+
+
+def find_request(connection: Connection, request_id: str, key_id: str | None) -> RequestRow | None:
+    """Return a caller's request, or with None anybody's."""
+    rows = select(REQUESTS).where(REQUESTS.c.id == request_id)
+    return connection.execute(rows if key_id is None else rows.where(REQUESTS.c.key_id == key_id)).one_or_none()
+
+
+def list_requests(connection: Connection, wanted: RequestFilter) -> Sequence[RequestRow]:
+    """Return one request more than wanted, where there are more."""
+    rows = select(REQUESTS).order_by(REQUESTS.c.created_at.desc(), REQUESTS.c.id.desc()).limit(wanted.limit + 1)
+    if wanted.key_id is not None:
+        rows = rows.where(REQUESTS.c.key_id == wanted.key_id)
+    if wanted.statuses:
+        rows = rows.where(REQUESTS.c.status.in_(wanted.statuses))
+    if wanted.created_after is not None:
+        rows = rows.where(REQUESTS.c.created_at > wanted.created_after)
+    if wanted.before is not None:
+        time, request_id = wanted.before
+        rows = rows.where(
+            (REQUESTS.c.created_at < time) | ((REQUESTS.c.created_at == time) & (REQUESTS.c.id < request_id))
+        )
+    return connection.execute(rows).all()
+
+
+def set_status(connection: Connection, request_id: str, status: str, *before: str) -> bool:
+    """Change the status of a request that has one of those `before`; return whether it was changed."""
+    rows = update(REQUESTS).where(REQUESTS.c.id == request_id, REQUESTS.c.status.in_(before))
+    return connection.execute(rows.values(status=status)).rowcount > 0
+
+
+def cancelling(connection: Connection, request_ids: Sequence[str]) -> Sequence[str]:
+    """Return which of these requests are to be cancelled."""
+    rows = select(REQUESTS.c.id).where(REQUESTS.c.id.in_(request_ids), REQUESTS.c.status == CANCELLING)
+    return connection.execute(rows).scalars().all()
+
+
+def clear(connection: Connection, request_id: str) -> None:
+    """Forget what a request asked for and was answered."""
+    emptied = {"job": None, "response": None, "error": None, "idempotency_key": None, "fingerprint": None}
+    connection.execute(update(REQUESTS).where(REQUESTS.c.id == request_id).values(emptied))
+
+
+def ended_columns(free: bool, response: Mapping[str, Any] | None, error: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the columns of a request that has ended; a failure that is `free` can be tried again with the same key."""
+    columns: dict[str, Any] = {"job": None, "response": response, "error": error}
+    return columns | ({"idempotency_key": None, "fingerprint": None} if error is not None and free else {})

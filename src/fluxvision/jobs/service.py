@@ -1,0 +1,384 @@
+"""JobService: enters jobs, runs them as workflows, and lets any number of callers wait for, follow or cancel them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+from sqlalchemy import Connection
+
+from fluxvision.accounts.ledger import Ledger
+from fluxvision.core.concurrency import run_in_thread
+from fluxvision.core.errors import Cancelled, Error, InternalError, InvalidRequest, NotFound
+from fluxvision.core.limits import RequestRate
+from fluxvision.core.status import ACTIVE, CANCELLED, CANCELLING, COMPLETED, FAILED, QUEUED, RUNNING
+from fluxvision.core.types import Attempt, Job, JobCallbacks, JobResult
+from fluxvision.gateway.execution import ExecutionReport, PreparedJob
+from fluxvision.gateway.gateway import Gateway
+from fluxvision.jobs import records
+from fluxvision.jobs.executors import HEARTBEAT_SECONDS, Executor
+from fluxvision.jobs.job_files import JobFiles
+from fluxvision.jobs.records import RequestRow
+from fluxvision.jobs.requests import Entry, RequestFilter, RequestIdentity
+from fluxvision.jobs.submissions import StoredSubmissions
+from fluxvision.jobs.workflows import Workflows
+from fluxvision.storage.database import Database
+from fluxvision.storage.workspace import Workspace
+
+_CANCELLED = Cancelled("The request was cancelled.")
+FIRST_LOOK, LONGEST_LOOK = 0.1, 1.0
+"""Seconds between two looks at a job that another process runs, at first and at most."""
+MOST_TAKEN_UP = 10_000
+
+
+class ResultStore(Protocol):
+    """Turns the end of a job into what is stored of it."""
+
+    def response(self, result: JobResult) -> Mapping[str, Any]:
+        """Keep the pictures of a result, and return its response as JSON."""
+
+    def error(self, error: Error, attempts: Sequence[Attempt]) -> Mapping[str, Any]:
+        """Return an error and the attempts before it as JSON."""
+
+    def delete(self, response: Mapping[str, Any]) -> None:
+        """Delete the pictures of a stored response."""
+
+
+@dataclass(slots=True)
+class LiveJob:
+    """A job that this process runs."""
+
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    followers: list[JobCallbacks] = field(default_factory=list)
+    progress: tuple[int, int] = (0, 0)
+    """Finished tiles and all tiles."""
+    task: asyncio.Task[Any] | None = None
+    submissions: StoredSubmissions | None = None
+    is_cancelled: bool = False
+    """Whether a caller wants it to end; otherwise a cancellation means that this process ends."""
+
+    def show_progress(self, done: int, total: int) -> None:
+        """Pass progress on; called from any thread."""
+        self.progress = done, total
+        for follower in [*self.followers]:
+            follower.progress(done, total)
+
+    def show_preview(self, path: Path) -> None:
+        """Pass a preview on."""
+        for follower in [*self.followers]:
+            if follower.preview is not None:
+                follower.preview(path)
+
+
+class JobService:
+    """The jobs of one gateway process; several share a database."""
+
+    def __init__(
+        self,
+        database: Database,
+        gateway: Gateway,
+        workspace: Workspace,
+        results: ResultStore,
+        on_unexpected: Callable[[str, BaseException], None],
+        *,
+        parallel: int,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """Run jobs at `gateway`, at most `parallel` background jobs at once; `results` keeps what they make.
+
+        `on_unexpected` is called with the id of a request (or an empty one) and an unexpected exception.
+        """
+        self.database = database
+        self.ledger = Ledger(database, now)
+        self._gateway = gateway
+        self._workspace = workspace
+        self._results = results
+        self._on_unexpected = on_unexpected
+        self._now = now
+        self._files = JobFiles(workspace.root / "jobs" if not workspace.temporary else workspace.run / "jobs")
+        self._executor = Executor(workspace)
+        self._workflows = Workflows(database.url, self._executor.id, self._run, parallel)
+        self._live: dict[str, LiveJob] = {}
+        self._closing = False
+        self._heart: asyncio.Task[None] | None = None
+        self._launch: asyncio.Task[Any] | None = None
+
+    async def start(self) -> None:
+        """Note that this gateway is alive, and take up what others left; called in the event loop."""
+        self._heart = asyncio.create_task(self._beat())
+        if self._gateway.has_remote:  # its first job shall not wait for the import
+            self._launch = asyncio.create_task(self._workflows.launch())
+
+    async def close(self) -> None:
+        """Leave unfinished jobs to the next process, without cancelling what providers work on."""
+        self._closing = True
+        if self._heart is None:
+            return
+        self._heart.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._heart
+        tasks = [live.task for live in self._live.values() if live.task is not None]
+        for live in self._live.values():
+            if live.submissions is not None:
+                live.submissions.keeps_work = True
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._workflows.close()
+        with suppress(Error):
+            await self.database.run(self._executor.leave)
+
+    async def count(self, prepared: PreparedJob) -> RequestRate | None:
+        """Admit a job of a limited caller that is not stored; `settle_counted` must follow. Raises as the ledger."""
+        job = prepared.job
+        admit = self._admission(prepared)
+        return await self.database.run(lambda connection: admit(connection, status=RUNNING, request_id=job.id))
+
+    async def settle_counted(self, job: Job, report: ExecutionReport | None) -> None:
+        """Settle a job that was counted; without a report it did not run."""
+        status = FAILED if report is None or report.result is None else COMPLETED
+        provider = report.result.provider if report is not None and report.result is not None else None
+        cost = 0 if report is None else report.cost
+        await self.database.run(
+            lambda connection: self.ledger.settle(
+                connection, job.id, status=status, cost=cost, provider=provider, ended_at=self._now()
+            )
+        )
+
+    async def enter(self, prepared: PreparedJob, identity: RequestIdentity, *, background: bool = False) -> Entry:
+        """Store a new job and start it, or return the one that this request repeats.
+
+        Raises `IdempotencyConflict`, and `InsufficientBalance` or `TooMany` with nothing started.
+        """
+        job = prepared.job
+
+        def find(connection: Connection) -> RequestRow | None:
+            return records.find_same(connection, job.caller.id, identity, self._now())
+
+        known = await self.database.run(find)
+        if known is not None:
+            return Entry(known.id, is_new=False)
+        facts = await run_in_thread(self._files.save, job)
+        admit = self._admission(prepared)
+
+        def enter(connection: Connection) -> Entry:
+            records.lock_caller(connection, self.database, job.caller.id)
+            known = find(connection)
+            if known is not None:
+                return Entry(known.id, is_new=False)
+            rate = admit(
+                connection,
+                request_id=job.id,
+                background=background,
+                idempotency_key=identity.key,
+                fingerprint=identity.fingerprint,
+                job=facts,
+            )
+            return Entry(job.id, is_new=True, rate=rate)
+
+        try:
+            entry = await self.database.run(enter)
+        except BaseException:
+            self._files.delete(job.id)
+            raise
+        if not entry.is_new:
+            self._files.delete(job.id)
+            return entry
+        if not background:
+            self._live[job.id] = LiveJob()
+        await self._workflows.start(job.id, background=background)
+        return entry
+
+    async def wait(self, request_id: str, follower: JobCallbacks | None = None) -> RequestRow:
+        """Wait until a job has ended and return its row; `follower` gets its progress where this process runs it."""
+        pause = FIRST_LOOK
+        while True:
+            live = self._live.get(request_id)
+            if live is not None:
+                if follower is not None and follower not in live.followers:
+                    live.followers.append(follower)
+                    follower.progress(*live.progress)
+                try:
+                    await live.ended.wait()
+                finally:
+                    if follower in live.followers:
+                        live.followers.remove(follower)
+            row = await self.find(request_id)
+            if row.status not in ACTIVE:
+                return row
+            await asyncio.sleep(pause)
+            pause = min(LONGEST_LOOK, pause * 1.5)
+
+    async def find(self, request_id: str, key_id: str | None = None) -> RequestRow:
+        """Return the row of a request, of this caller or (None) of anybody; raises `NotFound`."""
+        row = await self.database.run(lambda connection: records.find_request(connection, request_id, key_id))
+        if row is None:
+            raise NotFound("There is no request with this id, or it is another key's.")
+        return row
+
+    async def list(self, wanted: RequestFilter) -> Sequence[RequestRow]:
+        """Return one request more than wanted, where there are more."""
+        return await self.database.run(lambda connection: records.list_requests(connection, wanted))
+
+    def progress(self, request_id: str) -> tuple[int, int]:
+        """Return the finished tiles and all tiles of a job that this process runs, otherwise zeros."""
+        live = self._live.get(request_id)
+        return (0, 0) if live is None else live.progress
+
+    async def cancel(self, request_id: str) -> None:
+        """Cancel a job; the gateway that runs it notices within seconds, this one at once."""
+
+        def cancel(connection: Connection) -> None:
+            if records.set_status(connection, request_id, CANCELLING, QUEUED):  # nothing has begun: that was all
+                columns = records.ended_columns(True, None, self._results.error(_CANCELLED, ()))
+                self.ledger.settle(
+                    connection,
+                    request_id,
+                    status=CANCELLED,
+                    cost=0,
+                    provider=None,
+                    ended_at=self._now(),
+                    **columns,
+                )
+            else:
+                records.set_status(connection, request_id, CANCELLING, RUNNING)
+
+        await self.database.run(cancel)
+        self._cancel_live(request_id)
+
+    async def purge(self, request_id: str) -> None:
+        """Delete what an ended request asked for and was answered, pictures included; its cost stays in the ledger."""
+        row = await self.find(request_id)
+        if row.status in ACTIVE:
+            raise InvalidRequest("This request is still running; cancel it first.")
+        await run_in_thread(self._results.delete, row.response or {})
+        await self.database.run(lambda connection: records.clear(connection, request_id))
+
+    def _admission(self, prepared: PreparedJob) -> Callable[..., RequestRate | None]:
+        job, caller = prepared.job, prepared.job.caller
+
+        def admit(connection: Connection, **columns: Any) -> RequestRate | None:
+            return self.ledger.admit(
+                connection,
+                key_id=caller.id,
+                model=job.model,
+                reserved=prepared.most_cost(),
+                limits=caller.limits,
+                now=self._now(),
+                **columns,
+            )
+
+        return admit
+
+    async def _run(self, request_id: str) -> None:
+        """Run a job to its end; the body of its workflow."""
+        live = self._live.setdefault(request_id, LiveJob())
+        live.task = asyncio.current_task()
+        try:
+            row = await self.find(request_id)
+            if row.status not in ACTIVE:
+                return
+            await self._run_row(row, live)
+        finally:
+            self._live.pop(request_id, None)
+            live.ended.set()
+
+    async def _run_row(self, row: RequestRow, live: LiveJob) -> None:
+        begins = await self.database.run(
+            lambda connection: records.set_status(connection, row.id, RUNNING, QUEUED, RUNNING)
+        )
+        folder = self._workspace.folder()
+        whole = False
+        try:
+            report = await self._execute(row, live, folder) if begins else ExecutionReport((), error=_CANCELLED)
+            whole = not isinstance(report.error, asyncio.CancelledError)
+            if not whole and not live.is_cancelled:  # this process ends
+                raise asyncio.CancelledError
+            await self._end(row, report)
+        finally:
+            self._workspace.release(folder, whole=whole)
+        self._files.delete(row.id)
+
+    async def _execute(self, row: RequestRow, live: LiveJob, folder: Path) -> ExecutionReport:
+        submissions = live.submissions = StoredSubmissions(self.database, row.id, self._now)
+        callbacks = JobCallbacks(
+            progress=live.show_progress,
+            preview=live.show_preview,
+            submissions=submissions,
+            on_unexpected_error=partial(self._on_unexpected, row.id),
+        )
+        try:
+            prepared = self._gateway.prepare(self._files.load(row.job))
+            prepared.prefer(await submissions.providers())
+            return await prepared.run(callbacks, folder)
+        except Error as error:
+            return ExecutionReport((), error=error)
+        finally:
+            callbacks.cancel.set()
+
+    async def _end(self, row: RequestRow, report: ExecutionReport) -> None:
+        """Store the result or error and the cost, in one transaction."""
+        error, response, provider = report.error, None, None
+        if report.result is not None:
+            provider = report.result.provider
+            try:
+                response = await run_in_thread(self._results.response, report.result)
+            except Error as failure:
+                error = failure
+        status = COMPLETED if response is not None else FAILED
+        if isinstance(error, asyncio.CancelledError | Cancelled):
+            status, error = CANCELLED, _CANCELLED
+        elif error is not None and not isinstance(error, Error):
+            self._on_unexpected(row.id, error)
+            error = InternalError("Something went wrong on this server.")
+        told = None if error is None else self._results.error(error, report.attempts)
+        columns = records.ended_columns(report.cost == 0, response, told)
+        await self.database.run(
+            lambda connection: self.ledger.settle(
+                connection,
+                row.id,
+                status=status,
+                cost=report.cost,
+                provider=provider,
+                ended_at=self._now(),
+                **columns,
+            )
+        )
+
+    async def _beat(self) -> None:
+        """Note regularly that this gateway is alive; take up what dead ones left; cancel what is to be cancelled."""
+        first = True
+        while True:
+            try:
+                await self._beat_once(first=first)
+                first = False
+            except Exception as error:  # noqa: BLE001 - one bad moment of the database must not end it
+                self._on_unexpected("", error)
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+
+    async def _beat_once(self, *, first: bool) -> None:
+        dead = await self.database.run(lambda connection: self._executor.beat(connection, self._now()))
+        if dead or first:
+            rows = await self.list(RequestFilter(key_id=None, statuses=ACTIVE, limit=MOST_TAKEN_UP))
+            left = [row for row in rows if row.job is not None and row.id not in self._live]
+            if left:
+                await self._workflows.take_up(dead)
+                for row in left:  # also those whose workflow had not been started yet
+                    await self._workflows.start(row.id, background=row.background)
+        if self._live:
+            ids = [*self._live]
+            for request_id in await self.database.run(lambda connection: records.cancelling(connection, ids)):
+                self._cancel_live(request_id)
+
+    def _cancel_live(self, request_id: str) -> None:
+        live = self._live.get(request_id)
+        if live is not None and live.task is not None and not live.is_cancelled:
+            live.is_cancelled = True
+            live.task.cancel()
