@@ -7,7 +7,7 @@ ARGS ?=
 MINUTES ?= 60
 TIERS := flux ray browser client slow
 
-.PHONY: setup clients ready check check-all quick lint types docs-check node page types-page page-check test test-all $(TIERS:%=test-%) fuzz serve bench docs gallery format
+.PHONY: setup clients ready check check-all static quick lint types docs-check node page types-page page-check test test-all $(TIERS:%=test-%) fuzz serve bench docs gallery format
 
 setup:
 	$(PYTHON) -m pip install -c constraints.txt -e '.[dev]'
@@ -28,9 +28,13 @@ ready:
 	@$(PYTHON) -c 'import fal_client, hypothesis, mypy, openai, playwright, pytest, ruff, skimage, xdist' 2>/dev/null || $(MAKE) setup
 	@test -d $(NODE)/node_modules/ai -a -d web/node_modules/openapi-typescript || ! command -v npm >/dev/null || $(MAKE) node
 
-check: ready lint types docs-check page-check test
+check: ready static test
 
-check-all: ready lint types docs-check page-check test-all
+check-all: ready static test-all
+
+# What runs no test of Python, two at a time: each uses one processor.
+static:
+	$(MAKE) -j2 types page-check docs-check lint
 
 lint:
 	$(PYTHON) -m ruff check .

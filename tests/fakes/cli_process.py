@@ -9,7 +9,8 @@ from pathlib import Path
 TESTS = Path(__file__).parents[1]
 FAKE = [sys.executable, "-m", "fakes.cli_gateway"]
 REAL = [sys.executable, "-m", "fluxvision"]
-PATIENCE = 30.0
+PATIENCE = 120.0
+"""Seconds to wait for what comes sooner or never: a busy machine takes its time."""
 
 
 def environment(**more):

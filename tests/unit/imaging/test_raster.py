@@ -83,11 +83,19 @@ def test_every_sample_comes_back(tmp_path, bands, interpretations, bits, height)
     raster = RawImage(tmp_path / "picture.raw", 53, height, bands, bits)
     samples.tofile(raster.path)
     image = open_raster(raster)
-    gc.collect()
     assert image.interpretation == interpretations[bits]
     assert image.hasalpha() == (bands in {2, 4})
     assert not {"bits-per-sample", "resolution-unit", "orientation"}.intersection(image.get_fields())
     assert np.array_equal(image.numpy().reshape(samples.shape), samples)
+
+
+def test_samples_stay_while_the_image_does(tmp_path):
+    """The mapped file stays in memory after everything but the image is gone."""
+    samples = np.random.default_rng(0).integers(0, 256, (37, 53, 3), np.uint8)
+    samples.tofile(tmp_path / "picture.raw")
+    image = open_raster(RawImage(tmp_path / "picture.raw", 53, 37, 3, 8))
+    gc.collect()
+    assert np.array_equal(image.numpy(), samples)
 
 
 def test_a_file_that_is_gone_is_an_error_of_ours(tmp_path):

@@ -210,7 +210,7 @@ async def test_alpha_stays_at_factor_one(tmp_path, folder):
 
 async def test_less_is_invented_on_a_screenshot(tmp_path, folder):
     """A flat graphic gets less creativity, with a reason, unless the caller gave one."""
-    page = Image.new("RGB", (400, 300), "white")
+    page = Image.new("RGB", (120, 90), "white")
     ImageDraw.Draw(page).multiline_text((10, 10), "Settings  Network  Sound  Display\n" * 12, fill="black")
     path = tmp_path / "page.png"
     page.save(path)
@@ -218,7 +218,7 @@ async def test_less_is_invented_on_a_screenshot(tmp_path, folder):
     assert outcome.damage.graphic
     assert outcome.adjusted == {"creativity": (GRAPHIC_CREATIVITY, GRAPHIC_NOTE)}
     assert outcome.details["creativity"] == GRAPHIC_CREATIVITY
-    asked = replace(call(path, (800, 600)), parameter_names={"creativity": "creativity"})
+    asked = replace(call(path, (240, 180)), parameter_names={"creativity": "creativity"})
     outcome = await Provider().run(asked, JobCallbacks(), folder)
     assert (outcome.adjusted, outcome.details["creativity"]) == ({}, 0.3)
 

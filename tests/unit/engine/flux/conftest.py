@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from pathlib import Path
 
 EXTRA = all(find_spec(name) is not None for name in ("torch", "diffusers", "transformers"))
-NEEDING = (
-    "allowance",
-    "batches",
-    "captions",
-    "control",
-    "detailer",
-    "fp8",
-    "ladder",
-    "levers",
-    "loop",
-    "networks",
-)
-collect_ignore = [] if EXTRA else [f"test_{name}.py" for name in NEEDING]
+FREE = {"extra", "licences", "noise", "registry"}
+"""Modules tested without it."""
+collect_ignore = [
+    path.name
+    for path in Path(__file__).parent.glob("test_*.py")
+    if not EXTRA and path.stem.removeprefix("test_") not in FREE
+]
