@@ -80,7 +80,7 @@ def _serve_cluster(host: str, port: int, replicas: int) -> None:
 def _open_database(settings: Settings) -> Database | None:
     from fluxvision import server  # noqa: PLC0415, see above
 
-    return server.open_database(settings)
+    return server.open_database(settings, create=True)
 
 
 def _fetch(name: str) -> Path:

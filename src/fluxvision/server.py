@@ -80,14 +80,14 @@ def create_app(settings: Settings, gateway_factory: GatewayFactory = create_gate
     return build(gateway_factory(settings), settings, database=open_database(settings))
 
 
-def open_database(settings: Settings) -> Database | None:
+def open_database(settings: Settings, *, create: bool = False) -> Database | None:
     """Open the database that is configured, or that is in the data folder already; None where there is none.
 
-    Importing what it needs takes a second, which servers without it need not wait. Raises `ConfigError` where it cannot
-    be used.
+    With `create`, or where keys are managed over HTTP, it is made in the data folder if there is one. Importing what it
+    needs takes a second, which servers without it need not wait. Raises `ConfigError` where it cannot be used.
     """
     file = Path(settings.data_dir, DATABASE_FILE).expanduser().absolute()
-    is_needed = settings.data_dir and (settings.admin_key or file.exists())
+    is_needed = settings.data_dir and (create or settings.admin_key or file.exists())
     if not (settings.database_url or is_needed):
         return None
     module = import_module("fluxvision.storage.database")

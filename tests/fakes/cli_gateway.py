@@ -188,7 +188,7 @@ def tools(gateway: Gateway, *, served: list[Settings] | None = None, findings: S
         serve=serve,
         fetch=lambda name: Path("/weights") / name,
         serve_cluster=lambda _host, _port, _replicas: None,
-        open_database=lambda settings: import_module("fluxvision.server").open_database(settings),
+        open_database=lambda settings: import_module("fluxvision.server").open_database(settings, create=True),
         diagnose=lambda _settings: findings,
     )
 

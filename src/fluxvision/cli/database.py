@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from fluxvision.cli.tools import Tools
 from fluxvision.core.load_settings import load_settings
+from fluxvision.storage.workspace import DATABASE_FILE
 
 if TYPE_CHECKING:  # not imported at run time, so that --help is fast
     from fluxvision.storage.database import Database
@@ -17,14 +19,19 @@ if TYPE_CHECKING:  # not imported at run time, so that --help is fast
 NO_DATABASE = (
     "No database is configured: set FLUXVISION_DATA_DIR or FLUXVISION_DATABASE_URL to those of `fluxvision serve`."
 )
+NEW_DATABASE = "A new database was made in data_dir; a server that runs already must be restarted to use it."
 
 
 @contextmanager
 def open_database(tools: Tools) -> Iterator[Database]:
     """Yield the database of the settings, with all tables; raises `UsageError` where none is configured."""
-    database = tools.open_database(load_settings())
+    settings = load_settings()
+    is_new = not settings.database_url and not Path(settings.data_dir, DATABASE_FILE).expanduser().exists()
+    database = tools.open_database(settings)
     if database is None:
         raise click.UsageError(NO_DATABASE)
+    if is_new:
+        click.echo(NEW_DATABASE, err=True)
     try:
         yield database
     finally:

@@ -43,6 +43,6 @@ class Tools:
     serve_cluster: Callable[[str, int, int], None]
     """Starts the deployment on a Ray cluster, given host, port and most replicas, and blocks."""
     open_database: Callable[[Settings], Database | None]
-    """Opens the database, None where the settings name none."""
+    """Opens the database, which is made in the data folder if necessary; None where the settings name none."""
     diagnose: Callable[[Settings], Iterable[Finding]]
     """Examines this machine."""

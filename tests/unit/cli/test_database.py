@@ -4,11 +4,12 @@ from __future__ import annotations
 
 
 def test_the_database_is_upgraded(line, folder, monkeypatch):
-    """The migrations run, twice without harm, and the revision is printed."""
+    """The migrations run, twice without harm, and the revision is printed; a new database needs a restart."""
     monkeypatch.setenv("FLUXVISION_DATA_DIR", str(folder / "data"))
-    for _ in range(2):
+    for is_new in (True, False):
         assert line("db", "upgrade") == 0
         assert line.out == "The database is at revision 0001.\n"
+        assert ("must be restarted" in line.err) == is_new
 
 
 def test_without_a_database(line, monkeypatch):

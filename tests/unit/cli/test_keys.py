@@ -114,7 +114,7 @@ def test_without_a_database(line, monkeypatch, arguments):
 
 def test_a_running_server_sees_the_commands(tmp_path):
     """A key that the command makes works on a running server at once."""
-    with Server(tmp_path / "data", {"api_keys": "key-of-this-test-7c1f"}) as server:
+    with Server(tmp_path / "data", {"admin_key": "key-of-this-test-7c1f"}) as server:
         done = run("keys", "create", "a", "--json", command=REAL, FLUXVISION_DATA_DIR=str(server.folder))
         assert done.returncode == 0, done.stderr
         key = json.loads(done.stdout)["key"]

@@ -3,6 +3,7 @@
 import json
 import signal
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ def here(capsys):
             serve=server.serve,
             fetch=Path,
             serve_cluster=lambda _host, _port, _replicas: None,
-            open_database=server.open_database,
+            open_database=partial(server.open_database, create=True),
             diagnose=lambda _settings: (),
         )
         return cli.run_cli(arguments, tools), *capsys.readouterr()

@@ -191,10 +191,10 @@ def test_a_wrong_question_about_usage_is_refused(server, query, param):
     assert (answer.status, answer.json()["error"]["param"]) == (400, param)
 
 
-def test_two_gateways_share_the_keys(server, tmp_path):
+def test_two_gateways_share_the_keys(database_url, tmp_path):
     """A key that one gateway makes works on the other at once, and one that it revokes stops there in two seconds."""
-    settings = {**SETTINGS, "database_url": sqlite_url(server.folder)}
-    with Server(tmp_path / "other", settings) as other:
+    settings = {**SETTINGS, "database_url": database_url}
+    with Server(tmp_path / "one", settings) as server, Server(tmp_path / "other", settings) as other:
         made = create(server)
         assert other.get("/v1/models", bearer(made["key"])).status == 200
         server.get(f"/v1/keys/{made['id']}", ADMIN, "DELETE")
@@ -217,10 +217,11 @@ def test_a_model_that_the_key_does_not_allow(server):
 
 
 def test_the_first_key_makes_keys_necessary(tmp_path):
-    """A server without any key asks for one as soon as the first is made by another process."""
+    """A server with a database and without any key asks for one as soon as the first is made by another process."""
+    (tmp_path / "data").mkdir()
+    database = Database(sqlite_url(tmp_path / "data"))
     with Server(tmp_path / "data") as server:
         assert server.get("/v1/models").status == 200
-        database = Database(sqlite_url(server.folder))
         _, secret = database.run_blocking(lambda connection: create_key(connection, name="a", now=time.time()))
         database.close()
         time.sleep(1.0)

@@ -60,10 +60,15 @@ def upgrade() -> None:
         sa.Column("error", sa.JSON(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
-    op.create_index("ix_requests_key_id_created_at", "requests", ["key_id", "created_at"], unique=False)
+    op.create_index(
+        "ix_requests_key_id_created_at_cost_reserved",
+        "requests",
+        ["key_id", "created_at", "cost", "reserved"],
+        unique=False,
+    )
     op.create_index("ix_requests_key_id_fingerprint", "requests", ["key_id", "fingerprint"], unique=False)
     op.create_index("ix_requests_key_id_idempotency_key", "requests", ["key_id", "idempotency_key"], unique=True)
-    op.create_index("ix_requests_status", "requests", ["status"], unique=False)
+    op.create_index("ix_requests_status_key_id", "requests", ["status", "key_id"], unique=False)
     op.create_table(
         "submissions",
         sa.Column("key", sa.String(length=80), nullable=False, comment="the idempotency key of a call"),
