@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from pathlib import Path
 
 import pytest
 from _pytest.mark.expression import Expression
@@ -18,6 +20,9 @@ settings.load_profile("shared")
 
 # Tiny networks gain nothing by threads, which wait for each other on a busy machine. Read when PyTorch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# What the command line keeps of paid jobs is no business of the tests' user.
+os.environ["XDG_STATE_HOME"] = str(Path(tempfile.gettempdir(), f"fluxvision-tests-{os.getuid()}"))
 
 
 def pytest_ignore_collect(collection_path, config):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from PIL import Image
 
@@ -159,6 +159,8 @@ class Prepared:
     gateway: Gateway
     job: Job
     priced: Quote
+    may_cost: ClassVar[bool] = False
+    """Nothing is kept for a repetition; tests/faults/test_paid_once.py has that."""
 
     def quote(self) -> Quote:
         """Return the price."""

@@ -93,7 +93,8 @@ class Server:
     def __enter__(self) -> Self:
         """Start the process and wait until it answers."""
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("FLUXVISION_", "FAL_"))}
-        given = {"PORT": str(self.port), "DATA_DIR": str(self.folder), "LOG_LEVEL": "info", **self.settings}
+        given = {"PORT": str(self.port), "DATA_DIR": str(self.folder), "LOG_LEVEL": "info", "HISTORY": "false"}
+        given |= {name.upper(): value for name, value in self.settings.items()}
         environment |= {f"FLUXVISION_{name.upper()}": value for name, value in given.items()}
         environment |= self.environment
         environment["PYTHONPATH"] = os.pathsep.join([str(TESTS), str(TESTS.parent / "src")])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import signal
+import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
+from fakes.cli_process import REAL, environment
 from fakes.fal import running_fal
 from fakes.server import Server, form, wait_until
 
@@ -174,3 +176,34 @@ def test_a_cancelled_job_ends(served, fal, photo):
         server.get(f"/v1/requests/{request_id}", method="DELETE")
         assert wait_until(lambda: server.get(f"/v1/requests/{request_id}").json()["status"] == "cancelled")
     assert wait_until(lambda: len(fal.cancelled) == 1)
+
+
+def test_a_killed_command_does_not_buy_again(fal, photo, tmp_path):
+    """After kill -9 over two pictures, the same command with --resume follows what it had bought."""
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.png").write_bytes(photo if name == "one" else turned(photo))
+    command = [*REAL, "upscale", "one.png", "two.png", "--out", "large", "--provider", "fal"]
+    settings = {
+        "FAL_KEY": fal.key,
+        "FLUXVISION_FAL_QUEUE_URL": fal.queue_url,
+        "FLUXVISION_FAL_STORAGE_URL": fal.storage_url,
+        "XDG_STATE_HOME": str(tmp_path / "state"),
+    }
+    fal.work = 4.0
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment(**settings))
+    assert wait_until(lambda: len(fal.submissions) == 2)
+    time.sleep(0.5)
+    process.kill()
+    process.wait()
+    subprocess.run([*command, "--resume"], cwd=tmp_path, env=environment(**settings), check=True)
+    assert sorted(path.name for path in (tmp_path / "large").iterdir()) == ["one@2x.png", "two@2x.png"]
+    assert len(fal.submissions) == 2
+    subprocess.run([*command, "--overwrite"], cwd=tmp_path, env=environment(**settings), check=True)
+    assert len(fal.submissions) == 4
+
+
+def turned(photo):
+    """Return the picture upside down."""
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(photo)).rotate(180).save(buffer, "PNG")
+    return buffer.getvalue()

@@ -18,6 +18,7 @@ from typing import Literal, TypeVar
 from uuid import uuid4
 
 from fluxvision.cli.options import UpscaleRequest
+from fluxvision.cli.paid_once import paid_once
 from fluxvision.cli.paths import COMPARED, OutputTarget
 from fluxvision.cli.provenance import Provenance, hash_file, write_source
 from fluxvision.cli.scratch import ScratchFolders, is_being_made
@@ -127,12 +128,14 @@ class PictureRunner:
                 raise Busy(message)
         started = time.perf_counter()
         with self._workshop(target) as folder:
-            report = await prepared.run(callbacks, folder)
-            seconds = time.perf_counter() - started
+            attempts: Sequence[Attempt] = ()
             try:
-                return await self._deliver(target, report.unwrap(), folder, hashed, seconds)
+                async with paid_once(prepared, callbacks) as (job, followed):
+                    report = await job.run(followed, folder)
+                    attempts, seconds = report.attempts, time.perf_counter() - started
+                    return await self._deliver(target, report.unwrap(), folder, hashed, seconds)
             except BaseException as error:  # noqa: BLE001, `failure` raises what is none
-                return self.failure(target.picture.name, error, report.attempts)
+                return self.failure(target.picture.name, error, attempts)
 
     async def _deliver(
         self, target: OutputTarget, result: JobResult, folder: Path, hashed: str, seconds: float

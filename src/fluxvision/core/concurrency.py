@@ -51,11 +51,15 @@ class Once(Generic[T]):
         task = self._task
         return None if task is None or not task.done() or task.cancelled() or task.exception() else task.result()
 
-    async def get(self) -> T:
-        """Return the result; raises the work's error."""
+    def begin(self) -> asyncio.Task[T]:
+        """Begin the work if nobody has, and return its task."""
         if self._task is None or (self._task.done() and self.result is None):
             self._task = asyncio.create_task(self._work())
-        return await asyncio.shield(self._task)
+        return self._task
+
+    async def get(self) -> T:
+        """Return the result; raises the work's error."""
+        return await asyncio.shield(self.begin())
 
     async def wait(self) -> T | None:
         """Wait for work that has begun, and return its result; None where it has not begun or has failed."""

@@ -17,6 +17,11 @@ class Limits:
     parallel: int | None = None
     """Most jobs at the same time."""
 
+    @property
+    def has_budget(self) -> bool:
+        """Whether it limits what jobs may cost."""
+        return any(limit is not None for limit in (self.budget_day, self.budget_month, self.budget_total))
+
 
 @dataclass(frozen=True, slots=True)
 class RequestRate:

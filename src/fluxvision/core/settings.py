@@ -72,6 +72,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "in data_dir."
         ),
     ] = ""
+    history: Annotated[
+        bool,
+        Meta(
+            description="Note every request in the database, where data_dir or database_url is set; paid ones always."
+        ),
+    ] = True
     media_ttl: Annotated[float, Meta(ge=1, description="Seconds that a result link works.")] = 3600.0
     max_upload_bytes: Annotated[int, Meta(ge=1, description="Largest request body in bytes.")] = 100_000_000
     max_input_pixels: Annotated[int, Meta(ge=1, description="Largest input picture in pixels.")] = 100_000_000

@@ -184,7 +184,7 @@ def translate_offers(
         raise next(iter(refused.values()))
     within = _within_budget(job, found)
     return RoutingCandidates(
-        within, refused, {one.offer.provider: _over_budget_reason(one) for one in found if one not in within}
+        within, refused, {one.offer.provider: _over_budget_reason(job, one) for one in found if one not in within}
     )
 
 
@@ -230,21 +230,28 @@ def _price_component(job: Job, offer: Offer, geometry: Geometry, seconds: float 
     return pricing.image_price(offer.price, source, (geometry.engine_width, geometry.engine_height), seconds)
 
 
-def _over_budget_reason(one: Candidate) -> str:
+def _over_budget_reason(job: Job, one: Candidate) -> str:
     known = "What it costs is not known beforehand" if one.cost is None else f"It costs {format_amount(one.cost)}"
-    return f"{known}, and max_cost allows less."
+    return f"{known}, and {'max_cost allows less' if 'max_cost' in job.values else 'this key has a budget'}."
 
 
 def _within_budget(job: Job, found: Sequence[Candidate]) -> tuple[Candidate, ...]:
-    """Return the candidates whose cost is known and at most `max_cost`; raises `InvalidRequest` if none remain."""
-    if "max_cost" not in job.values:
+    """Return the candidates whose cost is known and at most `max_cost`; raises `InvalidRequest` if none remain.
+
+    Without `max_cost`, the cost must be known only for a caller with a budget, which could be exceeded otherwise.
+    """
+    said = job.values.get("max_cost")
+    if said is None and not job.caller.limits.has_budget:
         return tuple(found)
-    limit = floor_to_micros(float(job.values["max_cost"]))
+    limit = inf if said is None else floor_to_micros(float(said))
     within = tuple(one for one in found if one.cost is not None and one.cost <= limit)
+    if not within and said is None:
+        message = "model: what it costs is not known beforehand, and this key has a budget."
+        raise InvalidRequest(message, param="model")
     if not within:
         known = [one.cost for one in found if one.cost is not None]
         least = f"the least is {format_amount(min(known))}" if known else "what it costs is not known beforehand"
-        message = f"max_cost: no provider makes this for {format_amount(limit)}; {least}."
+        message = f"max_cost: no provider makes this for {format_amount(int(limit))}; {least}."
         raise InvalidRequest(message, param="max_cost")
     return within
 

@@ -25,6 +25,7 @@ from fluxvision.http.middleware import FACTS, AuthMiddleware, ErrorMiddleware
 from fluxvision.http.observability import Metrics
 from fluxvision.http.playground import Playground
 from fluxvision.http.readiness import Readiness
+from fluxvision.http.run_job import JobObserver
 from fluxvision.http.state import AppState, DeepZoomCache, Handler, JobTracker, Probe
 from fluxvision.http.stored_results import MediaResults
 from fluxvision.http.upload_limits import BodyMemory, UploadLimits
@@ -129,7 +130,7 @@ def build(
     rows = [*((method, prefix, path, run) for method, path, run in API for prefix in PREFIXES)]
     rows += [(method, "", path, run) for method, path, run in SITE]
     log = observability.create_logger(settings.log_level, stream)
-    clock = media_clock or SteadyClock()
+    clock, metrics = media_clock or SteadyClock(), Metrics(settings.workers)
 
     def create_jobs() -> JobService:
         found = database or import_module("fluxvision.storage.database").open_in(
@@ -140,9 +141,7 @@ def build(
             gateway,
             workspace,
             MediaResults(store, now, clock),
-            lambda request_id, error: log.error(
-                "unexpected", request_id=request_id, trace=observability.format_trace(error)
-            ),
+            JobObserver(metrics, log),
             parallel=settings.workers + (settings.remote_parallel if gateway.has_remote else 0),
             now=now,
         )
@@ -161,13 +160,14 @@ def build(
         uploads=UploadLimits(),
         workspace=workspace,
         guard=guard or (OPEN if settings.allow_private_urls else Guard()),
-        metrics=Metrics(settings.workers),
+        metrics=metrics,
         log=log,
         running=JobTracker(),
         playground=Playground(settings, gateway, now),
         now=now,
         media_clock=clock,
         jobs=JobServiceHolder(create_jobs),
+        keeps_history=settings.history and bool(settings.data_dir or settings.database_url),
         openapi=openapi.encode_document([row[:3] for row in rows], gateway.models, gateway.providers, settings, keys),
     )
 

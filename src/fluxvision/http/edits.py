@@ -118,6 +118,8 @@ async def _respond_stored(
     Unless it is to be cancelled, the job goes on when the caller disconnects.
     """
     await prepared.check_mask()
+    if not background:
+        _check_room(edge, scope)
     entry = await stored_jobs.enter_job(edge, scope, prepared, background=background)
     if background:
         on_ready()

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fluxvision.accounts.keys import Keys
+from fluxvision.accounts.rate_limit import rate_limit_headers
 from fluxvision.core.errors import (
     AuthenticationFailed,
     CallerGone,
@@ -234,6 +235,8 @@ def _common_headers(sent: RawHeaders, record: RequestRecord, started: float) -> 
     yield b"openai-processing-ms", b"%d" % round((time.perf_counter() - started) * 1000)
     if not any(name == b"x-content-type-options" for name, _ in sent):
         yield b"x-content-type-options", b"nosniff"
+    if record.rate is not None and not any(name.startswith(b"x-ratelimit-") for name, _ in sent):
+        yield from ((name.encode(), value.encode()) for name, value in rate_limit_headers(record.rate).items())
     if record.replayed:
         yield b"idempotent-replayed", b"true"
     if record.provider is not None:

@@ -16,6 +16,7 @@ import msgspec
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from fluxvision.core.limits import RequestRate
 from fluxvision.core.types import Attempt, JobResult
 from fluxvision.imaging import vips_warnings
 
@@ -33,6 +34,8 @@ class RequestRecord:
     attempts: Sequence[Attempt] = ()
     replayed: bool = False
     """Whether the answer is that of an earlier request."""
+    rate: RequestRate | None = None
+    """How much of the key's requests per minute is left, where it has such a limit."""
 
 
 def create_logger(level: str, stream: TextIO | None = None) -> Any:

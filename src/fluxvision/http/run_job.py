@@ -1,16 +1,48 @@
-"""Runs a prepared job for a request, and records its provider, attempts and cost for headers, log and metrics."""
+"""Runs a prepared job, and records provider, attempts and cost for headers, log, metrics and ledger."""
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from starlette.types import Scope
 
-from fluxvision.core.types import JobCallbacks, JobResult
-from fluxvision.gateway.execution import PreparedJob
-from fluxvision.http.observability import format_trace
+from fluxvision.core.concurrency import run_to_the_end
+from fluxvision.core.errors import Cancelled
+from fluxvision.core.limits import RequestRate
+from fluxvision.core.status import CANCELLED, COMPLETED, FAILED
+from fluxvision.core.types import Job, JobCallbacks, JobResult
+from fluxvision.gateway.execution import ExecutionReport, PreparedJob
+from fluxvision.http.observability import Metrics, format_trace
 from fluxvision.http.state import AppState, record_of
+from fluxvision.jobs.requests import EndedRequest
+
+
+class JobObserver:
+    """Counts and logs the stored jobs that this process runs."""
+
+    def __init__(self, metrics: Metrics, log: Any) -> None:
+        """Count in `metrics` and log to `log`."""
+        self._metrics = metrics
+        self._log = log
+
+    def begins(self) -> None:
+        """Count a job that begins."""
+        self._metrics.job(1)
+
+    def ends(self, report: ExecutionReport) -> None:
+        """Count a job that ends, its attempts and cost."""
+        self._metrics.job(-1)
+        if report.result is None:
+            self._metrics.attempts(report.attempts)
+        else:
+            self._metrics.delivery(report.result)
+
+    def fails(self, request_id: str, error: BaseException) -> None:
+        """Log an unexpected error; the id is empty where it is no job's."""
+        self._log.error("unexpected", request_id=request_id, trace=format_trace(error))
 
 
 async def run_job(
@@ -25,6 +57,9 @@ async def run_job(
     def log_unexpected(error: Exception) -> None:
         edge.log.error("unexpected", request_id=job.id, trace=format_trace(error))
 
+    is_counted, created_at, status = job.caller.limited, edge.now(), FAILED
+    if is_counted:
+        found.rate = await run_to_the_end(_count(edge, prepared))
     edge.metrics.job(1)
     try:
         with edge.workspace.watch(folder):
@@ -34,13 +69,35 @@ async def run_job(
                 result = report.unwrap()
             finally:
                 del report  # its error's traceback has this frame: they would hold each other, and the pictures
+        status = COMPLETED
     except BaseException as error:  # a caller that went away may have cost money, too
+        status = CANCELLED if isinstance(error, asyncio.CancelledError | Cancelled) else FAILED
         edge.playground.failed(job, error, found.cost)
         edge.metrics.attempts(found.attempts)
         raise
     finally:
         callbacks.cancel.set()
         edge.metrics.job(-1)
+        await _end(edge, scope, job, status, created_at)
     found.provider = result.provider
     edge.metrics.delivery(result)
     return edge.playground.delivered(result)
+
+
+async def _count(edge: AppState, prepared: PreparedJob) -> RequestRate | None:
+    return await (await edge.jobs.get()).count(prepared)
+
+
+async def _end(edge: AppState, scope: Scope, job: Job, status: str, created_at: float) -> None:
+    """Settle a job that was counted; note another one where a history is kept."""
+    found = record_of(scope)
+    if not (job.caller.limited or edge.keeps_history):
+        return
+    cost = None if found.cost is None and found.attempts else found.cost or 0
+    provider = next((attempt.provider for attempt in found.attempts if attempt.outcome == "ok"), None)
+    ended = EndedRequest(job.id, job.caller.id, job.model, status, provider, cost, created_at, edge.now())
+    if not job.caller.limited:
+        edge.jobs.note(ended)
+        return
+    service = await edge.jobs.get()
+    await run_to_the_end(service.settle(ended))

@@ -149,6 +149,8 @@ class AppState:
     media_clock: Callable[[], float]
     openapi: bytes
     jobs: JobServiceHolder
+    keeps_history: bool = False
+    """Whether every request is noted in the database."""
 
 
 Handler = Callable[[AppState, Scope, Receive, Send], Awaitable[None]]

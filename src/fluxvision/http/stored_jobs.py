@@ -81,7 +81,7 @@ async def enter_job(edge: AppState, scope: Scope, prepared: PreparedJob, *, back
         return await (await edge.jobs.get()).enter(prepared, identity, background=background)
 
     entry = await run_to_the_end(enter())
-    record_of(scope).replayed = not entry.is_new
+    record_of(scope).replayed, record_of(scope).rate = not entry.is_new, entry.rate
     return entry
 
 

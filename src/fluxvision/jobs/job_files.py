@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+import time
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
@@ -18,6 +19,8 @@ from fluxvision.storage.workspace import folder_unusable, make_private
 
 PICTURES = ("image", "mask")
 BLOCK = 1 << 20
+ENTERING_SECONDS = 600.0
+"""Time within which a job whose pictures are kept is in the database."""
 
 
 class JobFiles:
@@ -46,6 +49,12 @@ class JobFiles:
         if not all(picture.file.is_file() for picture in (job.image, job.mask) if picture is not None):
             raise Unavailable("The picture of this job is not on this machine any more.")
         return job
+
+    def sweep(self, unfinished: Collection[str]) -> None:
+        """Delete the pictures of all jobs but the unfinished ones, except those that are just being entered."""
+        for own in self.folder.iterdir() if self.folder.is_dir() else ():
+            if own.name not in unfinished and time.time() - own.stat().st_mtime > ENTERING_SECONDS:
+                self.delete(own.name)
 
     def delete(self, request_id: str) -> None:
         """Delete a job's pictures."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from fluxvision.core.concurrency import Once
+from fluxvision.jobs.requests import EndedRequest
 
 if TYPE_CHECKING:
     from fluxvision.jobs.service import JobService
@@ -19,6 +20,7 @@ class JobServiceHolder:
         """Call `create` in a thread at the first need."""
         self._create = create
         self._once = Once(self._open)
+        self._early: list[EndedRequest] = []
 
     @property
     def opened(self) -> JobService | None:
@@ -29,6 +31,15 @@ class JobServiceHolder:
         """Return the running service; raises `ConfigError` where its database cannot be used."""
         return await self._once.get()
 
+    def note(self, ended: EndedRequest) -> None:
+        """Note a job that was not stored, once the service is open."""
+        service = self.opened
+        if service is not None:
+            service.note(ended)
+            return
+        self._early.append(ended)
+        self._once.begin()
+
     async def close(self) -> None:
         """Close the service if it was opened."""
         service = await self._once.wait()
@@ -38,4 +49,7 @@ class JobServiceHolder:
     async def _open(self) -> JobService:
         service = await asyncio.to_thread(self._create)
         await service.start()
+        for ended in self._early:
+            service.note(ended)
+        self._early.clear()
         return service

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from fluxvision.core.errors import IdempotencyConflict
 from fluxvision.core.status import ACTIVE, CANCELLING, COMPLETED
-from fluxvision.jobs.requests import KEY_SECONDS, RETRY_SECONDS, RequestFilter, RequestIdentity
+from fluxvision.jobs.requests import KEY_SECONDS, RETRY_SECONDS, EndedRequest, RequestFilter, RequestIdentity
 from fluxvision.storage.database import Database
-from fluxvision.storage.tables import REQUESTS
+from fluxvision.storage.tables import REQUESTS, SUBMISSIONS
 
 RequestRow = Row[Any]
 """A row of `REQUESTS`."""
@@ -85,6 +86,17 @@ def cancelling(connection: Connection, request_ids: Sequence[str]) -> Sequence[s
     """Return which of these requests are to be cancelled."""
     rows = select(REQUESTS.c.id).where(REQUESTS.c.id.in_(request_ids), REQUESTS.c.status == CANCELLING)
     return connection.execute(rows).scalars().all()
+
+
+def insert_ended(connection: Connection, ended: Sequence[EndedRequest]) -> None:
+    """Insert requests that have ended."""
+    rows = [{**asdict(one), "cost": one.cost or 0, "background": False, "reserved": 0} for one in ended]
+    connection.execute(insert(REQUESTS), rows)
+
+
+def delete_submissions(connection: Connection, request_id: str) -> None:
+    """Forget what providers accepted for a request that has ended."""
+    connection.execute(delete(SUBMISSIONS).where(SUBMISSIONS.c.request_id == request_id))
 
 
 def clear(connection: Connection, request_id: str) -> None:

@@ -37,6 +37,21 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class EndedRequest:
+    """A request that was not stored before it ran: how it ended."""
+
+    id: str
+    key_id: str
+    model: str
+    status: str
+    provider: str | None
+    cost: int | None
+    """Micro-dollars, None when unknown."""
+    created_at: float
+    ended_at: float
+
+
+@dataclass(frozen=True, slots=True)
 class RequestFilter:
     """Which requests are listed, the newest first."""
 

@@ -18,14 +18,14 @@ from fluxvision.core.concurrency import run_in_thread
 from fluxvision.core.errors import Cancelled, Error, InternalError, InvalidRequest, NotFound
 from fluxvision.core.limits import RequestRate
 from fluxvision.core.status import ACTIVE, CANCELLED, CANCELLING, COMPLETED, FAILED, QUEUED, RUNNING
-from fluxvision.core.types import Attempt, Job, JobCallbacks, JobResult
+from fluxvision.core.types import Attempt, JobCallbacks, JobResult
 from fluxvision.gateway.execution import ExecutionReport, PreparedJob
 from fluxvision.gateway.gateway import Gateway
 from fluxvision.jobs import records
 from fluxvision.jobs.executors import HEARTBEAT_SECONDS, Executor
 from fluxvision.jobs.job_files import JobFiles
 from fluxvision.jobs.records import RequestRow
-from fluxvision.jobs.requests import Entry, RequestFilter, RequestIdentity
+from fluxvision.jobs.requests import EndedRequest, Entry, RequestFilter, RequestIdentity
 from fluxvision.jobs.submissions import StoredSubmissions
 from fluxvision.jobs.workflows import Workflows
 from fluxvision.storage.database import Database
@@ -50,12 +50,24 @@ class ResultStore(Protocol):
         """Delete the pictures of a stored response."""
 
 
+class JobObserver(Protocol):
+    """Is told of the jobs that this process runs."""
+
+    def begins(self) -> None:
+        """Count a job that begins."""
+
+    def ends(self, report: ExecutionReport) -> None:
+        """Count a job that ends, its attempts and cost."""
+
+    def fails(self, request_id: str, error: BaseException) -> None:
+        """Log an unexpected error; the id is empty where it is no job's."""
+
+
 @dataclass(slots=True)
 class LiveJob:
     """A job that this process runs."""
 
     ended: asyncio.Event = field(default_factory=asyncio.Event)
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
     followers: list[JobCallbacks] = field(default_factory=list)
     progress: tuple[int, int] = (0, 0)
     """Finished tiles and all tiles."""
@@ -86,27 +98,24 @@ class JobService:
         gateway: Gateway,
         workspace: Workspace,
         results: ResultStore,
-        on_unexpected: Callable[[str, BaseException], None],
+        observer: JobObserver,
         *,
         parallel: int,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """Run jobs at `gateway`, at most `parallel` background jobs at once; `results` keeps what they make.
-
-        `on_unexpected` is called with the id of a request (or an empty one) and an unexpected exception.
-        """
+        """Run jobs at `gateway`, at most `parallel` background jobs at once; `results` keeps what they make."""
         self.database = database
         self.ledger = Ledger(database, now)
         self._gateway = gateway
         self._workspace = workspace
         self._results = results
-        self._on_unexpected = on_unexpected
+        self._observer = observer
         self._now = now
         self._files = JobFiles(workspace.root / "jobs" if not workspace.temporary else workspace.run / "jobs")
         self._executor = Executor(workspace)
         self._workflows = Workflows(database.url, self._executor.id, self._run, parallel)
         self._live: dict[str, LiveJob] = {}
-        self._closing = False
+        self._notes: list[EndedRequest] = []
         self._heart: asyncio.Task[None] | None = None
         self._launch: asyncio.Task[Any] | None = None
 
@@ -118,7 +127,6 @@ class JobService:
 
     async def close(self) -> None:
         """Leave unfinished jobs to the next process, without cancelling what providers work on."""
-        self._closing = True
         if self._heart is None:
             return
         self._heart.cancel()
@@ -133,24 +141,32 @@ class JobService:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._workflows.close()
         with suppress(Error):
+            await self._write_notes()
             await self.database.run(self._executor.leave)
 
     async def count(self, prepared: PreparedJob) -> RequestRate | None:
-        """Admit a job of a limited caller that is not stored; `settle_counted` must follow. Raises as the ledger."""
-        job = prepared.job
+        """Admit a job of a limited caller that is not stored; `settle` must follow. Raises as the ledger does."""
         admit = self._admission(prepared)
-        return await self.database.run(lambda connection: admit(connection, status=RUNNING, request_id=job.id))
+        return await self.database.run(
+            lambda connection: admit(connection, request_id=prepared.job.id, status=RUNNING, background=False)
+        )
 
-    async def settle_counted(self, job: Job, report: ExecutionReport | None) -> None:
-        """Settle a job that was counted; without a report it did not run."""
-        status = FAILED if report is None or report.result is None else COMPLETED
-        provider = report.result.provider if report is not None and report.result is not None else None
-        cost = 0 if report is None else report.cost
+    async def settle(self, ended: EndedRequest) -> None:
+        """Settle a job that was counted."""
         await self.database.run(
             lambda connection: self.ledger.settle(
-                connection, job.id, status=status, cost=cost, provider=provider, ended_at=self._now()
+                connection,
+                ended.id,
+                status=ended.status,
+                cost=ended.cost,
+                provider=ended.provider,
+                ended_at=ended.ended_at,
             )
         )
+
+    def note(self, ended: EndedRequest) -> None:
+        """Note a job that was neither stored nor counted; it is written with others, a little later."""
+        self._notes.append(ended)
 
     async def enter(self, prepared: PreparedJob, identity: RequestIdentity, *, background: bool = False) -> Entry:
         """Store a new job and start it, or return the one that this request repeats.
@@ -312,16 +328,20 @@ class JobService:
             progress=live.show_progress,
             preview=live.show_preview,
             submissions=submissions,
-            on_unexpected_error=partial(self._on_unexpected, row.id),
+            on_unexpected_error=partial(self._observer.fails, row.id),
         )
+        self._observer.begins()
+        report = ExecutionReport(())
         try:
             prepared = self._gateway.prepare(self._files.load(row.job))
             prepared.prefer(await submissions.providers())
-            return await prepared.run(callbacks, folder)
+            report = await prepared.run(callbacks, folder)
         except Error as error:
-            return ExecutionReport((), error=error)
+            report = ExecutionReport((), error=error)
         finally:
             callbacks.cancel.set()
+            self._observer.ends(report)
+        return report
 
     async def _end(self, row: RequestRow, report: ExecutionReport) -> None:
         """Store the result or error and the cost, in one transaction."""
@@ -336,12 +356,13 @@ class JobService:
         if isinstance(error, asyncio.CancelledError | Cancelled):
             status, error = CANCELLED, _CANCELLED
         elif error is not None and not isinstance(error, Error):
-            self._on_unexpected(row.id, error)
+            self._observer.fails(row.id, error)
             error = InternalError("Something went wrong on this server.")
         told = None if error is None else self._results.error(error, report.attempts)
         columns = records.ended_columns(report.cost == 0, response, told)
-        await self.database.run(
-            lambda connection: self.ledger.settle(
+
+        def settle(connection: Connection) -> None:
+            self.ledger.settle(
                 connection,
                 row.id,
                 status=status,
@@ -350,7 +371,9 @@ class JobService:
                 ended_at=self._now(),
                 **columns,
             )
-        )
+            records.delete_submissions(connection, row.id)
+
+        await self.database.run(settle)
 
     async def _beat(self) -> None:
         """Note regularly that this gateway is alive; take up what dead ones left; cancel what is to be cancelled."""
@@ -360,14 +383,16 @@ class JobService:
                 await self._beat_once(first=first)
                 first = False
             except Exception as error:  # noqa: BLE001 - one bad moment of the database must not end it
-                self._on_unexpected("", error)
+                self._observer.fails("", error)
             await asyncio.sleep(HEARTBEAT_SECONDS)
 
     async def _beat_once(self, *, first: bool) -> None:
+        await self._write_notes()
         dead = await self.database.run(lambda connection: self._executor.beat(connection, self._now()))
         if dead or first:
             rows = await self.list(RequestFilter(key_id=None, statuses=ACTIVE, limit=MOST_TAKEN_UP))
             left = [row for row in rows if row.job is not None and row.id not in self._live]
+            await run_in_thread(self._files.sweep, {row.id for row in rows})
             if left:
                 await self._workflows.take_up(dead)
                 for row in left:  # also those whose workflow had not been started yet
@@ -376,6 +401,11 @@ class JobService:
             ids = [*self._live]
             for request_id in await self.database.run(lambda connection: records.cancelling(connection, ids)):
                 self._cancel_live(request_id)
+
+    async def _write_notes(self) -> None:
+        notes, self._notes = self._notes, []
+        if notes:
+            await self.database.run(lambda connection: records.insert_ended(connection, notes))
 
     def _cancel_live(self, request_id: str) -> None:
         live = self._live.get(request_id)

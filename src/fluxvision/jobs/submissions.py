@@ -61,3 +61,13 @@ class StoredSubmissions(SubmissionStore):
         """Note that the work has ended without a result and without a charge."""
         gone = delete(SUBMISSIONS).where(SUBMISSIONS.c.key == key)
         await self._database.run(lambda connection: connection.execute(gone))
+
+    async def forget_all(self) -> None:
+        """Forget all work of this job, which has its result."""
+        gone = delete(SUBMISSIONS).where(SUBMISSIONS.c.request_id == self._request_id)
+        await self._database.run(lambda connection: connection.execute(gone))
+
+    async def forget_before(self, moment: float) -> None:
+        """Forget what any job had submitted before a moment in Unix time."""
+        gone = delete(SUBMISSIONS).where(SUBMISSIONS.c.created_at < moment)
+        await self._database.run(lambda connection: connection.execute(gone))

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable
 from dataclasses import replace
@@ -85,6 +86,10 @@ class Provider:
         try:
             status, answer = await self._queue.wait_for_result(call, queued, callbacks)
             outcome = await self._results.outcome(call.image, status, answer, folder)
+        except asyncio.CancelledError:
+            if not callbacks.submissions.keeps_work:  # it was cancelled at fal.ai, too
+                await callbacks.submissions.forget(call.key)
+            raise
         except Error as error:
             error.upstream_id = error.upstream_id or name
             self._storage.forget(call.image)  # the cause may be an unusable upload
