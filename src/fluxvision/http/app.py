@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -180,8 +180,6 @@ def build(
             ends.push_async_callback(edge.jobs.close)
             if database is not None:
                 await edge.jobs.get()
-            elif gateway.has_remote:  # its first job shall not wait
-                ends.push_async_callback(_cancel_task, asyncio.create_task(edge.jobs.get()))
             ends.push_async_callback(_cancel_task, asyncio.create_task(_sweep(edge)))
             ends.push_async_callback(_cancel_task, asyncio.create_task(_release_memory(edge.running)))
             yield
@@ -254,7 +252,7 @@ async def _release_memory(running: JobTracker) -> None:
             await asyncio.to_thread(release_memory)
 
 
-async def _cancel_task(task: asyncio.Task[Any]) -> None:
+async def _cancel_task(task: asyncio.Task[None]) -> None:
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -49,6 +50,7 @@ class JobServiceHolder:
     async def _open(self) -> JobService:
         service = await asyncio.to_thread(self._create)
         await service.start()
+        gc.freeze()  # what was imported stays: no collection has to look at it
         for ended in self._early:
             service.note(ended)
         self._early.clear()

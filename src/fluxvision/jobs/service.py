@@ -117,13 +117,10 @@ class JobService:
         self._live: dict[str, LiveJob] = {}
         self._notes: list[EndedRequest] = []
         self._heart: asyncio.Task[None] | None = None
-        self._launch: asyncio.Task[Any] | None = None
 
     async def start(self) -> None:
         """Note that this gateway is alive, and take up what others left; called in the event loop."""
         self._heart = asyncio.create_task(self._beat())
-        if self._gateway.has_remote:  # its first job shall not wait for the import
-            self._launch = asyncio.create_task(self._workflows.launch())
 
     async def close(self) -> None:
         """Leave unfinished jobs to the next process, without cancelling what providers work on."""

@@ -8,6 +8,7 @@ a second and 30 MB to import, so it is imported and started when the first job n
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -63,6 +64,7 @@ class Workflows:
         self._workflow = module.DBOS.workflow(name="run_job", max_recovery_attempts=ATTEMPTS)(workflow)
         module.DBOS.launch()
         await module.DBOS.register_queue_async(BACKGROUND, worker_concurrency=self._parallel)
+        gc.freeze()  # what was imported stays: no collection has to look at it
         return module
 
     async def start(self, request_id: str, *, background: bool) -> None:
