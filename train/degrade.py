@@ -54,7 +54,7 @@ def degrade(clean: Bytes, generator: np.random.Generator) -> Sample:
         if generator.random() < RESIZED:
             picture = _resize_and_back(picture, generator)
         if generator.random() < (NOISY if order == 0 else NOISY / 3):
-            grain = _noise(picture, generator)
+            grain = random_noise(picture, generator)
             picture, added = picture + grain, float(np.hypot(added, (grain @ WEIGHTS).std()))
         pixels = (picture.clip(0, 255) + 0.5).astype(np.uint8)
         if generator.random() < COMPRESSED:
@@ -82,7 +82,7 @@ def _resize_and_back(picture: Floats, generator: np.random.Generator) -> Floats:
     return np.stack([np.asarray(plane.resize((width, height), back), np.float64) for plane in resized], axis=2)
 
 
-def _noise(picture: Floats, generator: np.random.Generator) -> Floats:
+def random_noise(picture: Floats, generator: np.random.Generator) -> Floats:
     """Return noise for a picture: white, of luma and of colour in some proportion, with or without blotches."""
     sigma = np.exp(generator.uniform(np.log(LEAST_NOISE), np.log(MOST_NOISE)))
     noise = np.zeros_like(picture)
@@ -91,7 +91,7 @@ def _noise(picture: Floats, generator: np.random.Generator) -> Floats:
         noise += generator.normal(0, sigma * np.sqrt(share), (*picture.shape[:2], 1))
         noise += generator.normal(0, sigma * np.sqrt(1 - share), picture.shape)
     if blotchy:
-        blotches = _blotches(picture.shape[:2], generator) * (sigma * generator.uniform(0.3, 1.1))
+        blotches = random_blotches(picture.shape[:2], generator) * (sigma * generator.uniform(0.3, 1.1))
         grey = blotches @ WEIGHTS
         noise += grey[:, :, None] + (blotches - grey[:, :, None]) * generator.uniform(0.7, 1.6)
     if generator.random() < SHOT:
@@ -99,7 +99,7 @@ def _noise(picture: Floats, generator: np.random.Generator) -> Floats:
     return noise
 
 
-def _blotches(shape: tuple[int, ...], generator: np.random.Generator) -> Floats:
+def random_blotches(shape: tuple[int, ...], generator: np.random.Generator) -> Floats:
     """Return noise of unit deviation in patches of 2 to 4 pixels: squares, or smooth."""
     side = int(generator.integers(2, 5))
     if generator.random() < 0.5:

@@ -36,7 +36,7 @@ BATCH, SIDE = 8, 80
 CROP, CUTS = 224, 2
 """Pictures of `CROP` are degraded and measured, and so many patches of `SIDE` are cut from each."""
 RATE, DECAY, WARM, FALL = 4e-5, 0.98, 20, 0.7
-TAKEN = 0.5
+TAKEN = 0.25
 """Share of the trained weights in the file, the rest those of the start: better than either (M. Wortsman et al., "Model
 soups", 2022)."""
 JITTER = 0.25

@@ -18,7 +18,8 @@ OWN = Path(__file__).parents[1] / "data"
 DIGESTS = {
     "4xSPANkendata.bin": "c99c32dbccaa5db7a8d2809ba6e693ec0ac9449b00f4be6a88135b5265b117d9",
     "4xSPANkendata.param": "2698dadcd5d71296fe5354450eccf716d03808775dd398f81fe39a5ae2dc0fd3",
-    "restore.bin": "74121095165410f851789299564ba543890d3eb06fa055dce48a528a0712dfa8",
+    "noise.npz": "82b2e39704930172c7ba2c2f02986b9011b898fd43cf3ba01b634ae53e43aba2",
+    "restore.bin": "f4ca41e58ffa9b00ed2f82332845538a168ecb1621d3d91a56b719192e26ea11",
     "restore.param": "700a79767d30ba12ca280dc8c52550115d1d33051a83d590e5eb0ad90b7dafe7",
     "spanx4_ch48.bin": "ca85ff72fbab3cfc244190b482d05b3abde8df7b661ed12db3c9dedd21e42d51",
     "spanx4_ch48.param": "d2a0eef1f46be4a76611bdf828305081642c2f004d40c844081d5af0a9633bd8",

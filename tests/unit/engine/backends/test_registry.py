@@ -11,7 +11,7 @@ import pytest
 from fluxvision.engine.backends import registry
 
 ROOT = Path(__file__).parents[4]
-SUFFIXES = {".bin", ".param"}
+SUFFIXES = {".bin", ".npz", ".param"}
 FILES = sorted(path for path in registry.OWN.iterdir() if path.suffix in SUFFIXES)
 NOTICED = re.compile(r"^ +(?P<name>\S+) +(?P<size>\d+) bytes\n +sha256 (?P<digest>[0-9a-f]{64})$", re.MULTILINE)
 LISTED = re.compile(r"^\| `(?P<name>\S+)` \| (?P<size>\d+) \| `(?P<digest>[0-9a-f]{64})` \|$", re.MULTILINE)
