@@ -45,6 +45,8 @@ the flattest blocks."""
 BLOTCHY, LEVEL = 1.6, PERCENTILES.index(5)
 """Noise is blotchy where the Laplacian at half the size says so much more than that at full size, and no less than all
 that varies in the flattest blocks."""
+EQUAL = 0.5
+"""Where more neighbours than this share are equal there is no noise: pixel art, screenshots."""
 MOST = 1.1
 """Noise is at most so many times all that varies in the flattest blocks."""
 
@@ -55,7 +57,7 @@ def estimate_noise(windows: Sequence[Array], quality: int | None) -> tuple[float
     `windows` are those of `noise_statistics`, `quality` that of the JPEG that the picture is or was.
     """
     found = noise_statistics(windows, quality)
-    if found is None:
+    if found is None or _equal_share(windows) > EQUAL:
         return 0.0, False
     mean, deviation, *layers = _load_weights()
     values = np.clip((found - mean) / deviation, -FARTHEST, FARTHEST)
@@ -67,6 +69,17 @@ def estimate_noise(windows: Sequence[Array], quality: int | None) -> tuple[float
     noise = min(np.exp(values[0] + level_of(found)) - OFFSET, most)
     blotchy = coarse - fine > np.log(BLOTCHY) and flat_whole < flat_coarse
     return max(0.0, float(noise)), bool(blotchy)
+
+
+def _equal_share(windows: Sequence[Array]) -> float:
+    """Return how many pixels that are not black or white equal their left neighbour."""
+    equal = seen = 0
+    for window in windows:
+        right = window[:, 1:]
+        inside = (right >= CLIPPED).any(axis=2) & (right <= 255 - CLIPPED).any(axis=2)
+        equal += int(np.count_nonzero(inside & (right == window[:, :-1]).all(axis=2)))
+        seen += int(np.count_nonzero(inside))
+    return equal / max(1, seen)
 
 
 @cache

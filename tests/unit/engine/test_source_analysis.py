@@ -80,6 +80,9 @@ CLEAN = {
     "checkerboard": lambda: (np.indices((200, 200)).sum(axis=0) % 2 * 255).astype(np.uint8)[:, :, None],
     "grey checkerboard": lambda: (np.indices((200, 200)).sum(axis=0) % 2 * 100 + 60).astype(np.uint8)[:, :, None],
     "pixel art": lambda: np.kron(photo("coffee", 10), np.ones((6, 6, 1), np.uint8)),
+    "coloured squares": lambda: np.kron(
+        np.random.default_rng(3).integers(60, 200, (10, 12, 3), np.uint8), np.ones((4, 4, 1), np.uint8)
+    ),
     "soft": lambda: ndimage.gaussian_filter(photo("astronaut"), (1, 1, 0)),
     "tiny": lambda: photo("cat", 20),
     "one pixel": lambda: np.full((1, 1, 1), 7, np.uint8),
