@@ -39,7 +39,7 @@ from fluxvision.gateway.prepare import prepare_input
 from fluxvision.providers import PROVIDERS
 
 PROMPT = "a very private wish"
-SOON = 3.0
+SOON = 60.0
 RED, BLUE = (200, 40, 30), (20, 60, 210)
 
 

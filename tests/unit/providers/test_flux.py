@@ -296,7 +296,7 @@ def test_on_the_command_line(weights, photo, monkeypatch, capsys):
     def unused(*_args):
         raise AssertionError
 
-    rest = dict.fromkeys(("check", "serve", "fetch", "serve_cluster", "diagnose"), unused)
+    rest = dict.fromkeys(("check", "serve", "fetch", "serve_cluster", "open_database", "diagnose"), unused)
     tools = cli.Tools(create_gateway=app.create_gateway, **rest)
     order = ("upscale", "photo.png", "--provider", "flux", "--model-path", str(weights / "flux2"), "--json")
     code = cli.run_cli(order, tools)

@@ -50,7 +50,7 @@ def run_here(monkeypatch, capsys, *given):
     def unused(*_args):
         raise AssertionError
 
-    rest = dict.fromkeys(("check", "serve", "fetch", "serve_cluster", "diagnose"), unused)
+    rest = dict.fromkeys(("check", "serve", "fetch", "serve_cluster", "open_database", "diagnose"), unused)
     tools = cli.Tools(create_gateway=app.create_gateway, **rest)
     assert cli.run_cli(command[len(REAL) :], tools) == 0
     return json.loads(capsys.readouterr().out)

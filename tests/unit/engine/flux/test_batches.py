@@ -136,7 +136,7 @@ def test_words_that_come_with_a_tile_guide_it():
     stub = Stub(texture, ROW)
     detailer = FluxDetailer(stub, 2, WISHES, go_on)
     base = np.full((3, 32, 32), 0.5, np.float32)
-    windows = [TileInput(base[:, ::2, ::2], base, TileOrigin(0, 0), words=words) for words in ("one", None, "")]
+    windows = [TileInput(base[:, ::2, ::2], base, TileOrigin(0, 0), prompt=words) for words in ("one", None, "")]
     detailer.detail(windows)
     assert {tuple(one.prompt) for one in stub.forwards} == {("one", "words", "")}
 
