@@ -251,7 +251,7 @@ class Prepared:
         """Return the price where there is one."""
         return PRICE if self.may_cost else 0
 
-    def prefer(self, providers: Collection[str]) -> None:
+    def prefer(self, providers: Collection[str], *, waits: bool = False) -> None:
         """Have one provider only."""
 
     async def check_mask(self) -> None:

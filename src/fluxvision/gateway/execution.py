@@ -61,6 +61,10 @@ class PreparedJob:
     decision: RoutingDecision
     _mask: Mask | None = None
     """The decoded mask, kept for the next use."""
+    accepted: Collection[str] = ()
+    """Providers that work on the job already."""
+    waits: bool = False
+    """Whether the job waits in a full queue: it was admitted before."""
 
     def quote(self) -> Quote:
         """Return the quote, computed by the code that bills. Contacts no provider."""
@@ -78,8 +82,12 @@ class PreparedJob:
         """Whether any of its providers charges for it."""
         return any(one.cost != 0 for one in self.decision.candidates)
 
-    def prefer(self, providers: Collection[str]) -> None:
-        """Try these providers first, because they work on the job already."""
+    def prefer(self, providers: Collection[str], *, waits: bool = False) -> None:
+        """Try these providers first, whatever their health, because they work on the job already.
+
+        The job `waits` in full queues, as one that was admitted before.
+        """
+        self.accepted, self.waits = providers, waits
         order = sorted(self.decision.candidates, key=lambda one: one.offer.provider not in providers)
         self.decision = replace(self.decision, candidates=tuple(order))
 
@@ -151,7 +159,8 @@ class _Execution:
         while pending:
             one = pending.popleft()
             name = one.offer.provider
-            provider, last = context.providers[name], not pending or name in postponed
+            provider = context.providers[name]
+            last = not pending or name in postponed or name in self.prepared.accepted
             if self.failures and not self._within_budget(one):
                 decision = decision.exclude(name)
                 continue
@@ -183,7 +192,7 @@ class _Execution:
         """
         context, callbacks, name = self.prepared.context, self.callbacks, one.offer.provider
         queue = context.queues[name]
-        async with queue.slot(job.caller, one.megapixels):
+        async with queue.slot(job.caller, one.megapixels, waits=self.prepared.waits):
             await self._preview(job, one)
             permit = context.health.begin(name, anyway=anyway)
             if permit is None:

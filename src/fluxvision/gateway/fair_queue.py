@@ -138,11 +138,16 @@ class FairQueue:
         return self._seconds_to_room(caller)
 
     @asynccontextmanager
-    async def slot(self, caller: Caller = ANYBODY, megapixels: float = 0.0) -> AsyncIterator[None]:
-        """Wait for a place and hold it; raises `Busy` at once when the caller's share of the queue is full."""
+    async def slot(
+        self, caller: Caller = ANYBODY, megapixels: float = 0.0, *, waits: bool = False
+    ) -> AsyncIterator[None]:
+        """Wait for a place and hold it; raises `Busy` at once when the caller's share of the queue is full.
+
+        A job that `waits` is never refused.
+        """
         entry = _Entry(caller, megapixels + OVERHEAD, self._clock(), asyncio.get_running_loop().create_future())
         own = sum(other.caller == caller for other in self._waiting)
-        if own >= self._room(caller) and not any(lane.admits(entry) for lane in self._lanes):
+        if not waits and own >= self._room(caller) and not any(lane.admits(entry) for lane in self._lanes):
             message = "The queue is full. Nothing was started; try again later."
             raise Busy(message, retry_after=self._seconds_to_room(caller))
         self._waiting.append(entry)

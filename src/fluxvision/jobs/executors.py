@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 from hashlib import blake2b
 
 from sqlalchemy import Connection, delete, insert, select, update
@@ -26,15 +27,16 @@ class Executor:
         self.id = f"{self._place}-{workspace.run.name}"
 
     def beat(self, connection: Connection, now: float) -> list[str]:
-        """Note that this gateway is alive; return those that are dead, whose notes are removed."""
+        """Note that this gateway is alive; return those that are dead."""
         own = EXECUTORS.c.id == self.id
         if not connection.execute(update(EXECUTORS).where(own).values(seen_at=now)).rowcount:
             connection.execute(insert(EXECUTORS).values(id=self.id, seen_at=now))
         others = connection.execute(select(EXECUTORS).where(~own)).all()
-        dead = [row.id for row in others if self._is_dead(row.id, row.seen_at, now)]
-        if dead:
-            connection.execute(delete(EXECUTORS).where(EXECUTORS.c.id.in_(dead)))
-        return dead
+        return [row.id for row in others if self._is_dead(row.id, row.seen_at, now)]
+
+    def remove(self, connection: Connection, dead: Sequence[str]) -> None:
+        """Remove the notes of dead gateways, whose jobs have been taken up; several may have done so."""
+        connection.execute(delete(EXECUTORS).where(EXECUTORS.c.id.in_(dead)))
 
     def leave(self, connection: Connection) -> None:
         """Note that this gateway ends: what it leaves is taken up at once."""

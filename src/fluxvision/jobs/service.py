@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Connection
 
 from fluxvision.accounts.ledger import Ledger
 from fluxvision.core.concurrency import run_in_thread
-from fluxvision.core.errors import Cancelled, Error, InternalError, InvalidRequest, NotFound
+from fluxvision.core.errors import Cancelled, Error, InternalError, InvalidRequest, NotFound, Unavailable
 from fluxvision.core.limits import RequestRate
 from fluxvision.core.status import ACTIVE, CANCELLED, CANCELLING, COMPLETED, FAILED, QUEUED, RUNNING
-from fluxvision.core.types import Attempt, JobCallbacks, JobResult
+from fluxvision.core.types import Attempt, JobCallbacks, JobResult, SubmissionStore
 from fluxvision.gateway.execution import ExecutionReport, PreparedJob
 from fluxvision.gateway.gateway import Gateway
 from fluxvision.jobs import records
@@ -31,9 +31,18 @@ from fluxvision.jobs.workflows import Workflows
 from fluxvision.storage.database import Database
 from fluxvision.storage.workspace import Workspace
 
+T = TypeVar("T")
+
 _CANCELLED = Cancelled("The request was cancelled.")
+_NOT_STARTED = InternalError("The job could not be started. Nothing was charged.")
 FIRST_LOOK, LONGEST_LOOK = 0.1, 1.0
 """Seconds between two looks at a job that another process runs, at first and at most."""
+RETRY_SECONDS = 1.0
+"""Pause before the database is asked again for what must not be lost."""
+END_SECONDS = 5.0
+"""How long the end of the process waits for jobs whose end is being stored."""
+MOST_NOTES = 10_000
+"""Requests that wait to be noted while the database does not answer; the oldest are dropped."""
 MOST_TAKEN_UP = 10_000
 
 
@@ -75,6 +84,10 @@ class LiveJob:
     submissions: StoredSubmissions | None = None
     is_cancelled: bool = False
     """Whether a caller wants it to end; otherwise a cancellation means that this process ends."""
+    is_executing: bool = False
+    """Whether the gateway works on it, which a caller may cancel."""
+    is_ending: bool = False
+    """Whether only its end remains to be stored, which the end of the process waits for."""
 
     def show_progress(self, done: int, total: int) -> None:
         """Pass progress on; called from any thread."""
@@ -117,25 +130,32 @@ class JobService:
         self._live: dict[str, LiveJob] = {}
         self._notes: list[EndedRequest] = []
         self._heart: asyncio.Task[None] | None = None
+        self._closing = False
 
     async def start(self) -> None:
         """Note that this gateway is alive, and take up what others left; called in the event loop."""
+        await self.database.run(lambda connection: self._executor.beat(connection, self._now()))
         self._heart = asyncio.create_task(self._beat())
 
     async def close(self) -> None:
         """Leave unfinished jobs to the next process, without cancelling what providers work on."""
         if self._heart is None:
             return
+        self._closing = True
         self._heart.cancel()
         with suppress(asyncio.CancelledError):
             await self._heart
-        tasks = [live.task for live in self._live.values() if live.task is not None]
+        tasks = {live.task for live in self._live.values() if live.task is not None}
         for live in self._live.values():
             if live.submissions is not None:
                 live.submissions.keeps_work = True
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+            if live.task is not None and not live.is_ending:
+                live.task.cancel()
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=END_SECONDS)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
         await self._workflows.close()
         with suppress(Error):
             await self._write_notes()
@@ -196,18 +216,39 @@ class JobService:
             )
             return Entry(job.id, is_new=True, rate=rate)
 
-        try:
-            entry = await self.database.run(enter)
-        except BaseException:
-            self._files.delete(job.id)
-            raise
-        if not entry.is_new:
-            self._files.delete(job.id)
-            return entry
         if not background:
             self._live[job.id] = LiveJob()
-        await self._workflows.start(job.id, background=background)
+        entry = None
+        try:
+            entry = await self.database.run(enter)
+        finally:
+            if entry is None or not entry.is_new:
+                self._forget(job.id)
+                self._files.delete(job.id)
+        if entry.is_new:
+            await self._start(job.id, background=background)
         return entry
+
+    async def _start(self, request_id: str, *, background: bool) -> None:
+        """Start the workflow of a job that was entered; raises an error with the job ended."""
+        try:
+            is_here = await self._workflows.start(request_id, background=background)
+        except Exception:
+            with suppress(Error):
+                await self.database.run(
+                    lambda connection: self._settle_unstarted(connection, request_id, FAILED, _NOT_STARTED)
+                )
+            self._forget(request_id)
+            raise
+        if not is_here:  # another gateway was faster
+            self._forget(request_id)
+
+    def _forget(self, request_id: str) -> None:
+        """Let nobody wait for a job that this process does not run."""
+        live = self._live.get(request_id)
+        if live is not None and live.task is None:
+            del self._live[request_id]
+            live.ended.set()
 
     async def wait(self, request_id: str, follower: JobCallbacks | None = None) -> RequestRow:
         """Wait until a job has ended and return its row; `follower` gets its progress where this process runs it."""
@@ -250,16 +291,7 @@ class JobService:
 
         def cancel(connection: Connection) -> None:
             if records.set_status(connection, request_id, CANCELLING, QUEUED):  # nothing has begun: that was all
-                columns = records.ended_columns(True, None, self._results.error(_CANCELLED, ()))
-                self.ledger.settle(
-                    connection,
-                    request_id,
-                    status=CANCELLED,
-                    cost=0,
-                    provider=None,
-                    ended_at=self._now(),
-                    **columns,
-                )
+                self._settle_unstarted(connection, request_id, CANCELLED, _CANCELLED)
             else:
                 records.set_status(connection, request_id, CANCELLING, RUNNING)
 
@@ -273,6 +305,13 @@ class JobService:
             raise InvalidRequest("This request is still running; cancel it first.")
         await run_in_thread(self._results.delete, row.response or {})
         await self.database.run(lambda connection: records.clear(connection, request_id))
+
+    def _settle_unstarted(self, connection: Connection, request_id: str, status: str, error: Error) -> None:
+        """Settle a job that has not begun."""
+        columns = records.ended_columns(True, None, self._results.error(error, ()))
+        self.ledger.settle(
+            connection, request_id, status=status, cost=0, provider=None, ended_at=self._now(), **columns
+        )
 
     def _admission(self, prepared: PreparedJob) -> Callable[..., RequestRate | None]:
         job, caller = prepared.job, prepared.job.caller
@@ -291,63 +330,90 @@ class JobService:
         return admit
 
     async def _run(self, request_id: str) -> None:
-        """Run a job to its end; the body of its workflow."""
+        """Run a job to its end; the body of its workflow, which must not raise: it would not be taken up again."""
         live = self._live.setdefault(request_id, LiveJob())
         live.task = asyncio.current_task()
         try:
-            row = await self.find(request_id)
-            if row.status not in ACTIVE:
-                return
-            await self._run_row(row, live)
+            if self._closing:  # the next process takes it up
+                raise asyncio.CancelledError
+            row = await self._retry(request_id, lambda connection: records.find_request(connection, request_id, None))
+            if row is not None and row.status in ACTIVE:
+                await self._run_row(row, live)
+            self._files.delete(request_id)
         finally:
             self._live.pop(request_id, None)
             live.ended.set()
 
     async def _run_row(self, row: RequestRow, live: LiveJob) -> None:
-        begins = await self.database.run(
-            lambda connection: records.set_status(connection, row.id, RUNNING, QUEUED, RUNNING)
+        store = live.submissions = StoredSubmissions(self.database, row.id, self._now)
+        begins = await self._retry(
+            row.id, lambda connection: records.set_status(connection, row.id, RUNNING, QUEUED, RUNNING)
         )
-        folder = self._workspace.folder()
-        whole = False
+        accepted = await self._retry(row.id, store.read_providers)
+        report, folder, whole = ExecutionReport((), error=_CANCELLED), None, False
         try:
-            report = await self._execute(row, live, folder) if begins else ExecutionReport((), error=_CANCELLED)
+            if begins or accepted:  # what was bought is followed, and cancelled at the provider, too
+                folder = self._workspace.folder()
+                report = await self._execute(row, live, folder, accepted)
+        except Exception as error:  # noqa: BLE001 - the job has it
+            report = ExecutionReport((), error=error)
+        try:
             whole = not isinstance(report.error, asyncio.CancelledError)
             if not whole and not live.is_cancelled:  # this process ends
                 raise asyncio.CancelledError
-            await self._end(row, report)
+            live.is_ending = True
+            await self._end(row, report, is_bought=bool(accepted))
         finally:
-            self._workspace.release(folder, whole=whole)
-        self._files.delete(row.id)
+            if folder is not None:
+                self._workspace.release(folder, whole=whole)
 
-    async def _execute(self, row: RequestRow, live: LiveJob, folder: Path) -> ExecutionReport:
-        submissions = live.submissions = StoredSubmissions(self.database, row.id, self._now)
+    async def _execute(
+        self, row: RequestRow, live: LiveJob, folder: Path, accepted: Collection[str]
+    ) -> ExecutionReport:
+        """Run a job, first at the providers that have `accepted` it already."""
         callbacks = JobCallbacks(
             progress=live.show_progress,
             preview=live.show_preview,
-            submissions=submissions,
+            submissions=live.submissions or SubmissionStore(),
             on_unexpected_error=partial(self._observer.fails, row.id),
         )
         self._observer.begins()
         report = ExecutionReport(())
         try:
             prepared = self._gateway.prepare(self._files.load(row.job))
-            prepared.prefer(await submissions.providers())
-            report = await prepared.run(callbacks, folder)
-        except Error as error:
-            report = ExecutionReport((), error=error)
+            prepared.prefer(accepted, waits=row.background or row.status != QUEUED)
+            if live.is_cancelled and not accepted:
+                report = ExecutionReport((), error=_CANCELLED)
+            else:
+                live.is_executing = True
+                report = await prepared.run(callbacks, folder)
         finally:
+            live.is_executing = False
             callbacks.cancel.set()
             self._observer.ends(report)
         return report
 
-    async def _end(self, row: RequestRow, report: ExecutionReport) -> None:
-        """Store the result or error and the cost, in one transaction."""
+    async def _retry(self, request_id: str, work: Callable[[Connection], T]) -> T:
+        """Use the database, again and again until it answers: what was bought must not be lost."""
+        while True:
+            try:
+                return await self.database.run(work)
+            except Unavailable as error:
+                self._observer.fails(request_id, error)
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _end(self, row: RequestRow, report: ExecutionReport, *, is_bought: bool) -> None:
+        """Store the result or error and the cost, in one transaction.
+
+        The cost is unknown where a job that a provider had accepted could not be followed.
+        """
         error, response, provider = report.error, None, None
+        cost = None if is_bought and not report.attempts else report.cost
         if report.result is not None:
             provider = report.result.provider
             try:
                 response = await run_in_thread(self._results.response, report.result)
-            except Error as failure:
+            except Exception as failure:  # noqa: BLE001 - it is logged below
                 error = failure
         status = COMPLETED if response is not None else FAILED
         if isinstance(error, asyncio.CancelledError | Cancelled):
@@ -356,21 +422,21 @@ class JobService:
             self._observer.fails(row.id, error)
             error = InternalError("Something went wrong on this server.")
         told = None if error is None else self._results.error(error, report.attempts)
-        columns = records.ended_columns(report.cost == 0, response, told)
+        columns = records.ended_columns(cost == 0, response, told)
 
         def settle(connection: Connection) -> None:
             self.ledger.settle(
                 connection,
                 row.id,
                 status=status,
-                cost=report.cost,
+                cost=cost,
                 provider=provider,
                 ended_at=self._now(),
                 **columns,
             )
             records.delete_submissions(connection, row.id)
 
-        await self.database.run(settle)
+        await self._retry(row.id, settle)
 
     async def _beat(self) -> None:
         """Note regularly that this gateway is alive; take up what dead ones left; cancel what is to be cancelled."""
@@ -394,6 +460,7 @@ class JobService:
                 await self._workflows.take_up(dead)
                 for row in left:  # also those whose workflow had not been started yet
                     await self._workflows.start(row.id, background=row.background)
+            await self.database.run(lambda connection: self._executor.remove(connection, dead))
         if self._live:
             ids = [*self._live]
             for request_id in await self.database.run(lambda connection: records.cancelling(connection, ids)):
@@ -401,11 +468,20 @@ class JobService:
 
     async def _write_notes(self) -> None:
         notes, self._notes = self._notes, []
-        if notes:
+        if not notes:
+            return
+        try:
             await self.database.run(lambda connection: records.insert_ended(connection, notes))
+        except Unavailable:
+            self._notes = [*notes, *self._notes][-MOST_NOTES:]
+            raise
 
     def _cancel_live(self, request_id: str) -> None:
+        """Cancel a job that this process runs; one that is about to run is asked again at the next heartbeat."""
         live = self._live.get(request_id)
-        if live is not None and live.task is not None and not live.is_cancelled:
-            live.is_cancelled = True
+        if live is None:
+            return
+        live.is_cancelled = True
+        if live.is_executing and live.task is not None:
+            live.is_executing = False
             live.task.cancel()

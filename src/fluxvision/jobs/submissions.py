@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from fluxvision.core.errors import UpstreamUnreachable
 from fluxvision.core.types import SubmissionStore
@@ -32,9 +32,13 @@ class StoredSubmissions(SubmissionStore):
         self._now = now
 
     async def providers(self) -> list[str]:
-        """Return the providers that have accepted work of this job."""
+        """Return the providers that were asked for work of this job."""
+        return await self._database.run(self.read_providers)
+
+    def read_providers(self, connection: Connection) -> list[str]:
+        """Return the same, inside a transaction."""
         rows = select(SUBMISSIONS.c.provider).where(SUBMISSIONS.c.request_id == self._request_id).distinct()
-        return await self._database.run(lambda connection: list(connection.execute(rows).scalars()))
+        return list(connection.execute(rows).scalars())
 
     async def find(self, key: str) -> Mapping[str, Any] | None:
         """Return what a provider answered, None when it was not asked; raises `UpstreamUnreachable`."""

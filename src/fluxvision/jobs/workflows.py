@@ -67,14 +67,15 @@ class Workflows:
         gc.freeze()  # what was imported stays: no collection has to look at it
         return module
 
-    async def start(self, request_id: str, *, background: bool) -> None:
-        """Start a job's workflow; the same id twice is one workflow."""
+    async def start(self, request_id: str, *, background: bool) -> bool:
+        """Start a job's workflow; the same id twice is one workflow. Return whether this process runs it now."""
         module = await self.launch()
         with module.SetWorkflowID(request_id):
             if background:
                 await module.DBOS.enqueue_workflow_async(BACKGROUND, self._workflow, request_id)
-            else:
-                await module.DBOS.start_workflow_async(self._workflow, request_id)
+                return False
+            handle = await module.DBOS.start_workflow_async(self._workflow, request_id)
+            return hasattr(handle, "task")  # the handle of another process's workflow looks into the database
 
     async def take_up(self, executor_ids: Iterable[str]) -> None:
         """Take up the unfinished jobs of gateways that are gone."""

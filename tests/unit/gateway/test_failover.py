@@ -332,6 +332,24 @@ async def test_a_full_queue_sends_on_to_the_next_provider(house, source, tmp_pat
     assert [(await task).provider for task in tasks] == ["first", "second", "own"]
 
 
+async def test_who_works_on_the_job_already_is_asked_in_any_case(house, source, tmp_path):
+    """A job that a provider has accepted goes there first, though it rests, and waits in its full queue."""
+    gateway = opened(house, queue=0)
+    house["second"].fault = UpstreamUnreachable("Down.")
+    for _ in range(THRESHOLD):
+        with pytest.raises(Error):
+            await run(gateway, source, tmp_path, f"second/{MODEL}")
+    house["second"].fault, house["second"].hold = None, asyncio.Event()
+    tasks = []
+    for number in range(2):
+        prepared = gateway.prepare(gateway.admit(MODEL, {}, source, None, f"req_{number}"))
+        prepared.prefer(["second"], waits=True)
+        tasks.append(asyncio.ensure_future(prepared.run(JobCallbacks(), _folder(tmp_path, number))))
+        await asyncio.sleep(0.02)
+    house["second"].hold.set()
+    assert [(await task).unwrap().provider for task in tasks] == ["second", "second"]
+
+
 async def test_some_of_n_fail_and_the_rest_is_delivered_and_paid(house, source, tmp_path):
     """Pictures that were made are delivered by the provider that made them; the failures have their own costs."""
     house["first"].faults = {1: UpstreamError("Broken.", billed=True), 2: UpstreamError("Lost.")}

@@ -14,11 +14,12 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from fluxvision.core.concurrency import run_in_thread
-from fluxvision.core.errors import Error, InvalidRequest
+from fluxvision.core.errors import Error, InvalidRequest, Unavailable
 from fluxvision.core.settings import Settings
 from fluxvision.core.types import Call, JobCallbacks, ProviderResult
 from fluxvision.net.client import result_guard
@@ -88,13 +89,13 @@ class Provider:
             outcome = await self._results.outcome(call.image, status, answer, folder)
         except asyncio.CancelledError:
             if not callbacks.submissions.keeps_work:  # it was cancelled at fal.ai, too
-                await callbacks.submissions.forget(call.key)
+                await _forget(call, callbacks)
             raise
         except Error as error:
             error.upstream_id = error.upstream_id or name
             self._storage.forget(call.image)  # the cause may be an unusable upload
             if error.billed is False:
-                await callbacks.submissions.forget(call.key)
+                await _forget(call, callbacks)
             raise
         return replace(outcome, upstream_id=name)
 
@@ -103,13 +104,17 @@ class Provider:
         inside = call.image.size <= self._inline
         address = "" if inside else await self._storage.upload(call.image)
         content = await run_in_thread(request_document, call, address)
-        await callbacks.submissions.announce(call.key, call.provider)
+        try:
+            await callbacks.submissions.announce(call.key, call.provider)
+        except asyncio.CancelledError:  # nothing was sent
+            await _forget(call, callbacks)
+            raise
         callbacks.on_submitted(None, None)
         try:
             return await self._queue.submit(call, content, callbacks)
         except Error as error:
             if error.billed is False:
-                await callbacks.submissions.forget(call.key)
+                await _forget(call, callbacks)
             raise
 
     async def ping(self) -> bool:
@@ -120,6 +125,12 @@ class Provider:
         """Wait for pending cancellations and close the connections."""
         await self._queue.aclose()
         await self._client.aclose()
+
+
+async def _forget(call: Call, callbacks: JobCallbacks) -> None:
+    """Forget work that has ended; what cannot be forgotten is asked for again, and has ended."""
+    with suppress(Unavailable):
+        await callbacks.submissions.forget(call.key)
 
 
 def configured(settings: Settings) -> dict[str, Provider]:

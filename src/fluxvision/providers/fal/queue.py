@@ -17,7 +17,7 @@ import msgspec
 import pybase64
 
 from fluxvision.core import formats
-from fluxvision.core.errors import Error, UpstreamError, UpstreamUnreachable
+from fluxvision.core.errors import Error, Unavailable, UpstreamError, UpstreamUnreachable
 from fluxvision.core.system import resource_error
 from fluxvision.core.types import Call, JobCallbacks, OnSubmitted
 from fluxvision.net import client
@@ -192,7 +192,8 @@ class Queue:
 
     async def _hand_over(self, call: Call, content: bytes, callbacks: JobCallbacks) -> QueuedJob:
         queued = await submit_request(self._client, f"{self.url}/{call.upstream}", call, content)
-        await callbacks.submissions.save(call.key, msgspec.to_builtins(queued))
+        with contextlib.suppress(Unavailable):  # it is bought, and is followed in any case
+            await callbacks.submissions.save(call.key, msgspec.to_builtins(queued))
         return queued
 
     def _job(self, call: Call, queued: QueuedJob) -> _Job:

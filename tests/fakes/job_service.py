@@ -1,0 +1,113 @@
+"""A service of jobs in this process, with the fake gateway behind it. DBOS is one to a process: one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fakes.gateway import Gateway, png
+from fluxvision.core.errors import Error
+from fluxvision.core.types import Attempt, Caller, InputImage, Job, JobResult
+from fluxvision.gateway.execution import ExecutionReport
+from fluxvision.jobs.requests import RequestIdentity
+from fluxvision.jobs.service import JobService
+from fluxvision.storage.database import Database
+from fluxvision.storage.workspace import open_workspace
+
+ALICE = Caller("alice")
+
+
+class Results:
+    """Keeps the ids of results."""
+
+    def __init__(self) -> None:
+        """Keep nothing yet; `fault` is raised by the next response."""
+        self.fault: Exception | None = None
+        self.deleted: list[Mapping[str, Any]] = []
+
+    def response(self, result: JobResult) -> Mapping[str, Any]:
+        """Return the id of the job."""
+        if self.fault is not None:
+            raise self.fault
+        return {"id": result.job.id}
+
+    def error(self, error: Error, attempts: Sequence[Attempt]) -> Mapping[str, Any]:
+        """Return the error and how many attempts came before."""
+        return {"kind": type(error).__name__, "message": error.message, "attempts": len(attempts)}
+
+    def delete(self, response: Mapping[str, Any]) -> None:
+        """Note what is deleted."""
+        self.deleted.append(response)
+
+
+class Observer:
+    """Notes the errors that are logged."""
+
+    def __init__(self) -> None:
+        """Note nothing yet."""
+        self.errors: list[BaseException] = []
+
+    def begins(self) -> None:
+        """Count nothing."""
+
+    def ends(self, report: ExecutionReport) -> None:
+        """Count nothing."""
+
+    def fails(self, request_id: str, error: BaseException) -> None:
+        """Note an error."""
+        del request_id
+        self.errors.append(error)
+
+
+class BrokenDatabase(Database):
+    """A database whose next transactions fail: `faults` are raised, one each."""
+
+    faults: list[Exception]
+
+    def __init__(self, url: str) -> None:
+        """Open it; nothing fails yet."""
+        self.faults = []
+        super().__init__(url)
+
+    def run_blocking(self, work: Any) -> Any:
+        """Fail, or do it."""
+        if self.faults:
+            raise self.faults.pop(0)
+        return super().run_blocking(work)
+
+
+class Site:
+    """A service of jobs and all that it uses."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        """Build it, not started, with its data below `folder`."""
+        self.folder = folder
+        self.database = BrokenDatabase(url)
+        self.gateway, self.results, self.observer = Gateway(workers=4), Results(), Observer()
+        self.workspace = open_workspace(str(folder))
+        self.service = JobService(self.database, self.gateway, self.workspace, self.results, self.observer, parallel=2)
+
+    def close(self) -> None:
+        """Close what the service does not."""
+        self.database.close()
+        self.workspace.close()
+
+    def prepared(self, request_id: str = "req_1", **extras: Any) -> Any:
+        """Return a job of Alice's that may cost, priced; `extras` steer the fake gateway."""
+        path = self.folder / f"{request_id}.png"
+        path.write_bytes(png(8, 6))
+        image = InputImage(path, "png", 8, 6, 3, False, 8, path.stat().st_size)
+        job = Job(id=request_id, model="m", image=image, values={}, extras=extras, pin="fal", caller=ALICE)
+        return self.gateway.prepare(job)
+
+    async def enter(self, request_id: str = "req_1", *, key: str = "", background: bool = False, **extras: Any) -> Any:
+        """Enter a job, by default with a key of its own."""
+        identity = RequestIdentity("print", key or f"key-{request_id}")
+        return await self.service.enter(self.prepared(request_id, **extras), identity, background=background)
+
+    @property
+    def pictures(self) -> list[str]:
+        """The jobs whose pictures are kept."""
+        found = self.folder / "jobs"
+        return sorted(path.name for path in found.iterdir()) if found.is_dir() else []
