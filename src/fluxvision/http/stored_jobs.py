@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,8 @@ from fluxvision.jobs.requests import Entry, RequestFilter, RequestIdentity, owne
 if TYPE_CHECKING:
     from fluxvision.jobs.records import RequestRow
 
+LONGEST_NUMBER = 9
+"""Most digits of a whole number in a request."""
 LONGEST_KEY = 255
 """Most characters of an idempotency key."""
 PREFER, ASYNC = "prefer", "respond-async"
@@ -73,8 +76,7 @@ def is_stored(scope: Scope, prepared: PreparedJob, *, background: bool) -> bool:
 async def enter_job(edge: AppState, scope: Scope, prepared: PreparedJob, *, background: bool) -> Entry:
     """Enter a job, or find the one that this request repeats; a caller that goes away meanwhile does not stop it."""
     headers = Headers(scope=scope)
-    key, retries = idempotency_key(headers), headers.get(RETRIES, "0")
-    is_retry = retries.isdigit() and int(retries) > 0
+    key, is_retry = idempotency_key(headers), bool(_whole_number(headers.get(RETRIES, "0")))
 
     async def enter() -> Entry:
         identity = RequestIdentity(await run_in_thread(fingerprint, prepared.job), key, is_retry=is_retry)
@@ -204,20 +206,29 @@ def request_object(edge: AppState, scope: Scope, row: RequestRow, *, whole: bool
 
 
 def _number(query: Mapping[str, str], name: str, usual: int, most: int) -> int:
-    text = query.get(name, str(usual))
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= most):
+    found = _whole_number(query.get(name, str(usual)))
+    if found is None or not 1 <= found <= most:
         message = f"{name} must be a whole number of 1 to {most}."
         raise InvalidRequest(message, param=name)
-    return int(text)
+    return found
+
+
+def _whole_number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= LONGEST_NUMBER else None
 
 
 def _time(query: Mapping[str, str], name: str) -> float | None:
     text = query.get(name)
+    if text is None:
+        return None
     try:
-        return None if text is None else float(text)
+        found = float(text)
     except ValueError:
+        found = math.nan
+    if not math.isfinite(found):
         message = f"{name} must be a Unix time in seconds."
-        raise InvalidRequest(message, param=name) from None
+        raise InvalidRequest(message, param=name)
+    return found
 
 
 async def _send_json(

@@ -19,6 +19,8 @@ from fluxvision.http.state import AppState
 from fluxvision.jobs.requests import KEY_SECONDS
 from fluxvision.storage.media import GONE, MediaStore
 
+NOT_KEPT = "The response of this request is not kept."
+
 
 class StoredPicture(Struct, kw_only=True):
     """One picture of a stored response."""
@@ -96,8 +98,10 @@ def stored_attempts(response: StoredResponse) -> Sequence[Mapping[str, Any]]:
     return found
 
 
-def load_response(edge: AppState, found: Mapping[str, Any]) -> StoredResponse:
-    """Return a stored response; raises `NotFound` when its pictures have expired."""
+def load_response(edge: AppState, found: Mapping[str, Any] | None) -> StoredResponse:
+    """Return a stored response; raises `NotFound` when nothing was stored, or its pictures have expired."""
+    if found is None:
+        raise NotFound(NOT_KEPT)
     stored = msgspec.convert(copy.deepcopy(dict(found)), StoredResponse)
     if not all(edge.media.path(picture.name).is_file() for picture in stored.pictures):
         raise NotFound(GONE)

@@ -47,7 +47,7 @@ class ProgressBuffer:
     def __init__(self) -> None:
         """Use the running event loop."""
         self._loop = asyncio.get_running_loop()
-        self._previews: deque[Path] = deque()
+        self._previews: deque[bytes] = deque()
         self._text = ""
         self._told = ""
         self._shown = 0
@@ -59,8 +59,8 @@ class ProgressBuffer:
         self._tell()
 
     def preview(self, path: Path) -> None:
-        """Store a preview, whose file exists as long as the job's folder."""
-        self._previews.append(path)
+        """Store a preview, a small file which goes with the job's folder."""
+        self._previews.append(path.read_bytes())
         self._tell()
 
     async def send(self, edge: AppState, send: Send) -> None:
@@ -166,14 +166,13 @@ async def _wait_for_event(task: asyncio.Future[Any], changed: asyncio.Event) -> 
         news.cancel()
 
 
-def _partial_event(edge: AppState, path: Path, number: int) -> ChunkedBody:
-    with path.open("rb") as file:
-        found = sniff_format(file.read(HEAD))
+def _partial_event(edge: AppState, content: bytes, number: int) -> ChunkedBody:
+    found = sniff_format(content[:HEAD])
     event = PartialImageEvent(
         background="auto",
         quality="auto",
         type=PARTIAL,
-        b64_json=path,
+        b64_json=base64_stream.InMemoryFile(content),
         created_at=int(edge.now()),
         size="auto",
         output_format=found.name if found else "png",

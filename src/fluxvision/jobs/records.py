@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from fluxvision.core.errors import IdempotencyConflict
-from fluxvision.core.status import ACTIVE, CANCELLING, COMPLETED
+from fluxvision.core.status import CANCELLING
 from fluxvision.jobs.requests import KEY_SECONDS, RETRY_SECONDS, EndedRequest, RequestFilter, RequestIdentity
 from fluxvision.storage.database import Database
 from fluxvision.storage.tables import REQUESTS, SUBMISSIONS
@@ -27,7 +27,8 @@ def lock_caller(connection: Connection, database: Database, key_id: str) -> None
 def find_same(connection: Connection, key_id: str, identity: RequestIdentity, now: float) -> RequestRow | None:
     """Return the request that this one repeats, None for a new one.
 
-    Raises `IdempotencyConflict` when the key was used for something else.
+    A failure that cost nothing has no fingerprint any more. Raises `IdempotencyConflict` when the key was used for
+    something else.
     """
     own = REQUESTS.c.key_id == key_id
     if identity.key is not None:
@@ -46,7 +47,6 @@ def find_same(connection: Connection, key_id: str, identity: RequestIdentity, no
     recent = (
         select(REQUESTS)
         .where(own, REQUESTS.c.fingerprint == identity.fingerprint, REQUESTS.c.created_at > now - RETRY_SECONDS)
-        .where(REQUESTS.c.status.in_((*ACTIVE, COMPLETED)) | (REQUESTS.c.cost > 0))
         .order_by(REQUESTS.c.created_at.desc())
         .limit(1)
     )
@@ -55,6 +55,8 @@ def find_same(connection: Connection, key_id: str, identity: RequestIdentity, no
 
 def find_request(connection: Connection, request_id: str, key_id: str | None) -> RequestRow | None:
     """Return a caller's request, or with None anybody's."""
+    if "\0" in request_id:  # PostgreSQL does not take it
+        return None
     rows = select(REQUESTS).where(REQUESTS.c.id == request_id)
     return connection.execute(rows if key_id is None else rows.where(REQUESTS.c.key_id == key_id)).one_or_none()
 

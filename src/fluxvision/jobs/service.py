@@ -258,7 +258,8 @@ class JobService:
             if live is not None:
                 if follower is not None and follower not in live.followers:
                     live.followers.append(follower)
-                    follower.progress(*live.progress)
+                    if live.progress != (0, 0):
+                        follower.progress(*live.progress)
                 try:
                     await live.ended.wait()
                 finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import gc
+from types import SimpleNamespace
 
 import pytest
 
@@ -153,3 +154,17 @@ async def test_a_drain_ends_a_stream_with_an_event(edge, picture):
     assert last["error"]["code"] == "UNAVAILABLE"
     assert [one["cost_at_most"] for one in last["metadata"]["attempts"]] == [0.1]
     assert client.sent[-1] == streaming.END
+
+
+async def test_a_preview_outlives_its_file(tmp_path):
+    """A preview that is sent later than its job ended is sent whole: the job's folder is gone by then."""
+    buffer, sent, path = streaming.ProgressBuffer(), [], tmp_path / "preview.png"
+    path.write_bytes(png(4, 3))
+    buffer.preview(path)
+    path.unlink()
+
+    async def send(message):
+        sent.append(message["body"])
+
+    await buffer.send(SimpleNamespace(now=lambda: 1.0), send)
+    assert b"image_edit.partial_image" in b"".join(sent)
