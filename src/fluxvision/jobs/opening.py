@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from fluxvision.core.concurrency import Once
+from fluxvision.core.errors import Unavailable
+from fluxvision.core.settings import ConfigError
 from fluxvision.jobs.requests import EndedRequest
 
 if TYPE_CHECKING:
     from fluxvision.jobs.service import JobService
+
+
+MOST_EARLY = 10_000
+"""Requests that are noted once the service is open; the oldest are dropped."""
 
 
 class JobServiceHolder:
@@ -21,7 +28,7 @@ class JobServiceHolder:
         """Call `create` in a thread at the first need."""
         self._create = create
         self._once = Once(self._open)
-        self._early: list[EndedRequest] = []
+        self._early: deque[EndedRequest] = deque(maxlen=MOST_EARLY)
 
     @property
     def opened(self) -> JobService | None:
@@ -29,8 +36,11 @@ class JobServiceHolder:
         return self._once.result
 
     async def get(self) -> JobService:
-        """Return the running service; raises `ConfigError` where its database cannot be used."""
-        return await self._once.get()
+        """Return the running service; raises `Unavailable` where its database cannot be used."""
+        try:
+            return await self._once.get()
+        except ConfigError as error:
+            raise Unavailable(error.message, retry_after=5.0) from None
 
     def note(self, ended: EndedRequest) -> None:
         """Note a job that was not stored, once the service is open."""
@@ -39,7 +49,7 @@ class JobServiceHolder:
             service.note(ended)
             return
         self._early.append(ended)
-        self._once.begin()
+        self._once.begin().add_done_callback(_ignore_failure)
 
     async def close(self) -> None:
         """Close the service if it was opened."""
@@ -55,3 +65,9 @@ class JobServiceHolder:
             service.note(ended)
         self._early.clear()
         return service
+
+
+def _ignore_failure(task: asyncio.Task[JobService]) -> None:
+    """Mark the error of a task as seen: the next request that needs the service tries again, and is told."""
+    if not task.cancelled():
+        task.exception()

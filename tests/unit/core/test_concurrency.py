@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from fluxvision.core.concurrency import run_in_pool, run_in_thread
+from fluxvision.core.concurrency import Once, run_in_pool, run_in_thread, run_to_the_end
 from fluxvision.core.errors import Cancelled
 from fluxvision.core.types import JobCallbacks
 
@@ -122,3 +122,55 @@ async def test_what_failed_work_held_is_freed_though_its_error_is_kept():
             await run_in_pool(pool, JobCallbacks(), work)
         assert held[0]() is None
         assert caught.value.__traceback__ is not None
+
+
+async def test_work_goes_on_to_its_end():
+    """A cancelled task ends when the work that it began has ended, and as cancelled."""
+    ended = []
+
+    async def work():
+        await asyncio.sleep(0.05)
+        ended.append("all")
+
+    task = asyncio.create_task(run_to_the_end(work()))
+    await asyncio.sleep(0.01)
+    for _ in range(2):
+        task.cancel()
+        await asyncio.sleep(0.01)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended == ["all"]
+
+
+async def test_work_is_done_once():
+    """All callers get the result of one piece of work, though the first one is cancelled meanwhile."""
+    begun = []
+
+    async def work():
+        begun.append("once")
+        await asyncio.sleep(0.05)
+        return 7
+
+    once = Once(work)
+    assert (await once.wait(), once.result) == (None, None)
+    first, second = asyncio.create_task(once.get()), asyncio.create_task(once.get())
+    await asyncio.sleep(0.01)
+    first.cancel()
+    assert (await second, await once.wait(), once.result, begun) == (7, 7, 7, ["once"])
+    assert first.cancelled()
+
+
+async def test_failed_work_is_done_again():
+    """Whoever asks after a failure begins anew; those who waited get the error."""
+    faults = [ValueError("one")]
+
+    async def work():
+        if faults:
+            raise faults.pop()
+        return 7
+
+    once = Once(work)
+    with pytest.raises(ValueError, match="one"):
+        await once.get()
+    assert (await once.wait(), once.result) == (None, None)
+    assert await once.get() == 7
