@@ -20,9 +20,12 @@ class Executor:
     """This gateway among those that share a database."""
 
     def __init__(self, workspace: Workspace) -> None:
-        """Name it by machine, data folder and the folder of this process, which is locked while the process lives."""
-        place = f"{socket.gethostname()}\n{workspace.root.absolute()}".encode()
-        self._place = blake2b(place, digest_size=8).hexdigest()
+        """Name it by machine, data folder and the folder of this process, which is locked while the process lives.
+
+        A data folder is known by its secret: containers with one host name may have different ones at one path.
+        """
+        place = socket.gethostname().encode()
+        self._place = blake2b(place, digest_size=8, key=workspace.secret).hexdigest()
         self._runs = workspace.run.parent
         self.id = f"{self._place}-{workspace.run.name}"
 

@@ -456,7 +456,8 @@ class JobService:
         if dead or first:
             rows = await self.list(RequestFilter(key_id=None, statuses=ACTIVE, limit=MOST_TAKEN_UP))
             left = [row for row in rows if row.job is not None and row.id not in self._live]
-            await run_in_thread(self._files.sweep, {row.id for row in rows})
+            if len(rows) <= MOST_TAKEN_UP:  # otherwise it is not known which are unfinished
+                await run_in_thread(self._files.sweep, {row.id for row in rows})
             if left:
                 await self._workflows.take_up(dead)
                 for row in left:  # also those whose workflow had not been started yet

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from sqlalchemy import select
 
@@ -54,6 +56,15 @@ async def test_silence_tells_of_others(database, gateway, tmp_path):
     assert await database.run(lambda connection: one.beat(connection, NOW + DEAD_SECONDS + 1)) == []
     await database.run(two.leave)
     assert await database.run(lambda connection: one.beat(connection, NOW)) == [two.id]
+
+
+async def test_containers_with_one_path_are_told_apart(database, gateway, tmp_path):
+    """Gateways with the same host name and path, but different data folders, do not take each other for dead."""
+    one, _ = gateway(tmp_path / "one")
+    _, workspace = gateway(tmp_path / "two")
+    two = Executor(replace(workspace, root=tmp_path / "one"))
+    await database.run(lambda connection: two.beat(connection, NOW))
+    assert await database.run(lambda connection: one.beat(connection, NOW)) == []
 
 
 async def test_a_dead_gateway_is_named_until_it_is_removed(database, gateway, tmp_path):

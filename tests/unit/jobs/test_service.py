@@ -12,7 +12,7 @@ from fakes.job_service import Site
 from fakes.server import wait_until
 from fluxvision.core.errors import Unavailable
 from fluxvision.core.status import CANCELLING, QUEUED, RUNNING
-from fluxvision.jobs import records
+from fluxvision.jobs import job_files, records
 from fluxvision.jobs import service as module
 from fluxvision.jobs.requests import EndedRequest, RequestFilter, RequestIdentity
 from fluxvision.storage.tables import EXECUTORS, REQUESTS, SUBMISSIONS
@@ -273,6 +273,24 @@ def executors(site):
     """Return the gateways that are noted."""
     with site.database.begin() as connection:
         return list(connection.execute(select(EXECUTORS.c.id)).scalars())
+
+
+async def test_too_many_jobs_to_look_at_lose_no_pictures(database_url, tmp_path, monkeypatch):
+    """Pictures are not swept while more jobs are unfinished than are looked at."""
+    monkeypatch.setattr(module, "MOST_TAKEN_UP", 1)
+    monkeypatch.setattr(job_files, "ENTERING_SECONDS", -1.0)
+    site = Site(database_url, tmp_path / "data")
+    for number in range(3):
+        facts = site.service._files.save(site.prepared(f"req_{number}", tile_seconds=10).job)
+        row = {"id": f"req_{number}", "key_id": "alice", "created_at": number, "model": "m", "job": facts}
+        write(site, insert(REQUESTS).values(**row, status=QUEUED))
+    await site.service.start()
+    try:
+        await site.gateway.begun.wait()
+        assert site.pictures == ["req_0", "req_1", "req_2"]
+    finally:
+        await site.service.close()
+        site.close()
 
 
 async def test_a_started_service_is_known(site):
