@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from fakes.gateway import Gateway, png
 from fluxvision.core.errors import Error
 from fluxvision.core.types import Attempt, Caller, InputImage, Job, JobResult
 from fluxvision.gateway.execution import ExecutionReport
+from fluxvision.jobs.records import RequestRow
 from fluxvision.jobs.requests import RequestIdentity
 from fluxvision.jobs.service import JobService
+from fluxvision.jobs.webhooks import WebhookSender
+from fluxvision.net.ssrf_guard import OPEN
+from fluxvision.net.webhook_client import WebhookClient
 from fluxvision.storage.database import Database
 from fluxvision.storage.workspace import open_workspace
 
@@ -77,6 +84,11 @@ class BrokenDatabase(Database):
         return super().run_blocking(work)
 
 
+def _describe(row: RequestRow, _base_url: str) -> bytes:
+    """Return a message with the id and status of a request."""
+    return msgspec.json.encode({"id": row.id, "status": row.status})
+
+
 class Site:
     """A service of jobs and all that it uses."""
 
@@ -86,11 +98,17 @@ class Site:
         self.database = BrokenDatabase(url)
         self.gateway, self.results, self.observer = Gateway(workers=4), Results(), Observer()
         self.workspace = open_workspace(str(folder))
-        self.service = JobService(self.database, self.gateway, self.workspace, self.results, self.observer, parallel=2)
+        self.webhook_database = Database(url)  # whose transactions do not fail
+        client = WebhookClient(OPEN, allows_http=True)
+        webhooks = WebhookSender(self.webhook_database, client, _describe, self.observer.fails, time.time)
+        self.service = JobService(
+            self.database, self.gateway, self.workspace, self.results, self.observer, webhooks=webhooks, parallel=2
+        )
 
     def close(self) -> None:
         """Close what the service does not."""
         self.database.close()
+        self.webhook_database.close()
         self.workspace.close()
 
     def prepared(self, request_id: str = "req_1", **extras: Any) -> Any:

@@ -129,7 +129,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         float, Meta(ge=0.1, description="Seconds without a byte of the body before the request ends with 408.")
     ] = 30.0
     fetch_timeout: Annotated[float, Meta(ge=0.1, description="Seconds to fetch a picture given by URL.")] = 15.0
-    allow_private_urls: Annotated[bool, Meta(description="Fetch picture URLs from private addresses too.")] = False
+    allow_private_urls: Annotated[
+        bool, Meta(description="Fetch picture URLs from private addresses too, and post webhooks there and by http.")
+    ] = False
     policy: Annotated[
         Literal["quality", "price", "latency"],
         Meta(

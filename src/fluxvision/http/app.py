@@ -20,7 +20,7 @@ from fluxvision.core.settings import Settings
 from fluxvision.core.system import release_memory
 from fluxvision.core.types import InputImage
 from fluxvision.gateway.gateway import Gateway
-from fluxvision.http import accounts, edits, media, models, observability, openapi, site, status, stored_jobs
+from fluxvision.http import accounts, edits, media, models, observability, openapi, site, status, stored_jobs, webhooks
 from fluxvision.http.middleware import FACTS, AuthMiddleware, ErrorMiddleware
 from fluxvision.http.observability import Metrics
 from fluxvision.http.playground import Playground
@@ -53,6 +53,9 @@ API: tuple[tuple[str, str, Handler], ...] = (
     ("DELETE", "/requests/{id}", stored_jobs.cancel_request),
     ("GET", "/requests/{id}/events", stored_jobs.follow_request),
     ("DELETE", "/requests/{id}/payloads", stored_jobs.purge_request),
+    ("GET", "/webhooks/secret", webhooks.show_secret),
+    ("POST", "/webhooks/secret", webhooks.rotate_secret),
+    ("GET", "/webhooks/deliveries", webhooks.list_deliveries),
     ("GET", "/models", models.list_models),
     ("GET", "/models/{id:path}/llms.txt", models.model_page),
     ("GET", "/models/{id:path}", models.show_model),
@@ -136,12 +139,17 @@ def build(
         found = database or import_module("fluxvision.storage.database").open_in(
             workspace.run if workspace.temporary else workspace.root
         )
+        observer = JobObserver(metrics, log)
+        sender = import_module("fluxvision.jobs.webhooks").WebhookSender(
+            found, webhooks.webhook_client(edge), partial(webhooks.event_body, edge), observer.fails, now
+        )
         service: JobService = import_module("fluxvision.jobs.service").JobService(
             found,
             gateway,
             workspace,
             MediaResults(store, now, clock),
-            JobObserver(metrics, log),
+            observer,
+            webhooks=sender,
             parallel=settings.workers + (settings.remote_parallel if gateway.has_remote else 0),
             now=now,
         )

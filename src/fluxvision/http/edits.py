@@ -20,7 +20,7 @@ from fluxvision.core.concurrency import run_in_thread
 from fluxvision.core.errors import Busy, CallerGone, InvalidRequest, UnsupportedMediaType
 from fluxvision.core.types import InputImage, Job, JobCallbacks, JobResult
 from fluxvision.gateway.execution import PreparedJob
-from fluxvision.http import base64_stream, media, stored_jobs, streaming
+from fluxvision.http import base64_stream, media, stored_jobs, streaming, webhooks
 from fluxvision.http.base64_stream import ChunkedBody, encode_base64
 from fluxvision.http.media import media_link
 from fluxvision.http.playground import client_network, is_visitor
@@ -30,6 +30,7 @@ from fluxvision.http.responses import ImageEntry, QuoteResponse
 from fluxvision.http.result_body import images_body, quote_body, revised_prompt
 from fluxvision.http.run_job import run_job
 from fluxvision.http.state import AppState, caller_of, record_of
+from fluxvision.http.stored_jobs import StoredJobOptions
 from fluxvision.http.upload_limits import VISITORS_PER_SECOND, Take
 from fluxvision.net import fetch
 
@@ -90,6 +91,7 @@ async def _start_work(
     said = {name: form.fields.pop(name) for name in list(form.fields) if name.lower() in DRY_RUN}
     dry = dry or _dry_run({name: str(value) for name, value in said.items() if value is not None})
     background = stored_jobs.wants_background(Headers(scope=scope), form.fields)
+    options = StoredJobOptions(background, await webhooks.take_webhook(edge, scope, form.fields))
     job = replace(await _admit_job(edge, form, folder, record_of(scope).request_id), caller=caller_of(scope))
     check_model(job.caller, job.model)
     phases.on_received()
@@ -102,8 +104,8 @@ async def _start_work(
     prepare = edge.playground.reserve if is_visitor(scope) else edge.gateway.prepare
     try:
         prepared = prepare(job)
-        if stored_jobs.is_stored(scope, prepared, background=background):
-            await _respond_stored(edge, scope, send, prepared, background=background, on_ready=phases.on_ready)
+        if stored_jobs.is_stored(scope, prepared, options):
+            await _respond_stored(edge, scope, send, prepared, options=options, on_ready=phases.on_ready)
         else:
             await _respond(edge, scope, send, prepared, folder, on_ready=phases.on_ready)
     finally:
@@ -111,17 +113,23 @@ async def _start_work(
 
 
 async def _respond_stored(
-    edge: AppState, scope: Scope, send: Send, prepared: PreparedJob, *, background: bool, on_ready: Callable[[], None]
+    edge: AppState,
+    scope: Scope,
+    send: Send,
+    prepared: PreparedJob,
+    *,
+    options: StoredJobOptions,
+    on_ready: Callable[[], None],
 ) -> None:
     """Store and start the job, or find the one that this request repeats, and send its result.
 
     Unless it is to be cancelled, the job goes on when the caller disconnects.
     """
     await prepared.check_mask()
-    if not background:
+    if not options.background:
         _check_room(edge, scope)
-    entry = await stored_jobs.enter_job(edge, scope, prepared, background=background)
-    if background:
+    entry = await stored_jobs.enter_job(edge, scope, prepared, options)
+    if options.background:
         on_ready()
         await stored_jobs.send_accepted(edge, scope, send, entry.id)
     elif prepared.job.values.get("stream"):

@@ -89,6 +89,12 @@ def public_base(public_url: str, scope: Scope) -> str:
     return f"{scope['scheme']}://{host}"
 
 
+def scope_of(base_url: str) -> Scope:
+    """Return a scope whose `public_base` is `base_url`, for links that no request asks for."""
+    scheme, _, host = base_url.partition("://")
+    return {"scheme": scheme, "headers": [(b"host", host.encode())]}
+
+
 DEEP = 30_000_000
 """Pixels above which browsers get Deep Zoom tiles instead of the whole picture."""
 PLACE = "/media/{name}/{expires}/{signature}"

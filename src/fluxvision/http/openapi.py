@@ -23,6 +23,7 @@ from fluxvision.http.openapi_accounts import ACCOUNT_OPERATIONS
 from fluxvision.http.openapi_errors import ALWAYS
 from fluxvision.http.openapi_operations import JSON, OPERATIONS, Operation
 from fluxvision.http.openapi_schemas import TEXT, schema_ref
+from fluxvision.http.openapi_webhooks import WEBHOOK_OPERATIONS, WEBHOOKS
 from fluxvision.http.state import AppState
 
 EXAMPLES = Path(__file__).with_name("openapi_examples.json")
@@ -34,6 +35,7 @@ address is a 404 `NOT_FOUND`, a wrong method a 405 `METHOD_NOT_ALLOWED`."""
 TAGS = {
     "Images": "Enlarging.",
     "Requests": "What was asked for before, and background jobs.",
+    "Webhooks": "Messages about the end of requests.",
     "Models": "The catalogue.",
     "Accounts": "API keys, budgets and usage.",
     "Files": "Results.",
@@ -91,7 +93,7 @@ def build_document(
     """
     examples = msgspec.json.decode(EXAMPLES.read_bytes())
     catalogue = msgspec.to_builtins(describe_all(models, configured))
-    operations = {**OPERATIONS, **ACCOUNT_OPERATIONS}
+    operations = {**OPERATIONS, **ACCOUNT_OPERATIONS, **WEBHOOK_OPERATIONS}
     examples["answers"]["list_models"] = {JSON: {"catalogue": catalogue}}
     paths: dict[str, dict[str, Any]] = {}
     for method, prefix, path in routes:
@@ -108,6 +110,7 @@ def build_document(
         "servers": [{"url": base or "/"}],
         "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
         "paths": paths,
+        "webhooks": WEBHOOKS,
         "components": {
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
             "schemas": openapi_schemas.request_schemas(models)

@@ -27,6 +27,8 @@ from fluxvision.http.responses import (
     RequestObject,
     ResultMetadata,
 )
+from fluxvision.http.webhook_responses import WebhookDeliveryList, WebhookEvent, WebhookSecret
+from fluxvision.net.ssrf_guard import MAX_URL
 
 SENT = (
     ImagesResponse,
@@ -47,8 +49,18 @@ SENT = (
     UsageResponse,
     RequestObject,
     RequestList,
+    WebhookEvent,
+    WebhookSecret,
+    WebhookDeliveryList,
 )
 TEXT = {"type": "string"}
+WEBHOOK_URL = {
+    **TEXT,
+    "format": "uri",
+    "maxLength": MAX_URL,
+    "description": "An https address that is told the end of the request, see the webhook requestEnded.",
+    "x-group": "Request",
+}
 REFERENCE = r"^(?:https?://|data:[^,]{0,256};base64,)"
 
 
@@ -66,7 +78,7 @@ def object_schema(text: str, required: Mapping[str, Any], optional: Mapping[str,
 def request_schemas(models: Sequence[Model]) -> dict[str, Any]:
     """Return the two bodies of an edit, a form and a JSON document, with all public parameters."""
     names = {"type": "string", "description": "A model's id, alias, or provider/id.", "examples": [models[0].id]}
-    known = {"model": names, **param_schemas(PARAMS)}
+    known = {"model": names, **param_schemas(PARAMS), "webhook_url": WEBHOOK_URL}
     picture, mask = known["image"], known["mask"]
     reference = schema_ref("PictureReference")
     listed = {"type": "array", "items": reference, "minItems": 1, "maxItems": 1}

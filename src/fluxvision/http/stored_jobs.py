@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -26,7 +27,7 @@ from fluxvision.http.state import AppState, caller_of, record_of
 from fluxvision.http.stored_results import load_response, stored_body, stored_error
 from fluxvision.http.streaming import ServerSentEvents, completed_events
 from fluxvision.jobs.job_files import fingerprint
-from fluxvision.jobs.requests import Entry, RequestFilter, RequestIdentity, owner
+from fluxvision.jobs.requests import Entry, RequestFilter, RequestIdentity, Webhook, owner
 
 if TYPE_CHECKING:
     from fluxvision.jobs.records import RequestRow
@@ -40,6 +41,16 @@ RETRIES = "x-stainless-retry-count"
 """How often the official SDKs say that they have sent this request before."""
 MOST, USUAL = 100, 20
 """Requests on a page of the list."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredJobOptions:
+    """What a caller wants of a stored job."""
+
+    background: bool
+    """Whether the answer is not waited for."""
+    webhook: Webhook | None
+    """Where its end is told."""
 
 
 def idempotency_key(headers: Headers) -> str | None:
@@ -63,24 +74,29 @@ def wants_background(headers: Headers, fields: dict[str, Any]) -> bool:
     return ASYNC in asked
 
 
-def is_stored(scope: Scope, prepared: PreparedJob, *, background: bool) -> bool:
-    """Return whether a job outlives its connection: one that may cost, has an idempotency key, or is a background job.
+def is_stored(scope: Scope, prepared: PreparedJob, options: StoredJobOptions) -> bool:
+    """Return whether a job outlives its connection: a background job, or one that may cost, has a webhook or a key.
+
+    The key is one for idempotency.
 
     Those of the page without a key do not; its budget is this process's alone.
     """
     if is_visitor(scope):
         return False
-    return background or idempotency_key(Headers(scope=scope)) is not None or prepared.may_cost
+    is_asked = options.background or options.webhook is not None
+    return is_asked or idempotency_key(Headers(scope=scope)) is not None or prepared.may_cost
 
 
-async def enter_job(edge: AppState, scope: Scope, prepared: PreparedJob, *, background: bool) -> Entry:
+async def enter_job(edge: AppState, scope: Scope, prepared: PreparedJob, options: StoredJobOptions) -> Entry:
     """Enter a job, or find the one that this request repeats; a caller that goes away meanwhile does not stop it."""
     headers = Headers(scope=scope)
     key, is_retry = idempotency_key(headers), bool(_whole_number(headers.get(RETRIES, "0")))
 
     async def enter() -> Entry:
-        identity = RequestIdentity(await run_in_thread(fingerprint, prepared.job), key, is_retry=is_retry)
-        return await (await edge.jobs.get()).enter(prepared, identity, background=background)
+        webhook = options.webhook
+        url = None if webhook is None else webhook.url
+        identity = RequestIdentity(await run_in_thread(fingerprint, prepared.job, url), key, is_retry=is_retry)
+        return await (await edge.jobs.get()).enter(prepared, identity, background=options.background, webhook=webhook)
 
     entry = await run_to_the_end(enter())
     record_of(scope).replayed, record_of(scope).rate = not entry.is_new, entry.rate
@@ -119,18 +135,14 @@ async def send_accepted(edge: AppState, scope: Scope, send: Send, request_id: st
     row = await (await edge.jobs.get()).find(request_id)
     place = f"{public_base(edge.settings.public_url, scope)}/v1/requests/{request_id}"
     headers = [(b"location", place.encode()), (b"preference-applied", ASYNC.encode())]
-    await _send_json(send, request_object(edge, scope, row), status=202, headers=headers)
+    await send_json(send, request_object(edge, scope, row), status=202, headers=headers)
 
 
 async def list_requests(edge: AppState, scope: Scope, _receive: Receive, send: Send) -> None:
     """Send a page of the caller's requests, the newest first."""
     service, query = await edge.jobs.get(), query_parameters(scope)
     key_id = owner(caller_of(scope))
-    limit = _number(query, "limit", USUAL, MOST)
-    status = query.get("status")
-    if status is not None and status not in STATUSES:
-        message = f"status must be one of {', '.join(STATUSES)}."
-        raise InvalidRequest(message, param="status")
+    limit, status = page_limit(query), choice(query, "status", STATUSES)
     cursor = query.get("cursor")
     last = await service.find(cursor, key_id) if cursor else None
     wanted = RequestFilter(
@@ -143,26 +155,26 @@ async def list_requests(edge: AppState, scope: Scope, _receive: Receive, send: S
     rows = await service.list(wanted)
     shown = [request_object(edge, scope, row, whole=False) for row in rows[:limit]]
     more = len(rows) > limit
-    await _send_json(send, RequestList(data=shown, has_more=more, next_cursor=shown[-1].id if more else None))
+    await send_json(send, RequestList(data=shown, has_more=more, next_cursor=shown[-1].id if more else None))
 
 
 async def show_request(edge: AppState, scope: Scope, _receive: Receive, send: Send) -> None:
     """Send one request, with its response or error when it has ended."""
-    await _send_json(send, request_object(edge, scope, await _own_row(edge, scope)))
+    await send_json(send, request_object(edge, scope, await _own_row(edge, scope)))
 
 
 async def cancel_request(edge: AppState, scope: Scope, _receive: Receive, send: Send) -> None:
     """Cancel a request, and send how it is now; one that has ended stays as it is."""
     row = await _own_row(edge, scope)
     await (await edge.jobs.get()).cancel(row.id)
-    await _send_json(send, request_object(edge, scope, await _own_row(edge, scope)))
+    await send_json(send, request_object(edge, scope, await _own_row(edge, scope)))
 
 
 async def purge_request(edge: AppState, scope: Scope, _receive: Receive, send: Send) -> None:
     """Delete what a request asked for and was answered, pictures included."""
     row = await _own_row(edge, scope)
     await (await edge.jobs.get()).purge(row.id)
-    await _send_json(send, request_object(edge, scope, await _own_row(edge, scope)))
+    await send_json(send, request_object(edge, scope, await _own_row(edge, scope)))
 
 
 async def follow_request(edge: AppState, scope: Scope, _receive: Receive, send: Send) -> None:
@@ -205,16 +217,26 @@ def request_object(edge: AppState, scope: Scope, row: RequestRow, *, whole: bool
     return shown
 
 
-def _number(query: Mapping[str, str], name: str, usual: int, most: int) -> int:
-    found = _whole_number(query.get(name, str(usual)))
-    if found is None or not 1 <= found <= most:
-        message = f"{name} must be a whole number of 1 to {most}."
-        raise InvalidRequest(message, param=name)
+def page_limit(query: Mapping[str, str]) -> int:
+    """Return how many entries a page of a list has at most."""
+    found = _whole_number(query.get("limit", str(USUAL)))
+    if found is None or not 1 <= found <= MOST:
+        message = f"limit must be a whole number of 1 to {MOST}."
+        raise InvalidRequest(message, param="limit")
     return found
 
 
 def _whole_number(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) <= LONGEST_NUMBER else None
+
+
+def choice(query: Mapping[str, str], name: str, choices: Sequence[str]) -> str | None:
+    """Return a query parameter that is one of some words, None where it is absent."""
+    found = query.get(name)
+    if found is not None and found not in choices:
+        message = f"{name} must be one of {', '.join(choices)}."
+        raise InvalidRequest(message, param=name)
+    return found
 
 
 def _time(query: Mapping[str, str], name: str) -> float | None:
@@ -231,9 +253,10 @@ def _time(query: Mapping[str, str], name: str) -> float | None:
     return found
 
 
-async def _send_json(
+async def send_json(
     send: Send, value: Any, status: int = 200, headers: list[tuple[bytes, bytes]] | None = None
 ) -> None:
+    """Send a struct as JSON."""
     body = msgspec.json.encode(value)
     plain = [
         (b"content-type", b"application/json"),

@@ -61,8 +61,8 @@ class JobFiles:
         shutil.rmtree(self.folder / request_id, ignore_errors=True)
 
 
-def fingerprint(job: Job) -> str:
-    """Return a digest of all that a caller asked for: pictures, model and parameters."""
+def fingerprint(job: Job, webhook_url: str | None = None) -> str:
+    """Return a digest of all that a caller asked for: pictures, model, parameters and webhook."""
     digest = blake2b(digest_size=32)
     for picture in (job.image, job.mask):
         if picture is None:
@@ -75,6 +75,7 @@ def fingerprint(job: Job) -> str:
             while block := file.read(BLOCK):
                 digest.update(block)
     asked = [job.model, job.pin, sorted(job.values.items()), sorted(job.extras.items()), job.prefers_base64]
+    asked += [] if webhook_url is None else [webhook_url]
     digest.update(msgspec.json.encode(asked, enc_hook=str))
     return digest.hexdigest()
 

@@ -12,7 +12,7 @@ from fluxvision.core.errors import IdempotencyConflict
 from fluxvision.core.status import CANCELLING
 from fluxvision.jobs.requests import KEY_SECONDS, RETRY_SECONDS, EndedRequest, RequestFilter, RequestIdentity
 from fluxvision.storage.database import Database
-from fluxvision.storage.tables import REQUESTS, SUBMISSIONS
+from fluxvision.storage.tables import DELIVERIES, REQUESTS, SUBMISSIONS
 
 RequestRow = Row[Any]
 """A row of `REQUESTS`."""
@@ -102,8 +102,10 @@ def delete_submissions(connection: Connection, request_id: str) -> None:
 
 
 def clear(connection: Connection, request_id: str) -> None:
-    """Forget what a request asked for and was answered."""
-    emptied = {"job": None, "response": None, "error": None, "idempotency_key": None, "fingerprint": None}
+    """Forget what a request asked for and was answered, and where that was to be told."""
+    names = ("job", "response", "error", "idempotency_key", "fingerprint", "webhook")
+    emptied = dict.fromkeys(names)
+    connection.execute(delete(DELIVERIES).where(DELIVERIES.c.request_id == request_id))
     connection.execute(update(REQUESTS).where(REQUESTS.c.id == request_id).values(emptied))
 
 

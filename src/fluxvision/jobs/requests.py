@@ -13,6 +13,9 @@ KEY_SECONDS = 24 * 3600.0
 RETRY_SECONDS = 600.0
 """How long a client's retry without a key is recognized by what it asks for."""
 
+PENDING, DELIVERED, DEAD = DELIVERY_STATUSES = ("pending", "delivered", "dead")
+"""States of a webhook's delivery; a dead one was given up."""
+
 
 @dataclass(frozen=True, slots=True)
 class RequestIdentity:
@@ -34,6 +37,15 @@ class Entry:
     is_new: bool
     rate: RequestRate | None = None
     """The caller's requests per minute, where they are limited."""
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """Where the end of a request is told."""
+
+    url: str
+    base_url: str
+    """The address of this server, for the links in the message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +75,26 @@ class RequestFilter:
     before: tuple[float, str] | None = None
     """Time and id of the last request of the page before."""
     limit: int = 20
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryFilter:
+    """Which webhook deliveries are listed, the newest first."""
+
+    key_id: str | None
+    """None: of all callers."""
+    status: str | None = None
+    """One of `DELIVERY_STATUSES`; None: all."""
+    before: str | None = None
+    """The id of the last delivery of the page before."""
+    limit: int = 20
+
+
+def delivery_status(next_at: float | None, delivered_at: float | None) -> str:
+    """Return the state of a delivery that is sent (again) at `next_at` or was delivered."""
+    if delivered_at is not None:
+        return DELIVERED
+    return DEAD if next_at is None else PENDING
 
 
 def owner(caller: Caller) -> str | None:

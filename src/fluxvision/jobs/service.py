@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -21,12 +21,13 @@ from fluxvision.core.status import ACTIVE, CANCELLED, CANCELLING, COMPLETED, FAI
 from fluxvision.core.types import Attempt, JobCallbacks, JobResult, SubmissionStore
 from fluxvision.gateway.execution import ExecutionReport, PreparedJob
 from fluxvision.gateway.gateway import Gateway
-from fluxvision.jobs import records
+from fluxvision.jobs import deliveries, records
 from fluxvision.jobs.executors import HEARTBEAT_SECONDS, Executor
 from fluxvision.jobs.job_files import JobFiles
 from fluxvision.jobs.records import RequestRow
-from fluxvision.jobs.requests import EndedRequest, Entry, RequestFilter, RequestIdentity
+from fluxvision.jobs.requests import EndedRequest, Entry, RequestFilter, RequestIdentity, Webhook
 from fluxvision.jobs.submissions import StoredSubmissions
+from fluxvision.jobs.webhooks import WebhookSender
 from fluxvision.jobs.workflows import Workflows
 from fluxvision.storage.database import Database
 from fluxvision.storage.workspace import Workspace
@@ -113,11 +114,13 @@ class JobService:
         results: ResultStore,
         observer: JobObserver,
         *,
+        webhooks: WebhookSender,
         parallel: int,
         now: Callable[[], float] = time.time,
     ) -> None:
         """Run jobs at `gateway`, at most `parallel` background jobs at once; `results` keeps what they make."""
         self.database = database
+        self.webhooks = webhooks
         self.ledger = Ledger(database, now)
         self._gateway = gateway
         self._workspace = workspace
@@ -136,6 +139,7 @@ class JobService:
         """Note that this gateway is alive, and take up what others left; called in the event loop."""
         await self.database.run(lambda connection: self._executor.beat(connection, self._now()))
         self._heart = asyncio.create_task(self._beat())
+        self.webhooks.start()
 
     async def close(self) -> None:
         """Leave unfinished jobs to the next process, without cancelling what providers work on."""
@@ -145,6 +149,7 @@ class JobService:
         self._heart.cancel()
         with suppress(asyncio.CancelledError):
             await self._heart
+        await self.webhooks.close()
         tasks = {live.task for live in self._live.values() if live.task is not None}
         for live in self._live.values():
             if live.submissions is not None:
@@ -185,8 +190,15 @@ class JobService:
         """Note a job that was neither stored nor counted; it is written with others, a little later."""
         self._notes.append(ended)
 
-    async def enter(self, prepared: PreparedJob, identity: RequestIdentity, *, background: bool = False) -> Entry:
-        """Store a new job and start it, or return the one that this request repeats.
+    async def enter(
+        self,
+        prepared: PreparedJob,
+        identity: RequestIdentity,
+        *,
+        background: bool = False,
+        webhook: Webhook | None = None,
+    ) -> Entry:
+        """Store a new job and start it, or return the one that this request repeats; `webhook` is told its end.
 
         Raises `IdempotencyConflict`, and `InsufficientBalance` or `TooMany` with nothing started.
         """
@@ -213,6 +225,7 @@ class JobService:
                 idempotency_key=identity.key,
                 fingerprint=identity.fingerprint,
                 job=facts,
+                webhook=None if webhook is None else asdict(webhook),
             )
             return Entry(job.id, is_new=True, rate=rate)
 
@@ -297,6 +310,7 @@ class JobService:
                 records.set_status(connection, request_id, CANCELLING, RUNNING)
 
         await self.database.run(cancel)
+        self.webhooks.wake()
         self._cancel_live(request_id)
 
     async def purge(self, request_id: str) -> None:
@@ -310,9 +324,7 @@ class JobService:
     def _settle_unstarted(self, connection: Connection, request_id: str, status: str, error: Error) -> None:
         """Settle a job that has not begun."""
         columns = records.ended_columns(True, None, self._results.error(error, ()))
-        self.ledger.settle(
-            connection, request_id, status=status, cost=0, provider=None, ended_at=self._now(), **columns
-        )
+        self._settle(connection, request_id, status=status, cost=0, provider=None, **columns)
 
     def _admission(self, prepared: PreparedJob) -> Callable[..., RequestRate | None]:
         job, caller = prepared.job, prepared.job.caller
@@ -426,18 +438,17 @@ class JobService:
         columns = records.ended_columns(cost == 0, response, told)
 
         def settle(connection: Connection) -> None:
-            self.ledger.settle(
-                connection,
-                row.id,
-                status=status,
-                cost=cost,
-                provider=provider,
-                ended_at=self._now(),
-                **columns,
-            )
+            self._settle(connection, row.id, status=status, cost=cost, provider=provider, **columns)
             records.delete_submissions(connection, row.id)
 
         await self._retry(row.id, settle)
+        self.webhooks.wake()
+
+    def _settle(self, connection: Connection, request_id: str, **columns: Any) -> None:
+        """End a stored job, and enter the delivery of its webhook."""
+        now = self._now()
+        if self.ledger.settle(connection, request_id, ended_at=now, **columns):
+            deliveries.enter(connection, request_id, now)
 
     async def _beat(self) -> None:
         """Note regularly that this gateway is alive; take up what dead ones left; cancel what is to be cancelled."""

@@ -1,4 +1,4 @@
-"""The tables of the database: API keys, requests (history, ledger and jobs in one), and what providers accepted.
+"""The tables of the database: API keys, requests (history, ledger and jobs in one), submissions, webhooks.
 
 Times are Unix seconds, amounts whole micro-dollars. `storage/migrations` makes these tables; a test compares both.
 """
@@ -49,6 +49,7 @@ REQUESTS = Table(
     Column("job", NULLABLE_JSON, comment="all that is needed to run it (again); empty once it has ended"),
     Column("response", NULLABLE_JSON, comment="the answer, its pictures as names in the media store"),
     Column("error", NULLABLE_JSON),
+    Column("webhook", NULLABLE_JSON, comment="where its end is told: a jobs.requests.Webhook"),
     Index(None, "key_id", "created_at", "cost", "reserved"),  # a budget is added up from it alone
     Index(None, "key_id", "fingerprint"),
     Index(None, "key_id", "idempotency_key", unique=True),
@@ -70,4 +71,29 @@ EXECUTORS = Table(
     METADATA,
     Column("id", ID, primary_key=True, comment="a running gateway"),
     Column("seen_at", Double, nullable=False),
+)
+
+DELIVERIES = Table(
+    "deliveries",
+    METADATA,
+    Column("id", ID, primary_key=True, comment="the message's id"),
+    Column("request_id", ID, nullable=False, index=True),
+    Column("key_id", ID, nullable=False, comment="the caller of the request"),
+    Column("url", Text, nullable=False),
+    Column("base_url", Text, nullable=False, comment="of the links in the message"),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("next_at", Double, index=True, comment="when it is sent (again); null: delivered, or given up"),
+    Column("delivered_at", Double),
+    Column("last_error", String(40), comment="the kind of the last failure"),
+    Column("created_at", Double, nullable=False),
+    Index(None, "key_id", "created_at"),
+)
+
+WEBHOOK_SECRETS = Table(
+    "webhook_secrets",
+    METADATA,
+    Column("key_id", ID, primary_key=True, comment="the caller; empty: everybody, where no keys exist"),
+    Column("secret", Text, nullable=False),
+    Column("previous", Text, comment="the one before, which signs too"),
+    Column("previous_until", Double, comment="until when it does"),
 )

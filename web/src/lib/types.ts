@@ -4,7 +4,25 @@
  */
 
 export type paths = Record<string, never>;
-export type webhooks = Record<string, never>;
+export interface webhooks {
+    requestEnded: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** A request with `webhook_url` has ended; signed as Standard Webhooks */
+        post: operations["request_ended"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+}
 export interface components {
     schemas: {
         /** @description Every parameter is a part. A picture is a file, or a URL as text. Numbers and booleans may be written as text; null or an empty text means that a parameter is absent. */
@@ -140,6 +158,11 @@ export interface components {
             moderation?: "low" | "auto";
             /** @description The caller's own name for its end user. */
             user?: string;
+            /**
+             * Format: uri
+             * @description An https address that is told the end of the request, see the webhook requestEnded.
+             */
+            webhook_url?: string;
             /** @description The same as image, in the notation that OpenAI's SDKs use for lists. */
             "image[]"?: string[];
         } & (unknown | unknown);
@@ -270,6 +293,11 @@ export interface components {
             moderation?: "low" | "auto";
             /** @description The caller's own name for its end user. */
             user?: string;
+            /**
+             * Format: uri
+             * @description An https address that is told the end of the request, see the webhook requestEnded.
+             */
+            webhook_url?: string;
             /** @description The same as image, in OpenAI's notation for JSON. */
             images?: components["schemas"]["PictureReference"][];
         } & (unknown | unknown);
@@ -1018,6 +1046,71 @@ export interface components {
             next_cursor: string | null;
         };
         /**
+         * WebhookEvent
+         * @description What is posted to a request's `webhook_url` when it has ended.
+         */
+        WebhookEvent: {
+            /** @enum {unknown} */
+            type: "request.cancelled" | "request.completed" | "request.failed";
+            /** @description When it ended, in ISO 8601. */
+            timestamp: string;
+            data: components["schemas"]["RequestObject"];
+        };
+        /**
+         * WebhookSecret
+         * @description The caller's signing secret.
+         */
+        WebhookSecret: {
+            /**
+             * @default webhook_secret
+             * @enum {unknown}
+             */
+            object: "webhook_secret";
+            /** @description For the libraries of Standard Webhooks. */
+            secret: string;
+            /** @description Unix time until which the one before signs, too. */
+            previous_until: number | null;
+        };
+        /**
+         * WebhookDeliveryList
+         * @description Webhook deliveries, the newest first.
+         */
+        WebhookDeliveryList: {
+            /**
+             * @default list
+             * @enum {unknown}
+             */
+            object: "list";
+            data: components["schemas"]["WebhookDelivery"][];
+            has_more: boolean;
+            /** @description To be sent as cursor for the next page. */
+            next_cursor: string | null;
+        };
+        /**
+         * WebhookDelivery
+         * @description A message about the end of a request.
+         */
+        WebhookDelivery: {
+            /** @description The header webhook-id, the same in every attempt. */
+            id: string;
+            /**
+             * @default webhook_delivery
+             * @enum {unknown}
+             */
+            object: "webhook_delivery";
+            request_id: string;
+            url: string;
+            /** @enum {string} */
+            status: "pending" | "delivered" | "dead";
+            attempts: number;
+            created_at: number;
+            /** @description When it is sent again; null: no more. */
+            next_at: number | null;
+            delivered_at: number | null;
+            /** @description The kind of the last failure, such as status_500. */
+            last_error: string | null;
+        };
+        /**
          * @description - `INVALID_REQUEST` (400): A parameter, a picture or their combination cannot be used.
          *     - `CONTENT_POLICY_VIOLATION` (400): A provider's content policy forbids this picture or these words.
          *     - `AUTHENTICATION_FAILED` (401): The key is missing, malformed or unknown.
@@ -1105,6 +1198,40 @@ export type UsageEntry = components['schemas']['UsageEntry'];
 export type RequestObject = components['schemas']['RequestObject'];
 export type RequestProgress = components['schemas']['RequestProgress'];
 export type RequestList = components['schemas']['RequestList'];
+export type WebhookEvent = components['schemas']['WebhookEvent'];
+export type WebhookSecret = components['schemas']['WebhookSecret'];
+export type WebhookDeliveryList = components['schemas']['WebhookDeliveryList'];
+export type WebhookDelivery = components['schemas']['WebhookDelivery'];
 export type ErrorCode = components['schemas']['ErrorCode'];
 export type $defs = Record<string, never>;
-export type operations = Record<string, never>;
+export interface operations {
+    request_ended: {
+        parameters: {
+            query?: never;
+            header: {
+                /** @description See standardwebhooks.com. */
+                "webhook-id": string;
+                /** @description See standardwebhooks.com. */
+                "webhook-timestamp": string;
+                /** @description See standardwebhooks.com. */
+                "webhook-signature": string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["WebhookEvent"];
+            };
+        };
+        responses: {
+            /** @description It was received; otherwise it is sent again, for about a day. */
+            "2XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+}

@@ -16,7 +16,7 @@ from fluxvision.core.errors import InvalidRequest
 PICTURE = re.compile(r"(?:(image)s?|(mask))(?:\[\d{0,4}\])?")
 NAME = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")
 NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,14})(?:\.\d{1,15})?")
-OURS = frozenset({"model", "images", *BY_NAME, *ALIASES})
+OURS = frozenset({"model", "images", "webhook_url", *BY_NAME, *ALIASES})
 MAX_DEPTH = 8
 SHOWN = 64
 

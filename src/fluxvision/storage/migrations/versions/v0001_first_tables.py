@@ -58,6 +58,7 @@ def upgrade() -> None:
         ),
         sa.Column("response", sa.JSON(), nullable=True, comment="the answer, its pictures as names in the media store"),
         sa.Column("error", sa.JSON(), nullable=True),
+        sa.Column("webhook", sa.JSON(), nullable=True, comment="where its end is told: a jobs.requests.Webhook"),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index(
@@ -84,3 +85,32 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("key"),
     )
     op.create_index("ix_submissions_request_id", "submissions", ["request_id"], unique=False)
+    op.create_table(
+        "deliveries",
+        sa.Column("id", sa.String(length=80), nullable=False, comment="the message's id"),
+        sa.Column("request_id", sa.String(length=80), nullable=False),
+        sa.Column("key_id", sa.String(length=80), nullable=False, comment="the caller of the request"),
+        sa.Column("url", sa.Text(), nullable=False),
+        sa.Column("base_url", sa.Text(), nullable=False, comment="of the links in the message"),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column(
+            "next_at", sa.Double(), nullable=True, comment="when it is sent (again); null: delivered, or given up"
+        ),
+        sa.Column("delivered_at", sa.Double(), nullable=True),
+        sa.Column("last_error", sa.String(length=40), nullable=True, comment="the kind of the last failure"),
+        sa.Column("created_at", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("ix_deliveries_key_id_created_at", "deliveries", ["key_id", "created_at"], unique=False)
+    op.create_index("ix_deliveries_next_at", "deliveries", ["next_at"], unique=False)
+    op.create_index("ix_deliveries_request_id", "deliveries", ["request_id"], unique=False)
+    op.create_table(
+        "webhook_secrets",
+        sa.Column(
+            "key_id", sa.String(length=80), nullable=False, comment="the caller; empty: everybody, where no keys exist"
+        ),
+        sa.Column("secret", sa.Text(), nullable=False),
+        sa.Column("previous", sa.Text(), nullable=True, comment="the one before, which signs too"),
+        sa.Column("previous_until", sa.Double(), nullable=True, comment="until when it does"),
+        sa.PrimaryKeyConstraint("key_id"),
+    )

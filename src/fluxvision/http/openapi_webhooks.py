@@ -1,0 +1,57 @@
+"""WEBHOOK_OPERATIONS and WEBHOOKS: the rows of webhooks, and the message that they post, for the OpenAPI document."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fluxvision.core.errors import InvalidRequest, NotFound, Unavailable
+from fluxvision.http.openapi_operations import JSON, LIMIT, WORD, Operation, json_response, parameter
+from fluxvision.http.openapi_schemas import schema_ref
+from fluxvision.jobs.requests import DELIVERY_STATUSES
+
+WEBHOOK_OPERATIONS: Mapping[tuple[str, str], Operation] = {
+    ("GET", "/webhooks/secret"): Operation(
+        "get_webhook_secret",
+        "Webhooks",
+        "Show the secret that signs the caller's webhooks",
+        json_response("WebhookSecret", "The secret, which is made at first use."),
+        errors=(Unavailable,),
+    ),
+    ("POST", "/webhooks/secret"): Operation(
+        "rotate_webhook_secret",
+        "Webhooks",
+        "Make a new secret for the caller's webhooks",
+        json_response("WebhookSecret", "The new secret; the one before signs beside it for 24 hours."),
+        errors=(Unavailable,),
+    ),
+    ("GET", "/webhooks/deliveries"): Operation(
+        "list_webhook_deliveries",
+        "Webhooks",
+        "List the messages to the caller's webhooks, the newest first",
+        json_response("WebhookDeliveryList", "A page of deliveries."),
+        (
+            parameter("status", "query", "Only those in this state.", {"enum": [*DELIVERY_STATUSES]}),
+            parameter("limit", "query", "Most deliveries on the page; 20 without.", LIMIT),
+            parameter("cursor", "query", "`next_cursor` of the page before.", WORD),
+        ),
+        (InvalidRequest, NotFound, Unavailable),
+    ),
+}
+"""Rows like those of `openapi_operations.OPERATIONS`."""
+_SIGNED = ("webhook-id", "webhook-timestamp", "webhook-signature")
+WEBHOOKS: Mapping[str, Any] = {
+    "requestEnded": {
+        "post": {
+            "operationId": "request_ended",
+            "tags": ["Webhooks"],
+            "summary": "A request with `webhook_url` has ended; signed as Standard Webhooks",
+            "parameters": [
+                parameter(name, "header", "See standardwebhooks.com.", WORD, needed=True) for name in _SIGNED
+            ],
+            "requestBody": {"required": True, "content": {JSON: {"schema": schema_ref("WebhookEvent")}}},
+            "responses": {"2XX": {"description": "It was received; otherwise it is sent again, for about a day."}},
+        }
+    }
+}
+"""What this server posts to callers."""
