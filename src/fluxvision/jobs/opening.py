@@ -37,10 +37,7 @@ class JobServiceHolder:
 
     async def get(self) -> JobService:
         """Return the running service; raises `Unavailable` where its database cannot be used."""
-        try:
-            return await self._once.get()
-        except ConfigError as error:
-            raise Unavailable(error.message, retry_after=5.0) from None
+        return await self._once.get()
 
     def note(self, ended: EndedRequest) -> None:
         """Note a job that was not stored, once the service is open."""
@@ -58,7 +55,10 @@ class JobServiceHolder:
             await service.close()
 
     async def _open(self) -> JobService:
-        service = await asyncio.to_thread(self._create)
+        try:
+            service = await asyncio.to_thread(self._create)
+        except ConfigError as error:
+            raise error.__cause__ or Unavailable("The server's database cannot be used.", retry_after=5.0) from None
         await service.start()
         gc.freeze()  # what was imported stays: no collection has to look at it
         for ended in self._early:

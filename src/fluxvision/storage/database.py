@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +18,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from fluxvision.core.concurrency import run_in_thread
 from fluxvision.core.errors import Unavailable
 from fluxvision.core.settings import ConfigError
+from fluxvision.core.system import resource_error
 from fluxvision.storage.workspace import DATABASE_FILE
 
 T = TypeVar("T")
@@ -25,6 +28,8 @@ MIGRATION_LOCK = 0x666C7578
 """Number of the lock that only one gateway holds while it migrates; PostgreSQL alone needs it."""
 BUSY_SECONDS = 30
 """How long a writer waits for another one to end, with SQLite."""
+LOG_BYTES = 4_500_000
+"""Size of SQLite's write-ahead log, which is written from its beginning again after 1,000 pages."""
 DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg", "sqlite": "sqlite"}
 
 
@@ -37,10 +42,12 @@ class Database:
         self._engine = _create_engine(self.url)
         try:
             self.migrate()
+            self._reserve_log()
         except (SQLAlchemyError, OSError) as error:
             self._engine.dispose()
             message = f"database_url: the database cannot be used ({_reason(error)})"
-            raise ConfigError(message, param="database_url") from None
+            cause = self._unavailable(error)  # its text is no secret, unlike that of `error`
+            raise ConfigError(message, param="database_url") from cause
 
     @property
     def locks_rows(self) -> bool:
@@ -78,12 +85,36 @@ class Database:
             with self.begin() as connection:
                 return work(connection)
         except SQLAlchemyError as error:  # its text has the statement and its values
-            message = f"The server's database does not answer ({_reason(error)}); try again in a moment."
-            raise Unavailable(message, retry_after=5.0) from None
+            raise self._unavailable(error) from None
 
     def close(self) -> None:
         """Close all connections."""
         self._engine.dispose()
+
+    def _reserve_log(self) -> None:
+        """Give SQLite's write-ahead log its blocks, so that jobs can end on a full disk; zeros in it are no entries."""
+        if self._file is None:
+            return
+        with suppress(OSError), self._file.with_name(f"{self._file.name}-wal").open("r+b") as log:
+            os.posix_fallocate(log.fileno(), 0, LOG_BYTES)
+
+    def _unavailable(self, error: Exception) -> Unavailable:
+        """Return the error for a caller, without the text of `error`."""
+        if self._file is not None:
+            with suppress(OSError):
+                facts = os.statvfs(self._file.parent)
+                if facts.f_bavail * facts.f_frsize < LOG_BYTES or not facts.f_favail:
+                    full = resource_error(OSError(errno.ENOSPC, ""))
+                    if full is not None:
+                        return full
+        message = f"The server's database does not answer ({_reason(error)}); try again in a moment."
+        return Unavailable(message, retry_after=5.0)
+
+    @property
+    def _file(self) -> Path | None:
+        """The file of SQLite."""
+        name = self._engine.url.database
+        return None if self.locks_rows or not name else Path(name)
 
 
 def sqlite_url(folder: Path) -> str:

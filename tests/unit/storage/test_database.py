@@ -91,7 +91,7 @@ def test_an_unusable_address_is_a_configuration_error(url):
     with pytest.raises(ConfigError) as error:
         Database(url)
     assert error.value.param == "database_url"
-    assert "secret-word" not in str(error.value)
+    assert "secret-word" not in f"{error.value}{error.value.__cause__}"
 
 
 @pytest.mark.parametrize(
