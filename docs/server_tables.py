@@ -18,7 +18,7 @@ from fluxvision.core.errors import Error
 from fluxvision.core.settings import SETTINGS, Setting
 from fluxvision.core.types import InputImage, Job, PostprocessPlan
 from fluxvision.engine import BACKENDS
-from fluxvision.gateway.job_resources import job_memory
+from fluxvision.gateway.resource_estimate import job_memory
 from fluxvision.imaging import FORMATS
 
 ROOT = Path(__file__).parents[1]

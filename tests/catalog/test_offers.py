@@ -13,8 +13,8 @@ from fluxvision.catalog.coerce import coerce
 from fluxvision.catalog.normalize import normalize, strongest_mode
 from fluxvision.catalog.params import PARAMS, describe_param
 from fluxvision.catalog.rules import Converted, Emulated, Implied, Passthrough, Price, Tier
-from fluxvision.core.entries import STRENGTH
 from fluxvision.core.errors import ModelNotFound
+from fluxvision.core.receipt_schemas import STRENGTH
 from fluxvision.core.types import PostprocessPlan
 from fluxvision.providers import PROVIDERS
 

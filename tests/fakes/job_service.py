@@ -14,7 +14,7 @@ from fluxvision.core.errors import Error
 from fluxvision.core.types import Attempt, Caller, InputImage, Job, JobResult
 from fluxvision.gateway.execution import ExecutionReport
 from fluxvision.jobs.records import RequestRow
-from fluxvision.jobs.requests import RequestIdentity
+from fluxvision.jobs.request_types import RequestIdentity
 from fluxvision.jobs.service import JobService
 from fluxvision.jobs.webhooks import WebhookSender
 from fluxvision.net.ssrf_guard import OPEN

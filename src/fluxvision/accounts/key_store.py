@@ -10,9 +10,9 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
-from fluxvision.accounts.records import StoredKey
+from fluxvision.accounts.key_types import StoredKey
 from fluxvision.core.errors import InvalidRequest, NotFound
-from fluxvision.core.limits import Limits
+from fluxvision.core.key_limits import Limits
 from fluxvision.storage.tables import API_KEYS
 
 PREFIX = "fv_"

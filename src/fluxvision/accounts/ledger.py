@@ -14,9 +14,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Integer, case, cast, func, insert, literal, select, update
 
-from fluxvision.accounts.records import PERIODS, Grouping, Period, PeriodBalance, UsageRow
+from fluxvision.accounts.key_types import PERIODS, Grouping, Period, PeriodBalance, UsageRow
 from fluxvision.core.errors import InsufficientBalance, TooMany
-from fluxvision.core.limits import Limits, RequestRate
+from fluxvision.core.key_limits import Limits, RequestRate
 from fluxvision.core.money import format_amount
 from fluxvision.core.status import ACTIVE, QUEUED
 from fluxvision.storage.database import Database

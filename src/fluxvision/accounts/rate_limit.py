@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 
-from fluxvision.core.limits import RequestRate
+from fluxvision.core.key_limits import RequestRate
 
 MINUTE = 60.0
 MOST = 10_000

@@ -8,8 +8,8 @@ from typing import Any
 
 from fluxvision.accounts import key_store
 from fluxvision.accounts.key_cache import KeyCache
+from fluxvision.accounts.key_types import StoredKey
 from fluxvision.accounts.ledger import Ledger
-from fluxvision.accounts.records import StoredKey
 from fluxvision.storage.database import Database
 
 

@@ -14,8 +14,8 @@ from typing import Any
 from fluxvision.catalog.geometry import has_pixel_size
 from fluxvision.catalog.params import BY_NAME, PARAMS, Param
 from fluxvision.catalog.rules import Converted, Emulated, Offer, Passthrough, Renamed, Rule, Unless, Using
-from fluxvision.core.entries import STRENGTH
 from fluxvision.core.errors import InvalidRequest
+from fluxvision.core.receipt_schemas import STRENGTH
 from fluxvision.core.types import Call, InputImage, Job, PostprocessPlan, ReceiptEntry
 
 SIZES = "Size"

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from fluxvision.cli.run_one import PictureRecord, Status
-from fluxvision.core.entries import AttemptEntry, ReceiptLine, attempt_entries, dollars_or_none, receipt_lines
+from fluxvision.core.receipt_schemas import AttemptEntry, ReceiptLine, attempt_entries, dollars_or_none, receipt_lines
 from fluxvision.core.types import Excluded, Failure, Fidelity, InputImage, JobResult, Quote, SourceDamage
 
 

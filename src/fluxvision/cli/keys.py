@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import msgspec
 
-from fluxvision.accounts.entries import KeyLimits, KeyList, created_key, key_entry, to_limits
+from fluxvision.accounts.schemas import KeyLimits, KeyList, created_key, key_entry, to_limits
 from fluxvision.cli.database import open_database
 from fluxvision.cli.text import format_columns
 from fluxvision.cli.tools import Tools
@@ -19,7 +19,7 @@ from fluxvision.core.money import format_amount
 if TYPE_CHECKING:  # not imported at run time, so that --help is fast
     from sqlalchemy import Connection
 
-    from fluxvision.accounts.records import StoredKey
+    from fluxvision.accounts.key_types import StoredKey
 
 T = TypeVar("T")
 

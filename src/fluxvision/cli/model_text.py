@@ -18,8 +18,8 @@ from fluxvision.catalog.params import describe_param
 from fluxvision.catalog.rules import Model, Offer
 from fluxvision.cli.text import TIMES, format_columns, replace_with_flags
 from fluxvision.cli.tools import Tools
-from fluxvision.core.entries import STRENGTH
 from fluxvision.core.load_settings import load_settings
+from fluxvision.core.receipt_schemas import STRENGTH
 
 OPENAIS = frozenset({"object", "created", "owned_by", "title"})
 """Fields of a model that only OpenAI's clients need."""

@@ -49,7 +49,9 @@ async def paid_once(prepared: PreparedJob, callbacks: JobCallbacks) -> AsyncIter
     try:
         digest = await asyncio.to_thread(fingerprint, prepared.job)
         stable = replace(prepared, job=replace(prepared.job, id=digest[:ID_DIGITS]))
-        store = import_module("fluxvision.jobs.submissions").StoredSubmissions(database, stable.job.id, time.time)
+        store = import_module("fluxvision.jobs.provider_submissions").StoredSubmissions(
+            database, stable.job.id, time.time
+        )
         await store.forget_before(time.time() - KEPT_SECONDS)
         stable.prefer(await store.providers())
         yield stable, replace(callbacks, submissions=store)

@@ -20,7 +20,7 @@ from uuid import uuid4
 from fluxvision.cli.options import UpscaleRequest
 from fluxvision.cli.paid_once import paid_once
 from fluxvision.cli.paths import COMPARED, OutputTarget
-from fluxvision.cli.provenance import Provenance, hash_file, write_source
+from fluxvision.cli.result_source import Provenance, hash_file, write_source
 from fluxvision.cli.scratch import ScratchFolders, is_being_made
 from fluxvision.cli.text import error_sentence, safe_path
 from fluxvision.core.errors import Busy, Cancelled, ClientError, InvalidRequest

@@ -10,14 +10,7 @@ import click
 
 from fluxvision.catalog import catalog
 from fluxvision.catalog.params import BY_NAME, Param
-from fluxvision.cli.options import (
-    Flag,
-    Sectioned,
-    UpscaleRequest,
-    check_request,
-    override_models_dir,
-    parameter_flags,
-)
+from fluxvision.cli.options import Flag, Sectioned, UpscaleRequest, check_request, override_models_dir, parameter_flags
 from fluxvision.cli.text import safe_path
 from fluxvision.core.errors import InvalidRequest, ModelNotFound
 from fluxvision.core.load_settings import load_settings

@@ -38,7 +38,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from fluxvision.core.limits import RequestRate
+from fluxvision.core.key_limits import RequestRate
 
 Blame = Literal["client", "policy", "provider", "network", "us", "nobody"]
 """Who caused a failure. Only failures of a provider or the network lead to the next offer."""

@@ -20,7 +20,7 @@ class Format:
     loader: str | None
     """Operation of libvips; None: libvips has none, and `opener` reads it."""
     opener: str = ""
-    """Module of `imaging` and its function that opens a file; see `imaging.reader`."""
+    """Module of `imaging` and its function that opens a file; see `imaging.fallback_reader`."""
     package: str = ""
     """What `pip install` names to bring the library that reads it, where it is not in every installation."""
     aliases: tuple[str, ...] = ()

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fluxvision.core.errors import Cancelled
-from fluxvision.core.limits import Limits
+from fluxvision.core.key_limits import Limits
 
 Scalar = bool | int | float | str
 """A public parameter's value after parsing; pictures are an `InputImage`."""
@@ -286,9 +286,10 @@ class OnSubmitted(Protocol):
 
 
 class SubmissionStore:
-    """Remembers nothing of the work that remote providers accepted; `jobs.submissions` has one that does.
+    """Remembers nothing of the work that remote providers accepted.
 
-    With that one, a job that begins again after a crash follows the work that it has already bought.
+    With the one of `jobs.provider_submissions`, a job that begins again after a crash follows the work that it has
+    bought.
     """
 
     keeps_work: bool = False

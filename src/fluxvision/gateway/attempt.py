@@ -25,16 +25,16 @@ from fluxvision.core.errors import (
 )
 from fluxvision.core.system import resource_error, translate_resource_errors
 from fluxvision.core.types import Attempt, Call, InputImage, Job, JobCallbacks, ProviderResult, ResultImage
+from fluxvision.gateway.attempt_state import AttemptCancel, Submission
 from fluxvision.gateway.circuit_breaker import BreakerPermit
 from fluxvision.gateway.execution_context import ExecutionContext
 from fluxvision.gateway.finish import FinishState, deliver_as_is, finish
 from fluxvision.gateway.finish.state import Mask
 from fluxvision.gateway.frames import FrameWork
-from fluxvision.gateway.job_resources import disk_needed
 from fluxvision.gateway.prepare import is_ready, prepare_input
+from fluxvision.gateway.resource_estimate import disk_needed
 from fluxvision.gateway.routing import Candidate
 from fluxvision.gateway.split_job import sent_seed, split_callbacks, split_versions, without_seed
-from fluxvision.gateway.submission import AttemptCancel, Submission
 from fluxvision.imaging import is_quick_to_read
 from fluxvision.providers import Provider
 from fluxvision.storage.disk_budget import Reservation

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from fluxvision.catalog.params import Param
 from fluxvision.gateway.circuit_breaker import CircuitBreakers
 from fluxvision.gateway.fair_queue import FairQueue
-from fluxvision.gateway.job_resources import JobMemoryBudget
+from fluxvision.gateway.resource_estimate import JobMemoryBudget
 from fluxvision.providers import Provider
 from fluxvision.storage.disk_budget import DiskBudget
 

@@ -21,7 +21,7 @@ from fluxvision.gateway.circuit_breaker import CircuitBreakers
 from fluxvision.gateway.execution import LAST_SEED, PreparedJob
 from fluxvision.gateway.execution_context import ExecutionContext
 from fluxvision.gateway.fair_queue import FairQueue
-from fluxvision.gateway.job_resources import JobMemoryBudget
+from fluxvision.gateway.resource_estimate import JobMemoryBudget
 from fluxvision.gateway.routing import JobLimits, decide, find_offers, translate_offers
 from fluxvision.gateway.self_test import run_self_test
 from fluxvision.providers import Provider

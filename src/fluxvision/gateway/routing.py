@@ -18,7 +18,7 @@ from fluxvision.core.money import floor_to_micros, format_amount
 from fluxvision.core.types import Call, Excluded, Job, PostprocessPlan, PriceComponent, Quote, ReceiptEntry
 from fluxvision.engine.backends.registry import planned_row
 from fluxvision.gateway.circuit_breaker import ProviderHealth
-from fluxvision.gateway.job_resources import check_memory, job_memory
+from fluxvision.gateway.resource_estimate import check_memory, job_memory
 
 
 def find_offers(job: Job, model: Model, configured: Collection[str]) -> tuple[Offer, ...]:

@@ -12,7 +12,8 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from fluxvision.accounts.entries import (
+from fluxvision.accounts.key_types import GROUPINGS
+from fluxvision.accounts.schemas import (
     KeyList,
     KeyRequest,
     balance_response,
@@ -21,7 +22,6 @@ from fluxvision.accounts.entries import (
     to_limits,
     usage_response,
 )
-from fluxvision.accounts.records import GROUPINGS
 from fluxvision.core.errors import Forbidden, InvalidRequest, NotFound
 from fluxvision.http.requests import body
 from fluxvision.http.requests.fields import query_parameters

@@ -27,14 +27,14 @@ from fluxvision.http.playground import Playground
 from fluxvision.http.readiness import Readiness
 from fluxvision.http.run_job import JobObserver
 from fluxvision.http.state import AppState, DeepZoomCache, Handler, JobTracker, Probe
-from fluxvision.http.stored_results import MediaResults
+from fluxvision.http.stored_response import MediaResults
 from fluxvision.http.upload_limits import BodyMemory, UploadLimits
 from fluxvision.imaging import Limits, probe
 from fluxvision.imaging.deep_zoom import STEM
-from fluxvision.jobs.opening import JobServiceHolder
+from fluxvision.jobs.lazy_service import LazyJobService
 from fluxvision.net.ssrf_guard import OPEN, Guard
-from fluxvision.storage.clock import SteadyClock
 from fluxvision.storage.media import MediaStore
+from fluxvision.storage.steady_clock import SteadyClock
 from fluxvision.storage.workspace import open_workspace
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ def build(
         playground=Playground(settings, gateway, now),
         now=now,
         media_clock=clock,
-        jobs=JobServiceHolder(create_jobs),
+        jobs=LazyJobService(create_jobs),
         keeps_history=settings.history and bool(settings.data_dir or settings.database_url),
         openapi=openapi.encode_document([row[:3] for row in rows], gateway.models, gateway.providers, settings, keys),
     )

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from msgspec import UNSET
 
 from fluxvision.accounts.rate_limit import rate_limit_headers
-from fluxvision.core.entries import attempt_entries, dollars_or_none
 from fluxvision.core.errors import (
     AuthenticationFailed,
     Error,
@@ -18,6 +17,7 @@ from fluxvision.core.errors import (
     TooMany,
 )
 from fluxvision.core.money import CURRENCY, sum_costs
+from fluxvision.core.receipt_schemas import attempt_entries, dollars_or_none
 from fluxvision.core.system import resource_error
 from fluxvision.core.types import Attempt
 from fluxvision.http.responses import ErrorBody, ErrorDetail, ErrorMetadata

@@ -16,7 +16,7 @@ import msgspec
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from fluxvision.core.limits import RequestRate
+from fluxvision.core.key_limits import RequestRate
 from fluxvision.core.types import Attempt, JobResult
 from fluxvision.imaging import vips_warnings
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fluxvision.accounts.records import GROUPINGS
+from fluxvision.accounts.key_types import GROUPINGS
 from fluxvision.core.errors import (
     InvalidRequest,
     ModelNotFound,

@@ -8,7 +8,7 @@ from typing import Any
 from fluxvision.core.errors import InvalidRequest, NotFound, Unavailable
 from fluxvision.http.openapi_operations import JSON, LIMIT, WORD, Operation, json_response, parameter
 from fluxvision.http.openapi_schemas import schema_ref
-from fluxvision.jobs.requests import DELIVERY_STATUSES
+from fluxvision.jobs.request_types import DELIVERY_STATUSES
 
 WEBHOOK_OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("GET", "/webhooks/secret"): Operation(

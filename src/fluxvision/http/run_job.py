@@ -11,13 +11,13 @@ from starlette.types import Scope
 
 from fluxvision.core.concurrency import run_to_the_end
 from fluxvision.core.errors import Cancelled
-from fluxvision.core.limits import RequestRate
+from fluxvision.core.key_limits import RequestRate
 from fluxvision.core.status import CANCELLED, COMPLETED, FAILED
 from fluxvision.core.types import Job, JobCallbacks, JobResult
 from fluxvision.gateway.execution import ExecutionReport, PreparedJob
 from fluxvision.http.observability import Metrics, format_trace
 from fluxvision.http.state import AppState, record_of
-from fluxvision.jobs.requests import EndedRequest
+from fluxvision.jobs.request_types import EndedRequest
 
 
 class JobObserver:

@@ -21,7 +21,7 @@ from fluxvision.http.playground import Playground
 from fluxvision.http.readiness import Readiness
 from fluxvision.http.upload_limits import BodyMemory, UploadLimits
 from fluxvision.imaging.deep_zoom import write_pyramid
-from fluxvision.jobs.opening import JobServiceHolder
+from fluxvision.jobs.lazy_service import LazyJobService
 from fluxvision.net.ssrf_guard import Guard
 from fluxvision.storage.media import MediaStore
 from fluxvision.storage.workspace import Workspace
@@ -148,7 +148,7 @@ class AppState:
     now: Callable[[], float]
     media_clock: Callable[[], float]
     openapi: bytes
-    jobs: JobServiceHolder
+    jobs: LazyJobService
     keeps_history: bool = False
     """Whether every request is noted in the database."""
 

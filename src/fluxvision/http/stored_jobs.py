@@ -24,10 +24,10 @@ from fluxvision.http.playground import is_visitor
 from fluxvision.http.requests.fields import query_parameters
 from fluxvision.http.responses import RequestList, RequestObject, RequestProgress
 from fluxvision.http.state import AppState, caller_of, record_of
-from fluxvision.http.stored_results import load_response, stored_body, stored_error
+from fluxvision.http.stored_response import load_response, stored_body, stored_error
 from fluxvision.http.streaming import ServerSentEvents, completed_events
 from fluxvision.jobs.job_files import fingerprint
-from fluxvision.jobs.requests import Entry, RequestFilter, RequestIdentity, Webhook, owner
+from fluxvision.jobs.request_types import Entry, RequestFilter, RequestIdentity, Webhook, owner
 
 if TYPE_CHECKING:
     from fluxvision.jobs.records import RequestRow

@@ -25,7 +25,7 @@ from fluxvision.http.responses import OPENAI_SIZES, USAGE, CompletedEvent, Image
 from fluxvision.http.result_body import picture_size, result_metadata, revised_prompt
 from fluxvision.http.run_job import run_job
 from fluxvision.http.state import AppState, draining_error, record_of
-from fluxvision.http.stored_results import StoredResponse, stored_body
+from fluxvision.http.stored_response import StoredResponse, stored_body
 from fluxvision.imaging import sniff_format
 
 KEEP_ALIVE = 10.0

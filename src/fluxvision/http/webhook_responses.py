@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from fluxvision.http.responses import RequestObject
-from fluxvision.jobs.requests import DELIVERY_STATUSES
+from fluxvision.jobs.request_types import DELIVERY_STATUSES
 
 
 class WebhookEvent(Struct, kw_only=True):

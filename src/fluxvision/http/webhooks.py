@@ -16,7 +16,7 @@ from fluxvision.http.requests.fields import query_parameters
 from fluxvision.http.state import AppState, caller_of
 from fluxvision.http.stored_jobs import choice, page_limit, request_object, send_json
 from fluxvision.http.webhook_responses import WebhookDelivery, WebhookDeliveryList, WebhookEvent, WebhookSecret
-from fluxvision.jobs.requests import DELIVERY_STATUSES, DeliveryFilter, Webhook, delivery_status, owner
+from fluxvision.jobs.request_types import DELIVERY_STATUSES, DeliveryFilter, Webhook, delivery_status, owner
 from fluxvision.net.webhook_client import WebhookClient
 
 if TYPE_CHECKING:  # not imported at run time, because the database takes a second

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import pyvips
 
-from fluxvision.imaging.reader import SAMPLES, PictureFile
+from fluxvision.imaging.fallback_reader import SAMPLES, PictureFile
 
 _RGB, _MONOCHROME = 1, 2
 """Colour spaces."""

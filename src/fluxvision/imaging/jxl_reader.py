@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 import pyvips
 
-from fluxvision.imaging.reader import SAMPLES, PictureFile, Unreadable
+from fluxvision.imaging.fallback_reader import SAMPLES, PictureFile, Unreadable
 
 _SIGNATURE = b"\xff\x0a"
 _BOX, _LONG_BOX = 8, 16

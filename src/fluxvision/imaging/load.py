@@ -16,7 +16,7 @@ from fluxvision.core.errors import Error, InvalidRequest
 from fluxvision.core.formats import Format
 from fluxvision.core.system import NO_SPACE, resource_error
 from fluxvision.core.types import InputImage
-from fluxvision.imaging import reader, scan, vips_warnings
+from fluxvision.imaging import fallback_reader, scan, vips_warnings
 from fluxvision.imaging.profile import FIELD, is_usable_profile
 
 # Block loaders that libvips marks as untrusted (not safe for hostile input).
@@ -77,14 +77,14 @@ def open_lazily(path: Path, row: Format) -> pyvips.Image:
     Only the header is read until pixels are needed, except for formats that libvips does not load.
     """
     if row.loader is None:
-        return reader.read(path, row)
+        return fallback_reader.read(path, row)
     file = path.read_bytes() if row.buffered else str(path)
     return getattr(pyvips.Image, row.loader)(file, access="sequential", **row.load)
 
 
 def open_header(path: Path, row: Format) -> pyvips.Image:
     """Return an image with a file's size, type and metadata, whose pixels may be black; raises as `open_lazily`."""
-    return reader.read_header(path, row) if row.loader is None else open_lazily(path, row)
+    return fallback_reader.read_header(path, row) if row.loader is None else open_lazily(path, row)
 
 
 def count_colour_bands(image: pyvips.Image) -> int | None:
@@ -211,7 +211,7 @@ def translate_read_errors(row: Format, param: str) -> Iterator[None]:
     clear_error_log()  # the error text will tell which resource has run out
     try:
         yield
-    except reader.Unreadable as cause:
+    except fallback_reader.Unreadable as cause:
         message = f"{param}: {cause}."
         raise InvalidRequest(message, param=param) from cause
     except pyvips.Error as cause:

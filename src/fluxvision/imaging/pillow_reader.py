@@ -19,7 +19,7 @@ from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.TgaImagePlugin import TgaImageFile
 
 from fluxvision.imaging import tiff
-from fluxvision.imaging.reader import SAMPLES, PictureFile, Unreadable
+from fluxvision.imaging.fallback_reader import SAMPLES, PictureFile, Unreadable
 
 _MODES = {
     "L": (1, False, 8),

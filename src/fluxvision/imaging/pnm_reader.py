@@ -8,7 +8,7 @@ from typing import BinaryIO
 import numpy as np
 import pyvips
 
-from fluxvision.imaging.reader import SAMPLES, PictureFile, Unreadable
+from fluxvision.imaging.fallback_reader import SAMPLES, PictureFile, Unreadable
 
 _HEAD = 4096
 """Bytes of the header, with comments, that are looked at."""

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, insert, select, update
 
 from fluxvision.core.errors import NotFound
-from fluxvision.jobs.requests import DEAD, DELIVERED, PENDING, DeliveryFilter
+from fluxvision.jobs.request_types import DEAD, DELIVERED, PENDING, DeliveryFilter
 from fluxvision.storage.tables import DELIVERIES, REQUESTS
 
 BACKOFF = (5.0, 15.0, 45.0, 120.0, 300.0, 900.0, 3600.0, 3 * 3600.0, 6 * 3600.0, 12 * 3600.0)

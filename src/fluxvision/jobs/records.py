@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from fluxvision.core.errors import IdempotencyConflict
 from fluxvision.core.status import CANCELLING
-from fluxvision.jobs.requests import KEY_SECONDS, RETRY_SECONDS, EndedRequest, RequestFilter, RequestIdentity
+from fluxvision.jobs.request_types import KEY_SECONDS, RETRY_SECONDS, EndedRequest, RequestFilter, RequestIdentity
 from fluxvision.storage.database import Database
 from fluxvision.storage.tables import DELIVERIES, REQUESTS, SUBMISSIONS
 

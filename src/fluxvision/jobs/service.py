@@ -1,32 +1,36 @@
-"""JobService: enters jobs, runs them as workflows, and lets any number of callers wait for, follow or cancel them."""
+"""JobService: enters jobs, runs them as workflows, and lets any number of callers wait for, follow or cancel them.
+
+The module is long because the states of a job, from entry to end, are told in one place.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
 from fluxvision.accounts.ledger import Ledger
 from fluxvision.core.concurrency import run_in_thread
 from fluxvision.core.errors import Cancelled, Error, InternalError, InvalidRequest, NotFound, Unavailable
-from fluxvision.core.limits import RequestRate
+from fluxvision.core.key_limits import RequestRate
 from fluxvision.core.status import ACTIVE, CANCELLED, CANCELLING, COMPLETED, FAILED, QUEUED, RUNNING
-from fluxvision.core.types import Attempt, JobCallbacks, JobResult, SubmissionStore
+from fluxvision.core.types import JobCallbacks, SubmissionStore
 from fluxvision.gateway.execution import ExecutionReport, PreparedJob
 from fluxvision.gateway.gateway import Gateway
 from fluxvision.jobs import deliveries, records
-from fluxvision.jobs.executors import HEARTBEAT_SECONDS, Executor
+from fluxvision.jobs.heartbeat import HEARTBEAT_SECONDS, GatewayHeartbeat
 from fluxvision.jobs.job_files import JobFiles
+from fluxvision.jobs.live_job import JobObserver, LiveJob, ResultStore
+from fluxvision.jobs.provider_submissions import StoredSubmissions
 from fluxvision.jobs.records import RequestRow
-from fluxvision.jobs.requests import EndedRequest, Entry, RequestFilter, RequestIdentity, Webhook
-from fluxvision.jobs.submissions import StoredSubmissions
+from fluxvision.jobs.request_types import EndedRequest, Entry, RequestFilter, RequestIdentity, Webhook
 from fluxvision.jobs.webhooks import WebhookSender
 from fluxvision.jobs.workflows import Workflows
 from fluxvision.storage.database import Database
@@ -45,62 +49,6 @@ END_SECONDS = 5.0
 MOST_NOTES = 10_000
 """Requests that wait to be noted while the database does not answer; the oldest are dropped."""
 MOST_TAKEN_UP = 10_000
-
-
-class ResultStore(Protocol):
-    """Turns the end of a job into what is stored of it."""
-
-    def response(self, result: JobResult) -> Mapping[str, Any]:
-        """Keep the pictures of a result, and return its response as JSON."""
-
-    def error(self, error: Error, attempts: Sequence[Attempt]) -> Mapping[str, Any]:
-        """Return an error and the attempts before it as JSON."""
-
-    def delete(self, response: Mapping[str, Any]) -> None:
-        """Delete the pictures of a stored response."""
-
-
-class JobObserver(Protocol):
-    """Is told of the jobs that this process runs."""
-
-    def begins(self) -> None:
-        """Count a job that begins."""
-
-    def ends(self, report: ExecutionReport) -> None:
-        """Count a job that ends, its attempts and cost."""
-
-    def fails(self, request_id: str, error: BaseException) -> None:
-        """Log an unexpected error; the id is empty where it is no job's."""
-
-
-@dataclass(slots=True)
-class LiveJob:
-    """A job that this process runs."""
-
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
-    followers: list[JobCallbacks] = field(default_factory=list)
-    progress: tuple[int, int] = (0, 0)
-    """Finished tiles and all tiles."""
-    task: asyncio.Task[Any] | None = None
-    submissions: StoredSubmissions | None = None
-    is_cancelled: bool = False
-    """Whether a caller wants it to end; otherwise a cancellation means that this process ends."""
-    is_executing: bool = False
-    """Whether the gateway works on it, which a caller may cancel."""
-    is_ending: bool = False
-    """Whether only its end remains to be stored, which the end of the process waits for."""
-
-    def show_progress(self, done: int, total: int) -> None:
-        """Pass progress on; called from any thread."""
-        self.progress = done, total
-        for follower in [*self.followers]:
-            follower.progress(done, total)
-
-    def show_preview(self, path: Path) -> None:
-        """Pass a preview on."""
-        for follower in [*self.followers]:
-            if follower.preview is not None:
-                follower.preview(path)
 
 
 class JobService:
@@ -128,7 +76,7 @@ class JobService:
         self._observer = observer
         self._now = now
         self._files = JobFiles(workspace.root / "jobs" if not workspace.temporary else workspace.run / "jobs")
-        self._executor = Executor(workspace)
+        self._executor = GatewayHeartbeat(workspace)
         self._workflows = Workflows(database.url, self._executor.id, self._run, parallel)
         self._live: dict[str, LiveJob] = {}
         self._notes: list[EndedRequest] = []

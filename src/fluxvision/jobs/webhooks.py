@@ -14,7 +14,7 @@ from standardwebhooks import Webhook
 from fluxvision.jobs import deliveries, records
 from fluxvision.jobs.deliveries import ClaimedDelivery, DeliveryRow
 from fluxvision.jobs.records import RequestRow
-from fluxvision.jobs.requests import DeliveryFilter
+from fluxvision.jobs.request_types import DeliveryFilter
 from fluxvision.jobs.webhook_secrets import SigningSecrets, find_secrets
 from fluxvision.net.webhook_client import Undelivered, WebhookClient
 from fluxvision.storage.database import Database

@@ -49,7 +49,7 @@ REQUESTS = Table(
     Column("job", NULLABLE_JSON, comment="all that is needed to run it (again); empty once it has ended"),
     Column("response", NULLABLE_JSON, comment="the answer, its pictures as names in the media store"),
     Column("error", NULLABLE_JSON),
-    Column("webhook", NULLABLE_JSON, comment="where its end is told: a jobs.requests.Webhook"),
+    Column("webhook", NULLABLE_JSON, comment="where its end is told: a jobs.request_types.Webhook"),
     Index(None, "key_id", "created_at", "cost", "reserved"),  # a budget is added up from it alone
     Index(None, "key_id", "fingerprint"),
     Index(None, "key_id", "idempotency_key", unique=True),

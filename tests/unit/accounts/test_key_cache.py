@@ -14,7 +14,7 @@ from fluxvision.accounts.key_cache import KeyCache
 from fluxvision.accounts.key_store import create_key, revoke_key, rotate_key
 from fluxvision.accounts.keys import Keys
 from fluxvision.core.errors import AuthenticationFailed, Unavailable
-from fluxvision.core.limits import Limits
+from fluxvision.core.key_limits import Limits
 from fluxvision.storage.database import Database, sqlite_url
 
 NOW = 1_800_000_000.0

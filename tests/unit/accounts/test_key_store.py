@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from fluxvision.accounts.key_store import create_key, find_key, list_keys, revoke_key, rotate_key
 from fluxvision.core.errors import InvalidRequest, NotFound
-from fluxvision.core.limits import Limits
+from fluxvision.core.key_limits import Limits
 from fluxvision.storage.tables import API_KEYS
 
 NOW = 1_800_000_000.0

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from sqlalchemy import insert, select
 
+from fluxvision.accounts.key_types import UsageRow
 from fluxvision.accounts.ledger import DAY, Ledger
-from fluxvision.accounts.records import UsageRow
 from fluxvision.core.errors import InsufficientBalance, TooMany
-from fluxvision.core.limits import Limits, RequestRate
+from fluxvision.core.key_limits import Limits, RequestRate
 from fluxvision.storage.database import Database, sqlite_url
 from fluxvision.storage.tables import API_KEYS, REQUESTS
 

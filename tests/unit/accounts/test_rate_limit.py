@@ -6,7 +6,7 @@ import pytest
 
 from fluxvision.accounts import rate_limit
 from fluxvision.accounts.rate_limit import Rate
-from fluxvision.core.limits import RequestRate
+from fluxvision.core.key_limits import RequestRate
 
 
 def test_a_burst_then_one_by_one():

@@ -11,7 +11,7 @@ from fakes.gateway import png
 from fakes.server import Server, document, form
 from fluxvision.accounts.key_store import create_key
 from fluxvision.accounts.ledger import DAY, Ledger
-from fluxvision.core.limits import Limits
+from fluxvision.core.key_limits import Limits
 from fluxvision.storage.database import Database, sqlite_url
 
 ADMIN = {"Authorization": "Bearer admin-of-this-test-7c1f"}

@@ -10,7 +10,7 @@ import pytest
 from fakes.gateway import png
 from fakes.server import Server, form, wait_until
 from fluxvision.accounts.key_store import create_key
-from fluxvision.core.limits import Limits
+from fluxvision.core.key_limits import Limits
 from fluxvision.storage.database import open_in
 
 PICTURE = png(8, 6)

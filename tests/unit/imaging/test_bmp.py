@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from fluxvision.core.errors import InvalidRequest
-from fluxvision.imaging import find_format, reader
+from fluxvision.imaging import fallback_reader, find_format
 
 
 def build(
@@ -78,7 +78,7 @@ def test_core_header(decoded):
 
 def test_resolution(store):
     """Pixels per metre become pixels per millimetre."""
-    image = reader.read(store(build(bytes(4), width=1, height=1, depth=24)), find_format("bmp"))
+    image = fallback_reader.read(store(build(bytes(4), width=1, height=1, depth=24)), find_format("bmp"))
     assert (image.xres, image.yres) == pytest.approx((3.937, 3.937))
 
 
@@ -97,7 +97,7 @@ def test_black_and_white(depth, width, decoded):
 def test_more_pixels_than_pillow_likes(store, monkeypatch):
     """The server's limit counts, not Pillow's, which warns first and then refuses."""
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1)
-    assert reader.read(store(build(bytes(12), width=1, height=3, depth=24)), find_format("bmp")).height == 3
+    assert fallback_reader.read(store(build(bytes(12), width=1, height=3, depth=24)), find_format("bmp")).height == 3
 
 
 @pytest.mark.parametrize(

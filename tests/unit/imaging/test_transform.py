@@ -7,7 +7,7 @@ import pytest
 
 from fluxvision.core.types import Fit, RawImage
 from fluxvision.engine.resample import band_matrix
-from fluxvision.gateway.job_resources import WEIGHTS
+from fluxvision.gateway.resource_estimate import WEIGHTS
 from fluxvision.imaging.transform import blend_rasters, fit_raster, soften_mask
 
 MODES = ("contain", "cover", "pad", "stretch")

@@ -12,7 +12,7 @@ import pytest
 
 from fakes.gateway import png
 from fluxvision.core.errors import Unavailable
-from fluxvision.core.limits import Limits
+from fluxvision.core.key_limits import Limits
 from fluxvision.core.types import Caller, InputImage, Job
 from fluxvision.jobs.job_files import ENTERING_SECONDS, JobFiles, fingerprint
 

@@ -8,7 +8,7 @@ from sqlalchemy import insert
 from fluxvision.core.errors import IdempotencyConflict
 from fluxvision.core.status import CANCELLED, COMPLETED, FAILED, QUEUED, RUNNING
 from fluxvision.jobs import records
-from fluxvision.jobs.requests import KEY_SECONDS, RETRY_SECONDS, EndedRequest, RequestFilter, RequestIdentity
+from fluxvision.jobs.request_types import KEY_SECONDS, RETRY_SECONDS, EndedRequest, RequestFilter, RequestIdentity
 from fluxvision.storage.tables import REQUESTS
 
 NOW = 1_000_000.0

@@ -14,7 +14,7 @@ from fluxvision.core.errors import Unavailable
 from fluxvision.core.status import CANCELLING, QUEUED, RUNNING
 from fluxvision.jobs import job_files, records
 from fluxvision.jobs import service as module
-from fluxvision.jobs.requests import EndedRequest, RequestFilter, RequestIdentity
+from fluxvision.jobs.request_types import EndedRequest, RequestFilter, RequestIdentity
 from fluxvision.storage.tables import EXECUTORS, REQUESTS, SUBMISSIONS
 
 PATIENCE = 20.0

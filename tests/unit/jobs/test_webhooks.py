@@ -19,7 +19,7 @@ from fakes.receiver import receiving
 from fluxvision.core.errors import NotFound
 from fluxvision.jobs import deliveries, records
 from fluxvision.jobs.deliveries import BACKOFF, CLAIM_SECONDS, list_deliveries
-from fluxvision.jobs.requests import DeliveryFilter, delivery_status
+from fluxvision.jobs.request_types import DeliveryFilter, delivery_status
 from fluxvision.jobs.service import JobService
 from fluxvision.jobs.webhook_secrets import OVERLAP_SECONDS
 from fluxvision.jobs.webhooks import WebhookSender

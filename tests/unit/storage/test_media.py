@@ -10,8 +10,8 @@ from urllib.parse import parse_qs
 import pytest
 
 from fluxvision.core.errors import NotFound
-from fluxvision.storage.clock import SteadyClock
 from fluxvision.storage.media import EXTENSIONS, MediaStore
+from fluxvision.storage.steady_clock import SteadyClock
 
 NOW = 1_800_000_000.0
 

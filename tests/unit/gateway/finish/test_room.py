@@ -14,7 +14,7 @@ from fluxvision import imaging
 from fluxvision.catalog.geometry import Geometry
 from fluxvision.core.types import Fit, InputImage, Job, PostprocessPlan, RawImage
 from fluxvision.gateway.finish import FinishState, finish
-from fluxvision.gateway.job_resources import SPARE, disk_needed
+from fluxvision.gateway.resource_estimate import SPARE, disk_needed
 
 RGB = InputImage("in.png", "png", 500, 400, 3, False, 8, 1000)
 TWICE = Geometry(1000, 800, 1000, 800, 1000, 800, 2.0, "contain")

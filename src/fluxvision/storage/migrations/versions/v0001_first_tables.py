@@ -58,7 +58,7 @@ def upgrade() -> None:
         ),
         sa.Column("response", sa.JSON(), nullable=True, comment="the answer, its pictures as names in the media store"),
         sa.Column("error", sa.JSON(), nullable=True),
-        sa.Column("webhook", sa.JSON(), nullable=True, comment="where its end is told: a jobs.requests.Webhook"),
+        sa.Column("webhook", sa.JSON(), nullable=True, comment="where its end is told: a jobs.request_types.Webhook"),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index(

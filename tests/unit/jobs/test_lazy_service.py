@@ -8,9 +8,9 @@ import pytest
 
 from fluxvision.core.errors import Unavailable
 from fluxvision.core.settings import ConfigError
-from fluxvision.jobs import opening
-from fluxvision.jobs.opening import JobServiceHolder
-from fluxvision.jobs.requests import EndedRequest
+from fluxvision.jobs import lazy_service
+from fluxvision.jobs.lazy_service import LazyJobService
+from fluxvision.jobs.request_types import EndedRequest
 
 
 class Service:
@@ -46,7 +46,7 @@ async def test_it_is_opened_once():
         made.append(Service())
         return made[-1]
 
-    holder = JobServiceHolder(create)
+    holder = LazyJobService(create)
     await holder.close()
     assert (made, holder.opened) == ([], None)
     first, second = await asyncio.gather(holder.get(), holder.get())
@@ -57,8 +57,8 @@ async def test_it_is_opened_once():
 
 async def test_early_notes_are_passed_on(monkeypatch):
     """Notes from before it was open reach it, except the oldest of too many."""
-    monkeypatch.setattr(opening, "MOST_EARLY", 2)
-    holder = JobServiceHolder(Service)
+    monkeypatch.setattr(lazy_service, "MOST_EARLY", 2)
+    holder = LazyJobService(Service)
     for number in range(3):
         holder.note(ended(number))
     service = await holder.get()
@@ -75,7 +75,7 @@ async def test_a_database_that_cannot_be_opened_is_unavailable():
             raise faults.pop()
         return Service()
 
-    holder = JobServiceHolder(create)
+    holder = LazyJobService(create)
     with pytest.raises(Unavailable) as error:
         await holder.get()
     assert error.value.retry_after

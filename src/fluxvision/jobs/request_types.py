@@ -1,11 +1,11 @@
-"""How requests are recognized, found and listed: plain data, without a database."""
+"""Data types of stored requests: identity, entry, end, filter; quick to import, because they need no database."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fluxvision.core.limits import RequestRate
+from fluxvision.core.key_limits import RequestRate
 from fluxvision.core.types import Caller
 
 KEY_SECONDS = 24 * 3600.0

@@ -18,7 +18,7 @@ from fluxvision.core.errors import InvalidRequest
 from fluxvision.core.types import InputImage, Job, PostprocessPlan
 from fluxvision.engine import BACKENDS
 from fluxvision.gateway.gateway import Gateway
-from fluxvision.gateway.job_resources import BASE, JobMemoryBudget, check_memory, job_memory
+from fluxvision.gateway.resource_estimate import BASE, JobMemoryBudget, check_memory, job_memory
 
 MODEL = CATALOG[0].id
 

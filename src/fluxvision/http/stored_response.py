@@ -1,4 +1,4 @@
-"""What is stored of a finished job, and the responses that are made of it, with links that are signed anew."""
+"""The stored response of a finished job, and the bodies that are made of it, with links that are signed anew."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fluxvision.http.media import deep_zoom_link, media_link
 from fluxvision.http.responses import ImageEntry, ImagesResponse
 from fluxvision.http.result_body import images_body, result_metadata, revised_prompt
 from fluxvision.http.state import AppState
-from fluxvision.jobs.requests import KEY_SECONDS
+from fluxvision.jobs.request_types import KEY_SECONDS
 from fluxvision.storage.media import GONE, MediaStore
 
 NOT_KEPT = "The response of this request is not kept."

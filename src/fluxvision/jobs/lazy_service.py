@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from fluxvision.core.concurrency import Once
 from fluxvision.core.errors import Unavailable
 from fluxvision.core.settings import ConfigError
-from fluxvision.jobs.requests import EndedRequest
+from fluxvision.jobs.request_types import EndedRequest
 
 if TYPE_CHECKING:
     from fluxvision.jobs.service import JobService
@@ -21,7 +21,7 @@ MOST_EARLY = 10_000
 """Requests that are noted once the service is open; the oldest are dropped."""
 
 
-class JobServiceHolder:
+class LazyJobService:
     """The service of jobs, opened once."""
 
     def __init__(self, create: Callable[[], JobService]) -> None:

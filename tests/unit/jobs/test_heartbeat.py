@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import select
 
-from fluxvision.jobs.executors import DEAD_SECONDS, Executor
+from fluxvision.jobs.heartbeat import DEAD_SECONDS, GatewayHeartbeat
 from fluxvision.storage.tables import EXECUTORS
 from fluxvision.storage.workspace import open_workspace
 
@@ -21,7 +21,7 @@ def gateway():
 
     def make(folder):
         opened.append(open_workspace(str(folder)))
-        return Executor(opened[-1]), opened[-1]
+        return GatewayHeartbeat(opened[-1]), opened[-1]
 
     yield make
     for workspace in opened:
@@ -62,7 +62,7 @@ async def test_containers_with_one_path_are_told_apart(database, gateway, tmp_pa
     """Gateways with the same host name and path, but different data folders, do not take each other for dead."""
     one, _ = gateway(tmp_path / "one")
     _, workspace = gateway(tmp_path / "two")
-    two = Executor(replace(workspace, root=tmp_path / "one"))
+    two = GatewayHeartbeat(replace(workspace, root=tmp_path / "one"))
     await database.run(lambda connection: two.beat(connection, NOW))
     assert await database.run(lambda connection: one.beat(connection, NOW)) == []
 

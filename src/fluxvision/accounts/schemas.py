@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from fluxvision.accounts.records import Grouping, KeyStatus, Period, PeriodBalance, StoredKey, UsageRow
-from fluxvision.core.entries import dollars_or_none
-from fluxvision.core.limits import Limits
+from fluxvision.accounts.key_types import Grouping, KeyStatus, Period, PeriodBalance, StoredKey, UsageRow
+from fluxvision.core.key_limits import Limits
 from fluxvision.core.money import CURRENCY, Currency, floor_to_micros, to_dollars
+from fluxvision.core.receipt_schemas import dollars_or_none
 
 Budget = Annotated[float, Meta(ge=0, le=1_000_000_000)] | None
 Count = Annotated[int, Meta(ge=0, le=1_000_000)] | None

@@ -1,4 +1,4 @@
-"""What remote providers accepted for one job, kept in the database, so that it is followed and not bought again.
+"""The ids of work that remote providers accepted for a job, in the database, so that it is not bought again.
 
 The id of the work is stored by the `Call.key`, which is the same when the job begins again. It is not the result of a
 workflow's step, because the pictures of one job are made at the same time and steps are found again by their order.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from fluxvision.core.entries import attempt_entries, receipt_lines
+from fluxvision.core.receipt_schemas import attempt_entries, receipt_lines
 from fluxvision.core.types import Attempt, ReceiptEntry
 
 

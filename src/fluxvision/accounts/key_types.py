@@ -1,11 +1,11 @@
-"""What is known of stored keys, budgets and usage; without the database, so that it is quick to import."""
+"""Data types of stored keys, budgets and usage; quick to import, because they need no database."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from fluxvision.core.limits import Limits
+from fluxvision.core.key_limits import Limits
 
 Period = Literal["day", "month", "total"]
 PERIODS: tuple[Period, ...] = get_args(Period)

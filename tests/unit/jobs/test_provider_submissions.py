@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fluxvision.core.errors import Unavailable, UpstreamUnreachable
-from fluxvision.jobs.submissions import StoredSubmissions
+from fluxvision.jobs.provider_submissions import StoredSubmissions
 
 ANSWER = {"request_id": "r", "status_url": "https://s/"}
 

@@ -1,4 +1,4 @@
-"""Which gateways run: each notes that it is alive; the jobs of one that is not are taken up by another."""
+"""Heartbeats of the gateways that share a database; another gateway takes up the jobs of a dead one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DEAD_SECONDS = 30.0
 """A gateway on another machine that was silent for so long is taken for dead."""
 
 
-class Executor:
+class GatewayHeartbeat:
     """This gateway among those that share a database."""
 
     def __init__(self, workspace: Workspace) -> None:
