@@ -23,7 +23,7 @@ from fluxvision.http.openapi_accounts import ACCOUNT_OPERATIONS
 from fluxvision.http.openapi_errors import ALWAYS
 from fluxvision.http.openapi_operations import JSON, OPERATIONS, Operation
 from fluxvision.http.openapi_schemas import TEXT, schema_ref
-from fluxvision.http.openapi_webhooks import WEBHOOK_OPERATIONS, WEBHOOKS
+from fluxvision.http.openapi_webhooks import WEBHOOK_OPERATIONS
 from fluxvision.http.state import AppState
 
 EXAMPLES = Path(__file__).with_name("openapi_examples.json")
@@ -110,7 +110,6 @@ def build_document(
         "servers": [{"url": base or "/"}],
         "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
         "paths": paths,
-        "webhooks": WEBHOOKS,
         "components": {
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
             "schemas": openapi_schemas.request_schemas(models)

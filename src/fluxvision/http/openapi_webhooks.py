@@ -1,13 +1,11 @@
-"""WEBHOOK_OPERATIONS and WEBHOOKS: the rows of webhooks, and the message that they post, for the OpenAPI document."""
+"""WEBHOOK_OPERATIONS: the rows of webhooks for the OpenAPI document."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from fluxvision.core.errors import InvalidRequest, NotFound, Unavailable
-from fluxvision.http.openapi_operations import JSON, LIMIT, WORD, Operation, json_response, parameter
-from fluxvision.http.openapi_schemas import schema_ref
+from fluxvision.http.openapi_operations import LIMIT, WORD, Operation, json_response, parameter
 from fluxvision.jobs.request_types import DELIVERY_STATUSES
 
 WEBHOOK_OPERATIONS: Mapping[tuple[str, str], Operation] = {
@@ -39,19 +37,3 @@ WEBHOOK_OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ),
 }
 """Rows like those of `openapi_operations.OPERATIONS`."""
-_SIGNED = ("webhook-id", "webhook-timestamp", "webhook-signature")
-WEBHOOKS: Mapping[str, Any] = {
-    "requestEnded": {
-        "post": {
-            "operationId": "request_ended",
-            "tags": ["Webhooks"],
-            "summary": "A request with `webhook_url` has ended; signed as Standard Webhooks",
-            "parameters": [
-                parameter(name, "header", "See standardwebhooks.com.", WORD, needed=True) for name in _SIGNED
-            ],
-            "requestBody": {"required": True, "content": {JSON: {"schema": schema_ref("WebhookEvent")}}},
-            "responses": {"2XX": {"description": "It was received; otherwise it is sent again, for about a day."}},
-        }
-    }
-}
-"""What this server posts to callers."""

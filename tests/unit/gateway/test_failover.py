@@ -294,7 +294,7 @@ async def test_who_was_left_little_time_is_not_to_blame(house, source, tmp_path)
 async def test_who_had_most_of_the_time_is_to_blame(house, source, tmp_path):
     """A deadline below the time of one try is no excuse for the provider that had all of it."""
     house["first"].remote, house["first"].seconds = True, 30.0
-    gateway = opened(house, deadline=3.0, attempt_timeout=300)
+    gateway = opened(house, deadline=8.0, attempt_timeout=300)
     delivery = await run(gateway, source, tmp_path)
     assert [outcome for _, outcome, _ in told(delivery)] == ["UPSTREAM_ERROR", "ok"]
     assert gateway.health.snapshot()["first"].reliability < 1

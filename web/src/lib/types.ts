@@ -4,25 +4,7 @@
  */
 
 export type paths = Record<string, never>;
-export interface webhooks {
-    requestEnded: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /** A request with `webhook_url` has ended; signed as Standard Webhooks */
-        post: operations["request_ended"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-}
+export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
         /** @description Every parameter is a part. A picture is a file, or a URL as text. Numbers and booleans may be written as text; null or an empty text means that a parameter is absent. */
@@ -1204,34 +1186,4 @@ export type WebhookDeliveryList = components['schemas']['WebhookDeliveryList'];
 export type WebhookDelivery = components['schemas']['WebhookDelivery'];
 export type ErrorCode = components['schemas']['ErrorCode'];
 export type $defs = Record<string, never>;
-export interface operations {
-    request_ended: {
-        parameters: {
-            query?: never;
-            header: {
-                /** @description See standardwebhooks.com. */
-                "webhook-id": string;
-                /** @description See standardwebhooks.com. */
-                "webhook-timestamp": string;
-                /** @description See standardwebhooks.com. */
-                "webhook-signature": string;
-            };
-            path?: never;
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["WebhookEvent"];
-            };
-        };
-        responses: {
-            /** @description It was received; otherwise it is sent again, for about a day. */
-            "2XX": {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-        };
-    };
-}
+export type operations = Record<string, never>;
