@@ -15,7 +15,7 @@ from fluxvision.storage.database import Database, sqlite_url
 from selection import tier
 
 # Continuous integration shares its processors: how long a value takes to make says nothing of the code.
-settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("shared", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared")
 
 # Tiny networks gain nothing by threads, which wait for each other on a busy machine. Read when PyTorch is imported.
