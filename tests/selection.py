@@ -25,7 +25,6 @@ TIERS = {
     "unit/providers/test_flux*.py": "flux",
     "unit/bench/test_flux.py": "flux",
     "golden/test_quality.py": "slow",
-    "fuzz/test_seeds.py": "slow",
     "faults/test_openapi_fuzz.py": "slow",
     "faults/test_data_folder.py": "slow",
     "faults/test_failover_live.py": "slow",
