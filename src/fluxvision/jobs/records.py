@@ -9,11 +9,13 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from fluxvision.core.errors import IdempotencyConflict
-from fluxvision.core.status import CANCELLING
+from fluxvision.core.status import CANCELLING, FAILED, RUNNING
 from fluxvision.jobs.request_types import KEY_SECONDS, RETRY_SECONDS, EndedRequest, RequestFilter, RequestIdentity
 from fluxvision.storage.database import Database
 from fluxvision.storage.tables import DELIVERIES, REQUESTS, SUBMISSIONS
 
+COUNTED_SECONDS = 3600.0
+"""No request that somebody waits for takes longer."""
 RequestRow = Row[Any]
 """A row of `REQUESTS`."""
 
@@ -99,6 +101,14 @@ def insert_ended(connection: Connection, ended: Sequence[EndedRequest]) -> None:
 def delete_submissions(connection: Connection, request_id: str) -> None:
     """Forget what providers accepted for a request that has ended."""
     connection.execute(delete(SUBMISSIONS).where(SUBMISSIONS.c.request_id == request_id))
+
+
+def end_abandoned(connection: Connection, now: float) -> None:
+    """End free requests that were counted and whose process died; they would fill the places of their key for ever."""
+    rows = update(REQUESTS).where(
+        REQUESTS.c.status == RUNNING, REQUESTS.c.job.is_(None), REQUESTS.c.created_at < now - COUNTED_SECONDS
+    )
+    connection.execute(rows.values(status=FAILED, ended_at=now, cost=REQUESTS.c.reserved, reserved=0))
 
 
 def clear(connection: Connection, request_id: str) -> None:

@@ -411,7 +411,12 @@ class JobService:
 
     async def _beat_once(self, *, first: bool) -> None:
         await self._write_notes()
-        dead = await self.database.run(lambda connection: self._executor.beat(connection, self._now()))
+
+        def beat(connection: Connection) -> Sequence[str]:
+            records.end_abandoned(connection, self._now())
+            return self._executor.beat(connection, self._now())
+
+        dead = await self.database.run(beat)
         if dead or first:
             rows = await self.list(RequestFilter(key_id=None, statuses=ACTIVE, limit=MOST_TAKEN_UP))
             left = [row for row in rows if row.job is not None and row.id not in self._live]

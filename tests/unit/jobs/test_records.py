@@ -145,3 +145,15 @@ def test_a_purged_request_keeps_its_cost(connection):
     records.clear(connection, "req_1")
     row = records.find_request(connection, "req_1", None)
     assert (row.cost, row.job, row.response, row.fingerprint, row.idempotency_key) == (7, None, None, None, None)
+
+
+def test_a_counted_request_of_a_dead_process_ends(connection):
+    """After an hour it leaves its key's place; a younger one, and one that is stored and taken up, go on."""
+    old = {"status": RUNNING, "created_at": NOW - records.COUNTED_SECONDS - 1}
+    add(connection, "dead", **old)
+    add(connection, "stored", job={"id": "stored"}, **old)
+    add(connection, "young", status=RUNNING)
+    records.end_abandoned(connection, NOW)
+    running = records.list_requests(connection, RequestFilter("alice", statuses=(RUNNING,)))
+    assert {row.id for row in running} == {"stored", "young"}
+    assert records.find_request(connection, "dead", None).status == FAILED
