@@ -176,7 +176,8 @@ class ErrorMiddleware:
         if scope["type"] != "http":
             return
         started = time.perf_counter()
-        record = scope[RECORD] = RequestRecord(request_id(time.time_ns() // 1_000_000))
+        milliseconds = time.time_ns() // 1_000_000
+        record = scope[RECORD] = RequestRecord(request_id(milliseconds), received_at=milliseconds / 1000)
         body = RequestBody(scope, receive)
 
         def headers(sent: RawHeaders) -> RawHeaders:

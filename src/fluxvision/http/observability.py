@@ -28,6 +28,8 @@ class RequestRecord:
     """Facts for a request's log line and metrics; the handlers fill them in."""
 
     request_id: str
+    received_at: float = 0.0
+    """Unix time of its headers."""
     model: str | None = None
     provider: str | None = None
     cost: int | None = None

@@ -95,7 +95,8 @@ async def enter_job(edge: AppState, scope: Scope, prepared: PreparedJob, options
     async def enter() -> Entry:
         webhook = options.webhook
         url = None if webhook is None else webhook.url
-        identity = RequestIdentity(await run_in_thread(fingerprint, prepared.job, url), key, is_retry=is_retry)
+        digest = await run_in_thread(fingerprint, prepared.job, url)
+        identity = RequestIdentity(digest, key, is_retry=is_retry, received_at=record_of(scope).received_at)
         return await (await edge.jobs.get()).enter(prepared, identity, background=options.background, webhook=webhook)
 
     entry = await run_to_the_end(enter())

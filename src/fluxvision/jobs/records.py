@@ -27,7 +27,7 @@ def lock_caller(connection: Connection, database: Database, key_id: str) -> None
 
 
 def find_same(connection: Connection, key_id: str, identity: RequestIdentity, now: float) -> RequestRow | None:
-    """Return the request that this one repeats, None for a new one.
+    """Return the request that this one repeats, or that has overtaken it; None for a new one.
 
     A failure that cost nothing has no fingerprint any more. Raises `IdempotencyConflict` when the key was used for
     something else.
@@ -44,14 +44,12 @@ def find_same(connection: Connection, key_id: str, identity: RequestIdentity, no
         elif kept is not None:
             return kept
         return None
-    if not identity.is_retry:
-        return None
-    recent = (
-        select(REQUESTS)
-        .where(own, REQUESTS.c.fingerprint == identity.fingerprint, REQUESTS.c.created_at > now - RETRY_SECONDS)
-        .order_by(REQUESTS.c.created_at.desc())
-        .limit(1)
-    )
+    same = own & (REQUESTS.c.fingerprint == identity.fingerprint)
+    if identity.is_retry:
+        same &= REQUESTS.c.created_at > now - RETRY_SECONDS
+    else:  # a busy server may have been slower with the first than with its retry
+        same &= REQUESTS.c.is_retry & (REQUESTS.c.created_at > identity.received_at)
+    recent = select(REQUESTS).where(same).order_by(REQUESTS.c.created_at.desc()).limit(1)
     return connection.execute(recent).one_or_none()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,6 +28,8 @@ class RequestIdentity:
     """The caller's idempotency key."""
     is_retry: bool = False
     """Whether the client says that it has sent the same before."""
+    received_at: float = math.inf
+    """Unix time of its headers; a retry that was entered later has overtaken it."""
 
 
 @dataclass(frozen=True, slots=True)

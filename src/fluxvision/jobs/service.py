@@ -172,6 +172,7 @@ class JobService:
                 background=background,
                 idempotency_key=identity.key,
                 fingerprint=identity.fingerprint,
+                is_retry=identity.is_retry,
                 job=facts,
                 webhook=None if webhook is None else asdict(webhook),
             )

@@ -46,6 +46,7 @@ REQUESTS = Table(
     Column("cost", BigInteger, nullable=False, default=0, comment="what it has cost, at most where that is unknown"),
     Column("idempotency_key", Text, comment="the caller's, for as long as it is kept"),
     Column("fingerprint", String(64), comment="digest of what was asked for"),
+    Column("is_retry", Boolean, nullable=False, default=False, comment="whether its client had sent it before"),
     Column("job", NULLABLE_JSON, comment="all that is needed to run it (again); empty once it has ended"),
     Column("response", NULLABLE_JSON, comment="the answer, its pictures as names in the media store"),
     Column("error", NULLABLE_JSON),

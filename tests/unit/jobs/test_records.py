@@ -70,6 +70,15 @@ def test_what_a_retry_joins(connection, status, cost, free, joined):
     assert found(connection, "print", is_retry=True, now=NOW + RETRY_SECONDS) is None
 
 
+@pytest.mark.parametrize(
+    ("is_retry", "entered_at", "joined"), [(True, NOW + 1, True), (True, NOW - 1, False), (False, NOW + 1, False)]
+)
+def test_a_request_that_its_retry_overtook(connection, is_retry, entered_at, joined):
+    """A first request joins the retry that was entered while it was on its way, and no other request."""
+    add(connection, fingerprint="print", is_retry=is_retry, created_at=entered_at)
+    assert (found(connection, "print", received_at=NOW) == "req_1") is joined
+
+
 @pytest.mark.parametrize(("free", "has_error", "kept"), [(True, True, False), (False, True, True), (True, False, True)])
 def test_a_free_failure_frees_its_key(free, has_error, kept):
     """Only a failure that cost nothing can be tried again with the same key."""

@@ -137,6 +137,13 @@ async def test_a_job_that_cannot_be_started_has_ended(site, monkeypatch):
     assert (await site.enter("req_2")).is_new
 
 
+async def test_a_request_that_its_retry_overtook_is_the_same(site):
+    """A first request that is entered after its retry starts nothing."""
+    assert (await site.service.enter(site.prepared(), RequestIdentity("print", is_retry=True))).is_new
+    late = await site.service.enter(site.prepared("req_2"), RequestIdentity("print", received_at=0.0))
+    assert (late.id, late.is_new) == ("req_1", False)
+
+
 async def test_a_job_that_another_gateway_started_is_waited_for(site, monkeypatch):
     """When another gateway is faster in starting the workflow, its end is seen in the database."""
 

@@ -53,6 +53,7 @@ def upgrade() -> None:
         sa.Column("cost", sa.BigInteger(), nullable=False, comment="what it has cost, at most where that is unknown"),
         sa.Column("idempotency_key", sa.Text(), nullable=True, comment="the caller's, for as long as it is kept"),
         sa.Column("fingerprint", sa.String(length=64), nullable=True, comment="digest of what was asked for"),
+        sa.Column("is_retry", sa.Boolean(), nullable=False, comment="whether its client had sent it before"),
         sa.Column(
             "job", sa.JSON(), nullable=True, comment="all that is needed to run it (again); empty once it has ended"
         ),
