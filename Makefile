@@ -7,6 +7,9 @@ ARGS ?=
 MINUTES ?= 60
 TIERS := flux ray browser client slow
 
+# Tests start hundreds of processes: without the cache each of them compiles all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: setup clients ready check check-all static quick lint types docs-check node page types-page page-check test test-all $(TIERS:%=test-%) fuzz serve bench docs gallery format
 
 setup:
