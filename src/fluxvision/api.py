@@ -1,4 +1,7 @@
-"""The Python API: `upscale` and `Upscaler` enlarge files, bytes, Pillow images and numpy arrays in this process."""
+"""The Python API: `upscale` and `Upscaler` enlarge files, bytes, Pillow images and numpy arrays in this process.
+
+The module is long because the two signatures repeat every parameter, so that editors show them.
+"""
 
 from __future__ import annotations
 

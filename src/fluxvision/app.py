@@ -7,7 +7,7 @@ from importlib import import_module
 from fluxvision.catalog.catalog import CATALOG, configure_offers
 from fluxvision.core.settings import Settings
 from fluxvision.gateway.gateway import Gateway
-from fluxvision.providers import PROVIDERS, Provider
+from fluxvision.providers.registry import PROVIDERS, Provider
 
 
 def create_gateway(settings: Settings) -> Gateway:

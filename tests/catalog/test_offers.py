@@ -16,7 +16,7 @@ from fluxvision.catalog.rules import Converted, Emulated, Implied, Passthrough, 
 from fluxvision.core.errors import ModelNotFound
 from fluxvision.core.receipt_schemas import STRENGTH
 from fluxvision.core.types import PostprocessPlan
-from fluxvision.providers import PROVIDERS
+from fluxvision.providers.registry import PROVIDERS
 
 OFFERS = [pytest.param(model, offer, id=f"{offer.provider}-{model.id}") for model in CATALOG for offer in model.offers]
 RULES = [

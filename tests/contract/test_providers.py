@@ -36,7 +36,7 @@ from fluxvision.core.types import Call, JobCallbacks, ProviderResult, RawImage
 from fluxvision.engine import pipeline
 from fluxvision.engine.backends import registry
 from fluxvision.gateway.prepare import prepare_input
-from fluxvision.providers import PROVIDERS
+from fluxvision.providers.registry import PROVIDERS
 
 PROMPT = "a very private wish"
 SOON = 60.0

@@ -32,6 +32,8 @@
 
 A message is one or two plain sentences for the caller. It never holds a path of this machine, a key, a prompt or
 picture content.
+
+The module is long because the tree is: a class per error.
 """
 
 from __future__ import annotations

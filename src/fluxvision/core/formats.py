@@ -1,4 +1,7 @@
-"""FORMATS, the table of picture formats: how each is recognised, read and written, and its limits."""
+"""FORMATS, the table of picture formats: how each is recognised, read and written, and its limits.
+
+The module is long because the table is: a row per format.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Settings, one field per setting with default, limits and description, and SETTINGS, the same as table rows."""
+"""Settings, one field per setting with default, limits and description, and SETTINGS, the same as table rows.
+
+The module is long because the table is: a field per setting.
+"""
 
 from __future__ import annotations
 

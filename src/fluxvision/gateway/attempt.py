@@ -1,4 +1,7 @@
-"""ProviderAttempt: runs a job at one provider, finishes and bills its pictures, updates the provider's health."""
+"""ProviderAttempt: runs a job at one provider, finishes and bills its pictures, updates the provider's health.
+
+The module is long because what one provider may do to a job, its errors included, is told in one place.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ from fluxvision.gateway.resource_estimate import disk_needed
 from fluxvision.gateway.routing import Candidate
 from fluxvision.gateway.split_job import sent_seed, split_callbacks, split_versions, without_seed
 from fluxvision.imaging import is_quick_to_read
-from fluxvision.providers import Provider
+from fluxvision.providers.registry import Provider
 from fluxvision.storage.disk_budget import Reservation
 
 MARGIN, MARGIN_SHARE = 1.0, 0.05

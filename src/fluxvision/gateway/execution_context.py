@@ -12,7 +12,7 @@ from fluxvision.catalog.params import Param
 from fluxvision.gateway.circuit_breaker import CircuitBreakers
 from fluxvision.gateway.fair_queue import FairQueue
 from fluxvision.gateway.resource_estimate import JobMemoryBudget
-from fluxvision.providers import Provider
+from fluxvision.providers.registry import Provider
 from fluxvision.storage.disk_budget import DiskBudget
 
 

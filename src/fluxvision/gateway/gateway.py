@@ -24,7 +24,7 @@ from fluxvision.gateway.fair_queue import FairQueue
 from fluxvision.gateway.resource_estimate import JobMemoryBudget
 from fluxvision.gateway.routing import JobLimits, decide, find_offers, translate_offers
 from fluxvision.gateway.self_test import run_self_test
-from fluxvision.providers import Provider
+from fluxvision.providers.registry import Provider
 
 LEAST_JOB_MEMORY = 1_500_000_000
 """Bytes of memory that one picture may always take, even on a small machine; its tiles alone take half of that."""

@@ -1,4 +1,7 @@
-"""Offers of a model that can serve a job, in order: find, translate, price, sort. Pure."""
+"""Offers of a model that can serve a job, in order: find, translate, price, sort. Pure.
+
+The module is long because a choice, from offer to order, is told in one place.
+"""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
-"""HTTP client helpers for providers: sessions, size-limited bodies, base64, Retry-After, and text without secrets."""
+"""HTTP client helpers for providers: sessions, size-limited bodies, base64 and Retry-After."""
 
 from __future__ import annotations
 
 import binascii
-import re
 from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -20,26 +19,12 @@ from fluxvision.net import fetch
 from fluxvision.net.ssrf_guard import OPEN, Guard
 
 LONGEST_WAIT = 3600.0
-LONGEST_MESSAGE = 300
-READ = 4_000
-"""Characters of a remote text that are processed; the rest is dropped."""
 BETWEEN = frozenset({502, 504, *range(520, 525)})
 """Statuses of a gateway or CDN whose upstream did not respond: the work may continue there."""
 CONNECT = 5.0
 CONNECTIONS = 1024
 KEEP_ALIVE = 15.0
 CHUNK = 256 * 1024
-HIDDEN = "…"
-
-SECRETS = (
-    re.compile(r"data:[^\s,;]*[;,]\S*", re.IGNORECASE),
-    re.compile(r"\b[a-z][a-z0-9+.-]{1,15}://\S*", re.IGNORECASE),
-    re.compile(r"\b(?:key|bearer|basic|token)[\s:=]+(?=\S*\d)\S{6,}", re.IGNORECASE),
-    re.compile(r"\b[sprf]k[-_][\w*-]{4,}"),
-    re.compile(r"(?<=\w)\?[\w.-]+=\S*"),
-    re.compile(r"[A-Za-z0-9+/_-]{40,}={0,2}"),
-)
-"""Matches data URIs, addresses, credentials, queries and base64."""
 
 
 def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
@@ -57,19 +42,6 @@ def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
     except (ValueError, TypeError, OverflowError):
         return None
     return min(max(0.0, moment - now), LONGEST_WAIT)
-
-
-def scrub(text: str, *secrets: str) -> str:
-    """Return at most 300 printable characters of a remote text, without `secrets` and anything that looks like one.
-
-    Addresses, data URIs and long base64 are removed too.
-    """
-    for secret in secrets:
-        text = text.replace(secret, HIDDEN) if secret else text
-    text = "".join(character if character.isprintable() else " " for character in text[:READ])
-    for pattern in SECRETS:
-        text = pattern.sub(HIDDEN, text)
-    return " ".join(text.split())[:LONGEST_MESSAGE]
 
 
 def create_session(sock_read: float, connector: aiohttp.TCPConnector | None = None) -> aiohttp.ClientSession:

@@ -2,6 +2,8 @@
 
 An engine makes any exact size, or takes a factor, or chooses the size itself. In every case the gateway brings the
 result to exactly the requested pixels.
+
+The module is long because five parameters share their rules: one that changes changes the others.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ class Provider:
         self.check(call)
         accepted = await callbacks.submissions.find(call.key)
         queued = await self._submit(call, callbacks) if accepted is None else restore_job(accepted)
-        name = self._client.scrub_id(queued.request_id)
+        name = self._client.redact_id(queued.request_id)
         try:
             status, answer = await self._queue.wait_for_result(call, queued, callbacks)
             outcome = await self._results.outcome(call.image, status, answer, folder)

@@ -15,6 +15,7 @@ import yarl
 
 from fluxvision.core.types import Call
 from fluxvision.net import client
+from fluxvision.net.redaction import redact
 
 OK, ACCEPTED, UNPAID, FORBIDDEN, GONE, BUSY = 200, 202, 402, 403, 404, 429
 
@@ -134,9 +135,9 @@ class FalClient:
             return False
         return found.raw_user is None and found.raw_password is None and origin == self._origin
 
-    def scrub_id(self, name: str) -> str:
+    def redact_id(self, name: str) -> str:
         """Return a job's id without secrets, for messages."""
-        return client.scrub(name, self.key)
+        return redact(name, self.key)
 
     def secrets(self, call: Call | None = None) -> tuple[str, ...]:
         """Return the texts that no message may repeat: the key and the caller's own texts."""

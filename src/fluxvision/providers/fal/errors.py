@@ -19,7 +19,7 @@ from fluxvision.core.errors import (
     UpstreamUnasked,
 )
 from fluxvision.net import client
-from fluxvision.net.private_text import WITHHELD, repeats_private_text
+from fluxvision.net.redaction import READ, WITHHELD, redact, repeats_private_text
 from fluxvision.providers.fal.client import FORBIDDEN, GONE, UNPAID, FalResponse
 
 PICTURE = {"image_url": "image"}
@@ -64,9 +64,9 @@ def error_from_response(answer: FalResponse, secrets: tuple[str, ...], parameter
     first = detail[0] if isinstance(detail, list) and detail and isinstance(detail[0], dict) else {}
     kind = first["type"] if isinstance(first.get("type"), str) else answer.error_type
     words = next((text for text in (first.get("msg"), detail) if isinstance(text, str)), "")
-    reason = client.scrub(words, *secrets).rstrip(".")
+    reason = redact(words, *secrets).rstrip(".")
     told = f": {reason}." if reason else "."
-    said = WITHHELD if repeats_private_text(words[: client.READ], secrets) else told
+    said = WITHHELD if repeats_private_text(words[:READ], secrets) else told
     if POLICY in {kind, answer.error_type}:
         return PolicyRefused(f"fal.ai's content policy forbids this request{said}")
     if answer.status in REFUSALS and kind not in THEIRS:

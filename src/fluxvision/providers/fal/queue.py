@@ -90,7 +90,7 @@ async def submit_request(fal_client: FalClient, url: str, call: Call, content: b
         raise UpstreamError(message, billed=None) from None
     if not all(fal_client.owns(url) for url in (queued.status_url, queued.response_url, queued.cancel_url)):
         message = "fal.ai's answer leads to another server, which does not get this server's key."
-        raise UpstreamError(message, upstream_id=fal_client.scrub_id(queued.request_id), billed=None)
+        raise UpstreamError(message, upstream_id=fal_client.redact_id(queued.request_id), billed=None)
     return queued
 
 
@@ -197,7 +197,7 @@ class Queue:
         return queued
 
     def _job(self, call: Call, queued: QueuedJob) -> _Job:
-        return _Job(queued, self._client.scrub_id(queued.request_id), self._client.secrets(call), call.parameter_names)
+        return _Job(queued, self._client.redact_id(queued.request_id), self._client.secrets(call), call.parameter_names)
 
     async def _wait_until_completed(self, job: _Job) -> Mapping[str, Any]:
         """Poll the job, less and less often, until it is completed; return its last status."""

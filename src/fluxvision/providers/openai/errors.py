@@ -26,7 +26,7 @@ from fluxvision.core.errors import (
 from fluxvision.core.types import Call
 from fluxvision.net import client
 from fluxvision.net.client import read_body
-from fluxvision.net.private_text import WITHHELD, repeats_private_text
+from fluxvision.net.redaction import READ, WITHHELD, redact, repeats_private_text
 
 LONGEST = 65_536
 """Most bytes of a response without a picture."""
@@ -211,7 +211,7 @@ class ErrorTranslator:
 
     def _words(self, response: ErrorResponse, call: Call) -> str:
         """Return the end of a sentence: the server's own message, without private text."""
-        if repeats_private_text(response.message[: client.READ], (str(call.body.get(name, "")) for name in PRIVATE)):
+        if repeats_private_text(response.message[:READ], (str(call.body.get(name, "")) for name in PRIVATE)):
             return WITHHELD
-        words = client.scrub(response.message, *self.secrets).rstrip(".")
+        words = redact(response.message, *self.secrets).rstrip(".")
         return f": {words}." if words else "."

@@ -1,4 +1,4 @@
-"""Detects whether a remote text repeats private text (such as a prompt), even if quoted or escaped."""
+"""Removes secrets from remote text, and detects whether it repeats private text, such as a prompt, even if escaped."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from urllib.parse import unquote
 
+LONGEST_MESSAGE = 300
+READ = 4_000
+"""Characters of a remote text that are processed; the rest is dropped."""
+HIDDEN = "…"
 WITHHELD = ". Its words repeat what was sent and are not shown."
 """The end of an error message, instead of a text that repeats private text."""
 SHORTEST, RUN, DEEPEST = 3, 10, 4
@@ -14,6 +18,29 @@ SHORTEST, RUN, DEEPEST = 3, 10, 4
 ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|x([0-9a-fA-F]{2})|(.))", re.DOTALL)
 SIDE_BY_SIDE = re.compile(f".{{{RUN}}}", re.DOTALL)
 CONTROLS = dict(zip("abfnrtv0", "\a\b\f\n\r\t\v\0", strict=True))
+
+SECRETS = (
+    re.compile(r"data:[^\s,;]*[;,]\S*", re.IGNORECASE),
+    re.compile(r"\b[a-z][a-z0-9+.-]{1,15}://\S*", re.IGNORECASE),
+    re.compile(r"\b(?:key|bearer|basic|token)[\s:=]+(?=\S*\d)\S{6,}", re.IGNORECASE),
+    re.compile(r"\b[sprf]k[-_][\w*-]{4,}"),
+    re.compile(r"(?<=\w)\?[\w.-]+=\S*"),
+    re.compile(r"[A-Za-z0-9+/_-]{40,}={0,2}"),
+)
+"""Matches data URIs, addresses, credentials, queries and base64."""
+
+
+def redact(text: str, *secrets: str) -> str:
+    """Return at most 300 printable characters of a remote text, without `secrets` and anything that looks like one.
+
+    Addresses, data URIs and long base64 are removed too.
+    """
+    for secret in secrets:
+        text = text.replace(secret, HIDDEN) if secret else text
+    text = "".join(character if character.isprintable() else " " for character in text[:READ])
+    for pattern in SECRETS:
+        text = pattern.sub(HIDDEN, text)
+    return " ".join(text.split())[:LONGEST_MESSAGE]
 
 
 def repeats_private_text(text: str, private: Iterable[str]) -> bool:

@@ -13,10 +13,10 @@ from hypothesis import strategies as some
 
 from fluxvision.core.settings import Upstream
 from fluxvision.core.types import Call, InputImage
-from fluxvision.net.client import READ
-from fluxvision.net.private_text import SHORTEST, repeats_private_text
+from fluxvision.net.redaction import READ, SHORTEST, redact, repeats_private_text
 from fluxvision.providers.openai.errors import ErrorTranslator, parse_error_response
 
+KEY = "abcd1234-secret:0123456789"
 WAYS = {
     "as it is": str,
     "repr": repr,
@@ -112,3 +112,31 @@ def test_long_prompts_are_compared_soon(text):
     started = time.thread_time()
     assert not repeats_private_text(text, prompts)
     assert time.thread_time() - started < SOON
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        ("Input should be at most 4", "Input should be at most 4"),
+        (f"the key {KEY} is wrong", "the key … is wrong"),
+        ("Incorrect API key provided: sk-abc1***123.", "Incorrect API key provided: …."),
+        ("Authorization: Bearer eyJhbGciOi.x1 failed", "Authorization: … failed"),
+        ("Key 0123:abcd is locked", "… is locked"),
+        ("bad data:image/png;base64,iVBORw0KGgo= here", "bad … here"),
+        ("cannot load https://host/a.png?token=abc now", "cannot load … now"),
+        ("cannot load s3://bucket/a.png now", "cannot load … now"),
+        ("GET /files?sig=abc failed", "GET /files… failed"),
+        ("hash " + "A1b2" * 20 + " end", "hash … end"),
+        ("two\nlines\x00and\u200bmore", "two lines and more"),
+        ("key is not valid for this model", "key is not valid for this model"),
+        ("", ""),
+    ],
+)
+def test_foreign_words_are_scrubbed(text, clean):
+    """Secrets, addresses and data go, words stay."""
+    assert redact(text, KEY, "") == clean
+
+
+def test_foreign_words_are_short():
+    """However long a text is, 300 characters of it are shown."""
+    assert len(redact("word " * 1_000_000)) == 300
