@@ -14,7 +14,7 @@ from fakes.server import Server, form, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the system has to tell the figures")
 
-SIDE = 4_000
+SIDE = 3_000
 PIXELS = SIDE * SIDE * 3
 """Bytes of the large picture's pixels."""
 MODEL = ("model", "flux-vision-upscaler")

@@ -51,11 +51,10 @@ async def made(provider, path, scale, folder, *, fidelity=45.0, passes="auto", c
     return await provider.run(call(path, size, seed=3, **wishes), callbacks or JobCallbacks(), folder)
 
 
-@pytest.mark.parametrize("fidelity", [35, 45, 50, 60])
+@pytest.mark.parametrize(("fidelity", "creativity"), [(35, 1.0), (45, 0.3), (50, 1.0), (60, 0.3)])
 @pytest.mark.parametrize(
     ("scale", "passes", "count"), [(1.5, "auto", 1), (2, "auto", 1), (2.5, "2", 2), (4, "1", 1), (4, "2", 2)]
 )
-@pytest.mark.parametrize("creativity", [0.3, 1.0])
 async def test_the_set_value_is_reached(  # noqa: PLR0917, fixtures
     provider, wide, folder, scale, passes, count, creativity, fidelity
 ):

@@ -61,19 +61,19 @@ def noise(width, height, bands, kind=np.uint8):
     return np.random.default_rng(1).integers(0, np.iinfo(kind).max, (height, width, bands), kind, endpoint=True)
 
 
-@pytest.mark.parametrize("provider", ["raster", "file"])
 @pytest.mark.parametrize(
-    ("plan", "geometry"),
+    ("provider", "plan", "geometry"),
     [
-        (PostprocessPlan(), TWICE),
-        (PostprocessPlan(output_format="tiff"), TWICE),
-        (PostprocessPlan(output_format="jpeg", output_compression=100), TWICE),
-        (PostprocessPlan(output_format="webp", output_compression=100), TWICE),
-        (PostprocessPlan(fit=Fit(700, 800, "cover")), replace(TWICE, width=700, fit="cover")),
-        (PostprocessPlan(fit=Fit(1200, 800, "pad")), replace(TWICE, width=1200, fit="pad")),
-        pytest.param(PostprocessPlan(apply_mask=True), TWICE, marks=pytest.mark.slow),
+        ("raster", PostprocessPlan(), TWICE),
+        ("file", PostprocessPlan(), TWICE),
+        ("file", PostprocessPlan(output_format="tiff"), TWICE),
+        ("raster", PostprocessPlan(output_format="jpeg", output_compression=100), TWICE),
+        ("file", PostprocessPlan(output_format="webp", output_compression=100), TWICE),
+        ("raster", PostprocessPlan(fit=Fit(700, 800, "cover")), replace(TWICE, width=700, fit="cover")),
+        ("file", PostprocessPlan(fit=Fit(1200, 800, "pad")), replace(TWICE, width=1200, fit="pad")),
+        pytest.param("raster", PostprocessPlan(apply_mask=True), TWICE, marks=pytest.mark.slow),
     ],
-    ids=["png", "tiff", "jpeg", "webp", "cover", "pad", "mask"],
+    ids=["png", "png from a file", "tiff", "jpeg", "webp", "cover", "pad", "mask"],
 )
 def test_it_is_enough(disk, tmp_path, provider, plan, geometry):
     """Noise, which no format makes small, is finished on a disk that has just so much, less what is spare."""
