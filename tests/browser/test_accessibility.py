@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from browser.steps import advanced, begin_long, choose, key_form, sideways, tab, upscale
+from browser.steps import advanced, begin_long, choose, enter_key, key_form, sideways, tab, upscale
 from fakes.server import Server
 
 AXE = Path(__file__).parents[2] / "web/node_modules/axe-core/axe.min.js"
@@ -91,6 +91,25 @@ def test_a_locked_page(open_page, tmp_path):
             page.get_by_role("heading", name="Enter a key to begin").wait_for()
             assert sideways(page) == 0
             assert complaints(page) == []
+
+
+def test_the_requests_of_a_key(open_page, photo, tmp_path):
+    """The list of what the server keeps, in both themes, while one of them is about to be deleted; it fits a phone."""
+    key = "key-of-this-test-7c1f"
+    with Server(tmp_path / "data", {"api_keys": key}, module=("fluxvision", "serve")) as keyed:
+        page = open_page(at=keyed)
+        page.get_by_label("Model", exact=True).wait_for()
+        enter_key(page, key)
+        choose(page, photo)
+        upscale(page)
+        tab(page, "History")
+        for theme, width in (("light", 1280), ("dark", 360)):
+            page.emulate_media(color_scheme=theme)
+            page.set_viewport_size({"width": width, "height": 740})
+            page.get_by_role("button", name=re.compile("^Delete flux-vision")).click()
+            assert sideways(page) == 0
+            assert complaints(page) == []
+            page.get_by_role("button", name=re.compile("^Really delete")).blur()
 
 
 def test_painting_a_mask(open_page, photo):

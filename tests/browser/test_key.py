@@ -130,8 +130,8 @@ def test_a_locked_page_asks_for_a_key(open_page, locked, photo):
     upscale(page)
     tab(page, "Code")
     assert "$FLUXVISION_API_KEY" in page.get_by_role("region", name="curl code").inner_text()
-    tab(page, "History 1")
-    page.locator("li .open").wait_for()
+    tab(page, "History")
+    page.get_by_role("button", name="Open flux-vision-upscaler").wait_for()
     assert KEY not in page.content()
     assert KEY not in page.evaluate(KEPT)
     assert json.loads(page.evaluate("JSON.stringify(sessionStorage)")) == {"fluxvision.key": KEY}

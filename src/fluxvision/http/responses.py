@@ -211,6 +211,7 @@ class RequestObject(Struct, kw_only=True):
     created_at: int
     ended_at: int | None
     cost_micros: Annotated[int, Meta(description="In micro-dollars; at most, where a provider did not tell.")]
+    has_response: Annotated[bool, Meta(description="Whether the answer is kept.")]
     progress: RequestProgress | UnsetType = UNSET
     response: Annotated[ImagesResponse, Meta(description="The whole answer, with links.")] | UnsetType = UNSET
     error: ErrorDetail | UnsetType = UNSET

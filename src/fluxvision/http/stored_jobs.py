@@ -201,6 +201,7 @@ def request_object(edge: AppState, scope: Scope, row: RequestRow, *, whole: bool
         created_at=int(row.created_at),
         ended_at=None if row.ended_at is None else int(row.ended_at),
         cost_micros=row.cost,
+        has_response=row.response is not None,
     )
     if row.status in ACTIVE and edge.jobs.opened is not None:
         done, total = edge.jobs.opened.progress(row.id)

@@ -37,6 +37,15 @@ def ended(server, **headers):
     return request_id
 
 
+def test_a_request_says_whether_its_response_is_kept(server):
+    """`has_response` in the list is true until the payloads are deleted."""
+    request_id = ended(server)
+    for is_kept in (True, False):
+        listed = {row["id"]: row for row in server.get("/v1/requests", ONE).json()["data"]}
+        assert listed[request_id]["has_response"] is is_kept
+        server.get(f"/v1/requests/{request_id}/payloads", ONE, method="DELETE")
+
+
 def test_the_events_of_a_purged_request_say_that_nothing_is_kept(server):
     """Whoever follows a request whose payloads were deleted gets the error of something that is not there."""
     request_id = ended(server)

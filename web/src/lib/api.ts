@@ -3,7 +3,7 @@
 import { key, sender } from './key.svelte';
 import { messages, progress } from './sse';
 import type { Card, Metadata, Page, Values } from './page-types';
-import type { AttemptEntry, ModelEntry, QuoteResponse } from './types';
+import type { AttemptEntry, ImagesResponse, ModelEntry, QuoteResponse, RequestList, RequestObject } from './types';
 
 /** The code of the error that a key would have spared, or another key. */
 export const UNKNOWN_KEY = 'AUTHENTICATION_FAILED';
@@ -30,6 +30,8 @@ export interface Order {
 }
 
 export interface Made {
+  /** The request's id. */
+  id: string;
   url: string | null;
   blob: Blob | null;
   format: string;
@@ -38,6 +40,8 @@ export interface Made {
 }
 
 export interface Watch {
+  /** The server begins to answer; a request with an id goes on when nobody waits for it. */
+  accepted(id: string | null): void;
   preview(picture: Blob): void;
   progress(done: number, total: number): void;
 }
@@ -59,10 +63,17 @@ export function quote(order: Order, signal: AbortSignal): Promise<QuoteResponse>
   return json<QuoteResponse>('/v1/images/edits?dryRun=true', { method: 'POST', body: body(order, {}), signal });
 }
 
-/** Ask for the pictures and tell of them as they come; returns when the last one is there. */
+/**
+ * Ask for the pictures and tell of them as they come; returns when the last one is there.
+ *
+ * With a key the server keeps the request and its answer: that is what an idempotency key is for.
+ */
 export async function edit(order: Order, watch: Watch, signal: AbortSignal): Promise<Made[]> {
   const stream = { stream: 'true', partial_images: '1', response_format: 'url' };
-  const response = await send('/v1/images/edits', { method: 'POST', body: body(order, stream), signal });
+  const keyed = key.value !== '';
+  const headers = { ...sender(key.value), ...(keyed ? { 'Idempotency-Key': unique() } : {}) };
+  const response = await send('/v1/images/edits', { method: 'POST', body: body(order, stream), headers, signal });
+  watch.accepted(keyed ? response.headers.get('x-request-id') : null);
   if (!response.body) throw new Failure('The server sent no answer.');
   const made: Made[] = [];
   for await (const message of messages(response.body)) {
@@ -78,6 +89,39 @@ export async function edit(order: Order, watch: Watch, signal: AbortSignal): Pro
   }
   if (!made.length) throw new Failure('The connection ended before the picture was there.', 'INTERRUPTED');
   return made;
+}
+
+/** Return a page of the key's requests, the newest first; those before `cursor`. */
+export function requests(limit: number, cursor: string | null = null): Promise<RequestList> {
+  const query = new URLSearchParams({ limit: String(limit), ...(cursor ? { cursor } : {}) });
+  return json<RequestList>(`/v1/requests?${query}`);
+}
+
+/** Return a request with its answer. */
+export function request(id: string): Promise<RequestObject> {
+  return json<RequestObject>(`/v1/requests/${id}`);
+}
+
+export function cancelRequest(id: string): Promise<RequestObject> {
+  return json<RequestObject>(`/v1/requests/${id}`, { method: 'DELETE' });
+}
+
+/** Delete what a request was answered, pictures included. */
+export function deleteAnswer(id: string): Promise<RequestObject> {
+  return json<RequestObject>(`/v1/requests/${id}/payloads`, { method: 'DELETE' });
+}
+
+/** Return the pictures of an answer with links. */
+export function pictures({ id, data, output_format: format, metadata }: ImagesResponse): Made[] {
+  const zooms = (metadata as Metadata)['deep_zooms'];
+  return data.map((entry, at) =>
+    finished({ ...entry, id, output_format: format, metadata, deep_zoom: Array.isArray(zooms) ? zooms[at] : undefined }),
+  );
+}
+
+/** Return an id that was never used; also where the page is not served by HTTPS. */
+export function unique(): string {
+  return crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
 }
 
 /** Fetch a result or an example of this server; its address is all that it needs. */
@@ -97,6 +141,7 @@ function finished(data: Record<string, unknown>): Made {
   const metadata = (data['metadata'] ?? {}) as Metadata;
   const deep = data['deep_zoom'];
   return {
+    id: String(data['id'] ?? ''),
     url: typeof data['url'] === 'string' ? local(data['url']) : null,
     blob: typeof inline === 'string' && inline !== '' ? picture(inline, format) : null,
     format,

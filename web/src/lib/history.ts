@@ -4,6 +4,8 @@ import type { Metadata, Values } from './page-types';
 
 export interface Entry {
   id: string;
+  /** The id of its request, where the server keeps it, too. */
+  request?: string | undefined;
   created: number;
   model: string;
   name: string;
@@ -53,10 +55,6 @@ export async function add(entry: Entry): Promise<void> {
 
 export async function remove(id: string): Promise<void> {
   await run('readwrite', (store) => store.delete(id)).catch(() => undefined);
-}
-
-export async function clear(): Promise<void> {
-  await run('readwrite', (store) => store.clear()).catch(() => undefined);
 }
 
 export function small(blob: Blob | null): Blob | null {

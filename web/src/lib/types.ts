@@ -999,6 +999,8 @@ export interface components {
             ended_at: number | null;
             /** @description In micro-dollars; at most, where a provider did not tell. */
             cost_micros: number;
+            /** @description Whether the answer is kept. */
+            has_response: boolean;
             progress?: components["schemas"]["RequestProgress"];
             /** @description The whole answer, with links. */
             response?: components["schemas"]["ImagesResponse"];

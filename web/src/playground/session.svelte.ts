@@ -8,7 +8,7 @@ import * as store from '../lib/history';
 import { key } from '../lib/key.svelte';
 import { measure, thumbnail } from '../lib/pixels';
 import type { Card, Metadata, Value, Values } from '../lib/page-types';
-import type { QuoteResponse } from '../lib/types';
+import type { ImagesResponse, QuoteResponse } from '../lib/types';
 
 export interface Picture {
   file: Blob;
@@ -68,6 +68,8 @@ class Session {
   });
 
   #stop: AbortController | null = null;
+  /** The request that the server goes on with when nobody waits for it. */
+  #stored: string | null = null;
   #asked: AbortController | null = null;
   #timer = 0;
 
@@ -108,7 +110,7 @@ class Session {
       this.failure = new api.Failure(`This file is larger than the ${Math.floor(limit / 1e6)} MB that the server takes.`, 'TOO_LARGE', 'image');
       return;
     }
-    this.cancel();
+    this.#leave();
     const url = URL.createObjectURL(file);
     const size = await measure(url);
     this.#forgetResults();
@@ -130,7 +132,7 @@ class Session {
   }
 
   clear(): void {
-    this.cancel();
+    this.#leave();
     this.#forgetResults();
     if (this.picture) URL.revokeObjectURL(this.picture.url);
     this.picture = null;
@@ -159,6 +161,10 @@ class Session {
     this.told = 'Started.';
     try {
       const watch = {
+        accepted: (id: string | null) => {
+          if (this.#stop === stop) this.#stored = id;
+          else this.#cancelStored(id, stop);
+        },
         preview: (blob: Blob) => this.#previewed(blob),
         progress: (done: number, total: number) => {
           if (this.run) Object.assign(this.run, { done, total });
@@ -166,28 +172,28 @@ class Session {
       };
       const made = await api.edit(order, watch, stop.signal);
       const results = await Promise.all(made.map(received));
-      if (stop.signal.aborted) return;
-      this.results = results;
-      this.chosen = 0;
-      this.side = results.length > 1;
+      if (this.#stop !== stop) return;
+      this.#show(results);
       this.told = done(results);
-      await this.#keep(order, results);
+      await this.#keep(order, results, key.value ? made[0]?.id : undefined);
     } catch (error) {
-      if (stop.signal.aborted) return;
+      if (this.#stop !== stop) return;
       this.failure = asFailure(error);
       this.told = this.failure.message;
     } finally {
       if (this.#stop === stop) {
-        this.#stop = null;
+        this.#stop = this.#stored = null;
         this.run = null;
       }
     }
   }
 
+  /** End the work, also where the server would go on with it: then as soon as its id is known. */
   cancel(): void {
-    if (!this.#stop) return;
-    this.#stop.abort();
-    this.#stop = null;
+    const stop = this.#stop;
+    if (!stop) return;
+    if (this.#stored || !key.value) this.#cancelStored(this.#stored, stop);
+    this.#stop = this.#stored = null;
     this.run = null;
     this.told = 'Cancelled.';
   }
@@ -202,14 +208,18 @@ class Session {
     else this.clear();
     await this.select(entry.model);
     this.values = { ...entry.values };
-    this.results = await Promise.all(entry.results.map((kept) => opened(kept)));
-    this.chosen = 0;
-    this.side = this.results.length > 1;
+    this.#show(await Promise.all(entry.results.map((kept) => opened(kept))));
   }
 
-  async forget(id: string | null): Promise<void> {
-    if (id === null) await store.clear();
-    else await store.remove(id);
+  /** Show the pictures of a request that the server keeps. */
+  async openAnswer(answer: ImagesResponse): Promise<void> {
+    const results = await Promise.all(api.pictures(answer).map(received));
+    this.clear();
+    this.#show(results);
+  }
+
+  async forget(entries: store.Entry[]): Promise<void> {
+    for (const { id } of entries) await store.remove(id);
     this.history = await store.list();
   }
 
@@ -244,6 +254,24 @@ class Session {
     this.preview = this.run.preview = URL.createObjectURL(blob);
   }
 
+  #cancelStored(id: string | null, stop: AbortController): void {
+    stop.abort();
+    if (id) api.cancelRequest(id).catch((error: unknown) => (this.failure = asFailure(error)));
+  }
+
+  /** Wait no longer; what the server keeps is found in the history. */
+  #leave(): void {
+    this.#stop?.abort();
+    this.#stop = this.#stored = null;
+    this.run = null;
+  }
+
+  #show(results: Result[]): void {
+    this.results = results;
+    this.chosen = 0;
+    this.side = results.length > 1;
+  }
+
   #forgetResults(): void {
     for (const { blob, shown } of this.results) if (blob && shown) URL.revokeObjectURL(shown);
     if (this.preview) URL.revokeObjectURL(this.preview);
@@ -252,11 +280,12 @@ class Session {
     this.side = false;
   }
 
-  async #keep(order: api.Order, results: Result[]): Promise<void> {
+  async #keep(order: api.Order, results: Result[], request: string | undefined): Promise<void> {
     const first = results[0];
     if (!first) return;
     await store.add({
-      id: crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`,
+      id: api.unique(),
+      request,
       created: Date.now(),
       model: order.model,
       name: order.name,
@@ -299,7 +328,7 @@ function done(results: Result[]): string {
   return `Done: ${versions}${results[0]?.metadata.size ?? ''}.`;
 }
 
-function asFailure(error: unknown): api.Failure {
+export function asFailure(error: unknown): api.Failure {
   if (error instanceof api.Failure) return error;
   return new api.Failure('Something went wrong on this page.', 'PAGE');
 }
