@@ -67,7 +67,7 @@ def test_the_reference_asks_the_server(open_page, server, photo):
     with page.expect_response(f"{server.url}/v1/images/edits*") as asked:
         page.click(f"{EDIT} .execute")
     assert asked.value.url.endswith("?dryRun=true")
-    assert page.locator(f"{EDIT} .live-responses-table").is_visible()
+    page.locator(f"{EDIT} .live-responses-table").wait_for()
 
 
 @pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed: npm install in web/")
