@@ -56,6 +56,8 @@ def snippets() -> list[Snippet]:
 
 ALL = snippets()
 RUNNABLE = [one for one in ALL if one.language not in SHOWN and not one.why]
+FIRST = next(one for one in RUNNABLE if one.page == "README.md" and "examples/coffee.jpg" in one.code)
+"""What a newcomer runs first."""
 
 
 def named(one: Snippet) -> str:
@@ -67,7 +69,7 @@ def folder(photo):
     """A folder with every picture that the documents name."""
     place = photo.parent
     with Image.open(photo) as picture:
-        picture.save(place / "photo.jpg", quality=92)
+        picture.resize((480, 270)).save(place / "photo.jpg", quality=92)  # four times as large it is 1920x1080
         (place / "photos").mkdir()
         picture.resize((64, 64)).save(place / "photos" / "one.png")
     shutil.copytree(ROOT / "examples", place / "examples")
@@ -104,7 +106,7 @@ def test_every_block_is_run_or_says_why_not():
     assert {one.language for one in RUNNABLE} == {"bash", "python", "javascript"}
 
 
-@pytest.mark.parametrize("one", RUNNABLE, ids=named)
+@pytest.mark.parametrize("one", [one for one in RUNNABLE if one is not FIRST], ids=named)
 def test_a_block_runs(server, folder, one):
     """It ends without an error, and whatever link it prints opens a picture."""
     if one.language == "javascript" and shutil.which("node") is None:
@@ -117,8 +119,7 @@ def test_a_block_runs(server, folder, one):
 
 def test_what_the_readme_promises(server, folder):
     """The first command writes the file that the README names."""
-    first = next(one for one in RUNNABLE if one.page == "README.md" and "examples/coffee.jpg" in one.code)
-    run(first, folder, server.url)
+    run(FIRST, folder, server.url)
     with (
         Image.open(folder / "examples" / "coffee@2x.png") as result,
         Image.open(ROOT / "examples" / "coffee.jpg") as own,

@@ -163,7 +163,7 @@ async def test_a_cancelled_task_stops_and_leaves_nothing(tmp_path, monkeypatch):
     async with fluxvision.Upscaler(threads=1) as upscaler:
         begun = asyncio.Event()
         loop = asyncio.get_running_loop()
-        large = np.tile(PHOTO, (60, 40, 1))
+        large = np.tile(PHOTO, (24, 16, 1))
         work = asyncio.create_task(
             upscaler.upscale_async(large, progress=lambda *_: loop.call_soon_threadsafe(begun.set))
         )
