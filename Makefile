@@ -28,7 +28,7 @@ clients:
 
 # Installs the development tools where they are missing.
 ready:
-	@$(PYTHON) -c 'import fal_client, hypothesis, mypy, openai, playwright, pytest, ruff, skimage, xdist' 2>/dev/null || $(MAKE) setup
+	@$(PYTHON) -c 'import fal_client, hypothesis, mypy, openai, opentelemetry.exporter.otlp.proto.http, playwright, pytest, ruff, skimage, xdist' 2>/dev/null || $(MAKE) setup
 	@test -d $(NODE)/node_modules/ai -a -d web/node_modules/openapi-typescript || ! command -v npm >/dev/null || $(MAKE) node
 
 check: ready static test

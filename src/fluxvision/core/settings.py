@@ -81,6 +81,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             description="Note every request in the database, where data_dir or database_url is set; paid ones always."
         ),
     ] = True
+    otlp_endpoint: Annotated[
+        Address,
+        Meta(
+            description="OpenTelemetry collector of spans and metrics by OTLP over HTTP, such as "
+            "http://127.0.0.1:4318; empty: none.",
+            extra={"variable": "OTEL_EXPORTER_OTLP_ENDPOINT"},
+        ),
+    ] = ""
     media_ttl: Annotated[float, Meta(ge=1, description="Seconds that a result link works.")] = 3600.0
     max_upload_bytes: Annotated[int, Meta(ge=1, description="Largest request body in bytes.")] = 100_000_000
     max_input_pixels: Annotated[int, Meta(ge=1, description="Largest input picture in pixels.")] = 100_000_000

@@ -203,6 +203,8 @@ class Job:
     random_seed: bool = False
     """Whether this server chose the seed in `values` at random."""
     caller: Caller = ANYBODY
+    traceparent: str = ""
+    """The span of the request, where requests are traced."""
 
 
 @dataclass(frozen=True, slots=True)

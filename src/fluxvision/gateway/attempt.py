@@ -16,6 +16,7 @@ from typing import Any
 
 from fluxvision.catalog.normalize import normalize
 from fluxvision.catalog.rules import InputFormats
+from fluxvision.core import tracing
 from fluxvision.core.concurrency import run_in_pool
 from fluxvision.core.errors import (
     Cancelled,
@@ -187,13 +188,19 @@ class ProviderAttempt:
         return picture
 
     async def _make_one(self, call: Call, callbacks: JobCallbacks, seed: int | None) -> AttemptResult:
+        with tracing.span("attempt", attributes={"fluxvision.provider": self.candidate.offer.provider}) as span:
+            found = await self._attempt(call, callbacks, seed)
+            span.set("fluxvision.outcome", found.attempt.outcome)
+            return found
+
+    async def _attempt(self, call: Call, callbacks: JobCallbacks, seed: int | None) -> AttemptResult:
         started = time.monotonic()
         result, submission = None, Submission(self.on_result)
         try:
             result, state = await self._enlarge(call, callbacks, seed, submission)
             made = time.monotonic()
             self.on_result()
-            with translate_resource_errors():
+            with translate_resource_errors(), tracing.span("finish"):
                 picture = await self._finish(state, callbacks)
         except Error as error:
             found = self._failure(error, result, time.monotonic() - started)
@@ -244,8 +251,11 @@ class ProviderAttempt:
         patience = min(self.context.timeout, left - min(MARGIN, left * MARGIN_SHARE))
         callbacks = replace(callbacks, on_submitted=submission.update, cancel=AttemptCancel(callbacks.cancel))
         try:
-            async with asyncio.timeout(patience) if self.provider.remote else self._memory():
-                return await self.provider.run(call, callbacks, self.folder)
+            with tracing.span("tiles", "client" if self.provider.remote else "internal") as span:
+                if tracing.is_traced():
+                    callbacks = _count_tiles(callbacks, span)
+                async with asyncio.timeout(patience) if self.provider.remote else self._memory():
+                    return await self.provider.run(call, callbacks, self.folder)
         except TimeoutError:
             late = patience < min(self.context.timeout, FAIR * self.context.deadline)
             left_over = f", what was left of this server's limit of {self.context.deadline:g}" if late else ""
@@ -301,6 +311,16 @@ class ProviderAttempt:
             prompt=(prompt or None) if result.caption is None else result.caption,
             seed=seed if result.seed is None else result.seed,
         )
+
+
+def _count_tiles(callbacks: JobCallbacks, span: tracing.Span) -> JobCallbacks:
+    """Return callbacks that note in a span how many tiles there are."""
+
+    def progress(done: int, total: int) -> None:
+        span.set("fluxvision.tiles", total)
+        callbacks.progress(done, total)
+
+    return replace(callbacks, progress=progress)
 
 
 async def _gather_or_cancel(work: list[Coroutine[Any, Any, AttemptResult]]) -> list[AttemptResult]:

@@ -1,4 +1,7 @@
-"""Executes a prepared job: quotes it, tries one provider after another, returns the result or the error."""
+"""Executes a prepared job: quotes it, tries one provider after another, returns the result or the error.
+
+The module is long because a job's way, from its quote to its report, is told in one place.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from typing import Any
 from fluxvision.core.concurrency import run_in_pool
 from fluxvision.core.errors import Busy, DeadlineExceeded, Error, Exhausted, InvalidRequest, UpstreamBusy
 from fluxvision.core.money import floor_to_micros, sum_costs
+from fluxvision.core.tracing import span
 from fluxvision.core.types import Attempt, Failure, Job, JobCallbacks, JobResult, PostprocessPlan, Quote, ReceiptEntry
 from fluxvision.gateway.attempt import AttemptResult, ProviderAttempt, decisive_error
 from fluxvision.gateway.execution_context import ExecutionContext
@@ -120,6 +124,14 @@ class PreparedJob:
         one. Raises nothing. Cancelling the task stops the work and still returns the report; `unwrap` then raises the
         cancellation again.
         """
+        facts = {"fluxvision.request_id": self.job.id, "fluxvision.model": self.job.model}
+        with span("job", parent=self.job.traceparent, attributes=facts) as measured:
+            report = await self._run(callbacks, folder)
+            measured.set("fluxvision.cost_micros", report.cost)
+            measured.set("error.type", None if report.error is None else type(report.error).__name__)
+            return report
+
+    async def _run(self, callbacks: JobCallbacks, folder: Path) -> ExecutionReport:
         execution = _Execution(self, callbacks, folder, time.monotonic() + self.context.deadline)
         try:
             async with asyncio.timeout(self.context.deadline):

@@ -16,6 +16,7 @@ from fluxvision.catalog.rules import Model
 from fluxvision.core.concurrency import run_in_pool
 from fluxvision.core.errors import InvalidRequest
 from fluxvision.core.system import total_memory
+from fluxvision.core.tracing import span
 from fluxvision.core.types import Caller, InputImage, Job, JobCallbacks, Scalar
 from fluxvision.gateway.circuit_breaker import CircuitBreakers
 from fluxvision.gateway.execution import LAST_SEED, PreparedJob
@@ -152,10 +153,11 @@ class Gateway:
         Raises `InvalidRequest` naming the parameter when no provider can do the job, `ModelNotFound` when none of the
         model's providers is configured.
         """
-        offers = find_offers(job, self._models[job.model], self._context.providers)
-        eligible = translate_offers(job, offers, self._rows[job.model], limits=self._limits, checks=self._checks)
-        health = self.health.snapshot()
-        decision = decide(job, offers, eligible, self._policy, health, allow_degraded=self._allow_degraded)
+        with span("route", parent=job.traceparent):
+            offers = find_offers(job, self._models[job.model], self._context.providers)
+            eligible = translate_offers(job, offers, self._rows[job.model], limits=self._limits, checks=self._checks)
+            health = self.health.snapshot()
+            decision = decide(job, offers, eligible, self._policy, health, allow_degraded=self._allow_degraded)
         return PreparedJob(self._context, job, decision)
 
     async def ping(self) -> Mapping[str, bool]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -16,7 +17,7 @@ from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fluxvision.accounts.keys import Keys
-from fluxvision.core.settings import Settings
+from fluxvision.core.settings import ConfigError, Settings
 from fluxvision.core.system import release_memory
 from fluxvision.core.types import InputImage
 from fluxvision.gateway.gateway import Gateway
@@ -134,6 +135,7 @@ def build(
     rows += [(method, "", path, run) for method, path, run in SITE]
     log = observability.create_logger(settings.log_level, stream)
     clock, metrics = media_clock or SteadyClock(), Metrics(settings.workers)
+    telemetry = _telemetry(settings, metrics)
 
     def create_jobs() -> JobService:
         found = database or import_module("fluxvision.storage.database").open_in(
@@ -183,6 +185,7 @@ def build(
     async def lifespan(_app: object) -> AsyncIterator[None]:
         async with AsyncExitStack() as ends:  # each is reached even where another one fails
             ends.enter_context(observability.capture_libraries(edge.log))
+            ends.enter_context(telemetry)
             ends.callback(workspace.close)
             ends.push_async_callback(gateway.aclose)
             ends.push_async_callback(edge.jobs.close)
@@ -228,6 +231,19 @@ def _open_accounts(database: Database | None, now: Callable[[], float]) -> Accou
     if database is None:
         return None
     found: AccountService = import_module("fluxvision.accounts.service").AccountService(database, now)
+    return found
+
+
+def _telemetry(settings: Settings, metrics: Metrics) -> AbstractContextManager[None]:
+    """Return what exports spans and metrics while the application runs; raises `ConfigError` without its extra."""
+    if not settings.otlp_endpoint or os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return nullcontext()
+    try:
+        module = import_module("fluxvision.http.telemetry")
+    except ImportError:
+        message = "otlp_endpoint: it needs pip install 'fluxvision[otel]'; or unset OTEL_EXPORTER_OTLP_ENDPOINT"
+        raise ConfigError(message, param="otlp_endpoint") from None
+    found: AbstractContextManager[None] = module.export(settings.otlp_endpoint, metrics.registry)
     return found
 
 

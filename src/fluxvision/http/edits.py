@@ -1,4 +1,7 @@
-"""POST /images/edits: reads the request, runs the job, and sends the response."""
+"""POST /images/edits: reads the request, runs the job, and sends the response.
+
+The module is long because a request's way, from its body to its response, is told in one place.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 from fluxvision import imaging
 from fluxvision.accounts.keys import check_model
 from fluxvision.catalog.coerce import FALSE, TRUE
+from fluxvision.core import tracing
 from fluxvision.core.concurrency import run_in_thread
 from fluxvision.core.errors import Busy, CallerGone, InvalidRequest, UnsupportedMediaType
 from fluxvision.core.types import InputImage, Job, JobCallbacks, JobResult
@@ -70,8 +74,9 @@ async def create_edit(edge: AppState, scope: Scope, receive: Receive, send: Send
         try:
             speed = body.BYTES_PER_SECOND if visitor is None else VISITORS_PER_SECOND
             with edge.workspace.watch(folder), edge.uploads.place(caller_of(scope).id, visitor) as arrived:
-                patience = edge.settings.upload_timeout
-                arriving = body.body_chunks(receive, limit, patience, hint, announced=length, speed=speed)
+                arriving = body.body_chunks(
+                    receive, limit, edge.settings.upload_timeout, hint, announced=length, speed=speed
+                )
                 form = await _read_form(media_type, arriving, folder, take)
                 phases = RequestPhases(arrived, on_ready)
                 await _wait_for_disconnect(
@@ -92,7 +97,9 @@ async def _start_work(
     dry = dry or _dry_run({name: str(value) for name, value in said.items() if value is not None})
     background = stored_jobs.wants_background(Headers(scope=scope), form.fields)
     options = StoredJobOptions(background, await webhooks.take_webhook(edge, scope, form.fields))
-    job = replace(await _admit_job(edge, form, folder, record_of(scope).request_id), caller=caller_of(scope))
+    with tracing.span("admit"):
+        job = await _admit_job(edge, form, folder, record_of(scope).request_id)
+    job = replace(job, caller=caller_of(scope), traceparent=tracing.traceparent())
     check_model(job.caller, job.model)
     phases.on_received()
     record_of(scope).model = job.model
@@ -186,7 +193,6 @@ def _encode_pictures(edge: AppState, scope: Scope, delivery: JobResult) -> Chunk
 
 
 async def _admit_job(edge: AppState, form: body.Form, folder: Path, request_id: str) -> Job:
-    settings = edge.settings
     if "image" not in form.pictures:
         raise InvalidRequest("image is missing: send the picture to enlarge.", param="image")
     model = form.fields.pop("model", None)
@@ -205,8 +211,8 @@ async def _admit_job(edge: AppState, form: body.Form, folder: Path, request_id: 
                 path,
                 name,
                 guard=edge.guard,
-                limit=settings.max_upload_bytes,
-                patience=settings.fetch_timeout,
+                limit=edge.settings.max_upload_bytes,
+                patience=edge.settings.fetch_timeout,
             )
         content = form.contents.get(name)
         if imaging.is_quick_to_read(path.stat().st_size if content is None else len(content), content):

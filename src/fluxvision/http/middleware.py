@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fluxvision.accounts.keys import Keys
 from fluxvision.accounts.rate_limit import rate_limit_headers
+from fluxvision.core import tracing
 from fluxvision.core.errors import (
     AuthenticationFailed,
     CallerGone,
@@ -175,6 +176,14 @@ class ErrorMiddleware:
         """Serve one request to its end."""
         if scope["type"] != "http":
             return
+        if scope["path"] in OPEN_PATHS:  # probes would be most of all traces
+            await self._serve(scope, receive, send, tracing.NO_SPAN)
+            return
+        parent = Headers(scope=scope).get("traceparent", "") if tracing.is_traced() else ""
+        with tracing.span("request", "server", parent) as span:
+            await self._serve(scope, receive, send, span)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, span: tracing.Span) -> None:
         started = time.perf_counter()
         milliseconds = time.time_ns() // 1_000_000
         record = scope[RECORD] = RequestRecord(request_id(milliseconds), received_at=milliseconds / 1000)
@@ -203,6 +212,10 @@ class ErrorMiddleware:
         seconds = time.perf_counter() - started
         route = getattr(scope.get("route"), "path", NO_ROUTE)
         self._metrics.request(route, status, seconds)
+        span.rename(f"{scope['method']} {route}")
+        span.set("http.request.method", scope["method"])
+        span.set("http.route", route)
+        span.set("http.response.status_code", status)
         self._log.info(
             "request",
             method=scope["method"],

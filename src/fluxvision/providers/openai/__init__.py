@@ -13,6 +13,7 @@ from fluxvision.core.concurrency import run_in_pool
 from fluxvision.core.errors import UpstreamError
 from fluxvision.core.settings import Settings, Upstream
 from fluxvision.core.system import resource_error
+from fluxvision.core.tracing import traceparent
 from fluxvision.core.types import Call, InputImage, JobCallbacks, ProviderResult
 from fluxvision.net.client import create_session, read_body, result_guard
 from fluxvision.providers import result_file
@@ -76,6 +77,8 @@ class Provider:
         headers = {**self._headers, "Content-Type": f"multipart/form-data; boundary={boundary}"}
         if call.key:
             headers["Idempotency-Key"] = call.key
+        if parent := traceparent():
+            headers["traceparent"] = parent
         data = build_upload(pieces)
         identity, success = None, False
         callbacks.on_submitted(None, None)
