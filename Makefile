@@ -10,7 +10,7 @@ TIERS := flux ray browser client slow
 # Tests start hundreds of processes: without the cache each of them compiles all that it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup clients ready check check-all static quick lint types docs-check node page types-page page-check test test-all $(TIERS:%=test-%) fuzz serve bench docs gallery format
+.PHONY: setup clients litellm moto ready check check-all static quick lint types docs-check node page types-page page-check test test-all $(TIERS:%=test-%) fuzz serve bench docs gallery format
 
 setup:
 	$(PYTHON) -m pip install -c constraints.txt -e '.[dev]'
@@ -21,14 +21,22 @@ node:
 	npm install --prefix $(NODE) --no-package-lock --no-audit --no-fund
 	npm ci --prefix web --no-audit --no-fund
 
-# Installs the proxy that stands in front of us in a test; it would change the versions of everything in .venv.
-clients:
+# Installs what tests talk to and what would change the versions of everything in .venv.
+clients: litellm moto
+
+# A proxy that stands in front of us.
+litellm:
 	@test -x .litellm/bin/litellm || { python3 -m venv .litellm \
 		&& .litellm/bin/pip install --quiet --disable-pip-version-check 'litellm[proxy]==1.106.2'; }
 
+# An S3 server. The extra "server" has the requirements of all services of AWS, three times as many.
+moto:
+	@test -x .moto/bin/moto_server || { python3 -m venv .moto \
+		&& .moto/bin/pip install --no-compile --quiet --disable-pip-version-check 'moto[s3]==5.2.5' flask flask-cors; }
+
 # Installs the development tools where they are missing.
 ready:
-	@$(PYTHON) -c 'import fal_client, hypothesis, mypy, openai, opentelemetry.exporter.otlp.proto.http, playwright, pytest, ruff, skimage, xdist' 2>/dev/null || $(MAKE) setup
+	@$(PYTHON) -c 'import fal_client, hypothesis, mypy, obstore, openai, opentelemetry.exporter.otlp.proto.http, playwright, pytest, ruff, skimage, xdist' 2>/dev/null || $(MAKE) setup
 	@test -d $(NODE)/node_modules/ai -a -d web/node_modules/openapi-typescript || ! command -v npm >/dev/null || $(MAKE) node
 
 check: ready static test

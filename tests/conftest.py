@@ -11,6 +11,7 @@ from _pytest.mark.expression import Expression
 from hypothesis import HealthCheck, settings
 
 from fakes.postgres import empty_database, running_postgres
+from fakes.s3 import running_s3
 from fluxvision.storage.database import Database, sqlite_url
 from selection import tier
 
@@ -61,6 +62,21 @@ def postgres():
     """The address of a PostgreSQL server."""
     with running_postgres() as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def s3():
+    """An S3 server."""
+    with running_s3() as server:
+        yield server
+
+
+@pytest.fixture
+def bucket_url(s3, monkeypatch):
+    """The address of an empty folder in a bucket, with what the environment must have for it."""
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    return s3.make_bucket()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -34,6 +34,7 @@ TIERS = {
     "faults/test_http_memory.py": "slow",
     "faults/test_memory.py": "slow",
     "faults/test_paid_once.py": "slow",
+    "faults/test_shared_bucket.py": "slow",
     "faults/test_work.py": "slow",
 }
 """Files by pattern, and the marker of the tests in them; what is nowhere here is of the default tier."""

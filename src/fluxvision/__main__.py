@@ -55,8 +55,10 @@ def _check(settings: Settings) -> None:
     from fluxvision import server  # noqa: PLC0415, see above
     from fluxvision.catalog import catalog  # noqa: PLC0415
     from fluxvision.catalog.catalog import CATALOG  # noqa: PLC0415, see above
+    from fluxvision.storage import media  # noqa: PLC0415
 
     server.check_exposure(settings)
+    media.check_media_store(settings.media_url, settings.media_ttl)
     catalog.configure_offers(CATALOG, settings)
 
 

@@ -36,6 +36,7 @@ EXTRAS = {
     "flux": ("diffusers", "the provider flux"),
     "models": ("spandrel", "networks of one's own in .safetensors and .pth files"),
     "cluster": ("ray", "tiles made on a Ray cluster"),
+    "s3": ("obstore", "results in an object store"),
 }
 """Extras by name: a package that each brings, and what it is for."""
 FLUX_SETTING = "set flux_model to a folder or hub id of weights"

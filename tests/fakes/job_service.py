@@ -33,7 +33,7 @@ class Results:
         self.fault: Exception | None = None
         self.deleted: list[Mapping[str, Any]] = []
 
-    def response(self, result: JobResult) -> Mapping[str, Any]:
+    async def response(self, result: JobResult) -> Mapping[str, Any]:
         """Return the id of the job."""
         if self.fault is not None:
             raise self.fault
@@ -43,7 +43,7 @@ class Results:
         """Return the error and how many attempts came before."""
         return {"kind": type(error).__name__, "message": error.message, "attempts": len(attempts)}
 
-    def delete(self, response: Mapping[str, Any]) -> None:
+    async def delete(self, response: Mapping[str, Any]) -> None:
         """Note what is deleted."""
         self.deleted.append(response)
 
@@ -84,7 +84,7 @@ class BrokenDatabase(Database):
         return super().run_blocking(work)
 
 
-def _describe(row: RequestRow, _base_url: str) -> bytes:
+async def _describe(row: RequestRow, _base_url: str) -> bytes:
     """Return a message with the id and status of a request."""
     return msgspec.json.encode({"id": row.id, "status": row.status})
 

@@ -105,6 +105,8 @@ class Server:
         deadline = time.monotonic() + PATIENCE
         while not self._answers():
             if self.process.poll() is not None or time.monotonic() > deadline:
+                self.process.kill()
+                self.process.wait()
                 raise RuntimeError(self.log)
             time.sleep(0.03)
         return self

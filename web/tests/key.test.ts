@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
 import { sendable, sender } from '../src/lib/key.svelte';
 
-test('a request carries the key, or says that it is the page', () => {
-  expect(sender('secret')).toEqual({ Authorization: 'Bearer secret' });
+test('a request carries the key, and says that it is the page', () => {
+  expect(sender('secret')).toEqual({ 'X-Fluxvision-Client': 'page', Authorization: 'Bearer secret' });
   expect(sender('')).toEqual({ 'X-Fluxvision-Client': 'page' });
 });
 

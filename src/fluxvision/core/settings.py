@@ -89,6 +89,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             extra={"variable": "OTEL_EXPORTER_OTLP_ENDPOINT"},
         ),
     ] = ""
+    media_url: Annotated[
+        str,
+        Meta(
+            pattern=r"((s3|gs|az)://[^/?#@\s]+(/[^?#@\s]*)?)?",
+            examples=["s3://BUCKET/PREFIX", "gs://BUCKET/PREFIX", "az://CONTAINER/PREFIX"],
+            description="Object store of results and of stored jobs' pictures, such as s3://BUCKET/PREFIX (gs://, "
+            "az://), which several gateways share; credentials are those of the environment; empty: a folder in "
+            "data_dir.",
+        ),
+    ] = ""
     media_ttl: Annotated[float, Meta(ge=1, description="Seconds that a result link works.")] = 3600.0
     max_upload_bytes: Annotated[int, Meta(ge=1, description="Largest request body in bytes.")] = 100_000_000
     max_input_pixels: Annotated[int, Meta(ge=1, description="Largest input picture in pixels.")] = 100_000_000

@@ -34,7 +34,7 @@ from fluxvision.imaging import Limits, probe
 from fluxvision.imaging.deep_zoom import STEM
 from fluxvision.jobs.lazy_service import LazyJobService
 from fluxvision.net.ssrf_guard import OPEN, Guard
-from fluxvision.storage.media import MediaStore
+from fluxvision.storage.media import open_media_store
 from fluxvision.storage.steady_clock import SteadyClock
 from fluxvision.storage.workspace import open_workspace
 
@@ -130,7 +130,7 @@ def build(
     stored = None if service is None else service.cache
     keys = Keys(settings.api_keys, secrets.token_bytes(32), admin=settings.admin_key, stored=stored, now=now)
     settings = settings.mask_secrets()
-    store = MediaStore(workspace.media, settings.media_ttl, workspace.secret)
+    store = open_media_store(settings.media_url, settings.media_ttl, workspace)
     rows = [*((method, prefix, path, run) for method, path, run in API for prefix in PREFIXES)]
     rows += [(method, "", path, run) for method, path, run in SITE]
     log = observability.create_logger(settings.log_level, stream)
@@ -153,6 +153,7 @@ def build(
             observer,
             webhooks=sender,
             parallel=settings.workers + (settings.remote_parallel if gateway.has_remote else 0),
+            bucket=store.bucket,
             now=now,
         )
         return service
@@ -260,7 +261,7 @@ async def _sweep(edge: AppState) -> None:
     """Delete expired files periodically; a failed sweep is logged and repeated the next time."""
     while True:
         try:
-            await asyncio.to_thread(edge.media.sweep, edge.media_clock())
+            await edge.media.sweep(edge.media_clock())
         except Exception as error:  # noqa: BLE001 - results must not pile up because of one bad moment
             edge.log.error("sweep", trace=observability.format_trace(error))  # noqa: TRY400 - its text may hold a path
         await asyncio.sleep(min(SWEEP_SECONDS, edge.settings.media_ttl))

@@ -159,7 +159,7 @@ async def _respond(
         await streaming.stream_result(edge, scope, send, prepared, folder, on_ready=on_ready)
         return
     delivery = await run_job(edge, scope, prepared, JobCallbacks(), folder)
-    images = _encode_pictures(edge, scope, delivery)
+    images = await _encode_pictures(edge, scope, delivery)
     on_ready()
     await _send_body(send, images)
 
@@ -176,7 +176,7 @@ async def _quote(edge: AppState, scope: Scope, job: Job) -> QuoteResponse:
     return quote_body(found, job.id, keyed)
 
 
-def _encode_pictures(edge: AppState, scope: Scope, delivery: JobResult) -> ChunkedBody:
+async def _encode_pictures(edge: AppState, scope: Scope, delivery: JobResult) -> ChunkedBody:
     now = edge.media_clock()
     data: list[ImageEntry] = []
     zooms: list[str | None] = []
@@ -186,8 +186,8 @@ def _encode_pictures(edge: AppState, scope: Scope, delivery: JobResult) -> Chunk
         if delivery.plan.response_format == "b64_json":
             entry.b64_json = base64_stream.base64_file(picture)
         else:
-            name = edge.media.put(picture.path, picture.mime, now)
-            entry.url = media_link(edge, scope, name, now)
+            name = await edge.media.put(picture.path, picture.mime, now)
+            entry.url = await media_link(edge, scope, name, now)
             zooms.append(media.deep_zoom_link(edge, scope, picture.width * picture.height, name, now))
     return encode_base64(images_body(delivery, data, int(edge.now()), zooms))
 

@@ -1,4 +1,4 @@
-"""GET /media/…: result files and their Deep Zoom tiles, behind signed links that expire."""
+"""Links to results, and GET /media/…: result files and their Deep Zoom tiles, behind signed links that expire."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from starlette.responses import FileResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
 from fluxvision.core.errors import InvalidRequest, NotFound, RangeNotSatisfiable
+from fluxvision.http.playground import is_page
 from fluxvision.http.requests.fields import is_unmodified, query_parameters
 from fluxvision.http.state import AppState
 from fluxvision.imaging.deep_zoom import STEM
-from fluxvision.storage.media import GONE, MIMES
+from fluxvision.storage.media_folder import GONE, MIMES
 
 HOST = re.compile(r"[A-Za-z0-9._-]{1,253}(?::\d{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::\d{1,5})?")
 RANGE = re.compile(r"bytes=(?:\d{1,18}-(?:\d{1,18})?|-\d{1,18})(?:,\s*(?:\d{1,18}-(?:\d{1,18})?|-\d{1,18})){0,9}")
@@ -34,7 +35,9 @@ async def send_media(edge: AppState, scope: Scope, receive: Receive, send: Send)
     name = scope["path_params"]["name"]
     query = query_parameters(scope)
     expires, signature = query.get("expires", ""), query.get("signature", "")
-    path, left = edge.media.verify(name, expires, signature, edge.media_clock())
+    now = edge.media_clock()
+    left = edge.media.verify(name, expires, signature, now)
+    path = await edge.media.fetch(name, now)
     try:
         facts = path.stat()
     except FileNotFoundError:  # swept in between
@@ -51,6 +54,7 @@ async def send_media(edge: AppState, scope: Scope, receive: Receive, send: Send)
         headers={
             **SAFE,
             "cache-control": f"private, max-age={int(left)}",
+            "etag": f'"{name}"',  # a name has one content
             "last-modified": formatdate(facts.st_ctime, usegmt=True),  # the file's own is the expiry, in the future
         },
     )
@@ -69,9 +73,13 @@ async def send_media(edge: AppState, scope: Scope, receive: Receive, send: Send)
     await response(scope, receive, sent)
 
 
-def media_link(edge: AppState, scope: Scope, name: str, now: float) -> str:
-    """Return the address of a stored file, below the public address or the one of the request."""
-    return f"{public_base(edge.settings.public_url, scope)}/media/{name}?{edge.media.sign(name, now)}"
+async def media_link(edge: AppState, scope: Scope, name: str, now: float) -> str:
+    """Return the address of a stored file: the store's own, or one below the public address or that of the request.
+
+    The page gets the latter, because browsers let it read from its own server alone.
+    """
+    own = None if is_page(Headers(scope=scope)) else await edge.media.link(name, now)
+    return own or f"{public_base(edge.settings.public_url, scope)}/media/{name}?{edge.media.sign(name, now)}"
 
 
 def _is_byte_range(text: str) -> bool:
@@ -114,7 +122,9 @@ def deep_zoom_link(edge: AppState, scope: Scope, pixels: int, name: str, now: fl
 
 async def send_deep_zoom(edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
     """Send the Deep Zoom document of a picture."""
-    response = await _find_part(edge, scope, f"{STEM}.dzi", XML)
+    left = _seconds_left(edge, scope)
+    await edge.media.fetch(scope["path_params"]["name"], edge.media_clock())  # raises where it was deleted
+    response = await _find_part(edge, scope, left, f"{STEM}.dzi", XML)
     await response(scope, receive, send)
 
 
@@ -123,15 +133,19 @@ async def send_tile(edge: AppState, scope: Scope, receive: Receive, send: Send) 
     level, name = scope["path_params"]["level"], scope["path_params"]["tile"]
     if not LEVEL.fullmatch(level) or not TILE.fullmatch(name):
         raise NotFound(GONE)
-    response = await _find_part(edge, scope, f"{STEM}_files/{level}/{name}", TYPES[Path(name).suffix])
+    left = _seconds_left(edge, scope)
+    response = await _find_part(edge, scope, left, f"{STEM}_files/{level}/{name}", TYPES[Path(name).suffix])
     await response(scope, receive, send)
 
 
-async def _find_part(edge: AppState, scope: Scope, place: str, kind: str) -> Response:
-    """Return a file among a result's tiles, while the result's link is valid."""
+def _seconds_left(edge: AppState, scope: Scope) -> float:
     given = scope["path_params"]
-    path, left = edge.media.verify(given["name"], given["expires"], given["signature"], edge.media_clock())
-    folder = await edge.pyramids.of(path.name)
+    return edge.media.verify(given["name"], given["expires"], given["signature"], edge.media_clock())
+
+
+async def _find_part(edge: AppState, scope: Scope, left: float, place: str, kind: str) -> Response:
+    """Return a file among a result's tiles, whose link is valid for `left` seconds."""
+    folder = await edge.pyramids.of(scope["path_params"]["name"], edge.media_clock())
     try:
         body = (folder / place).read_bytes()
     except FileNotFoundError:  # no such tile, or swept in between

@@ -35,7 +35,7 @@ from fluxvision.http.openapi_errors import RATE_LIMITS
 from fluxvision.http.openapi_schemas import object_schema, schema_ref
 from fluxvision.http.streaming import COMPLETED, PARTIAL
 from fluxvision.imaging.deep_zoom import STEM
-from fluxvision.storage.media import EXTENSIONS
+from fluxvision.storage.media_folder import EXTENSIONS
 
 JSON = "application/json"
 MARKDOWN = "text/markdown"

@@ -29,7 +29,12 @@ TOLD = "max_cost"
 
 def is_keyless_page_request(headers: Headers) -> bool:
     """Return whether a request comes from the page and has no key."""
-    return headers.get(CLIENT, "").strip().lower() == PAGE and "authorization" not in headers
+    return is_page(headers) and "authorization" not in headers
+
+
+def is_page(headers: Headers) -> bool:
+    """Return whether a request comes from the page."""
+    return headers.get(CLIENT, "").strip().lower() == PAGE
 
 
 def is_visitor(scope: Scope) -> bool:

@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from fluxvision.catalog.coerce import TRUE
 from fluxvision.core.concurrency import run_in_thread, run_to_the_end
-from fluxvision.core.errors import Error, InvalidRequest
+from fluxvision.core.errors import InvalidRequest, NotFound
 from fluxvision.core.status import ACTIVE, COMPLETED, STATUSES
 from fluxvision.core.types import JobCallbacks
 from fluxvision.gateway.execution import PreparedJob
@@ -122,13 +122,13 @@ async def wait_for_row(edge: AppState, scope: Scope, request_id: str, callbacks:
 async def stored_result(edge: AppState, scope: Scope, request_id: str) -> ChunkedBody:
     """Wait for a stored job and return its body; raises its error."""
     row = await wait_for_row(edge, scope, request_id, JobCallbacks())
-    return encode_base64(stored_body(edge, scope, load_response(edge, row.response)))
+    return encode_base64(await stored_body(edge, scope, await load_response(edge, row.response)))
 
 
 async def stored_events(edge: AppState, scope: Scope, request_id: str, callbacks: JobCallbacks) -> list[ChunkedBody]:
     """Wait for a stored job and return the events of its pictures; raises its error."""
     row = await wait_for_row(edge, scope, request_id, callbacks)
-    return completed_events(edge, scope, load_response(edge, row.response))
+    return await completed_events(edge, scope, await load_response(edge, row.response))
 
 
 async def send_accepted(edge: AppState, scope: Scope, send: Send, request_id: str) -> None:
@@ -136,7 +136,7 @@ async def send_accepted(edge: AppState, scope: Scope, send: Send, request_id: st
     row = await (await edge.jobs.get()).find(request_id)
     place = f"{public_base(edge.settings.public_url, scope)}/v1/requests/{request_id}"
     headers = [(b"location", place.encode()), (b"preference-applied", ASYNC.encode())]
-    await send_json(send, request_object(edge, scope, row), status=202, headers=headers)
+    await send_json(send, await request_object(edge, scope, row), status=202, headers=headers)
 
 
 async def list_requests(edge: AppState, scope: Scope, _receive: Receive, send: Send) -> None:
@@ -154,28 +154,28 @@ async def list_requests(edge: AppState, scope: Scope, _receive: Receive, send: S
         limit=limit,
     )
     rows = await service.list(wanted)
-    shown = [request_object(edge, scope, row, whole=False) for row in rows[:limit]]
+    shown = [await request_object(edge, scope, row, whole=False) for row in rows[:limit]]
     more = len(rows) > limit
     await send_json(send, RequestList(data=shown, has_more=more, next_cursor=shown[-1].id if more else None))
 
 
 async def show_request(edge: AppState, scope: Scope, _receive: Receive, send: Send) -> None:
     """Send one request, with its response or error when it has ended."""
-    await send_json(send, request_object(edge, scope, await _own_row(edge, scope)))
+    await send_json(send, await request_object(edge, scope, await _own_row(edge, scope)))
 
 
 async def cancel_request(edge: AppState, scope: Scope, _receive: Receive, send: Send) -> None:
     """Cancel a request, and send how it is now; one that has ended stays as it is."""
     row = await _own_row(edge, scope)
     await (await edge.jobs.get()).cancel(row.id)
-    await send_json(send, request_object(edge, scope, await _own_row(edge, scope)))
+    await send_json(send, await request_object(edge, scope, await _own_row(edge, scope)))
 
 
 async def purge_request(edge: AppState, scope: Scope, _receive: Receive, send: Send) -> None:
     """Delete what a request asked for and was answered, pictures included."""
     row = await _own_row(edge, scope)
     await (await edge.jobs.get()).purge(row.id)
-    await send_json(send, request_object(edge, scope, await _own_row(edge, scope)))
+    await send_json(send, await request_object(edge, scope, await _own_row(edge, scope)))
 
 
 async def follow_request(edge: AppState, scope: Scope, _receive: Receive, send: Send) -> None:
@@ -190,7 +190,7 @@ async def _own_row(edge: AppState, scope: Scope) -> RequestRow:
     return await (await edge.jobs.get()).find(scope["path_params"]["id"], owner(caller_of(scope)))
 
 
-def request_object(edge: AppState, scope: Scope, row: RequestRow, *, whole: bool = True) -> RequestObject:
+async def request_object(edge: AppState, scope: Scope, row: RequestRow, *, whole: bool = True) -> RequestObject:
     """Return a request as it is shown; `whole` includes its response."""
     shown = RequestObject(
         id=row.id,
@@ -210,12 +210,12 @@ def request_object(edge: AppState, scope: Scope, row: RequestRow, *, whole: bool
         shown.error = error_body(*stored_error(row.error)).error
     if whole and row.status == COMPLETED and row.response is not None:
         try:
-            stored = load_response(edge, row.response)
-        except Error as gone:
+            stored = await load_response(edge, row.response)
+        except NotFound as gone:
             shown.error = error_body(gone).error
         else:
             stored.response_format = "url"  # a link is shorter, and signed for as long as this answer is of use
-            shown.response = stored_body(edge, scope, stored)
+            shown.response = await stored_body(edge, scope, stored)
     return shown
 
 

@@ -17,7 +17,8 @@ from fluxvision.http.responses import ImageEntry, ImagesResponse
 from fluxvision.http.result_body import images_body, result_metadata, revised_prompt
 from fluxvision.http.state import AppState
 from fluxvision.jobs.request_types import KEY_SECONDS
-from fluxvision.storage.media import GONE, MediaStore
+from fluxvision.storage.media import MediaStore
+from fluxvision.storage.media_folder import GONE
 
 NOT_KEPT = "The response of this request is not kept."
 
@@ -52,14 +53,14 @@ class MediaResults:
         self._now = now
         self._media_clock = media_clock
 
-    def response(self, result: JobResult) -> Mapping[str, Any]:
+    async def response(self, result: JobResult) -> Mapping[str, Any]:
         """Keep the pictures of a result, and return its response as JSON; raises `Unavailable`."""
         data = [ImageEntry(revised_prompt=revised_prompt(picture)) for picture in result.pictures]
         body = images_body(result, data, int(self._now()))
         ttl = max(self._store.ttl, KEY_SECONDS)
         pictures = [
             StoredPicture(
-                name=self._store.put(picture.path, picture.mime, self._media_clock(), ttl),
+                name=await self._store.put(picture.path, picture.mime, self._media_clock(), ttl),
                 pixels=picture.width * picture.height,
                 metadata=_changes(body.metadata, result_metadata(result, number)),
             )
@@ -79,10 +80,10 @@ class MediaResults:
         facts = {name: getattr(error, name) for name in ("message", "param", "retry_after")}
         return {"kind": type(error).__name__, **facts, "attempts": msgspec.to_builtins(list(attempts))}
 
-    def delete(self, response: Mapping[str, Any]) -> None:
+    async def delete(self, response: Mapping[str, Any]) -> None:
         """Delete the pictures of a stored response."""
         for picture in response.get("pictures", ()):
-            self._store.delete(picture["name"])
+            await self._store.delete(picture["name"])
 
 
 def stored_error(error: Mapping[str, Any]) -> tuple[Error, Sequence[Attempt]]:
@@ -98,25 +99,26 @@ def stored_attempts(response: StoredResponse) -> Sequence[Mapping[str, Any]]:
     return found
 
 
-def load_response(edge: AppState, found: Mapping[str, Any] | None) -> StoredResponse:
+async def load_response(edge: AppState, found: Mapping[str, Any] | None) -> StoredResponse:
     """Return a stored response; raises `NotFound` when nothing was stored, or its pictures have expired."""
     if found is None:
         raise NotFound(NOT_KEPT)
     stored = msgspec.convert(copy.deepcopy(dict(found)), StoredResponse)
-    if not all(edge.media.path(picture.name).is_file() for picture in stored.pictures):
-        raise NotFound(GONE)
+    for picture in stored.pictures:
+        if not await edge.media.exists(picture.name):
+            raise NotFound(GONE)
     return stored
 
 
-def stored_body(edge: AppState, scope: Scope, stored: StoredResponse) -> ImagesResponse:
+async def stored_body(edge: AppState, scope: Scope, stored: StoredResponse) -> ImagesResponse:
     """Return the body of a stored response, with links or with the files for `encode_base64`."""
     now, body = edge.media_clock(), stored.body
     zooms = []
     for entry, picture in zip(body.data, stored.pictures, strict=True):
         if stored.response_format == "b64_json":
-            entry.b64_json = edge.media.path(picture.name)
+            entry.b64_json = await edge.media.fetch(picture.name, now)
         else:
-            entry.url = media_link(edge, scope, picture.name, now)
+            entry.url = await media_link(edge, scope, picture.name, now)
             zooms.append(deep_zoom_link(edge, scope, picture.pixels, picture.name, now))
     if any(zooms):
         body.metadata |= {"deep_zoom": zooms[0]} | ({"deep_zooms": zooms} if len(zooms) > 1 else {})

@@ -150,7 +150,7 @@ async def stream_result(
 
     async def run(callbacks: JobCallbacks) -> list[ChunkedBody]:
         delivery = await run_job(edge, scope, prepared, callbacks, work)
-        return [_result_event(edge, scope, delivery, number) for number in range(len(delivery.pictures))]
+        return [await _result_event(edge, scope, delivery, number) for number in range(len(delivery.pictures))]
 
     events = ServerSentEvents(edge, scope, send, job.model, on_ready)
     await events.send(job.id, run, previews=bool(job.values.get("partial_images")))
@@ -181,15 +181,15 @@ def _partial_event(edge: AppState, content: bytes, number: int) -> ChunkedBody:
     return _event(PARTIAL, event)
 
 
-def completed_events(edge: AppState, scope: Scope, stored: StoredResponse) -> list[ChunkedBody]:
+async def completed_events(edge: AppState, scope: Scope, stored: StoredResponse) -> list[ChunkedBody]:
     """Return an event for each picture of a stored response."""
     asked_link = stored.response_format == "url"
-    body = stored_body(edge, scope, stored)
+    body, now = await stored_body(edge, scope, stored), edge.media_clock()
     zooms = body.metadata.pop("deep_zooms", None) or [body.metadata.get("deep_zoom")] * len(body.data)
     found = []
     for entry, picture, zoom in zip(body.data, stored.pictures, zooms, strict=True):
         # Only a caller who asked for a link is sure to read it; the others get the bytes as well.
-        file: Any = "" if asked_link and stored.is_format_asked else edge.media.path(picture.name)
+        file: Any = "" if asked_link and stored.is_format_asked else await edge.media.fetch(picture.name, now)
         metadata = {**body.metadata, **picture.metadata} | ({} if zoom is None else {"deep_zoom": zoom})
         event = CompletedEvent(
             background="auto",
@@ -209,17 +209,17 @@ def completed_events(edge: AppState, scope: Scope, stored: StoredResponse) -> li
     return found
 
 
-def _result_event(edge: AppState, scope: Scope, delivery: JobResult, number: int) -> ChunkedBody:
+async def _result_event(edge: AppState, scope: Scope, delivery: JobResult, number: int) -> ChunkedBody:
     picture = delivery.pictures[number]
     now = edge.media_clock()
     file: Any = base64_stream.base64_file(picture)
     url: str | UnsetType = UNSET
     zooms: list[str | None] = []
     if delivery.plan.response_format == "url":
-        name = edge.media.put(picture.path, picture.mime, now)
+        name = await edge.media.put(picture.path, picture.mime, now)
         # Only a caller who asked for a link is sure to read it; the others get the bytes as well.
-        file = edge.media.path(name) if "response_format" not in delivery.job.values else ""
-        url = media_link(edge, scope, name, now)
+        file = "" if "response_format" in delivery.job.values else await edge.media.fetch(name, now)
+        url = await media_link(edge, scope, name, now)
         zooms = [media.deep_zoom_link(edge, scope, picture.width * picture.height, name, now)]
     event = CompletedEvent(
         background="auto",

@@ -45,12 +45,12 @@ async def take_webhook(edge: AppState, scope: Scope, fields: dict[str, Any]) -> 
     return Webhook(given, public_base(edge.settings.public_url, scope))
 
 
-def event_body(edge: AppState, row: RequestRow, base_url: str) -> bytes:
+async def event_body(edge: AppState, row: RequestRow, base_url: str) -> bytes:
     """Return the message about the end of a request, with links below `base_url`."""
     event = WebhookEvent(
         type=f"request.{row.status}",  # type: ignore[arg-type]  # a request that has ended has one of three states
         timestamp=datetime.fromtimestamp(row.ended_at, UTC).isoformat(),
-        data=request_object(edge, scope_of(base_url), row),
+        data=await request_object(edge, scope_of(base_url), row),
     )
     return msgspec.json.encode(event)
 

@@ -1,64 +1,119 @@
-"""The input of a stored job: its pictures as files, all other facts as JSON."""
+"""The input of a stored job: its pictures as files and in the object store, all other facts as JSON."""
 
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import time
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from fluxvision.core.errors import Unavailable
+from fluxvision.core.concurrency import run_in_thread
+from fluxvision.core.errors import NotFound, Unavailable
 from fluxvision.core.types import InputImage, Job, LazyFile
 from fluxvision.storage.workspace import folder_unusable, make_private
 
+if TYPE_CHECKING:  # not imported at run time, because it needs an extra
+    from fluxvision.storage.bucket import Bucket
+
 PICTURES = ("image", "mask")
+JOBS = "jobs"
 BLOCK = 1 << 20
 ENTERING_SECONDS = 600.0
 """Time within which a job whose pictures are kept is in the database."""
+FOREIGN_SECONDS = 7 * 86_400.0
+"""Time after which a picture in the object store goes whose job this database does not have; another one might."""
+LOST = "The picture of this job is not on this machine any more."
 
 
 class JobFiles:
-    """The pictures of unfinished jobs: a folder for each below `folder`."""
+    """The pictures of unfinished jobs: a folder for each below `folder`, and objects that other gateways can load."""
 
-    def __init__(self, folder: Path) -> None:
-        """Use `folder`, which is created when it is needed."""
+    def __init__(self, folder: Path, bucket: Bucket | None = None) -> None:
+        """Use `folder`, which is created when it is needed, and objects below `jobs/` in `bucket`."""
         self.folder = folder
+        self._bucket = bucket
 
-    def save(self, job: Job) -> Mapping[str, Any]:
-        """Keep a job's pictures and return all its facts as JSON; raises `Unavailable` without disk space."""
+    async def save(self, job: Job) -> Mapping[str, Any]:
+        """Keep a job's pictures and return all its facts as JSON; raises `Unavailable` where they cannot be kept."""
+        facts = await run_in_thread(self._save, job)
+        if self._bucket is not None:
+            try:
+                for name in _pictures(job):
+                    await self._bucket.upload(_key(job.id, name), self.folder / job.id / name)
+            except BaseException:
+                await self.delete(job.id)
+                raise
+        return facts
+
+    def _save(self, job: Job) -> Mapping[str, Any]:
         own = self.folder / job.id
         try:
             make_private(own)
-            pictures = {name: _keep(found, own / name) for name in PICTURES if (found := getattr(job, name))}
+            pictures: dict[str, Any] = {name: _keep(found, own / name) for name, found in _pictures(job).items()}
         except OSError as error:
             shutil.rmtree(own, ignore_errors=True)
             raise folder_unusable(error) from error
-        stored = replace(job, image=pictures["image"], mask=pictures.get("mask"))
-        facts: dict[str, Any] = msgspec.to_builtins(stored, enc_hook=str)
+        facts: dict[str, Any] = msgspec.to_builtins(replace(job, **pictures), enc_hook=str)
         return facts
 
-    def load(self, facts: Mapping[str, Any]) -> Job:
-        """Return a stored job; raises `Unavailable` when its pictures are not on this machine."""
-        job: Job = msgspec.convert(facts, Job, dec_hook=_decode)
-        if not all(picture.file.is_file() for picture in (job.image, job.mask) if picture is not None):
-            raise Unavailable("The picture of this job is not on this machine any more.")
-        return job
+    async def load(self, facts: Mapping[str, Any]) -> Job:
+        """Return a stored job, whose pictures are downloaded where another machine has them.
 
-    def sweep(self, unfinished: Collection[str]) -> None:
-        """Delete the pictures of all jobs but the unfinished ones, except those that are just being entered."""
+        Raises `Unavailable` when they are nowhere.
+        """
+        job: Job = msgspec.convert(facts, Job, dec_hook=_decode)
+        pictures: dict[str, Any] = {name: await self._find(job, name, found) for name, found in _pictures(job).items()}
+        return replace(job, **pictures)
+
+    async def _find(self, job: Job, name: str, picture: InputImage) -> InputImage:
+        if picture.file.is_file():
+            return picture
+        if self._bucket is None:
+            raise Unavailable(LOST)
+        own = self.folder / job.id
+        try:
+            await run_in_thread(make_private, own)
+            draft = own / f"{name}.{secrets.token_hex(8)}"
+            await self._bucket.download(_key(job.id, name), draft)
+            draft.replace(own / name)
+        except NotFound:
+            raise Unavailable(LOST) from None
+        except OSError as error:
+            raise folder_unusable(error) from error
+        return replace(picture, file=own / name)
+
+    async def sweep(self, unfinished: Collection[str]) -> None:
+        """Delete the pictures of all jobs but the unfinished ones, except those that are just being entered.
+
+        In the object store only old ones are deleted: gateways with another database may use it. Raises `Unavailable`.
+        """
+        await run_in_thread(self._sweep, unfinished)
+        if self._bucket is not None:
+            before = time.time() - FOREIGN_SECONDS
+            async for page in self._bucket.list(JOBS):
+                old = [key for key, stored in page.items() if stored < before and key.split("/")[1] not in unfinished]
+                await self._bucket.delete(old)
+
+    def _sweep(self, unfinished: Collection[str]) -> None:
         for own in self.folder.iterdir() if self.folder.is_dir() else ():
             if own.name not in unfinished and time.time() - own.stat().st_mtime > ENTERING_SECONDS:
-                self.delete(own.name)
+                shutil.rmtree(own, ignore_errors=True)
 
-    def delete(self, request_id: str) -> None:
-        """Delete a job's pictures."""
-        shutil.rmtree(self.folder / request_id, ignore_errors=True)
+    async def delete(self, request_id: str) -> None:
+        """Delete a job's pictures; what cannot be deleted now goes with a later sweep."""
+        await run_in_thread(partial(shutil.rmtree, self.folder / request_id, ignore_errors=True))
+        if self._bucket is not None:
+            with suppress(Unavailable):
+                await self._bucket.delete([_key(request_id, name) for name in PICTURES])
 
 
 def fingerprint(job: Job, webhook_url: str | None = None) -> str:
@@ -91,6 +146,14 @@ def _keep(picture: InputImage, target: Path) -> InputImage:
         except OSError:  # another file system
             shutil.copyfile(source.path, target)
     return replace(picture, file=target, content=None)
+
+
+def _pictures(job: Job) -> Mapping[str, InputImage]:
+    return {name: found for name in PICTURES if (found := getattr(job, name)) is not None}
+
+
+def _key(request_id: str, name: str) -> str:
+    return f"{JOBS}/{request_id}/{name}"
 
 
 def _decode(kind: type, value: Any) -> Any:

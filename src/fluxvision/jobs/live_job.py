@@ -17,13 +17,13 @@ from fluxvision.jobs.provider_submissions import StoredSubmissions
 class ResultStore(Protocol):
     """Turns the end of a job into what is stored of it."""
 
-    def response(self, result: JobResult) -> Mapping[str, Any]:
+    async def response(self, result: JobResult) -> Mapping[str, Any]:
         """Keep the pictures of a result, and return its response as JSON."""
 
     def error(self, error: Error, attempts: Sequence[Attempt]) -> Mapping[str, Any]:
         """Return an error and the attempts before it as JSON."""
 
-    def delete(self, response: Mapping[str, Any]) -> None:
+    async def delete(self, response: Mapping[str, Any]) -> None:
         """Delete the pictures of a stored response."""
 
 

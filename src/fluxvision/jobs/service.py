@@ -12,12 +12,11 @@ from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Connection
 
 from fluxvision.accounts.ledger import Ledger
-from fluxvision.core.concurrency import run_in_thread
 from fluxvision.core.errors import Cancelled, Error, InternalError, InvalidRequest, NotFound, Unavailable
 from fluxvision.core.key_limits import RequestRate
 from fluxvision.core.status import ACTIVE, CANCELLED, CANCELLING, COMPLETED, FAILED, QUEUED, RUNNING
@@ -35,6 +34,9 @@ from fluxvision.jobs.webhooks import WebhookSender
 from fluxvision.jobs.workflows import Workflows
 from fluxvision.storage.database import Database
 from fluxvision.storage.workspace import Workspace
+
+if TYPE_CHECKING:  # not imported at run time, because it needs an extra
+    from fluxvision.storage.bucket import Bucket
 
 T = TypeVar("T")
 
@@ -64,9 +66,13 @@ class JobService:
         *,
         webhooks: WebhookSender,
         parallel: int,
+        bucket: Bucket | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """Run jobs at `gateway`, at most `parallel` background jobs at once; `results` keeps what they make."""
+        """Run jobs at `gateway`, at most `parallel` background jobs at once; `results` keeps what they make.
+
+        Where there is a `bucket`, the pictures of unfinished jobs are there too, for other gateways.
+        """
         self.database = database
         self.webhooks = webhooks
         self.ledger = Ledger(database, now)
@@ -75,7 +81,7 @@ class JobService:
         self._results = results
         self._observer = observer
         self._now = now
-        self._files = JobFiles(workspace.root / "jobs" if not workspace.temporary else workspace.run / "jobs")
+        self._files = JobFiles((workspace.run if workspace.temporary else workspace.root) / "jobs", bucket)
         self._executor = GatewayHeartbeat(workspace)
         self._workflows = Workflows(database.url, self._executor.id, self._run, parallel)
         self._live: dict[str, LiveJob] = {}
@@ -158,7 +164,7 @@ class JobService:
         known = await self.database.run(find)
         if known is not None:
             return Entry(known.id, is_new=False)
-        facts = await run_in_thread(self._files.save, job)
+        facts = await self._files.save(job)
         admit = self._admission(prepared)
 
         def enter(connection: Connection) -> Entry:
@@ -186,7 +192,7 @@ class JobService:
         finally:
             if entry is None or not entry.is_new:
                 self._forget(job.id)
-                self._files.delete(job.id)
+                await self._files.delete(job.id)
         if entry.is_new:
             await self._start(job.id, background=background)
         return entry
@@ -267,7 +273,8 @@ class JobService:
         row = await self.find(request_id)
         if row.status in ACTIVE:
             raise InvalidRequest("This request is still running; cancel it first.")
-        await run_in_thread(self._results.delete, row.response or {})
+        await self._results.delete(row.response or {})
+        await self._files.delete(request_id)
         await self.database.run(lambda connection: records.clear(connection, request_id))
 
     def _settle_unstarted(self, connection: Connection, request_id: str, status: str, error: Error) -> None:
@@ -301,7 +308,7 @@ class JobService:
             row = await self._retry(request_id, lambda connection: records.find_request(connection, request_id, None))
             if row is not None and row.status in ACTIVE:
                 await self._run_row(row, live)
-            self._files.delete(request_id)
+            await self._files.delete(request_id)
         finally:
             self._live.pop(request_id, None)
             live.ended.set()
@@ -342,7 +349,7 @@ class JobService:
         self._observer.begins()
         report = ExecutionReport(())
         try:
-            prepared = self._gateway.prepare(self._files.load(row.job))
+            prepared = self._gateway.prepare(await self._files.load(row.job))
             prepared.prefer(accepted, waits=row.background or row.status != QUEUED)
             if live.is_cancelled and not accepted:
                 report = ExecutionReport((), error=_CANCELLED)
@@ -374,7 +381,7 @@ class JobService:
         if report.result is not None:
             provider = report.result.provider
             try:
-                response = await run_in_thread(self._results.response, report.result)
+                response = await self._results.response(report.result)
             except Exception as failure:  # noqa: BLE001 - it is logged below
                 error = failure
         status = COMPLETED if response is not None else FAILED
@@ -421,13 +428,13 @@ class JobService:
         if dead or first:
             rows = await self.list(RequestFilter(key_id=None, statuses=ACTIVE, limit=MOST_TAKEN_UP))
             left = [row for row in rows if row.job is not None and row.id not in self._live]
-            if len(rows) <= MOST_TAKEN_UP:  # otherwise it is not known which are unfinished
-                await run_in_thread(self._files.sweep, {row.id for row in rows})
             if left:
                 await self._workflows.take_up(dead)
                 for row in left:  # also those whose workflow had not been started yet
                     await self._workflows.start(row.id, background=row.background)
             await self.database.run(lambda connection: self._executor.remove(connection, dead))
+            if len(rows) <= MOST_TAKEN_UP:  # otherwise it is not known which are unfinished
+                await self._files.sweep({row.id for row in rows})
         if self._live:
             ids = [*self._live]
             for request_id in await self.database.run(lambda connection: records.cancelling(connection, ids)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -33,7 +33,7 @@ class WebhookSender:
         self,
         database: Database,
         client: WebhookClient,
-        describe: Callable[[RequestRow, str], bytes],
+        describe: Callable[[RequestRow, str], Awaitable[bytes]],
         on_unexpected_error: Callable[[str, BaseException], None],
         now: Callable[[], float],
     ) -> None:
@@ -115,7 +115,7 @@ class WebhookSender:
         if row is None:
             return DESCRIPTION_FAILED
         try:
-            body = self._describe(row, delivery.base_url)
+            body = await self._describe(row, delivery.base_url)
         except Exception as error:  # noqa: BLE001 - otherwise it would be claimed for ever
             self._on_unexpected_error(delivery.request_id, error)
             return DESCRIPTION_FAILED

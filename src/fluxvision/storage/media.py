@@ -1,94 +1,76 @@
-"""MediaStore: keeps result files, signs links that expire, deletes expired files.
-
-The modification time of a stored file is the time at which it expires, so several servers with different `media_ttl`
-can share a folder.
-"""
+"""MediaStore: keeps result files, signs links that expire, deletes expired files; STORES lists the kinds of store."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import re
-import secrets
-import shutil
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fluxvision.core.errors import NotFound
-from fluxvision.core.formats import FORMATS
-from fluxvision.storage.workspace import folder_unusable, make_private
+from fluxvision.core.settings import ConfigError
+from fluxvision.storage.media_folder import GONE, NAME, MediaFolder
+from fluxvision.storage.workspace import Workspace
 
-_ROWS = [row for row in FORMATS if row.writable]
-EXTENSIONS: Mapping[str, str] = {row.mime: row.extension for row in _ROWS}
-MIMES: Mapping[str, str] = {extension: row.mime for row in _ROWS for extension in (row.extension, *row.aliases)}
-"""Types of the stored files by extension; older releases stored results under an alias, such as "tif"."""
-NAME = re.compile(r"[A-Za-z0-9_-]{32}\.(?:" + "|".join(MIMES) + ")")
+if TYPE_CHECKING:  # not imported at run time, because it needs an extra
+    from fluxvision.storage.bucket import Bucket
+
 EXPIRES = re.compile(r"[0-9]{1,12}")
-TILES = ".tiles"
-SKEW = 300.0
-"""Seconds by which the clocks of this machine and of a shared disk may differ."""
-GONE = "There is no such file, or its link has expired."
+LONGEST_LINK = 604_800.0
+"""Seconds; S3 and Google Cloud Storage sign for no longer."""
+MISSING_EXTRA = "media_url: an object store needs the extra s3: pip install 'fluxvision[s3]'"
 
 
-class MediaStore:
+class MediaStore(ABC):
     """Keeps files for `ttl` seconds. A file's id is its name: random letters and the extension of its format."""
 
-    def __init__(self, folder: Path, ttl: float, secret: bytes) -> None:
-        """Use `folder`, which is created if missing and must hold nothing else; `secret` signs the links."""
-        make_private(folder)
-        self.folder = folder
+    bucket: Bucket | None = None
+    """The object store that other gateways share, None where the files are in a folder."""
+
+    def __init__(self, files: MediaFolder, ttl: float, secret: bytes) -> None:
+        """Have the files, or copies of them, in `files`; `secret` signs the links that this server opens."""
+        self.files = files
         self.ttl = ttl
         self._secret = secret
 
-    def put(self, path: Path, mime: str, now: float, ttl: float | None = None) -> str:
-        """Move a finished file atomically into the store and return its id; raises `Unavailable`.
+    @abstractmethod
+    async def put(self, path: Path, mime: str, now: float, ttl: float | None = None) -> str:
+        """Move a finished file into the store and return its name; raises `Unavailable`.
 
         It is deleted after `ttl` seconds (None: those of the store), although links to it may end before.
         """
-        name = f"{secrets.token_urlsafe(24)}.{EXTENSIONS[mime]}"
-        try:
-            os.utime(path, (now + (self.ttl if ttl is None else ttl),) * 2)
-            make_private(self.folder)  # it may have been deleted since
-            path.replace(self.folder / name)
-        except OSError as error:
-            raise folder_unusable(error) from error
-        return name
 
-    def delete(self, name: str) -> None:
-        """Delete a stored file and its tiles; nothing happens where it is gone."""
-        self.path(name).unlink(missing_ok=True)
-        shutil.rmtree(self.tiles(name), ignore_errors=True)
+    @abstractmethod
+    async def fetch(self, name: str, now: float) -> Path:
+        """Return the path of a stored file on this machine; raises `NotFound` or `Unavailable`."""
 
-    def path(self, name: str) -> Path:
-        """Return the path of a stored file."""
-        return self.folder / name
+    @abstractmethod
+    async def exists(self, name: str) -> bool:
+        """Return whether a file is stored; raises `Unavailable`."""
 
-    def tiles(self, name: str) -> Path:
-        """Return the folder of a file's Deep Zoom tiles, which exists once they are made."""
-        return self.folder / f"{name}{TILES}"
+    @abstractmethod
+    async def delete(self, name: str) -> None:
+        """Delete a stored file and its tiles; nothing happens where it is gone. Raises `Unavailable`."""
 
-    def add_tiles(self, name: str, make: Callable[[Path, Path], None]) -> None:
-        """Call `make(file, folder)` to make a file's tiles, then move them atomically into the store.
+    @abstractmethod
+    async def link(self, name: str, now: float) -> str | None:
+        """Return an address at which the store itself sends a file for `ttl` seconds; None: this server sends it."""
 
-        The tiles are deleted with their file. Raises `NotFound` when the file is gone.
-        """
-        draft = self.folder / f"{name}{TILES}-{secrets.token_hex(8)}"
-        try:
-            make_private(draft)
-            make(self.folder / name, draft)
-            with suppress(OSError):  # another process was faster
-                draft.rename(self.tiles(name))
-        except Exception:
-            if not (self.folder / name).is_file():
-                raise NotFound(GONE) from None
-            raise
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
+    @abstractmethod
+    async def sweep(self, now: float) -> int:
+        """Delete expired files; return how many were deleted."""
+
+    @abstractmethod
+    def expiry(self, name: str) -> float:
+        """Return the time after which a file is deleted; raises `NotFound` where there cannot be such a file."""
 
     def sign(self, name: str, now: float) -> str:
-        """Return the query string of a link that is valid until `ttl` seconds after `now`."""
+        """Return the query string of a link to this server that is valid until `ttl` seconds after `now`."""
         expires, signature = self.signed(name, now)
         return f"expires={expires}&signature={signature}"
 
@@ -97,59 +79,43 @@ class MediaStore:
         expires = str(int(now + self.ttl))
         return expires, self._signature(name, expires)
 
-    def verify(self, name: str, expires: str, signature: str, now: float) -> tuple[Path, float]:
-        """Return the file and the seconds until its link expires; raises `NotFound` for an invalid or expired link."""
+    def verify(self, name: str, expires: str, signature: str, now: float) -> float:
+        """Return the seconds until a link expires; raises `NotFound` for an invalid or expired one."""
         well_formed = NAME.fullmatch(name) and EXPIRES.fullmatch(expires)
         expected = self._signature(name, expires)
         if not hmac.compare_digest(expected.encode(), signature.encode(errors="replace")) or not well_formed:
             raise NotFound(GONE)
-        path = self.folder / name
-        try:
-            left = min(int(expires), path.stat().st_mtime) - now
-        except (FileNotFoundError, NotADirectoryError):
-            raise NotFound(GONE) from None
+        left = min(int(expires), self.expiry(name)) - now
         if left <= 0:
             raise NotFound(GONE)
-        return path, left
-
-    def sweep(self, now: float) -> int:
-        """Delete expired files, and tiles whose file is gone; return the number of deleted files.
-
-        Only names that this store creates are deleted. An error on one file is raised after all others are deleted.
-        """
-        count = 0
-        failure: OSError | None = None
-        found = sorted(self.folder.iterdir()) if self.folder.is_dir() else []  # a file comes before its tiles
-        for path in found:
-            name, tiled, _ = path.name.partition(TILES)
-            if not NAME.fullmatch(name):
-                continue
-            try:
-                if not tiled:
-                    count += self._expire(path, now)
-                elif not (self.folder / name).is_file():
-                    shutil.rmtree(path, ignore_errors=True)
-            except FileNotFoundError:  # another process swept it
-                continue
-            except OSError as error:
-                failure = error
-        if failure is not None:
-            raise failure
-        return count
-
-    def _expire(self, path: Path, now: float) -> bool:
-        """Delete a file if it has expired; return whether it was deleted.
-
-        A file that expires too far in the future was stored while the clock was wrong: it gets `ttl` seconds from now.
-        """
-        facts = path.stat()
-        if facts.st_mtime <= now:
-            path.unlink()
-            return True
-        if facts.st_ctime > now + SKEW and facts.st_mtime > now + self.ttl:
-            os.utime(path, (now + self.ttl,) * 2)
-        return False
+        return left
 
     def _signature(self, name: str, expires: str) -> str:
         message = f"{name}\n{expires}".encode(errors="replace")
         return hmac.new(self._secret, message, hashlib.sha256).hexdigest()
+
+
+STORES: Mapping[str, str] = {
+    "": "file_media",
+    "s3": "object_media",
+    "gs": "object_media",
+    "az": "object_media",
+}
+"""Modules of the stores by the scheme of their address; each has `open_store`."""
+
+
+def open_media_store(url: str, ttl: float, workspace: Workspace) -> MediaStore:
+    """Open the store at an address, empty for a folder of the workspace; raises `ConfigError`."""
+    check_media_store(url, ttl)
+    row = STORES[url.partition("://")[0]]
+    store: MediaStore = import_module(f"fluxvision.storage.{row}").open_store(url, ttl, workspace)
+    return store
+
+
+def check_media_store(url: str, ttl: float) -> None:
+    """Raise `ConfigError` for a store that no server with these settings can open."""
+    if url and find_spec("obstore") is None:
+        raise ConfigError(MISSING_EXTRA, param="media_url")
+    if url and ttl > LONGEST_LINK:
+        message = f"media_ttl: links of an object store work for at most {LONGEST_LINK:.0f} seconds"
+        raise ConfigError(message, param="media_ttl")

@@ -22,7 +22,7 @@ from fluxvision.http.base64_stream import InMemoryFile, encode_base64
 from fluxvision.http.middleware import request_id
 from fluxvision.http.state import AppState
 from fluxvision.server import check_exposure, open_database, serve
-from fluxvision.storage.media import MediaStore
+from fluxvision.storage.media_folder import MediaFolder
 
 MODEL = ("model", "flux-vision-upscaler")
 
@@ -185,13 +185,13 @@ async def test_a_failing_sweep_and_a_failing_gateway_do_not_break_the_end(edge, 
     calls = []
     twice = threading.Event()
 
-    def sweep(_store, _now):
+    def sweep(_folder, _now):
         calls.append(1)
         if len(calls) > 1:
             twice.set()
         raise PermissionError("a secret path")
 
-    monkeypatch.setattr(MediaStore, "sweep", sweep)
+    monkeypatch.setattr(MediaFolder, "sweep", sweep)
     monkeypatch.setattr(http_server, "SWEEP_SECONDS", 0.01)
     served = edge(gateway=Failing())
     messages = [{"type": "lifespan.startup"}]

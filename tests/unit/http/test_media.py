@@ -6,6 +6,7 @@ import asyncio
 import io
 import time
 from email.utils import parsedate_to_datetime
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -14,7 +15,8 @@ from fakes.gateway import png
 from fakes.server import Server, wait_until
 from fluxvision.http import media, state, streaming
 from fluxvision.http.media import public_base
-from fluxvision.storage.media import MediaStore
+from fluxvision.storage.media import open_media_store
+from fluxvision.storage.media_folder import MediaFolder
 
 MODEL = ("model", "flux-vision-upscaler")
 RESULT = png(64, 48, (0, 30, 60))
@@ -268,5 +270,31 @@ async def test_tiles_go_with_their_file(edge, picture):
     assert len(list(folder.iterdir())) == 2
     served.clock.now += 3601
     assert (await served.get(document)).status == 404
-    assert MediaStore(folder, 3600, b"").sweep(served.clock.now) == 1
+    assert MediaFolder(folder, 3600).sweep(served.clock.now) == 1
     assert list(folder.iterdir()) == []
+
+
+async def test_the_page_gets_links_to_its_own_server(edge, picture, bucket_url):
+    """A bucket's links are those of the bucket; the page, which may read nothing else, gets links to its server."""
+    served = edge(media_url=bucket_url)
+    page = {"X-Fluxvision-Client": "page", "Authorization": "Bearer any"}
+    links = [
+        (await served.edit(MODEL, ("image", picture, "a"), **headers)).json()["data"][0]["url"]
+        for headers in ({}, page)
+    ]
+    assert "X-Amz-Signature" in links[0]
+    assert links[1].startswith("http://localhost:8000/media/")
+    answer = await served.get(zoom_path(links[1]))
+    assert (answer.status, answer.body) == (200, RESULT)
+
+
+async def test_any_server_makes_the_tiles_of_a_bucket(edge, picture, bucket_url, tmp_path):
+    """A server that has not made a result sends its tiles, until the result is deleted."""
+    one, two = edge(media_url=bucket_url), edge(media_url=bucket_url, data_dir=tmp_path / "other")
+    document = zoom_path((await made(one, picture))["metadata"]["deep_zoom"])
+    assert (await two.get(document)).status == 200
+    assert (await two.get(document.replace(".dzi", "_files/6/0_0.jpeg"))).status == 200
+    await open_media_store(bucket_url, 60, SimpleNamespace(media=tmp_path / "x", run=tmp_path)).delete(
+        document.split("/")[2]
+    )
+    assert [(await each.get(document)).status for each in (one, two)] == [404, 404]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 
 import pytest
 from sqlalchemy import insert, select, update
@@ -44,10 +43,10 @@ def write(site, statement):
         connection.execute(statement)
 
 
-def left_behind(site, status=RUNNING, **columns):
+async def left_behind(site, status=RUNNING, **columns):
     """Return the row of a job that another process had entered, whose pictures are kept."""
     prepared = site.prepared("req_1", tile_seconds=0.01)
-    facts = site.service._files.save(prepared.job)
+    facts = await site.service._files.save(prepared.job)
     return insert(REQUESTS).values(
         id="req_1", key_id="alice", created_at=1.0, model="m", status=status, job=facts, reserved=7, **columns
     )
@@ -172,9 +171,9 @@ async def test_a_job_that_is_cancelled_while_it_begins_ends(site, monkeypatch):
     """A job that is cancelled between its start and its work does not begin to work."""
     load = site.service._files.load
 
-    def load_and_cancel(facts):
+    async def load_and_cancel(facts):
         site.service._cancel_live("req_1")
-        return load(facts)
+        return await load(facts)
 
     monkeypatch.setattr(site.service._files, "load", load_and_cancel)
     await site.enter(tile_seconds=10)
@@ -184,16 +183,16 @@ async def test_a_job_that_is_cancelled_while_it_begins_ends(site, monkeypatch):
 
 async def test_a_cancellation_at_the_very_end_comes_too_late(site, monkeypatch):
     """A job that is cancelled while its result is stored has its result."""
-    entered, go_on = threading.Event(), threading.Event()
+    entered, go_on = asyncio.Event(), asyncio.Event()
 
-    def slow(result):
+    async def slow(result):
         entered.set()
-        assert go_on.wait(PATIENCE)
+        await go_on.wait()
         return {"id": result.job.id}
 
     monkeypatch.setattr(site.results, "response", slow)
     await site.enter()
-    await asyncio.to_thread(entered.wait, PATIENCE)
+    await entered.wait()
     await site.service.cancel("req_1")
     go_on.set()
     assert (await ended(site)).status == "completed"
@@ -215,7 +214,7 @@ async def test_what_was_bought_is_followed_though_it_is_to_be_cancelled(database
     """A cancelled job of a process that died is begun again where a provider had accepted it: it may cost money."""
     monkeypatch.setattr(module, "HEARTBEAT_SECONDS", 0.2)
     site = Site(database_url, tmp_path / "data")
-    write(site, left_behind(site, CANCELLING))
+    write(site, await left_behind(site, CANCELLING))
     write(site, insert(SUBMISSIONS).values(key="k", request_id="req_1", provider="fal", created_at=1.0))
     await site.service.start()
     try:
@@ -230,9 +229,9 @@ async def test_what_was_bought_is_followed_though_it_is_to_be_cancelled(database
 async def test_what_was_bought_and_cannot_be_followed_has_an_unknown_cost(database_url, tmp_path, status):
     """A job that was bought and whose picture is gone keeps the cost that was reserved, and its key."""
     site = Site(database_url, tmp_path / "data")
-    write(site, left_behind(site, status, idempotency_key="key", fingerprint="print"))
+    write(site, await left_behind(site, status, idempotency_key="key", fingerprint="print"))
     write(site, insert(SUBMISSIONS).values(key="k", request_id="req_1", provider="fal", created_at=1.0))
-    site.service._files.delete("req_1")
+    await site.service._files.delete("req_1")
     await site.service.start()
     try:
         row = await ended(site)
@@ -270,7 +269,7 @@ async def test_dead_gateways_are_forgotten_only_when_their_jobs_are_taken_up(sit
 
     monkeypatch.setattr(site.service._workflows, "take_up", take_up)
     monkeypatch.setattr(site.service._workflows, "start", elsewhere)
-    write(site, left_behind(site))
+    write(site, await left_behind(site))
     write(site, insert(EXECUTORS).values(id="other-machine", seen_at=1.0))
     assert await asyncio.to_thread(wait_until, lambda: len(taken) == 2 and "other-machine" not in executors(site))
     assert taken == ["other-machine"] * 2
@@ -288,7 +287,7 @@ async def test_too_many_jobs_to_look_at_lose_no_pictures(database_url, tmp_path,
     monkeypatch.setattr(job_files, "ENTERING_SECONDS", -1.0)
     site = Site(database_url, tmp_path / "data")
     for number in range(3):
-        facts = site.service._files.save(site.prepared(f"req_{number}", tile_seconds=10).job)
+        facts = await site.service._files.save(site.prepared(f"req_{number}", tile_seconds=10).job)
         row = {"id": f"req_{number}", "key_id": "alice", "created_at": number, "model": "m", "job": facts}
         write(site, insert(REQUESTS).values(**row, status=QUEUED))
     await site.service.start()

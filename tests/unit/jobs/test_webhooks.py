@@ -73,7 +73,7 @@ def sender(database, clock):
 def make_sender(database, clock, client=CLIENT, describe=None):
     """Return a sender; `send()` makes the attempts that are due."""
 
-    def message(row, base_url):
+    async def message(row, base_url):
         return json.dumps({"id": row.id, "base": base_url}).encode()
 
     failed = []
@@ -206,7 +206,7 @@ async def test_what_a_dead_gateway_had_claimed_is_sent(sender, database, end, re
 async def test_an_unexpected_error_is_logged_and_tried_again(database, clock, end, receiver):
     """A message that cannot be made is reported by the request's id, and counts as a failure."""
 
-    def fail(_row, _base_url):
+    async def fail(_row, _base_url):
         raise ZeroDivisionError
 
     sender = make_sender(database, clock, describe=fail)

@@ -1,173 +1,82 @@
-"""The media store: links that open one file for a while, and nothing else."""
+"""Which media store the settings open, and what is said of one that cannot be used."""
 
 from __future__ import annotations
 
-import os
-import re
-import stat
-from urllib.parse import parse_qs
+import importlib.util
 
 import pytest
 
-from fluxvision.core.errors import NotFound
-from fluxvision.storage.media import EXTENSIONS, MediaStore
-from fluxvision.storage.steady_clock import SteadyClock
-
-NOW = 1_800_000_000.0
-
-
-@pytest.fixture
-def store(tmp_path):
-    """Make a store whose links work for a minute."""
-    return MediaStore(tmp_path / "media", 60, b"s" * 32)
+from fakes.server import free_port
+from fluxvision.core.load_settings import load_settings
+from fluxvision.core.settings import ConfigError
+from fluxvision.storage.file_media import FileMediaStore
+from fluxvision.storage.media import open_media_store
+from fluxvision.storage.workspace import open_workspace
 
 
 @pytest.fixture
-def name(store, tmp_path):
-    """Put one file in."""
-    path = tmp_path / "result"
-    path.write_bytes(b"pixels")
-    return store.put(path, "image/png", NOW)
+def workspace(tmp_path):
+    found = open_workspace(str(tmp_path / "data"))
+    yield found
+    found.close()
 
 
-def query(store, name, now=NOW):
-    """Sign and parse."""
-    return {key: value[0] for key, value in parse_qs(store.sign(name, now)).items()}
+@pytest.mark.parametrize("address", ["", "s3://b", "s3://b/a/prefix", "gs://b/", "az://c/x"])
+def test_addresses_of_stores(address):
+    """A store is a bucket and a prefix, or nothing."""
+    assert load_settings({"FLUXVISION_MEDIA_URL": address}).media_url == address
 
 
-def test_putting_moves_the_file(store, name, tmp_path):
-    """A stored file is no longer where it was."""
-    assert not (tmp_path / "result").exists()
-    assert store.path(name).read_bytes() == b"pixels"
+@pytest.mark.parametrize("address", ["s3://", "bucket", "ftp://b", "s3://key:secret@b", "s3://b?x=1", "file:///tmp"])
+def test_what_is_no_address_of_a_store(address):
+    """Another address is refused when the settings are read, with the name of the setting."""
+    with pytest.raises(ConfigError, match="media_url must be one of s3://BUCKET/PREFIX"):
+        load_settings({"FLUXVISION_MEDIA_URL": address})
 
 
-@pytest.mark.parametrize(("mime", "extension"), EXTENSIONS.items())
-def test_names_tell_the_format_and_nothing_else(store, tmp_path, mime, extension):
-    """A name is 192 random bits and the extension."""
-    names = set()
-    for _ in range(3):
-        path = tmp_path / "result"
-        path.touch()
-        names.add(store.put(path, mime, NOW))
-    assert len(names) == 3
-    assert all(re.fullmatch(rf"[\w-]{{32}}\.{extension}", each) for each in names)
+def test_without_an_address_results_are_files(workspace):
+    """The default is the folder of the workspace."""
+    store = open_media_store("", 60, workspace)
+    assert isinstance(store, FileMediaStore)
+    assert (store.files.folder, store.bucket) == (workspace.media, None)
 
 
-def test_a_link_works_until_it_expires(store, name):
-    """Up to the last second the file is found; then it is not."""
-    path, left = store.verify(name, **query(store, name), now=NOW + 59)
-    assert (path.read_bytes(), left) == (b"pixels", 1.0)
-    for late in (60, 61, 10**6):
-        with pytest.raises(NotFound):
-            store.verify(name, **query(store, name), now=NOW + late)
+def test_a_missing_extra_is_named(workspace, monkeypatch):
+    """Without obstore the error says what to install."""
+    monkeypatch.setattr("fluxvision.storage.media.find_spec", lambda _name: None)
+    assert importlib.util.find_spec("obstore")
+    with pytest.raises(ConfigError, match=r"pip install 'fluxvision\[s3\]'"):
+        open_media_store("s3://b", 60, workspace)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"expires": str(int(NOW) + 10_000)},
-        {"expires": ""},
-        {"expires": "9" * 40},
-        {"expires": "abc"},
-        {"expires": "١٢٣"},
-        {"signature": ""},
-        {"signature": "0" * 64},
-        {"signature": "ü"},
-        {"signature": "\ud800"},
-        {"name": "A" * 32 + ".png"},
-        {"name": "../../media.key"},
-        {"name": "a/b"},
-        {"name": ""},
-        {"name": "x" * 32 + ".exe"},
-    ],
-)
-def test_a_changed_link_does_not_work(store, name, change):
-    """A link whose name, time or signature was touched opens nothing."""
-    with pytest.raises(NotFound):
-        store.verify(**{"name": name, **query(store, name), "now": NOW, **change})
+def test_links_of_a_bucket_work_for_a_week_at_most(workspace):
+    """A longer media_ttl than the stores sign for is refused."""
+    with pytest.raises(ConfigError, match="media_ttl: links of an object store work for at most 604800 seconds"):
+        open_media_store("s3://b", 604_801, workspace)
 
 
-def test_a_signed_name_that_is_no_name_does_not_work(store):
-    """Even a right signature opens nothing outside the store."""
-    for name in ("../media.key", "..", "/etc/passwd"):
-        with pytest.raises(NotFound):
-            store.verify(name, **query(store, name), now=NOW)
+def test_a_bucket_that_cannot_be_reached_is_said_at_the_start(s3, workspace, monkeypatch):
+    """The error is one sentence with the setting, without address or credentials."""
+    for name, value in {**s3.environment, "AWS_ENDPOINT": f"http://127.0.0.1:{free_port()}"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError) as error:
+        open_media_store("s3://b", 60, workspace)
+    assert str(error.value) == (
+        "media_url: the object store cannot be reached, or credentials are missing in the environment"
+    )
 
 
-def test_another_secret_is_another_store(store, name, tmp_path):
-    """A link of another server does not work."""
-    other = MediaStore(tmp_path / "media", 60, b"t" * 32)
-    with pytest.raises(NotFound):
-        store.verify(name, **query(other, name), now=NOW)
+@pytest.mark.usefixtures("bucket_url")
+def test_a_bucket_that_is_not_there_is_said_at_the_start(workspace):
+    """The server does not make the bucket."""
+    with pytest.raises(ConfigError, match="media_url: the object store has no such bucket"):
+        open_media_store("s3://missing", 60, workspace)
 
 
-def test_the_sweep_deletes_what_expired(store, name, tmp_path):
-    """A sweep removes exactly the files whose time is over."""
-    path = tmp_path / "later"
-    path.touch()
-    later = store.put(path, "image/webp", NOW + 30)
-    assert store.sweep(NOW + 59) == 0
-    assert store.sweep(NOW + 60) == 1
-    assert [each.name for each in store.folder.iterdir()] == [later]
-    with pytest.raises(NotFound):
-        store.verify(name, **query(store, name), now=NOW)
-
-
-def test_a_folder_that_was_cleaned_away_is_made_anew(store, tmp_path):
-    """Where the folder was deleted a sweep finds nothing, and the next file makes it again, for this user alone."""
-    store.folder.rmdir()
-    assert store.sweep(NOW) == 0
-    path = tmp_path / "result"
-    path.write_bytes(b"pixels")
-    assert store.path(store.put(path, "image/png", NOW)).read_bytes() == b"pixels"
-    assert stat.S_IMODE(store.folder.stat().st_mode) == 0o700
-
-
-def test_a_shorter_ttl_deletes_nobody_elses_results(store, name, tmp_path):
-    """Of two servers on one folder each sweeps by the expiry that a file itself has."""
-    other = MediaStore(tmp_path / "media", 1, b"s" * 32)
-    assert other.sweep(NOW + 59) == 0
-    assert store.verify(name, **query(store, name), now=NOW + 59)
-    assert other.sweep(NOW + 60) == 1
-
-
-def test_only_files_of_the_store_are_swept(store, tmp_path):
-    """A folder `media` that holds other files keeps them, and one that cannot be deleted does not end the sweep."""
-    for other in ("holiday.jpg", "lost+found", "holiday.jpg.tiles"):
-        (store.folder / other).mkdir()
-        os.utime(store.folder / other, (NOW - 999, NOW - 999))
-    (store.folder / f"{'-' * 32}.png").mkdir()
-    os.utime(store.folder / f"{'-' * 32}.png", (NOW - 999, NOW - 999))
-    (tmp_path / "result").touch()
-    name = store.put(tmp_path / "result", "image/png", NOW)
-    with pytest.raises(OSError, match=r"directory|permitted"):
-        store.sweep(NOW + 60)
-    assert not store.path(name).exists()
-    assert len(list(store.folder.iterdir())) == 4
-
-
-def test_results_of_a_clock_that_was_years_ahead_do_not_stay_for_years(store, tmp_path):
-    """A file that was stored in the future, as this machine knows now, gets the usual time from the next sweep on."""
-    (tmp_path / "result").touch()
-    name = store.put(tmp_path / "result", "image/png", NOW)
-    now = store.path(name).stat().st_ctime - 1000.0
-    link = query(store, name)
-    assert store.sweep(now) == 0
-    assert store.verify(name, **link, now=now)[1] == pytest.approx(60, abs=0.01)
-    assert store.sweep(now + 61) == 1
-
-
-@pytest.mark.parametrize("jump", [-86_400 * 365, -3600, 3600, 86_400 * 365])
-def test_a_wall_clock_that_jumps_does_not_move_expiries(store, name, jump):
-    """A result lives as long as its link says, wherever the wall clock is set to meanwhile."""
-    times = {"wall": NOW, "counter": 5.0}
-    clock = SteadyClock(lambda: times["wall"], lambda: times["counter"])
-    link = query(store, name, clock())
-    times["wall"] += jump
-    times["counter"] += 59
-    assert store.sweep(clock()) == 0
-    assert store.verify(name, **link, now=clock())[1] == 1.0
-    times["counter"] += 1
-    with pytest.raises(NotFound):
-        store.verify(name, **link, now=clock())
-    assert store.sweep(clock()) == 1
+def test_all_servers_have_one_secret(bucket_url, tmp_path):
+    """Whichever server starts first makes the secret of the links; the others have the same."""
+    workspaces = [open_workspace(str(tmp_path / name)) for name in ("one", "two")]
+    stores = [open_media_store(bucket_url, 60, each) for each in workspaces]
+    assert stores[0].sign("x", 1.0) == stores[1].sign("x", 1.0)
+    for each in workspaces:
+        each.close()

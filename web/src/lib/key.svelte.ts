@@ -30,9 +30,9 @@ export function sendable(text: string): boolean {
   return SENDABLE.test(text);
 }
 
-/** Return what a request says of its sender: the key, or that it is this page, which spends nothing by itself. */
+/** Return what a request says of its sender: that it is this page, which spends nothing by itself, and the key. */
 export function sender(value: string): Record<string, string> {
-  return value ? { Authorization: `Bearer ${value}` } : { 'X-Fluxvision-Client': 'page' };
+  return { 'X-Fluxvision-Client': 'page', ...(value ? { Authorization: `Bearer ${value}` } : {}) };
 }
 
 export const key = new Key();
