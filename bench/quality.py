@@ -31,6 +31,7 @@ from PIL import Image
 from skimage import data
 
 from fluxvision.engine import Request, enlarge
+from fluxvision.engine.backends.registry import BY_NAME, row_for_source
 from fluxvision.engine.restore import restore_source
 from metrics import Array, Lpips, Niqe, gmsd, low_resolution_psnr, psnr, ssim
 
@@ -115,13 +116,14 @@ def engine(backend: str, creativity: float, restoration: float = 1.0) -> Callabl
 
     def run(pair: Pair) -> Bytes:
         height, width = pair.truth.shape[:2]
-        color = restore_source(pair.source, pair.quality, restoration).color
+        source = restore_source(pair.source, pair.quality, restoration)
+        row = row_for_source(BY_NAME[backend], source.damage)
         strips: list[Bytes] = []
 
         def keep(strip: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
             strips.append(strip.astype(np.uint8))
 
-        enlarge(Request(color, width, height, creativity=creativity, backend=backend), keep)
+        enlarge(Request(source.color, width, height, creativity=creativity, backend=row.name), keep)
         return np.concatenate(strips)
 
     return run

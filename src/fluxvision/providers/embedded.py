@@ -17,7 +17,7 @@ from fluxvision.core.system import count_cores
 from fluxvision.core.types import Call, JobCallbacks, ProviderResult, SourceDamage
 from fluxvision.engine import BACKENDS
 from fluxvision.engine.backends.custom import probe_network
-from fluxvision.engine.backends.registry import BY_NAME
+from fluxvision.engine.backends.registry import row_for_source
 from fluxvision.engine.enlarge_to_file import Pass, enlarge_in_passes, write_samples
 from fluxvision.engine.executors.ray_serve import RayServe
 from fluxvision.engine.restore import restore_source
@@ -95,6 +95,7 @@ class Provider:
         )
         restored = time.perf_counter()
         creativity, adjusted = _suit_creativity(call, source.damage)
+        used = row_for_source(row, source.damage)
         request = engine.Request(
             color=source.color,
             width=width,
@@ -103,13 +104,13 @@ class Provider:
             mask=mask,
             creativity=creativity,
             seed=int(call.body.get("seed", 0)),
-            backend=row.name,
+            backend=used.name,
             threads=self._threads,
             callbacks=callbacks,
             engine=None if own is None else (row, None),
             executor=None
             if self._cluster is None or own is not None
-            else self._cluster.executor("embedded", {"name": row.name}),
+            else self._cluster.executor("embedded", {"name": used.name}),
             device=self._device,
         )
         details: dict[str, Any] = {"engine": row.name, "creativity": creativity}
@@ -119,7 +120,7 @@ class Provider:
         else:
             raster, passes = enlarge_in_passes(request, folder)
             seam_ratio = _worst_seam_ratio(passes)
-            details |= _describe(row, passes)
+            details |= _describe(used, passes)
         return ProviderResult(
             raster,
             request.seed,
@@ -176,7 +177,7 @@ def choose_backend(wanted: str | None) -> engine.Backend:
 
     Raises `InvalidRequest` naming the extra to install when the engine's weights are missing.
     """
-    row = BY_NAME.get(wanted or "span")
+    row = next((row for row in BACKENDS if row.name == (wanted or "span")), None)
     if row is None:
         message = f"engine: there is no engine {wanted}."
         raise InvalidRequest(message, param="engine")

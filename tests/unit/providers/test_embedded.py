@@ -16,8 +16,9 @@ from fluxvision.core.errors import Cancelled, InvalidRequest, Unavailable
 from fluxvision.core.load_settings import load_settings
 from fluxvision.core.settings import ConfigError
 from fluxvision.core.types import Call, JobCallbacks
-from fluxvision.engine import BACKENDS
+from fluxvision.engine import BACKENDS, Request, enlarge
 from fluxvision.engine.backends import vulkan
+from fluxvision.engine.backends.registry import RESTORED
 from fluxvision.providers.embedded import GRAPHIC_CREATIVITY, GRAPHIC_NOTE, Provider, choose_backend, configured
 
 
@@ -148,8 +149,9 @@ def test_an_engine_is_chosen_by_name():
         else:
             with pytest.raises(InvalidRequest, match=rf"fluxvision\[{row.extra}\]"):
                 choose_backend(row.name)
-    with pytest.raises(InvalidRequest, match="no engine"):
-        choose_backend("nonsense")
+    for name in ("nonsense", RESTORED.name):
+        with pytest.raises(InvalidRequest, match="no engine"):
+            choose_backend(name)
 
 
 @pytest.fixture
@@ -157,6 +159,13 @@ def noisy(tmp_path):
     samples = data.astronaut()[:128, 180:308].astype(float) + np.random.default_rng(0).normal(0, 15, (128, 128, 3))
     path = tmp_path / "noisy.png"
     Image.fromarray(samples.clip(0, 255).astype(np.uint8)).save(path)
+    return path
+
+
+@pytest.fixture
+def compressed(tmp_path):
+    path = tmp_path / "compressed.jpg"
+    Image.fromarray(data.astronaut()[:80, 180:276]).save(path, quality=70)
     return path
 
 
@@ -198,6 +207,27 @@ async def test_a_clean_picture_is_not_touched(photo, folder):
     outcome = await run(photo, 1, folder)
     assert np.array_equal(pixels(outcome.picture), np.asarray(Image.open(photo)))
     assert (outcome.damage.restored, outcome.reference, outcome.details["networks"]) == (0.0, None, "none")
+
+
+@pytest.mark.parametrize(
+    ("fixture", "restoration", "row"),
+    [
+        ("photo", 1.0, BACKENDS[0]),
+        ("compressed", 0.0, BACKENDS[0]),
+        ("compressed", 1.0, RESTORED),
+        ("noisy", 1.0, BACKENDS[0]),
+    ],
+)
+async def test_a_compressed_picture_has_its_own_detail_network(request, folder, fixture, restoration, row):
+    """The bytes are those of the default networks, except where compression alone was removed."""
+    path = request.getfixturevalue(fixture)
+    outcome = await run(path, 2, folder, restoration=restoration)
+    color = imaging.decode(imaging.probe(path, imaging.Limits())).color if outcome.reference is None else None
+    color = pixels(outcome.reference) if color is None else color
+    strips = []
+    enlarge(Request(color, 2 * color.shape[1], 2 * color.shape[0], creativity=0.3, backend=row.name), strips.append)
+    assert np.array_equal(pixels(outcome.picture), np.concatenate(strips))
+    assert (outcome.details["engine"], outcome.details["networks"]) == ("span", row.title)
 
 
 async def test_alpha_stays_at_factor_one(tmp_path, folder):

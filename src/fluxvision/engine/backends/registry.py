@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from hashlib import sha256
 from importlib import import_module
@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from fluxvision.core.errors import Unavailable
+from fluxvision.core.types import SourceDamage
 from fluxvision.engine.resample import Array
 
 OWN = Path(__file__).parents[1] / "data"
 DIGESTS = {
     "4xSPANkendata.bin": "c99c32dbccaa5db7a8d2809ba6e693ec0ac9449b00f4be6a88135b5265b117d9",
     "4xSPANkendata.param": "2698dadcd5d71296fe5354450eccf716d03808775dd398f81fe39a5ae2dc0fd3",
+    "4xSPANkendata_restored.bin": "f8b0e955b73790916a9136539a893b1d134c860c81afcbf00489246b1c267395",
+    "4xSPANkendata_restored.param": "2698dadcd5d71296fe5354450eccf716d03808775dd398f81fe39a5ae2dc0fd3",
     "noise.npz": "82b2e39704930172c7ba2c2f02986b9011b898fd43cf3ba01b634ae53e43aba2",
     "restore.bin": "f4ca41e58ffa9b00ed2f82332845538a168ecb1621d3d91a56b719192e26ea11",
     "restore.param": "700a79767d30ba12ca280dc8c52550115d1d33051a83d590e5eb0ad90b7dafe7",
@@ -135,6 +138,8 @@ class Backend:
     """The extra that installs `package`."""
     multiple: int = 1
     """What the sides of the detail network's windows must be multiples of."""
+    restored: str | None = None
+    """The name of the row for sources from which compression alone was removed; None: this row."""
 
     @property
     def installed(self) -> bool:
@@ -170,6 +175,7 @@ BACKENDS: tuple[Backend, ...] = (
         at_once=2,
         iterations=2,
         consistency=1.0,
+        restored="span-restored",
     ),
     Backend(
         name="realsr",
@@ -225,7 +231,18 @@ BACKENDS: tuple[Backend, ...] = (
     ),
 )
 
-BY_NAME = {row.name: row for row in BACKENDS}
+RESTORED = replace(
+    BACKENDS[0],
+    name="span-restored",
+    title="SPAN and 4xSPANkendata, trained further for compressed pictures",
+    detail="4xSPANkendata_restored",
+    restored=None,
+)
+"""The default engine for a source that lost its compression; callers cannot choose it by name."""
+NOISY = 2.0
+"""Standard deviation of noise from which `RESTORED` is not used: it takes what is left of noise for texture."""
+
+BY_NAME = {row.name: row for row in (*BACKENDS, RESTORED)}
 CUSTOM = Backend(
     name="custom",
     title="A network in a file",
@@ -243,6 +260,11 @@ CUSTOM = Backend(
     consistency=1.0,
 )
 """The row of a network of one's own, before it is probed: as heavy as the heaviest of `BACKENDS`."""
+
+
+def row_for_source(row: Backend, damage: SourceDamage) -> Backend:
+    """Return the row that enlarges a source: another one where the restoration removed compression alone."""
+    return BY_NAME[row.restored] if row.restored and damage.restored > 0 and damage.noise < NOISY else row
 
 
 def planned_row(name: str | None) -> Backend:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from fluxvision.core.types import SourceDamage
 from fluxvision.engine.backends import registry
 
 ROOT = Path(__file__).parents[4]
@@ -37,3 +39,27 @@ def test_the_licence_of_the_weights_is_there():
     """The full text of the one licence that is not the project's own is distributed with it."""
     text = (ROOT / "LICENSES" / "CC-BY-SA-4.0.txt").read_text("utf-8")
     assert "Attribution-ShareAlike 4.0 International Public License" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "noise", "restored", "used"),
+    [
+        ("span", 0.0, 0.0, "span"),
+        ("span", 0.0, 1.0, "span-restored"),
+        ("span", 1.9, 0.5, "span-restored"),
+        ("span", registry.NOISY, 1.0, "span"),
+        ("realsr", 0.0, 1.0, "realsr"),
+    ],
+)
+def test_a_restored_source_has_a_row_of_its_own(name, noise, restored, used):
+    """The default engine has another row for sources that lost compression alone, the others have none."""
+    damage = SourceDamage(noise, 75, 0.0, False, restored)
+    assert registry.row_for_source(registry.BY_NAME[name], damage).name == used
+
+
+def test_the_row_for_restored_sources_costs_the_same():
+    """Only its names and the weights of its detail network differ from the default engine's, not the graph."""
+    names = {"name": "", "title": "", "detail": "", "restored": None}
+    assert replace(registry.BACKENDS[0], **names) == replace(registry.RESTORED, **names)
+    default, restored = (registry.weight_files(row.detail, None) for row in (registry.BACKENDS[0], registry.RESTORED))
+    assert default[0].read_bytes() == restored[0].read_bytes()
