@@ -15,7 +15,7 @@ import numpy as np
 import skimage
 from PIL import Image
 
-from fluxvision.catalog import BY_NAME
+from fluxvision.catalog.params import BY_NAME
 
 HERE = Path(__file__).parent
 PHOTOS = Path(skimage.__file__).parent / "data"
