@@ -26,6 +26,7 @@ TIERS = {
     "unit/bench/test_flux.py": "flux",
     "golden/test_quality.py": "slow",
     "faults/test_openapi_fuzz.py": "slow",
+    "faults/test_batches.py": "slow",
     "faults/test_data_folder.py": "slow",
     "faults/test_failover_live.py": "slow",
     "faults/test_fairness.py": "slow",

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import msgspec
 
 from fakes.gateway import Gateway, png
-from fluxvision.core.errors import Error
+from fluxvision.core.errors import Error, InvalidRequest, NotFound
 from fluxvision.core.types import Attempt, Caller, InputImage, Job, JobResult
 from fluxvision.gateway.execution import ExecutionReport
+from fluxvision.jobs.batch_lines import PreparedLine
+from fluxvision.jobs.batch_types import BatchLine
 from fluxvision.jobs.records import RequestRow
 from fluxvision.jobs.request_types import RequestIdentity
 from fluxvision.jobs.service import JobService
@@ -32,11 +36,13 @@ class Results:
         """Keep nothing yet; `fault` is raised by the next response."""
         self.fault: Exception | None = None
         self.deleted: list[Mapping[str, Any]] = []
+        self.seconds: list[float] = []
 
-    async def response(self, result: JobResult) -> Mapping[str, Any]:
+    async def response(self, result: JobResult, seconds: float) -> Mapping[str, Any]:
         """Return the id of the job."""
         if self.fault is not None:
             raise self.fault
+        self.seconds.append(seconds)
         return {"id": result.job.id}
 
     def error(self, error: Error, attempts: Sequence[Attempt]) -> Mapping[str, Any]:
@@ -89,6 +95,48 @@ async def _describe(row: RequestRow, _base_url: str) -> bytes:
     return msgspec.json.encode({"id": row.id, "status": row.status})
 
 
+class Lines:
+    """Makes jobs of the lines of batches: the body of a line steers the fake gateway, or is an error's message."""
+
+    def __init__(self, site: Site) -> None:
+        """Make them for a site, as those of `owner`; `fault` is raised for each line that is prepared."""
+        self.site = site
+        self.owner: Caller | None = ALICE
+        self.fault: Exception | None = None
+        self.prepared: list[str] = []
+        self.released = 0
+
+    async def fetch(self, name: str) -> Path:
+        """Return a file of the site's folder."""
+        if not (self.site.folder / name).exists():
+            raise NotFound("It is gone.")
+        return self.site.folder / name
+
+    async def caller(self, key_id: str) -> Caller | None:
+        """Return the owner of all batches."""
+        del key_id
+        return self.owner
+
+    def new_id(self) -> str:
+        """Return an id."""
+        return f"req_{token_hex(8)}"
+
+    async def prepare(self, base_url: str, caller: Caller, line: BatchLine) -> PreparedLine:
+        """Return a job with the caller of the line."""
+        del base_url
+        self.prepared.append(line.custom_id)
+        if self.fault is not None:
+            raise self.fault
+        given = msgspec.json.decode(line.body)
+        if "error" in given:
+            raise InvalidRequest(given["error"], param="image")
+        job = replace(self.site.prepared(self.new_id(), **given).job, caller=caller)
+        return PreparedLine(self.site.gateway.prepare(job), None, self._release)
+
+    def _release(self) -> None:
+        self.released += 1
+
+
 class Site:
     """A service of jobs and all that it uses."""
 
@@ -99,10 +147,18 @@ class Site:
         self.gateway, self.results, self.observer = Gateway(workers=4), Results(), Observer()
         self.workspace = open_workspace(str(folder))
         self.webhook_database = Database(url)  # whose transactions do not fail
+        self.lines = Lines(self)
         client = WebhookClient(OPEN, allows_http=True)
         webhooks = WebhookSender(self.webhook_database, client, _describe, self.observer.fails, time.time)
         self.service = JobService(
-            self.database, self.gateway, self.workspace, self.results, self.observer, webhooks=webhooks, parallel=2
+            self.database,
+            self.gateway,
+            self.workspace,
+            self.results,
+            self.observer,
+            webhooks=webhooks,
+            lines=self.lines,
+            parallel=2,
         )
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fakes.gateway import png
-from fakes.server import Server, document, form
+from fakes.server import Server, document, form, wait_until
 from fluxvision.http.openapi import EXAMPLES
 
 EDITS = "/v1/images/edits"
@@ -22,6 +22,14 @@ ADDRESS = "http://127.0.0.1:8000"
 KEY = {"Authorization": "Bearer key-of-these-examples-7c1f"}
 ADMIN = {"Authorization": "Bearer admin-of-these-examples-7c1f"}
 NEW_KEY = {"limited": {"name": "shop", "budget_month": 50, "per_minute": 60, "models": ["flux-vision-upscaler"]}}
+BATCH = {
+    "edits": {
+        "input_file_id": "file-000000000000000000000000",
+        "endpoint": EDITS,
+        "completion_window": "24h",
+        "metadata": {"album": "summer"},
+    }
+}
 PICTURE = "data:image/png;base64," + base64.b64encode(png(8, 6)).decode()
 GIVEN = {"model": "flux-vision-upscaler", "image": PICTURE}
 REQUESTS = {
@@ -69,18 +77,37 @@ def accounts(server: Server) -> dict[str, Any]:
     return {name: {"application/json": {"answer": answer}} for name, answer in answers.items()}
 
 
+def batches(server: Server) -> dict[str, Any]:
+    """Return the answers of files and batches."""
+    line = {"custom_id": "one", "method": "POST", "url": EDITS, "body": GIVEN}
+    parts = form(("purpose", "batch"), ("file", json.dumps(line), "edits.jsonl"))
+    file = server.post("/v1/files", parts, **KEY).json()
+    begun = server.post("/v1/batches", document({**BATCH["edits"], "input_file_id": file["id"]}), **KEY).json()
+    place = f"/v1/batches/{begun['id']}"
+    assert wait_until(lambda: server.get(place, KEY).json()["status"] == "completed")
+    ended = server.get(place, KEY).json()
+    answers = {"create_file": file, "create_batch": begun, "get_batch": ended}
+    return {name: {"application/json": {"answer": answer}} for name, answer in answers.items()}
+
+
 def record(server: Server) -> dict[str, Any]:
     """Return the requests and the answers of a server that asks for a key."""
     link, plain, stream = (server.post(EDITS, document(given), **KEY) for given in REQUESTS.values())
     quote = server.post(EDITS + "?dryRun=true", document(REQUESTS["link"]), **KEY)
     return {
-        "requests": {"edit_image": REQUESTS, "create_key": NEW_KEY},
+        "requests": {
+            "edit_image": REQUESTS,
+            "create_key": NEW_KEY,
+            "create_file": {"lines": {"purpose": "batch", "file": "edits.jsonl"}},
+            "create_batch": BATCH,
+        },
         "answers": {
             "edit_image": {
                 "application/json": {"link": link.json(), "base64": plain.json(), "dry_run": quote.json()},
                 "text/event-stream": events(stream.body.decode()),
             },
             **accounts(server),
+            **batches(server),
         },
         "errors": errors(server),
     }

@@ -87,6 +87,11 @@ class KeyCache:
             raise AuthenticationFailed("The API key has expired.")
         return caller
 
+    def find_caller(self, caller_id: str, now: float) -> Caller | None:
+        """Return the caller with an id, None for one that is unknown, revoked or expired at the Unix time `now`."""
+        valid = (caller for caller, ends in self._entries.values() if ends is None or now < ends)
+        return next((caller for caller in valid if caller.id == caller_id), None)
+
     async def _read_for_miss(self) -> None:
         now = self._clock()
         if self._missing is None and now >= self._next_miss:

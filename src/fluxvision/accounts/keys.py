@@ -149,5 +149,12 @@ class Keys:
                 return caller
         raise AuthenticationFailed("The API key is unknown.")
 
+    def find_caller(self, caller_id: str) -> Caller | None:
+        """Return the caller with an id, None where its key is not valid, as of the last `update`."""
+        if not self.required:
+            return ANYBODY if caller_id == ANYBODY.id else None
+        found = next((caller for caller in self._configured.values() if caller.id == caller_id), None)
+        return found or (None if self._stored is None else self._stored.find_caller(caller_id, self._now()))
+
     def _blind(self, digest: bytes) -> bytes:
         return hmac.digest(self._pepper, digest, "sha256")

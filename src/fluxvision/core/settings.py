@@ -101,6 +101,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ""
     media_ttl: Annotated[float, Meta(ge=1, description="Seconds that a result link works.")] = 3600.0
     max_upload_bytes: Annotated[int, Meta(ge=1, description="Largest request body in bytes.")] = 100_000_000
+    max_batch_bytes: Annotated[
+        int, Meta(ge=1, description="Largest input file of a batch in bytes; its pictures may be URLs or in it.")
+    ] = 1_000_000_000
     max_input_pixels: Annotated[int, Meta(ge=1, description="Largest input picture in pixels.")] = 100_000_000
     max_output_pixels: Annotated[int, Meta(ge=1, description="Largest result over HTTP, uncropped, in pixels.")] = (
         400_000_000

@@ -45,6 +45,8 @@ class _Entry:
     cost: float
     since: float
     waiter: asyncio.Future[None] = field(repr=False)
+    waits: bool = False
+    """Whether it was admitted before."""
     lane: _Lane | None = None
     started: float = 0.0
 
@@ -62,10 +64,10 @@ class _Lane:
     running: set[_Entry] = field(default_factory=set)
 
     def admits(self, entry: _Entry) -> bool:
-        """Return whether a job may start here now; callers of less weight never get all of several places."""
+        """Return whether a job may start here now; new jobs of less weight never get all of several places."""
         if len(self.running) >= self.places or (self.small_only and not entry.small):
             return False
-        if entry.caller.weight >= 1:
+        if entry.caller.weight >= 1 or entry.waits:
             return True
         most = max(1, int(self.places * entry.caller.weight))
         return sum(other.caller == entry.caller for other in self.running) < most
@@ -145,7 +147,8 @@ class FairQueue:
 
         A job that `waits` is never refused.
         """
-        entry = _Entry(caller, megapixels + OVERHEAD, self._clock(), asyncio.get_running_loop().create_future())
+        waiter = asyncio.get_running_loop().create_future()
+        entry = _Entry(caller, megapixels + OVERHEAD, self._clock(), waiter, waits)
         own = sum(other.caller == caller for other in self._waiting)
         if not waits and own >= self._room(caller) and not any(lane.admits(entry) for lane in self._lanes):
             message = "The queue is full. Nothing was started; try again later."

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -23,17 +21,13 @@ from fluxvision.accounts.schemas import (
     usage_response,
 )
 from fluxvision.core.errors import Forbidden, InvalidRequest, NotFound
-from fluxvision.http.requests import body
+from fluxvision.http.requests.body import read_struct
 from fluxvision.http.requests.fields import query_parameters
 from fluxvision.http.state import AppState, caller_of
 
 if TYPE_CHECKING:  # not imported at run time, because the database takes a second
     from fluxvision.accounts.service import AccountService
 
-MAX_BODY = 65_536
-FIELD = re.compile(r"field `(\w{1,64})`")
-"""How msgspec names a missing or unknown member."""
-LONGEST_REASON = 200
 NO_ADMIN = "API keys cannot be managed over HTTP on this server: set FLUXVISION_ADMIN_KEY, and send that key."
 NOT_ADMIN = "Only the admin key of this server may manage API keys."
 NO_ACCOUNTS = "This server keeps no accounts: set FLUXVISION_DATA_DIR or FLUXVISION_DATABASE_URL."
@@ -42,7 +36,7 @@ NO_ACCOUNTS = "This server keeps no accounts: set FLUXVISION_DATA_DIR or FLUXVIS
 async def create_key(edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
     """Create a key and send it with its secret."""
     accounts = _managed_accounts(edge, scope)
-    given = await _read_key_request(edge, scope, receive)
+    given = await read_struct(scope, receive, edge.settings.upload_timeout, KeyRequest)
     key, secret = await accounts.create_key(
         name=given.name,
         expires_at=given.expires_at,
@@ -107,24 +101,6 @@ def _managed_accounts(edge: AppState, scope: Scope) -> AccountService:
     if not caller_of(scope).admin:
         raise Forbidden(NOT_ADMIN if edge.settings.admin_key else NO_ADMIN)
     return _accounts(edge)
-
-
-async def _read_key_request(edge: AppState, scope: Scope, receive: Receive) -> KeyRequest:
-    headers = Headers(scope=scope)
-    body.content_type(headers)
-    length = body.content_length(headers, MAX_BODY)
-    chunks = body.body_chunks(receive, MAX_BODY, edge.settings.upload_timeout, announced=length)
-    content = b"".join([chunk async for chunk in chunks])
-    try:
-        return msgspec.json.decode(content, type=KeyRequest)
-    except msgspec.ValidationError as error:
-        reason, _, place = str(error).partition(" - at `$")
-        named = FIELD.search(reason)
-        param = named[1] if named else place.strip(".`").partition("[")[0] or None
-        message = f"{param or 'The request body'}: {reason[:LONGEST_REASON]}."
-        raise InvalidRequest(message, param=param) from None
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        raise InvalidRequest("The request body is not valid JSON.") from None
 
 
 def _parse_time(query: dict[str, str], param: str, default: float) -> float:

@@ -1,4 +1,7 @@
-"""The ASGI application: the list of routes, three layers of middleware, and the background tasks."""
+"""The ASGI application: the list of routes, three layers of middleware, and the background tasks.
+
+The module is long because the list of routes and all that the handlers share are put together in one place.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,21 @@ from fluxvision.core.settings import ConfigError, Settings
 from fluxvision.core.system import release_memory
 from fluxvision.core.types import InputImage
 from fluxvision.gateway.gateway import Gateway
-from fluxvision.http import accounts, edits, media, models, observability, openapi, site, status, stored_jobs, webhooks
+from fluxvision.http import (
+    accounts,
+    batch_results,
+    batches,
+    edits,
+    files,
+    media,
+    models,
+    observability,
+    openapi,
+    site,
+    status,
+    stored_jobs,
+    webhooks,
+)
 from fluxvision.http.middleware import FACTS, AuthMiddleware, ErrorMiddleware
 from fluxvision.http.observability import Metrics
 from fluxvision.http.playground import Playground
@@ -57,6 +74,16 @@ API: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/webhooks/secret", webhooks.show_secret),
     ("POST", "/webhooks/secret", webhooks.rotate_secret),
     ("GET", "/webhooks/deliveries", webhooks.list_deliveries),
+    ("POST", "/files", files.create_file),
+    ("GET", "/files", files.list_files),
+    ("GET", "/files/{id}", files.show_file),
+    ("GET", "/files/{id}/content", files.send_file),
+    ("DELETE", "/files/{id}", files.delete_file),
+    ("POST", "/batches", batches.create_batch),
+    ("GET", "/batches", batches.list_batches),
+    ("GET", "/batches/{id}", batches.show_batch),
+    ("POST", "/batches/{id}/cancel", batches.cancel_batch),
+    ("GET", "/batches/{id}/results.zip", batch_results.send_archive),
     ("GET", "/models", models.list_models),
     ("GET", "/models/{id:path}/llms.txt", models.model_page),
     ("GET", "/models/{id:path}", models.show_model),
@@ -152,8 +179,9 @@ def build(
             MediaResults(store, now, clock),
             observer,
             webhooks=sender,
-            parallel=settings.workers + (settings.remote_parallel if gateway.has_remote else 0),
             bucket=store.bucket,
+            lines=batches.LinePreparer(edge),
+            parallel=2 * settings.workers + (settings.remote_parallel if gateway.has_remote else 0),
             now=now,
         )
         return service

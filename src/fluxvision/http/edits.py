@@ -98,7 +98,7 @@ async def _start_work(
     background = stored_jobs.wants_background(Headers(scope=scope), form.fields)
     options = StoredJobOptions(background, await webhooks.take_webhook(edge, scope, form.fields))
     with tracing.span("admit"):
-        job = await _admit_job(edge, form, folder, record_of(scope).request_id)
+        job = await admit_job(edge, form, folder, record_of(scope).request_id)
     job = replace(job, caller=caller_of(scope), traceparent=tracing.traceparent())
     check_model(job.caller, job.model)
     phases.on_received()
@@ -192,7 +192,8 @@ async def _encode_pictures(edge: AppState, scope: Scope, delivery: JobResult) ->
     return encode_base64(images_body(delivery, data, int(edge.now()), zooms))
 
 
-async def _admit_job(edge: AppState, form: body.Form, folder: Path, request_id: str) -> Job:
+async def admit_job(edge: AppState, form: body.Form, folder: Path, request_id: str) -> Job:
+    """Fetch the pictures of a form into `folder`, check everything and return the job."""
     if "image" not in form.pictures:
         raise InvalidRequest("image is missing: send the picture to enlarge.", param="image")
     model = form.fields.pop("model", None)

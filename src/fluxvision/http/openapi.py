@@ -20,6 +20,7 @@ from fluxvision.core.settings import Settings
 from fluxvision.http import openapi_errors, openapi_schemas
 from fluxvision.http.middleware import FACTS, KEYED, OPEN_PATHS
 from fluxvision.http.openapi_accounts import ACCOUNT_OPERATIONS
+from fluxvision.http.openapi_batches import BATCH_OPERATIONS
 from fluxvision.http.openapi_errors import ALWAYS
 from fluxvision.http.openapi_operations import JSON, OPERATIONS, Operation
 from fluxvision.http.openapi_schemas import TEXT, schema_ref
@@ -35,6 +36,7 @@ address is a 404 `NOT_FOUND`, a wrong method a 405 `METHOD_NOT_ALLOWED`."""
 TAGS = {
     "Images": "Enlarging.",
     "Requests": "What was asked for before, and background jobs.",
+    "Batches": "Many edits from one file.",
     "Webhooks": "Messages about the end of requests.",
     "Models": "The catalogue.",
     "Accounts": "API keys, budgets and usage.",
@@ -93,7 +95,7 @@ def build_document(
     """
     examples = msgspec.json.decode(EXAMPLES.read_bytes())
     catalogue = msgspec.to_builtins(describe_all(models, configured))
-    operations = {**OPERATIONS, **ACCOUNT_OPERATIONS, **WEBHOOK_OPERATIONS}
+    operations = {**OPERATIONS, **ACCOUNT_OPERATIONS, **WEBHOOK_OPERATIONS, **BATCH_OPERATIONS}
     examples["answers"]["list_models"] = {JSON: {"catalogue": catalogue}}
     paths: dict[str, dict[str, Any]] = {}
     for method, prefix, path in routes:

@@ -95,6 +95,7 @@ SIGNED = (
 IDEMPOTENCY = (
     "The same key within 24 hours gets the same answer without further work or cost, and waits while that goes on."
 )
+IDEMPOTENCY_KEY = parameter("Idempotency-Key", "header", IDEMPOTENCY, {"type": "string", "maxLength": 255})
 REQUEST_ID = parameter("id", "path", "The id of the request.", WORD)
 LIMIT = {"type": "integer", "minimum": 1, "maximum": 100}
 OPERATIONS: Mapping[tuple[str, str], Operation] = {
@@ -119,7 +120,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         },
         (
             parameter("dryRun", "query", "Check and price the request, and start nothing.", FLAG),
-            parameter("Idempotency-Key", "header", IDEMPOTENCY, {"type": "string", "maxLength": 255}),
+            IDEMPOTENCY_KEY,
             parameter("Prefer", "header", "`respond-async`: answer 202 at once, and run it in the background.", WORD),
         ),
         (

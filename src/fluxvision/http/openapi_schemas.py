@@ -13,6 +13,15 @@ from fluxvision.catalog.describe import param_schemas
 from fluxvision.catalog.listing import ModelCard, ModelList
 from fluxvision.catalog.params import PARAMS
 from fluxvision.catalog.rules import Model
+from fluxvision.http.batch_responses import (
+    Batch,
+    BatchList,
+    BatchRequest,
+    FileDeleted,
+    FileList,
+    FileObject,
+    LineResult,
+)
 from fluxvision.http.responses import (
     SCHEMA_REF,
     Alive,
@@ -52,6 +61,13 @@ SENT = (
     WebhookEvent,
     WebhookSecret,
     WebhookDeliveryList,
+    FileObject,
+    FileList,
+    FileDeleted,
+    BatchRequest,
+    Batch,
+    BatchList,
+    LineResult,
 )
 TEXT = {"type": "string"}
 WEBHOOK_URL = {

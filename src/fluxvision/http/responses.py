@@ -212,6 +212,8 @@ class RequestObject(Struct, kw_only=True):
     ended_at: int | None
     cost_micros: Annotated[int, Meta(description="In micro-dollars; at most, where a provider did not tell.")]
     has_response: Annotated[bool, Meta(description="Whether the answer is kept.")]
+    batch_id: Annotated[str, Meta(description="The batch that it is a line of.")] | UnsetType = UNSET
+    custom_id: Annotated[str, Meta(description="The name of that line.")] | UnsetType = UNSET
     progress: RequestProgress | UnsetType = UNSET
     response: Annotated[ImagesResponse, Meta(description="The whole answer, with links.")] | UnsetType = UNSET
     error: ErrorDetail | UnsetType = UNSET

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec import UNSET
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
@@ -62,6 +63,11 @@ def idempotency_key(headers: Headers) -> str | None:
     return key
 
 
+def is_retry(headers: Headers) -> bool:
+    """Return whether an official SDK says that it has sent this request before."""
+    return bool(_whole_number(headers.get(RETRIES, "0")))
+
+
 def wants_background(headers: Headers, fields: dict[str, Any]) -> bool:
     """Return whether the answer shall not be waited for, and take `background=true` out of the fields.
 
@@ -90,13 +96,13 @@ def is_stored(scope: Scope, prepared: PreparedJob, options: StoredJobOptions) ->
 async def enter_job(edge: AppState, scope: Scope, prepared: PreparedJob, options: StoredJobOptions) -> Entry:
     """Enter a job, or find the one that this request repeats; a caller that goes away meanwhile does not stop it."""
     headers = Headers(scope=scope)
-    key, is_retry = idempotency_key(headers), bool(_whole_number(headers.get(RETRIES, "0")))
+    key, repeats = idempotency_key(headers), is_retry(headers)
 
     async def enter() -> Entry:
         webhook = options.webhook
         url = None if webhook is None else webhook.url
         digest = await run_in_thread(fingerprint, prepared.job, url)
-        identity = RequestIdentity(digest, key, is_retry=is_retry, received_at=record_of(scope).received_at)
+        identity = RequestIdentity(digest, key, is_retry=repeats, received_at=record_of(scope).received_at)
         return await (await edge.jobs.get()).enter(prepared, identity, background=options.background, webhook=webhook)
 
     entry = await run_to_the_end(enter())
@@ -202,6 +208,8 @@ async def request_object(edge: AppState, scope: Scope, row: RequestRow, *, whole
         ended_at=None if row.ended_at is None else int(row.ended_at),
         cost_micros=row.cost,
         has_response=row.response is not None,
+        batch_id=UNSET if row.batch_id is None else row.batch_id,
+        custom_id=UNSET if row.custom_id is None else row.custom_id,
     )
     if row.status in ACTIVE and edge.jobs.opened is not None:
         done, total = edge.jobs.opened.progress(row.id)

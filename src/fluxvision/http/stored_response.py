@@ -16,7 +16,6 @@ from fluxvision.http.media import deep_zoom_link, media_link
 from fluxvision.http.responses import ImageEntry, ImagesResponse
 from fluxvision.http.result_body import images_body, result_metadata, revised_prompt
 from fluxvision.http.state import AppState
-from fluxvision.jobs.request_types import KEY_SECONDS
 from fluxvision.storage.media import MediaStore
 from fluxvision.storage.media_folder import GONE
 
@@ -53,11 +52,11 @@ class MediaResults:
         self._now = now
         self._media_clock = media_clock
 
-    async def response(self, result: JobResult) -> Mapping[str, Any]:
-        """Keep the pictures of a result, and return its response as JSON; raises `Unavailable`."""
+    async def response(self, result: JobResult, seconds: float) -> Mapping[str, Any]:
+        """Keep the pictures of a result for at least so long, and return its response as JSON; raises `Unavailable`."""
         data = [ImageEntry(revised_prompt=revised_prompt(picture)) for picture in result.pictures]
         body = images_body(result, data, int(self._now()))
-        ttl = max(self._store.ttl, KEY_SECONDS)
+        ttl = max(self._store.ttl, seconds)
         pictures = [
             StoredPicture(
                 name=await self._store.put(picture.path, picture.mime, self._media_clock(), ttl),

@@ -17,8 +17,8 @@ from fluxvision.jobs.provider_submissions import StoredSubmissions
 class ResultStore(Protocol):
     """Turns the end of a job into what is stored of it."""
 
-    async def response(self, result: JobResult) -> Mapping[str, Any]:
-        """Keep the pictures of a result, and return its response as JSON."""
+    async def response(self, result: JobResult, seconds: float) -> Mapping[str, Any]:
+        """Keep the pictures of a result for at least so long, and return its response as JSON."""
 
     def error(self, error: Error, attempts: Sequence[Attempt]) -> Mapping[str, Any]:
         """Return an error and the attempts before it as JSON."""

@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -23,13 +23,24 @@ from fluxvision.core.status import ACTIVE, CANCELLED, CANCELLING, COMPLETED, FAI
 from fluxvision.core.types import JobCallbacks, SubmissionStore
 from fluxvision.gateway.execution import ExecutionReport, PreparedJob
 from fluxvision.gateway.gateway import Gateway
-from fluxvision.jobs import deliveries, records
+from fluxvision.jobs import batch_records, deliveries, records
+from fluxvision.jobs.batch_lines import LineSource
+from fluxvision.jobs.batch_store import BatchStore
+from fluxvision.jobs.batch_types import RESULT_SECONDS, BatchLine
+from fluxvision.jobs.batches import BatchFeeder
 from fluxvision.jobs.heartbeat import HEARTBEAT_SECONDS, GatewayHeartbeat
 from fluxvision.jobs.job_files import JobFiles
 from fluxvision.jobs.live_job import JobObserver, LiveJob, ResultStore
 from fluxvision.jobs.provider_submissions import StoredSubmissions
 from fluxvision.jobs.records import RequestRow
-from fluxvision.jobs.request_types import EndedRequest, Entry, RequestFilter, RequestIdentity, Webhook
+from fluxvision.jobs.request_types import (
+    KEY_SECONDS,
+    EndedRequest,
+    Entry,
+    RequestFilter,
+    RequestIdentity,
+    Webhook,
+)
 from fluxvision.jobs.webhooks import WebhookSender
 from fluxvision.jobs.workflows import Workflows
 from fluxvision.storage.database import Database
@@ -51,6 +62,10 @@ END_SECONDS = 5.0
 MOST_NOTES = 10_000
 """Requests that wait to be noted while the database does not answer; the oldest are dropped."""
 MOST_TAKEN_UP = 10_000
+MOST_AHEAD = 16
+"""Requests of a batch that wait in addition to those that fill every place twice."""
+BATCH_WEIGHT = 0.1
+"""Share of a provider's time that a batch gets beside a key whose requests are waited for."""
 
 
 class JobService:
@@ -65,6 +80,7 @@ class JobService:
         observer: JobObserver,
         *,
         webhooks: WebhookSender,
+        lines: LineSource,
         parallel: int,
         bucket: Bucket | None = None,
         now: Callable[[], float] = time.time,
@@ -72,10 +88,12 @@ class JobService:
         """Run jobs at `gateway`, at most `parallel` background jobs at once; `results` keeps what they make.
 
         Where there is a `bucket`, the pictures of unfinished jobs are there too, for other gateways.
+        `lines` makes jobs of the lines of batches.
         """
         self.database = database
         self.webhooks = webhooks
         self.ledger = Ledger(database, now)
+        self.batch_store = BatchStore(database, now)
         self._gateway = gateway
         self._workspace = workspace
         self._results = results
@@ -84,6 +102,17 @@ class JobService:
         self._files = JobFiles((workspace.run if workspace.temporary else workspace.root) / "jobs", bucket)
         self._executor = GatewayHeartbeat(workspace)
         self._workflows = Workflows(database.url, self._executor.id, self._run, parallel)
+        self.batches = BatchFeeder(
+            database,
+            self._executor.id,
+            lines,
+            enter=self.enter,
+            cancel=self.cancel,
+            describe_error=results.error,
+            on_unexpected_error=observer.fails,
+            most=2 * parallel + MOST_AHEAD,
+            now=now,
+        )
         self._live: dict[str, LiveJob] = {}
         self._notes: list[EndedRequest] = []
         self._heart: asyncio.Task[None] | None = None
@@ -94,6 +123,7 @@ class JobService:
         await self.database.run(lambda connection: self._executor.beat(connection, self._now()))
         self._heart = asyncio.create_task(self._beat())
         self.webhooks.start()
+        self.batches.start()
 
     async def close(self) -> None:
         """Leave unfinished jobs to the next process, without cancelling what providers work on."""
@@ -104,6 +134,7 @@ class JobService:
         with suppress(asyncio.CancelledError):
             await self._heart
         await self.webhooks.close()
+        await self.batches.close()
         tasks = {live.task for live in self._live.values() if live.task is not None}
         for live in self._live.values():
             if live.submissions is not None:
@@ -151,10 +182,12 @@ class JobService:
         *,
         background: bool = False,
         webhook: Webhook | None = None,
+        line: BatchLine | None = None,
     ) -> Entry:
         """Store a new job and start it, or return the one that this request repeats; `webhook` is told its end.
 
-        Raises `IdempotencyConflict`, and `InsufficientBalance` or `TooMany` with nothing started.
+        The job may be the request of a batch's `line`. Raises `IdempotencyConflict`, and `InsufficientBalance`,
+        `TooMany` or `BatchMoved` with nothing started.
         """
         job = prepared.job
 
@@ -181,7 +214,10 @@ class JobService:
                 is_retry=identity.is_retry,
                 job=facts,
                 webhook=None if webhook is None else asdict(webhook),
+                **({} if line is None else line.columns),
             )
+            if line is not None:
+                batch_records.advance(connection, line, self._executor.id)
             return Entry(job.id, is_new=True, rate=rate)
 
         if not background:
@@ -194,13 +230,13 @@ class JobService:
                 self._forget(job.id)
                 await self._files.delete(job.id)
         if entry.is_new:
-            await self._start(job.id, background=background)
+            await self._start(job.id, background=background, is_patient=line is not None)
         return entry
 
-    async def _start(self, request_id: str, *, background: bool) -> None:
+    async def _start(self, request_id: str, *, background: bool, is_patient: bool) -> None:
         """Start the workflow of a job that was entered; raises an error with the job ended."""
         try:
-            is_here = await self._workflows.start(request_id, background=background)
+            is_here = await self._workflows.start(request_id, background=background, is_patient=is_patient)
         except Exception:
             with suppress(Error):
                 await self.database.run(
@@ -349,7 +385,10 @@ class JobService:
         self._observer.begins()
         report = ExecutionReport(())
         try:
-            prepared = self._gateway.prepare(await self._files.load(row.job))
+            job = await self._files.load(row.job)
+            if row.batch_id is not None:  # it takes its turns beside other requests of its key, not among them
+                job = replace(job, caller=replace(job.caller, id=row.batch_id, weight=BATCH_WEIGHT))
+            prepared = self._gateway.prepare(job)
             prepared.prefer(accepted, waits=row.background or row.status != QUEUED)
             if live.is_cancelled and not accepted:
                 report = ExecutionReport((), error=_CANCELLED)
@@ -381,7 +420,8 @@ class JobService:
         if report.result is not None:
             provider = report.result.provider
             try:
-                response = await self._results.response(report.result)
+                seconds = KEY_SECONDS if row.batch_id is None else RESULT_SECONDS
+                response = await self._results.response(report.result, seconds)
             except Exception as failure:  # noqa: BLE001 - it is logged below
                 error = failure
         status = COMPLETED if response is not None else FAILED
@@ -431,7 +471,8 @@ class JobService:
             if left:
                 await self._workflows.take_up(dead)
                 for row in left:  # also those whose workflow had not been started yet
-                    await self._workflows.start(row.id, background=row.background)
+                    is_patient = row.batch_id is not None
+                    await self._workflows.start(row.id, background=row.background, is_patient=is_patient)
             await self.database.run(lambda connection: self._executor.remove(connection, dead))
             if len(rows) <= MOST_TAKEN_UP:  # otherwise it is not known which are unfinished
                 await self._files.sweep({row.id for row in rows})

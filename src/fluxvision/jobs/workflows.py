@@ -67,12 +67,16 @@ class Workflows:
         gc.freeze()  # what was imported stays: no collection has to look at it
         return module
 
-    async def start(self, request_id: str, *, background: bool) -> bool:
-        """Start a job's workflow; the same id twice is one workflow. Return whether this process runs it now."""
+    async def start(self, request_id: str, *, background: bool, is_patient: bool = False) -> bool:
+        """Start a job's workflow; the same id twice is one workflow. Return whether this process runs it now.
+
+        A background job that `is_patient` begins after all that are not.
+        """
         module = await self.launch()
         with module.SetWorkflowID(request_id):
             if background:
-                await module.DBOS.enqueue_workflow_async(BACKGROUND, self._workflow, request_id)
+                with module.SetEnqueueOptions(priority=1 if is_patient else None):
+                    await module.DBOS.enqueue_workflow_async(BACKGROUND, self._workflow, request_id)
                 return False
             handle = await module.DBOS.start_workflow_async(self._workflow, request_id)
             return hasattr(handle, "task")  # the handle of another process's workflow looks into the database

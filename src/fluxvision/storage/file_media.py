@@ -8,7 +8,7 @@ from pathlib import Path
 from fluxvision.core.concurrency import run_in_thread
 from fluxvision.core.errors import NotFound
 from fluxvision.storage.media import MediaStore
-from fluxvision.storage.media_folder import EXTENSIONS, GONE, MediaFolder
+from fluxvision.storage.media_folder import GONE, STORED, MediaFolder
 from fluxvision.storage.workspace import Workspace
 
 
@@ -17,7 +17,7 @@ class FileMediaStore(MediaStore):
 
     async def put(self, path: Path, mime: str, now: float, ttl: float | None = None) -> str:
         """Move a file into the folder, which takes less time than switching to a thread."""
-        name = f"{secrets.token_urlsafe(24)}.{EXTENSIONS[mime]}"
+        name = f"{secrets.token_urlsafe(24)}.{STORED[mime]}"
         self.files.add(path, name, now + (self.ttl if ttl is None else ttl))
         return name
 

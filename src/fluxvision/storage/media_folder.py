@@ -22,7 +22,11 @@ _ROWS = [row for row in FORMATS if row.writable]
 EXTENSIONS: Mapping[str, str] = {row.mime: row.extension for row in _ROWS}
 MIMES: Mapping[str, str] = {extension: row.mime for row in _ROWS for extension in (row.extension, *row.aliases)}
 """Types of the stored files by extension; older releases stored results under an alias, such as "tif"."""
-NAME = re.compile(r"(?:[0-9]{10}-)?[A-Za-z0-9_-]{32}\.(?:" + "|".join(MIMES) + ")")
+JSONL = "application/jsonl"
+"""The type of the input files of batches, to which no links are signed."""
+STORED: Mapping[str, str] = {**EXTENSIONS, JSONL: "jsonl"}
+"""Extensions of all files that are stored."""
+NAME = re.compile(r"(?:[0-9]{10}-)?[A-Za-z0-9_-]{32}\.(?:" + "|".join([*MIMES, STORED[JSONL]]) + ")")
 """Names of results; those in an object store begin with the hour at which they are deleted."""
 TILES = ".tiles"
 SKEW = 300.0

@@ -18,7 +18,7 @@ from fluxvision.core.concurrency import run_in_thread
 from fluxvision.core.errors import NotFound, Unavailable
 from fluxvision.storage.bucket import Bucket
 from fluxvision.storage.media import MediaStore
-from fluxvision.storage.media_folder import EXTENSIONS, GONE, MediaFolder
+from fluxvision.storage.media_folder import GONE, STORED, MediaFolder
 from fluxvision.storage.workspace import SECRET_BYTES, Workspace
 
 RESULTS = "results"
@@ -46,8 +46,8 @@ class ObjectMediaStore(MediaStore):
     async def put(self, path: Path, mime: str, now: float, ttl: float | None = None) -> str:
         """Send a file to the bucket, and keep it as a copy."""
         end = ceil((now + (self.ttl if ttl is None else ttl)) / HOUR_SECONDS) * HOUR_SECONDS
-        name = f"{_hour(end)}-{secrets.token_urlsafe(24)}.{EXTENSIONS[mime]}"
-        headers = {"Content-Type": mime, "Content-Disposition": f'inline; filename="upscaled.{EXTENSIONS[mime]}"'}
+        name = f"{_hour(end)}-{secrets.token_urlsafe(24)}.{STORED[mime]}"
+        headers = {"Content-Type": mime, "Content-Disposition": f'inline; filename="upscaled.{STORED[mime]}"'}
         await self.bucket.upload(_key(name), path, headers)
         with suppress(Unavailable):  # a copy is no more than that
             self.files.add(path, name, now + COPY_SECONDS)

@@ -1,4 +1,4 @@
-"""The tables of the database: API keys, requests (history, ledger and jobs in one), submissions, webhooks.
+"""The tables of the database: API keys, requests (history, ledger and jobs in one), submissions, webhooks, batches.
 
 Times are Unix seconds, amounts whole micro-dollars. `storage/migrations` makes these tables; a test compares both.
 """
@@ -51,10 +51,14 @@ REQUESTS = Table(
     Column("response", NULLABLE_JSON, comment="the answer, its pictures as names in the media store"),
     Column("error", NULLABLE_JSON),
     Column("webhook", NULLABLE_JSON, comment="where its end is told: a jobs.request_types.Webhook"),
+    Column("batch_id", ID, comment="the batch that it is a line of"),
+    Column("batch_line", Integer, comment="which of the batch's lines, from 1"),
+    Column("custom_id", Text, comment="the caller's name of the line"),
     Index(None, "key_id", "created_at", "cost", "reserved"),  # a budget is added up from it alone
     Index(None, "key_id", "fingerprint"),
     Index(None, "key_id", "idempotency_key", unique=True),
     Index(None, "status", "key_id"),
+    Index(None, "batch_id", "batch_line", "status"),  # a batch is counted from it alone
 )
 
 SUBMISSIONS = Table(
@@ -97,4 +101,43 @@ WEBHOOK_SECRETS = Table(
     Column("secret", Text, nullable=False),
     Column("previous", Text, comment="the one before, which signs too"),
     Column("previous_until", Double, comment="until when it does"),
+)
+
+FILES = Table(
+    "files",
+    METADATA,
+    Column("id", ID, primary_key=True),
+    Column("key_id", ID, nullable=False, comment="the caller; empty: everybody, where no keys exist"),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False, comment="until when it can be used; running batches read it longer"),
+    Column("filename", Text, nullable=False),
+    Column("purpose", String(16), nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("name", Text, nullable=False, comment="its name in the media store"),
+    Index(None, "key_id", "created_at"),
+)
+
+BATCHES = Table(
+    "batches",
+    METADATA,
+    Column("id", ID, primary_key=True),
+    Column("key_id", ID, nullable=False, comment="the caller; empty: everybody, where no keys exist"),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False, comment="when no further line is begun"),
+    Column("cancelling_at", Double),
+    Column("ended_at", Double),
+    Column("status", String(16), nullable=False, comment="one of jobs.batch_types.BATCH_STATUSES"),
+    Column("input_file_id", ID, nullable=False, index=True),
+    Column("name", Text, nullable=False, comment="the name of the input file in the media store"),
+    Column("metadata", NULLABLE_JSON, comment="the caller's own facts"),
+    Column("base_url", Text, nullable=False, comment="of the links in webhooks"),
+    Column("idempotency_key", Text, comment="the caller's"),
+    Column("is_retry", Boolean, nullable=False, default=False, comment="whether its client had sent it before"),
+    Column("total", Integer, nullable=False, comment="lines of the input file"),
+    Column("lines", Integer, nullable=False, default=0, comment="lines that have become requests"),
+    Column("offset", BigInteger, nullable=False, default=0, comment="where the next line begins in the input file"),
+    Column("feeder", ID, comment="the gateway that makes requests of the lines: one of `executors`"),
+    Index(None, "key_id", "created_at"),
+    Index(None, "key_id", "idempotency_key", unique=True),
+    Index(None, "status"),
 )

@@ -34,6 +34,7 @@ ELSEWHERE = frozenset({CallerGone, ConfigError, MethodNotAllowed, NotFound, Rang
 BODIES = (("EditForm", "multipart/form-data"), ("EditDocument", "application/json"))
 VOLATILE = frozenset({"id", "created", "created_at", "duration", "timings", "fidelity", "b64_json", "url"})
 VOLATILE |= {"key_id", "hint", "revoked_at"}
+VOLATILE |= {"input_file_id", "output_file_id", "in_progress_at", "expires_at", "completed_at"}
 
 
 @pytest.fixture(scope="module")

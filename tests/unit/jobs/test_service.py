@@ -185,7 +185,7 @@ async def test_a_cancellation_at_the_very_end_comes_too_late(site, monkeypatch):
     """A job that is cancelled while its result is stored has its result."""
     entered, go_on = asyncio.Event(), asyncio.Event()
 
-    async def slow(result):
+    async def slow(result, _seconds):
         entered.set()
         await go_on.wait()
         return {"id": result.job.id}

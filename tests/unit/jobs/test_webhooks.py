@@ -274,9 +274,9 @@ def test_a_purge_forgets_the_address(database, end):
 
 async def test_the_end_and_its_delivery_are_one_transaction(database, sender, tmp_path, monkeypatch):
     """A queued request that is cancelled has its delivery; where that cannot be entered, it has not ended either."""
-    results = SimpleNamespace(error=lambda _error, _attempts: {})
+    results, observer = SimpleNamespace(error=lambda _error, _attempts: {}), SimpleNamespace(fails=None)
     workspace = open_workspace(tmp_path / "data")
-    service = JobService(database, Gateway(), workspace, results, None, webhooks=sender, parallel=1)
+    service = JobService(database, Gateway(), workspace, results, observer, webhooks=sender, lines=None, parallel=1)
     row = {"id": "req_1", "key_id": "key_a", "created_at": 1, "model": "m", "status": "queued"}
     row["webhook"] = {"url": "https://there.example", "base_url": BASE}
     database.run_blocking(lambda connection: connection.execute(insert(REQUESTS).values(row)))

@@ -1001,6 +1001,10 @@ export interface components {
             cost_micros: number;
             /** @description Whether the answer is kept. */
             has_response: boolean;
+            /** @description The batch that it is a line of. */
+            batch_id?: string;
+            /** @description The name of that line. */
+            custom_id?: string;
             progress?: components["schemas"]["RequestProgress"];
             /** @description The whole answer, with links. */
             response?: components["schemas"]["ImagesResponse"];
@@ -1095,6 +1099,196 @@ export interface components {
             last_error: string | null;
         };
         /**
+         * FileObject
+         * @description A file: the input of batches, or what a batch has made.
+         */
+        FileObject: {
+            id: string;
+            /**
+             * @default file
+             * @enum {unknown}
+             */
+            object: "file";
+            bytes: number;
+            created_at: number;
+            /** @description Unix time. */
+            expires_at: number | null;
+            filename: string;
+            /** @enum {unknown} */
+            purpose: "batch" | "batch_output";
+            /**
+             * @default processed
+             * @enum {unknown}
+             */
+            status: "processed";
+        };
+        /**
+         * FileList
+         * @description Uploaded files, the newest first.
+         */
+        FileList: {
+            /**
+             * @default list
+             * @enum {unknown}
+             */
+            object: "list";
+            data: components["schemas"]["FileObject"][];
+            has_more: boolean;
+            first_id: string | null;
+            /** @description To be sent as after for the next page. */
+            last_id: string | null;
+        };
+        /**
+         * FileDeleted
+         * @description A file that was deleted.
+         */
+        FileDeleted: {
+            id: string;
+            /**
+             * @default file
+             * @enum {unknown}
+             */
+            object: "file";
+            /**
+             * @default true
+             * @enum {unknown}
+             */
+            deleted: true;
+        };
+        /**
+         * BatchRequest
+         * @description The batch to create.
+         */
+        BatchRequest: {
+            /** @description A file of JSON Lines, uploaded with the purpose batch. */
+            input_file_id: string;
+            /** @enum {unknown} */
+            endpoint: "/v1/images/edits";
+            /** @enum {unknown} */
+            completion_window: "24h";
+            /** @default null */
+            metadata: {
+                [key: string]: string;
+            } | null;
+        };
+        /**
+         * Batch
+         * @description A batch.
+         */
+        Batch: {
+            id: string;
+            /**
+             * @default batch
+             * @enum {unknown}
+             */
+            object: "batch";
+            endpoint: string;
+            errors: components["schemas"]["BatchErrors"] | null;
+            input_file_id: string;
+            completion_window: string;
+            /** @enum {string} */
+            status: "in_progress" | "finalizing" | "cancelling" | "completed" | "failed" | "expired" | "cancelled";
+            /** @description The answers, when it has ended and there are any. */
+            output_file_id: string | null;
+            /** @description The errors, when it has ended and there are any. */
+            error_file_id: string | null;
+            created_at: number;
+            /** @description Unix time. */
+            in_progress_at: number | null;
+            /** @description Unix time. */
+            expires_at: number | null;
+            /** @description Unix time. */
+            completed_at: number | null;
+            /** @description Unix time. */
+            failed_at: number | null;
+            /** @description Unix time. */
+            expired_at: number | null;
+            /** @description Unix time. */
+            cancelling_at: number | null;
+            /** @description Unix time. */
+            cancelled_at: number | null;
+            request_counts: components["schemas"]["BatchRequestCounts"];
+            metadata: {
+                [key: string]: string;
+            } | null;
+        };
+        /**
+         * BatchErrors
+         * @description The errors of a batch that failed as a whole.
+         */
+        BatchErrors: {
+            /**
+             * @default list
+             * @enum {unknown}
+             */
+            object: "list";
+            data: components["schemas"]["BatchError"][];
+        };
+        /**
+         * BatchError
+         * @description Why a batch failed as a whole.
+         */
+        BatchError: {
+            code: string;
+            message: string;
+            param: string | null;
+            line: number | null;
+        };
+        /**
+         * BatchRequestCounts
+         * @description How many lines there are, and how many have ended.
+         */
+        BatchRequestCounts: {
+            total: number;
+            completed: number;
+            /** @description Cancelled ones too. */
+            failed: number;
+        };
+        /**
+         * BatchList
+         * @description Batches, the newest first.
+         */
+        BatchList: {
+            /**
+             * @default list
+             * @enum {unknown}
+             */
+            object: "list";
+            data: components["schemas"]["Batch"][];
+            has_more: boolean;
+            first_id: string | null;
+            /** @description To be sent as after for the next page. */
+            last_id: string | null;
+        };
+        /**
+         * LineResult
+         * @description A line of an output or error file.
+         */
+        LineResult: {
+            id: string;
+            custom_id: string;
+            response: components["schemas"]["LineResponse"];
+            error: components["schemas"]["LineError"] | null;
+        };
+        /**
+         * LineResponse
+         * @description The answer to a line, as if it had been a request of its own.
+         */
+        LineResponse: {
+            status_code: number;
+            request_id: string;
+            body: unknown;
+        };
+        /**
+         * LineError
+         * @description The error of a line in short.
+         */
+        LineError: {
+            code: string;
+            message: string;
+            param: string | null;
+        };
+        /**
          * @description - `INVALID_REQUEST` (400): A parameter, a picture or their combination cannot be used.
          *     - `CONTENT_POLICY_VIOLATION` (400): A provider's content policy forbids this picture or these words.
          *     - `AUTHENTICATION_FAILED` (401): The key is missing, malformed or unknown.
@@ -1186,6 +1380,18 @@ export type WebhookEvent = components['schemas']['WebhookEvent'];
 export type WebhookSecret = components['schemas']['WebhookSecret'];
 export type WebhookDeliveryList = components['schemas']['WebhookDeliveryList'];
 export type WebhookDelivery = components['schemas']['WebhookDelivery'];
+export type FileObject = components['schemas']['FileObject'];
+export type FileList = components['schemas']['FileList'];
+export type FileDeleted = components['schemas']['FileDeleted'];
+export type BatchRequest = components['schemas']['BatchRequest'];
+export type Batch = components['schemas']['Batch'];
+export type BatchErrors = components['schemas']['BatchErrors'];
+export type BatchError = components['schemas']['BatchError'];
+export type BatchRequestCounts = components['schemas']['BatchRequestCounts'];
+export type BatchList = components['schemas']['BatchList'];
+export type LineResult = components['schemas']['LineResult'];
+export type LineResponse = components['schemas']['LineResponse'];
+export type LineError = components['schemas']['LineError'];
 export type ErrorCode = components['schemas']['ErrorCode'];
 export type $defs = Record<string, never>;
 export type operations = Record<string, never>;

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
 from starlette.datastructures import Headers
-from starlette.types import Receive
+from starlette.types import Receive, Scope
 
 from fluxvision.core.errors import InvalidRequest, PayloadTooLarge, UnsupportedMediaType, UploadTooSlow
 
@@ -23,6 +25,14 @@ MAX_FIELDS = 4_000_000
 BYTES_PER_SECOND = 8 * 1024
 """Slowest accepted upload or download, after the first `upload_timeout` seconds."""
 
+MAX_STRUCT = 65_536
+"""Most bytes of a JSON body without pictures."""
+FIELD = re.compile(r"field `(\w{1,64})`")
+"""How msgspec names a missing or unknown member."""
+LONGEST_REASON = 200
+
+T = TypeVar("T")
+
 
 @dataclass(slots=True)
 class Form:
@@ -34,6 +44,8 @@ class Form:
     fields: dict[str, Any] = field(default_factory=dict)
     pictures: dict[str, Path | str | Iterator[bytes]] = field(default_factory=dict)
     contents: dict[str, bytes] = field(default_factory=dict)
+    filenames: dict[str, str] = field(default_factory=dict)
+    """What a form calls the files."""
 
 
 def content_type(headers: Headers) -> str:
@@ -98,3 +110,21 @@ async def body_chunks(
             raise too_large_error(limit, hint)
         if chunk:
             yield chunk
+
+
+async def read_struct(scope: Scope, receive: Receive, idle: float, kind: type[T]) -> T:
+    """Read a small JSON body; raises `InvalidRequest` that names the member which is wrong."""
+    headers = Headers(scope=scope)
+    content_type(headers)
+    length = content_length(headers, MAX_STRUCT)
+    content = b"".join([chunk async for chunk in body_chunks(receive, MAX_STRUCT, idle, announced=length)])
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except msgspec.ValidationError as error:
+        reason, _, place = str(error).partition(" - at `$")
+        named = FIELD.search(reason)
+        param = named[1] if named else place.strip(".`").partition("[")[0] or None
+        message = f"{param or 'The request body'}: {reason[:LONGEST_REASON]}."
+        raise InvalidRequest(message, param=param) from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise InvalidRequest("The request body is not valid JSON.") from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from io import BytesIO
 from itertools import chain
@@ -49,9 +49,15 @@ def boundary_of(content_type: str) -> str:
 
 
 async def read_multipart(
-    content_type: str, chunks: AsyncIterator[bytes], folder: Path, take: Take = release_nothing
+    content_type: str,
+    chunks: AsyncIterator[bytes],
+    folder: Path,
+    take: Take = release_nothing,
+    file_name: Callable[[str], str | None] = picture_name,
 ) -> Form:
     """Read the whole form; picture files are in `folder` under generated names.
+
+    Which parts are files, and what they are called there, `file_name` tells.
 
     Pictures that `take` has memory for stay in memory and are not written.
     """
@@ -61,7 +67,7 @@ async def read_multipart(
         max_header_count=MAX_PART_HEADERS,
         max_segment_count=MAX_PARTS,
     )
-    with _Parts(folder, take) as parts:
+    with _Parts(folder, take, file_name) as parts:
         try:
             async for chunk in chunks:
                 # A write of one chunk into the page cache takes microseconds; a thread would cost more than it saves.
@@ -81,9 +87,10 @@ async def read_multipart(
 class _Parts:
     """The finished parts, and the one that is arriving."""
 
-    def __init__(self, folder: Path, take: Take) -> None:
+    def __init__(self, folder: Path, take: Take, file_name: Callable[[str], str | None]) -> None:
         self._folder = folder
         self._take = take
+        self._file_name = file_name
         self._name = ""
         self._path: Path | None = None
         self._file: BinaryIO | None = None
@@ -94,7 +101,7 @@ class _Parts:
         self._room = MAX_FIELDS
         self._pictures: dict[str, Path] = {}
         self._contents: dict[str, bytes] = {}
-        self._named: set[str] = set()
+        self._named: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -122,7 +129,7 @@ class _Parts:
     @property
     def long(self) -> bool:
         """Whether there is much text to read or search."""
-        return MAX_FIELDS - self._room > WRITE_BUFFER // 16 or set(self._pictures) != self._named
+        return MAX_FIELDS - self._room > WRITE_BUFFER // 16 or self._pictures.keys() != self._named.keys()
 
     def form(self) -> Form:
         """Return the parsed form. An empty text is no picture, as for every other parameter."""
@@ -131,7 +138,7 @@ class _Parts:
         pictures = {
             name: path if name in self._named else self._reference(name, path) for name, path in self._pictures.items()
         }
-        return Form(collect_fields(self._pairs), pictures, self._contents)
+        return Form(collect_fields(self._pairs), pictures, self._contents, self._named)
 
     def _reference(self, name: str, path: Path) -> Path | str | Iterator[bytes]:
         """Return a picture part without a file name as a URL, or as the file itself."""
@@ -153,7 +160,7 @@ class _Parts:
         self._text.clear()
         if not self._name or "\x00" in self._name:
             raise InvalidRequest("A part of the multipart body has no usable name.")
-        picture = picture_name(self._name)
+        picture = self._file_name(self._name)
         self._dropped = picture is None and segment.filename is not None and not is_known_field(self._name)
         if picture is None:
             return
@@ -162,7 +169,7 @@ class _Parts:
         path = self._folder / picture
         self._pictures[picture] = path
         if segment.filename is not None:
-            self._named.add(picture)
+            self._named[picture] = segment.filename
         self._path = path
 
     def _keep(self, path: Path, piece: bytes | bytearray) -> None:

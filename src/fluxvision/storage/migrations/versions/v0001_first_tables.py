@@ -60,7 +60,13 @@ def upgrade() -> None:
         sa.Column("response", sa.JSON(), nullable=True, comment="the answer, its pictures as names in the media store"),
         sa.Column("error", sa.JSON(), nullable=True),
         sa.Column("webhook", sa.JSON(), nullable=True, comment="where its end is told: a jobs.request_types.Webhook"),
+        sa.Column("batch_id", sa.String(length=80), nullable=True, comment="the batch that it is a line of"),
+        sa.Column("batch_line", sa.Integer(), nullable=True, comment="which of the batch's lines, from 1"),
+        sa.Column("custom_id", sa.Text(), nullable=True, comment="the caller's name of the line"),
         sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index(
+        "ix_requests_batch_id_batch_line_status", "requests", ["batch_id", "batch_line", "status"], unique=False
     )
     op.create_index(
         "ix_requests_key_id_created_at_cost_reserved",
@@ -115,3 +121,55 @@ def upgrade() -> None:
         sa.Column("previous_until", sa.Double(), nullable=True, comment="until when it does"),
         sa.PrimaryKeyConstraint("key_id"),
     )
+    op.create_table(
+        "files",
+        sa.Column("id", sa.String(length=80), nullable=False),
+        sa.Column(
+            "key_id", sa.String(length=80), nullable=False, comment="the caller; empty: everybody, where no keys exist"
+        ),
+        sa.Column("created_at", sa.Double(), nullable=False),
+        sa.Column(
+            "expires_at",
+            sa.Double(),
+            nullable=False,
+            comment="until when it can be used; running batches read it longer",
+        ),
+        sa.Column("filename", sa.Text(), nullable=False),
+        sa.Column("purpose", sa.String(length=16), nullable=False),
+        sa.Column("bytes", sa.BigInteger(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False, comment="its name in the media store"),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("ix_files_key_id_created_at", "files", ["key_id", "created_at"], unique=False)
+    op.create_table(
+        "batches",
+        sa.Column("id", sa.String(length=80), nullable=False),
+        sa.Column(
+            "key_id", sa.String(length=80), nullable=False, comment="the caller; empty: everybody, where no keys exist"
+        ),
+        sa.Column("created_at", sa.Double(), nullable=False),
+        sa.Column("expires_at", sa.Double(), nullable=False, comment="when no further line is begun"),
+        sa.Column("cancelling_at", sa.Double(), nullable=True),
+        sa.Column("ended_at", sa.Double(), nullable=True),
+        sa.Column("status", sa.String(length=16), nullable=False, comment="one of jobs.batch_types.BATCH_STATUSES"),
+        sa.Column("input_file_id", sa.String(length=80), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False, comment="the name of the input file in the media store"),
+        sa.Column("metadata", sa.JSON(), nullable=True, comment="the caller's own facts"),
+        sa.Column("base_url", sa.Text(), nullable=False, comment="of the links in webhooks"),
+        sa.Column("idempotency_key", sa.Text(), nullable=True, comment="the caller's"),
+        sa.Column("is_retry", sa.Boolean(), nullable=False, comment="whether its client had sent it before"),
+        sa.Column("total", sa.Integer(), nullable=False, comment="lines of the input file"),
+        sa.Column("lines", sa.Integer(), nullable=False, comment="lines that have become requests"),
+        sa.Column("offset", sa.BigInteger(), nullable=False, comment="where the next line begins in the input file"),
+        sa.Column(
+            "feeder",
+            sa.String(length=80),
+            nullable=True,
+            comment="the gateway that makes requests of the lines: one of `executors`",
+        ),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("ix_batches_key_id_created_at", "batches", ["key_id", "created_at"], unique=False)
+    op.create_index("ix_batches_key_id_idempotency_key", "batches", ["key_id", "idempotency_key"], unique=True)
+    op.create_index("ix_batches_input_file_id", "batches", ["input_file_id"], unique=False)
+    op.create_index("ix_batches_status", "batches", ["status"], unique=False)

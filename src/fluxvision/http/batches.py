@@ -1,0 +1,175 @@
+"""Batches over HTTP: /v1/batches in OpenAI's shape, and how a line becomes a job."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from secrets import token_hex
+from typing import TYPE_CHECKING
+
+from starlette.datastructures import Headers
+from starlette.types import Receive, Scope, Send
+
+from fluxvision.accounts.keys import check_model
+from fluxvision.core.concurrency import run_in_thread
+from fluxvision.core.errors import InvalidRequest, NotFound
+from fluxvision.core.status import CANCELLED, COMPLETED, FAILED
+from fluxvision.core.types import Caller
+from fluxvision.gateway.execution import PreparedJob
+from fluxvision.http import edits, stored_jobs, webhooks
+from fluxvision.http.batch_responses import Batch, BatchError, BatchErrors, BatchList, BatchRequest, BatchRequestCounts
+from fluxvision.http.batch_results import find_batch, result_file_ids
+from fluxvision.http.files import find_file, refuse_visitor
+from fluxvision.http.media import public_base, scope_of
+from fluxvision.http.middleware import request_id
+from fluxvision.http.requests import json_body
+from fluxvision.http.requests.body import read_struct
+from fluxvision.http.requests.fields import query_parameters
+from fluxvision.http.state import AppState, caller_of
+from fluxvision.http.stored_jobs import page_limit, send_json
+from fluxvision.jobs.batch_input import PARAM, check_input
+from fluxvision.jobs.batch_lines import PreparedLine
+from fluxvision.jobs.batch_types import ENDPOINT, EXPIRED, WINDOW_SECONDS, BatchCounts, BatchLine
+from fluxvision.jobs.request_types import Webhook, owner
+
+if TYPE_CHECKING:  # not imported at run time, because the database takes a second
+    from fluxvision.jobs.batch_records import BatchRow
+
+NOT_IN_BATCHES = edits.DRY_RUN | {"stream", "partial_images"}
+LOST = "The input file is not on this server any more. Lines that had been begun are in the other files."
+
+
+async def create_batch(edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
+    """Check the input file, enter the batch, and send how it stands."""
+    refuse_visitor(scope)
+    headers = Headers(scope=scope)
+    key, is_retry = stored_jobs.idempotency_key(headers), stored_jobs.is_retry(headers)
+    given = await read_struct(scope, receive, edge.settings.upload_timeout, BatchRequest)
+    file = await find_file(edge, scope, given.input_file_id, PARAM)
+    limit = json_body.body_limit(edge.settings.max_upload_bytes)[0]
+    total = await run_in_thread(check_input, await edge.media.fetch(file.name, edge.media_clock()), limit)
+    now = edge.now()
+    columns = {
+        "id": f"batch_{token_hex(12)}",
+        "key_id": caller_of(scope).id,
+        "expires_at": now + WINDOW_SECONDS,
+        "input_file_id": file.id,
+        "name": file.name,
+        "metadata": given.metadata,
+        "base_url": public_base(edge.settings.public_url, scope),
+        "idempotency_key": key,
+        "is_retry": is_retry,
+        "total": total,
+    }
+    service = await edge.jobs.get()
+    batch_id = await service.batch_store.enter(**columns)
+    service.batches.wake(batch_id)
+    await _send_batch(edge, scope, send, batch_id)
+
+
+async def list_batches(edge: AppState, scope: Scope, _receive: Receive, send: Send) -> None:
+    """Send a page of the caller's batches, the newest first."""
+    query = query_parameters(scope)
+    limit, store = page_limit(query), (await edge.jobs.get()).batch_store
+    rows = await store.list(owner(caller_of(scope)), query.get("after"), limit)
+    shown = [_batch_object(row, counts) for row, counts in rows[:limit]]
+    first, last = (shown[0].id, shown[-1].id) if shown else (None, None)
+    await send_json(send, BatchList(data=shown, has_more=len(rows) > limit, first_id=first, last_id=last))
+
+
+async def show_batch(edge: AppState, scope: Scope, _receive: Receive, send: Send) -> None:
+    """Send how a batch stands."""
+    await _send_batch(edge, scope, send, scope["path_params"]["id"])
+
+
+async def cancel_batch(edge: AppState, scope: Scope, _receive: Receive, send: Send) -> None:
+    """Begin no further lines of a batch, and cancel those that run; one that has ended stays as it is."""
+    batch_id = scope["path_params"]["id"]
+    await find_batch(edge, scope, batch_id)
+    service = await edge.jobs.get()
+    await service.batch_store.cancel(batch_id)
+    service.batches.wake(batch_id)
+    await _send_batch(edge, scope, send, batch_id)
+
+
+class LinePreparer:
+    """Makes jobs of the lines of batches, as `create_edit` does of requests."""
+
+    def __init__(self, edge: AppState) -> None:
+        """Use the state that all handlers share."""
+        self._edge = edge
+
+    async def fetch(self, name: str) -> Path:
+        """Return the path of an input file; raises `NotFound`."""
+        return await self._edge.media.fetch(name, self._edge.media_clock())
+
+    async def caller(self, key_id: str) -> Caller | None:
+        """Return the caller with this id, None where its key is not valid any more."""
+        await self._edge.keys.update()
+        return self._edge.keys.find_caller(key_id)
+
+    def new_id(self) -> str:
+        """Return the id of a request."""
+        return request_id(time.time_ns() // 1_000_000)
+
+    async def prepare(self, base_url: str, caller: Caller, line: BatchLine) -> PreparedLine:
+        """Return the job of a line; raises its error."""
+        workspace = self._edge.workspace
+        folder, whole = workspace.folder(), False
+        try:
+            with workspace.watch(folder):
+                prepared, webhook = await self._admit(base_url, caller, line, folder)
+            whole = True
+        finally:
+            if not whole:
+                workspace.release(folder, whole=False)
+        return PreparedLine(prepared, webhook, partial(workspace.release, folder, whole=True))
+
+    async def _admit(
+        self, base_url: str, caller: Caller, line: BatchLine, folder: Path
+    ) -> tuple[PreparedJob, Webhook | None]:
+        edge = self._edge
+        form = await run_in_thread(json_body.parse_json, line.body)
+        stored_jobs.wants_background(Headers(), form.fields)
+        for name in form.fields:
+            if name.lower() in NOT_IN_BATCHES:
+                message = f"{name} cannot be used in a batch."
+                raise InvalidRequest(message, param=name)
+        webhook = await webhooks.take_webhook(edge, scope_of(base_url), form.fields)
+        job = replace(await edits.admit_job(edge, form, folder, self.new_id()), caller=caller)
+        check_model(caller, job.model)
+        prepared = edge.gateway.prepare(job)
+        await prepared.check_mask()
+        return prepared, webhook
+
+
+async def _send_batch(edge: AppState, scope: Scope, send: Send, batch_id: str) -> None:
+    await send_json(send, _batch_object(*await find_batch(edge, scope, batch_id)))
+
+
+def _batch_object(row: BatchRow, counts: BatchCounts) -> Batch:
+    output, errors = result_file_ids(row, counts)
+    ended = {row.status: None if row.ended_at is None else int(row.ended_at)}
+    lost = BatchError(code=NotFound.code, message=LOST, param=PARAM, line=None)
+    return Batch(
+        id=row.id,
+        endpoint=ENDPOINT,
+        errors=BatchErrors(data=[lost]) if row.status == FAILED else None,
+        input_file_id=row.input_file_id,
+        completion_window="24h",
+        status=row.status,
+        output_file_id=output,
+        error_file_id=errors,
+        created_at=int(row.created_at),
+        in_progress_at=int(row.created_at),
+        expires_at=int(row.expires_at),
+        completed_at=ended.get(COMPLETED),
+        failed_at=ended.get(FAILED),
+        expired_at=ended.get(EXPIRED),
+        cancelling_at=None if row.cancelling_at is None else int(row.cancelling_at),
+        cancelled_at=ended.get(CANCELLED),
+        request_counts=BatchRequestCounts(total=row.total, completed=counts.completed, failed=counts.failed),
+        metadata=row.metadata,
+    )

@@ -1,0 +1,137 @@
+"""Files over HTTP, in OpenAI's shape: /v1/files takes the input of batches, and sends what they have made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from secrets import token_hex
+from typing import TYPE_CHECKING
+
+from starlette.datastructures import Headers
+from starlette.responses import FileResponse
+from starlette.types import Receive, Scope, Send
+
+from fluxvision.core.errors import InvalidRequest, NotFound
+from fluxvision.http import batch_results
+from fluxvision.http.batch_responses import FileDeleted, FileList, FileObject
+from fluxvision.http.media import SAFE
+from fluxvision.http.playground import is_visitor
+from fluxvision.http.requests import body, multipart
+from fluxvision.http.requests.fields import query_parameters, show_name
+from fluxvision.http.state import AppState, caller_of
+from fluxvision.http.stored_jobs import page_limit, send_json
+from fluxvision.jobs.batch_types import FILE_SECONDS, KEPT_SECONDS, PURPOSE
+from fluxvision.jobs.request_types import owner
+from fluxvision.storage.media_folder import JSONL
+
+if TYPE_CHECKING:  # not imported at run time, because the database takes a second
+    from fluxvision.jobs.batch_store import FileRow
+
+MARGIN = 100_000
+"""Bytes of a form beside its file."""
+HINT = " for a batch's file; make several batches"
+NO_FILE = "There is no file with this id, or it has expired, or it is another key's."
+UNNAMED = "batch.jsonl"
+
+
+def refuse_visitor(scope: Scope) -> None:
+    """Raise `InvalidRequest` for the page without a key, of which nothing is kept."""
+    if is_visitor(scope):
+        raise InvalidRequest("Batches need an API key.")
+
+
+async def create_file(edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
+    """Keep an uploaded file and send its facts."""
+    refuse_visitor(scope)
+    headers = Headers(scope=scope)
+    media_type, limit = body.content_type(headers), edge.settings.max_batch_bytes + MARGIN
+    length = body.content_length(headers, limit, HINT)
+    arriving = body.body_chunks(receive, limit, edge.settings.upload_timeout, HINT, announced=length)
+    folder, whole = edge.workspace.folder(), False
+    try:
+        with edge.running.job(), edge.workspace.watch(folder), edge.uploads.place(caller_of(scope).id, None):
+            form = await multipart.read_multipart(media_type, arriving, folder, file_name=_file_name)
+        found = await _keep(edge, scope, form)
+        whole = True
+    finally:
+        edge.workspace.release(folder, whole=whole)
+    await send_json(send, found)
+
+
+async def list_files(edge: AppState, scope: Scope, _receive: Receive, send: Send) -> None:
+    """Send a page of the caller's uploaded files, the newest first."""
+    query = query_parameters(scope)
+    limit, store = page_limit(query), (await edge.jobs.get()).batch_store
+    rows = await store.list_files(owner(caller_of(scope)), query.get("after"), limit)
+    shown = [_file_object(row) for row in rows[:limit]]
+    first, last = (shown[0].id, shown[-1].id) if shown else (None, None)
+    await send_json(send, FileList(data=shown, has_more=len(rows) > limit, first_id=first, last_id=last))
+
+
+async def show_file(edge: AppState, scope: Scope, _receive: Receive, send: Send) -> None:
+    """Send the facts of a file."""
+    file_id = scope["path_params"]["id"]
+    made = await batch_results.find_result_file(edge, scope, file_id)
+    await send_json(send, made or _file_object(await find_file(edge, scope, file_id)))
+
+
+async def send_file(edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
+    """Send a file: one that was uploaded as it is, one of a batch made from its requests."""
+    file_id = scope["path_params"]["id"]
+    if await batch_results.send_result_file(edge, scope, send, file_id):
+        return
+    path = await edge.media.fetch((await find_file(edge, scope, file_id)).name, edge.media_clock())
+    await FileResponse(path, media_type=JSONL, headers={**SAFE, "cache-control": "no-store"})(scope, receive, send)
+
+
+async def delete_file(edge: AppState, scope: Scope, _receive: Receive, send: Send) -> None:
+    """Delete an uploaded file."""
+    row = await find_file(edge, scope, scope["path_params"]["id"])
+    await (await edge.jobs.get()).batch_store.delete_file(row.id)
+    await edge.media.delete(row.name)
+    await send_json(send, FileDeleted(id=row.id))
+
+
+async def find_file(edge: AppState, scope: Scope, file_id: str, param: str | None = None) -> FileRow:
+    """Return the row of an uploaded file of the caller; raises `NotFound`, naming `param`."""
+    row = await (await edge.jobs.get()).batch_store.find_file(file_id, owner(caller_of(scope)))
+    if row is None:
+        raise NotFound(NO_FILE, param=param)
+    return row
+
+
+def _file_name(part: str) -> str | None:
+    return part if part == "file" else None
+
+
+async def _keep(edge: AppState, scope: Scope, form: body.Form) -> FileObject:
+    """Move the file of a form into the store and enter its row."""
+    if form.fields.pop("purpose", None) != PURPOSE:
+        message = f"purpose must be {PURPOSE}: files are kept for batches only."
+        raise InvalidRequest(message, param="purpose")
+    for name in form.fields:
+        message = f"{show_name(name)} is not supported here."
+        raise InvalidRequest(message, param=show_name(name))
+    path = form.pictures.get("file")
+    if not isinstance(path, Path):
+        raise InvalidRequest("file is missing: send the lines as a file part.", param="file")
+    now, size = edge.now(), path.stat().st_size
+    if not size:
+        raise InvalidRequest("file is empty.", param="file")
+    store = (await edge.jobs.get()).batch_store
+    file_id = f"file-{token_hex(12)}"
+    name = await edge.media.put(path, JSONL, edge.media_clock(), KEPT_SECONDS)
+    facts = {"purpose": PURPOSE, "bytes": size, "created_at": now, "expires_at": now + FILE_SECONDS}
+    filename = show_name(form.filenames.get("file", "")) or UNNAMED
+    await store.add_file(id=file_id, key_id=caller_of(scope).id, name=name, filename=filename, **facts)
+    return _file_object(await find_file(edge, scope, file_id))
+
+
+def _file_object(row: FileRow) -> FileObject:
+    return FileObject(
+        id=row.id,
+        bytes=row.bytes,
+        created_at=int(row.created_at),
+        expires_at=int(row.expires_at),
+        filename=row.filename,
+        purpose=row.purpose,
+    )
