@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from fluxvision import __version__
-from fluxvision.cli import cluster, config, database, doctor, keys, models, serve, upscale
+from fluxvision.cli import cluster, config, database, doctor, keys, models, serve, server_batch, upscale
 from fluxvision.cli.text import error_sentence, safe_path
 from fluxvision.cli.tools import Tools
 from fluxvision.core.errors import ClientError
@@ -18,6 +18,7 @@ from fluxvision.core.errors import ClientError
 OK, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
 COMMANDS = (
     upscale.COMMAND,
+    server_batch.COMMAND,
     serve.COMMAND,
     models.COMMAND,
     doctor.COMMAND,
