@@ -38,7 +38,7 @@ from fluxvision.engine.executors.ray_serve import RayServe
 from fluxvision.engine.executors.threads import ThreadExecutor
 from fluxvision.engine.pipeline import Request, plan_tiles
 from fluxvision.engine.resample import Array
-from fluxvision.engine.tile import Stop, TileJob
+from fluxvision.engine.tile_inference import Stop, TileJob
 
 WORKERS = (1, 2, 4, 8)
 SECONDS = 0.4

@@ -14,7 +14,7 @@ from fluxvision.catalog.params import PARAMS, Param, describe_param
 from fluxvision.catalog.rules import Offer, Passthrough, Rule
 from fluxvision.core.money import format_amount
 from fluxvision.core.types import Fit
-from fluxvision.engine.tile import detail_amount
+from fluxvision.engine.tile_inference import detail_amount
 
 PRICED = ((512, 512), (1000, 1000), (4000, 3000))
 """Pictures whose prices are shown."""

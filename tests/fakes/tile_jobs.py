@@ -12,7 +12,7 @@ from fluxvision.engine.backends.registry import BY_NAME, load_backend
 from fluxvision.engine.executors.threads import ThreadExecutor
 from fluxvision.engine.pipeline import Request, plan_tiles
 from fluxvision.engine.resample import one_blas_thread
-from fluxvision.engine.tile import TileJob
+from fluxvision.engine.tile_inference import TileJob
 
 COLOR = np.random.default_rng(5).integers(0, 256, (300, 340, 3), np.uint8)
 PATIENCE = 60.0

@@ -36,6 +36,9 @@ SEEN = {"/v1/images/edits": {200, 400}, "/media/{name}": {200, 404}, "/v1/models
 SEEN |= {path: {404} for path in (f"{ZOOM}.dzi", f"{ZOOM}_files/{{level}}/{{tile}}")}  # nobody guesses a signature
 SEEN |= {"/v1/keys/{id}": {404}, "/v1/keys/{id}/rotate": {404}, "/v1/requests": set()}
 SEEN |= {f"/v1/requests/{{id}}{end}": {404} for end in ("", "/events", "/payloads")}
+SEEN |= {f"/v1/files/{{id}}{end}": {404} for end in ("", "/content")}
+SEEN |= {f"/v1/batches/{{id}}{end}": {404} for end in ("", "/cancel", "/results.zip")}
+SEEN |= {"/v1/batches": set(), "/v1/webhooks/deliveries": set()}
 """What a run comes to see at least: it must get past the first check, and also not."""
 RANGES = st.none() | st.from_regex(r"\Abytes=[0-9]{0,4}-[0-9]{0,4}(,[0-9]{0,2}-[0-9]{0,2})?\Z")
 

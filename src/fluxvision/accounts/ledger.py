@@ -16,9 +16,9 @@ from sqlalchemy import ColumnElement, Connection, Integer, case, cast, func, ins
 
 from fluxvision.accounts.key_types import PERIODS, Grouping, Period, PeriodBalance, UsageRow
 from fluxvision.core.errors import InsufficientBalance, TooMany
+from fluxvision.core.job_status import ACTIVE, QUEUED
 from fluxvision.core.key_limits import Limits, RequestRate
 from fluxvision.core.money import format_amount
-from fluxvision.core.status import ACTIVE, QUEUED
 from fluxvision.storage.database import Database
 from fluxvision.storage.tables import API_KEYS, REQUESTS
 

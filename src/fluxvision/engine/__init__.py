@@ -2,7 +2,7 @@
 
 from fluxvision.engine.backends.registry import BACKENDS, Backend, load_backend
 from fluxvision.engine.pipeline import Request, Result, enlarge, pass_sizes, planned_memory
-from fluxvision.engine.tile import Samples
+from fluxvision.engine.tile_inference import Samples
 
 __all__ = [
     "BACKENDS",

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from fluxvision.engine.executors.base import TileExecutor
 from fluxvision.engine.resample import Array
-from fluxvision.engine.tile import Stop, TileJob
+from fluxvision.engine.tile_inference import Stop, TileJob
 
 DIGEST = 20
 """Bytes of the digests of jobs and batches."""

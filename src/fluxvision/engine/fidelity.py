@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fluxvision.core.types import Fidelity, JobCallbacks, RawImage
 from fluxvision.engine.resample import Array, Band, band_matrix, one_blas_thread
-from fluxvision.engine.tile import Samples
+from fluxvision.engine.tile_inference import Samples
 
 CAP = 99.0
 """LR-PSNR in dB that is reported for an exact agreement."""

@@ -18,7 +18,7 @@ from fluxvision.engine import back_projection
 from fluxvision.engine.back_projection import AxisMapping, enlarge_window, shrink_window
 from fluxvision.engine.fidelity import measure_fidelity
 from fluxvision.engine.resample import Array, one_blas_thread
-from fluxvision.engine.tile import Samples
+from fluxvision.engine.tile_inference import Samples
 
 MOST = 8
 """Most corrections of a finished picture."""

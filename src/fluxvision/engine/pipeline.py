@@ -21,7 +21,7 @@ from fluxvision.engine.blend import Blender, Strip
 from fluxvision.engine.executors.base import TileExecutor
 from fluxvision.engine.executors.threads import ThreadExecutor
 from fluxvision.engine.resample import one_blas_thread
-from fluxvision.engine.tile import Samples, TileJob
+from fluxvision.engine.tile_inference import Samples, TileJob
 from fluxvision.engine.tiling import Axis, plan_axis
 
 STRETCH = 1.25

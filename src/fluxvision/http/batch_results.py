@@ -13,7 +13,7 @@ from starlette.types import Scope, Send
 
 from fluxvision.core.concurrency import run_in_thread
 from fluxvision.core.errors import Error, NotFound
-from fluxvision.core.status import CANCELLED, COMPLETED, FAILED
+from fluxvision.core.job_status import CANCELLED, COMPLETED, FAILED
 from fluxvision.http.base64_stream import ChunkedBody, encode_base64
 from fluxvision.http.batch_responses import FileObject, LineError, LineResponse, LineResult
 from fluxvision.http.error_response import error_body

@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from fluxvision.accounts.keys import check_model
 from fluxvision.core.concurrency import run_in_thread
 from fluxvision.core.errors import InvalidRequest, NotFound
-from fluxvision.core.status import CANCELLED, COMPLETED, FAILED
+from fluxvision.core.job_status import CANCELLED, COMPLETED, FAILED
 from fluxvision.core.types import Caller
 from fluxvision.gateway.execution import PreparedJob
 from fluxvision.http import edits, stored_jobs, webhooks

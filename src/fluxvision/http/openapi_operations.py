@@ -30,7 +30,7 @@ from fluxvision.core.errors import (
     UpstreamRefused,
     UpstreamUnreachable,
 )
-from fluxvision.core.status import STATUSES
+from fluxvision.core.job_status import STATUSES
 from fluxvision.http.openapi_errors import RATE_LIMITS
 from fluxvision.http.openapi_schemas import object_schema, schema_ref
 from fluxvision.http.streaming import COMPLETED, PARTIAL

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal, get_args
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from fluxvision.catalog.params import BY_NAME
+from fluxvision.core.job_status import STATUSES
 from fluxvision.core.money import Currency
 from fluxvision.core.receipt_schemas import AttemptEntry, Dollars, ReceiptLine
-from fluxvision.core.status import STATUSES
 from fluxvision.core.types import Excluded, Failure, Fidelity, PriceComponent, SourceDamage
 
 SCHEMA_REF = "#/components/schemas/{name}"

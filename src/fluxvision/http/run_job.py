@@ -11,8 +11,8 @@ from starlette.types import Scope
 
 from fluxvision.core.concurrency import run_to_the_end
 from fluxvision.core.errors import Cancelled
+from fluxvision.core.job_status import CANCELLED, COMPLETED, FAILED
 from fluxvision.core.key_limits import RequestRate
-from fluxvision.core.status import CANCELLED, COMPLETED, FAILED
 from fluxvision.core.types import Job, JobCallbacks, JobResult
 from fluxvision.gateway.execution import ExecutionReport, PreparedJob
 from fluxvision.http.observability import Metrics, format_trace

@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from fluxvision.catalog.coerce import TRUE
 from fluxvision.core.concurrency import run_in_thread, run_to_the_end
 from fluxvision.core.errors import InvalidRequest, NotFound
-from fluxvision.core.status import ACTIVE, COMPLETED, STATUSES
+from fluxvision.core.job_status import ACTIVE, COMPLETED, STATUSES
 from fluxvision.core.types import JobCallbacks
 from fluxvision.gateway.execution import PreparedJob
 from fluxvision.http.base64_stream import ChunkedBody, encode_base64

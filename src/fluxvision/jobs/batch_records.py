@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, insert, select, update
 
-from fluxvision.core.status import ACTIVE, COMPLETED, FAILED
+from fluxvision.core.job_status import ACTIVE, COMPLETED, FAILED
 from fluxvision.jobs.batch_types import FINALIZING, IN_PROGRESS, RUNNING_BATCHES, BatchCounts, BatchLine
 from fluxvision.storage.tables import BATCHES, EXECUTORS, REQUESTS
 

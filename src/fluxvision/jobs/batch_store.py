@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Table, delete, insert, select
 
 from fluxvision.core.errors import IdempotencyConflict, InvalidRequest, NotFound
-from fluxvision.core.status import CANCELLING
+from fluxvision.core.job_status import CANCELLING
 from fluxvision.jobs import batch_records
 from fluxvision.jobs.batch_records import BatchRow
 from fluxvision.jobs.batch_types import IN_PROGRESS, KEPT_SECONDS, RUNNING_BATCHES, BatchCounts

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from fluxvision.core.status import CANCELLED, CANCELLING, COMPLETED, FAILED
+from fluxvision.core.job_status import CANCELLED, CANCELLING, COMPLETED, FAILED
 from fluxvision.jobs.request_types import KEY_SECONDS
 
 ENDPOINT = "/v1/images/edits"

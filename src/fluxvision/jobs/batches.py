@@ -27,7 +27,7 @@ from fluxvision.core.errors import (
     NotFound,
     Unavailable,
 )
-from fluxvision.core.status import ACTIVE, CANCELLED, CANCELLING, COMPLETED, FAILED
+from fluxvision.core.job_status import ACTIVE, CANCELLED, CANCELLING, COMPLETED, FAILED
 from fluxvision.core.types import Attempt, Caller
 from fluxvision.gateway.execution import PreparedJob
 from fluxvision.jobs import batch_records

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from fluxvision.core.errors import IdempotencyConflict
-from fluxvision.core.status import CANCELLING, FAILED, RUNNING
+from fluxvision.core.job_status import CANCELLING, FAILED, RUNNING
 from fluxvision.jobs.request_types import KEY_SECONDS, RETRY_SECONDS, EndedRequest, RequestFilter, RequestIdentity
 from fluxvision.storage.database import Database
 from fluxvision.storage.tables import DELIVERIES, REQUESTS, SUBMISSIONS

@@ -40,7 +40,7 @@ REQUESTS = Table(
     Column("ended_at", Double),
     Column("model", Text, nullable=False),
     Column("provider", Text),
-    Column("status", String(16), nullable=False, comment="one of core.status.STATUSES"),
+    Column("status", String(16), nullable=False, comment="one of core.job_status.STATUSES"),
     Column("background", Boolean, nullable=False, default=False, comment="whether nobody waits for the answer"),
     Column("reserved", BigInteger, nullable=False, default=0, comment="what it may cost, until it has ended"),
     Column("cost", BigInteger, nullable=False, default=0, comment="what it has cost, at most where that is unknown"),

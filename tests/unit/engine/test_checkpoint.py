@@ -14,7 +14,7 @@ from fluxvision.engine.backends.registry import BY_NAME, load_backend
 from fluxvision.engine.checkpoint import CheckpointedExecutor
 from fluxvision.engine.executors.threads import ThreadExecutor
 from fluxvision.engine.pipeline import Request, enlarge, plan_tiles
-from fluxvision.engine.tile import TileJob
+from fluxvision.engine.tile_inference import TileJob
 
 MOCK = replace(BY_NAME["mock"], batch=2)
 COLOR = np.random.default_rng(5).integers(0, 256, (150, 170, 3), np.uint8)

@@ -11,7 +11,7 @@ from fakes.painter import Painter
 from fluxvision.core.errors import Unavailable
 from fluxvision.engine.backends import registry
 from fluxvision.gateway import gateway as flow
-from fluxvision.http import status
+from fluxvision.http import health
 from fluxvision.http.readiness import FRESH, Readiness
 from fluxvision.storage.workspace import open_workspace
 
@@ -74,7 +74,7 @@ async def test_a_result_holds_for_a_few_seconds(tmp_path):
 
 async def test_one_check_at_a_time(edge, monkeypatch):
     """While one is on its way others wait for it; a caller that waits in vain is told so and the check goes on."""
-    monkeypatch.setattr(status, "PATIENCE", 0.05)
+    monkeypatch.setattr(health, "PATIENCE", 0.05)
     gateway = Checked()
     gateway.wait.clear()
     served = edge(gateway)

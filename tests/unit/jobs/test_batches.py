@@ -16,8 +16,8 @@ from fakes.gateway import PRICE
 from fakes.job_service import ALICE, Site
 from fakes.server import wait_until
 from fluxvision.core.errors import Unavailable
+from fluxvision.core.job_status import ACTIVE
 from fluxvision.core.key_limits import Limits
-from fluxvision.core.status import ACTIVE
 from fluxvision.jobs import batch_records, batches
 from fluxvision.jobs.batch_records import BatchMoved
 from fluxvision.jobs.batch_types import ENDPOINT, RESULT_SECONDS, WINDOW_SECONDS, BatchLine

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import insert
 
 from fluxvision.core.errors import IdempotencyConflict
-from fluxvision.core.status import CANCELLED, COMPLETED, FAILED, QUEUED, RUNNING
+from fluxvision.core.job_status import CANCELLED, COMPLETED, FAILED, QUEUED, RUNNING
 from fluxvision.jobs import records
 from fluxvision.jobs.request_types import KEY_SECONDS, RETRY_SECONDS, EndedRequest, RequestFilter, RequestIdentity
 from fluxvision.storage.tables import REQUESTS

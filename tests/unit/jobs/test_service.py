@@ -10,7 +10,7 @@ from sqlalchemy import insert, select, update
 from fakes.job_service import Site
 from fakes.server import wait_until
 from fluxvision.core.errors import Unavailable
-from fluxvision.core.status import CANCELLING, QUEUED, RUNNING
+from fluxvision.core.job_status import CANCELLING, QUEUED, RUNNING
 from fluxvision.jobs import job_files, records
 from fluxvision.jobs import service as module
 from fluxvision.jobs.request_types import EndedRequest, RequestFilter, RequestIdentity

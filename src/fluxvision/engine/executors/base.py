@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from fluxvision.engine.resample import Array
-from fluxvision.engine.tile import Stop, TileJob
+from fluxvision.engine.tile_inference import Stop, TileJob
 
 
 class TileExecutor(Protocol):

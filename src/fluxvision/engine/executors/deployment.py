@@ -45,7 +45,7 @@ from fluxvision.engine.executors.messages import (
 )
 from fluxvision.engine.executors.ray_serve import OTHER
 from fluxvision.engine.resample import Array, one_blas_thread
-from fluxvision.engine.tile import Stop, make_batch
+from fluxvision.engine.tile_inference import Stop, make_batch
 
 PATIENCE = 1800.0
 """Seconds that loading, compiling, or one step on a processor may take before a replica is taken for hung."""

@@ -32,7 +32,7 @@ from fluxvision.engine.executors.messages import (
     encode,
 )
 from fluxvision.engine.resample import Array
-from fluxvision.engine.tile import Stop
+from fluxvision.engine.tile_inference import Stop
 from fluxvision.engine.tile_job import TileJob
 
 IN_FLIGHT = 16

@@ -12,7 +12,7 @@ from queue import SimpleQueue
 
 from fluxvision.engine.backends.registry import Detailer
 from fluxvision.engine.resample import Array
-from fluxvision.engine.tile import Stop, TileJob, make_tiles
+from fluxvision.engine.tile_inference import Stop, TileJob, make_tiles
 
 
 class ThreadExecutor:

@@ -22,7 +22,7 @@ from fluxvision.engine.flux.memory_budget import device_budget
 from fluxvision.engine.flux.networks import load_networks
 from fluxvision.engine.flux.options import AccelerationConfig, SamplingOptions
 from fluxvision.engine.flux.registry import BY_NAME, FluxRow
-from fluxvision.engine.tile import Stop
+from fluxvision.engine.tile_inference import Stop
 
 ENGINE = "flux"
 NOT_LOADED = "FLUX could not be loaded: flux_device does not exist here, has no room, or the weights are damaged."

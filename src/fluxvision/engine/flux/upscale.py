@@ -27,7 +27,7 @@ from fluxvision.engine.flux.registry import FluxRow
 from fluxvision.engine.flux.remote import RemoteNetworks
 from fluxvision.engine.pipeline import plan_tiles
 from fluxvision.engine.restore import restore_source
-from fluxvision.engine.tile import FAITHFUL
+from fluxvision.engine.tile_inference import FAITHFUL
 
 if TYPE_CHECKING:
     from fluxvision.engine.flux.backend import Prompts

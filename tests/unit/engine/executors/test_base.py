@@ -10,7 +10,7 @@ from fluxvision.engine.backends.registry import BY_NAME, load_backend
 from fluxvision.engine.executors.base import PerTilePromptExecutor
 from fluxvision.engine.executors.threads import ThreadExecutor
 from fluxvision.engine.pipeline import Request, plan_tiles
-from fluxvision.engine.tile import TileJob
+from fluxvision.engine.tile_inference import TileJob
 
 ROW = replace(BY_NAME["mock"], batch=2)
 COLOR = np.random.default_rng(1).integers(0, 256, (150, 170, 3), np.uint8)

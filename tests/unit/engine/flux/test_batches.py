@@ -22,7 +22,7 @@ from fluxvision.engine.flux.memory_budget import BATCH
 from fluxvision.engine.flux.options import PLAIN
 from fluxvision.engine.flux.registry import BY_NAME
 from fluxvision.engine.pipeline import Request, plan_tiles
-from fluxvision.engine.tile import TileJob, make_tiles
+from fluxvision.engine.tile_inference import TileJob, make_tiles
 
 MASK = np.zeros(PHOTO.shape[:2], np.uint8)
 MASK[10:40, 20:] = 255

@@ -47,7 +47,7 @@ def upgrade() -> None:
         sa.Column("ended_at", sa.Double(), nullable=True),
         sa.Column("model", sa.Text(), nullable=False),
         sa.Column("provider", sa.Text(), nullable=True),
-        sa.Column("status", sa.String(length=16), nullable=False, comment="one of core.status.STATUSES"),
+        sa.Column("status", sa.String(length=16), nullable=False, comment="one of core.job_status.STATUSES"),
         sa.Column("background", sa.Boolean(), nullable=False, comment="whether nobody waits for the answer"),
         sa.Column("reserved", sa.BigInteger(), nullable=False, comment="what it may cost, until it has ended"),
         sa.Column("cost", sa.BigInteger(), nullable=False, comment="what it has cost, at most where that is unknown"),

@@ -7,7 +7,7 @@ import pytest
 
 from fluxvision.engine.backends.registry import BY_NAME, load_backend
 from fluxvision.engine.pipeline import Request, plan_tiles
-from fluxvision.engine.tile import TileJob, make_tiles
+from fluxvision.engine.tile_inference import TileJob, make_tiles
 
 MOCK = BY_NAME["mock"]
 COLOR = np.random.default_rng(5).integers(0, 256, (150, 170, 3), np.uint8)
