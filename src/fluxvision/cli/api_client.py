@@ -12,6 +12,8 @@ from typing import Any, Self
 import aiohttp
 import click
 
+from fluxvision.cli.text import safe_path
+from fluxvision.jobs.batch_types import ENDPOINT
 from fluxvision.net.client import create_session
 
 SILENCE = 300.0
@@ -20,6 +22,7 @@ TRIES = 10
 PAUSES = (1.0, 2.0, 5.0, 15.0)
 """Seconds between tries; the last one is used for all others."""
 PASSING = frozenset({408, 429, 500, 502, 503, 504})
+REFUSED = frozenset({400, 403, 404, 410, 413, 422})
 BLOCK = 1 << 20
 
 
@@ -32,12 +35,16 @@ class ApiError(click.ClickException):
         self.status = status
 
 
+class Refusal(ApiError):
+    """The same request would be refused again."""
+
+
 class ApiClient:
     """The API of one server."""
 
     def __init__(self, server: str, key: str) -> None:
         """Call the server at an address, with a key unless that is empty."""
-        self._base = server.rstrip("/").removesuffix("/v1") + "/v1"
+        self.base = server.rstrip("/").removesuffix("/v1") + "/v1"
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._session = create_session(SILENCE)
 
@@ -59,7 +66,7 @@ class ApiClient:
 
     async def begin(self, file_id: str, key: str) -> str:
         """Begin a batch, once for each idempotency key, and return its id."""
-        wanted = {"input_file_id": file_id, "endpoint": "/v1/images/edits", "completion_window": "24h"}
+        wanted = {"input_file_id": file_id, "endpoint": ENDPOINT, "completion_window": "24h"}
         found = await self._call("POST", "/batches", json=wanted, headers={"Idempotency-Key": key})
         return str(found["id"])
 
@@ -70,7 +77,7 @@ class ApiClient:
 
     async def save_file(self, file_id: str, path: Path) -> None:
         """Write the content of a file to `path`."""
-        await self._call("GET", f"{self._base}/files/{file_id}/content", save=path)
+        await self._call("GET", f"{self.base}/files/{file_id}/content", save=path)
 
     async def save_picture(self, url: str, path: Path) -> None:
         """Write a result behind a link to `path`."""
@@ -88,7 +95,7 @@ class ApiClient:
         **given: Any,
     ) -> Any:
         """Make a request until it is answered; raises `ApiError` for a refusal, and after `TRIES`."""
-        url = place if place.startswith("http") else self._base + place
+        url = place if place.startswith("http") else self.base + place
         sent = {**({} if is_open else self._headers), **(headers or {})}
         problem = ApiError("")
         for attempt in range(TRIES):
@@ -112,7 +119,8 @@ class ApiClient:
     async def _answer(self, method: str, url: str, headers: Mapping[str, str], save: Path | None, **given: Any) -> Any:
         async with self._session.request(method, url, headers=headers, **given) as response:
             if response.status >= 400:  # noqa: PLR2004, the errors of HTTP
-                raise ApiError(await _message(response), response.status)
+                kind = Refusal if response.status in REFUSED else ApiError
+                raise kind(await _message(response), response.status)
             if save is None:
                 return await response.json()
             with save.open("wb") as file:
@@ -122,7 +130,7 @@ class ApiClient:
 
 
 async def _message(response: aiohttp.ClientResponse) -> str:
-    """Return what the server says of an error."""
+    """Return what the server says of an error, as it can be shown."""
     with suppress(ValueError, KeyError, TypeError, aiohttp.ClientError):
-        return str((await response.json())["error"]["message"])
+        return safe_path((await response.json())["error"]["message"])
     return f"The server answered with the status {response.status}."
