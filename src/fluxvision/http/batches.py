@@ -27,12 +27,12 @@ from fluxvision.http.middleware import request_id
 from fluxvision.http.requests import json_body
 from fluxvision.http.requests.body import read_struct
 from fluxvision.http.requests.fields import query_parameters
-from fluxvision.http.state import AppState, caller_of
+from fluxvision.http.state import AppState, caller_of, record_of
 from fluxvision.http.stored_jobs import page_limit, send_json
 from fluxvision.jobs.batch_input import PARAM, check_input
 from fluxvision.jobs.batch_lines import PreparedLine
 from fluxvision.jobs.batch_types import ENDPOINT, EXPIRED, WINDOW_SECONDS, BatchCounts, BatchLine
-from fluxvision.jobs.request_types import Webhook, owner
+from fluxvision.jobs.request_types import RequestIdentity, Webhook, owner
 
 if TYPE_CHECKING:  # not imported at run time, because the database takes a second
     from fluxvision.jobs.batch_records import BatchRow
@@ -47,25 +47,26 @@ async def create_batch(edge: AppState, scope: Scope, receive: Receive, send: Sen
     headers = Headers(scope=scope)
     key, is_retry = stored_jobs.idempotency_key(headers), stored_jobs.is_retry(headers)
     given = await read_struct(scope, receive, edge.settings.upload_timeout, BatchRequest)
-    file = await find_file(edge, scope, given.input_file_id, PARAM)
-    limit = json_body.body_limit(edge.settings.max_upload_bytes)[0]
-    total = await run_in_thread(check_input, await edge.media.fetch(file.name, edge.media_clock()), limit)
-    now = edge.now()
-    columns = {
-        "id": f"batch_{token_hex(12)}",
-        "key_id": caller_of(scope).id,
-        "expires_at": now + WINDOW_SECONDS,
-        "input_file_id": file.id,
-        "name": file.name,
-        "metadata": given.metadata,
-        "base_url": public_base(edge.settings.public_url, scope),
-        "idempotency_key": key,
-        "is_retry": is_retry,
-        "total": total,
-    }
-    service = await edge.jobs.get()
-    batch_id = await service.batch_store.enter(**columns)
-    service.batches.wake(batch_id)
+    identity = RequestIdentity(given.input_file_id, key, is_retry=is_retry, received_at=record_of(scope).received_at)
+    service, key_id = await edge.jobs.get(), caller_of(scope).id
+    batch_id = await service.batch_store.find_same(key_id, identity)
+    if batch_id is None:
+        file = await find_file(edge, scope, given.input_file_id, PARAM)
+        limit = json_body.body_limit(edge.settings.max_upload_bytes)[0]
+        async with edge.batch_checks:
+            total = await run_in_thread(check_input, await edge.media.fetch(file.name, edge.media_clock()), limit)
+        batch_id = await service.batch_store.enter(
+            identity,
+            id=f"batch_{token_hex(12)}",
+            key_id=key_id,
+            expires_at=edge.now() + WINDOW_SECONDS,
+            name=file.name,
+            metadata=given.metadata,
+            base_url=public_base(edge.settings.public_url, scope),
+            total=total,
+            feeder=service.batches.executor_id,
+        )
+        service.batches.wake(batch_id)
     await _send_batch(edge, scope, send, batch_id)
 
 

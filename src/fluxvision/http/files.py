@@ -10,7 +10,7 @@ from starlette.datastructures import Headers
 from starlette.responses import FileResponse
 from starlette.types import Receive, Scope, Send
 
-from fluxvision.core.errors import InvalidRequest, NotFound
+from fluxvision.core.errors import Error, InvalidRequest, NotFound
 from fluxvision.http import batch_results
 from fluxvision.http.batch_responses import FileDeleted, FileList, FileObject
 from fluxvision.http.media import SAFE
@@ -28,6 +28,8 @@ if TYPE_CHECKING:  # not imported at run time, because the database takes a seco
 
 MARGIN = 100_000
 """Bytes of a form beside its file."""
+FILES_OF_A_KEY = 10
+"""How often the largest file of a batch may be kept for one key."""
 HINT = " for a batch's file; make several batches"
 NO_FILE = "There is no file with this id, or it has expired, or it is another key's."
 UNNAMED = "batch.jsonl"
@@ -114,15 +116,20 @@ async def _keep(edge: AppState, scope: Scope, form: body.Form) -> FileObject:
     path = form.pictures.get("file")
     if not isinstance(path, Path):
         raise InvalidRequest("file is missing: send the lines as a file part.", param="file")
-    now, size = edge.now(), path.stat().st_size
-    if not size:
+    if form.contents.get("file") == b"":
         raise InvalidRequest("file is empty.", param="file")
+    now, size = edge.now(), path.stat().st_size
     store = (await edge.jobs.get()).batch_store
     file_id = f"file-{token_hex(12)}"
     name = await edge.media.put(path, JSONL, edge.media_clock(), KEPT_SECONDS)
     facts = {"purpose": PURPOSE, "bytes": size, "created_at": now, "expires_at": now + FILE_SECONDS}
     filename = show_name(form.filenames.get("file", "")) or UNNAMED
-    await store.add_file(id=file_id, key_id=caller_of(scope).id, name=name, filename=filename, **facts)
+    most = FILES_OF_A_KEY * edge.settings.max_batch_bytes
+    try:
+        await store.add_file(most, id=file_id, key_id=caller_of(scope).id, name=name, filename=filename, **facts)
+    except Error:
+        await edge.media.delete(name)
+        raise
     return _file_object(await find_file(edge, scope, file_id))
 
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -150,6 +151,8 @@ class AppState:
     media_clock: Callable[[], float]
     openapi: bytes
     jobs: LazyJobService
+    batch_checks: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, 2))
+    """Taken while the input of a batch is checked: that reads up to a gigabyte in a thread."""
     keeps_history: bool = False
     """Whether every request is noted in the database."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, insert, select, update
@@ -19,18 +19,27 @@ class BatchMoved(Exception):
     """Another gateway makes requests of this batch, or it has been cancelled; nothing was entered."""
 
 
-def claim(connection: Connection, executor_id: str) -> Sequence[str]:
-    """Claim the batches that no living gateway feeds, and return the ids of all that this one feeds."""
-    running = BATCHES.c.status.in_(RUNNING_BATCHES)
-    own = select(BATCHES.c.id, BATCHES.c.feeder).where(running).order_by(BATCHES.c.created_at)
+def claim(connection: Connection, executor_id: str, paused: Collection[str] = ()) -> Sequence[str]:
+    """Claim the batches that no living gateway feeds, but for `paused` ones; return the ids of all that this one feeds.
+
+    A batch without a feeder was left by a gateway that does not have its input file.
+    """
+    rows = select(BATCHES.c.id, BATCHES.c.feeder).where(BATCHES.c.status.in_(RUNNING_BATCHES))
     alive = set(connection.execute(select(EXECUTORS.c.id)).scalars()) - {executor_id}
-    found = [row for row in connection.execute(own) if row.feeder not in alive]
-    left = [row.id for row in found if row.feeder != executor_id]
+    unfed = [row for row in connection.execute(rows) if row.feeder not in {*alive, executor_id}]
+    left = [row.id for row in unfed if row.id not in paused]
     if left:  # of two gateways that claim at the same time the second one does not find the first one's feeder
-        dead = {row.feeder for row in found if row.feeder is not None}
+        dead = {row.feeder for row in unfed if row.feeder is not None}
         before = BATCHES.c.feeder.is_(None) | BATCHES.c.feeder.in_(dead)
         connection.execute(update(BATCHES).where(BATCHES.c.id.in_(left), before).values(feeder=executor_id))
-    return [row.id for row in found]
+    own = rows.where(BATCHES.c.feeder == executor_id).order_by(BATCHES.c.created_at)
+    return connection.execute(own).scalars().all()
+
+
+def release(connection: Connection, batch_id: str, executor_id: str) -> None:
+    """Let another gateway claim a batch that this one feeds."""
+    own = (BATCHES.c.id == batch_id) & (BATCHES.c.feeder == executor_id)
+    connection.execute(update(BATCHES).where(own).values(feeder=None))
 
 
 def count(connection: Connection, batch_id: str) -> BatchCounts:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, Table, delete, insert, select
+from sqlalchemy import Connection, Row, Table, delete, func, insert, select
 
 from fluxvision.core.errors import IdempotencyConflict, InvalidRequest, NotFound
 from fluxvision.core.job_status import CANCELLING
@@ -13,7 +13,7 @@ from fluxvision.jobs import batch_records
 from fluxvision.jobs.batch_records import BatchRow
 from fluxvision.jobs.batch_types import IN_PROGRESS, KEPT_SECONDS, RUNNING_BATCHES, BatchCounts
 from fluxvision.jobs.records import RequestRow, lock_caller
-from fluxvision.jobs.request_types import RETRY_SECONDS
+from fluxvision.jobs.request_types import RETRY_SECONDS, RequestIdentity
 from fluxvision.storage.database import Database
 from fluxvision.storage.tables import BATCHES, FILES, REQUESTS
 
@@ -29,11 +29,19 @@ class BatchStore:
         self._database = database
         self._now = now
 
-    async def add_file(self, **columns: Any) -> None:
-        """Add an uploaded file, and forget those that are not on the disk any more."""
+    async def add_file(self, most_bytes: int, **columns: Any) -> None:
+        """Add an uploaded file, and forget those that are not on the disk any more.
+
+        Raises `InvalidRequest` where the files of the key would have more than `most_bytes`.
+        """
 
         def add(connection: Connection) -> None:
+            lock_caller(connection, self._database, columns["key_id"])
             connection.execute(delete(FILES).where(FILES.c.created_at < self._now() - KEPT_SECONDS))
+            kept = select(func.coalesce(func.sum(FILES.c.bytes), 0)).where(FILES.c.key_id == columns["key_id"])
+            if connection.execute(kept).scalar_one() + columns["bytes"] > most_bytes:
+                message = f"file: a key's files may have {most_bytes:,} bytes together; delete some of ended batches."
+                raise InvalidRequest(message, param="file")
             connection.execute(insert(FILES).values(columns))
 
         await self._database.run(add)
@@ -59,9 +67,28 @@ class BatchStore:
 
         await self._database.run(remove)
 
-    async def enter(self, **columns: Any) -> str:
-        """Enter a batch and return its id, or that of the one which this request repeats, as for single requests."""
-        return await self._database.run(lambda connection: self._enter(connection, columns))
+    async def find_same(self, key_id: str, identity: RequestIdentity) -> str | None:
+        """Return the id of the batch that this request repeats, by the rules of single requests.
+
+        The fingerprint is the id of the input file. Raises `IdempotencyConflict`.
+        """
+        return await self._database.run(lambda connection: _find_same(connection, key_id, identity, self._now()))
+
+    async def enter(self, identity: RequestIdentity, **columns: Any) -> str:
+        """Enter a batch and return its id, or that of the one which this request repeats."""
+
+        def enter(connection: Connection) -> str:
+            lock_caller(connection, self._database, columns["key_id"])
+            now = self._now()
+            known = _find_same(connection, columns["key_id"], identity, now)
+            if known is not None:
+                return known
+            facts = {**columns, "input_file_id": identity.fingerprint, "idempotency_key": identity.key}
+            facts |= {"is_retry": identity.is_retry, "created_at": now, "status": IN_PROGRESS}
+            connection.execute(insert(BATCHES).values(facts))
+            return str(columns["id"])
+
+        return await self._database.run(enter)
 
     async def find(self, batch_id: str, key_id: str | None) -> tuple[BatchRow, BatchCounts] | None:
         """Return a batch and how its lines stand."""
@@ -96,23 +123,26 @@ class BatchStore:
         rows = rows.where(REQUESTS.c.status.in_(statuses)).order_by(REQUESTS.c.batch_line).limit(limit)
         return await self._database.run(lambda connection: connection.execute(rows).all())
 
-    def _enter(self, connection: Connection, columns: dict[str, Any]) -> str:
-        key_id, key, file_id = (columns[name] for name in ("key_id", "idempotency_key", "input_file_id"))
-        lock_caller(connection, self._database, key_id)
-        own, now = BATCHES.c.key_id == key_id, self._now()
-        if key is not None:
-            same = own & (BATCHES.c.idempotency_key == key)
+
+def _find_same(connection: Connection, key_id: str, identity: RequestIdentity, now: float) -> str | None:
+    if "\0" in identity.fingerprint:  # PostgreSQL does not take it
+        return None
+    own = BATCHES.c.key_id == key_id
+    if identity.key is not None:
+        same = own & (BATCHES.c.idempotency_key == identity.key)
+    else:
+        same = own & (BATCHES.c.input_file_id == identity.fingerprint)
+        if identity.is_retry:
+            same &= BATCHES.c.created_at > now - RETRY_SECONDS
         else:  # the first request may be entered after its client's retry
-            same = own & (BATCHES.c.input_file_id == file_id) & (BATCHES.c.created_at > now - RETRY_SECONDS)
-            same = same if columns["is_retry"] else same & BATCHES.c.is_retry
-        found = connection.execute(select(BATCHES).where(same).limit(1)).one_or_none()
-        if found is None:
-            connection.execute(insert(BATCHES).values(**columns, created_at=now, status=IN_PROGRESS))
-            return str(columns["id"])
-        if found.input_file_id != file_id:
-            message = "Idempotency-Key: this key was used for another batch; send a new one."
-            raise IdempotencyConflict(message, param="Idempotency-Key")
-        return str(found.id)
+            same &= BATCHES.c.is_retry & (BATCHES.c.created_at > identity.received_at)
+    found = connection.execute(select(BATCHES).where(same).limit(1)).one_or_none()
+    if found is None:
+        return None
+    if found.input_file_id != identity.fingerprint:
+        message = "Idempotency-Key: this key was used for another batch; send a new one."
+        raise IdempotencyConflict(message, param="Idempotency-Key")
+    return str(found.id)
 
 
 def _find(connection: Connection, table: Table, row_id: str, key_id: str | None) -> Row[Any] | None:

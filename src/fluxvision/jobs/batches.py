@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from sqlalchemy import Connection, select
 
-from fluxvision.core.concurrency import run_in_thread
+from fluxvision.core.concurrency import run_in_thread, run_to_the_end
 from fluxvision.core.errors import (
     AuthenticationFailed,
     Busy,
@@ -28,6 +28,7 @@ from fluxvision.core.errors import (
     Unavailable,
 )
 from fluxvision.core.job_status import ACTIVE, CANCELLED, CANCELLING, COMPLETED, FAILED
+from fluxvision.core.system import translate_resource_errors
 from fluxvision.core.types import Attempt, Caller
 from fluxvision.gateway.execution import PreparedJob
 from fluxvision.jobs import batch_records
@@ -43,6 +44,10 @@ LOOK_SECONDS = 1.0
 """Between two looks at the batches."""
 AHEAD = 8
 """Lines whose pictures are fetched at the same time; they are entered in their order."""
+AHEAD_BYTES = 64_000_000
+"""Bytes of those lines from which on no further one is read."""
+MOST_FED = 4
+"""Batches whose lines are read at the same time."""
 LONGEST_PAUSE = 15.0
 """Most seconds until a line that a limit of its key refused is tried again."""
 BUDGET_PAUSE = 5.0
@@ -84,8 +89,8 @@ class BatchFeeder:
         now: Callable[[], float] = time.time,
     ) -> None:
         """Keep at most `most` requests of each batch queued or running."""
+        self.executor_id = executor_id
         self._database = database
-        self._executor_id = executor_id
         self._source = source
         self._enter = enter
         self._cancel = cancel
@@ -93,6 +98,7 @@ class BatchFeeder:
         self._on_unexpected_error = on_unexpected_error
         self._most = most
         self._now = now
+        self._feeding = asyncio.Semaphore(MOST_FED)
         self._wake = asyncio.Event()
         self._running: dict[str, asyncio.Task[None]] = {}
         self._paused: dict[str, float] = {}
@@ -126,8 +132,9 @@ class BatchFeeder:
                     await self._wake.wait()
 
     async def _look(self) -> None:
-        own = await self._database.run(partial(batch_records.claim, executor_id=self._executor_id))
-        self._paused = {name: until for name, until in self._paused.items() if name in own and until > self._now()}
+        self._paused = {name: until for name, until in self._paused.items() if until > self._now()}
+        claim = partial(batch_records.claim, executor_id=self.executor_id, paused=frozenset(self._paused))
+        own = await self._database.run(claim)
         for batch_id in own:
             if batch_id not in self._running and batch_id not in self._paused:
                 self._running[batch_id] = asyncio.create_task(self._move_on(batch_id))
@@ -163,9 +170,19 @@ class BatchFeeder:
             self.wake(batch_id)
         elif not is_read:
             try:
-                await self._feed(batch, counts.active)
-            except NotFound:  # of the input file: nobody can say what the other lines were
-                await self._set_status(batch, FAILED, ended_at=self._now())
+                async with self._feeding:
+                    await self._feed(batch, counts.active)
+            except NotFound:
+                await self._give_up(batch)
+
+    async def _give_up(self, batch: BatchRow) -> None:
+        """Leave a batch whose input file is not here to a gateway that has it; it fails where its window has ended."""
+        if batch.status == FINALIZING:
+            await self._set_status(batch, FAILED, ended_at=self._now())
+            return
+        release = partial(batch_records.release, batch_id=batch.id, executor_id=self.executor_id)
+        await self._database.run(release)
+        raise Unavailable("The input file is not on this gateway.")
 
     async def _cancel_lines(self, batch_id: str) -> None:
         active = select(REQUESTS.c.id).where(REQUESTS.c.batch_id == batch_id, REQUESTS.c.status.in_(ACTIVE))
@@ -182,7 +199,8 @@ class BatchFeeder:
         waiting: deque[tuple[BatchLine, asyncio.Task[PreparedLine]]] = deque()
         try:
             while number < last or waiting:
-                if number < last and len(waiting) < AHEAD:
+                ahead = sum(len(line.body) for line, _ in waiting)
+                if number < last and len(waiting) < AHEAD and ahead < AHEAD_BYTES:
                     number += 1
                     line = await run_in_thread(read_line, path, batch.id, number, offset)
                     offset = line.end
@@ -217,11 +235,14 @@ class BatchFeeder:
         """
         identity = RequestIdentity(f"{batch.id}-{line.number}")  # of no other request, whatever it asks for
         try:
-            found = await task
-            try:
-                await self._enter(found.prepared, identity, background=True, webhook=found.webhook, line=line)
-            finally:
-                found.release()
+            with translate_resource_errors():
+                found = await task
+                try:  # a request that is stored must also be started, whether or not this process ends
+                    await run_to_the_end(
+                        self._enter(found.prepared, identity, background=True, webhook=found.webhook, line=line)
+                    )
+                finally:
+                    found.release()
         except (Busy, Unavailable, BatchMoved):
             raise
         except Exception as error:  # noqa: BLE001 - the line has it
@@ -239,7 +260,7 @@ class BatchFeeder:
         columns = {"id": request_id, "key_id": batch.key_id, "error": self._describe_error(error, ())}
 
         def insert(connection: Connection) -> None:
-            batch_records.advance(connection, line, self._executor_id)
+            batch_records.advance(connection, line, self.executor_id)
             batch_records.insert_failed(connection, line, self._now(), **columns)
 
         await self._database.run(insert)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -15,13 +17,14 @@ from sqlalchemy import delete, insert, select, update
 from fakes.gateway import PRICE
 from fakes.job_service import ALICE, Site
 from fakes.server import wait_until
-from fluxvision.core.errors import Unavailable
+from fluxvision.core.errors import IdempotencyConflict, Unavailable
 from fluxvision.core.job_status import ACTIVE
 from fluxvision.core.key_limits import Limits
-from fluxvision.jobs import batch_records, batches
+from fluxvision.jobs import batch_records, batches, records
 from fluxvision.jobs.batch_records import BatchMoved
+from fluxvision.jobs.batch_store import BatchStore
 from fluxvision.jobs.batch_types import ENDPOINT, RESULT_SECONDS, WINDOW_SECONDS, BatchLine
-from fluxvision.jobs.request_types import RequestIdentity
+from fluxvision.jobs.request_types import RETRY_SECONDS, RequestIdentity
 from fluxvision.storage.tables import BATCHES, EXECUTORS, REQUESTS
 
 
@@ -45,8 +48,8 @@ async def begun(site, *bodies, **columns):
     ]
     (site.folder / "input.jsonl").write_text("\n\n".join(lines))
     facts = {"id": "batch_1", "key_id": "alice", "expires_at": time.time() + WINDOW_SECONDS, "name": "input.jsonl"}
-    facts |= {"input_file_id": "file-1", "base_url": "", "idempotency_key": None, "is_retry": False, "metadata": None}
-    batch_id = await site.service.batch_store.enter(**{**facts, "total": len(bodies), **columns})
+    facts |= {"base_url": "", "metadata": None, "total": len(bodies), **columns}
+    batch_id = await site.service.batch_store.enter(RequestIdentity("file-1"), **facts)
     site.service.batches.wake(batch_id)
     return batch_id
 
@@ -155,9 +158,12 @@ async def test_one_place_of_a_key_is_left_to_others(site):
     assert (await ended(site))[0] == "cancelled"
 
 
-async def test_a_full_disk_is_waited_for(site):
+@pytest.mark.parametrize(
+    "fault", [Unavailable("The disk is full."), OSError(errno.ENOSPC, ""), OSError(errno.EMFILE, ""), MemoryError()]
+)
+async def test_a_full_disk_is_waited_for(site, fault):
     """A line that this server cannot take at the moment waits, and is entered once."""
-    site.lines.fault = Unavailable("The disk is full.")
+    site.lines.fault = fault
     await begun(site, {}, {})
     await waits_for(lambda: len(site.lines.prepared) >= 4)
     site.lines.fault = None
@@ -199,9 +205,68 @@ async def test_a_cancelled_batch_ends(site):
 
 
 async def test_a_batch_without_its_file_fails(site):
-    """Where the input file is lost the batch fails as a whole; what was begun is made."""
-    await begun(site, {}, {}, name="gone.jsonl")
+    """Where nobody has the input file until the window ends the batch fails as a whole."""
+    await begun(site, {}, {}, name="gone.jsonl", expires_at=1.0)
     assert await ended(site) == ("failed", {})
+
+
+async def test_a_batch_whose_file_is_elsewhere_is_left_to_others(site):
+    """A gateway that does not have the input file releases the batch; whoever has the file makes it."""
+    await begun(site, {}, {}, name="elsewhere.jsonl", feeder=site.service.batches.executor_id)
+    await waits_for(lambda: facts(site)[0].feeder is None)
+    assert facts(site)[0].status == "in_progress"
+    (site.folder / "input.jsonl").rename(site.folder / "elsewhere.jsonl")
+    assert await ended(site) == ("completed", {"line 1": "", "line 2": ""})
+
+
+async def test_a_line_that_is_entered_while_the_gateway_stops_is_whole(site, monkeypatch):
+    """A request whose transaction is under way when the gateway stops keeps its pictures, for the next process."""
+    begins, goes_on = threading.Event(), threading.Event()
+
+    def lock_caller(*_arguments):
+        begins.set()
+        goes_on.wait(5)
+
+    monkeypatch.setattr(records, "lock_caller", lock_caller)
+    await begun(site, {"tile_seconds": 30})
+    assert await asyncio.to_thread(begins.wait, 5)
+    closing = asyncio.create_task(site.service.batches.close())
+    await asyncio.sleep(0.1)
+    goes_on.set()
+    await closing
+    assert [row.id for row in requests(site)] == site.pictures != []
+
+
+async def prepared_at_once(site):
+    """Return the most lines that were prepared at the same time until all batches had ended."""
+    prepare, inside, most = site.lines.prepare, 0, 0
+
+    async def counted(*given):
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        await asyncio.sleep(0.05)
+        inside -= 1
+        return await prepare(*given)
+
+    site.lines.prepare = counted
+    await begun(site, {}, {}, {})
+    await begun(site, {}, {}, {}, id="batch_2")
+    unended = select(BATCHES.c.id).where(BATCHES.c.ended_at.is_(None))
+    await waits_for(lambda: not site.database.run_blocking(lambda connection: connection.execute(unended).all()))
+    return most
+
+
+async def test_large_lines_are_read_one_by_one(site, monkeypatch):
+    """Once the lines of a batch that are in memory are large no further one is read."""
+    monkeypatch.setattr(batches, "AHEAD_BYTES", 1)
+    assert await prepared_at_once(site) == 2
+
+
+async def test_few_batches_are_read_at_a_time(site):
+    """The lines of further batches are not read before those of others have been entered."""
+    site.service.batches._feeding = asyncio.Semaphore(1)
+    assert await prepared_at_once(site) == 3
 
 
 async def test_a_batch_goes_on_where_another_gateway_died(site):
@@ -250,12 +315,55 @@ def test_a_batch_has_one_feeder(database):
         with database.begin() as connection:
             return dict(connection.execute(select(BATCHES.c.id, BATCHES.c.feeder)).all())
 
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(claim, gateways))
-    first = feeders()
-    assert None not in first.values()
-    with ThreadPoolExecutor(4) as pool:
-        own = dict(zip(gateways, pool.map(claim, gateways), strict=True))
-    assert feeders() == first
-    assert {batch: name for name, ids in own.items() for batch in ids} == first
-    assert sum(map(len, own.values())) == 8
+    first: dict[str, str] | None = None
+    for _ in range(2):
+        with ThreadPoolExecutor(4) as pool:
+            own = dict(zip(gateways, pool.map(claim, gateways), strict=True))
+        found = feeders()
+        assert first in (None, found)
+        first = found
+        assert {batch: name for name, ids in own.items() for batch in ids} == found
+        assert sum(map(len, own.values())) == 8
+
+
+async def entered(store, identity):
+    """Enter a batch of Alice's and return its number among those that were entered."""
+    known = await store.list("alice", None, 100)
+    columns = {"key_id": "alice", "expires_at": 2.0, "name": "n", "base_url": "", "metadata": None, "total": 1}
+    return await store.enter(identity, id=f"b{len(known)}", **columns)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "is_same"),
+    [
+        (RequestIdentity("f"), RequestIdentity("f", received_at=1000), False),
+        (RequestIdentity("f"), RequestIdentity("f", is_retry=True), True),
+        (RequestIdentity("f"), RequestIdentity("g", is_retry=True), False),
+        (RequestIdentity("f", is_retry=True), RequestIdentity("f", received_at=999), True),
+        (RequestIdentity("f", is_retry=True), RequestIdentity("f", received_at=1000), False),
+        (RequestIdentity("f", "key"), RequestIdentity("f", "key"), True),
+        (RequestIdentity("f", "key"), RequestIdentity("f", "other key"), False),
+    ],
+)
+async def test_which_batches_are_the_same(database, first, second, is_same):
+    """A key or a client's retry finds the batch that it repeats; who means a second one of a file gets it."""
+    store = BatchStore(database, lambda: 1000.0)
+    assert await entered(store, first) == "b0"
+    assert await store.find_same("alice", second) == ("b0" if is_same else None)
+    assert await entered(store, second) == ("b0" if is_same else "b1")
+    assert await store.find_same("bob", replace(first, is_retry=True)) is None
+
+
+async def test_a_retry_is_recognized_for_some_minutes(database):
+    """A retry without a key that comes very late is a new batch."""
+    assert await entered(BatchStore(database, lambda: 1000.0), RequestIdentity("f")) == "b0"
+    late = BatchStore(database, lambda: 1001.0 + RETRY_SECONDS)
+    assert await entered(late, RequestIdentity("f", is_retry=True)) == "b1"
+
+
+async def test_the_key_of_another_batch_is_refused(database):
+    """An idempotency key that comes with another file is a conflict."""
+    store = BatchStore(database, lambda: 1000.0)
+    await entered(store, RequestIdentity("f", "key"))
+    with pytest.raises(IdempotencyConflict):
+        await store.find_same("alice", RequestIdentity("g", "key"))

@@ -165,7 +165,8 @@ class _Parts:
         if picture is None:
             return
         if picture in self._pictures:
-            raise second_image_error() if picture == "image" else InvalidRequest("mask is given twice.", param="mask")
+            message = f"{picture} is given twice."
+            raise second_image_error() if picture == "image" else InvalidRequest(message, param=picture)
         path = self._folder / picture
         self._pictures[picture] = path
         if segment.filename is not None:
