@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from pathlib import PurePosixPath
@@ -36,7 +37,8 @@ PAGE = 50
 BLOCK = 256 * 1024
 LARGE = 1 << 31
 UNSAFE = re.compile(r"[^\w .()@+=,-]")
-LONGEST_STEM = 120
+LONGEST_STEM = 200
+"""Bytes of a name before its number and extension; most disks take 255 in all."""
 END = {"type": "http.response.body", "body": b""}
 
 
@@ -89,7 +91,7 @@ async def send_archive(edge: AppState, scope: Scope, _receive: object, send: Sen
     row, _ = await find_batch(edge, scope, scope["path_params"]["id"])
     await _start(send, "application/zip", f"{row.id}.zip")
     pieces = _Pieces()
-    used: set[str] = set()
+    used: Counter[str] = Counter()
     with ZipFile(pieces, "w") as archive:  # type: ignore[call-overload]  # it needs no more of a file than this
         async for request in _rows(edge, row.id, SHOWN["output"]):
             with suppress(NotFound):  # it was purged
@@ -110,14 +112,17 @@ async def send_archive(edge: AppState, scope: Scope, _receive: object, send: Sen
     await send(END)
 
 
-def archive_name(stem: str, suffix: str, used: set[str]) -> str:
-    """Return a name that no other file has and that stays in the folder in which the archive is unpacked."""
-    stem = UNSAFE.sub("_", stem).strip(" .")[:LONGEST_STEM] or "picture"
-    name, number = f"{stem}{suffix}", 1
-    while name.lower() in used:  # some disks do not tell case
-        number += 1
-        name = f"{stem} ({number}){suffix}"
-    used.add(name.lower())
+def archive_name(stem: str, suffix: str, used: Counter[str]) -> str:
+    """Return a name that no other file has and that stays in the folder in which the archive is unpacked.
+
+    `used` counts how often each name was wanted.
+    """
+    stem = UNSAFE.sub("_", stem).strip(" .").encode()[:LONGEST_STEM].decode(errors="ignore") or "picture"
+    wanted = name = f"{stem}{suffix}"
+    while used[name.lower()]:  # some disks do not tell case
+        used[wanted.lower()] += 1
+        name = f"{stem} ({used[wanted.lower()]}){suffix}"
+    used[name.lower()] += 1
     return name
 
 
