@@ -148,7 +148,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cluster_token: Annotated[
         Secret, Meta(description="Secret of the deployment on the cluster, the same there; empty: it needs none.")
     ] = ""
-    deadline: Annotated[float, Meta(ge=1, description="Seconds one request may take in all.")] = 900.0
+    deadline: Annotated[
+        float, Meta(ge=1, description="Seconds one request may take in all; a background one, while it has its turn.")
+    ] = 900.0
     upload_timeout: Annotated[
         float, Meta(ge=0.1, description="Seconds without a byte of the body before the request ends with 408.")
     ] = 30.0

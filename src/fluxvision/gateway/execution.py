@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,7 @@ class PreparedJob:
     accepted: Collection[str] = ()
     """Providers that work on the job already."""
     waits: bool = False
-    """Whether the job waits in a full queue: it was admitted before."""
+    """Whether the job waits in a full queue: it was admitted before. Its deadline does not pass while it waits."""
 
     def quote(self) -> Quote:
         """Return the quote, computed by the code that bills. Contacts no provider."""
@@ -132,9 +133,11 @@ class PreparedJob:
             return report
 
     async def _run(self, callbacks: JobCallbacks, folder: Path) -> ExecutionReport:
-        execution = _Execution(self, callbacks, folder, time.monotonic() + self.context.deadline)
+        seconds = self.context.deadline
+        limit = asyncio.timeout(None if self.waits else seconds)
+        execution = _Execution(self, callbacks, folder, time.monotonic() + seconds, limit)
         try:
-            async with asyncio.timeout(self.context.deadline):
+            async with limit:
                 return ExecutionReport(execution.attempts, await execution.first_that_works())
         except TimeoutError:
             message = f"The request took longer than this server's limit of {self.context.deadline:g} seconds."
@@ -154,6 +157,8 @@ class _Execution:
     folder: Path
     ends: float
     """The job's deadline on the clock of `time.monotonic`."""
+    limit: asyncio.Timeout
+    """Ends the run at the deadline."""
     attempts: list[Attempt] = field(default_factory=list)
     failures: list[tuple[str, Error]] = field(default_factory=list)
     """Title and error of each provider that failed or was busy."""
@@ -204,7 +209,8 @@ class _Execution:
         """
         context, callbacks, name = self.prepared.context, self.callbacks, one.offer.provider
         queue = context.queues[name]
-        async with queue.slot(job.caller, one.megapixels, waits=self.prepared.waits):
+        left = self.ends - time.monotonic()
+        async with queue.slot(job.caller, one.megapixels, waits=self.prepared.waits), self._deadline(left):
             await self._preview(job, one)
             permit = context.health.begin(name, anyway=anyway)
             if permit is None:
@@ -220,6 +226,20 @@ class _Execution:
             return await ProviderAttempt(
                 context, provider, one, permit, job, callbacks, self.folder, record, self.ends, mask
             ).run()
+
+    @asynccontextmanager
+    async def _deadline(self, left: float) -> AsyncIterator[None]:
+        """Let the `left` seconds of a job that has waited for its place pass while it has it."""
+        if not self.prepared.waits:
+            yield
+            return
+        self.ends = time.monotonic() + left
+        self.limit.reschedule(asyncio.get_running_loop().time() + left)
+        try:
+            yield
+        finally:
+            if not self.limit.expired():
+                self.limit.reschedule(None)
 
     def _seeded(self) -> Job:
         """Return the job with a random seed when it requests several versions and gives no seed."""

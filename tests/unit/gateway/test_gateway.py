@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -107,6 +109,20 @@ async def test_a_job_over_its_deadline_ends(source, tmp_path):
     with pytest.raises(DeadlineExceeded, match=r"0\.05 seconds"):
         await run_job(gateway, admitted(gateway, source), JobCallbacks(), tmp_path)
     assert gateway.queues["embedded"].running == 0
+
+
+async def test_the_deadline_of_a_job_that_waits_begins_with_its_turn(source, tmp_path):
+    """A background job may wait for its place longer than its deadline; its work may not take longer."""
+    gateway = Gateway({"embedded": Painter(seconds=5)}, deadline=0.5)
+    prepared = gateway.prepare(admitted(gateway, source))
+    prepared.prefer((), waits=True)
+    async with gateway.queues["embedded"].slot():
+        running = asyncio.create_task(prepared.run(JobCallbacks(), tmp_path))
+        await asyncio.sleep(0.8)
+        assert not running.done()
+        begins = time.monotonic()
+    assert isinstance((await running).error, DeadlineExceeded)
+    assert 0.4 < time.monotonic() - begins < 4
 
 
 @pytest.mark.parametrize(
