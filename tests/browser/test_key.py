@@ -67,7 +67,7 @@ def test_a_key_opens_what_charges(open_page, keyed, photo):
     enter_key(page, KEY)
     page.get_by_role("button", name="by fal").wait_for()
     assert price(page).inner_text() != "$0"
-    assert asked[-1] == {"authorization": f"Bearer {KEY}"}
+    assert asked[-1] == {"authorization": f"Bearer {KEY}", "x-fluxvision-client": "page"}
     page.reload()
     choose(page, photo)
     page.get_by_role("button", name="by fal").wait_for()

@@ -61,7 +61,7 @@ def test_a_picture_of_the_page_is_found_in_another_browser(enter, keyed, photo):
     upscale(page)
     tab(page, "History")
     row(page, "Completed").locator("img").wait_for()
-    assert page.get_by_text("Kept in this browser alone.").count() == 0
+    assert page.get_by_text("Kept in this browser.").count() == 0
     other = enter()
     tab(other, "History")
     text = row(other, "Completed").inner_text()

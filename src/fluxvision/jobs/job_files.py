@@ -105,8 +105,9 @@ class JobFiles:
 
     def _sweep(self, unfinished: Collection[str]) -> None:
         for own in self.folder.iterdir() if self.folder.is_dir() else ():
-            if own.name not in unfinished and time.time() - own.stat().st_mtime > ENTERING_SECONDS:
-                shutil.rmtree(own, ignore_errors=True)
+            with suppress(FileNotFoundError):  # its job ends meanwhile
+                if own.name not in unfinished and time.time() - own.stat().st_mtime > ENTERING_SECONDS:
+                    shutil.rmtree(own, ignore_errors=True)
 
     async def delete(self, request_id: str) -> None:
         """Delete a job's pictures; what cannot be deleted now goes with a later sweep."""

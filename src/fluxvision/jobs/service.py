@@ -57,8 +57,10 @@ FIRST_LOOK, LONGEST_LOOK = 0.1, 1.0
 """Seconds between two looks at a job that another process runs, at first and at most."""
 RETRY_SECONDS = 1.0
 """Pause before the database is asked again for what must not be lost."""
-END_SECONDS = 5.0
-"""How long the end of the process waits for jobs whose end is being stored."""
+END_SECONDS = 30.0
+"""How long the end of the process waits for jobs whose end is being stored: an upload that is cut off was paid for."""
+SWEEP_SECONDS = 3600.0
+"""How often pictures that belong to no unfinished job are deleted."""
 MOST_NOTES = 10_000
 """Requests that wait to be noted while the database does not answer; the oldest are dropped."""
 MOST_TAKEN_UP = 10_000
@@ -116,23 +118,26 @@ class JobService:
         self._live: dict[str, LiveJob] = {}
         self._notes: list[EndedRequest] = []
         self._heart: asyncio.Task[None] | None = None
+        self._sweeper: asyncio.Task[None] | None = None
         self._closing = False
 
     async def start(self) -> None:
         """Note that this gateway is alive, and take up what others left; called in the event loop."""
         await self.database.run(lambda connection: self._executor.beat(connection, self._now()))
         self._heart = asyncio.create_task(self._beat())
+        self._sweeper = asyncio.create_task(self._sweep())
         self.webhooks.start()
         self.batches.start()
 
     async def close(self) -> None:
         """Leave unfinished jobs to the next process, without cancelling what providers work on."""
-        if self._heart is None:
+        if self._heart is None or self._sweeper is None:
             return
         self._closing = True
-        self._heart.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._heart
+        for task in (self._heart, self._sweeper):
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
         await self.webhooks.close()
         await self.batches.close()
         tasks = {live.task for live in self._live.values() if live.task is not None}
@@ -474,12 +479,21 @@ class JobService:
                     is_patient = row.batch_id is not None
                     await self._workflows.start(row.id, background=row.background, is_patient=is_patient)
             await self.database.run(lambda connection: self._executor.remove(connection, dead))
-            if len(rows) <= MOST_TAKEN_UP:  # otherwise it is not known which are unfinished
-                await self._files.sweep({row.id for row in rows})
         if self._live:
             ids = [*self._live]
             for request_id in await self.database.run(lambda connection: records.cancelling(connection, ids)):
                 self._cancel_live(request_id)
+
+    async def _sweep(self) -> None:
+        """Delete pictures of no unfinished job, now and every hour; apart from the heartbeat, for a bucket may hang."""
+        while True:
+            try:
+                rows = await self.list(RequestFilter(key_id=None, statuses=ACTIVE, limit=MOST_TAKEN_UP))
+                if len(rows) <= MOST_TAKEN_UP:  # otherwise it is not known which are unfinished
+                    await self._files.sweep({row.id for row in rows})
+            except Exception as error:  # noqa: BLE001 - it is repeated
+                self._observer.fails("", error)
+            await asyncio.sleep(SWEEP_SECONDS)
 
     async def _write_notes(self) -> None:
         notes, self._notes = self._notes, []

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from fluxvision.core.concurrency import run_in_thread
 from fluxvision.core.errors import NotFound, Unavailable
+from fluxvision.core.upstream import ConfigError
 from fluxvision.storage.bucket import Bucket
 from fluxvision.storage.media import MediaStore
 from fluxvision.storage.media_folder import GONE, STORED, MediaFolder
@@ -121,6 +122,9 @@ def open_store(url: str, ttl: float, workspace: Workspace) -> ObjectMediaStore:
     """
     bucket = Bucket(url)
     secret = bucket.read_or_create(LINK_KEY, secrets.token_bytes(SECRET_BYTES))
+    if len(secret) != SECRET_BYTES:
+        message = f"media_url: the object {LINK_KEY} is damaged; delete it, and a new one is made"
+        raise ConfigError(message)
     return ObjectMediaStore(bucket, MediaFolder(workspace.media, COPY_SECONDS), workspace.run, ttl, secret)
 
 

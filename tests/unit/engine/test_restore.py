@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from io import BytesIO
 
 import ncnn
@@ -46,6 +49,29 @@ def jpeg(picture, quality):
 def error(one, other):
     """The mean square of a difference."""
     return float(np.square(one.astype(np.float64) - other).mean())
+
+
+FOREIGN = """
+import numpy as np
+from fluxvision.engine.restore import RestorationNetwork
+from fluxvision.engine.source_analysis import SourceAnalysis
+
+network, analysis = RestorationNetwork(), SourceAnalysis(10.0, blotchy=False, jpeg_quality=98, blur=0.0)
+window = np.random.default_rng(0).random((3, 62, 98), np.float32)
+first = network.run(window, analysis).copy()
+network.clear()
+print(float(np.abs(network.run(window, analysis) - first).max()), float(np.abs(first).max()))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the memory is filled by glibc")
+def test_nothing_but_the_window_is_read():
+    """Where memory holds other numbers than zeros, planes that are no multiple of 16 bytes are restored alike."""
+    environment = {**os.environ, "MALLOC_PERTURB_": "170"}
+    said = subprocess.run([sys.executable, "-c", FOREIGN], env=environment, check=True, capture_output=True, text=True)
+    difference, most = map(float, said.stdout.split())
+    assert difference == 0
+    assert most < 1.5
 
 
 @pytest.mark.parametrize("size", [(64, 64), (70, 123), (129, 65), (1, 1), (3, 200)])

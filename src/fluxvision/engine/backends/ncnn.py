@@ -90,9 +90,11 @@ class Network:
         an input, or of an input of another shape, it makes something of whatever is in memory.
         """
         planes = [np.ascontiguousarray(plane) for plane in (tile, *more)]  # by name: a Mat borrows the memory
+        # A clone's planes begin at multiples of 16 bytes, as layers such as Concat expect; those of numpy need not.
+        inputs = [ncnn.Mat(plane).clone() for plane in planes]
         extractor = self._net.create_extractor()
         failed = tile.ndim != 3 or tile.shape[0] != 3  # noqa: PLR2004, RGB
-        failed = failed or any(map(extractor.input, self._inputs, map(ncnn.Mat, planes)))
+        failed = failed or any(map(extractor.input, self._inputs, inputs))
         if not failed:
             failed, output = extractor.extract(self._output)
             if failed == _NO_MEMORY:
