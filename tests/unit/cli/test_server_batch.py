@@ -10,7 +10,7 @@ import pytest
 from fakes.cli_process import REAL, run
 from fakes.gateway import png
 from fakes.server import Server
-from fluxvision.cli.server_batch import STATE
+from fluxvision.cli.batch_run import STATE
 
 
 @pytest.fixture
