@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 from PIL import Image
 
+from fakes.server import wait_until
 from fluxvision.core.errors import UpstreamError
 from fluxvision.net import client, fetch
 from fluxvision.net.ssrf_guard import OPEN, Guard
@@ -142,9 +143,7 @@ async def test_a_cancelled_fetch_leaves_no_file(tmp_path, host):
     """When the caller goes away between two tries nothing is left."""
     host.answers += [(200, picture()[:500])] * 2
     task = asyncio.ensure_future(load(host.url, tmp_path, pause=30.0))
-    async with asyncio.timeout(20):
-        while not list(tmp_path.iterdir()):
-            await asyncio.sleep(0.01)
+    assert await asyncio.to_thread(wait_until, lambda: list(tmp_path.iterdir()))
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
