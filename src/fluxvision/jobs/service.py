@@ -67,7 +67,7 @@ MOST_TAKEN_UP = 10_000
 MOST_AHEAD = 16
 """Requests of a batch that wait in addition to those that fill every place twice."""
 BATCH_WEIGHT = 0.1
-"""Share of a provider's time that a batch gets beside a key whose requests are waited for."""
+"""Share of a provider's time that the batches of a key get beside a key whose requests are waited for."""
 
 
 class JobService:
@@ -239,13 +239,18 @@ class JobService:
         return entry
 
     async def _start(self, request_id: str, *, background: bool, is_patient: bool) -> None:
-        """Start the workflow of a job that was entered; raises an error with the job ended."""
+        """Start the workflow of a job that was entered; raises an error with the job ended.
+
+        Where the database does not answer until this process ends, the next one starts it.
+        """
         try:
             is_here = await self._workflows.start(request_id, background=background, is_patient=is_patient)
         except Exception:
             with suppress(Error):
-                await self.database.run(
-                    lambda connection: self._settle_unstarted(connection, request_id, FAILED, _NOT_STARTED)
+                await self._retry(
+                    request_id,
+                    lambda connection: self._settle_unstarted(connection, request_id, FAILED, _NOT_STARTED),
+                    is_left=lambda: self._closing,
                 )
             self._forget(request_id)
             raise
@@ -392,7 +397,7 @@ class JobService:
         try:
             job = await self._files.load(row.job)
             if row.batch_id is not None:  # it takes its turns beside other requests of its key, not among them
-                job = replace(job, caller=replace(job.caller, id=row.batch_id, weight=BATCH_WEIGHT))
+                job = replace(job, caller=replace(job.caller, id=f"{row.key_id}:batches", weight=BATCH_WEIGHT))
             prepared = self._gateway.prepare(job)
             prepared.prefer(accepted, waits=row.background or row.status != QUEUED)
             if live.is_cancelled and not accepted:
@@ -406,12 +411,19 @@ class JobService:
             self._observer.ends(report)
         return report
 
-    async def _retry(self, request_id: str, work: Callable[[Connection], T]) -> T:
-        """Use the database, again and again until it answers: what was bought must not be lost."""
+    async def _retry(
+        self, request_id: str, work: Callable[[Connection], T], *, is_left: Callable[[], bool] = lambda: False
+    ) -> T:
+        """Use the database, again and again until it answers: what was bought must not be lost.
+
+        Raises its error where the work `is_left` to the next process.
+        """
         while True:
             try:
                 return await self.database.run(work)
             except Unavailable as error:
+                if is_left():
+                    raise
                 self._observer.fails(request_id, error)
                 await asyncio.sleep(RETRY_SECONDS)
 

@@ -101,6 +101,14 @@ async def test_each_line_becomes_a_request(site):
     assert set(site.results.seconds) == {RESULT_SECONDS}
 
 
+async def test_the_batches_of_a_key_share_its_turns(site):
+    """In the queues of providers all batches of a key are one caller of little weight, not the key itself."""
+    await begun(site, {})
+    await begun(site, {}, id="batch_2")
+    await waits_for(lambda: len(site.gateway.started) == 2)
+    assert {(job.caller.id, job.caller.weight) for job in site.gateway.started} == {("alice:batches", 0.1)}
+
+
 async def test_a_wrong_line_is_its_own_error(site):
     """A line that cannot be begun fails with its error, and costs nothing; the others are made."""
     await begun(site, {}, {"error": "no picture"}, {})

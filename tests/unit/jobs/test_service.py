@@ -120,10 +120,13 @@ async def test_an_unexpected_error_ends_the_job(site, monkeypatch, where):
     assert (site.pictures, site.service._live) == ([], {})
 
 
-async def test_a_job_that_cannot_be_started_has_ended(site, monkeypatch):
+@pytest.mark.parametrize("faults", [0, 2])
+async def test_a_job_that_cannot_be_started_has_ended(site, monkeypatch, faults):
     """When its workflow cannot be started, the request fails, its key is free, and nobody waits for it."""
+    monkeypatch.setattr("fluxvision.jobs.service.RETRY_SECONDS", 0.05)
 
     async def broken(*_arguments, **_options):
+        site.database.faults += [Unavailable("The server's database does not answer.")] * faults
         raise RuntimeError
 
     with monkeypatch.context() as patched:
