@@ -26,14 +26,19 @@ class FileObject(Struct, kw_only=True):
     status: Literal["processed"] = "processed"
 
 
-class FileList(Struct, kw_only=True):
-    """Uploaded files, the newest first."""
+class Page(Struct, kw_only=True):
+    """A page of a list."""
 
     object: Literal["list"] = "list"
-    data: list[FileObject]
     has_more: bool
     first_id: str | None
     last_id: Annotated[str | None, Meta(description="To be sent as after for the next page.")]
+
+
+class FileList(Page, kw_only=True):
+    """Uploaded files, the newest first."""
+
+    data: list[FileObject]
 
 
 class FileDeleted(Struct, kw_only=True):
@@ -101,14 +106,10 @@ class Batch(Struct, kw_only=True):
     metadata: dict[str, str] | None
 
 
-class BatchList(Struct, kw_only=True):
+class BatchList(Page, kw_only=True):
     """Batches, the newest first."""
 
-    object: Literal["list"] = "list"
     data: list[Batch]
-    has_more: bool
-    first_id: str | None
-    last_id: Annotated[str | None, Meta(description="To be sent as after for the next page.")]
 
 
 class LineResponse(Struct, kw_only=True):

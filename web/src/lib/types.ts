@@ -1132,11 +1132,11 @@ export interface components {
              * @enum {unknown}
              */
             object: "list";
-            data: components["schemas"]["FileObject"][];
             has_more: boolean;
             first_id: string | null;
             /** @description To be sent as after for the next page. */
             last_id: string | null;
+            data: components["schemas"]["FileObject"][];
         };
         /**
          * FileDeleted
@@ -1254,11 +1254,11 @@ export interface components {
              * @enum {unknown}
              */
             object: "list";
-            data: components["schemas"]["Batch"][];
             has_more: boolean;
             first_id: string | null;
             /** @description To be sent as after for the next page. */
             last_id: string | null;
+            data: components["schemas"]["Batch"][];
         };
         /**
          * LineResult
