@@ -49,6 +49,7 @@ import asyncio
 import base64
 import contextlib
 import io
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -60,6 +61,7 @@ from aiohttp import web
 from PIL import Image
 
 from catalog.upstream import SCHEMAS
+from fakes.listener import end, listening
 
 KEY = "5e1ec7ed-0000-4000-8000-00000000fa1a:0123456789abcdef0123456789abcdef"
 LEAVE = "leave-to-upload"
@@ -179,6 +181,7 @@ class FakeFal:
     _said: str = ""
     _faults: list[Fault] = field(default_factory=list)
     _runner: web.AppRunner | None = None
+    _listener: socket.socket = field(init=False)
     _loop: asyncio.AbstractEventLoop | None = None
 
     @property
@@ -237,16 +240,15 @@ class FakeFal:
             ]
         )
         self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.0)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
-        self.port = self._runner.addresses[0][1]
+        self._listener = await listening(self._runner, self.port)
+        self.port = self._listener.getsockname()[1]
         self._loop = asyncio.get_running_loop()
 
     async def stop(self) -> None:
         """Close the listener and all connections; the jobs go on."""
         runner, self._runner = self._runner, None
         if runner is not None:
-            await runner.cleanup()
+            await end(runner, self._listener)
 
     def kill(self) -> None:
         """Stop, from another thread."""

@@ -37,6 +37,8 @@ from aiohttp import web
 from multidict import MultiDict
 from PIL import Image
 
+from fakes.listener import end, listening
+
 TYPES = ("image/png", "image/jpeg", "image/webp")
 LARGEST = 1 << 30
 WAIT = 7
@@ -238,14 +240,13 @@ class FakeOpenAI:
         application.router.add_get("/v1/models", self._models)
         application.router.add_get("/files/{name}", self._file)
         self._runner = web.AppRunner(application, handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True).start()
+        self._listener = await listening(self._runner, self.port)
 
     async def stop(self) -> None:
         """Refuse connections, and break those that are open; `start` undoes it on the same port."""
         if self._runner is not None:
             runner, self._runner = self._runner, None
-            await runner.cleanup()
+            await end(runner, self._listener)
 
     def blocking(self, work: Coroutine[Any, Any, None]) -> None:
         """Do `stop()` or `start()` from another thread than the server's."""
