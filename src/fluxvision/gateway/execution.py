@@ -298,17 +298,20 @@ class _Execution:
     def _exhausted_error(self) -> Error:
         """Return the error of a job that every provider failed; for a pinned provider, its own error.
 
-        It is `Busy`, which suggests a retry, only when all providers were busy and nothing can have been charged.
+        It is `Busy`, which suggests a retry, when nothing can have been charged and all providers were busy, or one of
+        them for this server's own queue, which moves on.
         """
         title, last = self.failures[-1]
         if self.prepared.job.pin is not None:
             return last
         errors = [error for _, error in self.failures]
         spent = any(attempt.cost_bound != 0 for attempt in self.attempts)
-        if not spent and all(isinstance(error, Busy | UpstreamBusy) for error in errors):
-            waits = [error.retry_after for error in errors if error.retry_after is not None]
-            busy = "Every provider is busy. Nothing was charged; try again later." if len(errors) > 1 else last.message
-            return Busy(busy, retry_after=min(waits, default=5.0))
+        busy = [error for error in errors if isinstance(error, Busy | UpstreamBusy)]
+        if not spent and (len(busy) == len(errors) or any(isinstance(error, Busy) for error in busy)):
+            waits = [error.retry_after for error in busy if error.retry_after is not None]
+            who = "Every provider is busy" if len(busy) == len(errors) else "Some providers are busy, the others failed"
+            said = f"{who}. Nothing was charged; try again later." if len(errors) > 1 else last.message
+            return Busy(said, retry_after=min(waits, default=5.0))
         message = f"No provider could make the picture. The last one, {title}, said: {last.message}"
         return Exhausted(message)
 

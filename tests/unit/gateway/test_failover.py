@@ -332,6 +332,26 @@ async def test_a_full_queue_sends_on_to_the_next_provider(house, source, tmp_pat
     assert [(await task).provider for task in tasks] == ["first", "second", "own"]
 
 
+@pytest.mark.parametrize(("billed", "kind"), [(False, Busy), (True, Exhausted)])
+async def test_a_full_queue_behind_a_failure_is_worth_a_retry(house, source, tmp_path, billed, kind):
+    """Where one provider failed for nothing and the others have no room, the caller is told to come again."""
+    gateway = opened(house, queue=0)
+    for name in ("second", "own"):
+        house[name].hold = asyncio.Event()
+    tasks = [
+        asyncio.ensure_future(run(gateway, source, _folder(tmp_path, number), f"{name}/{MODEL}"))
+        for number, name in enumerate(("second", "own"))
+    ]
+    await asyncio.sleep(0.02)
+    house["first"].fault = UpstreamError("Broken.", billed=billed)
+    with pytest.raises(kind) as caught:
+        await run(gateway, source, _folder(tmp_path, 2))
+    assert caught.value.retryable is (kind is Busy)
+    for name in ("second", "own"):
+        house[name].hold.set()
+    await asyncio.gather(*tasks)
+
+
 async def test_who_works_on_the_job_already_is_asked_in_any_case(house, source, tmp_path):
     """A job that a provider has accepted goes there first, though it rests, and waits in its full queue."""
     gateway = opened(house, queue=0)
