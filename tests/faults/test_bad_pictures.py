@@ -32,9 +32,11 @@ def png(width: int, height: int, *extra: bytes, pixels: bytes = b"") -> bytes:
 
 
 def bomb(size: int) -> bytes:
-    """Return a compressed run of zeros."""
+    """Return a compressed run of zeros: one compressed mebibyte many times, an end, and the checksum of zeros."""
     squeeze = zlib.compressobj(9)
-    return b"".join(squeeze.compress(bytes(1 << 20)) for _ in range(size >> 20)) + squeeze.flush()
+    head = squeeze.flush(zlib.Z_FULL_FLUSH)
+    part = squeeze.compress(bytes(1 << 20)) + squeeze.flush(zlib.Z_FULL_FLUSH)
+    return head + part * (size >> 20) + b"\x03\x00" + struct.pack(">HH", size % 65_521, 1)
 
 
 def frames(count: int) -> bytes:
