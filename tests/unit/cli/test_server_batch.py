@@ -13,11 +13,31 @@ from fakes.server import Server
 from fluxvision.cli.batch_run import STATE
 
 
-@pytest.fixture
-def server(tmp_path):
+class Site:
+    """A server, and what it made since a test began."""
+
+    def __init__(self, running):
+        """Leave out the batches that are there."""
+        self.url, self._running, self._old = running.url, running, set()
+        self._old = {row["id"] for row in self.batches()}
+
+    def batches(self):
+        """Return the batches of this test, the newest first."""
+        rows = self._running.get("/v1/batches?limit=100").json()["data"]
+        return [row for row in rows if row["id"] not in self._old]
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory):
     """A server with the fake gateway."""
-    with Server(tmp_path / "data") as running:
-        yield running
+    with Server(tmp_path_factory.mktemp("served") / "data") as server:
+        yield server
+
+
+@pytest.fixture
+def server(running):
+    """The same server for each test, without the batches of the others."""
+    return Site(running)
 
 
 @pytest.fixture
@@ -38,10 +58,6 @@ def files(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
-def batches(server):
-    return server.get("/v1/batches").json()["data"]
-
-
 def test_a_folder_goes_to_the_server_and_back(server, photos, tmp_path):
     """The results are named as those of `upscale`; the same command again makes nothing."""
     out = tmp_path / "large"
@@ -50,7 +66,7 @@ def test_a_folder_goes_to_the_server_and_back(server, photos, tmp_path):
     assert b"3 pictures in" in done.stderr
     assert (out / "b@3x.png").read_bytes() == png(27, 18, (0, 30, 60))
     again = batch(server, photos, "--out", out, "--scale", "3")
-    assert (again.returncode, len(batches(server))) == (0, 1), again.stderr
+    assert (again.returncode, len(server.batches())) == (0, 1), again.stderr
 
 
 def remember(out, server, *batches):
@@ -77,7 +93,7 @@ def edit(custom_id, **body):
 
 
 def totals(server):
-    return [row["request_counts"]["total"] for row in batches(server)]
+    return [row["request_counts"]["total"] for row in server.batches()]
 
 
 @pytest.mark.parametrize("flags", [(), ("--scale", "4")])
@@ -85,7 +101,7 @@ def test_what_was_sent_is_fetched_by_the_next_run(server, photos, tmp_path, flag
     """A run that broke off is gone on with, whatever the next one's flags are; only what was not sent is."""
     out = tmp_path / "large"
     assert batch(server, photos, "--out", out).returncode == 0
-    (begun,) = batches(server)
+    (begun,) = server.batches()
     names = files(out)
     remember(out, server, (begun["id"], "f", names))
     for name in names:
@@ -201,7 +217,7 @@ def test_wrong_usage_begins_nothing(server, photos, tmp_path, arguments, said):
     )
     assert done.returncode == 2
     assert said in done.stderr
-    assert batches(server) == []
+    assert server.batches() == []
 
 
 def test_a_server_that_refuses_is_told(server, photos, tmp_path):
