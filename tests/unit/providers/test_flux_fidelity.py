@@ -51,9 +51,19 @@ async def made(provider, path, scale, folder, *, fidelity=45.0, passes="auto", c
     return await provider.run(call(path, size, seed=3, **wishes), callbacks or JobCallbacks(), folder)
 
 
-@pytest.mark.parametrize(("fidelity", "creativity"), [(35, 1.0), (45, 0.3), (50, 1.0), (60, 0.3)])
+ONE, TWO = (2, "auto", 1), (4, "2", 2)
+
+
 @pytest.mark.parametrize(
-    ("scale", "passes", "count"), [(1.5, "auto", 1), (2, "auto", 1), (2.5, "2", 2), (4, "1", 1), (4, "2", 2)]
+    ("scale", "passes", "count", "fidelity", "creativity"),
+    [
+        *(
+            (*way, *value)
+            for way in ((1.5, "auto", 1), ONE, (2.5, "2", 2), (4, "1", 1), TWO)
+            for value in ((35, 1.0), (60, 0.3))
+        ),
+        *((*way, *value) for way in (ONE, TWO) for value in ((45, 0.3), (50, 1.0))),
+    ],
 )
 async def test_the_set_value_is_reached(  # noqa: PLR0917, fixtures
     provider, wide, folder, scale, passes, count, creativity, fidelity
