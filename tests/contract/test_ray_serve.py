@@ -9,6 +9,7 @@ import time
 from contextlib import closing
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
@@ -31,9 +32,12 @@ from fluxvision.engine.executors.ray_serve import RayServe
 from fluxvision.engine.executors.threads import ThreadExecutor
 from fluxvision.providers import embedded, flux
 
-pytest.importorskip("ray", reason="needs the extra cluster")
-pytest.importorskip("torch", reason="needs the extra flux")
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(find_spec("ray") is None, reason="needs the extra cluster"),
+    pytest.mark.skipif(find_spec("torch") is None, reason="needs the extra flux"),
+]
 
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}
 FLUX = {"flux_device": "cpu", "captioner": "none", "flux_resume": "none"}

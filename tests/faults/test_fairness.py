@@ -25,7 +25,7 @@ def picture(width: int, height: int) -> bytes:
     """Return a PNG of soft colours."""
     packed = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)).resize((width, height)).save(
-        packed, "PNG"
+        packed, "PNG", compress_level=1
     )
     return packed.getvalue()
 

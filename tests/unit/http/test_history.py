@@ -24,6 +24,13 @@ def folder(tmp_path):
     return found
 
 
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """A server without keys."""
+    with Server(tmp_path_factory.mktemp("served") / "data") as running:
+        yield running
+
+
 def key_with(folder, **limits):
     """Create a key in the server's database and return its secret."""
     database = open_in(folder)
@@ -94,8 +101,7 @@ def test_keys_see_their_own_requests(folder):
     ("query", "param"),
     [("limit=0", "limit"), ("limit=x", "limit"), ("status=odd", "status"), ("created_after=x", "created_after")],
 )
-def test_a_wrong_question_names_the_parameter(folder, query, param):
+def test_a_wrong_question_names_the_parameter(server, query, param):
     """A value that cannot be used in the list's address is a 400 that names it."""
-    with Server(folder) as server:
-        answer = server.get(f"/v1/requests?{query}")
-        assert (answer.status, answer.json()["error"]["param"]) == (400, param)
+    answer = server.get(f"/v1/requests?{query}")
+    assert (answer.status, answer.json()["error"]["param"]) == (400, param)

@@ -50,7 +50,7 @@ def test_the_room_follows_from_the_geometry(geometry, image, plan, parallel, exp
 def disk(tmp_path):
     folder = tmp_path / "disk"
     folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=80m", "tmpfs", folder]
+    command = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", folder]
     if subprocess.run(command, capture_output=True, check=False).returncode:
         pytest.skip("only root may mount a file system")
     yield folder
