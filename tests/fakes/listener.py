@@ -21,8 +21,8 @@ async def listening(runner: web.AppRunner, port: int) -> socket.socket:
 async def end(runner: web.AppRunner, listener: socket.socket) -> None:
     """Accept nothing more, then close the listener and all connections.
 
-    Python 3.11's asyncio cannot close a server between `accept` and the making of the transport: the transport fails, is
-    never closed, and its ResourceWarning comes in whatever test runs when it is collected.
+    Python 3.11's asyncio cannot close a server between `accept` and the making of the transport: the transport fails,
+    is never closed, and its ResourceWarning comes in whatever test runs when it is collected.
     """
     asyncio.get_running_loop().remove_reader(listener)
     for _ in range(TURNS):
