@@ -37,6 +37,7 @@ TIERS = {
     "faults/test_paid_once.py": "slow",
     "faults/test_shared_bucket.py": "slow",
     "faults/test_work.py": "slow",
+    "fuzz/test_many_seeds.py": "slow",
 }
 """Files by pattern, and the marker of the tests in them; what is nowhere here is of the default tier."""
 

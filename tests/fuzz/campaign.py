@@ -18,14 +18,15 @@ from dataclasses import dataclass, field
 import psutil
 from PIL import Image
 
-from fakes.server import Answer, Server
-from fuzz import cases, forms, headers, oracle, pictures, wire
+from fakes.server import PATIENCE, Answer, Server, wait_until
+from fuzz import cases, forms, headers, operations, oracle, pictures, wire
 from fuzz.client import Hang, play
 
 SETTINGS = {
     "api_keys": headers.KEY.decode(),
-    "max_input_pixels": "100000",
-    "max_output_pixels": "100000",
+    "admin_key": headers.ADMIN.decode(),
+    "max_input_pixels": "30000",
+    "max_output_pixels": "30000",
     "max_upload_bytes": "2000000",
     "upload_timeout": "2",
     "fetch_timeout": "1",
@@ -38,7 +39,7 @@ BANNER_END = "Ctrl-C"
 CALLERS = 6
 EVERY = 3.0
 """Seconds between two control requests."""
-CONTROL_SECONDS = 20.0
+CONTROL_SECONDS = PATIENCE
 LINK = re.compile(rb'"url":"http://[^/"]*(/media/[^"]*)"')
 RANGES = (
     "bytes=0-0",
@@ -53,7 +54,7 @@ RANGES = (
     "",
 )
 UNSENDABLE = dict.fromkeys((*range(33), 127, *range(128, 256)), "_")
-SECRETS = (headers.KEY.decode(), "a tree", "etc/passwd", "a description", "signature=")
+SECRETS = (headers.KEY.decode(), headers.ADMIN.decode(), "a tree", "etc/passwd", "a description", "signature=")
 """Parts of keys, prompts, file names, metadata and links that the cases send."""
 FAR = 0.08
 """How far, of the whole range, a control's mean colour may lie from the source's."""
@@ -146,6 +147,7 @@ class Campaign:
                 self.note(seed, f"{script.kind}: {text} ({answer.headers.get('x-request-id', 'no id')})")
             if script.method == "POST":
                 self._follow(seed, answer)
+                self._follow_object(seed, answer)
         with self._lock:
             self.played += 1
             self.statuses.update(str(answer.status) for answer in answers)
@@ -174,6 +176,19 @@ class Campaign:
             if changed.status >= 500:
                 self.note(seed, f"a changed link got {changed.status}")
 
+    def _follow_object(self, seed: int, answer: Answer) -> None:
+        """Use what was created, as its caller would and in other ways: a file, a batch, a key or a stored job."""
+        if answer.status not in {200, 202} or not answer.headers.get("content-type", "").startswith("application/json"):
+            return
+        chance, made = random.Random(seed), answer.json()  # noqa: S311, a seed has to give the same requests again
+        for method, path, body in operations.uses(made, chance) if isinstance(made, dict) else ():
+            script = operations.use(method, path, body)
+            for found in play(script, self.server.port):
+                for text in oracle.faults(script, found, str(self.server.folder)):
+                    self.note(seed, f"{method} {path}: {text}")
+                if path == operations.BATCHES:
+                    self._follow_object(seed, found)
+
     def _caller(self, waiting: Iterator[int], end: float) -> None:
         while time.monotonic() < end and not self._stop.is_set():
             with self._lock:
@@ -193,7 +208,7 @@ class Campaign:
         started = time.monotonic()
         try:
             answer = self.server.post(wire.EDITS.decode(), (names, body))
-            ready = self.server.get("/readyz")
+            ready = wait_until(lambda: self.server.get("/readyz").status == 200)
         except OSError as error:
             self.note(None, f"a control request got {type(error).__name__}")
             if not self.alive:
@@ -201,8 +216,8 @@ class Campaign:
             return
         if answer.status != 200 or not is_the_control(answer):
             self.note(None, f"a control request got {answer.status} or a wrong picture")
-        if ready.status != 200:
-            self.note(None, f"/readyz is {ready.status}")
+        if not ready:
+            self.note(None, f"/readyz is not 200 within {PATIENCE:g} seconds")
         if time.monotonic() - started > CONTROL_SECONDS:
             self.note(None, "a control request took too long")
 
@@ -210,7 +225,7 @@ class Campaign:
         """Check what is left when no request is under way: files, and the lines of the log."""
         if not self.alive:
             self.note(None, "the server has ended")
-        if not self.server.nothing_left(10.0):
+        if not self.server.nothing_left():
             self.note(None, f"{len(self.server.uploads)} files are left in the uploads folder")
         log = self.server.log
         for text in strange_lines(log):

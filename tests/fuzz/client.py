@@ -8,11 +8,9 @@ import socket
 import struct
 import time
 
-from fakes.server import Answer
+from fakes.server import PATIENCE, Answer
 from fuzz.wire import Act, Read, Script
 
-PATIENCE = 30.0
-"""Seconds of silence after which a server that has to answer hangs."""
 GLANCE = 4.0
 """Seconds for an answer that need not come: more than the server waits for the rest of a body."""
 

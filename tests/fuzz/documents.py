@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import random
 from typing import Any
@@ -76,8 +77,13 @@ def image(chance: random.Random) -> Any:
     return chance.choice(ways)
 
 
-def document(chance: random.Random) -> tuple[bytes, bytes]:
-    """Return the content type and the body of a JSON request."""
+def encoded(data: bytes) -> str:
+    """Return bytes in base64."""
+    return base64.b64encode(data).decode()
+
+
+def fields(chance: random.Random) -> dict[str, Any]:
+    """Return the fields of a request for an edit."""
     found: dict[str, Any] = {
         "model": values.model(chance),
         chance.choice(("image", "image", "image", "images")): image(chance),
@@ -89,6 +95,12 @@ def document(chance: random.Random) -> tuple[bytes, bytes]:
         found[chance.choice((*values.NAMES, "model", "a", "image[]", "prompt[0]", "", "é" * 99))] = nested(chance)
     if chance.random() < 0.02:
         found |= {f"a{number}": number for number in range(300)}
+    return found
+
+
+def document(chance: random.Random) -> tuple[bytes, bytes]:
+    """Return the content type and the body of a JSON request."""
+    found = fields(chance)
     body = json.dumps(found, ensure_ascii=chance.random() < 0.5).encode("utf-8", "surrogatepass")
     lot = chance.random()
     if lot < 0.05:

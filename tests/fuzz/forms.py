@@ -141,6 +141,11 @@ def plain(picture: bytes, *fields: tuple[str, str]) -> tuple[bytes, bytes]:
     """Return the content type and the body of a form with nothing wrong in it but perhaps the picture."""
     found = [part(b"model", values.MODEL.encode()), part(b"image", picture, b"a.png")]
     found += [part(name.encode(), value.encode()) for name, value in fields]
+    return encode(found)
+
+
+def encode(found: list[Part]) -> tuple[bytes, bytes]:
+    """Return the content type and the body of a form with these parts."""
     body = b"".join(b"--b0\r\n" + head + b"\r\n\r\n" + content + b"\r\n" for head, content in found)
     return b"multipart/form-data; boundary=b0", body + b"--b0--\r\n"
 
@@ -150,7 +155,7 @@ def simple(chance: random.Random) -> tuple[bytes, bytes]:
     formats = ("png", "png", "png", "jpeg", "webp", "tiff", "gif", "avif")
     given = {
         "output_format": chance.choice(formats),
-        "scale_factor": chance.choice(("1", "1", "2", "1.5")),
+        "scale_factor": chance.choice(("1", "1", "1", "1", "2", "1.5")),
         "response_format": chance.choice(("b64_json", "url")),
         "strip_metadata": chance.choice(("true", "false")),
         "fit": chance.choice(("contain", "cover", "pad", "stretch")),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 KEY = b"sk-fuzz-4f1c09ab7d"
+ADMIN = b"sk-fuzz-9e02d7c144-admin"
 HOST = b"127.0.0.1"
 HOSTS = (b"localhost:80", b"a.example", b"[::1]:5", b"[::1", b'a"b', b"<b>", b"a\\b", b"a b", b"\xff", b"", b"a" * 5000)
 PATHS = (

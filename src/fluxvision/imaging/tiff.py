@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal, TypeAlias
@@ -31,6 +30,8 @@ _SENSOR = {32803, 34892}
 _CR2, _CR2_AT = b"CR", 8
 _MAX_ENTRIES = 1000
 _MAX_VALUE = 1_000_000
+_FAR = 1 << 40
+"""An offset behind the end of every file: what lies there or further is read as nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,7 @@ def read_header(file: BinaryIO) -> tuple[Layout, int] | None:
 
 def read_entries(file: BinaryIO, layout: Layout, at: int) -> dict[int, bytes]:
     """Return the raw entries of the directory at an offset, fewer when the file is truncated."""
-    file.seek(at)
+    file.seek(min(at, _FAR))
     number = int.from_bytes(file.read(layout.number), layout.order)
     data = file.read(min(number, _MAX_ENTRIES) * layout.entry)
     found = {}
@@ -121,7 +122,7 @@ def read_value(file: BinaryIO, layout: Layout, entry: bytes) -> Value | None:
         return None
     data = entry[-layout.offset :]
     if size > layout.offset:
-        file.seek(int.from_bytes(data, layout.order))
+        file.seek(min(int.from_bytes(data, layout.order), _FAR))
         data = file.read(size)
     return Value(kind, _swap_byte_order(kind, data[:size], layout)) if len(data) >= size else None
 
@@ -238,7 +239,7 @@ def is_camera_raw(path: Path) -> bool:
     It has a tag that only these have, stores the values of a colour filter array, or begins with a preview whose
     subdirectories hold the picture.
     """
-    with path.open("rb") as file, suppress(OSError, OverflowError):  # offsets of a damaged file
+    with path.open("rb") as file:
         begun = read_header(file)
         if begun is None:
             return False
@@ -253,4 +254,3 @@ def is_camera_raw(path: Path) -> bool:
 
         preview = number(_SUBFILE_TYPE) == 1 and _SUBDIRECTORIES in entries
         return _DNG_VERSION in entries or number(_PHOTOMETRIC) in _SENSOR or preview
-    return False

@@ -82,13 +82,13 @@ class Guard:
             return "holds characters that a URL may not hold"
         try:
             url = yarl.URL(text)
-            port = url.port
+            host, port = url.host, url.port  # a host like xn-- is found wrong when it is read
         except ValueError:
             return "cannot be read"
         ports = None if self.trusts(url) else self.ports
         refusals = (
             (url.scheme not in {"http", "https"}, "must begin with http:// or https://"),
-            (not url.host, "has no host"),
+            (not host, "has no host"),
             (url.raw_user is not None or url.raw_password is not None, "must not hold a user name or password"),
             (ports is not None and port not in ports, f"must use one of the ports {sorted(ports or ())}"),
         )

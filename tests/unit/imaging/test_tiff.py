@@ -65,6 +65,18 @@ def test_rubbish_is_survived(store):
             tiff.read_exif(store(head + noise))
 
 
+@pytest.mark.parametrize("offset", [2**41, 2**63 - 1, 2**63, 2**64 - 1])
+def test_an_offset_behind_the_end_is_survived(offset, tmp_path):
+    """A directory or a value at an offset that no file has is read as nothing, from a file and from memory."""
+    head = b"II+\0\x08\0\0\0"
+    path = tmp_path / "file"
+    entry = (259).to_bytes(2, "little") + b"\4\0" + (9).to_bytes(8, "little") + offset.to_bytes(8, "little")
+    for data in (head + offset.to_bytes(8, "little"), head + bytes([16, *bytes(7), 1, *bytes(7)]) + entry):
+        path.write_bytes(data)
+        assert not tiff.is_camera_raw(path)
+        assert tiff.exif_orientation(data.replace((259).to_bytes(2, "little"), (274).to_bytes(2, "little"))) == 1
+
+
 def test_a_loop_ends(store):
     """A directory that points to itself is read once."""
     data = b"II*\0\x08\0\0\0" + tiff.write_directory({0x8769: Value(4, b"\x08\0\0\0")}, Layout("little"), 8)

@@ -95,7 +95,7 @@ def test_ordinary_urls_pass(url):
 @pytest.mark.parametrize(
     "url",
     ["", "x", "ftp://a/", "file:///a", "http://", "http://a:22/", "http://u@a/", "http://:p@a/", "http://a b/", "http://a\\b/",
-     "http://a/\n", "http://a/\x7f", "http://[::1", "http://a:70000/", "http://" + "a" * 8192],
+     "http://xn--/", "http://a/\n", "http://a/\x7f", "http://[::1", "http://a:70000/", "http://" + "a" * 8192],
 )  # fmt: skip
 def test_other_urls_do_not(url):
     """A URL of another scheme, port or form is refused, with the reason."""
