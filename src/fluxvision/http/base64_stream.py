@@ -31,16 +31,30 @@ class InMemoryFile:
         self.content = content
 
 
+class FileSize:
+    """Replaces a file where only the length of the body is asked for."""
+
+    __slots__ = ("size",)
+
+    def __init__(self, size: int) -> None:
+        """Stand for a file of so many bytes."""
+        self.size = size
+
+
 def base64_file(picture: ResultImage) -> InMemoryFile | Path:
     """Return a placeholder for the file of a picture, from memory if it is there."""
     return picture.path if picture.content is None else InMemoryFile(picture.content)
+
+
+Part = bytes | InMemoryFile | FileSize | Path
+"""A part of a body."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChunkedBody:
     """Bytes and files in order; a file is sent as base64."""
 
-    parts: tuple[bytes | InMemoryFile | Path, ...]
+    parts: tuple[Part, ...]
 
     @property
     def length(self) -> int:
@@ -70,17 +84,19 @@ class ChunkedBody:
             if isinstance(part, InMemoryFile):
                 yield pybase64.b64encode(part.content)
                 continue
+            if isinstance(part, FileSize):
+                raise TypeError("a file of which only the size is known")
             with part.open("rb") as file:
                 while chunk := file.read(SLICE):
                     yield pybase64.b64encode(chunk)
 
 
 def encode_base64(value: Any, before: bytes = b"", after: bytes = b"") -> ChunkedBody:
-    """Encode a value as JSON in which every `Path` and `InMemoryFile` becomes the base64 text of that file."""
-    files: list[InMemoryFile | Path] = []
+    """Encode a value as JSON in which every file becomes its base64 text."""
+    files: list[InMemoryFile | FileSize | Path] = []
 
     def hook(found: Any) -> str:
-        if isinstance(found, InMemoryFile | Path):
+        if isinstance(found, InMemoryFile | FileSize | Path):
             files.append(found)
             return MARKER
         return str(found)
@@ -88,11 +104,13 @@ def encode_base64(value: Any, before: bytes = b"", after: bytes = b"") -> Chunke
     texts = msgspec.json.encode(value, enc_hook=hook).split(MARKER.encode())
     texts[0] = before + texts[0]
     texts[-1] += after
-    parts: list[bytes | InMemoryFile | Path] = [texts[0]]
+    parts: list[Part] = [texts[0]]
     for file, text in zip(files, texts[1:], strict=True):
         parts += [file, text]
     return ChunkedBody(tuple(parts))
 
 
-def _encoded_size(part: InMemoryFile | Path) -> int:
+def _encoded_size(part: InMemoryFile | FileSize | Path) -> int:
+    if isinstance(part, FileSize):
+        return part.size
     return len(part.content) if isinstance(part, InMemoryFile) else part.stat().st_size

@@ -64,7 +64,7 @@ async def find_result_file(edge: AppState, scope: Scope, file_id: str) -> FileOb
     if match is None:
         return None
     row = await _find_ended(edge, scope, file_id, f"batch_{match[1]}")
-    size = sum([line.length async for line in _lines(edge, scope, row.id, SHOWN[match[2]])])
+    size = sum([line.length async for line in _lines(edge, scope, row.id, SHOWN[match[2]], sizes_only=True)])
     filename = f"{row.id}_{match[2]}.jsonl"
     created_at = int(row.ended_at)
     return FileObject(
@@ -160,16 +160,18 @@ async def _rows(edge: AppState, batch_id: str, statuses: Sequence[str]) -> Async
         last = rows[-1].batch_line
 
 
-async def _lines(edge: AppState, scope: Scope, batch_id: str, statuses: Sequence[str]) -> AsyncIterator[ChunkedBody]:
+async def _lines(
+    edge: AppState, scope: Scope, batch_id: str, statuses: Sequence[str], *, sizes_only: bool = False
+) -> AsyncIterator[ChunkedBody]:
     async for row in _rows(edge, batch_id, statuses):
-        yield encode_base64(await _line_result(edge, scope, row), after=b"\n")
+        yield encode_base64(await _line_result(edge, scope, row, sizes_only=sizes_only), after=b"\n")
 
 
-async def _line_result(edge: AppState, scope: Scope, row: RequestRow) -> LineResult:
+async def _line_result(edge: AppState, scope: Scope, row: RequestRow, *, sizes_only: bool) -> LineResult:
     """Return a request as a line of a file, its links signed anew."""
     if row.error is None:
         try:
-            body = await stored_body(edge, scope, await load_response(edge, row.response))
+            body = await stored_body(edge, scope, await load_response(edge, row.response), sizes_only=sizes_only)
         except Error as gone:
             return _failed_line(row, gone)
         response = LineResponse(status_code=200, request_id=row.id, body=body)

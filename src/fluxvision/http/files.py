@@ -88,8 +88,10 @@ async def send_file(edge: AppState, scope: Scope, receive: Receive, send: Send) 
 async def delete_file(edge: AppState, scope: Scope, _receive: Receive, send: Send) -> None:
     """Delete an uploaded file."""
     row = await find_file(edge, scope, scope["path_params"]["id"])
-    await (await edge.jobs.get()).batch_store.delete_file(row.id)
-    await edge.media.delete(row.name)
+    store = (await edge.jobs.get()).batch_store
+    await store.check_unread(row.id)
+    await edge.media.delete(row.name)  # before its row, so that a failure can be repeated
+    await store.delete_file(row.id)
     await send_json(send, FileDeleted(id=row.id))
 
 

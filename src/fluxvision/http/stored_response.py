@@ -12,6 +12,7 @@ from starlette.types import Scope
 
 from fluxvision.core.errors import Error, InternalError, NotFound, find_error
 from fluxvision.core.types import Attempt, JobResult
+from fluxvision.http.base64_stream import FileSize
 from fluxvision.http.media import deep_zoom_link, media_link
 from fluxvision.http.responses import ImageEntry, ImagesResponse
 from fluxvision.http.result_body import images_body, result_metadata, revised_prompt
@@ -28,6 +29,8 @@ class StoredPicture(Struct, kw_only=True):
     name: str
     """Its name in the media store."""
     pixels: int
+    size: int
+    """Bytes of its file."""
     metadata: dict[str, Any]
     """The metadata that differ from those of the first picture."""
 
@@ -57,13 +60,15 @@ class MediaResults:
         data = [ImageEntry(revised_prompt=revised_prompt(picture)) for picture in result.pictures]
         body = images_body(result, data, int(self._now()))
         ttl = max(self._store.ttl, seconds)
+        sizes = [picture.path.stat().st_size for picture in result.pictures]  # the store moves them
         pictures = [
             StoredPicture(
                 name=await self._store.put(picture.path, picture.mime, self._media_clock(), ttl),
                 pixels=picture.width * picture.height,
+                size=size,
                 metadata=_changes(body.metadata, result_metadata(result, number)),
             )
-            for number, picture in enumerate(result.pictures)
+            for number, (picture, size) in enumerate(zip(result.pictures, sizes, strict=True))
         ]
         stored = StoredResponse(
             body=body,
@@ -109,13 +114,15 @@ async def load_response(edge: AppState, found: Mapping[str, Any] | None) -> Stor
     return stored
 
 
-async def stored_body(edge: AppState, scope: Scope, stored: StoredResponse) -> ImagesResponse:
-    """Return the body of a stored response, with links or with the files for `encode_base64`."""
+async def stored_body(
+    edge: AppState, scope: Scope, stored: StoredResponse, *, sizes_only: bool = False
+) -> ImagesResponse:
+    """Return the body of a stored response, with links or with the files for `encode_base64`, or with their sizes."""
     now, body = edge.media_clock(), stored.body
     zooms = []
     for entry, picture in zip(body.data, stored.pictures, strict=True):
         if stored.response_format == "b64_json":
-            entry.b64_json = await edge.media.fetch(picture.name, now)
+            entry.b64_json = FileSize(picture.size) if sizes_only else await edge.media.fetch(picture.name, now)
         else:
             entry.url = await media_link(edge, scope, picture.name, now)
             zooms.append(deep_zoom_link(edge, scope, picture.pixels, picture.name, now))

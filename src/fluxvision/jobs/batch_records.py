@@ -36,10 +36,11 @@ def claim(connection: Connection, executor_id: str, paused: Collection[str] = ()
     return connection.execute(own).scalars().all()
 
 
-def release(connection: Connection, batch_id: str, executor_id: str) -> None:
-    """Let another gateway claim a batch that this one feeds."""
+def release(connection: Connection, batch_id: str, executor_id: str, now: float) -> None:
+    """Let another gateway claim a batch that this one feeds, whose input file is not here."""
     own = (BATCHES.c.id == batch_id) & (BATCHES.c.feeder == executor_id)
-    connection.execute(update(BATCHES).where(own).values(feeder=None))
+    since = func.coalesce(BATCHES.c.missing_since, now)
+    connection.execute(update(BATCHES).where(own).values(feeder=None, missing_since=since))
 
 
 def count(connection: Connection, batch_id: str) -> BatchCounts:
@@ -62,7 +63,7 @@ def advance(connection: Connection, line: BatchLine, executor_id: str) -> None:
         BATCHES.c.status.in_((IN_PROGRESS, FINALIZING)),
         BATCHES.c.feeder == executor_id,
     )
-    if connection.execute(row.values(lines=line.number, offset=line.end)).rowcount != 1:
+    if connection.execute(row.values(lines=line.number, offset=line.end, missing_since=None)).rowcount != 1:
         raise BatchMoved
 
 

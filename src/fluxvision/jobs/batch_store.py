@@ -56,16 +56,15 @@ class BatchStore:
         rows = FILES.c.expires_at > self._now()
         return await self._database.run(lambda connection: _list(connection, FILES, key_id, after, limit, rows))
 
-    async def delete_file(self, file_id: str) -> None:
-        """Delete the row of a file; raises `InvalidRequest` while a batch reads it."""
+    async def check_unread(self, file_id: str) -> None:
+        """Raise `InvalidRequest` while a batch reads a file."""
         reading = select(BATCHES.c.id).where(BATCHES.c.input_file_id == file_id, BATCHES.c.status.in_(RUNNING_BATCHES))
+        if await self._database.run(lambda connection: connection.execute(reading.limit(1)).first()) is not None:
+            raise InvalidRequest("A batch that has not ended reads this file; cancel it first.")
 
-        def remove(connection: Connection) -> None:
-            if connection.execute(reading.limit(1)).one_or_none() is not None:
-                raise InvalidRequest("A batch that has not ended reads this file; cancel it first.")
-            connection.execute(delete(FILES).where(FILES.c.id == file_id))
-
-        await self._database.run(remove)
+    async def delete_file(self, file_id: str) -> None:
+        """Delete the row of a file."""
+        await self._database.run(lambda connection: connection.execute(delete(FILES).where(FILES.c.id == file_id)))
 
     async def find_same(self, key_id: str, identity: RequestIdentity) -> str | None:
         """Return the id of the batch that this request repeats, by the rules of single requests.

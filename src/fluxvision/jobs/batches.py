@@ -50,6 +50,8 @@ MOST_FED = 4
 """Batches whose lines are read at the same time."""
 LONGEST_PAUSE = 15.0
 """Most seconds until a line that a limit of its key refused is tried again."""
+MISSING_SECONDS = 600.0
+"""How long a batch waits for a gateway that has its input file, such as one that is just restarting."""
 BUDGET_PAUSE = 5.0
 """Seconds until a line over its key's budget is tried again while others have reserved some of it."""
 
@@ -86,9 +88,13 @@ class BatchFeeder:
         describe_error: Callable[[Error, Sequence[Attempt]], Mapping[str, Any]],
         on_unexpected_error: Callable[[str, BaseException], None],
         most: int,
+        shares_files: bool,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """Keep at most `most` requests of each batch queued or running."""
+        """Keep at most `most` requests of each batch queued or running.
+
+        `shares_files`: whether all gateways have the same files, so that one that is not here is nowhere.
+        """
         self.executor_id = executor_id
         self._database = database
         self._source = source
@@ -97,6 +103,7 @@ class BatchFeeder:
         self._describe_error = describe_error
         self._on_unexpected_error = on_unexpected_error
         self._most = most
+        self._shares_files = shares_files
         self._now = now
         self._feeding = asyncio.Semaphore(MOST_FED)
         self._wake = asyncio.Event()
@@ -176,11 +183,12 @@ class BatchFeeder:
                 await self._give_up(batch)
 
     async def _give_up(self, batch: BatchRow) -> None:
-        """Leave a batch whose input file is not here to a gateway that has it; it fails where its window has ended."""
-        if batch.status == FINALIZING:
+        """Leave a batch whose input file is not here to a gateway that has it; it fails where there can be none."""
+        waited = 0.0 if batch.missing_since is None else self._now() - batch.missing_since
+        if self._shares_files or waited >= MISSING_SECONDS or batch.status == FINALIZING:
             await self._set_status(batch, FAILED, ended_at=self._now())
             return
-        release = partial(batch_records.release, batch_id=batch.id, executor_id=self.executor_id)
+        release = partial(batch_records.release, batch_id=batch.id, executor_id=self.executor_id, now=self._now())
         await self._database.run(release)
         raise Unavailable("The input file is not on this gateway.")
 

@@ -111,7 +111,15 @@ class JobFiles:
 
     async def delete(self, request_id: str) -> None:
         """Delete a job's pictures; what cannot be deleted now goes with a later sweep."""
+        await self.delete_folder(request_id)
+        await self.delete_objects(request_id)
+
+    async def delete_folder(self, request_id: str) -> None:
+        """Delete a job's pictures on this machine."""
         await run_in_thread(partial(shutil.rmtree, self.folder / request_id, ignore_errors=True))
+
+    async def delete_objects(self, request_id: str) -> None:
+        """Delete a job's pictures in the object store, which may take long."""
         if self._bucket is not None:
             with suppress(Unavailable):
                 await self._bucket.delete([_key(request_id, name) for name in PICTURES])

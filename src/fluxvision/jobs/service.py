@@ -113,6 +113,7 @@ class JobService:
             describe_error=results.error,
             on_unexpected_error=observer.fails,
             most=2 * parallel + MOST_AHEAD,
+            shares_files=bucket is not None or not database.locks_rows,
             now=now,
         )
         self._live: dict[str, LiveJob] = {}
@@ -354,7 +355,9 @@ class JobService:
             row = await self._retry(request_id, lambda connection: records.find_request(connection, request_id, None))
             if row is not None and row.status in ACTIVE:
                 await self._run_row(row, live)
-            await self._files.delete(request_id)
+            await self._files.delete_folder(request_id)
+            live.ended.set()  # the answer does not wait for the object store
+            await self._files.delete_objects(request_id)
         finally:
             self._live.pop(request_id, None)
             live.ended.set()

@@ -6,7 +6,6 @@ the store; callers get a sentence of ours instead.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -17,7 +16,7 @@ import obstore
 from obstore import exceptions
 from obstore.store import from_url
 
-from fluxvision.core.concurrency import run_to_the_end
+from fluxvision.core.concurrency import run_in_thread, run_to_the_end
 from fluxvision.core.errors import NotFound, Unavailable
 from fluxvision.core.settings import ConfigError
 from fluxvision.storage.media_folder import GONE
@@ -87,10 +86,10 @@ class Bucket:
         with _errors_for_callers():
             found = await obstore.get_async(self._store, key)
         try:
-            file = await asyncio.to_thread(path.open, "wb")
+            file = await run_in_thread(path.open, "wb")
             with file:
                 async for piece in _pieces(found):
-                    await asyncio.to_thread(file.write, piece)
+                    await run_in_thread(file.write, piece)
         except OSError as error:
             raise folder_unusable(error) from error
 

@@ -11,10 +11,11 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from math import ceil
 from pathlib import Path
 
-from fluxvision.core.concurrency import run_in_thread
+from fluxvision.core.concurrency import Once, run_in_thread
 from fluxvision.core.errors import NotFound, Unavailable
 from fluxvision.core.upstream import ConfigError
 from fluxvision.storage.bucket import Bucket
@@ -43,6 +44,7 @@ class ObjectMediaStore(MediaStore):
         self.bucket = bucket
         self._drafts = drafts
         self._swept = ""
+        self._downloads: dict[str, Once[None]] = {}
 
     async def put(self, path: Path, mime: str, now: float, ttl: float | None = None) -> str:
         """Send a file to the bucket, and keep it as a copy."""
@@ -55,14 +57,22 @@ class ObjectMediaStore(MediaStore):
         return name
 
     async def fetch(self, name: str, now: float) -> Path:
-        """Return the path of a copy, which is downloaded where it is missing."""
-        if not await self.exists(name):
+        """Return the path of a copy, which is downloaded where it is missing, once for all who wait for it."""
+        if not OBJECT.fullmatch(name):
             raise NotFound(GONE)
         if not self.files.renew(name, now + COPY_SECONDS):
+            await self._downloads.setdefault(name, Once(partial(self._download, name, now))).get()
+        elif not await self.exists(name):
+            raise NotFound(GONE)
+        return self.files.path(name)
+
+    async def _download(self, name: str, now: float) -> None:
+        try:
             with self._draft() as draft:
                 await self.bucket.download(_key(name), draft)
                 self.files.add(draft, name, now + COPY_SECONDS)
-        return self.files.path(name)
+        finally:
+            del self._downloads[name]
 
     async def exists(self, name: str) -> bool:
         """Return whether the bucket has a file; another gateway may have deleted it."""

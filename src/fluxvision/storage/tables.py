@@ -137,6 +137,7 @@ BATCHES = Table(
     Column("lines", Integer, nullable=False, default=0, comment="lines that have become requests"),
     Column("offset", BigInteger, nullable=False, default=0, comment="where the next line begins in the input file"),
     Column("feeder", ID, comment="the gateway that makes requests of the lines: one of `executors`"),
+    Column("missing_since", Double, comment="when a gateway first did not have the input file"),
     Index(None, "key_id", "created_at"),
     Index(None, "key_id", "idempotency_key", unique=True),
     Index(None, "status"),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+from contextlib import ExitStack
 
 import pytest
 
 from fakes.gateway import png
+from fakes.s3 import running_s3
 from fakes.server import Server, document, form, wait_until
 
 ONE, TWO = ({"Authorization": f"Bearer {name}-key-of-the-tests"} for name in ("first", "second"))
@@ -25,8 +27,13 @@ def server(tmp_path_factory):
 @pytest.fixture
 def file_id(server):
     """The input file of a batch of one line, the first caller's."""
+    return uploaded(server)
+
+
+def uploaded(server, **fields):
+    """Upload the input file of a batch of one line, the first caller's, and return its id."""
     image = "data:image/png;base64," + base64.b64encode(png(8, 6)).decode()
-    body = {"model": "flux-vision-upscaler", "image": image}
+    body = {"model": "flux-vision-upscaler", "image": image, **fields}
     line = json.dumps({"custom_id": "one", "method": "POST", "url": ENDPOINT, "body": body})
     answer = server.post("/v1/files", form(("purpose", "batch"), ("file", line, "a.jsonl")), **ONE)
     return answer.json()["id"]
@@ -60,6 +67,28 @@ def test_a_key_has_only_its_own(server, file_id):
         assert found in [row["id"] for row in server.get(path, ONE).json()["data"]]
         assert server.get(path, TWO).json()["data"] == []
         assert server.get(f"{path}?after={found}", TWO).status == 404
+
+
+def test_the_size_of_a_result_file_is_known(s3, bucket_url, tmp_path):
+    """The bytes of an output file with pictures in it are told without reading them from the bucket."""
+    with Server(tmp_path / "data", {"api_keys": KEYS, "media_url": bucket_url}, dict(s3.environment)) as server:
+        output = f"/v1/files/{ended(server, uploaded(server, response_format='b64_json'))['output_file_id']}"
+        for copy in tmp_path.rglob("*.png"):
+            copy.unlink()
+        size = server.get(output, ONE).json()["bytes"]
+        assert [*tmp_path.rglob("*.png")] == []
+        assert size == len(server.get(f"{output}/content", ONE).body)
+
+
+def test_a_file_that_the_bucket_does_not_delete_stays(tmp_path):
+    """Where the object of a file cannot be deleted its row stays, so that the deletion can be repeated."""
+    with ExitStack() as ends:
+        with running_s3() as own:
+            settings = {"api_keys": KEYS, "media_url": own.make_bucket()}
+            server = ends.enter_context(Server(tmp_path / "data", settings, dict(own.environment)))
+            place = f"/v1/files/{uploaded(server)}"
+        assert server.get(place, ONE, method="DELETE").status == 503
+        assert server.get(place, ONE).status == 200
 
 
 def test_a_known_key_needs_no_file(server, file_id):

@@ -218,13 +218,37 @@ async def test_a_batch_without_its_file_fails(site):
     assert await ended(site) == ("failed", {})
 
 
+async def test_a_batch_whose_file_is_nowhere_fails_at_once(site):
+    """Where all gateways have the same files a batch without its input file does not wait for its window's end."""
+    site.service.batches._shares_files = True
+    await begun(site, {}, {}, name="gone.jsonl")
+    assert await ended(site) == ("failed", {})
+
+
+async def test_a_batch_whose_file_stays_away_fails(site, monkeypatch):
+    """Where gateways have files of their own a batch fails when for some time none of them had its input file."""
+    site.service.batches._shares_files = False
+    monkeypatch.setattr(batches, "MISSING_SECONDS", 1.0)
+    await begun(site, {}, {}, name="gone.jsonl")
+    await waits_for(lambda: facts(site)[0].missing_since is not None)
+    assert facts(site)[0].status == "in_progress"
+    assert await ended(site) == ("failed", {})
+
+
+async def test_files_are_shared_where_the_database_is_one_machines(site):
+    """Gateways with one SQLite file have one data folder, those with PostgreSQL one of their own each."""
+    assert site.service.batches._shares_files is site.database.url.startswith("sqlite")
+
+
 async def test_a_batch_whose_file_is_elsewhere_is_left_to_others(site):
     """A gateway that does not have the input file releases the batch; whoever has the file makes it."""
+    site.service.batches._shares_files = False
     await begun(site, {}, {}, name="elsewhere.jsonl", feeder=site.service.batches.executor_id)
     await waits_for(lambda: facts(site)[0].feeder is None)
     assert facts(site)[0].status == "in_progress"
     (site.folder / "input.jsonl").rename(site.folder / "elsewhere.jsonl")
     assert await ended(site) == ("completed", {"line 1": "", "line 2": ""})
+    assert facts(site)[0].missing_since is None
 
 
 async def test_a_line_that_is_entered_while_the_gateway_stops_is_whole(site, monkeypatch):

@@ -66,6 +66,23 @@ async def test_a_job_runs_to_its_end(site):
     assert (site.pictures, site.service._live) == ([], {})
 
 
+async def test_an_answer_does_not_wait_for_the_object_store(site, monkeypatch):
+    """A job has ended for its callers while its input is still being deleted in the bucket."""
+    begins, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def delete(_request_id):
+        begins.set()
+        await goes_on.wait()
+
+    monkeypatch.setattr(site.service._files, "delete_objects", delete, raising=False)
+    await site.enter()
+    async with asyncio.timeout(30):
+        await begins.wait()
+        row = await site.service.wait("req_1")
+    goes_on.set()
+    assert (row.status, site.pictures) == ("completed", [])
+
+
 async def test_the_same_is_entered_once(site):
     """A second request with the key is the first one, and leaves no pictures."""
     first, again = await asyncio.gather(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import threading
 
 import pytest
 
@@ -10,7 +12,7 @@ from fakes.server import free_port
 from fluxvision.core.errors import Unavailable
 from fluxvision.storage.bucket import Bucket
 from fluxvision.storage.media_folder import MediaFolder
-from fluxvision.storage.object_media import COPY_SECONDS, ObjectMediaStore, open_store
+from fluxvision.storage.object_media import COPY_SECONDS, ObjectMediaStore, _key, open_store
 from fluxvision.storage.workspace import open_workspace
 
 NOW = 1_796_000_399.0
@@ -56,6 +58,57 @@ async def test_a_copy_is_not_downloaded_again(store, result, monkeypatch):
     for now in (NOW, NOW + COPY_SECONDS - 1, NOW + 2 * COPY_SECONDS - 2):
         await store.sweep(now)
         assert (await store.fetch(name, now)).read_bytes() == b"pixels"
+
+
+async def test_a_missing_copy_is_downloaded_once(store, result, monkeypatch):
+    """All who want a file at the same time wait for one request, also where the first of them goes away."""
+    asked = []
+    store_name = await store.put(result, "image/png", NOW, 2 * HOUR)
+    await store.sweep(NOW + COPY_SECONDS)
+    for name in ("exists", "download"):
+        original = getattr(store.bucket, name)
+
+        def ask(*given, name=name, original=original):
+            asked.append(name)
+            return original(*given)
+
+        monkeypatch.setattr(store.bucket, name, ask)
+    first, *others = [asyncio.create_task(store.fetch(store_name, NOW)) for _ in range(3)]
+    await asyncio.sleep(0)
+    first.cancel()
+    assert [path.read_bytes() for path in await asyncio.gather(*others)] == [b"pixels"] * 2
+    assert asked == ["download"]
+    assert store._downloads == {}
+
+
+async def test_a_cancelled_download_waits_for_its_thread(store, result):
+    """When a download is cancelled while a thread writes, it ends after the thread: nothing writes to the file then."""
+    begins, goes_on, written = threading.Event(), threading.Event(), []
+
+    class SlowPath:
+        def open(self, _mode):
+            return self
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            written.append("closed")
+
+        def write(self, _piece):
+            begins.set()
+            goes_on.wait(30)
+            written.append("written")
+
+    name = await store.put(result, "image/png", NOW, 2 * HOUR)
+    task = asyncio.create_task(store.bucket.download(_key(name), SlowPath()))
+    assert await asyncio.to_thread(begins.wait, 30)
+    task.cancel()
+    await asyncio.sleep(0.05)
+    goes_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert written == ["written", "closed"]
 
 
 async def test_a_copy_that_nobody_uses_is_deleted_and_the_object_stays(store, result):

@@ -167,6 +167,9 @@ def upgrade() -> None:
             nullable=True,
             comment="the gateway that makes requests of the lines: one of `executors`",
         ),
+        sa.Column(
+            "missing_since", sa.Double(), nullable=True, comment="when a gateway first did not have the input file"
+        ),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("ix_batches_key_id_created_at", "batches", ["key_id", "created_at"], unique=False)
