@@ -264,7 +264,7 @@ def _open_accounts(database: Database | None, now: Callable[[], float]) -> Accou
 
 
 def _telemetry(settings: Settings, metrics: Metrics) -> AbstractContextManager[None]:
-    """Return what exports spans and metrics while the application runs; raises `ConfigError` without its extra."""
+    """Return what exports spans and metrics while the application runs; raises `ConfigError`."""
     if not settings.otlp_endpoint or os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return nullcontext()
     try:
@@ -272,6 +272,7 @@ def _telemetry(settings: Settings, metrics: Metrics) -> AbstractContextManager[N
     except ImportError:
         message = "otlp_endpoint: it needs pip install 'fluxvision[otel]'; or unset OTEL_EXPORTER_OTLP_ENDPOINT"
         raise ConfigError(message, param="otlp_endpoint") from None
+    module.check_environment()
     found: AbstractContextManager[None] = module.export(settings.otlp_endpoint, metrics.registry)
     return found
 

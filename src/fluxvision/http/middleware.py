@@ -37,6 +37,8 @@ from fluxvision.http.observability import Metrics, RequestRecord, format_trace
 from fluxvision.http.playground import VISITOR, is_keyless_page_request
 from fluxvision.http.state import CALLER, RECORD, draining_error
 
+METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
+"""Methods that spans name; OpenTelemetry's conventions have `_OTHER` for those that a caller made up."""
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 FACTS = "/v1/page"
 """The path that the page requests before it knows whether a key is needed."""
@@ -212,8 +214,9 @@ class ErrorMiddleware:
         seconds = time.perf_counter() - started
         route = getattr(scope.get("route"), "path", NO_ROUTE)
         self._metrics.request(route, status, seconds)
-        span.rename(f"{scope['method']} {route}")
-        span.set("http.request.method", scope["method"])
+        is_known = scope["method"] in METHODS
+        span.rename(f"{scope['method'] if is_known else 'HTTP'} {route}")
+        span.set("http.request.method", scope["method"] if is_known else "_OTHER")
         span.set("http.route", route)
         span.set("http.response.status_code", status)
         self._log.info(

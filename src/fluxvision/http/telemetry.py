@@ -6,6 +6,7 @@ It is imported only where `otlp_endpoint` is set. The SDK reads the other OTEL_ 
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 import time
@@ -17,7 +18,17 @@ from opentelemetry import trace
 from opentelemetry.environment_variables import OTEL_METRICS_EXPORTER, OTEL_TRACES_EXPORTER
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.environment_variables import OTEL_METRIC_EXPORT_INTERVAL, OTEL_SERVICE_NAME
+from opentelemetry.sdk.environment_variables import (
+    OTEL_BSP_EXPORT_TIMEOUT,
+    OTEL_BSP_MAX_EXPORT_BATCH_SIZE,
+    OTEL_BSP_MAX_QUEUE_SIZE,
+    OTEL_BSP_SCHEDULE_DELAY,
+    OTEL_EXPORTER_OTLP_METRICS_TIMEOUT,
+    OTEL_EXPORTER_OTLP_TIMEOUT,
+    OTEL_EXPORTER_OTLP_TRACES_TIMEOUT,
+    OTEL_METRIC_EXPORT_INTERVAL,
+    OTEL_SERVICE_NAME,
+)
 from opentelemetry.sdk.metrics import export as otlp
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
@@ -27,10 +38,22 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from prometheus_client import CollectorRegistry, Metric
 
 from fluxvision.core import tracing
+from fluxvision.core.settings import ConfigError
 
 NAME = "fluxvision"
 MILLISECONDS = "60000"
 """OpenTelemetry's own interval between two exports of metrics."""
+NUMBERS = (
+    OTEL_METRIC_EXPORT_INTERVAL,
+    OTEL_BSP_SCHEDULE_DELAY,
+    OTEL_BSP_EXPORT_TIMEOUT,
+    OTEL_BSP_MAX_QUEUE_SIZE,
+    OTEL_BSP_MAX_EXPORT_BATCH_SIZE,
+    OTEL_EXPORTER_OTLP_TIMEOUT,
+    OTEL_EXPORTER_OTLP_TRACES_TIMEOUT,
+    OTEL_EXPORTER_OTLP_METRICS_TIMEOUT,
+)
+"""Variables of the SDK that are numbers."""
 FLUSH_SECONDS = 2.0
 """How long the end of the process waits for the last export."""
 KINDS = {"internal": trace.SpanKind.INTERNAL, "server": trace.SpanKind.SERVER, "client": trace.SpanKind.CLIENT}
@@ -87,6 +110,18 @@ class OtelTracer:
         carrier: dict[str, str] = {}
         self._propagator.inject(carrier)
         return carrier.get(HEADER, "")
+
+
+def check_environment() -> None:
+    """Raise `ConfigError` for a variable of the SDK that must be a number and is none."""
+    for name in NUMBERS:
+        text = os.environ.get(name)
+        try:
+            if text is not None and not 0 < float(text) < math.inf:
+                raise ValueError  # noqa: TRY301, the same sentence
+        except ValueError:
+            message = f"{name} must be a number above 0"
+            raise ConfigError(message, param=name) from None
 
 
 @contextmanager

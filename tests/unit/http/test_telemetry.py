@@ -16,7 +16,9 @@ from fakes.gateway import png
 from fakes.openai import FakeOpenAI
 from fakes.server import Server, free_port, wait_until
 from fluxvision.core import tracing
+from fluxvision.core.settings import ConfigError
 from fluxvision.http.observability import Metrics
+from fluxvision.http.telemetry import check_environment
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 KEY, PROMPT, NAME = "key-of-this-test-7c1f", "a secret harbour", "private-name.png"
@@ -112,6 +114,39 @@ def test_the_missing_extra_is_named(tmp_path):
     (tmp_path / "opentelemetry.py").write_text("raise ImportError", encoding="utf-8")
     with pytest.raises(RuntimeError, match=r"pip install 'fluxvision\[otel\]'"), served(tmp_path, "http://127.0.0.1:1"):
         pass
+
+
+@pytest.mark.parametrize("text", ["abc", "", "-1", "0", "nan", "inf"])
+@pytest.mark.parametrize(
+    "name", ["OTEL_METRIC_EXPORT_INTERVAL", "OTEL_BSP_SCHEDULE_DELAY", "OTEL_EXPORTER_OTLP_TIMEOUT"]
+)
+def test_a_number_that_is_none_is_named(monkeypatch, name, text):
+    """A variable of the SDK that must be a number is an error of the settings that names it."""
+    monkeypatch.setenv(name, text)
+    with pytest.raises(ConfigError, match=f"^{name} must be a number above 0$"):
+        check_environment()
+
+
+def test_a_wrong_variable_is_one_sentence(tmp_path):
+    """A server with a wrong variable does not start, and says why without a traceback."""
+    environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_METRIC_EXPORT_INTERVAL": "abc"}
+    with (
+        pytest.raises(RuntimeError) as error,
+        Server(tmp_path / "data", {}, environment, module=("fluxvision", "serve")),
+    ):
+        pass
+    assert "OTEL_METRIC_EXPORT_INTERVAL must be a number above 0" in str(error.value)
+    assert "Traceback" not in str(error.value)
+
+
+def test_a_method_that_a_caller_made_up_names_no_span(tmp_path):
+    """A span of an unknown method is called HTTP, and its method is _OTHER."""
+    with Collector() as collector, served(tmp_path, collector.url) as running:
+        running.get("/v1/models", method="SECRETWORD")
+        assert wait_until(lambda: [span for span in collector.spans if span.name.startswith("HTTP ")])
+        [span] = [span for span in collector.spans if span.name.startswith("HTTP ")]
+    assert attributes(span)["http.request.method"] == "_OTHER"
+    assert not any("SECRETWORD" in str(span) for span in collector.spans)
 
 
 def families(text):
