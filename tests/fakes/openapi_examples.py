@@ -22,6 +22,7 @@ ADDRESS = "http://127.0.0.1:8000"
 KEY = {"Authorization": "Bearer key-of-these-examples-7c1f"}
 ADMIN = {"Authorization": "Bearer admin-of-these-examples-7c1f"}
 NEW_KEY = {"limited": {"name": "shop", "budget_month": 50, "per_minute": 60, "models": ["flux-vision-upscaler"]}}
+CHANGES = {"limits": {"budget_month": 80, "per_minute": None}}
 BATCH = {
     "edits": {
         "input_file_id": "file-000000000000000000000000",
@@ -67,6 +68,7 @@ def accounts(server: Server) -> dict[str, Any]:
         "create_key": created,
         "list_keys": server.get("/v1/keys", ADMIN).json(),
         "get_key": server.get(place, ADMIN).json(),
+        "change_key": server.patch(place, document(CHANGES["limits"]), **ADMIN).json(),
         "get_balance": server.get("/v1/balance", {"Authorization": f"Bearer {created['key']}"}).json(),
         "get_usage": server.get("/v1/usage?group_by=model", ADMIN).json(),
         "rotate_key": server.get(f"{place}/rotate", ADMIN, "POST").json(),
@@ -98,6 +100,7 @@ def record(server: Server) -> dict[str, Any]:
         "requests": {
             "edit_image": REQUESTS,
             "create_key": NEW_KEY,
+            "change_key": CHANGES,
             "create_file": {"lines": {"purpose": "batch", "file": "edits.jsonl"}},
             "create_batch": BATCH,
         },

@@ -136,6 +136,10 @@ class Server:
         """Send a form or a document."""
         return self._request("POST", path, {**request[0], **headers}, request[1])
 
+    def patch(self, path: str, request: tuple[dict[str, str], bytes], **headers: str) -> Answer:
+        """Send a document that changes something."""
+        return self._request("PATCH", path, {**request[0], **headers}, request[1])
+
     def edit(self, *parts: Any, **headers: str) -> Answer:
         """Send a form to /v1/images/edits."""
         return self.post("/v1/images/edits", form(*parts), **headers)

@@ -76,7 +76,7 @@ def test_answers_are_as_described(server, link, path, method, mode):
     )
     @given(operation.as_strategy(generation_mode=mode), st.booleans(), RANGES)
     def ask(case, real, range_):
-        if real and path == "/v1/keys" and operation.body:
+        if real and path.startswith("/v1/keys") and operation.body:
             case.body = {"name": "a"}
         elif real and isinstance(case.body, dict):
             case.body = {name: value for name, value in case.body.items() if name not in {"images", "image[]", "mask"}}

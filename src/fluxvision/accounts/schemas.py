@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from fluxvision.accounts.key_types import Grouping, KeyStatus, Period, PeriodBalance, StoredKey, UsageRow
 from fluxvision.core.key_limits import Limits
@@ -16,6 +16,8 @@ from fluxvision.core.receipt_schemas import dollars_or_none
 Budget = Annotated[float, Meta(ge=0, le=1_000_000_000)] | None
 Count = Annotated[int, Meta(ge=0, le=1_000_000)] | None
 Models = Annotated[list[str], Meta(max_length=100, description="Ids of the models that it may use; empty: all.")]
+Name = Annotated[str, Meta(min_length=1, max_length=100, description="What tells it from other keys.")]
+Expiry = Annotated[int | None, Meta(description="Unix time from which it is refused; null: never.")]
 
 
 class KeyLimits(Struct, kw_only=True):
@@ -31,9 +33,22 @@ class KeyLimits(Struct, kw_only=True):
 class KeyRequest(KeyLimits, kw_only=True, forbid_unknown_fields=True):
     """The key to create."""
 
-    name: Annotated[str, Meta(min_length=1, max_length=100, description="What tells it from other keys.")]
-    expires_at: Annotated[int | None, Meta(description="Unix time from which it is refused; null: never.")] = None
+    name: Name
+    expires_at: Expiry = None
     models: Models = []
+
+
+class KeyChange(Struct, kw_only=True, forbid_unknown_fields=True):
+    """What to change of a key; what is not given stays, and null removes a limit."""
+
+    name: Name | UnsetType = UNSET
+    expires_at: Expiry | UnsetType = UNSET
+    models: Models | UnsetType = UNSET
+    budget_day: Budget | UnsetType = UNSET
+    budget_month: Budget | UnsetType = UNSET
+    budget_total: Budget | UnsetType = UNSET
+    per_minute: Count | UnsetType = UNSET
+    parallel: Count | UnsetType = UNSET
 
 
 class KeyEntry(KeyLimits, kw_only=True):
@@ -103,12 +118,16 @@ class UsageResponse(Struct, kw_only=True):
 
 def to_limits(given: KeyLimits) -> Limits:
     """Return limits with budgets in dollars as limits in micro-dollars."""
-    budgets = {
-        name: None if dollars is None else floor_to_micros(dollars)
-        for name in ("budget_day", "budget_month", "budget_total")
-        for dollars in (getattr(given, name),)
+    return Limits(**to_columns({name: getattr(given, name) for name in KeyLimits.__struct_fields__}))
+
+
+def to_columns(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is set of these facts of a key, budgets in dollars as budgets in micro-dollars."""
+    return {
+        name: floor_to_micros(value) if name.startswith("budget") and value is not None else value
+        for name, value in given.items()
+        if value is not UNSET
     }
-    return Limits(**budgets, per_minute=given.per_minute, parallel=given.parallel)
 
 
 def key_entry(key: StoredKey, now: float) -> KeyEntry:

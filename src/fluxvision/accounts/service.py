@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -36,6 +36,13 @@ class AccountService:
     async def find_key(self, key_id: str) -> StoredKey:
         """Return one key; raises `NotFound`."""
         return await self._database.run(partial(key_store.find_key, key_id=key_id))
+
+    async def change_key(self, key_id: str, facts: Mapping[str, Any]) -> StoredKey:
+        """Change a key as `key_store.change_key` does."""
+        work = partial(key_store.change_key, key_id=key_id, now=self._now(), facts=facts)
+        found = await self._database.run(work)
+        await self.cache.refresh()
+        return found
 
     async def revoke_key(self, key_id: str) -> StoredKey:
         """Stop a key for good; raises `NotFound`."""

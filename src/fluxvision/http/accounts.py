@@ -1,4 +1,4 @@
-"""/keys for the admin key: create, list, show, revoke and rotate API keys; /balance and /usage for every key."""
+"""/keys for the admin key: create, list, show, change, revoke and rotate keys; /balance and /usage for every key."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from starlette.types import Receive, Scope, Send
 
 from fluxvision.accounts.key_types import GROUPINGS
 from fluxvision.accounts.schemas import (
+    KeyChange,
     KeyList,
     KeyRequest,
     balance_response,
     created_key,
     key_entry,
+    to_columns,
     to_limits,
     usage_response,
 )
@@ -55,6 +57,17 @@ async def list_keys(edge: AppState, scope: Scope, receive: Receive, send: Send) 
 async def show_key(edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
     """Send one key."""
     key = await _managed_accounts(edge, scope).find_key(scope["path_params"]["id"])
+    await _json(key_entry(key, edge.now()))(scope, receive, send)
+
+
+async def change_key(edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
+    """Change what is given of a key and send what it is now."""
+    accounts = _managed_accounts(edge, scope)
+    given = await read_struct(scope, receive, edge.settings.upload_timeout, KeyChange)
+    facts = to_columns(msgspec.structs.asdict(given))
+    if "models" in facts:
+        facts["models"] = [edge.gateway.find(name)[0].id for name in facts["models"]]
+    key = await accounts.change_key(scope["path_params"]["id"], facts)
     await _json(key_entry(key, edge.now()))(scope, receive, send)
 
 

@@ -90,6 +90,7 @@ API: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/keys", accounts.create_key),
     ("GET", "/keys", accounts.list_keys),
     ("GET", "/keys/{id}", accounts.show_key),
+    ("PATCH", "/keys/{id}", accounts.change_key),
     ("DELETE", "/keys/{id}", accounts.revoke_key),
     ("POST", "/keys/{id}/rotate", accounts.rotate_key),
     ("GET", "/balance", accounts.show_balance),

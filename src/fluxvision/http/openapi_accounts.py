@@ -18,6 +18,8 @@ from fluxvision.http.openapi_operations import JSON, WORD, Operation, json_respo
 from fluxvision.http.openapi_schemas import schema_ref
 
 KEY_ID = (parameter("id", "path", "Its id, not the key itself.", WORD),)
+KEY_ERRORS = InvalidRequest, NotFound, ModelNotFound, UploadTooSlow, PayloadTooLarge, UnsupportedMediaType, Unavailable
+"""Of a request whose body says what a key may do."""
 TIME = {"anyOf": [{"type": "number"}, {"type": "string", "format": "date"}]}
 ACCOUNT_OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("POST", "/keys"): Operation(
@@ -26,15 +28,7 @@ ACCOUNT_OPERATIONS: Mapping[tuple[str, str], Operation] = {
         "Create an API key (admin key)",
         json_response("CreatedKey", "The key with its secret, which is shown this one time."),
         (),
-        (
-            InvalidRequest,
-            NotFound,
-            ModelNotFound,
-            UploadTooSlow,
-            PayloadTooLarge,
-            UnsupportedMediaType,
-            Unavailable,
-        ),
+        KEY_ERRORS,
         {JSON: {"schema": schema_ref("KeyRequest")}},
     ),
     ("GET", "/keys"): Operation(
@@ -51,6 +45,15 @@ ACCOUNT_OPERATIONS: Mapping[tuple[str, str], Operation] = {
         json_response("KeyEntry", "The key, without its secret."),
         KEY_ID,
         (NotFound, Unavailable),
+    ),
+    ("PATCH", "/keys/{id}"): Operation(
+        "change_key",
+        "Accounts",
+        "Change the name, expiry, models or limits of an API key (admin key)",
+        json_response("KeyEntry", "The key as it is now; every gateway holds to it within two seconds."),
+        KEY_ID,
+        KEY_ERRORS,
+        {JSON: {"schema": schema_ref("KeyChange")}},
     ),
     ("DELETE", "/keys/{id}"): Operation(
         "revoke_key",

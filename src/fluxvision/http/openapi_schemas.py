@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from fluxvision.accounts.schemas import BalanceResponse, CreatedKey, KeyList, KeyRequest, UsageResponse
+from fluxvision.accounts.schemas import BalanceResponse, CreatedKey, KeyChange, KeyList, KeyRequest, UsageResponse
 from fluxvision.catalog.describe import param_schemas
 from fluxvision.catalog.listing import ModelCard, ModelList
 from fluxvision.catalog.params import PARAMS
@@ -52,6 +52,7 @@ SENT = (
     Alive,
     ReadinessBody,
     KeyRequest,
+    KeyChange,
     KeyList,
     CreatedKey,
     BalanceResponse,

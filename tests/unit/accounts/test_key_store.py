@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 from sqlalchemy import select
 
-from fluxvision.accounts.key_store import create_key, find_key, list_keys, revoke_key, rotate_key
+from fluxvision.accounts.key_store import change_key, create_key, find_key, list_keys, revoke_key, rotate_key
 from fluxvision.core.errors import InvalidRequest, NotFound
 from fluxvision.core.key_limits import Limits
 from fluxvision.storage.tables import API_KEYS
@@ -83,7 +83,27 @@ def test_a_revoked_key_is_not_rotated(run):
         run(rotate_key, key.id)
 
 
-@pytest.mark.parametrize("work", [find_key, partial(revoke_key, now=NOW), rotate_key])
+def test_a_key_is_changed(run):
+    """What is given changes, None takes a limit away, and all else stays."""
+    key, _ = run(create_key, name="a", now=NOW, models=["m"], limits=Limits(budget_day=5, parallel=3))
+    changed = run(change_key, key.id, NOW, {"name": " b ", "parallel": None, "per_minute": 7, "models": []})
+    assert changed == replace(key, name="b", models=(), limits=Limits(budget_day=5, per_minute=7))
+    assert run(change_key, key.id, NOW, {}) == changed
+    assert run(change_key, key.id, NOW, {"expires_at": NOW + 9}).status(NOW + 9) == "expired"
+    assert run(change_key, key.id, NOW + 10, {"expires_at": None}).status(NOW + 10) == "active"
+
+
+def test_a_revoked_key_is_not_changed(run):
+    """What was revoked stays so."""
+    key, _ = run(create_key, name="a", now=NOW)
+    run(revoke_key, key.id, NOW)
+    with pytest.raises(InvalidRequest, match="revoked"):
+        run(change_key, key.id, NOW, {"name": "b"})
+
+
+@pytest.mark.parametrize(
+    "work", [find_key, partial(revoke_key, now=NOW), rotate_key, partial(change_key, now=NOW, facts={"name": "b"})]
+)
 def test_an_unknown_id(run, work):
     """There is no key with an unknown id."""
     with pytest.raises(NotFound):
@@ -104,8 +124,14 @@ def test_an_unknown_id(run, work):
     ],
 )
 def test_what_a_key_cannot_have(run, facts, param):
-    """A wrong name, expiry or limit is refused by its name, and no key is made."""
+    """A wrong name, expiry or limit is refused by its name, of a new key and of one that is changed."""
     with pytest.raises(InvalidRequest) as error:
         run(create_key, **{"name": "a", "now": NOW, **facts})
     assert error.value.param == param
     assert run(list_keys) == []
+    key, _ = run(create_key, name="a", now=NOW)
+    changes = {param: getattr(facts["limits"], param)} if "limits" in facts else facts
+    with pytest.raises(InvalidRequest) as error:
+        run(change_key, key.id, NOW, changes)
+    assert error.value.param == param
+    assert run(list_keys) == [key]

@@ -75,6 +75,20 @@ def test_a_key_is_revoked(line, stored):
     assert "revoked" in line.err
 
 
+def test_a_key_is_changed(line, stored):
+    """What is given changes, `none` takes a limit away, and all else stays."""
+    key = created(line, "a", "--budget-day", "2", "--parallel", "2", "--model", MODEL, "--expires", "2999-01-31")
+    assert line("keys", "update", key["id"], "--name", "b", "--budget-day", "none", "--per-minute", "9") == 0
+    assert line.out.splitlines()[-1].split(None, 1)[1] == f"9 a minute, 2 at a time, {MODEL}"
+    assert line("keys", "update", key["id"], "--model", "none", "--expires", "none", "--json") == 0
+    assert json.loads(line.out)["expires_at"] is None
+    [found] = stored()
+    assert (found.name, found.models, found.expires_at) == ("b", (), None)
+    assert (found.limits.budget_day, found.limits.per_minute, found.limits.parallel) == (None, 9, 2)
+    assert line("keys", "update", key["id"]) == 2
+    assert "what to change" in line.err
+
+
 @pytest.mark.usefixtures("stored")
 def test_a_key_is_rotated(line):
     """It gets another secret under the same id."""
@@ -89,6 +103,8 @@ def test_a_key_is_rotated(line):
     ("arguments", "words"),
     [
         (("revoke", "key_none"), "no API key"),
+        (("update", "key_none", "--parallel", "1"), "no API key"),
+        (("update", "key_none", "--parallel", "many"), "--parallel"),
         (("create", "a", "--model", "none"), "no model"),
         (("create", "a", "--budget-day", "-1"), "--budget-day"),
         (("create", "a", "--expires", "2001-01-01"), "expires_at must be in the future"),

@@ -71,6 +71,35 @@ def test_the_life_of_a_key(server):
     assert shown in server.get("/v1/keys", ADMIN).json()["data"]
 
 
+def change(server, made, **facts):
+    """Ask for a change of a key."""
+    return server.patch(f"/v1/keys/{made['id']}", document(facts), **ADMIN)
+
+
+def test_a_key_is_changed(server):
+    """Limits that are given hold at once, null takes one away, what is not given stays, and the secret too."""
+    made = create(server, budget_day=2, per_minute=1, models=[MODEL])
+    assert server.get("/v1/models", bearer(made["key"])).status == 200
+    changed = change(server, made, name="other", per_minute=None, budget_month=7.5).json()
+    stays = {name: value for name, value in made.items() if name != "key"}
+    assert changed == {**stays, "name": "other", "per_minute": None, "budget_month": 7.5}
+    assert {server.get("/v1/balance", bearer(made["key"])).status for _ in range(3)} == {200}
+    assert change(server, made, parallel=0, models=[]).json()["models"] == []
+
+
+@pytest.mark.parametrize(
+    ("facts", "status", "param"),
+    [({"budget_day": -1}, 400, "budget_day"), ({"secret": "a"}, 400, "secret"), ({"models": ["none"]}, 404, "model")],
+)
+def test_a_wrong_change(server, facts, status, param):
+    """It is refused, and the key stays as it was."""
+    made = create(server)
+    answer = change(server, made, **facts)
+    assert (answer.status, answer.json()["error"]["param"]) == (status, param)
+    stays = {name: value for name, value in made.items() if name != "key"}
+    assert server.get(f"/v1/keys/{made['id']}", ADMIN).json() == stays
+
+
 def test_a_secret_is_shown_once(server):
     """Neither the list nor the key by itself has the secret, and no answer may be cached."""
     made = create(server)

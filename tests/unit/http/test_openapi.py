@@ -240,6 +240,7 @@ def test_answers_about_accounts(server, described):
     documented(described, "/v1/keys", created)
     documented(described, "/v1/keys", server.get("/v1/keys", ADMIN), "get")
     documented(described, "/v1/keys/{id}", server.get(place, ADMIN), "get")
+    documented(described, "/v1/keys/{id}", server.patch(place, body({"parallel": 2}), **ADMIN), "patch")
     documented(described, "/v1/keys/{id}/rotate", server.get(f"{place}/rotate", ADMIN, "POST"))
     documented(described, "/v1/keys/{id}", server.get(place, ADMIN, "DELETE"), "delete")
     documented(described, "/v1/balance", server.get("/v1/balance", KEY), "get")

@@ -824,6 +824,23 @@ export interface components {
             models: string[];
         };
         /**
+         * KeyChange
+         * @description What to change of a key; what is not given stays, and null removes a limit.
+         */
+        KeyChange: {
+            /** @description What tells it from other keys. */
+            name?: string;
+            /** @description Unix time from which it is refused; null: never. */
+            expires_at?: number | null;
+            /** @description Ids of the models that it may use; empty: all. */
+            models?: string[];
+            budget_day?: number | null;
+            budget_month?: number | null;
+            budget_total?: number | null;
+            per_minute?: number | null;
+            parallel?: number | null;
+        };
+        /**
          * KeyList
          * @description All API keys, the oldest first; revoked ones stay in the list.
          */
@@ -1366,6 +1383,7 @@ export type GalleryPicture = components['schemas']['GalleryPicture'];
 export type Alive = components['schemas']['Alive'];
 export type ReadinessBody = components['schemas']['ReadinessBody'];
 export type KeyRequest = components['schemas']['KeyRequest'];
+export type KeyChange = components['schemas']['KeyChange'];
 export type KeyList = components['schemas']['KeyList'];
 export type KeyEntry = components['schemas']['KeyEntry'];
 export type CreatedKey = components['schemas']['CreatedKey'];
