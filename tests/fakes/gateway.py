@@ -87,6 +87,7 @@ class Gateway:
     models = (MODEL,)
     providers = ("embedded", "fal")
     has_remote = False
+    deadline = 900.0
 
     def __init__(self, workers: int = 1, queue: int = 2) -> None:
         """Begin with nothing to do."""

@@ -140,12 +140,18 @@ class PreparedJob:
             async with limit:
                 return ExecutionReport(execution.attempts, await execution.first_that_works())
         except TimeoutError:
-            message = f"The request took longer than this server's limit of {self.context.deadline:g} seconds."
-            return ExecutionReport(execution.attempts, error=DeadlineExceeded(message))
+            return ExecutionReport(execution.attempts, error=deadline_error(seconds))
         except (Error, asyncio.CancelledError) as error:  # drop the traceback: its frames hold pictures
-            return ExecutionReport(execution.attempts, error=error.with_traceback(None))
+            late = isinstance(error, asyncio.CancelledError) and limit.expired()  # cancelled when it ended already
+            found = deadline_error(seconds) if late else error.with_traceback(None)
+            return ExecutionReport(execution.attempts, error=found)
         except BaseException as error:  # noqa: BLE001, the report has it
             return ExecutionReport(execution.attempts, error=error)
+
+
+def deadline_error(seconds: float) -> DeadlineExceeded:
+    """Return the error of a job that took longer than `seconds`."""
+    return DeadlineExceeded(f"The request took longer than this server's limit of {seconds:g} seconds.")
 
 
 @dataclass(slots=True)

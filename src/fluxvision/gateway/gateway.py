@@ -99,6 +99,11 @@ class Gateway:
         return self._context.providers.keys()
 
     @property
+    def deadline(self) -> float:
+        """Most seconds of a whole job."""
+        return self._context.deadline
+
+    @property
     def has_remote(self) -> bool:
         """Whether any provider works elsewhere, and may cost money."""
         return any(provider.remote for provider in self._context.providers.values())

@@ -23,9 +23,10 @@ from fluxvision.core import tracing
 from fluxvision.core.concurrency import run_in_thread
 from fluxvision.core.errors import Busy, CallerGone, InvalidRequest, UnsupportedMediaType
 from fluxvision.core.types import InputImage, Job, JobCallbacks, JobResult
-from fluxvision.gateway.execution import PreparedJob
+from fluxvision.gateway.execution import PreparedJob, deadline_error
 from fluxvision.http import base64_stream, media, stored_jobs, streaming, webhooks
 from fluxvision.http.base64_stream import ChunkedBody, encode_base64
+from fluxvision.http.error_response import send_error
 from fluxvision.http.media import media_link
 from fluxvision.http.playground import client_network, is_visitor
 from fluxvision.http.requests import body, fields, json_body, multipart
@@ -142,7 +143,8 @@ async def _respond_stored(
     elif prepared.job.values.get("stream"):
         events = streaming.ServerSentEvents(edge, scope, send, prepared.job.model, on_ready)
         previews = bool(prepared.job.values.get("partial_images"))
-        await events.send(entry.id, partial(stored_jobs.stored_events, edge, scope, entry.id), previews=previews)
+        work = partial(stored_jobs.stored_events, edge, scope, entry.id, seconds=stored_jobs.patience(edge))
+        await events.send(entry.id, work, previews=previews)
     else:
         body = await stored_jobs.stored_result(edge, scope, entry.id)
         on_ready()
@@ -152,13 +154,21 @@ async def _respond_stored(
 async def _respond(
     edge: AppState, scope: Scope, send: Send, prepared: PreparedJob, folder: Path, *, on_ready: Callable[[], None]
 ) -> None:
-    """Run the job and send its result."""
+    """Run the job and send its result; one that is late is answered before it has ended."""
     if prepared.job.values.get("stream"):
         await prepared.check_mask()  # what can be refused is refused with a status of its own
         _check_room(edge, scope)
         await streaming.stream_result(edge, scope, send, prepared, folder, on_ready=on_ready)
         return
-    delivery = await run_job(edge, scope, prepared, JobCallbacks(), folder)
+    early: list[asyncio.Task[None]] = []
+
+    def answer_late() -> None:
+        early.append(asyncio.create_task(send_error(send, deadline_error(edge.gateway.deadline))))
+
+    try:
+        delivery = await run_job(edge, scope, prepared, JobCallbacks(), folder, on_late=answer_late)
+    finally:
+        await asyncio.gather(*early)
     images = await _encode_pictures(edge, scope, delivery)
     on_ready()
     await _send_body(send, images)

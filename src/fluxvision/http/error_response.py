@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 
+import msgspec
 from msgspec import UNSET
+from starlette.types import Send
 
 from fluxvision.accounts.rate_limit import rate_limit_headers
 from fluxvision.core.errors import (
     AuthenticationFailed,
+    CallerGone,
     Error,
     InternalError,
     MethodNotAllowed,
@@ -59,3 +63,13 @@ def error_headers(error: Error, attempts: Sequence[Attempt] = (), allow: str = "
     if isinstance(error, RangeNotSatisfiable) and error.size is not None:
         headers["content-range"] = f"bytes */{error.size}"
     return headers
+
+
+async def send_error(send: Send, error: Error, attempts: Sequence[Attempt] = (), allow: str = "") -> None:
+    """Send an error as the whole response, to a caller that may have gone."""
+    body = msgspec.json.encode(error_body(error, attempts))
+    headers = {**error_headers(error, attempts, allow), "content-length": str(len(body))}
+    raw = [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers.items()]
+    with suppress(CallerGone):
+        await send({"type": "http.response.start", "status": error.status, "headers": raw})
+        await send({"type": "http.response.body", "body": body})

@@ -121,6 +121,8 @@ class ResponseSender:
         self._left: int | None = None
         self.status = 0
         """The status that was sent, 0 as long as there is none."""
+        self.ended_at: float | None = None
+        """When the end of the response was sent, on the clock of `time.perf_counter`."""
 
     async def __call__(self, message: Message) -> None:
         """Send a message; raises `CallerGone` when the caller does not accept it."""
@@ -134,6 +136,8 @@ class ResponseSender:
             await self._pass(start)
             self.status = start["status"]
         await self._pass(message)
+        if not message.get("more_body", False):
+            self.ended_at = time.perf_counter()
 
     def check_complete(self) -> None:
         """Raise `ValueError` when no response was sent."""

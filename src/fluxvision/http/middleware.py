@@ -6,12 +6,10 @@ import asyncio
 import ipaddress
 import secrets
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-import msgspec
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -29,9 +27,9 @@ from fluxvision.core.errors import (
     NotFound,
 )
 from fluxvision.core.settings import Settings
-from fluxvision.core.types import Attempt, Caller
+from fluxvision.core.types import Caller
 from fluxvision.http import site
-from fluxvision.http.error_response import error_body, error_for_client, error_headers
+from fluxvision.http.error_response import error_for_client, send_error
 from fluxvision.http.framing import RawHeaders, RequestBody, ResponseSender, check_headers
 from fluxvision.http.observability import Metrics, RequestRecord, format_trace
 from fluxvision.http.playground import VISITOR, is_keyless_page_request
@@ -204,14 +202,15 @@ class ErrorMiddleware:
             framed.check_complete()
         except asyncio.CancelledError:
             # The drain's patience is over. The task ends here, so the cancellation has served its purpose.
-            await _send_error(framed, draining_error(), record.attempts)
+            if not framed.status:
+                await send_error(framed, draining_error(), record.attempts)
         except CallerGone as error:
             gone = error.status
         except Exception as error:  # noqa: BLE001 - the last line of defence
             # In a frame of its own: kept here, the error and its traceback would hold each other and the connection.
             await self._answer_error(scope, body, framed, error)
         status = framed.status or gone
-        seconds = time.perf_counter() - started
+        seconds = (framed.ended_at or time.perf_counter()) - started
         route = getattr(scope.get("route"), "path", NO_ROUTE)
         self._metrics.request(route, status, seconds)
         is_known = scope["method"] in METHODS
@@ -241,7 +240,8 @@ class ErrorMiddleware:
             self._log.error("unexpected", request_id=record.request_id, trace=format_trace(error))
         if not send.status and isinstance(failure, NotFound) and site.wants_html(scope):
             await site.not_found_page(scope, receive, send)
-        await _send_error(send, failure, record.attempts, allow)
+        if not send.status:
+            await send_error(send, failure, record.attempts, allow)
 
 
 def _common_headers(sent: RawHeaders, record: RequestRecord, started: float) -> Iterator[tuple[bytes, bytes]]:
@@ -273,15 +273,3 @@ def _translate_error(error: Exception, path: str) -> tuple[Error, str]:
             return MethodNotAllowed(f"This address takes {allow} only."), allow
         return InvalidRequest("The request cannot be understood."), ""
     return error_for_client(error), ""
-
-
-async def _send_error(send: ResponseSender, error: Error, attempts: Sequence[Attempt], allow: str = "") -> None:
-    """Send an error as the whole response, unless a response has begun."""
-    if send.status:
-        return
-    body = msgspec.json.encode(error_body(error, attempts))
-    headers = {**error_headers(error, attempts, allow), "content-length": str(len(body))}
-    raw = [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers.items()]
-    with suppress(CallerGone):  # nobody reads it
-        await send({"type": "http.response.start", "status": error.status, "headers": raw})
-        await send({"type": "http.response.body", "body": body})

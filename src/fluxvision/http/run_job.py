@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from fluxvision.gateway.execution import ExecutionReport, PreparedJob
 from fluxvision.http.observability import Metrics, format_trace
 from fluxvision.http.state import AppState, record_of
 from fluxvision.jobs.request_types import EndedRequest
+
+GRACE = 0.1
+"""Seconds after the deadline in which a job may end by itself, so that its answer has what its attempts have cost."""
 
 
 class JobObserver:
@@ -46,11 +50,18 @@ class JobObserver:
 
 
 async def run_job(
-    edge: AppState, scope: Scope, prepared: PreparedJob, callbacks: JobCallbacks, folder: Path
+    edge: AppState,
+    scope: Scope,
+    prepared: PreparedJob,
+    callbacks: JobCallbacks,
+    folder: Path,
+    *,
+    on_late: Callable[[], None],
 ) -> JobResult:
     """Run the job, and record provider, attempts and cost for headers, log and metrics.
 
-    Raises the job's error. The work is told to stop in any case. The gateway enforces the deadline.
+    Raises the job's error. The work is told to stop in any case. The gateway enforces the deadline; `on_late` is called
+    when the work has not ended `GRACE` seconds after it, because a tile is made to its end.
     """
     job, found = prepared.job, record_of(scope)
 
@@ -61,6 +72,7 @@ async def run_job(
     if is_counted:
         found.rate = await run_to_the_end(_count(edge, prepared))
     edge.metrics.job(1)
+    late = asyncio.get_running_loop().call_later(edge.gateway.deadline + GRACE, on_late)
     try:
         with edge.workspace.watch(folder):
             report = await prepared.run(replace(callbacks, on_unexpected_error=log_unexpected), folder)
@@ -76,6 +88,7 @@ async def run_job(
         edge.metrics.attempts(found.attempts)
         raise
     finally:
+        late.cancel()
         callbacks.cancel.set()
         edge.metrics.job(-1)
         await _end(edge, scope, job, status, created_at)

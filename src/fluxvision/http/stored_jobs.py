@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,13 +18,14 @@ from fluxvision.core.concurrency import run_in_thread, run_to_the_end
 from fluxvision.core.errors import InvalidRequest, NotFound
 from fluxvision.core.job_status import ACTIVE, COMPLETED, STATUSES
 from fluxvision.core.types import JobCallbacks
-from fluxvision.gateway.execution import PreparedJob
+from fluxvision.gateway.execution import PreparedJob, deadline_error
 from fluxvision.http.base64_stream import ChunkedBody, encode_base64
 from fluxvision.http.error_response import error_body
 from fluxvision.http.media import public_base
 from fluxvision.http.playground import is_visitor
 from fluxvision.http.requests.fields import query_parameters
 from fluxvision.http.responses import RequestList, RequestObject, RequestProgress
+from fluxvision.http.run_job import GRACE
 from fluxvision.http.state import AppState, caller_of, record_of
 from fluxvision.http.stored_response import load_response, stored_body, stored_error
 from fluxvision.http.streaming import ServerSentEvents, completed_events
@@ -110,9 +112,24 @@ async def enter_job(edge: AppState, scope: Scope, prepared: PreparedJob, options
     return entry
 
 
-async def wait_for_row(edge: AppState, scope: Scope, request_id: str, callbacks: JobCallbacks) -> RequestRow:
-    """Wait for a stored job, note its facts for headers, log and metrics, and return its row; raises its error."""
-    row = await (await edge.jobs.get()).wait(request_id, callbacks)
+def patience(edge: AppState) -> float:
+    """Return the seconds that a caller waits for a stored job at most."""
+    return edge.gateway.deadline + GRACE
+
+
+async def wait_for_row(
+    edge: AppState, scope: Scope, request_id: str, callbacks: JobCallbacks, seconds: float | None = None
+) -> RequestRow:
+    """Wait for a stored job, note its facts for headers, log and metrics, and return its row; raises its error.
+
+    Raises `DeadlineExceeded` after `seconds`, with the job going on.
+    """
+    service = await edge.jobs.get()
+    try:
+        async with asyncio.timeout(seconds):
+            row = await service.wait(request_id, callbacks)
+    except TimeoutError:
+        raise deadline_error(edge.gateway.deadline) from None
     found = record_of(scope)
     found.provider = row.provider
     if row.error is not None:
@@ -127,13 +144,15 @@ async def wait_for_row(edge: AppState, scope: Scope, request_id: str, callbacks:
 
 async def stored_result(edge: AppState, scope: Scope, request_id: str) -> ChunkedBody:
     """Wait for a stored job and return its body; raises its error."""
-    row = await wait_for_row(edge, scope, request_id, JobCallbacks())
+    row = await wait_for_row(edge, scope, request_id, JobCallbacks(), patience(edge))
     return encode_base64(await stored_body(edge, scope, await load_response(edge, row.response)))
 
 
-async def stored_events(edge: AppState, scope: Scope, request_id: str, callbacks: JobCallbacks) -> list[ChunkedBody]:
-    """Wait for a stored job and return the events of its pictures; raises its error."""
-    row = await wait_for_row(edge, scope, request_id, callbacks)
+async def stored_events(
+    edge: AppState, scope: Scope, request_id: str, callbacks: JobCallbacks, seconds: float | None = None
+) -> list[ChunkedBody]:
+    """Wait for a stored job, at most `seconds`, and return the events of its pictures; raises its error."""
+    row = await wait_for_row(edge, scope, request_id, callbacks, seconds)
     return await completed_events(edge, scope, await load_response(edge, row.response))
 
 

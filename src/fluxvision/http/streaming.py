@@ -15,7 +15,7 @@ from starlette.types import Scope, Send
 
 from fluxvision.core.errors import CallerGone, Error
 from fluxvision.core.types import Attempt, JobCallbacks, JobResult
-from fluxvision.gateway.execution import PreparedJob
+from fluxvision.gateway.execution import PreparedJob, deadline_error
 from fluxvision.http import base64_stream, media
 from fluxvision.http.base64_stream import ChunkedBody, encode_base64
 from fluxvision.http.error_response import error_body, error_for_client
@@ -52,6 +52,8 @@ class ProgressBuffer:
         self._told = ""
         self._shown = 0
         self.changed = asyncio.Event()
+        self.is_late = False
+        """Whether the work is over its deadline, and has not ended."""
 
     def progress(self, done: int, total: int) -> None:
         """Store the progress."""
@@ -62,6 +64,11 @@ class ProgressBuffer:
         """Store a preview, a small file which goes with the job's folder."""
         self._previews.append(path.read_bytes())
         self._tell()
+
+    def end_late(self) -> None:
+        """Note that the work is over its deadline."""
+        self.is_late = True
+        self.changed.set()
 
     async def send(self, edge: AppState, send: Send) -> None:
         """Send what is new, previews in their order."""
@@ -95,10 +102,15 @@ class ServerSentEvents:
         self._send = send
         self._model = model
         self._on_ready = on_ready
+        self._news = ProgressBuffer()
+        self.end_late = self._news.end_late
 
     async def send(self, request_id: str, work: Work, *, previews: bool = False) -> None:
-        """Start the work and send its events; an error after the first byte becomes an event."""
-        news, send = ProgressBuffer(), self._send
+        """Start the work and send its events; an error after the first byte becomes an event.
+
+        Returns when the work has ended; the response may have ended before.
+        """
+        news, send = self._news, self._send
         callbacks = JobCallbacks(progress=news.progress, preview=news.preview if previews else None)
         task = asyncio.ensure_future(work(callbacks))
         task.add_done_callback(lambda _task: self._on_ready())
@@ -111,6 +123,8 @@ class ServerSentEvents:
             await _progress_comment(send, "started")
             while not task.done():
                 await _wait_for_event(task, news.changed)
+                if news.is_late:
+                    raise deadline_error(self._edge.gateway.deadline)  # noqa: TRY301, it becomes an event, as others do
                 if news.changed.is_set():
                     await news.send(self._edge, send)
                 elif not task.done():
@@ -119,6 +133,7 @@ class ServerSentEvents:
             await news.send(self._edge, send)  # what came in the same turn as the end
             for event in events:
                 await _send(send, event)
+            await send(END)
         except asyncio.CancelledError:
             if self._edge.running.draining:
                 with suppress(TimeoutError):  # a caller that does not read holds up no end
@@ -134,12 +149,12 @@ class ServerSentEvents:
             if not isinstance(error, Error):
                 self._edge.log.error("unexpected", request_id=request_id, trace=format_trace(error))  # noqa: TRY400 - its text stays unsaid
             await _send(send, _error_event(error_for_client(error), self._record.attempts))
+            await send(END)
         finally:
             task.cancel()
             with suppress(asyncio.CancelledError, Exception):
                 await task
             del task  # its error holds this frame by its traceback
-        await send(END)
 
 
 async def stream_result(
@@ -149,7 +164,7 @@ async def stream_result(
     job = prepared.job
 
     async def run(callbacks: JobCallbacks) -> list[ChunkedBody]:
-        delivery = await run_job(edge, scope, prepared, callbacks, work)
+        delivery = await run_job(edge, scope, prepared, callbacks, work, on_late=events.end_late)
         return [await _result_event(edge, scope, delivery, number) for number in range(len(delivery.pictures))]
 
     events = ServerSentEvents(edge, scope, send, job.model, on_ready)
