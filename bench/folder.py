@@ -20,8 +20,8 @@ import numpy as np
 from PIL import Image
 
 from fluxvision import engine, imaging
-from fluxvision.__main__ import create_tools
-from fluxvision.cli import Tools, run_cli
+from fluxvision.__main__ import create_dependencies
+from fluxvision.cli import Dependencies, run_cli
 from fluxvision.core.system import count_cores
 from fluxvision.imaging.decode import DecodedImage
 
@@ -61,11 +61,11 @@ def time_engine(pixels: list[DecodedImage], factor: int) -> Seconds:
     return since(began)
 
 
-def time_command(folder: Path, out: Path, factor: int, tools: Tools) -> Seconds:
+def time_command(folder: Path, out: Path, factor: int, dependencies: Dependencies) -> Seconds:
     """Return the time in which the command enlarges a folder."""
     began = clock()
     arguments = ["upscale", str(folder), "--out", f"{out}/", "--scale", str(factor), "--quiet", "--device", "cpu"]
-    code = run_cli(arguments, tools)
+    code = run_cli(arguments, dependencies)
     if code:
         raise SystemExit(code)
     return since(began)
@@ -81,7 +81,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
 
-    tools = create_tools()
+    dependencies = create_dependencies()
     ratios: list[Seconds] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name, "in")
@@ -91,7 +91,7 @@ def main() -> None:
         time_engine(pixels[:1], given.scale)
         for number in range(given.rounds):
             alone = time_engine(pixels, given.scale)
-            whole = time_command(folder, Path(name, "out"), given.scale, tools)
+            whole = time_command(folder, Path(name, "out"), given.scale, dependencies)
             shutil.rmtree(Path(name, "out"))
             ratios.append((alone[0] / whole[0], alone[1] / whole[1]))
             print(

@@ -35,7 +35,7 @@ READ = 1024 * 1024
 MODELS = b'{"object":"list","data":[]}'
 
 
-class Upstream(asyncio.Protocol):
+class OpenAIServer(asyncio.Protocol):
     """One connection to the fake provider."""
 
     def __init__(self, answers: list[tuple[int, bytes]]) -> None:
@@ -74,7 +74,7 @@ def prepared(folder: Path) -> list[tuple[int, bytes]]:
 
 async def upstream(port: int, answers: list[tuple[int, bytes]]) -> None:
     """Serve until the end of the process."""
-    server = await asyncio.get_running_loop().create_server(lambda: Upstream(answers), "127.0.0.1", port)
+    server = await asyncio.get_running_loop().create_server(lambda: OpenAIServer(answers), "127.0.0.1", port)
     await server.serve_forever()
 
 

@@ -13,12 +13,12 @@ from rooms import ROOMS, room
 from fluxvision.catalog.geometry import Geometry
 from fluxvision.cli import upscale
 from fluxvision.cli.main import GROUP
-from fluxvision.core import errors
 from fluxvision.core.errors import Error
 from fluxvision.core.settings import SETTINGS, Setting
 from fluxvision.core.types import InputImage, Job, PostprocessPlan
 from fluxvision.engine import BACKENDS
 from fluxvision.gateway.resource_estimate import job_memory
+from fluxvision.http.openapi_errors import error_kinds
 from fluxvision.imaging import FORMATS
 
 ROOT = Path(__file__).parents[1]
@@ -103,7 +103,7 @@ def measured(results: str) -> str:
 def codes() -> str:
     """Return the error codes."""
     found: dict[str, type[Error]] = {}
-    for kind in _kinds(Error):
+    for kind in error_kinds():
         found.setdefault(f"{kind.status}{kind.code}", kind)
     rows = sorted(found.values(), key=lambda kind: kind.status)
     return table(
@@ -134,11 +134,6 @@ def _setting(row: Setting) -> str:
 
 def _yes(fact: bool) -> str:
     return "yes" if fact else "no"
-
-
-def _kinds(root: type[Error]) -> list[type[Error]]:
-    own = [kind for kind in root.__subclasses__() if kind.__module__ == errors.__name__]
-    return [deeper for kind in own for deeper in (kind, *_kinds(kind))]
 
 
 def _sentence(kind: type[Error]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fluxvision.api import Upscaled, Upscaler, upscale
+    from fluxvision.python_api import Upscaled, Upscaler, upscale
 
 __all__ = ["Upscaled", "Upscaler", "upscale"]
 __version__ = "0.1.0"
@@ -16,6 +16,6 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)
-    from fluxvision import api  # noqa: PLC0415, see above
+    from fluxvision import python_api  # noqa: PLC0415, see above
 
-    return getattr(api, name)
+    return getattr(python_api, name)

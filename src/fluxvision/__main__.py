@@ -9,12 +9,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fluxvision.cli import Tools, run_cli
+from fluxvision.cli import Dependencies, run_cli
 from fluxvision.core.errors import InvalidRequest, Unavailable
 from fluxvision.core.settings import Settings
 
 if TYPE_CHECKING:
-    from fluxvision.cli.tools import Finding
+    from fluxvision.cli.dependencies import Finding
     from fluxvision.gateway.gateway import Gateway
     from fluxvision.storage.database import Database
 
@@ -26,12 +26,12 @@ def main() -> None:
     """Run the command line and end the process with its exit code."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that lacks a character gets another one
         sys.stdout.reconfigure(errors="replace")
-    sys.exit(run_cli(sys.argv[1:], create_tools()))
+    sys.exit(run_cli(sys.argv[1:], create_dependencies()))
 
 
-def create_tools() -> Tools:
+def create_dependencies() -> Dependencies:
     """Return the parts that the command line cannot build itself."""
-    return Tools(
+    return Dependencies(
         create_gateway=_create_gateway,
         check=_check,
         serve=_serve,
@@ -46,9 +46,9 @@ def create_tools() -> Tools:
 
 
 def _create_gateway(settings: Settings) -> Gateway:
-    from fluxvision import app  # noqa: PLC0415, see above
+    from fluxvision.create_gateway import create_gateway  # noqa: PLC0415, see above
 
-    return app.create_gateway(settings)
+    return create_gateway(settings)
 
 
 def _check(settings: Settings) -> None:

@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from fluxvision import __version__, engine
-from fluxvision.app import create_providers
-from fluxvision.cli.tools import Finding
+from fluxvision.cli.dependencies import Finding
+from fluxvision.core.custom_engines import find_networks
 from fluxvision.core.errors import Error
-from fluxvision.core.network_files import find_networks
 from fluxvision.core.settings import Settings
 from fluxvision.core.system import count_cores, describe_processor, total_memory
+from fluxvision.create_gateway import create_providers
 from fluxvision.engine.backends import registry, vulkan
 from fluxvision.engine.backends.custom import probe_network
 from fluxvision.engine.flux.registry import FLUX

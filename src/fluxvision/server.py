@@ -24,10 +24,10 @@ from granian.log import logger as granian_logger
 from granian.server.embed import Server
 
 from fluxvision.accounts.keys import check_entries
-from fluxvision.app import create_gateway
-from fluxvision.core.errors import InternalError
-from fluxvision.core.settings import ConfigError, Settings
+from fluxvision.core.errors import ConfigError, InternalError
+from fluxvision.core.settings import Settings
 from fluxvision.core.system import keep_memory, raise_file_limit
+from fluxvision.create_gateway import create_gateway
 from fluxvision.gateway.gateway import Gateway
 from fluxvision.http import App, build
 from fluxvision.http.health_listener import HealthListener

@@ -35,7 +35,7 @@ from fluxvision.core.load_settings import load_settings
 from fluxvision.core.types import Call, JobCallbacks, ProviderResult, RawImage
 from fluxvision.engine import pipeline
 from fluxvision.engine.backends import registry
-from fluxvision.gateway.prepare import prepare_input
+from fluxvision.gateway.provider_input import prepare_input
 from fluxvision.providers.registry import PROVIDERS
 
 PROMPT = "a very private wish"

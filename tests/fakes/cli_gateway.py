@@ -26,7 +26,7 @@ from fluxvision.catalog.geometry import solve_geometry
 from fluxvision.catalog.normalize import normalize
 from fluxvision.catalog.params import BY_NAME
 from fluxvision.catalog.rules import Model
-from fluxvision.cli.tools import Finding
+from fluxvision.cli.dependencies import Finding
 from fluxvision.core import errors
 from fluxvision.core.settings import Settings
 from fluxvision.core.types import (
@@ -176,15 +176,17 @@ class Prepared:
         return await report(partial(self.gateway.run, self.job, callbacks, folder))
 
 
-def tools(gateway: Gateway, *, served: list[Settings] | None = None, findings: Sequence[Finding] = ()) -> cli.Tools:
-    """Return tools that hand out this gateway and serve by remembering the settings; the port is 8123."""
+def dependencies(
+    gateway: Gateway, *, served: list[Settings] | None = None, findings: Sequence[Finding] = ()
+) -> cli.Dependencies:
+    """Return dependencies that hand out this gateway and serve by remembering the settings; the port is 8123."""
 
     def serve(settings: Settings, announce: Callable[[int], None]) -> None:
         announce(8123)
         if served is not None:
             served.append(settings)
 
-    return cli.Tools(
+    return cli.Dependencies(
         create_gateway=lambda _settings: gateway,
         check=lambda _settings: None,
         serve=serve,
@@ -197,4 +199,4 @@ def tools(gateway: Gateway, *, served: list[Settings] | None = None, findings: S
 
 if __name__ == "__main__":
     fake = Gateway(int(os.environ.get("FAKE_TILES", "4")), float(os.environ.get("FAKE_TILE_SECONDS", "0")))
-    sys.exit(cli.run_cli(sys.argv[1:], tools(fake)))
+    sys.exit(cli.run_cli(sys.argv[1:], dependencies(fake)))

@@ -25,7 +25,7 @@ from fluxvision.core.errors import (
     UpstreamUnasked,
     UpstreamUnreachable,
 )
-from fluxvision.core.settings import Upstream
+from fluxvision.core.openai_servers import OpenAIServer
 from fluxvision.core.types import Call, JobCallbacks
 from fluxvision.imaging import Limits
 from fluxvision.providers import result_file
@@ -113,7 +113,7 @@ async def upstream():
 @pytest.fixture
 async def provider(upstream, monkeypatch):
     monkeypatch.setitem(result_file.fetch_result.__kwdefaults__, "pause", 0.0)
-    made = Provider(Upstream("other", upstream.base_url, {}, key=upstream.key), patience=1.0)
+    made = Provider(OpenAIServer("other", upstream.base_url, {}, key=upstream.key), patience=1.0)
     yield made
     await made.aclose()
 
@@ -330,7 +330,7 @@ async def test_no_connection_is_the_networks_fault(upstream, call, folder, addre
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         address = address.format(port=upstream.port, closed=closed.getsockname()[1])
-        provider = Provider(Upstream("other", address, {}), patience=2.0)
+        provider = Provider(OpenAIServer("other", address, {}), patience=2.0)
         with pytest.raises(error) as caught:
             await provider.run(call, JobCallbacks(), folder)
         await provider.aclose()
@@ -379,7 +379,9 @@ async def test_what_is_no_web_server_is_a_failure(call, folder, head):
         writer.close()
 
     server = await asyncio.start_server(handle, "127.0.0.1", 0)
-    provider = Provider(Upstream("other", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", {}), patience=1.0)
+    provider = Provider(
+        OpenAIServer("other", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", {}), patience=1.0
+    )
     with pytest.raises((UpstreamError, InvalidRequest, Misconfigured)) as caught:
         await provider.run(call, JobCallbacks(), folder)
     assert caught.value.message.startswith(("other ", "The answer of other "))
@@ -402,7 +404,9 @@ async def test_an_endless_answer_is_given_up(call, folder, monkeypatch):
             writer.close()
 
     server = await asyncio.start_server(handle, "127.0.0.1", 0)
-    provider = Provider(Upstream("other", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", {}), patience=1.0)
+    provider = Provider(
+        OpenAIServer("other", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", {}), patience=1.0
+    )
     with pytest.raises(UpstreamError, match="too long") as caught:
         await provider.run(call, JobCallbacks(), folder)
     assert caught.value.billed

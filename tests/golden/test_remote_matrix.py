@@ -17,7 +17,7 @@ from fluxvision.core.types import Fit, JobCallbacks, PostprocessPlan
 from fluxvision.engine.fidelity import ciede2000
 from fluxvision.engine.resample import band_matrix
 from fluxvision.gateway.finish import FinishState, finish
-from fluxvision.gateway.prepare import prepare_input
+from fluxvision.gateway.provider_input import prepare_input
 
 P3 = pyvips.Operation.call("profile_load", "p3")
 FACTOR, GRID = 2, 8

@@ -10,16 +10,16 @@ import pytest
 import server_tables
 
 from fluxvision.catalog.params import PARAMS
-from fluxvision.core import errors
 from fluxvision.core.settings import SETTINGS
 from fluxvision.engine import BACKENDS
+from fluxvision.http.openapi_errors import error_kinds
 from fluxvision.imaging import FORMATS
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "docs" / "examples").iterdir())
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 LINK = re.compile(r"\]\((?!https?://)([^)#]*)(?:#([^)]+))?\)")
-CODES = {kind.code for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.Error)}
+CODES = {kind.code for kind in error_kinds()}
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from fluxvision.core.errors import AuthenticationFailed, Forbidden
+from fluxvision.core.errors import AuthenticationFailed, ConfigError, Forbidden
 from fluxvision.core.load_settings import DIGEST, HASHED
-from fluxvision.core.settings import ConfigError
 from fluxvision.core.types import ANYBODY, Caller
 
 if TYPE_CHECKING:  # not imported at run time, because the database takes a second

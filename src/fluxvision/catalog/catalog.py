@@ -20,10 +20,11 @@ from fluxvision.catalog.models.seedvr import MODEL as SEEDVR
 from fluxvision.catalog.models.topaz_upscale import MODEL as TOPAZ_UPSCALE
 from fluxvision.catalog.params import PARAMS, Param, narrow
 from fluxvision.catalog.rules import Model, Offer, Price
-from fluxvision.core.errors import InvalidRequest, ModelNotFound
+from fluxvision.core.custom_engines import find_networks
+from fluxvision.core.errors import ConfigError, InvalidRequest, ModelNotFound
 from fluxvision.core.money import to_micros
-from fluxvision.core.network_files import find_networks
-from fluxvision.core.settings import ConfigError, Settings, Upstream
+from fluxvision.core.openai_servers import OpenAIServer
+from fluxvision.core.settings import Settings
 from fluxvision.core.types import Scalar
 
 EMBEDDED = "embedded"
@@ -37,11 +38,11 @@ def configure_offers(models: Sequence[Model], settings: Settings) -> tuple[Model
     Raises `ConfigError` for a server that lists no models, or a model that has no placeholder offer.
     """
     takes = {model.id for model in models if any(offer.provider == ELSEWHERE for offer in model.offers)}
-    for upstream in settings.openai:
-        unknown = sorted(set(upstream.models) - takes)
-        if unknown or not upstream.models:
+    for server in settings.openai:
+        unknown = sorted(set(server.models) - takes)
+        if unknown or not server.models:
             given = ", ".join(unknown) or "none"
-            message = f"openai: only {', '.join(sorted(takes))} can be had from {upstream.name}; its models has {given}"
+            message = f"openai: only {', '.join(sorted(takes))} can be had from {server.name}; its models has {given}"
             raise ConfigError(message, param="openai")
     own = tuple(find_networks(settings.models_dir))
     return tuple(
@@ -68,14 +69,14 @@ def _configured_offers(model: Model, settings: Settings) -> tuple[Offer, ...]:
         if offer.provider != ELSEWHERE:
             found.append(_numbered_names(offer, settings))
             continue
-        serving = [upstream for upstream in settings.openai if model.id in upstream.models]
-        found += [_upstream_offer(offer, upstream, model.id) for upstream in serving] or [offer]
+        serving = [server for server in settings.openai if model.id in server.models]
+        found += [_server_offer(offer, server, model.id) for server in serving] or [offer]
     return tuple(found)
 
 
-def _upstream_offer(offer: Offer, upstream: Upstream, model: str) -> Offer:
-    price = Price(upstream.per, None if upstream.price is None else to_micros(upstream.price))
-    return replace(offer, provider=upstream.name, upstream=upstream.models[model], price=price, note=upstream.title)
+def _server_offer(offer: Offer, server: OpenAIServer, model: str) -> Offer:
+    price = Price(server.per, None if server.price is None else to_micros(server.price))
+    return replace(offer, provider=server.name, upstream=server.models[model], price=price, note=server.title)
 
 
 def _numbered_names(offer: Offer, settings: Settings) -> Offer:

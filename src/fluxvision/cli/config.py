@@ -12,8 +12,8 @@ import click
 import msgspec
 
 from fluxvision.accounts.keys import hash_entry
+from fluxvision.cli.dependencies import Dependencies
 from fluxvision.cli.text import format_columns, pluralize
-from fluxvision.cli.tools import Tools
 from fluxvision.core.load_settings import load_settings
 from fluxvision.core.settings import SETTINGS, Setting, Settings
 
@@ -42,10 +42,10 @@ def show_settings(as_json: bool) -> int:
 
 
 @click.pass_obj
-def check_settings(tools: Tools) -> int:
+def check_settings(dependencies: Dependencies) -> int:
     """Check the settings: raises `ConfigError`, or prints that they are valid."""
     settings = load_settings()
-    tools.check(settings)
+    dependencies.check(settings)
     origins = Counter(settings.origin.values())
     found = ", ".join(f"{count} from {name}" for name, count in sorted(origins.items()) if name != "default")
     click.echo(f"The configuration is fine: {pluralize(len(SETTINGS), 'setting')}, {found or 'all at their defaults'}.")
@@ -71,7 +71,7 @@ def _ask_key() -> str:
 
 def _mask_value(row: Setting, settings: Settings) -> Any:
     value = msgspec.to_builtins(getattr(settings.mask_secrets(), row.name))
-    if row.kind == "upstreams":  # as in the file
+    if row.kind == "openai_servers":  # as in the file
         return [{name: fact for name, fact in one.items() if fact} for one in value]
     return value
 
@@ -80,7 +80,7 @@ def _format_value(row: Setting, settings: Settings) -> str:
     value = _mask_value(row, settings)
     if isinstance(value, bool):
         return str(value).lower()
-    if row.kind == "upstreams":
+    if row.kind == "openai_servers":
         return ", ".join(one["name"] for one in value)
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 

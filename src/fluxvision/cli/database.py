@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fluxvision.cli.tools import Tools
+from fluxvision.cli.dependencies import Dependencies
 from fluxvision.core.load_settings import load_settings
 from fluxvision.storage.workspace import DATABASE_FILE
 
@@ -23,11 +23,11 @@ NEW_DATABASE = "A new database was made in data_dir; a server that runs already 
 
 
 @contextmanager
-def open_database(tools: Tools) -> Iterator[Database]:
+def open_database(dependencies: Dependencies) -> Iterator[Database]:
     """Yield the database of the settings, with all tables; raises `UsageError` where none is configured."""
     settings = load_settings()
     is_new = not settings.database_url and not Path(settings.data_dir, DATABASE_FILE).expanduser().exists()
-    database = tools.open_database(settings)
+    database = dependencies.open_database(settings)
     if database is None:
         raise click.UsageError(NO_DATABASE)
     if is_new:
@@ -39,9 +39,9 @@ def open_database(tools: Tools) -> Iterator[Database]:
 
 
 @click.pass_obj
-def upgrade(tools: Tools) -> int:
+def upgrade(dependencies: Dependencies) -> int:
     """Run the migrations and print the revision of the tables."""
-    with open_database(tools) as database:
+    with open_database(dependencies) as database:
         click.echo(f"The database is at revision {database.revision()}.")
     return 0
 

@@ -10,8 +10,8 @@ from operator import attrgetter
 
 import click
 
+from fluxvision.cli.dependencies import Dependencies, Finding
 from fluxvision.cli.text import format_columns
-from fluxvision.cli.tools import Finding, Tools
 from fluxvision.core.load_settings import load_settings
 
 HELP = """Show the processor, GPUs, memory and disk, what each engine and provider would use and how fast it is, and
@@ -23,9 +23,9 @@ Takes some seconds: a small picture is enlarged with each engine that is install
 
 
 @click.pass_obj
-def diagnose(tools: Tools, as_json: bool) -> int:
+def diagnose(dependencies: Dependencies, as_json: bool) -> int:
     """Print the findings and return the exit code."""
-    findings = list(tools.diagnose(load_settings()))
+    findings = list(dependencies.diagnose(load_settings()))
     healthy = all(one.ok for one in findings if one.essential)
     if as_json:
         click.echo(json.dumps({"healthy": healthy, "findings": [asdict(one) for one in findings]}))

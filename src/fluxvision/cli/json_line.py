@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from fluxvision.cli.run_one import PictureRecord, Status
+from fluxvision.cli.upscale_one import PictureRecord, Status
 from fluxvision.core.receipt_schemas import AttemptEntry, ReceiptLine, attempt_entries, dollars_or_none, receipt_lines
 from fluxvision.core.types import Excluded, Failure, Fidelity, InputImage, JobResult, Quote, SourceDamage
 

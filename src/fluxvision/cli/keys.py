@@ -12,8 +12,8 @@ import msgspec
 
 from fluxvision.accounts.schemas import KeyLimits, KeyList, created_key, key_entry, to_columns, to_limits
 from fluxvision.cli.database import open_database
+from fluxvision.cli.dependencies import Dependencies
 from fluxvision.cli.text import format_columns
-from fluxvision.cli.tools import Tools
 from fluxvision.core.money import format_amount
 
 if TYPE_CHECKING:  # not imported at run time, so that --help is fast
@@ -43,7 +43,13 @@ class Removable(click.ParamType[Any]):
 
 @click.pass_obj
 def create(
-    tools: Tools, /, name: str, model: tuple[str, ...], expires: datetime | None, as_json: bool, **limits: Any
+    dependencies: Dependencies,
+    /,
+    name: str,
+    model: tuple[str, ...],
+    expires: datetime | None,
+    as_json: bool,
+    **limits: Any,
 ) -> int:
     """Create a key and print it with its secret."""
     # Imported here so that --help need not import the catalogue.
@@ -51,7 +57,7 @@ def create(
 
     models, ends, given = _find_models(model), _timestamp(expires), to_limits(KeyLimits(**limits))
     key, secret = _run(
-        tools,
+        dependencies,
         lambda connection: key_store.create_key(
             connection, name=name, now=time.time(), expires_at=ends, models=models, limits=given
         ),
@@ -60,7 +66,9 @@ def create(
 
 
 @click.pass_obj
-def change(tools: Tools, /, key_id: str, model: tuple[str, ...], expires: Any, as_json: bool, **given: Any) -> int:
+def change(
+    dependencies: Dependencies, /, key_id: str, model: tuple[str, ...], expires: Any, as_json: bool, **given: Any
+) -> int:
     """Change what is given of a key."""
     from fluxvision.accounts import key_store  # noqa: PLC0415, see above
 
@@ -72,7 +80,7 @@ def change(tools: Tools, /, key_id: str, model: tuple[str, ...], expires: Any, a
     if not facts:
         raise click.UsageError("Say what to change: see fluxvision keys update --help.")
     now = time.time()
-    key = _run(tools, lambda connection: key_store.change_key(connection, key_id, now, to_columns(facts)))
+    key = _run(dependencies, lambda connection: key_store.change_key(connection, key_id, now, to_columns(facts)))
     if as_json:
         _print_json(key_entry(key, now))
     else:
@@ -82,11 +90,11 @@ def change(tools: Tools, /, key_id: str, model: tuple[str, ...], expires: Any, a
 
 
 @click.pass_obj
-def list_all(tools: Tools, as_json: bool) -> int:
+def list_all(dependencies: Dependencies, as_json: bool) -> int:
     """Print all keys, without their secrets."""
     from fluxvision.accounts import key_store  # noqa: PLC0415, see above
 
-    keys, now = _run(tools, key_store.list_keys), time.time()
+    keys, now = _run(dependencies, key_store.list_keys), time.time()
     if as_json:
         _print_json(KeyList(object="list", data=[key_entry(key, now) for key in keys]))
         return 0
@@ -97,12 +105,12 @@ def list_all(tools: Tools, as_json: bool) -> int:
 
 
 @click.pass_obj
-def revoke(tools: Tools, key_id: str, as_json: bool) -> int:
+def revoke(dependencies: Dependencies, key_id: str, as_json: bool) -> int:
     """Revoke a key."""
     from fluxvision.accounts import key_store  # noqa: PLC0415, see above
 
     now = time.time()
-    key = _run(tools, lambda connection: key_store.revoke_key(connection, key_id, now))
+    key = _run(dependencies, lambda connection: key_store.revoke_key(connection, key_id, now))
     if as_json:
         _print_json(key_entry(key, now))
     else:
@@ -111,11 +119,11 @@ def revoke(tools: Tools, key_id: str, as_json: bool) -> int:
 
 
 @click.pass_obj
-def rotate(tools: Tools, key_id: str, as_json: bool) -> int:
+def rotate(dependencies: Dependencies, key_id: str, as_json: bool) -> int:
     """Give a key a new secret and print it."""
     from fluxvision.accounts import key_store  # noqa: PLC0415, see above
 
-    key, secret = _run(tools, lambda connection: key_store.rotate_key(connection, key_id))
+    key, secret = _run(dependencies, lambda connection: key_store.rotate_key(connection, key_id))
     return _print_secret(key, secret, as_json=as_json)
 
 
@@ -130,8 +138,8 @@ def _timestamp(moment: datetime | None) -> float | None:
     return None if moment is None else moment.replace(tzinfo=UTC).timestamp()
 
 
-def _run(tools: Tools, work: Callable[[Connection], T]) -> T:
-    with open_database(tools) as database:
+def _run(dependencies: Dependencies, work: Callable[[Connection], T]) -> T:
+    with open_database(dependencies) as database:
         return database.run_blocking(work)
 
 

@@ -10,15 +10,15 @@ from pathlib import Path
 import click
 
 from fluxvision import __version__
-from fluxvision.cli import cluster, config, database, doctor, keys, models, serve, server_batch, upscale
+from fluxvision.cli import batch, cluster, config, database, doctor, keys, models, serve, upscale
+from fluxvision.cli.dependencies import Dependencies
 from fluxvision.cli.text import error_sentence, safe_path
-from fluxvision.cli.tools import Tools
-from fluxvision.core.errors import ClientError
+from fluxvision.core.errors import ClientError, ConfigError
 
 OK, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
 COMMANDS = (
     upscale.COMMAND,
-    server_batch.COMMAND,
+    batch.COMMAND,
     serve.COMMAND,
     models.COMMAND,
     doctor.COMMAND,
@@ -56,11 +56,11 @@ GROUP = CommandGroup(
 GROUP = click.version_option(__version__, message="fluxvision %(version)s")(GROUP)
 
 
-def run_cli(arguments: Sequence[str], tools: Tools) -> int:
+def run_cli(arguments: Sequence[str], dependencies: Dependencies) -> int:
     """Run one command and return the exit code: 0 done, 1 failed, 2 wrong usage, 129 SIGHUP, 130 SIGINT."""
     debug = "--debug" in arguments
     try:
-        code = GROUP.main(list(arguments), prog_name="fluxvision", standalone_mode=False, obj=tools)
+        code = GROUP.main(list(arguments), prog_name="fluxvision", standalone_mode=False, obj=dependencies)
         sys.stdout.flush()
     except click.ClickException as error:
         error.show()
@@ -74,7 +74,7 @@ def run_cli(arguments: Sequence[str], tools: Tools) -> int:
         if debug:
             sys.excepthook(type(error), error, error.__traceback__)
         click.echo(f"Error: {error_sentence(error)}", err=True)
-        return UNUSABLE if isinstance(error, ClientError) or getattr(error, "code", "") == "CONFIGURATION" else FAILED
+        return UNUSABLE if isinstance(error, ClientError | ConfigError) else FAILED
     return code if isinstance(code, int) else OK
 
 

@@ -16,8 +16,8 @@ from fluxvision.catalog.describe import destination, format_factors, format_offe
 from fluxvision.catalog.normalize import strongest_mode
 from fluxvision.catalog.params import describe_param
 from fluxvision.catalog.rules import Model, Offer
+from fluxvision.cli.dependencies import Dependencies
 from fluxvision.cli.text import TIMES, format_columns, replace_with_flags
-from fluxvision.cli.tools import Tools
 from fluxvision.core.load_settings import load_settings
 from fluxvision.core.receipt_schemas import STRENGTH
 
@@ -30,9 +30,9 @@ LEGEND = (
 WIDTH = 100
 
 
-def describe_models(tools: Tools, name: str | None, *, as_json: bool) -> str:
+def describe_models(dependencies: Dependencies, name: str | None, *, as_json: bool) -> str:
     """Return all models, or one with its parameters; raises `ModelNotFound`."""
-    known, ready = asyncio.run(_ask_gateway(tools))
+    known, ready = asyncio.run(_ask_gateway(dependencies))
     if name is None:
         return (
             json.dumps([_model_facts(model, ready, model.offers) for model in known])
@@ -44,8 +44,8 @@ def describe_models(tools: Tools, name: str | None, *, as_json: bool) -> str:
     return json.dumps(_model_facts(model, ready, offers)) if as_json else _model_page(model, offers)
 
 
-async def _ask_gateway(tools: Tools) -> tuple[tuple[Model, ...], Mapping[str, bool]]:
-    gateway = tools.create_gateway(load_settings())
+async def _ask_gateway(dependencies: Dependencies) -> tuple[tuple[Model, ...], Mapping[str, bool]]:
+    gateway = dependencies.create_gateway(load_settings())
     try:
         return gateway.models, await gateway.ping()
     finally:

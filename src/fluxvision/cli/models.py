@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import click
 
-from fluxvision.cli.tools import Tools
+from fluxvision.cli.dependencies import Dependencies
 
 
 @click.pass_obj
-def fetch_weights(tools: Tools, name: str) -> int:
+def fetch_weights(dependencies: Dependencies, name: str) -> int:
     """Download the weights and print their folder."""
-    click.echo(tools.fetch(name))
+    click.echo(dependencies.fetch(name))
     return 0
 
 
@@ -25,12 +25,12 @@ WEIGHTS_COMMAND = click.Command(
 
 
 @click.pass_obj
-def show_models(tools: Tools, name: str | None, as_json: bool) -> int:
+def show_models(dependencies: Dependencies, name: str | None, as_json: bool) -> int:
     """Print all models, or the parameters of one, as text or JSON."""
     # Imported here so that --help need not import the catalogue.
     from fluxvision.cli.model_text import describe_models  # noqa: PLC0415
 
-    click.echo(describe_models(tools, name, as_json=as_json))
+    click.echo(describe_models(dependencies, name, as_json=as_json))
     return 0
 
 

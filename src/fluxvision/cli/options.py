@@ -55,7 +55,7 @@ def parameter_flags() -> list[click.Parameter]:
 
 def setting_flags() -> list[click.Parameter]:
     """Return the flags of the settings whose value is one word or number."""
-    return [_setting_flag(row) for row in SETTINGS if row.kind != "upstreams"]
+    return [_setting_flag(row) for row in SETTINGS if row.kind != "openai_servers"]
 
 
 def _parameter_flag(row: Param, flag: str) -> click.Option:

@@ -9,7 +9,6 @@ import click
 
 from fluxvision.cli.json_line import format_json
 from fluxvision.cli.options import UpscaleRequest
-from fluxvision.cli.run_one import PictureRecord
 from fluxvision.cli.text import (
     FLAGS,
     format_columns,
@@ -20,6 +19,7 @@ from fluxvision.cli.text import (
     replace_with_flags,
     safe_path,
 )
+from fluxvision.cli.upscale_one import PictureRecord
 from fluxvision.core.money import sum_costs
 from fluxvision.core.types import SourceDamage
 

@@ -12,9 +12,9 @@ from fluxvision.catalog import catalog
 from fluxvision.catalog.params import BY_NAME, Param
 from fluxvision.cli.options import Flag, Sectioned, UpscaleRequest, check_request, override_models_dir, parameter_flags
 from fluxvision.cli.text import safe_path
+from fluxvision.core.custom_engines import SUFFIXES, network_parts
 from fluxvision.core.errors import InvalidRequest, ModelNotFound
 from fluxvision.core.load_settings import load_settings
-from fluxvision.core.network_files import SUFFIXES, network_parts
 
 HELP = """Enlarge pictures: files, folders, patterns like '*.jpg', or - for standard input.
 
@@ -74,9 +74,9 @@ def upscale(context: click.Context, /, inputs: tuple[str, ...], mask: str | None
     )
     check_request(request)
     # Imported here so that --help and usage errors need not import libvips.
-    from fluxvision.cli import batch  # noqa: PLC0415
+    from fluxvision.cli import upscale_run  # noqa: PLC0415
 
-    return batch.run_batch(request, context.obj)
+    return upscale_run.run_upscale(request, context.obj)
 
 
 def _network_file(engine: str | None) -> Path | None:

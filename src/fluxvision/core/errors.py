@@ -27,8 +27,12 @@
     │   ├── UpstreamUnreachable   502  UPSTREAM_UNREACHABLE, the network to a provider failed
     │   ├── UpstreamBusy          429  RATE_LIMITED, a provider is at its limit
     │   ├── UpstreamRefused       502  UPSTREAM_REFUSED, a healthy provider does not do this work
+    │   │   └── UpstreamUnasked   502  UPSTREAM_REFUSED, because of a value that this server added
+    │   ├── UpstreamBroke         500  INTERNAL_ERROR, this server's code for a provider failed
     │   └── Exhausted             502  ALL_PROVIDERS_EXHAUSTED
-    └── Unavailable               503  UNAVAILABLE, draining or not ready
+    ├── Unavailable               503  UNAVAILABLE, draining or not ready
+    ├── DeadlineExceeded          504  DEADLINE_EXCEEDED, the work took too long
+    └── ConfigError               no response: a setting cannot be used
 
 A message is one or two plain sentences for the caller. It never holds a path of this machine, a key, a prompt or
 picture content.
@@ -298,6 +302,12 @@ class DeadlineExceeded(Error):
 
     status = 504
     code = "DEADLINE_EXCEEDED"
+
+
+class ConfigError(Error):
+    """A setting cannot be used; the message names it."""
+
+    code = "CONFIGURATION"
 
 
 def find_error(name: str, root: type[Error] = Error) -> type[Error] | None:

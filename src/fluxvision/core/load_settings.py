@@ -12,8 +12,9 @@ from typing import Any
 
 import msgspec
 
+from fluxvision.core.errors import ConfigError
+from fluxvision.core.openai_servers import HEADER, check_servers, is_address, with_key
 from fluxvision.core.settings import BY_NAME, PREFIX, SETTINGS, LoadedSettings, Setting
-from fluxvision.core.upstream import HEADER, ConfigError, check_upstreams, is_address, with_key
 
 TRUE = frozenset({"1", "true", "yes", "on"})
 FALSE = frozenset({"0", "false", "no", "off"})
@@ -27,7 +28,7 @@ NOUNS = {
     "switch": "true or false",
     "secrets": "a text or a list of texts",
     "secret": "a text",
-    "upstreams": "a list of tables",
+    "openai_servers": "a list of tables",
     "text": "a text",
     "address": "a text",
     "path": "a text",
@@ -106,7 +107,7 @@ def _convert_value(row: Setting, raw: Any) -> Any:
         value = _parse_value(row, raw)
     except (ValueError, TypeError, OverflowError, RecursionError, msgspec.DecodeError) as error:
         given = "" if row.kind in SECRET else f", not {raw!r}"
-        given = f": {error}" if row.kind == "upstreams" else given
+        given = f": {error}" if row.kind == "openai_servers" else given
         message = f"{row.name} must be {NOUNS[row.kind]}{given}"
         raise ConfigError(message, param=row.name) from None
     if row.kind == "secrets" and any(text.startswith(HASHED) and not DIGEST.fullmatch(text) for text in value):
@@ -148,8 +149,8 @@ def _parse_value(row: Setting, raw: Any) -> Any:
         case "secrets", str() | list() | tuple():
             parts = raw.split(",") if isinstance(raw, str) else raw
             return tuple(text for part in parts if (text := _parse_text(part).strip()))
-        case "upstreams", _:
-            return check_upstreams(raw)
+        case "openai_servers", _:
+            return check_servers(raw)
         case "path" | "text" | "address" | "secret", str():
             return raw.strip() if row.kind == "secret" else raw
     raise TypeError(raw)

@@ -11,20 +11,18 @@ from typing import Annotated, Any, Literal, Self, get_args, get_origin
 import msgspec
 from msgspec import Meta
 
-from fluxvision.core.upstream import ConfigError, Upstream
-
-__all__ = ["BY_NAME", "MASK", "PREFIX", "SETTINGS", "ConfigError", "LoadedSettings", "Setting", "Settings", "Upstream"]
+from fluxvision.core.openai_servers import OpenAIServer
 
 PREFIX = "FLUXVISION_"
 MASK = "***"
 
-Kind = Literal["text", "integer", "number", "switch", "address", "path", "secret", "secrets", "upstreams"]
+Kind = Literal["text", "integer", "number", "switch", "address", "path", "secret", "secrets", "openai_servers"]
 
 Address = Annotated[str, Meta(extra={"kind": "address"})]
 Folder = Annotated[str, Meta(extra={"kind": "path"})]
 Secret = Annotated[str, Meta(extra={"kind": "secret"})]
 Secrets = Annotated[tuple[str, ...], Meta(extra={"kind": "secrets"})]
-Upstreams = Annotated[tuple[Upstream, ...], Meta(extra={"kind": "upstreams"})]
+OpenAIServers = Annotated[tuple[OpenAIServer, ...], Meta(extra={"kind": "openai_servers"})]
 KINDS: Mapping[Any, Kind] = {str: "text", int: "integer", float: "number", bool: "switch"}
 
 
@@ -245,7 +243,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="Pixels of a megapixel on fal.ai's bill, which it does not publish."),
     ] = "1000000"
     openai: Annotated[
-        Upstreams,
+        OpenAIServers,
         Meta(
             description="Other servers that speak OpenAI's images API: [[openai]] tables in the file, a JSON "
             "list in the environment."
@@ -335,7 +333,7 @@ def _mask(row: Setting, value: Any) -> Any:
             return MASK if value else ""
         case "secrets":
             return (MASK,) * len(value)
-        case "upstreams":
+        case "openai_servers":
             return tuple(msgspec.structs.replace(one, key=MASK if one.key and not one.key_env else "") for one in value)
     return value
 

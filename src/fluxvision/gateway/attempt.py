@@ -31,11 +31,11 @@ from fluxvision.core.system import resource_error, translate_resource_errors
 from fluxvision.core.types import Attempt, Call, InputImage, Job, JobCallbacks, ProviderResult, ResultImage
 from fluxvision.gateway.attempt_state import AttemptCancel, Submission
 from fluxvision.gateway.circuit_breaker import BreakerPermit
+from fluxvision.gateway.enlarge_animation import FrameWork
 from fluxvision.gateway.execution_context import ExecutionContext
 from fluxvision.gateway.finish import FinishState, deliver_as_is, finish
 from fluxvision.gateway.finish.state import Mask
-from fluxvision.gateway.frames import FrameWork
-from fluxvision.gateway.prepare import is_ready, prepare_input
+from fluxvision.gateway.provider_input import is_ready, prepare_input
 from fluxvision.gateway.resource_estimate import disk_needed
 from fluxvision.gateway.routing import Candidate
 from fluxvision.gateway.split_job import sent_seed, split_callbacks, split_versions, without_seed

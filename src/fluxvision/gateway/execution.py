@@ -23,7 +23,7 @@ from fluxvision.gateway.attempt import AttemptResult, ProviderAttempt, decisive_
 from fluxvision.gateway.execution_context import ExecutionContext
 from fluxvision.gateway.fair_queue import SMALL
 from fluxvision.gateway.finish.state import Mask
-from fluxvision.gateway.prepare import make_preview
+from fluxvision.gateway.provider_input import make_preview
 from fluxvision.gateway.routing import Candidate, RoutingDecision
 from fluxvision.imaging import decode_mask
 

@@ -23,8 +23,8 @@ from fluxvision.accounts.schemas import (
     usage_response,
 )
 from fluxvision.core.errors import Forbidden, InvalidRequest, NotFound
-from fluxvision.http.requests.body import read_struct
-from fluxvision.http.requests.fields import query_parameters
+from fluxvision.http.parsing.body import read_struct
+from fluxvision.http.parsing.fields import query_parameters
 from fluxvision.http.state import AppState, caller_of
 
 if TYPE_CHECKING:  # not imported at run time, because the database takes a second
@@ -35,62 +35,62 @@ NOT_ADMIN = "Only the admin key of this server may manage API keys."
 NO_ACCOUNTS = "This server keeps no accounts: set FLUXVISION_DATA_DIR or FLUXVISION_DATABASE_URL."
 
 
-async def create_key(edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
+async def create_key(state: AppState, scope: Scope, receive: Receive, send: Send) -> None:
     """Create a key and send it with its secret."""
-    accounts = _managed_accounts(edge, scope)
-    given = await read_struct(scope, receive, edge.settings.upload_timeout, KeyRequest)
+    accounts = _managed_accounts(state, scope)
+    given = await read_struct(scope, receive, state.settings.upload_timeout, KeyRequest)
     key, secret = await accounts.create_key(
         name=given.name,
         expires_at=given.expires_at,
-        models=[edge.gateway.find(name)[0].id for name in given.models],
+        models=[state.gateway.find(name)[0].id for name in given.models],
         limits=to_limits(given),
     )
-    await _json(created_key(key, secret, edge.now()))(scope, receive, send)
+    await _json(created_key(key, secret, state.now()))(scope, receive, send)
 
 
-async def list_keys(edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
+async def list_keys(state: AppState, scope: Scope, receive: Receive, send: Send) -> None:
     """Send all keys."""
-    keys = await _managed_accounts(edge, scope).list_keys()
-    await _json(KeyList(object="list", data=[key_entry(key, edge.now()) for key in keys]))(scope, receive, send)
+    keys = await _managed_accounts(state, scope).list_keys()
+    await _json(KeyList(object="list", data=[key_entry(key, state.now()) for key in keys]))(scope, receive, send)
 
 
-async def show_key(edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
+async def show_key(state: AppState, scope: Scope, receive: Receive, send: Send) -> None:
     """Send one key."""
-    key = await _managed_accounts(edge, scope).find_key(scope["path_params"]["id"])
-    await _json(key_entry(key, edge.now()))(scope, receive, send)
+    key = await _managed_accounts(state, scope).find_key(scope["path_params"]["id"])
+    await _json(key_entry(key, state.now()))(scope, receive, send)
 
 
-async def change_key(edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
+async def change_key(state: AppState, scope: Scope, receive: Receive, send: Send) -> None:
     """Change what is given of a key and send what it is now."""
-    accounts = _managed_accounts(edge, scope)
-    given = await read_struct(scope, receive, edge.settings.upload_timeout, KeyChange)
+    accounts = _managed_accounts(state, scope)
+    given = await read_struct(scope, receive, state.settings.upload_timeout, KeyChange)
     facts = to_columns(msgspec.structs.asdict(given))
     if "models" in facts:
-        facts["models"] = [edge.gateway.find(name)[0].id for name in facts["models"]]
+        facts["models"] = [state.gateway.find(name)[0].id for name in facts["models"]]
     key = await accounts.change_key(scope["path_params"]["id"], facts)
-    await _json(key_entry(key, edge.now()))(scope, receive, send)
+    await _json(key_entry(key, state.now()))(scope, receive, send)
 
 
-async def revoke_key(edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
+async def revoke_key(state: AppState, scope: Scope, receive: Receive, send: Send) -> None:
     """Revoke a key and send what it is now."""
-    key = await _managed_accounts(edge, scope).revoke_key(scope["path_params"]["id"])
-    await _json(key_entry(key, edge.now()))(scope, receive, send)
+    key = await _managed_accounts(state, scope).revoke_key(scope["path_params"]["id"])
+    await _json(key_entry(key, state.now()))(scope, receive, send)
 
 
-async def rotate_key(edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
+async def rotate_key(state: AppState, scope: Scope, receive: Receive, send: Send) -> None:
     """Give a key a new secret and send it."""
-    key, secret = await _managed_accounts(edge, scope).rotate_key(scope["path_params"]["id"])
-    await _json(created_key(key, secret, edge.now()))(scope, receive, send)
+    key, secret = await _managed_accounts(state, scope).rotate_key(scope["path_params"]["id"])
+    await _json(created_key(key, secret, state.now()))(scope, receive, send)
 
 
-async def show_balance(edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
+async def show_balance(state: AppState, scope: Scope, receive: Receive, send: Send) -> None:
     """Send what the calling key has used of its budgets."""
     caller = caller_of(scope)
-    budgets = await _accounts(edge).ledger.balance(caller.id, caller.limits)
+    budgets = await _accounts(state).ledger.balance(caller.id, caller.limits)
     await _json(balance_response(caller.id, budgets))(scope, receive, send)
 
 
-async def show_usage(edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
+async def show_usage(state: AppState, scope: Scope, receive: Receive, send: Send) -> None:
     """Send requests and costs by group: of the calling key, to the admin key of all."""
     caller, query = caller_of(scope), query_parameters(scope)
     wanted = query.get("group_by", "day")
@@ -99,21 +99,21 @@ async def show_usage(edge: AppState, scope: Scope, receive: Receive, send: Send)
         message = f"group_by must be one of {', '.join(GROUPINGS)}."
         raise InvalidRequest(message, param="group_by")
     start, end = _parse_time(query, "start", 0.0), _parse_time(query, "end", math.inf)
-    rows = await _accounts(edge).ledger.usage(None if caller.admin else caller.id, group_by, start, end)
+    rows = await _accounts(state).ledger.usage(None if caller.admin else caller.id, group_by, start, end)
     await _json(usage_response(group_by, rows))(scope, receive, send)
 
 
-def _accounts(edge: AppState) -> AccountService:
-    if edge.accounts is None:
+def _accounts(state: AppState) -> AccountService:
+    if state.accounts is None:
         raise NotFound(NO_ACCOUNTS)
-    return edge.accounts
+    return state.accounts
 
 
-def _managed_accounts(edge: AppState, scope: Scope) -> AccountService:
+def _managed_accounts(state: AppState, scope: Scope) -> AccountService:
     """Return the accounts; raises `Forbidden` for every key but the admin key."""
     if not caller_of(scope).admin:
-        raise Forbidden(NOT_ADMIN if edge.settings.admin_key else NO_ADMIN)
-    return _accounts(edge)
+        raise Forbidden(NOT_ADMIN if state.settings.admin_key else NO_ADMIN)
+    return _accounts(state)
 
 
 def _parse_time(query: dict[str, str], param: str, default: float) -> float:

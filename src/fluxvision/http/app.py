@@ -20,7 +20,8 @@ from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fluxvision.accounts.keys import Keys
-from fluxvision.core.settings import ConfigError, Settings
+from fluxvision.core.errors import ConfigError
+from fluxvision.core.settings import Settings
 from fluxvision.core.system import release_memory
 from fluxvision.core.types import InputImage
 from fluxvision.gateway.gateway import Gateway
@@ -39,12 +40,14 @@ from fluxvision.http import (
     stored_jobs,
     webhooks,
 )
+from fluxvision.http.deep_zoom_cache import DeepZoomCache
+from fluxvision.http.job_tracker import JobTracker
 from fluxvision.http.middleware import FACTS, AuthMiddleware, ErrorMiddleware
 from fluxvision.http.observability import Metrics
-from fluxvision.http.playground import Playground
+from fluxvision.http.playground_limits import PlaygroundLimits
 from fluxvision.http.readiness import Readiness
 from fluxvision.http.run_job import JobObserver
-from fluxvision.http.state import AppState, DeepZoomCache, Handler, JobTracker, Probe
+from fluxvision.http.state import AppState, Handler, Probe
 from fluxvision.http.stored_response import MediaResults
 from fluxvision.http.upload_limits import BodyMemory, UploadLimits
 from fluxvision.imaging import Limits, probe
@@ -105,7 +108,7 @@ SITE: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/metrics", health.metrics_page),
     ("GET", "/openapi.json", openapi.send_document),
     ("GET", "/llms.txt", models.models_index),
-    ("GET", FACTS, health.page_facts),
+    ("GET", FACTS, site.send_page_facts),
 )
 PAGES: tuple[tuple[str, Handler], ...] = (
     ("/", site.send_index),
@@ -171,7 +174,7 @@ def build(
         )
         observer = JobObserver(metrics, log)
         sender = import_module("fluxvision.jobs.webhooks").WebhookSender(
-            found, webhooks.webhook_client(edge), partial(webhooks.event_body, edge), observer.fails, now
+            found, webhooks.webhook_client(state), partial(webhooks.event_body, state), observer.fails, now
         )
         service: JobService = import_module("fluxvision.jobs.service").JobService(
             found,
@@ -181,13 +184,13 @@ def build(
             observer,
             webhooks=sender,
             bucket=store.bucket,
-            lines=batches.LinePreparer(edge),
+            lines=batches.LinePreparer(state),
             parallel=2 * settings.workers + (settings.remote_parallel if gateway.has_remote else 0),
             now=now,
         )
         return service
 
-    edge = AppState(
+    state = AppState(
         gateway=gateway,
         settings=settings,
         probe=read or _probe(settings),
@@ -203,7 +206,7 @@ def build(
         metrics=metrics,
         log=log,
         running=JobTracker(),
-        playground=Playground(settings, gateway, now),
+        playground=PlaygroundLimits(settings, gateway, now),
         now=now,
         media_clock=clock,
         jobs=LazyJobService(create_jobs),
@@ -214,32 +217,32 @@ def build(
     @asynccontextmanager
     async def lifespan(_app: object) -> AsyncIterator[None]:
         async with AsyncExitStack() as ends:  # each is reached even where another one fails
-            ends.enter_context(observability.capture_libraries(edge.log))
+            ends.enter_context(observability.capture_libraries(state.log))
             ends.enter_context(telemetry)
             ends.callback(workspace.close)
             ends.push_async_callback(gateway.aclose)
-            ends.push_async_callback(edge.jobs.close)
+            ends.push_async_callback(state.jobs.close)
             if database is not None:
-                await edge.jobs.get()
-            ends.push_async_callback(_cancel_task, asyncio.create_task(_sweep(edge)))
-            ends.push_async_callback(_cancel_task, asyncio.create_task(_release_memory(edge.running)))
+                await state.jobs.get()
+            ends.push_async_callback(_cancel_task, asyncio.create_task(_sweep(state)))
+            ends.push_async_callback(_cancel_task, asyncio.create_task(_release_memory(state.running)))
             yield
 
     # They are tried in order: those of the API come first.
-    routes = [Route(prefix + path, _Endpoint(edge, run), methods=[method]) for method, prefix, path, run in rows]
-    routes += [Route(path, _Endpoint(edge, run), methods=["GET"]) for path, run in PAGES]
+    routes = [Route(prefix + path, _Endpoint(state, run), methods=[method]) for method, prefix, path, run in rows]
+    routes += [Route(path, _Endpoint(state, run), methods=["GET"]) for path, run in PAGES]
     router = Router([*routes, *pages], redirect_slashes=False, lifespan=lifespan)
     framed = ErrorMiddleware(
-        AuthMiddleware(router, edge.keys, settings), edge.log, edge.metrics, settings.upload_timeout
+        AuthMiddleware(router, state.keys, settings), state.log, state.metrics, settings.upload_timeout
     )
-    return App(_Split(framed, router), edge.running)
+    return App(_Split(framed, router), state.running)
 
 
 class _Endpoint:
     """An ASGI endpoint that calls a handler with the shared state."""
 
-    def __init__(self, edge: AppState, handler: Handler) -> None:
-        self._run = partial(handler, edge)
+    def __init__(self, state: AppState, handler: Handler) -> None:
+        self._run = partial(handler, state)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._run(scope, receive, send)
@@ -287,14 +290,14 @@ def _probe(settings: Settings) -> Probe:
     return read
 
 
-async def _sweep(edge: AppState) -> None:
+async def _sweep(state: AppState) -> None:
     """Delete expired files periodically; a failed sweep is logged and repeated the next time."""
     while True:
         try:
-            await edge.media.sweep(edge.media_clock())
+            await state.media.sweep(state.media_clock())
         except Exception as error:  # noqa: BLE001 - results must not pile up because of one bad moment
-            edge.log.error("sweep", trace=observability.format_trace(error))  # noqa: TRY400 - its text may hold a path
-        await asyncio.sleep(min(SWEEP_SECONDS, edge.settings.media_ttl))
+            state.log.error("sweep", trace=observability.format_trace(error))  # noqa: TRY400 - its text may hold a path
+        await asyncio.sleep(min(SWEEP_SECONDS, state.settings.media_ttl))
 
 
 async def _release_memory(running: JobTracker) -> None:

@@ -42,9 +42,9 @@ LONGEST_STEM = 200
 END = {"type": "http.response.body", "body": b""}
 
 
-async def find_batch(edge: AppState, scope: Scope, batch_id: str) -> tuple[BatchRow, BatchCounts]:
+async def find_batch(state: AppState, scope: Scope, batch_id: str) -> tuple[BatchRow, BatchCounts]:
     """Return a batch of the caller and how its lines stand; raises `NotFound`."""
-    found = await (await edge.jobs.get()).batch_store.find(batch_id, owner(caller_of(scope)))
+    found = await (await state.jobs.get()).batch_store.find(batch_id, owner(caller_of(scope)))
     if found is None:
         raise NotFound(NO_BATCH)
     return found
@@ -58,13 +58,13 @@ def result_file_ids(row: BatchRow, counts: BatchCounts) -> tuple[str | None, str
     return (f"{stem}-output" if counts.completed else None), (f"{stem}-errors" if counts.failed else None)
 
 
-async def find_result_file(edge: AppState, scope: Scope, file_id: str) -> FileObject | None:
+async def find_result_file(state: AppState, scope: Scope, file_id: str) -> FileObject | None:
     """Return the facts of an output or error file, None for another id."""
     match = RESULT_FILE.fullmatch(file_id)
     if match is None:
         return None
-    row = await _find_ended(edge, scope, file_id, f"batch_{match[1]}")
-    size = sum([line.length async for line in _lines(edge, scope, row.id, SHOWN[match[2]], sizes_only=True)])
+    row = await _find_ended(state, scope, file_id, f"batch_{match[1]}")
+    size = sum([line.length async for line in _lines(state, scope, row.id, SHOWN[match[2]], sizes_only=True)])
     filename = f"{row.id}_{match[2]}.jsonl"
     created_at = int(row.ended_at)
     return FileObject(
@@ -72,35 +72,35 @@ async def find_result_file(edge: AppState, scope: Scope, file_id: str) -> FileOb
     )
 
 
-async def send_result_file(edge: AppState, scope: Scope, send: Send, file_id: str) -> bool:
+async def send_result_file(state: AppState, scope: Scope, send: Send, file_id: str) -> bool:
     """Send an output or error file; return False, and send nothing, for another id."""
     match = RESULT_FILE.fullmatch(file_id)
     if match is None:
         return False
-    row = await _find_ended(edge, scope, file_id, f"batch_{match[1]}")
+    row = await _find_ended(state, scope, file_id, f"batch_{match[1]}")
     await _start(send, JSONL, f"{row.id}_{match[2]}.jsonl")
-    async for line in _lines(edge, scope, row.id, SHOWN[match[2]]):
+    async for line in _lines(state, scope, row.id, SHOWN[match[2]]):
         for chunk in line.chunks():
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
     await send(END)
     return True
 
 
-async def send_archive(edge: AppState, scope: Scope, _receive: object, send: Send) -> None:
+async def send_archive(state: AppState, scope: Scope, _receive: object, send: Send) -> None:
     """Send the pictures that a batch has made so far as one ZIP archive, each named by its line's custom_id."""
-    row, _ = await find_batch(edge, scope, scope["path_params"]["id"])
+    row, _ = await find_batch(state, scope, scope["path_params"]["id"])
     await _start(send, "application/zip", f"{row.id}.zip")
     pieces = _Pieces()
     used: Counter[str] = Counter()
     with ZipFile(pieces, "w") as archive:  # type: ignore[call-overload]  # it needs no more of a file than this
-        async for request in _rows(edge, row.id, SHOWN["output"]):
+        async for request in _rows(state, row.id, SHOWN["output"]):
             with suppress(NotFound):  # it was purged
-                stored = await load_response(edge, request.response)
+                stored = await load_response(state, request.response)
                 several = len(stored.pictures) > 1
                 for number, picture in enumerate(stored.pictures, 1):
                     stem = f"{request.custom_id}-{number}" if several else request.custom_id
                     name = archive_name(stem, PurePosixPath(picture.name).suffix, used)
-                    path = await edge.media.fetch(picture.name, edge.media_clock())
+                    path = await state.media.fetch(picture.name, state.media_clock())
                     with (
                         path.open("rb") as source,
                         archive.open(ZipInfo(name), "w", force_zip64=path.stat().st_size >= LARGE) as target,
@@ -145,15 +145,15 @@ class _Pieces:
         await send({"type": "http.response.body", "body": body, "more_body": True})
 
 
-async def _find_ended(edge: AppState, scope: Scope, file_id: str, batch_id: str) -> BatchRow:
-    row, counts = await find_batch(edge, scope, batch_id)
+async def _find_ended(state: AppState, scope: Scope, file_id: str, batch_id: str) -> BatchRow:
+    row, counts = await find_batch(state, scope, batch_id)
     if file_id not in result_file_ids(row, counts):
         raise NotFound("The batch of this file has not ended, or there is nothing in the file.")
     return row
 
 
-async def _rows(edge: AppState, batch_id: str, statuses: Sequence[str]) -> AsyncIterator[RequestRow]:
-    store, last = (await edge.jobs.get()).batch_store, 0
+async def _rows(state: AppState, batch_id: str, statuses: Sequence[str]) -> AsyncIterator[RequestRow]:
+    store, last = (await state.jobs.get()).batch_store, 0
     while rows := await store.lines(batch_id, statuses, last, PAGE):
         for row in rows:
             yield row
@@ -161,17 +161,17 @@ async def _rows(edge: AppState, batch_id: str, statuses: Sequence[str]) -> Async
 
 
 async def _lines(
-    edge: AppState, scope: Scope, batch_id: str, statuses: Sequence[str], *, sizes_only: bool = False
+    state: AppState, scope: Scope, batch_id: str, statuses: Sequence[str], *, sizes_only: bool = False
 ) -> AsyncIterator[ChunkedBody]:
-    async for row in _rows(edge, batch_id, statuses):
-        yield encode_base64(await _line_result(edge, scope, row, sizes_only=sizes_only), after=b"\n")
+    async for row in _rows(state, batch_id, statuses):
+        yield encode_base64(await _line_result(state, scope, row, sizes_only=sizes_only), after=b"\n")
 
 
-async def _line_result(edge: AppState, scope: Scope, row: RequestRow, *, sizes_only: bool) -> LineResult:
+async def _line_result(state: AppState, scope: Scope, row: RequestRow, *, sizes_only: bool) -> LineResult:
     """Return a request as a line of a file, its links signed anew."""
     if row.error is None:
         try:
-            body = await stored_body(edge, scope, await load_response(edge, row.response), sizes_only=sizes_only)
+            body = await stored_body(state, scope, await load_response(state, row.response), sizes_only=sizes_only)
         except Error as gone:
             return _failed_line(row, gone)
         response = LineResponse(status_code=200, request_id=row.id, body=body)

@@ -24,9 +24,9 @@ from fluxvision.http.batch_results import find_batch, result_file_ids
 from fluxvision.http.files import find_file, refuse_visitor
 from fluxvision.http.media import public_base, scope_of
 from fluxvision.http.middleware import request_id
-from fluxvision.http.requests import json_body
-from fluxvision.http.requests.body import read_struct
-from fluxvision.http.requests.fields import query_parameters
+from fluxvision.http.parsing import json_body
+from fluxvision.http.parsing.body import read_struct
+from fluxvision.http.parsing.fields import query_parameters
 from fluxvision.http.state import AppState, caller_of, record_of
 from fluxvision.http.stored_jobs import page_limit, send_json
 from fluxvision.jobs.batch_input import PARAM, check_input
@@ -41,75 +41,75 @@ NOT_IN_BATCHES = edits.DRY_RUN | {"stream", "partial_images"}
 LOST = "The input file is not on this server any more. Lines that had been begun are in the other files."
 
 
-async def create_batch(edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
+async def create_batch(state: AppState, scope: Scope, receive: Receive, send: Send) -> None:
     """Check the input file, enter the batch, and send how it stands."""
     refuse_visitor(scope)
     headers = Headers(scope=scope)
     key, is_retry = stored_jobs.idempotency_key(headers), stored_jobs.is_retry(headers)
-    given = await read_struct(scope, receive, edge.settings.upload_timeout, BatchRequest)
+    given = await read_struct(scope, receive, state.settings.upload_timeout, BatchRequest)
     identity = RequestIdentity(given.input_file_id, key, is_retry=is_retry, received_at=record_of(scope).received_at)
-    service, key_id = await edge.jobs.get(), caller_of(scope).id
+    service, key_id = await state.jobs.get(), caller_of(scope).id
     batch_id = await service.batch_store.find_same(key_id, identity)
     if batch_id is None:
-        file = await find_file(edge, scope, given.input_file_id, PARAM)
-        limit = json_body.body_limit(edge.settings.max_upload_bytes)[0]
-        async with edge.batch_checks:
-            total = await run_in_thread(check_input, await edge.media.fetch(file.name, edge.media_clock()), limit)
+        file = await find_file(state, scope, given.input_file_id, PARAM)
+        limit = json_body.body_limit(state.settings.max_upload_bytes)[0]
+        async with state.batch_checks:
+            total = await run_in_thread(check_input, await state.media.fetch(file.name, state.media_clock()), limit)
         batch_id = await service.batch_store.enter(
             identity,
             id=f"batch_{token_hex(12)}",
             key_id=key_id,
-            expires_at=edge.now() + WINDOW_SECONDS,
+            expires_at=state.now() + WINDOW_SECONDS,
             name=file.name,
             metadata=given.metadata,
-            base_url=public_base(edge.settings.public_url, scope),
+            base_url=public_base(state.settings.public_url, scope),
             total=total,
             feeder=service.batches.executor_id,
         )
         service.batches.wake(batch_id)
-    await _send_batch(edge, scope, send, batch_id)
+    await _send_batch(state, scope, send, batch_id)
 
 
-async def list_batches(edge: AppState, scope: Scope, _receive: Receive, send: Send) -> None:
+async def list_batches(state: AppState, scope: Scope, _receive: Receive, send: Send) -> None:
     """Send a page of the caller's batches, the newest first."""
     query = query_parameters(scope)
-    limit, store = page_limit(query), (await edge.jobs.get()).batch_store
+    limit, store = page_limit(query), (await state.jobs.get()).batch_store
     rows = await store.list(owner(caller_of(scope)), query.get("after"), limit)
     shown = [_batch_object(row, counts) for row, counts in rows[:limit]]
     first, last = (shown[0].id, shown[-1].id) if shown else (None, None)
     await send_json(send, BatchList(data=shown, has_more=len(rows) > limit, first_id=first, last_id=last))
 
 
-async def show_batch(edge: AppState, scope: Scope, _receive: Receive, send: Send) -> None:
+async def show_batch(state: AppState, scope: Scope, _receive: Receive, send: Send) -> None:
     """Send how a batch stands."""
-    await _send_batch(edge, scope, send, scope["path_params"]["id"])
+    await _send_batch(state, scope, send, scope["path_params"]["id"])
 
 
-async def cancel_batch(edge: AppState, scope: Scope, _receive: Receive, send: Send) -> None:
+async def cancel_batch(state: AppState, scope: Scope, _receive: Receive, send: Send) -> None:
     """Begin no further lines of a batch, and cancel those that run; one that has ended stays as it is."""
     batch_id = scope["path_params"]["id"]
-    await find_batch(edge, scope, batch_id)
-    service = await edge.jobs.get()
+    await find_batch(state, scope, batch_id)
+    service = await state.jobs.get()
     await service.batch_store.cancel(batch_id)
     service.batches.wake(batch_id)
-    await _send_batch(edge, scope, send, batch_id)
+    await _send_batch(state, scope, send, batch_id)
 
 
 class LinePreparer:
     """Makes jobs of the lines of batches, as `create_edit` does of requests."""
 
-    def __init__(self, edge: AppState) -> None:
+    def __init__(self, state: AppState) -> None:
         """Use the state that all handlers share."""
-        self._edge = edge
+        self._state = state
 
     async def fetch(self, name: str) -> Path:
         """Return the path of an input file; raises `NotFound`."""
-        return await self._edge.media.fetch(name, self._edge.media_clock())
+        return await self._state.media.fetch(name, self._state.media_clock())
 
     async def caller(self, key_id: str) -> Caller | None:
         """Return the caller with this id, None where its key is not valid any more."""
-        await self._edge.keys.update()
-        return self._edge.keys.find_caller(key_id)
+        await self._state.keys.update()
+        return self._state.keys.find_caller(key_id)
 
     def new_id(self) -> str:
         """Return the id of a request."""
@@ -117,7 +117,7 @@ class LinePreparer:
 
     async def prepare(self, base_url: str, caller: Caller, line: BatchLine) -> PreparedLine:
         """Return the job of a line; raises its error."""
-        workspace = self._edge.workspace
+        workspace = self._state.workspace
         folder, whole = workspace.folder(), False
         try:
             with workspace.watch(folder):
@@ -131,23 +131,23 @@ class LinePreparer:
     async def _admit(
         self, base_url: str, caller: Caller, line: BatchLine, folder: Path
     ) -> tuple[PreparedJob, Webhook | None]:
-        edge = self._edge
+        state = self._state
         form = await run_in_thread(json_body.parse_json, line.body)
         stored_jobs.wants_background(Headers(), form.fields)
         for name in form.fields:
             if name.lower() in NOT_IN_BATCHES:
                 message = f"{name} cannot be used in a batch."
                 raise InvalidRequest(message, param=name)
-        webhook = await webhooks.take_webhook(edge, scope_of(base_url), form.fields)
-        job = replace(await edits.admit_job(edge, form, folder, self.new_id()), caller=caller)
+        webhook = await webhooks.take_webhook(state, scope_of(base_url), form.fields)
+        job = replace(await edits.admit_job(state, form, folder, self.new_id()), caller=caller)
         check_model(caller, job.model)
-        prepared = edge.gateway.prepare(job)
+        prepared = state.gateway.prepare(job)
         await prepared.check_mask()
         return prepared, webhook
 
 
-async def _send_batch(edge: AppState, scope: Scope, send: Send, batch_id: str) -> None:
-    await send_json(send, _batch_object(*await find_batch(edge, scope, batch_id)))
+async def _send_batch(state: AppState, scope: Scope, send: Send, batch_id: str) -> None:
+    await send_json(send, _batch_object(*await find_batch(state, scope, batch_id)))
 
 
 def _batch_object(row: BatchRow, counts: BatchCounts) -> Batch:

@@ -28,9 +28,9 @@ from fluxvision.http import base64_stream, media, stored_jobs, streaming, webhoo
 from fluxvision.http.base64_stream import ChunkedBody, encode_base64
 from fluxvision.http.error_response import send_error
 from fluxvision.http.media import media_link
-from fluxvision.http.playground import client_network, is_visitor
-from fluxvision.http.requests import body, fields, json_body, multipart
-from fluxvision.http.requests.fields import query_parameters
+from fluxvision.http.parsing import body, fields, json_body, multipart
+from fluxvision.http.parsing.fields import query_parameters
+from fluxvision.http.playground_limits import client_network, is_visitor
 from fluxvision.http.responses import ImageEntry, QuoteResponse
 from fluxvision.http.result_body import images_body, quote_body, revised_prompt
 from fluxvision.http.run_job import run_job
@@ -55,7 +55,7 @@ class RequestPhases:
     """Called when only sending the response remains."""
 
 
-async def create_edit(edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
+async def create_edit(state: AppState, scope: Scope, receive: Receive, send: Send) -> None:
     """Read the request, run the job, send the response; the files are deleted in any case."""
     headers = Headers(scope=scope)
     query = query_parameters(scope)
@@ -63,65 +63,65 @@ async def create_edit(edge: AppState, scope: Scope, receive: Receive, send: Send
     _refuse_misplaced(query)
     visitor = client_network(scope) if is_visitor(scope) else None
     if visitor is not None:
-        edge.playground.count(visitor, edge.now(), dry=dry)
+        state.playground.count(visitor, state.now(), dry=dry)
     media_type = body.content_type(headers)
-    limit, hint = edge.settings.max_upload_bytes, ""
+    limit, hint = state.settings.max_upload_bytes, ""
     if _body_kind(media_type) == DOCUMENT:
         limit, hint = json_body.body_limit(limit)
     length = body.content_length(headers, limit, hint)
-    with edge.running.job() as on_ready, edge.memory.share() as take:
-        _check_room(edge, scope)
-        folder, whole = edge.workspace.folder(), False
+    with state.running.job() as on_ready, state.memory.share() as take:
+        _check_room(state, scope)
+        folder, whole = state.workspace.folder(), False
         try:
             speed = body.BYTES_PER_SECOND if visitor is None else VISITORS_PER_SECOND
-            with edge.workspace.watch(folder), edge.uploads.place(caller_of(scope).id, visitor) as arrived:
+            with state.workspace.watch(folder), state.uploads.place(caller_of(scope).id, visitor) as arrived:
                 arriving = body.body_chunks(
-                    receive, limit, edge.settings.upload_timeout, hint, announced=length, speed=speed
+                    receive, limit, state.settings.upload_timeout, hint, announced=length, speed=speed
                 )
                 form = await _read_form(media_type, arriving, folder, take)
                 phases = RequestPhases(arrived, on_ready)
                 await _wait_for_disconnect(
-                    receive, _start_work(edge, scope, send, form, folder, dry=dry, phases=phases)
+                    receive, _start_work(state, scope, send, form, folder, dry=dry, phases=phases)
                 )
             whole = True
         finally:
             # In the same turn, not in a thread: a cancelled task would not wait for the thread.
-            edge.workspace.release(folder, whole=whole)
+            state.workspace.release(folder, whole=whole)
 
 
 async def _start_work(
-    edge: AppState, scope: Scope, send: Send, form: body.Form, folder: Path, *, dry: bool, phases: RequestPhases
+    state: AppState, scope: Scope, send: Send, form: body.Form, folder: Path, *, dry: bool, phases: RequestPhases
 ) -> None:
     """Run the job of the form, or quote it, and send the response."""
     # `dry_run` in the body counts too; never charge for it.
     said = {name: form.fields.pop(name) for name in list(form.fields) if name.lower() in DRY_RUN}
     dry = dry or _dry_run({name: str(value) for name, value in said.items() if value is not None})
     background = stored_jobs.wants_background(Headers(scope=scope), form.fields)
-    options = StoredJobOptions(background, await webhooks.take_webhook(edge, scope, form.fields))
+    options = StoredJobOptions(background, await webhooks.take_webhook(state, scope, form.fields))
     with tracing.span("admit"):
-        job = await admit_job(edge, form, folder, record_of(scope).request_id)
+        job = await admit_job(state, form, folder, record_of(scope).request_id)
     job = replace(job, caller=caller_of(scope), traceparent=tracing.traceparent())
     check_model(job.caller, job.model)
     phases.on_received()
     record_of(scope).model = job.model
     if dry:
-        body = await _quote(edge, scope, job)
+        body = await _quote(state, scope, job)
         phases.on_ready()
         await _send_body(send, encode_base64(body))
         return
-    prepare = edge.playground.reserve if is_visitor(scope) else edge.gateway.prepare
+    prepare = state.playground.reserve if is_visitor(scope) else state.gateway.prepare
     try:
         prepared = prepare(job)
         if stored_jobs.is_stored(scope, prepared, options):
-            await _respond_stored(edge, scope, send, prepared, options=options, on_ready=phases.on_ready)
+            await _respond_stored(state, scope, send, prepared, options=options, on_ready=phases.on_ready)
         else:
-            await _respond(edge, scope, send, prepared, folder, on_ready=phases.on_ready)
+            await _respond(state, scope, send, prepared, folder, on_ready=phases.on_ready)
     finally:
-        edge.playground.ended(job)
+        state.playground.ended(job)
 
 
 async def _respond_stored(
-    edge: AppState,
+    state: AppState,
     scope: Scope,
     send: Send,
     prepared: PreparedJob,
@@ -135,59 +135,59 @@ async def _respond_stored(
     """
     await prepared.check_mask()
     if not options.background:
-        _check_room(edge, scope)
-    entry = await stored_jobs.enter_job(edge, scope, prepared, options)
+        _check_room(state, scope)
+    entry = await stored_jobs.enter_job(state, scope, prepared, options)
     if options.background:
         on_ready()
-        await stored_jobs.send_accepted(edge, scope, send, entry.id)
+        await stored_jobs.send_accepted(state, scope, send, entry.id)
     elif prepared.job.values.get("stream"):
-        events = streaming.ServerSentEvents(edge, scope, send, prepared.job.model, on_ready)
+        events = streaming.ServerSentEvents(state, scope, send, prepared.job.model, on_ready)
         previews = bool(prepared.job.values.get("partial_images"))
-        work = partial(stored_jobs.stored_events, edge, scope, entry.id, seconds=stored_jobs.patience(edge))
+        work = partial(stored_jobs.stored_events, state, scope, entry.id, seconds=stored_jobs.patience(state))
         await events.send(entry.id, work, previews=previews)
     else:
-        body = await stored_jobs.stored_result(edge, scope, entry.id)
+        body = await stored_jobs.stored_result(state, scope, entry.id)
         on_ready()
         await _send_body(send, body)
 
 
 async def _respond(
-    edge: AppState, scope: Scope, send: Send, prepared: PreparedJob, folder: Path, *, on_ready: Callable[[], None]
+    state: AppState, scope: Scope, send: Send, prepared: PreparedJob, folder: Path, *, on_ready: Callable[[], None]
 ) -> None:
     """Run the job and send its result; one that is late is answered before it has ended."""
     if prepared.job.values.get("stream"):
         await prepared.check_mask()  # what can be refused is refused with a status of its own
-        _check_room(edge, scope)
-        await streaming.stream_result(edge, scope, send, prepared, folder, on_ready=on_ready)
+        _check_room(state, scope)
+        await streaming.stream_result(state, scope, send, prepared, folder, on_ready=on_ready)
         return
     early: list[asyncio.Task[None]] = []
 
     def answer_late() -> None:
-        early.append(asyncio.create_task(send_error(send, deadline_error(edge.gateway.deadline))))
+        early.append(asyncio.create_task(send_error(send, deadline_error(state.gateway.deadline))))
 
     try:
-        delivery = await run_job(edge, scope, prepared, JobCallbacks(), folder, on_late=answer_late)
+        delivery = await run_job(state, scope, prepared, JobCallbacks(), folder, on_late=answer_late)
     finally:
         await asyncio.gather(*early)
-    images = await _encode_pictures(edge, scope, delivery)
+    images = await _encode_pictures(state, scope, delivery)
     on_ready()
     await _send_body(send, images)
 
 
-async def _quote(edge: AppState, scope: Scope, job: Job) -> QuoteResponse:
+async def _quote(state: AppState, scope: Scope, job: Job) -> QuoteResponse:
     """Return the body of a dry run; without a key, also the offers that need one."""
-    prepared = edge.gateway.prepare(job)
+    prepared = state.gateway.prepare(job)
     if not is_visitor(scope):
         await prepared.check_mask()
         return quote_body(prepared.quote(), job.id)
-    bounded = edge.playground.prepare(job)
+    bounded = state.playground.prepare(job)
     await bounded.check_mask()
-    found, keyed = edge.playground.quotes(prepared, bounded)
+    found, keyed = state.playground.quotes(prepared, bounded)
     return quote_body(found, job.id, keyed)
 
 
-async def _encode_pictures(edge: AppState, scope: Scope, delivery: JobResult) -> ChunkedBody:
-    now = edge.media_clock()
+async def _encode_pictures(state: AppState, scope: Scope, delivery: JobResult) -> ChunkedBody:
+    now = state.media_clock()
     data: list[ImageEntry] = []
     zooms: list[str | None] = []
     for picture in delivery.pictures:
@@ -196,13 +196,13 @@ async def _encode_pictures(edge: AppState, scope: Scope, delivery: JobResult) ->
         if delivery.plan.response_format == "b64_json":
             entry.b64_json = base64_stream.base64_file(picture)
         else:
-            name = await edge.media.put(picture.path, picture.mime, now)
-            entry.url = await media_link(edge, scope, name, now)
-            zooms.append(media.deep_zoom_link(edge, scope, picture.width * picture.height, name, now))
-    return encode_base64(images_body(delivery, data, int(edge.now()), zooms))
+            name = await state.media.put(picture.path, picture.mime, now)
+            entry.url = await media_link(state, scope, name, now)
+            zooms.append(media.deep_zoom_link(state, scope, picture.width * picture.height, name, now))
+    return encode_base64(images_body(delivery, data, int(state.now()), zooms))
 
 
-async def admit_job(edge: AppState, form: body.Form, folder: Path, request_id: str) -> Job:
+async def admit_job(state: AppState, form: body.Form, folder: Path, request_id: str) -> Job:
     """Fetch the pictures of a form into `folder`, check everything and return the job."""
     if "image" not in form.pictures:
         raise InvalidRequest("image is missing: send the picture to enlarge.", param="image")
@@ -221,16 +221,16 @@ async def admit_job(edge: AppState, form: body.Form, folder: Path, request_id: s
                 picture,
                 path,
                 name,
-                guard=edge.guard,
-                limit=edge.settings.max_upload_bytes,
-                patience=edge.settings.fetch_timeout,
+                guard=state.guard,
+                limit=state.settings.max_upload_bytes,
+                patience=state.settings.fetch_timeout,
             )
         content = form.contents.get(name)
         if imaging.is_quick_to_read(path.stat().st_size if content is None else len(content), content):
-            sources[name] = edge.probe(path, name, content)
+            sources[name] = state.probe(path, name, content)
         else:
-            sources[name] = await run_in_thread(edge.probe, path, name, content)
-    return edge.gateway.admit(model, form.fields, sources["image"], sources.get("mask"), request_id)
+            sources[name] = await run_in_thread(state.probe, path, name, content)
+    return state.gateway.admit(model, form.fields, sources["image"], sources.get("mask"), request_id)
 
 
 async def _read_form(media_type: str, chunks: AsyncIterator[bytes], folder: Path, take: Take) -> body.Form:
@@ -294,8 +294,8 @@ async def _send_body(send: Send, content: ChunkedBody) -> None:
         await send({"type": "http.response.body", "body": chunk, "more_body": left > 0})
 
 
-def _check_room(edge: AppState, scope: Scope) -> None:
-    wait = edge.gateway.full(caller_of(scope))
+def _check_room(state: AppState, scope: Scope) -> None:
+    wait = state.gateway.full(caller_of(scope))
     if wait is not None:
         raise Busy("The queue is full; try again in a moment.", retry_after=wait)
 

@@ -14,9 +14,9 @@ from fluxvision.core.errors import Error, InvalidRequest, NotFound
 from fluxvision.http import batch_results
 from fluxvision.http.batch_responses import FileDeleted, FileList, FileObject
 from fluxvision.http.media import SAFE
-from fluxvision.http.playground import is_visitor
-from fluxvision.http.requests import body, multipart
-from fluxvision.http.requests.fields import query_parameters, show_name
+from fluxvision.http.parsing import body, multipart
+from fluxvision.http.parsing.fields import query_parameters, show_name
+from fluxvision.http.playground_limits import is_visitor
 from fluxvision.http.state import AppState, caller_of
 from fluxvision.http.stored_jobs import page_limit, send_json
 from fluxvision.jobs.batch_types import FILE_SECONDS, KEPT_SECONDS, PURPOSE
@@ -41,63 +41,63 @@ def refuse_visitor(scope: Scope) -> None:
         raise InvalidRequest("Batches need an API key.")
 
 
-async def create_file(edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
+async def create_file(state: AppState, scope: Scope, receive: Receive, send: Send) -> None:
     """Keep an uploaded file and send its facts."""
     refuse_visitor(scope)
     headers = Headers(scope=scope)
-    media_type, limit = body.content_type(headers), edge.settings.max_batch_bytes + MARGIN
+    media_type, limit = body.content_type(headers), state.settings.max_batch_bytes + MARGIN
     length = body.content_length(headers, limit, HINT)
-    arriving = body.body_chunks(receive, limit, edge.settings.upload_timeout, HINT, announced=length)
-    folder, whole = edge.workspace.folder(), False
+    arriving = body.body_chunks(receive, limit, state.settings.upload_timeout, HINT, announced=length)
+    folder, whole = state.workspace.folder(), False
     try:
-        with edge.running.job(), edge.workspace.watch(folder), edge.uploads.place(caller_of(scope).id, None):
+        with state.running.job(), state.workspace.watch(folder), state.uploads.place(caller_of(scope).id, None):
             form = await multipart.read_multipart(media_type, arriving, folder, file_name=_file_name)
-        found = await _keep(edge, scope, form)
+        found = await _keep(state, scope, form)
         whole = True
     finally:
-        edge.workspace.release(folder, whole=whole)
+        state.workspace.release(folder, whole=whole)
     await send_json(send, found)
 
 
-async def list_files(edge: AppState, scope: Scope, _receive: Receive, send: Send) -> None:
+async def list_files(state: AppState, scope: Scope, _receive: Receive, send: Send) -> None:
     """Send a page of the caller's uploaded files, the newest first."""
     query = query_parameters(scope)
-    limit, store = page_limit(query), (await edge.jobs.get()).batch_store
+    limit, store = page_limit(query), (await state.jobs.get()).batch_store
     rows = await store.list_files(owner(caller_of(scope)), query.get("after"), limit)
     shown = [_file_object(row) for row in rows[:limit]]
     first, last = (shown[0].id, shown[-1].id) if shown else (None, None)
     await send_json(send, FileList(data=shown, has_more=len(rows) > limit, first_id=first, last_id=last))
 
 
-async def show_file(edge: AppState, scope: Scope, _receive: Receive, send: Send) -> None:
+async def show_file(state: AppState, scope: Scope, _receive: Receive, send: Send) -> None:
     """Send the facts of a file."""
     file_id = scope["path_params"]["id"]
-    made = await batch_results.find_result_file(edge, scope, file_id)
-    await send_json(send, made or _file_object(await find_file(edge, scope, file_id)))
+    made = await batch_results.find_result_file(state, scope, file_id)
+    await send_json(send, made or _file_object(await find_file(state, scope, file_id)))
 
 
-async def send_file(edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
+async def send_file(state: AppState, scope: Scope, receive: Receive, send: Send) -> None:
     """Send a file: one that was uploaded as it is, one of a batch made from its requests."""
     file_id = scope["path_params"]["id"]
-    if await batch_results.send_result_file(edge, scope, send, file_id):
+    if await batch_results.send_result_file(state, scope, send, file_id):
         return
-    path = await edge.media.fetch((await find_file(edge, scope, file_id)).name, edge.media_clock())
+    path = await state.media.fetch((await find_file(state, scope, file_id)).name, state.media_clock())
     await FileResponse(path, media_type=JSONL, headers={**SAFE, "cache-control": "no-store"})(scope, receive, send)
 
 
-async def delete_file(edge: AppState, scope: Scope, _receive: Receive, send: Send) -> None:
+async def delete_file(state: AppState, scope: Scope, _receive: Receive, send: Send) -> None:
     """Delete an uploaded file."""
-    row = await find_file(edge, scope, scope["path_params"]["id"])
-    store = (await edge.jobs.get()).batch_store
+    row = await find_file(state, scope, scope["path_params"]["id"])
+    store = (await state.jobs.get()).batch_store
     await store.check_unread(row.id)
-    await edge.media.delete(row.name)  # before its row, so that a failure can be repeated
+    await state.media.delete(row.name)  # before its row, so that a failure can be repeated
     await store.delete_file(row.id)
     await send_json(send, FileDeleted(id=row.id))
 
 
-async def find_file(edge: AppState, scope: Scope, file_id: str, param: str | None = None) -> FileRow:
+async def find_file(state: AppState, scope: Scope, file_id: str, param: str | None = None) -> FileRow:
     """Return the row of an uploaded file of the caller; raises `NotFound`, naming `param`."""
-    row = await (await edge.jobs.get()).batch_store.find_file(file_id, owner(caller_of(scope)))
+    row = await (await state.jobs.get()).batch_store.find_file(file_id, owner(caller_of(scope)))
     if row is None:
         raise NotFound(NO_FILE, param=param)
     return row
@@ -107,7 +107,7 @@ def _file_name(part: str) -> str | None:
     return part if part == "file" else None
 
 
-async def _keep(edge: AppState, scope: Scope, form: body.Form) -> FileObject:
+async def _keep(state: AppState, scope: Scope, form: body.Form) -> FileObject:
     """Move the file of a form into the store and enter its row."""
     if form.fields.pop("purpose", None) != PURPOSE:
         message = f"purpose must be {PURPOSE}: files are kept for batches only."
@@ -120,19 +120,19 @@ async def _keep(edge: AppState, scope: Scope, form: body.Form) -> FileObject:
         raise InvalidRequest("file is missing: send the lines as a file part.", param="file")
     if form.contents.get("file") == b"":
         raise InvalidRequest("file is empty.", param="file")
-    now, size = edge.now(), path.stat().st_size
-    store = (await edge.jobs.get()).batch_store
+    now, size = state.now(), path.stat().st_size
+    store = (await state.jobs.get()).batch_store
     file_id = f"file-{token_hex(12)}"
-    name = await edge.media.put(path, JSONL, edge.media_clock(), KEPT_SECONDS)
+    name = await state.media.put(path, JSONL, state.media_clock(), KEPT_SECONDS)
     facts = {"purpose": PURPOSE, "bytes": size, "created_at": now, "expires_at": now + FILE_SECONDS}
     filename = show_name(form.filenames.get("file", "")) or UNNAMED
-    most = FILES_OF_A_KEY * edge.settings.max_batch_bytes
+    most = FILES_OF_A_KEY * state.settings.max_batch_bytes
     try:
         await store.add_file(most, id=file_id, key_id=caller_of(scope).id, name=name, filename=filename, **facts)
     except Error:
-        await edge.media.delete(name)
+        await state.media.delete(name)
         raise
-    return _file_object(await find_file(edge, scope, file_id))
+    return _file_object(await find_file(state, scope, file_id))
 
 
 def _file_object(row: FileRow) -> FileObject:

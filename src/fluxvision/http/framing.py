@@ -12,7 +12,7 @@ from contextlib import suppress
 from starlette.types import Message, Receive, Scope, Send
 
 from fluxvision.core.errors import CallerGone, InvalidRequest
-from fluxvision.http.requests.body import BYTES_PER_SECOND
+from fluxvision.http.parsing.body import BYTES_PER_SECOND
 
 RawHeaders = Iterable[tuple[bytes, bytes]]
 

@@ -11,8 +11,8 @@ from starlette.responses import FileResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
 from fluxvision.core.errors import InvalidRequest, NotFound, RangeNotSatisfiable
-from fluxvision.http.playground import is_page
-from fluxvision.http.requests.fields import is_unmodified, query_parameters
+from fluxvision.http.parsing.fields import is_unmodified, query_parameters
+from fluxvision.http.playground_limits import is_page
 from fluxvision.http.state import AppState
 from fluxvision.imaging.deep_zoom import STEM
 from fluxvision.storage.media_folder import GONE, MIMES
@@ -30,14 +30,14 @@ UNMODIFIED = frozenset({"etag", "cache-control", "last-modified", *SAFE})
 """Headers of a 304 response; those of the body are left out."""
 
 
-async def send_media(edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
+async def send_media(state: AppState, scope: Scope, receive: Receive, send: Send) -> None:
     """Send a stored file, or ranges of it, while its link is valid."""
     name = scope["path_params"]["name"]
     query = query_parameters(scope)
     expires, signature = query.get("expires", ""), query.get("signature", "")
-    now = edge.media_clock()
-    left = edge.media.verify(name, expires, signature, now)
-    path = await edge.media.fetch(name, now)
+    now = state.media_clock()
+    left = state.media.verify(name, expires, signature, now)
+    path = await state.media.fetch(name, now)
     try:
         facts = path.stat()
     except FileNotFoundError:  # swept in between
@@ -73,13 +73,13 @@ async def send_media(edge: AppState, scope: Scope, receive: Receive, send: Send)
     await response(scope, receive, sent)
 
 
-async def media_link(edge: AppState, scope: Scope, name: str, now: float) -> str:
+async def media_link(state: AppState, scope: Scope, name: str, now: float) -> str:
     """Return the address of a stored file: the store's own, or one below the public address or that of the request.
 
     The page gets the latter, because browsers let it read from its own server alone.
     """
-    own = None if is_page(Headers(scope=scope)) else await edge.media.link(name, now)
-    return own or f"{public_base(edge.settings.public_url, scope)}/media/{name}?{edge.media.sign(name, now)}"
+    own = None if is_page(Headers(scope=scope)) else await state.media.link(name, now)
+    return own or f"{public_base(state.settings.public_url, scope)}/media/{name}?{state.media.sign(name, now)}"
 
 
 def _is_byte_range(text: str) -> bool:
@@ -112,40 +112,40 @@ XML = "application/xml"
 TYPES = {".jpeg": "image/jpeg", ".webp": "image/webp"}
 
 
-def deep_zoom_link(edge: AppState, scope: Scope, pixels: int, name: str, now: float) -> str | None:
+def deep_zoom_link(state: AppState, scope: Scope, pixels: int, name: str, now: float) -> str | None:
     """Return the address of the Deep Zoom document of a stored picture of so many pixels, None for a small one."""
     if pixels <= DEEP:
         return None
-    expires, signature = edge.media.signed(name, now)
-    return f"{public_base(edge.settings.public_url, scope)}/media/{name}/{expires}/{signature}/{STEM}.dzi"
+    expires, signature = state.media.signed(name, now)
+    return f"{public_base(state.settings.public_url, scope)}/media/{name}/{expires}/{signature}/{STEM}.dzi"
 
 
-async def send_deep_zoom(edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
+async def send_deep_zoom(state: AppState, scope: Scope, receive: Receive, send: Send) -> None:
     """Send the Deep Zoom document of a picture."""
-    left = _seconds_left(edge, scope)
-    await edge.media.fetch(scope["path_params"]["name"], edge.media_clock())  # raises where it was deleted
-    response = await _find_part(edge, scope, left, f"{STEM}.dzi", XML)
+    left = _seconds_left(state, scope)
+    await state.media.fetch(scope["path_params"]["name"], state.media_clock())  # raises where it was deleted
+    response = await _find_part(state, scope, left, f"{STEM}.dzi", XML)
     await response(scope, receive, send)
 
 
-async def send_tile(edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
+async def send_tile(state: AppState, scope: Scope, receive: Receive, send: Send) -> None:
     """Send one Deep Zoom tile."""
     level, name = scope["path_params"]["level"], scope["path_params"]["tile"]
     if not LEVEL.fullmatch(level) or not TILE.fullmatch(name):
         raise NotFound(GONE)
-    left = _seconds_left(edge, scope)
-    response = await _find_part(edge, scope, left, f"{STEM}_files/{level}/{name}", TYPES[Path(name).suffix])
+    left = _seconds_left(state, scope)
+    response = await _find_part(state, scope, left, f"{STEM}_files/{level}/{name}", TYPES[Path(name).suffix])
     await response(scope, receive, send)
 
 
-def _seconds_left(edge: AppState, scope: Scope) -> float:
+def _seconds_left(state: AppState, scope: Scope) -> float:
     given = scope["path_params"]
-    return edge.media.verify(given["name"], given["expires"], given["signature"], edge.media_clock())
+    return state.media.verify(given["name"], given["expires"], given["signature"], state.media_clock())
 
 
-async def _find_part(edge: AppState, scope: Scope, left: float, place: str, kind: str) -> Response:
+async def _find_part(state: AppState, scope: Scope, left: float, place: str, kind: str) -> Response:
     """Return a file among a result's tiles, whose link is valid for `left` seconds."""
-    folder = await edge.pyramids.of(scope["path_params"]["name"], edge.media_clock())
+    folder = await state.pyramids.of(scope["path_params"]["name"], state.media_clock())
     try:
         body = (folder / place).read_bytes()
     except FileNotFoundError:  # no such tile, or swept in between

@@ -31,9 +31,10 @@ from fluxvision.core.types import Caller
 from fluxvision.http import site
 from fluxvision.http.error_response import error_for_client, send_error
 from fluxvision.http.framing import RawHeaders, RequestBody, ResponseSender, check_headers
+from fluxvision.http.job_tracker import draining_error
 from fluxvision.http.observability import Metrics, RequestRecord, format_trace
-from fluxvision.http.playground import VISITOR, is_keyless_page_request
-from fluxvision.http.state import CALLER, RECORD, draining_error
+from fluxvision.http.playground_limits import VISITOR, is_keyless_page_request
+from fluxvision.http.state import CALLER, RECORD
 
 METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
 """Methods that spans name; OpenTelemetry's conventions have `_OTHER` for those that a caller made up."""

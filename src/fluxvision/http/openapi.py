@@ -63,10 +63,10 @@ HEADERS = (
 )
 
 
-async def send_document(edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
+async def send_document(state: AppState, scope: Scope, receive: Receive, send: Send) -> None:
     """Send the document, which is encoded once."""
     headers = {"cache-control": "public, max-age=300"}
-    await Response(edge.openapi, headers=headers, media_type=JSON)(scope, receive, send)
+    await Response(state.openapi, headers=headers, media_type=JSON)(scope, receive, send)
 
 
 def encode_document(

@@ -10,6 +10,7 @@ from fluxvision.core.errors import (
     AuthenticationFailed,
     Busy,
     ClientError,
+    ConfigError,
     Error,
     MethodNotAllowed,
     RangeNotSatisfiable,
@@ -25,9 +26,9 @@ RATE_LIMITS = ("X-RateLimit-Limit-Requests", "X-RateLimit-Remaining-Requests", "
 
 
 def error_kinds(root: type[Error] = Error) -> Iterator[type[Error]]:
-    """Yield every error class with its own code."""
+    """Yield every error that a response can have; a `ConfigError` ends the start of the server."""
     for kind in root.__subclasses__():
-        if kind is not ClientError:
+        if kind not in {ClientError, ConfigError}:
             yield kind
         yield from error_kinds(kind)
 

@@ -50,7 +50,7 @@ class JobObserver:
 
 
 async def run_job(
-    edge: AppState,
+    state: AppState,
     scope: Scope,
     prepared: PreparedJob,
     callbacks: JobCallbacks,
@@ -66,15 +66,15 @@ async def run_job(
     job, found = prepared.job, record_of(scope)
 
     def log_unexpected(error: Exception) -> None:
-        edge.log.error("unexpected", request_id=job.id, trace=format_trace(error))
+        state.log.error("unexpected", request_id=job.id, trace=format_trace(error))
 
-    is_counted, created_at, status = job.caller.limited, edge.now(), FAILED
+    is_counted, created_at, status = job.caller.limited, state.now(), FAILED
     if is_counted:
-        found.rate = await run_to_the_end(_count(edge, prepared))
-    edge.metrics.job(1)
-    late = asyncio.get_running_loop().call_later(edge.gateway.deadline + GRACE, on_late)
+        found.rate = await run_to_the_end(_count(state, prepared))
+    state.metrics.job(1)
+    late = asyncio.get_running_loop().call_later(state.gateway.deadline + GRACE, on_late)
     try:
-        with edge.workspace.watch(folder):
+        with state.workspace.watch(folder):
             report = await prepared.run(replace(callbacks, on_unexpected_error=log_unexpected), folder)
             found.attempts, found.cost = report.attempts, report.cost
             try:
@@ -84,33 +84,33 @@ async def run_job(
         status = COMPLETED
     except BaseException as error:  # a caller that went away may have cost money, too
         status = CANCELLED if isinstance(error, asyncio.CancelledError | Cancelled) else FAILED
-        edge.playground.failed(job, error, found.cost)
-        edge.metrics.attempts(found.attempts)
+        state.playground.failed(job, error, found.cost)
+        state.metrics.attempts(found.attempts)
         raise
     finally:
         late.cancel()
         callbacks.cancel.set()
-        edge.metrics.job(-1)
-        await _end(edge, scope, job, status, created_at)
+        state.metrics.job(-1)
+        await _end(state, scope, job, status, created_at)
     found.provider = result.provider
-    edge.metrics.delivery(result)
-    return edge.playground.delivered(result)
+    state.metrics.delivery(result)
+    return state.playground.delivered(result)
 
 
-async def _count(edge: AppState, prepared: PreparedJob) -> RequestRate | None:
-    return await (await edge.jobs.get()).count(prepared)
+async def _count(state: AppState, prepared: PreparedJob) -> RequestRate | None:
+    return await (await state.jobs.get()).count(prepared)
 
 
-async def _end(edge: AppState, scope: Scope, job: Job, status: str, created_at: float) -> None:
+async def _end(state: AppState, scope: Scope, job: Job, status: str, created_at: float) -> None:
     """Settle a job that was counted; note another one where a history is kept."""
     found = record_of(scope)
-    if not (job.caller.limited or edge.keeps_history):
+    if not (job.caller.limited or state.keeps_history):
         return
     cost = None if found.cost is None and found.attempts else found.cost or 0
     provider = next((attempt.provider for attempt in found.attempts if attempt.outcome == "ok"), None)
-    ended = EndedRequest(job.id, job.caller.id, job.model, status, provider, cost, created_at, edge.now())
+    ended = EndedRequest(job.id, job.caller.id, job.model, status, provider, cost, created_at, state.now())
     if not job.caller.limited:
-        edge.jobs.note(ended)
+        state.jobs.note(ended)
         return
-    service = await edge.jobs.get()
+    service = await state.jobs.get()
     await run_to_the_end(service.settle(ended))

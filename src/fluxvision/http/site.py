@@ -1,4 +1,4 @@
-"""Serves the page, its assets and the examples."""
+"""Serves the page, its assets, examples and documents, and GET /v1/page, the facts that the page shows."""
 
 from __future__ import annotations
 
@@ -10,18 +10,23 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
 
+import msgspec
 from starlette.datastructures import Headers
 from starlette.responses import RedirectResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from fluxvision import __version__
 from fluxvision.core.concurrency import run_in_thread
 from fluxvision.core.errors import ModelNotFound, NotFound
+from fluxvision.core.money import to_dollars
 from fluxvision.http import docs
-from fluxvision.http.requests.fields import is_unmodified
+from fluxvision.http.parsing.fields import is_unmodified
+from fluxvision.http.responses import GalleryPicture, PageBudget, PageExample, PageFacts, PageLimits
 from fluxvision.http.state import AppState
 
 HERE = Path(__file__).parent
 PAGE, DATA = HERE / "page", HERE / "page-data"
+EXAMPLES, GALLERY = DATA / "examples.json", DATA / "gallery.json"
 API = ("/v1/", "/openai/")
 UNBUILT = "The page is not built in this checkout: run `make page`. The API does without it.\n"
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
@@ -61,32 +66,58 @@ class _File:
     kind: str
 
 
-async def send_index(_edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
+async def send_index(_state: AppState, scope: Scope, receive: Receive, send: Send) -> None:
     """Send the page."""
     await _read_page(200)(scope, receive, send)
 
 
-async def send_model_page(edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
+async def send_model_page(state: AppState, scope: Scope, receive: Receive, send: Send) -> None:
     """Send the page, which shows the model; with 404 for an unknown model."""
     try:
-        edge.gateway.find(scope["path_params"]["id"])
+        state.gateway.find(scope["path_params"]["id"])
         status = 200
     except ModelNotFound:
         status = ModelNotFound.status
     await _read_page(status)(scope, receive, send)
 
 
-async def send_asset(_edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
+async def send_asset(_state: AppState, scope: Scope, receive: Receive, send: Send) -> None:
     """Send an asset of the page, whose name changes with its content."""
     await _load_file(PAGE / "assets", scope["path_params"]["name"], FOR_EVER)(scope, receive, send)
 
 
-async def send_example(_edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
+async def send_example(_state: AppState, scope: Scope, receive: Receive, send: Send) -> None:
     """Send an example picture, or one of the gallery."""
     await _load_file(DATA, scope["path_params"]["name"], FOR_A_DAY)(scope, receive, send)
 
 
-async def send_docs(_edge: AppState, scope: Scope, receive: Receive, send: Send) -> None:
+async def send_page_facts(state: AppState, scope: Scope, receive: Receive, send: Send) -> None:
+    """Send this server's limits, the page's budget, and the example pictures."""
+    playground, settings = state.playground, state.settings
+    examples, gallery = _gallery()
+    body = PageFacts(
+        version=__version__,
+        playground=playground.open,
+        keys=state.keys.required,
+        budget=PageBudget(
+            spends=playground.open and playground.budget.per_day > 0,
+            per_request=to_dollars(playground.budget.left(state.now())),
+            per_day=to_dollars(playground.budget.per_day),
+        ),
+        limits=PageLimits(
+            max_upload_bytes=settings.max_upload_bytes,
+            max_input_pixels=settings.max_input_pixels,
+            max_output_pixels=settings.max_output_pixels,
+            requests_per_minute=playground.rate,
+        ),
+        examples=examples,
+        gallery=gallery,
+    )
+    headers = {"cache-control": "no-store"}
+    await Response(msgspec.json.encode(body), headers=headers, media_type="application/json")(scope, receive, send)
+
+
+async def send_docs(_state: AppState, scope: Scope, receive: Receive, send: Send) -> None:
     """Send a page of the documents, or a file that the pages need."""
     name = scope["path_params"].get("name")
     if name is None:
@@ -118,6 +149,12 @@ def _read_page(status: int) -> _FileResponse | Response:
     if not path.is_file():
         return Response(UNBUILT, 503, {**SAFE, "cache-control": "no-store"}, "text/plain")
     return _FileResponse(_read_file(path), FRESH, status)
+
+
+@lru_cache(maxsize=1)
+def _gallery() -> tuple[list[PageExample], dict[str, list[GalleryPicture]]]:
+    examples = msgspec.json.decode(EXAMPLES.read_bytes(), type=list[PageExample])
+    return examples, msgspec.json.decode(GALLERY.read_bytes(), type=dict[str, list[GalleryPicture]])
 
 
 def _load_file(folder: Path, name: str, cache_control: str) -> _FileResponse:

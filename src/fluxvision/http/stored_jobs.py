@@ -22,8 +22,8 @@ from fluxvision.gateway.execution import PreparedJob, deadline_error
 from fluxvision.http.base64_stream import ChunkedBody, encode_base64
 from fluxvision.http.error_response import error_body
 from fluxvision.http.media import public_base
-from fluxvision.http.playground import is_visitor
-from fluxvision.http.requests.fields import query_parameters
+from fluxvision.http.parsing.fields import query_parameters
+from fluxvision.http.playground_limits import is_visitor
 from fluxvision.http.responses import RequestList, RequestObject, RequestProgress
 from fluxvision.http.run_job import GRACE
 from fluxvision.http.state import AppState, caller_of, record_of
@@ -95,7 +95,7 @@ def is_stored(scope: Scope, prepared: PreparedJob, options: StoredJobOptions) ->
     return is_asked or idempotency_key(Headers(scope=scope)) is not None or prepared.may_cost
 
 
-async def enter_job(edge: AppState, scope: Scope, prepared: PreparedJob, options: StoredJobOptions) -> Entry:
+async def enter_job(state: AppState, scope: Scope, prepared: PreparedJob, options: StoredJobOptions) -> Entry:
     """Enter a job, or find the one that this request repeats; a caller that goes away meanwhile does not stop it."""
     headers = Headers(scope=scope)
     key, repeats = idempotency_key(headers), is_retry(headers)
@@ -105,31 +105,31 @@ async def enter_job(edge: AppState, scope: Scope, prepared: PreparedJob, options
         url = None if webhook is None else webhook.url
         digest = await run_in_thread(fingerprint, prepared.job, url)
         identity = RequestIdentity(digest, key, is_retry=repeats, received_at=record_of(scope).received_at)
-        return await (await edge.jobs.get()).enter(prepared, identity, background=options.background, webhook=webhook)
+        return await (await state.jobs.get()).enter(prepared, identity, background=options.background, webhook=webhook)
 
     entry = await run_to_the_end(enter())
     record_of(scope).replayed, record_of(scope).rate = not entry.is_new, entry.rate
     return entry
 
 
-def patience(edge: AppState) -> float:
+def patience(state: AppState) -> float:
     """Return the seconds that a caller waits for a stored job at most."""
-    return edge.gateway.deadline + GRACE
+    return state.gateway.deadline + GRACE
 
 
 async def wait_for_row(
-    edge: AppState, scope: Scope, request_id: str, callbacks: JobCallbacks, seconds: float | None = None
+    state: AppState, scope: Scope, request_id: str, callbacks: JobCallbacks, seconds: float | None = None
 ) -> RequestRow:
     """Wait for a stored job, note its facts for headers, log and metrics, and return its row; raises its error.
 
     Raises `DeadlineExceeded` after `seconds`, with the job going on.
     """
-    service = await edge.jobs.get()
+    service = await state.jobs.get()
     try:
         async with asyncio.timeout(seconds):
             row = await service.wait(request_id, callbacks)
     except TimeoutError:
-        raise deadline_error(edge.gateway.deadline) from None
+        raise deadline_error(state.gateway.deadline) from None
     found = record_of(scope)
     found.provider = row.provider
     if row.error is not None:
@@ -142,31 +142,31 @@ async def wait_for_row(
     return row
 
 
-async def stored_result(edge: AppState, scope: Scope, request_id: str) -> ChunkedBody:
+async def stored_result(state: AppState, scope: Scope, request_id: str) -> ChunkedBody:
     """Wait for a stored job and return its body; raises its error."""
-    row = await wait_for_row(edge, scope, request_id, JobCallbacks(), patience(edge))
-    return encode_base64(await stored_body(edge, scope, await load_response(edge, row.response)))
+    row = await wait_for_row(state, scope, request_id, JobCallbacks(), patience(state))
+    return encode_base64(await stored_body(state, scope, await load_response(state, row.response)))
 
 
 async def stored_events(
-    edge: AppState, scope: Scope, request_id: str, callbacks: JobCallbacks, seconds: float | None = None
+    state: AppState, scope: Scope, request_id: str, callbacks: JobCallbacks, seconds: float | None = None
 ) -> list[ChunkedBody]:
     """Wait for a stored job, at most `seconds`, and return the events of its pictures; raises its error."""
-    row = await wait_for_row(edge, scope, request_id, callbacks, seconds)
-    return await completed_events(edge, scope, await load_response(edge, row.response))
+    row = await wait_for_row(state, scope, request_id, callbacks, seconds)
+    return await completed_events(state, scope, await load_response(state, row.response))
 
 
-async def send_accepted(edge: AppState, scope: Scope, send: Send, request_id: str) -> None:
+async def send_accepted(state: AppState, scope: Scope, send: Send, request_id: str) -> None:
     """Answer that a background job was entered, and where it is found."""
-    row = await (await edge.jobs.get()).find(request_id)
-    place = f"{public_base(edge.settings.public_url, scope)}/v1/requests/{request_id}"
+    row = await (await state.jobs.get()).find(request_id)
+    place = f"{public_base(state.settings.public_url, scope)}/v1/requests/{request_id}"
     headers = [(b"location", place.encode()), (b"preference-applied", ASYNC.encode())]
-    await send_json(send, await request_object(edge, scope, row), status=202, headers=headers)
+    await send_json(send, await request_object(state, scope, row), status=202, headers=headers)
 
 
-async def list_requests(edge: AppState, scope: Scope, _receive: Receive, send: Send) -> None:
+async def list_requests(state: AppState, scope: Scope, _receive: Receive, send: Send) -> None:
     """Send a page of the caller's requests, the newest first."""
-    service, query = await edge.jobs.get(), query_parameters(scope)
+    service, query = await state.jobs.get(), query_parameters(scope)
     key_id = owner(caller_of(scope))
     limit, status = page_limit(query), choice(query, "status", STATUSES)
     cursor = query.get("cursor")
@@ -179,43 +179,43 @@ async def list_requests(edge: AppState, scope: Scope, _receive: Receive, send: S
         limit=limit,
     )
     rows = await service.list(wanted)
-    shown = [await request_object(edge, scope, row, whole=False) for row in rows[:limit]]
+    shown = [await request_object(state, scope, row, whole=False) for row in rows[:limit]]
     more = len(rows) > limit
     await send_json(send, RequestList(data=shown, has_more=more, next_cursor=shown[-1].id if more else None))
 
 
-async def show_request(edge: AppState, scope: Scope, _receive: Receive, send: Send) -> None:
+async def show_request(state: AppState, scope: Scope, _receive: Receive, send: Send) -> None:
     """Send one request, with its response or error when it has ended."""
-    await send_json(send, await request_object(edge, scope, await _own_row(edge, scope)))
+    await send_json(send, await request_object(state, scope, await _own_row(state, scope)))
 
 
-async def cancel_request(edge: AppState, scope: Scope, _receive: Receive, send: Send) -> None:
+async def cancel_request(state: AppState, scope: Scope, _receive: Receive, send: Send) -> None:
     """Cancel a request, and send how it is now; one that has ended stays as it is."""
-    row = await _own_row(edge, scope)
-    await (await edge.jobs.get()).cancel(row.id)
-    await send_json(send, await request_object(edge, scope, await _own_row(edge, scope)))
+    row = await _own_row(state, scope)
+    await (await state.jobs.get()).cancel(row.id)
+    await send_json(send, await request_object(state, scope, await _own_row(state, scope)))
 
 
-async def purge_request(edge: AppState, scope: Scope, _receive: Receive, send: Send) -> None:
+async def purge_request(state: AppState, scope: Scope, _receive: Receive, send: Send) -> None:
     """Delete what a request asked for and was answered, pictures included."""
-    row = await _own_row(edge, scope)
-    await (await edge.jobs.get()).purge(row.id)
-    await send_json(send, await request_object(edge, scope, await _own_row(edge, scope)))
+    row = await _own_row(state, scope)
+    await (await state.jobs.get()).purge(row.id)
+    await send_json(send, await request_object(state, scope, await _own_row(state, scope)))
 
 
-async def follow_request(edge: AppState, scope: Scope, _receive: Receive, send: Send) -> None:
+async def follow_request(state: AppState, scope: Scope, _receive: Receive, send: Send) -> None:
     """Send the events of a request from now on: its progress, and its pictures or error."""
-    row = await _own_row(edge, scope)
-    events = ServerSentEvents(edge, scope, send, row.model)
+    row = await _own_row(state, scope)
+    events = ServerSentEvents(state, scope, send, row.model)
     record_of(scope).replayed = True  # following costs nothing
-    await events.send(row.id, lambda callbacks: stored_events(edge, scope, row.id, callbacks))
+    await events.send(row.id, lambda callbacks: stored_events(state, scope, row.id, callbacks))
 
 
-async def _own_row(edge: AppState, scope: Scope) -> RequestRow:
-    return await (await edge.jobs.get()).find(scope["path_params"]["id"], owner(caller_of(scope)))
+async def _own_row(state: AppState, scope: Scope) -> RequestRow:
+    return await (await state.jobs.get()).find(scope["path_params"]["id"], owner(caller_of(scope)))
 
 
-async def request_object(edge: AppState, scope: Scope, row: RequestRow, *, whole: bool = True) -> RequestObject:
+async def request_object(state: AppState, scope: Scope, row: RequestRow, *, whole: bool = True) -> RequestObject:
     """Return a request as it is shown; `whole` includes its response."""
     shown = RequestObject(
         id=row.id,
@@ -230,19 +230,19 @@ async def request_object(edge: AppState, scope: Scope, row: RequestRow, *, whole
         batch_id=UNSET if row.batch_id is None else row.batch_id,
         custom_id=UNSET if row.custom_id is None else row.custom_id,
     )
-    if row.status in ACTIVE and edge.jobs.opened is not None:
-        done, total = edge.jobs.opened.progress(row.id)
+    if row.status in ACTIVE and state.jobs.opened is not None:
+        done, total = state.jobs.opened.progress(row.id)
         shown.progress = RequestProgress(done=done, total=total)
     if row.error is not None:
         shown.error = error_body(*stored_error(row.error)).error
     if whole and row.status == COMPLETED and row.response is not None:
         try:
-            stored = await load_response(edge, row.response)
+            stored = await load_response(state, row.response)
         except NotFound as gone:
             shown.error = error_body(gone).error
         else:
             stored.response_format = "url"  # a link is shorter, and signed for as long as this answer is of use
-            shown.response = await stored_body(edge, scope, stored)
+            shown.response = await stored_body(state, scope, stored)
     return shown
 
 

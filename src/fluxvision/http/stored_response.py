@@ -103,29 +103,29 @@ def stored_attempts(response: StoredResponse) -> Sequence[Mapping[str, Any]]:
     return found
 
 
-async def load_response(edge: AppState, found: Mapping[str, Any] | None) -> StoredResponse:
+async def load_response(state: AppState, found: Mapping[str, Any] | None) -> StoredResponse:
     """Return a stored response; raises `NotFound` when nothing was stored, or its pictures have expired."""
     if found is None:
         raise NotFound(NOT_KEPT)
     stored = msgspec.convert(copy.deepcopy(dict(found)), StoredResponse)
     for picture in stored.pictures:
-        if not await edge.media.exists(picture.name):
+        if not await state.media.exists(picture.name):
             raise NotFound(GONE)
     return stored
 
 
 async def stored_body(
-    edge: AppState, scope: Scope, stored: StoredResponse, *, sizes_only: bool = False
+    state: AppState, scope: Scope, stored: StoredResponse, *, sizes_only: bool = False
 ) -> ImagesResponse:
     """Return the body of a stored response, with links or with the files for `encode_base64`, or with their sizes."""
-    now, body = edge.media_clock(), stored.body
+    now, body = state.media_clock(), stored.body
     zooms = []
     for entry, picture in zip(body.data, stored.pictures, strict=True):
         if stored.response_format == "b64_json":
-            entry.b64_json = FileSize(picture.size) if sizes_only else await edge.media.fetch(picture.name, now)
+            entry.b64_json = FileSize(picture.size) if sizes_only else await state.media.fetch(picture.name, now)
         else:
-            entry.url = await media_link(edge, scope, picture.name, now)
-            zooms.append(deep_zoom_link(edge, scope, picture.pixels, picture.name, now))
+            entry.url = await media_link(state, scope, picture.name, now)
+            zooms.append(deep_zoom_link(state, scope, picture.pixels, picture.name, now))
     if any(zooms):
         body.metadata |= {"deep_zoom": zooms[0]} | ({"deep_zooms": zooms} if len(zooms) > 1 else {})
     return body

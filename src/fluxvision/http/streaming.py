@@ -19,12 +19,13 @@ from fluxvision.gateway.execution import PreparedJob, deadline_error
 from fluxvision.http import base64_stream, media
 from fluxvision.http.base64_stream import ChunkedBody, encode_base64
 from fluxvision.http.error_response import error_body, error_for_client
+from fluxvision.http.job_tracker import draining_error
 from fluxvision.http.media import media_link
 from fluxvision.http.observability import format_trace
 from fluxvision.http.responses import OPENAI_SIZES, USAGE, CompletedEvent, ImageEvent, PartialImageEvent
 from fluxvision.http.result_body import picture_size, result_metadata, revised_prompt
 from fluxvision.http.run_job import run_job
-from fluxvision.http.state import AppState, draining_error, record_of
+from fluxvision.http.state import AppState, record_of
 from fluxvision.http.stored_response import StoredResponse, stored_body
 from fluxvision.imaging import sniff_format
 
@@ -70,11 +71,11 @@ class ProgressBuffer:
         self.is_late = True
         self.changed.set()
 
-    async def send(self, edge: AppState, send: Send) -> None:
+    async def send(self, state: AppState, send: Send) -> None:
         """Send what is new, previews in their order."""
         self.changed.clear()
         while self._previews:
-            await _send(send, _partial_event(edge, self._previews.popleft(), self._shown))
+            await _send(send, _partial_event(state, self._previews.popleft(), self._shown))
             self._shown += 1
         text = self._text
         if text != self._told:
@@ -94,10 +95,10 @@ class ServerSentEvents:
     """The events of one response."""
 
     def __init__(
-        self, edge: AppState, scope: Scope, send: Send, model: str, on_ready: Callable[[], None] = lambda: None
+        self, state: AppState, scope: Scope, send: Send, model: str, on_ready: Callable[[], None] = lambda: None
     ) -> None:
         """Send them with `send`; `on_ready` is called when only the result remains to be sent."""
-        self._edge = edge
+        self._state = state
         self._record = record_of(scope)
         self._send = send
         self._model = model
@@ -124,18 +125,18 @@ class ServerSentEvents:
             while not task.done():
                 await _wait_for_event(task, news.changed)
                 if news.is_late:
-                    raise deadline_error(self._edge.gateway.deadline)  # noqa: TRY301, it becomes an event, as others do
+                    raise deadline_error(self._state.gateway.deadline)  # noqa: TRY301, it becomes an event, as others do
                 if news.changed.is_set():
-                    await news.send(self._edge, send)
+                    await news.send(self._state, send)
                 elif not task.done():
                     await _progress_comment(send, "keep-alive")
             events = task.result()
-            await news.send(self._edge, send)  # what came in the same turn as the end
+            await news.send(self._state, send)  # what came in the same turn as the end
             for event in events:
                 await _send(send, event)
             await send(END)
         except asyncio.CancelledError:
-            if self._edge.running.draining:
+            if self._state.running.draining:
                 with suppress(TimeoutError):  # a caller that does not read holds up no end
                     async with asyncio.timeout(LAST_WORD):
                         task.cancel()  # then what the work may have cost is known
@@ -147,7 +148,7 @@ class ServerSentEvents:
             raise
         except Exception as error:  # noqa: BLE001 - the status line is sent, only an event can tell
             if not isinstance(error, Error):
-                self._edge.log.error("unexpected", request_id=request_id, trace=format_trace(error))  # noqa: TRY400 - its text stays unsaid
+                self._state.log.error("unexpected", request_id=request_id, trace=format_trace(error))  # noqa: TRY400 - its text stays unsaid
             await _send(send, _error_event(error_for_client(error), self._record.attempts))
             await send(END)
         finally:
@@ -158,16 +159,16 @@ class ServerSentEvents:
 
 
 async def stream_result(
-    edge: AppState, scope: Scope, send: Send, prepared: PreparedJob, work: Path, *, on_ready: Callable[[], None]
+    state: AppState, scope: Scope, send: Send, prepared: PreparedJob, work: Path, *, on_ready: Callable[[], None]
 ) -> None:
     """Run the job and send its events. `on_ready` is called when only the result remains to be sent."""
     job = prepared.job
 
     async def run(callbacks: JobCallbacks) -> list[ChunkedBody]:
-        delivery = await run_job(edge, scope, prepared, callbacks, work, on_late=events.end_late)
-        return [await _result_event(edge, scope, delivery, number) for number in range(len(delivery.pictures))]
+        delivery = await run_job(state, scope, prepared, callbacks, work, on_late=events.end_late)
+        return [await _result_event(state, scope, delivery, number) for number in range(len(delivery.pictures))]
 
-    events = ServerSentEvents(edge, scope, send, job.model, on_ready)
+    events = ServerSentEvents(state, scope, send, job.model, on_ready)
     await events.send(job.id, run, previews=bool(job.values.get("partial_images")))
 
 
@@ -181,14 +182,14 @@ async def _wait_for_event(task: asyncio.Future[Any], changed: asyncio.Event) -> 
         news.cancel()
 
 
-def _partial_event(edge: AppState, content: bytes, number: int) -> ChunkedBody:
+def _partial_event(state: AppState, content: bytes, number: int) -> ChunkedBody:
     found = sniff_format(content[:HEAD])
     event = PartialImageEvent(
         background="auto",
         quality="auto",
         type=PARTIAL,
         b64_json=base64_stream.InMemoryFile(content),
-        created_at=int(edge.now()),
+        created_at=int(state.now()),
         size="auto",
         output_format=found.name if found else "png",
         partial_image_index=number,
@@ -196,15 +197,15 @@ def _partial_event(edge: AppState, content: bytes, number: int) -> ChunkedBody:
     return _event(PARTIAL, event)
 
 
-async def completed_events(edge: AppState, scope: Scope, stored: StoredResponse) -> list[ChunkedBody]:
+async def completed_events(state: AppState, scope: Scope, stored: StoredResponse) -> list[ChunkedBody]:
     """Return an event for each picture of a stored response."""
     asked_link = stored.response_format == "url"
-    body, now = await stored_body(edge, scope, stored), edge.media_clock()
+    body, now = await stored_body(state, scope, stored), state.media_clock()
     zooms = body.metadata.pop("deep_zooms", None) or [body.metadata.get("deep_zoom")] * len(body.data)
     found = []
     for entry, picture, zoom in zip(body.data, stored.pictures, zooms, strict=True):
         # Only a caller who asked for a link is sure to read it; the others get the bytes as well.
-        file: Any = "" if asked_link and stored.is_format_asked else await edge.media.fetch(picture.name, now)
+        file: Any = "" if asked_link and stored.is_format_asked else await state.media.fetch(picture.name, now)
         metadata = {**body.metadata, **picture.metadata} | ({} if zoom is None else {"deep_zoom": zoom})
         event = CompletedEvent(
             background="auto",
@@ -213,7 +214,7 @@ async def completed_events(edge: AppState, scope: Scope, stored: StoredResponse)
             revised_prompt=entry.revised_prompt,
             type=COMPLETED,
             id=body.id,
-            created_at=int(edge.now()),
+            created_at=int(state.now()),
             size=OPENAI_SIZES.get(metadata["size"], "auto"),
             output_format=body.output_format,
             usage=USAGE,
@@ -224,18 +225,18 @@ async def completed_events(edge: AppState, scope: Scope, stored: StoredResponse)
     return found
 
 
-async def _result_event(edge: AppState, scope: Scope, delivery: JobResult, number: int) -> ChunkedBody:
+async def _result_event(state: AppState, scope: Scope, delivery: JobResult, number: int) -> ChunkedBody:
     picture = delivery.pictures[number]
-    now = edge.media_clock()
+    now = state.media_clock()
     file: Any = base64_stream.base64_file(picture)
     url: str | UnsetType = UNSET
     zooms: list[str | None] = []
     if delivery.plan.response_format == "url":
-        name = await edge.media.put(picture.path, picture.mime, now)
+        name = await state.media.put(picture.path, picture.mime, now)
         # Only a caller who asked for a link is sure to read it; the others get the bytes as well.
-        file = "" if "response_format" in delivery.job.values else await edge.media.fetch(name, now)
-        url = await media_link(edge, scope, name, now)
-        zooms = [media.deep_zoom_link(edge, scope, picture.width * picture.height, name, now)]
+        file = "" if "response_format" in delivery.job.values else await state.media.fetch(name, now)
+        url = await media_link(state, scope, name, now)
+        zooms = [media.deep_zoom_link(state, scope, picture.width * picture.height, name, now)]
     event = CompletedEvent(
         background="auto",
         quality="auto",
@@ -243,7 +244,7 @@ async def _result_event(edge: AppState, scope: Scope, delivery: JobResult, numbe
         revised_prompt=revised_prompt(picture),
         type=COMPLETED,
         id=delivery.job.id,
-        created_at=int(edge.now()),
+        created_at=int(state.now()),
         size=OPENAI_SIZES.get(picture_size(picture), "auto"),
         output_format=picture.format,
         usage=USAGE,

@@ -38,7 +38,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from prometheus_client import CollectorRegistry, Metric
 
 from fluxvision.core import tracing
-from fluxvision.core.settings import ConfigError
+from fluxvision.core.errors import ConfigError
 
 NAME = "fluxvision"
 MILLISECONDS = "60000"

@@ -9,8 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from fluxvision.core.concurrency import Once
-from fluxvision.core.errors import Unavailable
-from fluxvision.core.settings import ConfigError
+from fluxvision.core.errors import ConfigError, Unavailable
 from fluxvision.jobs.request_types import EndedRequest
 
 if TYPE_CHECKING:

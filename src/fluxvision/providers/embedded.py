@@ -10,8 +10,8 @@ from typing import Any
 
 from fluxvision import engine, imaging
 from fluxvision.core.concurrency import run_in_pool
+from fluxvision.core.custom_engines import find_networks
 from fluxvision.core.errors import InvalidRequest
-from fluxvision.core.network_files import find_networks
 from fluxvision.core.settings import Settings
 from fluxvision.core.system import count_cores
 from fluxvision.core.types import Call, JobCallbacks, ProviderResult, SourceDamage

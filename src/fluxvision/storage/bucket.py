@@ -17,8 +17,7 @@ from obstore import exceptions
 from obstore.store import from_url
 
 from fluxvision.core.concurrency import run_in_thread, run_to_the_end
-from fluxvision.core.errors import NotFound, Unavailable
-from fluxvision.core.settings import ConfigError
+from fluxvision.core.errors import ConfigError, NotFound, Unavailable
 from fluxvision.storage.media_folder import GONE
 from fluxvision.storage.workspace import folder_unusable
 

@@ -16,8 +16,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from fluxvision.core.concurrency import run_in_thread
-from fluxvision.core.errors import Unavailable
-from fluxvision.core.settings import ConfigError
+from fluxvision.core.errors import ConfigError, Unavailable
 from fluxvision.core.system import resource_error
 from fluxvision.storage.workspace import DATABASE_FILE
 

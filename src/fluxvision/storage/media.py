@@ -12,8 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fluxvision.core.errors import NotFound
-from fluxvision.core.settings import ConfigError
+from fluxvision.core.errors import ConfigError, NotFound
 from fluxvision.storage.media_folder import GONE, NAME, MediaFolder
 from fluxvision.storage.workspace import Workspace
 

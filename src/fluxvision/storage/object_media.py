@@ -16,8 +16,7 @@ from math import ceil
 from pathlib import Path
 
 from fluxvision.core.concurrency import Once, run_in_thread
-from fluxvision.core.errors import NotFound, Unavailable
-from fluxvision.core.upstream import ConfigError
+from fluxvision.core.errors import ConfigError, NotFound, Unavailable
 from fluxvision.storage.bucket import Bucket
 from fluxvision.storage.media import MediaStore
 from fluxvision.storage.media_folder import GONE, STORED, MediaFolder

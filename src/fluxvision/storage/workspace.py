@@ -14,8 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fluxvision.core.errors import CallerGone, Cancelled, Unavailable
-from fluxvision.core.settings import ConfigError
+from fluxvision.core.errors import CallerGone, Cancelled, ConfigError, Unavailable
 from fluxvision.core.system import resource_error
 
 LOCK = "lock"

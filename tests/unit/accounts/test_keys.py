@@ -7,8 +7,7 @@ import hashlib
 import pytest
 
 from fluxvision.accounts.keys import Keys, check_entries, check_model, hash_entry
-from fluxvision.core.errors import AuthenticationFailed, Forbidden
-from fluxvision.core.settings import ConfigError
+from fluxvision.core.errors import AuthenticationFailed, ConfigError, Forbidden
 from fluxvision.core.types import ANYBODY, Caller
 
 PEPPER = b"p" * 32

@@ -8,9 +8,8 @@ import pytest
 
 from fluxvision.catalog.catalog import CATALOG, configure_offers, find_model
 from fluxvision.catalog.rules import Price
-from fluxvision.core.errors import ModelNotFound
+from fluxvision.core.errors import ConfigError, ModelNotFound
 from fluxvision.core.load_settings import load_settings
-from fluxvision.core.settings import ConfigError
 
 MODEL = "flux-vision-upscaler"
 NODE = {"name": "node", "base_url": "https://node.example/v1", "models": {MODEL: "theirs"}, "price": "0.04"}

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import pytest
 from PIL import Image
 
-from fakes.cli_gateway import Gateway, tools
+from fakes.cli_gateway import Gateway, dependencies
 from fluxvision.cli import run_cli
 
 
@@ -43,7 +43,7 @@ class Line:
 
     def __call__(self, *arguments):
         """Run one command and return its exit code."""
-        code = run_cli([str(argument) for argument in arguments], tools(self.gateway, served=self.served))
+        code = run_cli([str(argument) for argument in arguments], dependencies(self.gateway, served=self.served))
         self.out, self.err = self.capture.readouterr()
         return code
 

@@ -7,11 +7,11 @@ import shutil
 
 import pytest
 
-from fakes.cli_gateway import Gateway, tools
+from fakes.cli_gateway import Gateway, dependencies
 from fluxvision import diagnosis
 from fluxvision.cli import run_cli
+from fluxvision.cli.dependencies import Finding
 from fluxvision.cli.doctor import format_findings
-from fluxvision.cli.tools import Finding
 from fluxvision.core.load_settings import load_settings
 from fluxvision.engine.backends import registry
 
@@ -46,7 +46,7 @@ def test_the_exit_code_is_that_of_the_default_engine(works, code, folder, capsys
     """What is not essential may be missing; --json says the same."""
     assert folder
     found = (*FINDINGS, Finding("Engines", "default", "", ok=works, essential=True))
-    assert run_cli(["doctor", "--json"], tools(Gateway(), findings=found)) == code
+    assert run_cli(["doctor", "--json"], dependencies(Gateway(), findings=found)) == code
     told = json.loads(capsys.readouterr().out)
     assert told["healthy"] is works
     assert told["findings"][2]["command"] == "pip install x"

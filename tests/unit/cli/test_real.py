@@ -12,8 +12,9 @@ from PIL import Image
 from skimage import data
 
 from fakes.cli_process import PATIENCE, REAL, environment, run, wait_for
-from fluxvision import app, cli, server
+from fluxvision import cli, server
 from fluxvision.cli.text import TIMES as X
+from fluxvision.create_gateway import create_gateway
 
 
 @pytest.fixture
@@ -30,8 +31,8 @@ def here(capsys):
     """Run a command in this process; return its exit code and what it said."""
 
     def run_here(*arguments):
-        tools = cli.Tools(
-            create_gateway=app.create_gateway,
+        dependencies = cli.Dependencies(
+            create_gateway=create_gateway,
             check=server.check_exposure,
             serve=server.serve,
             fetch=Path,
@@ -39,7 +40,7 @@ def here(capsys):
             open_database=partial(server.open_database, create=True),
             diagnose=lambda _settings: (),
         )
-        return cli.run_cli(arguments, tools), *capsys.readouterr()
+        return cli.run_cli(arguments, dependencies), *capsys.readouterr()
 
     return run_here
 

@@ -6,8 +6,9 @@ import json
 
 import pytest
 
+from fluxvision.core.errors import ConfigError
 from fluxvision.core.load_settings import load_settings
-from fluxvision.core.settings import BY_NAME, SETTINGS, ConfigError
+from fluxvision.core.settings import BY_NAME, SETTINGS
 
 
 @pytest.fixture

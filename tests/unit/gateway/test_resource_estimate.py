@@ -92,7 +92,7 @@ def test_a_job_over_the_servers_limit_is_refused_before_any_work(tmp_path):
 MEASURED = """
 import asyncio, json, pathlib, sys
 from fluxvision.core.load_settings import load_settings
-from fluxvision.app import create_gateway
+from fluxvision.create_gateway import create_gateway
 from fluxvision.imaging import Limits, probe
 from fluxvision.core.types import JobCallbacks
 

@@ -15,8 +15,8 @@ import pytest
 
 from fakes.asgi import Client
 from fakes.gateway import Gateway
+from fluxvision.core.errors import ConfigError
 from fluxvision.core.load_settings import load_settings
-from fluxvision.core.settings import ConfigError
 from fluxvision.http import app as http_server
 from fluxvision.http.base64_stream import InMemoryFile, encode_base64
 from fluxvision.http.middleware import request_id

@@ -82,7 +82,7 @@ def test_the_icon_is_that_of_the_page():
 
 def test_a_server_without_readers_loads_no_renderer():
     """The renderer is imported for the first page, not at the start of the server."""
-    program = "import sys, fluxvision.app; print('markdown_it' in sys.modules)"
+    program = "import sys, fluxvision.create_gateway; print('markdown_it' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout == b"False\n"
 
 

@@ -18,7 +18,7 @@ from fakes.asgi import Client
 from fakes.gateway import Gateway, png
 from fakes.server import document, form
 from fluxvision.http import edits
-from fluxvision.http.requests import json_body
+from fluxvision.http.parsing import json_body
 
 MODEL = ("model", "flux-vision-upscaler")
 STALLS = [(0, ()), (1, ()), (1, (("stream", "true"),)), (3, (("stream", "true"),)), (0, (("fail", "upstream"),))]

@@ -13,7 +13,7 @@ from PIL import Image
 
 from fakes.gateway import png
 from fakes.server import Server, wait_until
-from fluxvision.http import media, state, streaming
+from fluxvision.http import deep_zoom_cache, media, streaming
 from fluxvision.http.media import public_base
 from fluxvision.storage.media import open_media_store
 from fluxvision.storage.media_folder import MediaFolder
@@ -246,11 +246,11 @@ async def test_two_at_once_make_them_once(edge, picture, monkeypatch):
     """Whoever asks while the tiles are made waits for the same work, and a caller that goes away does not end it."""
     served, calls = edge(), []
 
-    def slow(file, folder, really=state.write_pyramid):
+    def slow(file, folder, really=deep_zoom_cache.write_pyramid):
         calls.append(file)
         really(file, folder)
 
-    monkeypatch.setattr(state, "write_pyramid", slow)
+    monkeypatch.setattr(deep_zoom_cache, "write_pyramid", slow)
     document = zoom_path((await made(served, picture))["metadata"]["deep_zoom"])
     first = asyncio.create_task(served.get(document))
     await asyncio.sleep(0)

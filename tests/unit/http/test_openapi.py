@@ -18,7 +18,6 @@ from fakes.server import Answer, Server, form
 from fakes.server import document as body
 from fluxvision.catalog.params import PARAMS
 from fluxvision.core.errors import CallerGone, MethodNotAllowed, NotFound, RangeNotSatisfiable
-from fluxvision.core.settings import ConfigError
 from fluxvision.http.app import API, PREFIXES, SITE
 from fluxvision.http.openapi import EXAMPLES
 from fluxvision.http.openapi_errors import error_kinds
@@ -29,8 +28,8 @@ PICTURE = png(8, 6)
 GIVEN = (("model", MODEL.id), ("image", PICTURE, "a.png"))
 KEY = {"Authorization": "Bearer key-of-this-test-7c1f"}
 ADMIN = {"Authorization": "Bearer admin-of-this-test-7c1f"}
-ELSEWHERE = frozenset({CallerGone, ConfigError, MethodNotAllowed, NotFound, RangeNotSatisfiable})
-"""Errors that no edit is answered with: nobody is there, or it is about the start, a wrong address or a file."""
+ELSEWHERE = frozenset({CallerGone, MethodNotAllowed, NotFound, RangeNotSatisfiable})
+"""Errors that no edit is answered with: nobody is there, or it is about a wrong address or a file."""
 BODIES = (("EditForm", "multipart/form-data"), ("EditDocument", "application/json"))
 VOLATILE = frozenset({"id", "created", "created_at", "duration", "timings", "fidelity", "b64_json", "url"})
 VOLATILE |= {"key_id", "hint", "revoked_at"}

@@ -16,7 +16,7 @@ from fakes.gateway import png
 from fakes.openai import FakeOpenAI
 from fakes.server import Server, free_port, wait_until
 from fluxvision.core import tracing
-from fluxvision.core.settings import ConfigError
+from fluxvision.core.errors import ConfigError
 from fluxvision.http.observability import Metrics
 from fluxvision.http.telemetry import check_environment
 

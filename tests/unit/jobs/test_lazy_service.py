@@ -6,8 +6,7 @@ import asyncio
 
 import pytest
 
-from fluxvision.core.errors import Unavailable
-from fluxvision.core.settings import ConfigError
+from fluxvision.core.errors import ConfigError, Unavailable
 from fluxvision.jobs import lazy_service
 from fluxvision.jobs.lazy_service import LazyJobService
 from fluxvision.jobs.request_types import EndedRequest

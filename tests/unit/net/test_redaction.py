@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from fluxvision.core.settings import Upstream
+from fluxvision.core.openai_servers import OpenAIServer
 from fluxvision.core.types import Call, InputImage
 from fluxvision.net.redaction import READ, SHORTEST, redact, repeats_private_text
 from fluxvision.providers.openai.errors import ErrorTranslator, parse_error_response
@@ -79,7 +79,7 @@ def test_no_message_holds_it(prompt, way):
         return
     call = Call("other", "m", {"prompt": prompt}, SOURCE, None, parameter_names={"prompt": "prompt"})
     said = parse_error_response({"error": {"message": f"Rejected {WAYS[way](prompt)} here", "param": "prompt"}}, 400)
-    found = ErrorTranslator(Upstream("other", "http://x", {}).name, ()).translate(said, call)
+    found = ErrorTranslator(OpenAIServer("other", "http://x", {}).name, ()).translate(said, call)
     assert found.message == "other refused the request. Its words repeat what was sent and are not shown."
     assert found.param == "prompt"
 

@@ -12,9 +12,8 @@ from skimage import data
 
 from fluxvision import imaging
 from fluxvision.catalog.catalog import CATALOG, configure_offers, model_params
-from fluxvision.core.errors import Cancelled, InvalidRequest, Unavailable
+from fluxvision.core.errors import Cancelled, ConfigError, InvalidRequest, Unavailable
 from fluxvision.core.load_settings import load_settings
-from fluxvision.core.settings import ConfigError
 from fluxvision.core.types import Call, JobCallbacks
 from fluxvision.engine import BACKENDS, Request, enlarge
 from fluxvision.engine.backends import vulkan

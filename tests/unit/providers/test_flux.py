@@ -18,10 +18,11 @@ from skimage import data
 from fakes import server as served
 from fakes.flux_calls import call, opened, samples
 from fakes.reports import run_job
-from fluxvision import app, cli, imaging
+from fluxvision import cli, imaging
 from fluxvision.core.errors import Cancelled, InvalidRequest, UpstreamError, UpstreamRefused
 from fluxvision.core.load_settings import load_settings
 from fluxvision.core.types import JobCallbacks
+from fluxvision.create_gateway import create_gateway
 from fluxvision.gateway.gateway import Gateway
 from fluxvision.providers import embedded, flux
 
@@ -297,9 +298,9 @@ def test_on_the_command_line(weights, photo, monkeypatch, capsys):
         raise AssertionError
 
     rest = dict.fromkeys(("check", "serve", "fetch", "serve_cluster", "open_database", "diagnose"), unused)
-    tools = cli.Tools(create_gateway=app.create_gateway, **rest)
+    dependencies = cli.Dependencies(create_gateway=create_gateway, **rest)
     order = ("upscale", "photo.png", "--provider", "flux", "--model-path", str(weights / "flux2"), "--json")
-    code = cli.run_cli(order, tools)
+    code = cli.run_cli(order, dependencies)
     said = capsys.readouterr()
     assert code == 0, said.err
     told = json.loads(said.out)

@@ -13,7 +13,8 @@ from PIL import Image
 from skimage import data
 
 from fakes.cli_process import REAL, environment
-from fluxvision import app, cli
+from fluxvision import cli
+from fluxvision.create_gateway import create_gateway
 
 PATIENCE = 180.0
 """Seconds for a process to import PyTorch, load the models and make the picture, however slow the machine."""
@@ -51,8 +52,8 @@ def run_here(monkeypatch, capsys, *given):
         raise AssertionError
 
     rest = dict.fromkeys(("check", "serve", "fetch", "serve_cluster", "open_database", "diagnose"), unused)
-    tools = cli.Tools(create_gateway=app.create_gateway, **rest)
-    assert cli.run_cli(command[len(REAL) :], tools) == 0
+    dependencies = cli.Dependencies(create_gateway=create_gateway, **rest)
+    assert cli.run_cli(command[len(REAL) :], dependencies) == 0
     return json.loads(capsys.readouterr().out)
 
 

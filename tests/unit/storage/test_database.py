@@ -9,8 +9,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import func, insert, select, update
 
-from fluxvision.core.errors import Unavailable
-from fluxvision.core.settings import ConfigError
+from fluxvision.core.errors import ConfigError, Unavailable
 from fluxvision.storage.database import Database, normalize_url
 from fluxvision.storage.tables import EXECUTORS, METADATA
 

@@ -7,8 +7,8 @@ import importlib.util
 import pytest
 
 from fakes.server import free_port
+from fluxvision.core.errors import ConfigError
 from fluxvision.core.load_settings import load_settings
-from fluxvision.core.settings import ConfigError
 from fluxvision.storage.file_media import FileMediaStore
 from fluxvision.storage.media import open_media_store
 from fluxvision.storage.workspace import open_workspace

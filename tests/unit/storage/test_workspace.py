@@ -10,8 +10,7 @@ import tempfile
 
 import pytest
 
-from fluxvision.core.errors import InvalidRequest, Unavailable
-from fluxvision.core.settings import ConfigError
+from fluxvision.core.errors import ConfigError, InvalidRequest, Unavailable
 from fluxvision.storage.workspace import open_workspace
 
 

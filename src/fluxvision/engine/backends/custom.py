@@ -13,8 +13,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from fluxvision.core.custom_engines import NCNN
 from fluxvision.core.errors import InternalError, Unavailable
-from fluxvision.core.network_files import NCNN
 from fluxvision.engine.backends.ncnn import Network, Networks
 from fluxvision.engine.backends.registry import CUSTOM, Backend, TileInput
 from fluxvision.engine.backends.torch_file import TorchNetwork

@@ -11,7 +11,8 @@ import yarl
 
 from fluxvision.core.concurrency import run_in_pool
 from fluxvision.core.errors import UpstreamError
-from fluxvision.core.settings import Settings, Upstream
+from fluxvision.core.openai_servers import OpenAIServer
+from fluxvision.core.settings import Settings
 from fluxvision.core.system import resource_error
 from fluxvision.core.tracing import traceparent
 from fluxvision.core.types import Call, InputImage, JobCallbacks, ProviderResult
@@ -42,7 +43,7 @@ class Provider:
 
     def __init__(
         self,
-        upstream: Upstream,
+        server: OpenAIServer,
         *,
         workers: int = 64,
         patience: float = 300.0,
@@ -50,19 +51,19 @@ class Provider:
         private: bool = False,
     ) -> None:
         """Wait at most `patience` seconds for a byte; `private` allows links to private addresses in responses."""
-        self.title = upstream.title or upstream.name
+        self.title = server.title or server.name
         self.workers = workers
         self._patience = patience
         self._pixels = pixels
-        address = upstream.base_url.rstrip("/")
+        address = server.base_url.rstrip("/")
         self._target = yarl.URL(f"{address}/images/edits")
         self._guard = result_guard(private, address)
-        self._server = ErrorTranslator(self.title, (upstream.key, address, str(self._target.host)))
+        self._server = ErrorTranslator(self.title, (server.key, address, str(self._target.host)))
         self._headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
-        if upstream.key:
-            self._headers["Authorization"] = f"Bearer {upstream.key}"
+        if server.key:
+            self._headers["Authorization"] = f"Bearer {server.key}"
         self._session: aiohttp.ClientSession | None = None
-        self._pool = ThreadPoolExecutor(2, thread_name_prefix=upstream.name)
+        self._pool = ThreadPoolExecutor(2, thread_name_prefix=server.name)
 
     def check(self, call: Call) -> None:
         """Raise `InvalidRequest` for a value that cannot be sent in a form."""
@@ -138,12 +139,12 @@ class Provider:
 def configured(settings: Settings) -> dict[str, Provider]:
     """Return one provider per configured server, by its name."""
     return {
-        upstream.name: Provider(
-            upstream,
+        server.name: Provider(
+            server,
             workers=settings.remote_parallel,
             patience=settings.attempt_timeout,
             pixels=settings.max_output_pixels,
             private=settings.allow_private_urls,
         )
-        for upstream in settings.openai
+        for server in settings.openai
     }

@@ -19,7 +19,7 @@ def test_the_extra_is_here():
 def test_nothing_but_flux_imports_torch():
     """The server, the command line and the rows of FLUX start without PyTorch."""
     program = (
-        "import sys; from fluxvision import app, server, cli, gateway; import fluxvision.providers.flux;"
+        "import sys; from fluxvision import create_gateway, server, cli, gateway; import fluxvision.providers.flux;"
         "import fluxvision.engine.flux.registry, fluxvision.engine.flux.noise;"
         "sys.exit(any(name in sys.modules for name in ('torch', 'diffusers', 'transformers')))"
     )

@@ -7,7 +7,7 @@ from PIL import Image
 
 from fakes.openai import FakeOpenAI
 from fluxvision import imaging
-from fluxvision.core.settings import Upstream
+from fluxvision.core.openai_servers import OpenAIServer
 from fluxvision.imaging import Limits
 from fluxvision.providers.openai import Provider
 
@@ -20,7 +20,7 @@ async def upstream():
 
 @pytest.fixture
 async def provider(upstream):
-    made = Provider(Upstream("other", upstream.base_url, {}, key=upstream.key))
+    made = Provider(OpenAIServer("other", upstream.base_url, {}, key=upstream.key))
     yield made
     await made.aclose()
 

@@ -15,7 +15,7 @@ from PIL import Image
 from fakes.openai import FakeOpenAI, running_openai
 from fluxvision.core.errors import Cancelled
 from fluxvision.core.load_settings import load_settings
-from fluxvision.core.settings import Upstream
+from fluxvision.core.openai_servers import OpenAIServer
 from fluxvision.core.types import Call, InputImage, JobCallbacks
 from fluxvision.providers.openai import Provider, configured
 
@@ -45,7 +45,7 @@ async def test_the_headers(upstream, provider, photo, folder):
 async def test_without_a_key_none_is_sent(photo, folder):
     """A server without a key gets no Authorization header, and no name for work that has none."""
     async with FakeOpenAI(key="") as upstream:
-        provider = Provider(Upstream("open", upstream.base_url + "/", {}))
+        provider = Provider(OpenAIServer("open", upstream.base_url + "/", {}))
         await provider.run(call(photo), JobCallbacks(), folder)
         await provider.aclose()
     assert not {"Authorization", "Idempotency-Key"} & set(upstream.requests[0].headers)
@@ -101,7 +101,7 @@ async def test_a_cancelled_task_stops_an_upload(tmp_path, folder):
         writer.close()
 
     server = await asyncio.start_server(handle, "127.0.0.1", 0)
-    provider = Provider(Upstream("other", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", {}))
+    provider = Provider(OpenAIServer("other", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", {}))
     source = InputImage(path, "png", 4000, 4000, 3, False, 8, 48_000_000)
     task = asyncio.create_task(provider.run(call(source), JobCallbacks(), folder))
     await asyncio.sleep(0.1)
@@ -126,7 +126,7 @@ async def test_ping_asks_nobody(upstream, provider):
     """Ping is True without a call, and closing twice or before any call is harmless."""
     assert await provider.ping()
     assert upstream.requests == []
-    unused = Provider(Upstream("unused", "https://example.org/v1", {}))
+    unused = Provider(OpenAIServer("unused", "https://example.org/v1", {}))
     await unused.aclose()
 
 
@@ -181,6 +181,6 @@ def test_the_fake_runs_beside_a_test_without_a_loop(photo):
 
 def test_an_upstream_shows_no_key():
     """Neither the text of a configured server nor its provider's attributes print the key by accident."""
-    upstream = Upstream("other", "https://example.org/v1", {}, key="sk-secret")
+    upstream = OpenAIServer("other", "https://example.org/v1", {}, key="sk-secret")
     assert "sk-secret" not in f"{upstream} {upstream!r}"
     assert msgspec.structs.asdict(upstream)["key"] == "sk-secret"

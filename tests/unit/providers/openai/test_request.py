@@ -13,7 +13,7 @@ from fakes.answers import png, raw, serving
 from fakes.outcomes import delivered
 from fluxvision import imaging
 from fluxvision.core.errors import InvalidRequest
-from fluxvision.core.settings import Upstream
+from fluxvision.core.openai_servers import OpenAIServer
 from fluxvision.core.types import Call, InputImage, JobCallbacks
 from fluxvision.imaging import Limits
 from fluxvision.providers.openai import Provider
@@ -119,7 +119,7 @@ async def test_a_large_upload_is_streamed(tmp_path, folder):
         file.truncate(48_000_000)
     source = InputImage(path, "png", 4000, 4000, 3, False, 8, 48_000_000)
     server, address, heads = await serving(raw({"data": [{"b64_json": base64.b64encode(png()).decode()}]}))
-    provider = Provider(Upstream("other", address, {}))
+    provider = Provider(OpenAIServer("other", address, {}))
     tracemalloc.start()
     try:
         outcome = await provider.run(call(source), JobCallbacks(), folder)

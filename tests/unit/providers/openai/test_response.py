@@ -13,7 +13,7 @@ from fakes.answers import png, raw, serving
 from fakes.openai import FakeOpenAI
 from fakes.outcomes import delivered
 from fluxvision.core.errors import UpstreamError
-from fluxvision.core.settings import Upstream
+from fluxvision.core.openai_servers import OpenAIServer
 from fluxvision.core.types import Call, Fidelity, JobCallbacks
 from fluxvision.providers.openai import Provider
 
@@ -35,7 +35,7 @@ def size(path):
 async def answered(document, photo, folder, **options):
     """Return what the provider makes of one raw success."""
     server, address, _ = await serving(raw(document))
-    provider = Provider(Upstream("other", address, {}), **options)
+    provider = Provider(OpenAIServer("other", address, {}), **options)
     try:
         return await provider.run(call(photo), JobCallbacks(), folder)
     finally:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fakes.server import form
 from fluxvision.core.errors import InvalidRequest
-from fluxvision.http.requests import multipart
+from fluxvision.http.parsing import multipart
 from fluxvision.http.upload_limits import BodyMemory, release_nothing
 
 PICTURE = b"\x89PNG\r\n\x1a\n--\r\n" + bytes(range(256)) * 3

@@ -1,4 +1,4 @@
-"""Tools: the functions that the composition root passes to the command line."""
+"""Dependencies: the functions that the composition root passes to the command line."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Tools:
+class Dependencies:
     """Functions that only the composition root can build; each imports its part when it is first called."""
 
     create_gateway: Callable[[Settings], Gateway]

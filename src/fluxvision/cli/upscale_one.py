@@ -18,10 +18,10 @@ from typing import Literal, TypeVar
 from uuid import uuid4
 
 from fluxvision.cli.options import UpscaleRequest
-from fluxvision.cli.paid_once import paid_once
 from fluxvision.cli.paths import COMPARED, OutputTarget
 from fluxvision.cli.result_source import Provenance, hash_file, write_source
 from fluxvision.cli.scratch import ScratchFolders, is_being_made
+from fluxvision.cli.stored_submissions import store_submissions
 from fluxvision.cli.text import error_sentence, safe_path
 from fluxvision.core.errors import Busy, Cancelled, ClientError, InvalidRequest
 from fluxvision.core.money import sum_costs
@@ -130,7 +130,7 @@ class PictureRunner:
         with self._workshop(target) as folder:
             attempts: Sequence[Attempt] = ()
             try:
-                async with paid_once(prepared, callbacks) as (job, followed):
+                async with store_submissions(prepared, callbacks) as (job, followed):
                     report = await job.run(followed, folder)
                     attempts, seconds = report.attempts, time.perf_counter() - started
                     return await self._deliver(target, report.unwrap(), folder, hashed, seconds)

@@ -13,8 +13,7 @@ from PIL import Image
 from skimage import data
 
 import fluxvision
-from fluxvision.core.errors import InvalidRequest
-from fluxvision.core.upstream import ConfigError
+from fluxvision.core.errors import ConfigError, InvalidRequest
 
 PHOTO = np.ascontiguousarray(data.astronaut()[60:84, 180:212])
 GREY = np.ascontiguousarray(PHOTO[:, :, 1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fluxvision.core.errors import InvalidRequest, PayloadTooLarge
-from fluxvision.http.requests.body import body_chunks
+from fluxvision.http.parsing.body import body_chunks
 
 
 def said(*bodies, last=True):

@@ -42,7 +42,7 @@ def is_visitor(scope: Scope) -> bool:
     return bool(scope.get(VISITOR))
 
 
-class Playground:
+class PlaygroundLimits:
     """Limits the jobs of the page without a key by setting `max_cost` of each job."""
 
     def __init__(self, settings: Settings, gateway: Gateway, now: Callable[[], float]) -> None:

@@ -1,4 +1,4 @@
-"""Upstream: another server with OpenAI's images API, as configured in the setting `openai`, and its checks."""
+"""OpenAIServer: another server with OpenAI's images API, as configured in the setting `openai`, and its checks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from fluxvision.core.errors import Error
+from fluxvision.core.errors import ConfigError
 from fluxvision.core.money import to_micros
 
 RESERVED = frozenset({"embedded", "fal", "flux", "openai"})
@@ -19,7 +19,7 @@ HEADER = re.compile(r"[!-~]*")
 """The characters that a key may have, because it is sent in a header."""
 
 
-class Upstream(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class OpenAIServer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Another server with OpenAI's images API."""
 
     name: str
@@ -40,21 +40,15 @@ class Upstream(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __repr__(self) -> str:
         """Return a text without the key."""
-        return f"Upstream({self.name!r})"
+        return f"OpenAIServer({self.name!r})"
 
 
-class ConfigError(Error):
-    """A setting cannot be used; the message names it."""
-
-    code = "CONFIGURATION"
-
-
-def check_upstreams(raw: Any) -> tuple[Upstream, ...]:
-    """Return checked upstreams; raises ValueError with a reason that shows no key."""
+def check_servers(raw: Any) -> tuple[OpenAIServer, ...]:
+    """Return checked servers; raises ValueError with a reason that shows no key."""
     if isinstance(raw, str):
         raw = msgspec.json.decode(raw)
     try:
-        found = msgspec.convert(raw, tuple[Upstream, ...])
+        found = msgspec.convert(raw, tuple[OpenAIServer, ...])
     except msgspec.ValidationError as error:
         raise ValueError(str(error)) from None
     names = [one.name for one in found]
@@ -82,16 +76,16 @@ def is_address(text: str) -> bool:
         return False
 
 
-def with_key(upstream: Upstream, environment: Mapping[str, str]) -> Upstream:
-    """Return the upstream with its key, read from the environment variable `key_env` if that is set.
+def with_key(server: OpenAIServer, environment: Mapping[str, str]) -> OpenAIServer:
+    """Return the server with its key, read from the environment variable `key_env` if that is set.
 
     Raises `ConfigError` when the variable is missing, or the key has characters that are not allowed in a header.
     """
-    if upstream.key_env and not environment.get(upstream.key_env):
-        message = f"openai: {upstream.name} takes its key from {upstream.key_env}, which is not set"
+    if server.key_env and not environment.get(server.key_env):
+        message = f"openai: {server.name} takes its key from {server.key_env}, which is not set"
         raise ConfigError(message, param="openai")
-    key = (environment[upstream.key_env] if upstream.key_env else upstream.key).strip()
+    key = (environment[server.key_env] if server.key_env else server.key).strip()
     if not HEADER.fullmatch(key):
-        message = f"openai: the key of {upstream.name} holds characters that no key may hold"
+        message = f"openai: the key of {server.name} holds characters that no key may hold"
         raise ConfigError(message, param="openai")
-    return msgspec.structs.replace(upstream, key=key)
+    return msgspec.structs.replace(server, key=key)

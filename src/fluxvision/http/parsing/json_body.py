@@ -13,8 +13,8 @@ import msgspec
 
 from fluxvision.core.concurrency import run_in_thread
 from fluxvision.core.errors import InvalidRequest, PayloadTooLarge
-from fluxvision.http.requests.body import MAX_FIELD, MAX_FIELDS, MAX_PARTS, Form
-from fluxvision.http.requests.fields import is_known_field, second_image_error, show_name
+from fluxvision.http.parsing.body import MAX_FIELD, MAX_FIELDS, MAX_PARTS, Form
+from fluxvision.http.parsing.fields import is_known_field, second_image_error, show_name
 from fluxvision.http.upload_limits import Take, release_nothing
 from fluxvision.net.fetch import SLICE
 

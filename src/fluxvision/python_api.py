@@ -23,13 +23,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fluxvision import imaging
-from fluxvision.app import create_gateway
 from fluxvision.catalog.params import ALIASES
-from fluxvision.core.errors import InvalidRequest
+from fluxvision.core.errors import ConfigError, InvalidRequest
 from fluxvision.core.load_settings import load_settings
 from fluxvision.core.settings import BY_NAME
 from fluxvision.core.types import Fidelity, InputImage, JobCallbacks, JobResult, ReceiptEntry, ResultImage
-from fluxvision.core.upstream import ConfigError
+from fluxvision.create_gateway import create_gateway
 from fluxvision.gateway.gateway import Gateway
 
 T = TypeVar("T")

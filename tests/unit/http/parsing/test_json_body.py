@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fluxvision.core.errors import ClientError, InvalidRequest, PayloadTooLarge
-from fluxvision.http.requests import json_body
-from fluxvision.http.requests.fields import collect_fields, picture_name
-from fluxvision.http.requests.json_body import parse_json
+from fluxvision.http.parsing import json_body
+from fluxvision.http.parsing.fields import collect_fields, picture_name
+from fluxvision.http.parsing.json_body import parse_json
 from fluxvision.http.upload_limits import BodyMemory
 from fluxvision.net import fetch
 

@@ -12,7 +12,7 @@ from fluxvision import imaging
 from fluxvision.catalog.rules import InputFormats
 from fluxvision.core.errors import Cancelled, InvalidRequest
 from fluxvision.core.types import JobCallbacks
-from fluxvision.gateway.prepare import prepare_input
+from fluxvision.gateway.provider_input import prepare_input
 
 P3 = pyvips.Operation.call("profile_load", "p3")
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

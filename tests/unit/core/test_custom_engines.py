@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fluxvision.core.network_files import find_networks
-from fluxvision.core.upstream import ConfigError
+from fluxvision.core.custom_engines import find_networks
+from fluxvision.core.errors import ConfigError
 
 
 @pytest.fixture

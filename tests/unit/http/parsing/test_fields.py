@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from starlette.datastructures import Headers
 
-from fluxvision.http.requests.fields import is_unmodified
+from fluxvision.http.parsing.fields import is_unmodified
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fluxvision.core.settings import ConfigError
+from fluxvision.core.errors import ConfigError
 from fluxvision.core.types import JobCallbacks
 from fluxvision.gateway.execution import PreparedJob
 from fluxvision.jobs.job_files import fingerprint
@@ -37,7 +37,9 @@ def state_folder() -> Path:
 
 
 @asynccontextmanager
-async def paid_once(prepared: PreparedJob, callbacks: JobCallbacks) -> AsyncIterator[tuple[PreparedJob, JobCallbacks]]:
+async def store_submissions(
+    prepared: PreparedJob, callbacks: JobCallbacks
+) -> AsyncIterator[tuple[PreparedJob, JobCallbacks]]:
     """Yield the job and callbacks to run it with; at the end, a job that did not raise is forgotten.
 
     They are yielded as they are for a job that cannot cost anything, and where nothing can be kept.

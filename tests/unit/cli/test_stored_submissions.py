@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from fakes.gateway import Gateway, png
-from fluxvision.cli import paid_once as module
-from fluxvision.cli.paid_once import KEPT_SECONDS, paid_once, state_folder
+from fluxvision.cli import stored_submissions as module
+from fluxvision.cli.stored_submissions import KEPT_SECONDS, state_folder, store_submissions
 from fluxvision.core.types import InputImage, Job, JobCallbacks, SubmissionStore
 
 
@@ -32,7 +32,7 @@ def prepared(tmp_path):
 async def killed(prepared):
     """Submit the job and be killed before its end; return the job's id."""
     with suppress(RuntimeError):
-        async with paid_once(prepared, JobCallbacks()) as (job, callbacks):
+        async with store_submissions(prepared, JobCallbacks()) as (job, callbacks):
             await callbacks.submissions.announce("key", "fal")
             await callbacks.submissions.save("key", {"id": 1})
             raise RuntimeError
@@ -42,10 +42,10 @@ async def killed(prepared):
 async def test_the_next_run_follows(prepared, state):
     """The same job has the same id in the next run, which finds what was bought until the picture is there."""
     first = await killed(prepared)
-    async with paid_once(prepared, JobCallbacks()) as (job, callbacks):
+    async with store_submissions(prepared, JobCallbacks()) as (job, callbacks):
         assert job.job.id == first != "req_1"
         assert await callbacks.submissions.find("key") == {"id": 1}
-    async with paid_once(prepared, JobCallbacks()) as (_, callbacks):
+    async with store_submissions(prepared, JobCallbacks()) as (_, callbacks):
         assert await callbacks.submissions.find("key") is None
     assert state_folder() == state
     assert state.stat().st_mode & 0o077 == 0
@@ -55,7 +55,7 @@ async def test_another_job_has_another_id(prepared):
     """Other settings are another job."""
     first = await killed(prepared)
     other = replace(prepared, job=replace(prepared.job, values={"prompt": "x"}))
-    async with paid_once(other, JobCallbacks()) as (job, callbacks):
+    async with store_submissions(other, JobCallbacks()) as (job, callbacks):
         assert job.job.id != first
         assert await callbacks.submissions.providers() == []
 
@@ -65,14 +65,14 @@ async def test_old_work_is_not_followed(prepared, monkeypatch):
     await killed(prepared)
     now = module.time.time() + KEPT_SECONDS + 1
     monkeypatch.setattr(module.time, "time", lambda: now)
-    async with paid_once(prepared, JobCallbacks()) as (_, callbacks):
+    async with store_submissions(prepared, JobCallbacks()) as (_, callbacks):
         assert await callbacks.submissions.find("key") is None
 
 
 async def test_a_free_job_touches_no_disk(prepared, state):
     """A job that costs nothing is run as it is, without a database."""
     free = replace(prepared, job=replace(prepared.job, pin=None))
-    async with paid_once(free, JobCallbacks()) as (job, callbacks):
+    async with store_submissions(free, JobCallbacks()) as (job, callbacks):
         assert job is free
         assert type(callbacks.submissions) is SubmissionStore
     assert not state.exists()
@@ -82,5 +82,5 @@ async def test_without_a_state_folder_the_job_runs_all_the_same(prepared, state)
     """Where nothing can be kept, the job is run as it is."""
     state.parent.mkdir()
     state.write_bytes(b"")
-    async with paid_once(prepared, JobCallbacks()) as (job, _):
+    async with store_submissions(prepared, JobCallbacks()) as (job, _):
         assert job is prepared
