@@ -12,9 +12,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Integer, case, cast, func, insert, literal, select, update
+from sqlalchemy import ColumnElement, Connection, Integer, cast, func, insert, literal, select, update
 
-from fluxvision.accounts.key_types import PERIODS, Grouping, Period, PeriodBalance, UsageRow
+from fluxvision.accounts.key_types import PERIODS, Grouping, PeriodBalance, UsageRow
+from fluxvision.accounts.spending import DAY, add_spending, read_balance
 from fluxvision.core.errors import InsufficientBalance, TooMany
 from fluxvision.core.job_status import ACTIVE, QUEUED
 from fluxvision.core.key_limits import Limits, RequestRate
@@ -22,7 +23,6 @@ from fluxvision.core.money import format_amount
 from fluxvision.storage.database import Database
 from fluxvision.storage.tables import API_KEYS, REQUESTS
 
-DAY = 86_400
 MINUTE = 60.0
 RECENT = 10
 """Ended jobs of a key from which the duration of its next one is estimated."""
@@ -72,6 +72,7 @@ class Ledger:
                 created_at=now,
             )
         )
+        add_spending(connection, key_id, now, reserved=reserved)
         return rate
 
     def settle(
@@ -89,16 +90,16 @@ class Ledger:
 
         Returns False, and changes nothing, where there is no such job or it has ended already.
         """
-        row = update(REQUESTS).where(REQUESTS.c.id == request_id, REQUESTS.c.status.in_(ACTIVE))
-        values = {
-            **columns,
-            "status": status,
-            "cost": REQUESTS.c.reserved if cost is None else cost,
-            "reserved": 0,
-            "provider": provider,
-            "ended_at": ended_at,
-        }
-        return connection.execute(row.values(values)).rowcount == 1
+        active = (REQUESTS.c.id == request_id) & REQUESTS.c.status.in_(ACTIVE)
+        facts = select(REQUESTS.c.key_id, REQUESTS.c.created_at, REQUESTS.c.reserved).where(active)
+        job = connection.execute(facts.with_for_update()).one_or_none()  # SQLite has no such lock, and one writer
+        if job is None:
+            return False
+        cost = job.reserved if cost is None else cost
+        end = {"status": status, "cost": cost, "reserved": 0, "provider": provider, "ended_at": ended_at}
+        connection.execute(update(REQUESTS).where(active).values({**columns, **end}))
+        add_spending(connection, job.key_id, job.created_at, spent=cost, reserved=-job.reserved)
+        return True
 
     async def balance(self, key_id: str, limits: Limits) -> list[PeriodBalance]:
         """Return what a key has used of each budget, including periods without a limit."""
@@ -123,25 +124,6 @@ class Ledger:
         days = REQUESTS.c.created_at / literal(DAY, Integer)
         # PostgreSQL's cast rounds, and not every SQLite has a floor.
         return cast(func.floor(days) if self._database.locks_rows else days, Integer)
-
-
-def read_balance(
-    connection: Connection, key_id: str, limits: Limits, now: float, periods: tuple[Period, ...]
-) -> list[PeriodBalance]:
-    """Return what a key has used of the budgets of some periods at the time `now`."""
-    start = {"day": now // DAY * DAY, "month": _month_start(now), "total": 0.0}
-    sums = [
-        func.coalesce(func.sum(case((REQUESTS.c.created_at >= start[period], column), else_=0)), 0)
-        for period in periods
-        for column in (REQUESTS.c.cost, REQUESTS.c.reserved)
-    ]
-    earliest = min(start[period] for period in periods)
-    rows = select(*sums).where(REQUESTS.c.key_id == key_id, REQUESTS.c.created_at >= earliest)
-    found = [int(amount) for amount in connection.execute(rows).one()]
-    return [
-        PeriodBalance(period, getattr(limits, f"budget_{period}"), *found[2 * number : 2 * number + 2])
-        for number, period in enumerate(periods)
-    ]
 
 
 def _check_rate(connection: Connection, key_id: str, limits: Limits, now: float) -> RequestRate | None:
@@ -201,11 +183,6 @@ def _check_budgets(connection: Connection, key_id: str, limits: Limits, now: flo
                 f"{format_amount(budget.left)} more {within}. Nothing was started and nothing was charged."
             )
             raise InsufficientBalance(message)
-
-
-def _month_start(now: float) -> float:
-    """Return the first moment of the month (UTC) of a Unix time."""
-    return datetime.fromtimestamp(now, UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0).timestamp()
 
 
 def _group_name(group_by: Grouping, value: Any) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
+from fluxvision.accounts.spending import add_spending
 from fluxvision.core.errors import IdempotencyConflict
 from fluxvision.core.job_status import CANCELLING, FAILED, RUNNING
 from fluxvision.jobs.request_types import KEY_SECONDS, RETRY_SECONDS, EndedRequest, RequestFilter, RequestIdentity
@@ -94,6 +95,8 @@ def insert_ended(connection: Connection, ended: Sequence[EndedRequest]) -> None:
     """Insert requests that have ended."""
     rows = [{**asdict(one), "cost": one.cost or 0, "background": False, "reserved": 0} for one in ended]
     connection.execute(insert(REQUESTS), rows)
+    for one in sorted(ended, key=lambda one: one.key_id):  # in the same order everywhere: no deadlock
+        add_spending(connection, one.key_id, one.created_at, spent=one.cost or 0)
 
 
 def delete_submissions(connection: Connection, request_id: str) -> None:
@@ -102,11 +105,14 @@ def delete_submissions(connection: Connection, request_id: str) -> None:
 
 
 def end_abandoned(connection: Connection, now: float) -> None:
-    """End free requests that were counted and whose process died; they would fill the places of their key for ever."""
+    """End free requests that were counted and whose process died; they would fill the places of their key for ever.
+
+    They have reserved nothing.
+    """
     rows = update(REQUESTS).where(
         REQUESTS.c.status == RUNNING, REQUESTS.c.job.is_(None), REQUESTS.c.created_at < now - COUNTED_SECONDS
     )
-    connection.execute(rows.values(status=FAILED, ended_at=now, cost=REQUESTS.c.reserved, reserved=0))
+    connection.execute(rows.values(status=FAILED, ended_at=now))
 
 
 def clear(connection: Connection, request_id: str) -> None:

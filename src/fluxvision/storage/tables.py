@@ -1,4 +1,4 @@
-"""The tables of the database: API keys, requests (history, ledger and jobs in one), submissions, webhooks, batches.
+"""The tables of the database: API keys, requests (history, ledger and jobs), spending, submissions, webhooks, batches.
 
 Times are Unix seconds, amounts whole micro-dollars. `storage/migrations` makes these tables; a test compares both.
 """
@@ -54,11 +54,20 @@ REQUESTS = Table(
     Column("batch_id", ID, comment="the batch that it is a line of"),
     Column("batch_line", Integer, comment="which of the batch's lines, from 1"),
     Column("custom_id", Text, comment="the caller's name of the line"),
-    Index(None, "key_id", "created_at", "cost", "reserved"),  # a budget is added up from it alone
+    Index(None, "key_id", "created_at"),
     Index(None, "key_id", "fingerprint"),
     Index(None, "key_id", "idempotency_key", unique=True),
     Index(None, "status", "key_id"),
     Index(None, "batch_id", "batch_line", "status"),  # a batch is counted from it alone
+)
+
+SPENDING = Table(
+    "spending",
+    METADATA,
+    Column("key_id", ID, primary_key=True, comment="the caller of the requests"),
+    Column("day", Integer, primary_key=True, autoincrement=False, comment="of their admission (UTC), from 1970-01-01"),
+    Column("spent", BigInteger, nullable=False, comment="the sum of `requests.cost`"),
+    Column("reserved", BigInteger, nullable=False, comment="the sum of `requests.reserved`"),
 )
 
 SUBMISSIONS = Table(

@@ -13,10 +13,11 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from sqlalchemy import insert, select
+from sqlalchemy import delete, insert, select
 
 from fluxvision.accounts.key_types import UsageRow
-from fluxvision.accounts.ledger import DAY, Ledger
+from fluxvision.accounts.ledger import Ledger
+from fluxvision.accounts.spending import DAY, read_balance
 from fluxvision.core.errors import InsufficientBalance, TooMany
 from fluxvision.core.key_limits import Limits, RequestRate
 from fluxvision.storage.database import Database, sqlite_url
@@ -203,6 +204,28 @@ async def test_fifty_racing_jobs_stay_within_the_limits(ledger, limits, refusal)
     assert await totals(ledger) == (0, 100, 0)
 
 
+async def test_racing_admissions_and_ends_are_all_in_the_totals(ledger):
+    """Of 50 jobs that are admitted and ended twice at the same moment, each is in the totals once."""
+
+    def live(number):
+        ledger.admit(str(number), reserved=10, limits=Limits(budget_total=1000))
+        return [ledger.settle(str(number), cost=cost) for cost in (3, None)]
+
+    with ThreadPoolExecutor(25) as pool:
+        assert list(pool.map(live, range(50))) == [[True, False]] * 50
+    assert await totals(ledger) == (150, 0, 0)
+
+
+def test_a_budget_is_not_added_up_of_requests(ledger):
+    """An admission reads the running totals: it is as quick with a hundred thousand requests as with none."""
+    limits = Limits(budget_day=100, budget_month=100, budget_total=100)
+    ledger.admit("one", reserved=60, limits=limits)
+    ledger.database.run_blocking(lambda connection: connection.execute(delete(REQUESTS)))
+    with pytest.raises(InsufficientBalance):
+        ledger.admit("two", reserved=41, limits=limits)
+    ledger.admit("two", reserved=40, limits=limits)
+
+
 async def test_usage_by_group(ledger):
     """Requests and costs are grouped by day, model, provider or key, within a time and for one key or all."""
     midnight = NOW // DAY * DAY
@@ -296,6 +319,15 @@ class LedgerMachine(RuleBasedStateMachine):
         for most, day in self.running.values():
             sums[day] += most
         assert all(amount <= 100 for amount in sums.values())
+
+    @invariant()
+    def the_totals_are_the_sums(self):
+        """Costs and reservations of today and of all days are those of the model."""
+        running = [most for most, day in self.running.values() if day == self.today]
+        with self.database.begin() as connection:
+            day, total = read_balance(connection, "key_a", Limits(), self.now, ("day", "total"))
+        assert (day.spent, day.reserved) == (self.days[self.today], sum(running))
+        assert (total.spent, total.reserved) == (self.days.total(), sum(most for most, _ in self.running.values()))
 
 
 LedgerMachine.TestCase.settings = settings(max_examples=20, stateful_step_count=20, deadline=None)

@@ -10,7 +10,8 @@ import pytest
 from fakes.gateway import png
 from fakes.server import Server, document, form
 from fluxvision.accounts.key_store import create_key
-from fluxvision.accounts.ledger import DAY, Ledger
+from fluxvision.accounts.ledger import Ledger
+from fluxvision.accounts.spending import DAY
 from fluxvision.core.key_limits import Limits
 from fluxvision.storage.database import Database, sqlite_url
 

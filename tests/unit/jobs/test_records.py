@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import insert
 
+from fluxvision.accounts.spending import read_balance
 from fluxvision.core.errors import IdempotencyConflict
 from fluxvision.core.job_status import CANCELLED, COMPLETED, FAILED, QUEUED, RUNNING
+from fluxvision.core.key_limits import Limits
 from fluxvision.jobs import records
 from fluxvision.jobs.request_types import KEY_SECONDS, RETRY_SECONDS, EndedRequest, RequestFilter, RequestIdentity
 from fluxvision.storage.tables import REQUESTS
@@ -140,12 +142,14 @@ def test_a_status_changes_from_those_named_only(connection):
 
 
 def test_ended_requests_are_inserted_together(connection):
-    """Noted requests have their cost, zero where it is unknown, and no reservation."""
+    """Noted requests have their cost, zero where it is unknown, and no reservation; it is in their key's total."""
     records.insert_ended(
         connection,
         [EndedRequest(f"req_{n}", "alice", "m", COMPLETED, "own", n or None, NOW, NOW) for n in range(2)],
     )
     assert [row.cost for row in records.list_requests(connection, RequestFilter("alice"))] == [1, 0]
+    [total] = read_balance(connection, "alice", Limits(), NOW, ("total",))
+    assert (total.spent, total.reserved) == (1, 0)
 
 
 def test_a_purged_request_keeps_its_cost(connection):

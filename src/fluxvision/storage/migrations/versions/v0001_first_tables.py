@@ -68,15 +68,24 @@ def upgrade() -> None:
     op.create_index(
         "ix_requests_batch_id_batch_line_status", "requests", ["batch_id", "batch_line", "status"], unique=False
     )
-    op.create_index(
-        "ix_requests_key_id_created_at_cost_reserved",
-        "requests",
-        ["key_id", "created_at", "cost", "reserved"],
-        unique=False,
-    )
+    op.create_index("ix_requests_key_id_created_at", "requests", ["key_id", "created_at"], unique=False)
     op.create_index("ix_requests_key_id_fingerprint", "requests", ["key_id", "fingerprint"], unique=False)
     op.create_index("ix_requests_key_id_idempotency_key", "requests", ["key_id", "idempotency_key"], unique=True)
     op.create_index("ix_requests_status_key_id", "requests", ["status", "key_id"], unique=False)
+    op.create_table(
+        "spending",
+        sa.Column("key_id", sa.String(length=80), nullable=False, comment="the caller of the requests"),
+        sa.Column(
+            "day",
+            sa.Integer(),
+            autoincrement=False,
+            nullable=False,
+            comment="of their admission (UTC), from 1970-01-01",
+        ),
+        sa.Column("spent", sa.BigInteger(), nullable=False, comment="the sum of `requests.cost`"),
+        sa.Column("reserved", sa.BigInteger(), nullable=False, comment="the sum of `requests.reserved`"),
+        sa.PrimaryKeyConstraint("key_id", "day"),
+    )
     op.create_table(
         "submissions",
         sa.Column("key", sa.String(length=80), nullable=False, comment="the idempotency key of a call"),
