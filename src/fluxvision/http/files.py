@@ -87,9 +87,10 @@ async def send_file(state: AppState, scope: Scope, receive: Receive, send: Send)
 
 async def delete_file(state: AppState, scope: Scope, _receive: Receive, send: Send) -> None:
     """Delete an uploaded file."""
-    row = await find_file(state, scope, scope["path_params"]["id"])
     store = (await state.jobs.get()).batch_store
-    await store.check_unread(row.id)
+    row = await store.hide_file(scope["path_params"]["id"], owner(caller_of(scope)))
+    if row is None:
+        raise NotFound(NO_FILE)
     await state.media.delete(row.name)  # before its row, so that a failure can be repeated
     await store.delete_file(row.id)
     await send_json(send, FileDeleted(id=row.id))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, Table, delete, func, insert, select
+from sqlalchemy import Connection, Row, Table, delete, func, insert, select, update
 
 from fluxvision.core.errors import IdempotencyConflict, InvalidRequest, NotFound
 from fluxvision.core.job_status import CANCELLING
@@ -56,11 +56,24 @@ class BatchStore:
         rows = FILES.c.expires_at > self._now()
         return await self._database.run(lambda connection: _list(connection, FILES, key_id, after, limit, rows))
 
-    async def check_unread(self, file_id: str) -> None:
-        """Raise `InvalidRequest` while a batch reads a file."""
-        reading = select(BATCHES.c.id).where(BATCHES.c.input_file_id == file_id, BATCHES.c.status.in_(RUNNING_BATCHES))
-        if await self._database.run(lambda connection: connection.execute(reading.limit(1)).first()) is not None:
-            raise InvalidRequest("A batch that has not ended reads this file; cancel it first.")
+    async def hide_file(self, file_id: str, key_id: str | None) -> FileRow | None:
+        """Hide a file that is about to be deleted from everybody who reads it, and return its row.
+
+        The row stays until `delete_file`, so that a deletion that failed can be repeated. Raises `InvalidRequest` while
+        a batch reads the file.
+        """
+
+        def hide(connection: Connection) -> FileRow | None:
+            row = _find(connection, FILES, file_id, key_id, locked=True)
+            if row is None:
+                return None
+            reading = BATCHES.c.input_file_id == file_id, BATCHES.c.status.in_(RUNNING_BATCHES)
+            if connection.execute(select(BATCHES.c.id).where(*reading).limit(1)).first() is not None:
+                raise InvalidRequest("A batch that has not ended reads this file; cancel it first.")
+            connection.execute(update(FILES).where(FILES.c.id == file_id).values(expires_at=0))
+            return row
+
+        return await self._database.run(hide)
 
     async def delete_file(self, file_id: str) -> None:
         """Delete the row of a file."""
@@ -74,7 +87,10 @@ class BatchStore:
         return await self._database.run(lambda connection: _find_same(connection, key_id, identity, self._now()))
 
     async def enter(self, identity: RequestIdentity, **columns: Any) -> str:
-        """Enter a batch and return its id, or that of the one which this request repeats."""
+        """Enter a batch and return its id, or that of the one which this request repeats.
+
+        Raises `NotFound` where its input file has been deleted or has expired meanwhile.
+        """
 
         def enter(connection: Connection) -> str:
             lock_caller(connection, self._database, columns["key_id"])
@@ -82,6 +98,9 @@ class BatchStore:
             known = _find_same(connection, columns["key_id"], identity, now)
             if known is not None:
                 return known
+            file = _find(connection, FILES, identity.fingerprint, None, locked=True)
+            if file is None or file.expires_at <= now:
+                raise NotFound("The input file was deleted or has expired.", param="input_file_id")
             facts = {**columns, "input_file_id": identity.fingerprint, "idempotency_key": identity.key}
             facts |= {"is_retry": identity.is_retry, "created_at": now, "status": IN_PROGRESS}
             connection.execute(insert(BATCHES).values(facts))
@@ -144,10 +163,14 @@ def _find_same(connection: Connection, key_id: str, identity: RequestIdentity, n
     return str(found.id)
 
 
-def _find(connection: Connection, table: Table, row_id: str, key_id: str | None) -> Row[Any] | None:
+def _find(
+    connection: Connection, table: Table, row_id: str, key_id: str | None, *, locked: bool = False
+) -> Row[Any] | None:
+    """Return a row of a caller; `locked`: no other transaction changes it meanwhile."""
     if "\0" in row_id:  # PostgreSQL does not take it
         return None
     rows = select(table).where(table.c.id == row_id)
+    rows = rows.with_for_update() if locked else rows
     return connection.execute(rows if key_id is None else rows.where(table.c.key_id == key_id)).one_or_none()
 
 

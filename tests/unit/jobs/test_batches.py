@@ -17,7 +17,7 @@ from sqlalchemy import delete, insert, select, update
 from fakes.gateway import PRICE
 from fakes.job_service import ALICE, Site
 from fakes.server import wait_until
-from fluxvision.core.errors import IdempotencyConflict, Unavailable
+from fluxvision.core.errors import IdempotencyConflict, InvalidRequest, NotFound, Unavailable
 from fluxvision.core.job_status import ACTIVE
 from fluxvision.core.key_limits import Limits
 from fluxvision.jobs import batch_records, batches, records
@@ -25,7 +25,7 @@ from fluxvision.jobs.batch_records import BatchMoved
 from fluxvision.jobs.batch_store import BatchStore
 from fluxvision.jobs.batch_types import ENDPOINT, RESULT_SECONDS, WINDOW_SECONDS, BatchLine
 from fluxvision.jobs.request_types import RETRY_SECONDS, RequestIdentity
-from fluxvision.storage.tables import BATCHES, EXECUTORS, REQUESTS
+from fluxvision.storage.tables import BATCHES, EXECUTORS, FILES, REQUESTS
 
 
 @pytest.fixture
@@ -40,6 +40,14 @@ async def site(database_url, tmp_path, monkeypatch):
     found.close()
 
 
+def add_file(database, name):
+    """Add an input file of Alice's, unless it is there."""
+    row = {"id": name, "key_id": "alice", "created_at": 1.0, "expires_at": 1e10, "filename": "a", "purpose": "batch"}
+    with database.begin() as connection:
+        if connection.execute(select(FILES).where(FILES.c.id == name)).first() is None:
+            connection.execute(insert(FILES).values(**row, bytes=1, name="input.jsonl"))
+
+
 async def begun(site, *bodies, **columns):
     """Enter a batch of Alice's with these bodies, the custom_ids being their numbers; return its id."""
     lines = [
@@ -49,6 +57,7 @@ async def begun(site, *bodies, **columns):
     (site.folder / "input.jsonl").write_text("\n\n".join(lines))
     facts = {"id": "batch_1", "key_id": "alice", "expires_at": time.time() + WINDOW_SECONDS, "name": "input.jsonl"}
     facts |= {"base_url": "", "metadata": None, "total": len(bodies), **columns}
+    add_file(site.database, "file-1")
     batch_id = await site.service.batch_store.enter(RequestIdentity("file-1"), **facts)
     site.service.batches.wake(batch_id)
     return batch_id
@@ -360,6 +369,7 @@ def test_a_batch_has_one_feeder(database):
 
 async def entered(store, identity):
     """Enter a batch of Alice's and return its number among those that were entered."""
+    add_file(store._database, identity.fingerprint)
     known = await store.list("alice", None, 100)
     columns = {"key_id": "alice", "expires_at": 2.0, "name": "n", "base_url": "", "metadata": None, "total": 1}
     return await store.enter(identity, id=f"b{len(known)}", **columns)
@@ -399,3 +409,40 @@ async def test_the_key_of_another_batch_is_refused(database):
     await entered(store, RequestIdentity("f", "key"))
     with pytest.raises(IdempotencyConflict):
         await store.find_same("alice", RequestIdentity("g", "key"))
+
+
+async def test_a_file_is_hidden_before_it_is_deleted(database):
+    """A file whose deletion was interrupted is read by nobody and gets no batch; the deletion can be repeated."""
+    store = BatchStore(database, lambda: 1000.0)
+    add_file(database, "f")
+    for _ in range(2):
+        assert (await store.hide_file("f", "alice")).name == "input.jsonl"
+        assert await store.find_file("f", "alice") is None
+        assert await store.list_files("alice", None, 10) == []
+        columns = {"id": "b", "key_id": "alice", "expires_at": 2.0, "name": "n", "base_url": "", "total": 1}
+        with pytest.raises(NotFound):
+            await store.enter(RequestIdentity("f"), **columns)
+    assert await store.hide_file("f", "bob") is None
+    await store.delete_file("f")
+    assert await store.hide_file("f", "alice") is None
+
+
+async def test_a_file_that_a_batch_reads_is_not_deleted(database):
+    """A batch that has not ended keeps its input file."""
+    store = BatchStore(database, lambda: 1000.0)
+    await entered(store, RequestIdentity("f"))
+    with pytest.raises(InvalidRequest):
+        await store.hide_file("f", "alice")
+    assert await store.find_file("f", "alice") is not None
+
+
+async def test_a_file_has_a_batch_or_is_deleted(database):
+    """Of a batch and a deletion at the same moment one succeeds, and the other is refused."""
+    store = BatchStore(database, lambda: 1000.0)
+    for number in range(10):
+        identity = RequestIdentity(f"f{number}")
+        add_file(database, identity.fingerprint)
+        columns = {"key_id": "alice", "expires_at": 2.0, "name": "n", "base_url": "", "metadata": None, "total": 1}
+        both = (store.enter(identity, id=f"b{number}", **columns), store.hide_file(identity.fingerprint, "alice"))
+        found = await asyncio.gather(*both, return_exceptions=True)
+        assert [isinstance(one, NotFound | InvalidRequest) for one in found].count(True) == 1
