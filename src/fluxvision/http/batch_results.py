@@ -171,7 +171,8 @@ async def _line_result(state: AppState, scope: Scope, row: RequestRow, *, sizes_
     """Return a request as a line of a file, its links signed anew."""
     if row.error is None:
         try:
-            body = await stored_body(state, scope, await load_response(state, row.response), sizes_only=sizes_only)
+            stored = await load_response(state, row.response, sizes_only=sizes_only)
+            body = await stored_body(state, scope, stored, sizes_only=sizes_only)
         except Error as gone:
             return _failed_line(row, gone)
         response = LineResponse(status_code=200, request_id=row.id, body=body)

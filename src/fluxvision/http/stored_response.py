@@ -103,13 +103,22 @@ def stored_attempts(response: StoredResponse) -> Sequence[Mapping[str, Any]]:
     return found
 
 
-async def load_response(state: AppState, found: Mapping[str, Any] | None) -> StoredResponse:
-    """Return a stored response; raises `NotFound` when nothing was stored, or its pictures have expired."""
+async def load_response(
+    state: AppState, found: Mapping[str, Any] | None, *, sizes_only: bool = False
+) -> StoredResponse:
+    """Return a stored response; raises `NotFound` when nothing was stored, or its pictures have expired.
+
+    `sizes_only` does not ask an object store for each picture: their sizes are in the response.
+    """
     if found is None:
         raise NotFound(NOT_KEPT)
     stored = msgspec.convert(copy.deepcopy(dict(found)), StoredResponse)
     for picture in stored.pictures:
-        if not await state.media.exists(picture.name):
+        if sizes_only:
+            is_there = state.media.is_kept(picture.name, state.media_clock())
+        else:
+            is_there = await state.media.exists(picture.name)
+        if not is_there:
             raise NotFound(GONE)
     return stored
 

@@ -68,6 +68,13 @@ class MediaStore(ABC):
     def expiry(self, name: str) -> float:
         """Return the time after which a file is deleted; raises `NotFound` where there cannot be such a file."""
 
+    def is_kept(self, name: str, now: float) -> bool:
+        """Return whether a file has not expired, without asking an object store whether it was deleted before."""
+        try:
+            return self.expiry(name) > now
+        except NotFound:
+            return False
+
     def sign(self, name: str, now: float) -> str:
         """Return the query string of a link to this server that is valid until `ttl` seconds after `now`."""
         expires, signature = self.signed(name, now)
