@@ -23,7 +23,7 @@ import pyvips
 from numpy.typing import NDArray
 
 import span_onnx
-from fluxvision.core.types import RawImage
+from fluxvision.core.images import RawImage
 from fluxvision.engine import Request, enlarge
 from fluxvision.engine.backends import registry
 from fluxvision.engine.backends.registry import BY_NAME

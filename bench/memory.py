@@ -62,8 +62,8 @@ class Peak(threading.Thread):
 
 async def work(source: Path, creativity: float) -> dict[str, Any]:
     """Enlarge one file and return what it took."""
+    from fluxvision.core.callbacks import JobCallbacks  # noqa: PLC0415
     from fluxvision.core.load_settings import load_settings  # noqa: PLC0415, counted as a part of the job's memory
-    from fluxvision.core.types import JobCallbacks  # noqa: PLC0415
     from fluxvision.create_gateway import create_gateway  # noqa: PLC0415
     from fluxvision.imaging import Limits, probe  # noqa: PLC0415
 

@@ -14,8 +14,9 @@ from fluxvision.catalog.geometry import Geometry
 from fluxvision.cli import upscale
 from fluxvision.cli.main import GROUP
 from fluxvision.core.errors import Error
+from fluxvision.core.images import InputImage
 from fluxvision.core.settings import SETTINGS, Setting
-from fluxvision.core.types import InputImage, Job, PostprocessPlan
+from fluxvision.core.types import Job, PostprocessPlan
 from fluxvision.engine import BACKENDS
 from fluxvision.gateway.resource_estimate import job_memory
 from fluxvision.http.openapi_errors import error_kinds

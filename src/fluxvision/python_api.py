@@ -24,10 +24,12 @@ from PIL import Image
 
 from fluxvision import imaging
 from fluxvision.catalog.params import ALIASES
+from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.errors import ConfigError, InvalidRequest
+from fluxvision.core.images import Fidelity, InputImage, ResultImage
 from fluxvision.core.load_settings import load_settings
 from fluxvision.core.settings import BY_NAME
-from fluxvision.core.types import Fidelity, InputImage, JobCallbacks, JobResult, ReceiptEntry, ResultImage
+from fluxvision.core.types import JobResult, ReceiptEntry
 from fluxvision.create_gateway import create_gateway
 from fluxvision.gateway.gateway import Gateway
 

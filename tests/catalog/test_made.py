@@ -14,9 +14,9 @@ from fakes.reports import run_job
 from fluxvision import imaging
 from fluxvision.catalog import catalog
 from fluxvision.catalog.catalog import CATALOG
+from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.errors import Exhausted, InvalidRequest
 from fluxvision.core.load_settings import load_settings
-from fluxvision.core.types import JobCallbacks
 from fluxvision.gateway.gateway import Gateway
 from fluxvision.providers import embedded, fal, openai
 

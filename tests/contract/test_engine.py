@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from skimage import data
 
+from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.errors import Cancelled
-from fluxvision.core.types import JobCallbacks
 from fluxvision.engine import BACKENDS, Request, enlarge, pipeline
 from fluxvision.engine.backends import registry
 

@@ -30,9 +30,11 @@ from fluxvision import imaging
 from fluxvision.catalog import catalog
 from fluxvision.catalog.catalog import CATALOG
 from fluxvision.catalog.normalize import normalize
+from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.errors import Error, InvalidRequest
+from fluxvision.core.images import RawImage
 from fluxvision.core.load_settings import load_settings
-from fluxvision.core.types import Call, JobCallbacks, ProviderResult, RawImage
+from fluxvision.core.types import Call, ProviderResult
 from fluxvision.engine import pipeline
 from fluxvision.engine.backends import registry
 from fluxvision.gateway.provider_input import prepare_input

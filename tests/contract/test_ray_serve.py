@@ -24,9 +24,10 @@ from fakes.flux_calls import call as flux_call
 from fakes.tile_jobs import PICTURES, expected, go_on, samples, until, work
 from fakes.tiles import spoken
 from fluxvision import __version__, imaging
+from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.errors import Cancelled, Unavailable, UpstreamError, UpstreamRefused
 from fluxvision.core.load_settings import load_settings
-from fluxvision.core.types import Call, JobCallbacks
+from fluxvision.core.types import Call
 from fluxvision.engine.executors.messages import Deployment, Failure, decode, encode
 from fluxvision.engine.executors.ray_serve import RayServe
 from fluxvision.engine.executors.threads import ThreadExecutor

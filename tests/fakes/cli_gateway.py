@@ -28,18 +28,10 @@ from fluxvision.catalog.params import BY_NAME
 from fluxvision.catalog.rules import Model
 from fluxvision.cli.dependencies import Finding
 from fluxvision.core import errors
+from fluxvision.core.callbacks import JobCallbacks
+from fluxvision.core.images import Fidelity, InputImage, ResultImage
 from fluxvision.core.settings import Settings
-from fluxvision.core.types import (
-    Attempt,
-    Fidelity,
-    InputImage,
-    Job,
-    JobCallbacks,
-    JobResult,
-    PriceComponent,
-    Quote,
-    ResultImage,
-)
+from fluxvision.core.types import Attempt, Job, JobResult, PriceComponent, Quote
 from fluxvision.gateway.execution import ExecutionReport
 
 PRICE = 100_000

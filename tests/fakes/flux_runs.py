@@ -9,8 +9,8 @@ import numpy as np
 from skimage import data
 
 from fakes.flux_stub import Stub
+from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.errors import Cancelled
-from fluxvision.core.types import JobCallbacks
 from fluxvision.engine import Request, enlarge
 from fluxvision.engine.flux.backend import FluxDetailer, SamplingOptions, backend_row
 from fluxvision.engine.flux.options import FIDELITY

@@ -24,22 +24,20 @@ from fluxvision.catalog.coerce import coerce
 from fluxvision.catalog.params import BY_NAME, PARAMS
 from fluxvision.catalog.rules import Converted, Emulated, Model, Offer, Passthrough, Price, Renamed, Rule
 from fluxvision.core import errors
+from fluxvision.core.callbacks import JobCallbacks
+from fluxvision.core.images import Fidelity, InputImage, ResultImage
 from fluxvision.core.settings import Settings
 from fluxvision.core.types import (
     ANYBODY,
     Attempt,
     Caller,
     Failure,
-    Fidelity,
-    InputImage,
     Job,
-    JobCallbacks,
     JobResult,
     PostprocessPlan,
     PriceComponent,
     Quote,
     ReceiptEntry,
-    ResultImage,
 )
 from fluxvision.gateway.execution import ExecutionReport
 from fluxvision.imaging import vips_warnings

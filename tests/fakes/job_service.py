@@ -13,7 +13,8 @@ import msgspec
 
 from fakes.gateway import Gateway, png
 from fluxvision.core.errors import Error, InvalidRequest, NotFound
-from fluxvision.core.types import Attempt, Caller, InputImage, Job, JobResult
+from fluxvision.core.images import InputImage
+from fluxvision.core.types import Attempt, Caller, Job, JobResult
 from fluxvision.gateway.execution import ExecutionReport
 from fluxvision.jobs.batch_lines import PreparedLine
 from fluxvision.jobs.batch_types import BatchLine

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from fluxvision.catalog import catalog
-from fluxvision.core.types import InputImage, Job
+from fluxvision.core.images import InputImage
+from fluxvision.core.types import Job
 
 
 def source(width: int, height: int, **facts: Any) -> InputImage:

@@ -9,7 +9,8 @@ import numpy as np
 
 from fluxvision.catalog.catalog import CATALOG
 from fluxvision.catalog.rules import Price
-from fluxvision.core.types import ProviderResult, RawImage
+from fluxvision.core.images import RawImage
+from fluxvision.core.types import ProviderResult
 
 EMBEDDED = CATALOG[0].offers[-1]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from fluxvision.core.types import Attempt, Job, JobCallbacks, JobResult
+from fluxvision.core.callbacks import JobCallbacks
+from fluxvision.core.types import Attempt, Job, JobResult
 from fluxvision.gateway.execution import ExecutionReport
 from fluxvision.gateway.gateway import Gateway
 

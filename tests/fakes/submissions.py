@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+from fluxvision.core.callbacks import SubmissionStore
 from fluxvision.core.errors import Unavailable, UpstreamUnreachable
-from fluxvision.core.types import SubmissionStore
 
 
 class MemorySubmissions(SubmissionStore):

@@ -11,6 +11,7 @@ from skimage import data
 
 from fakes.fal import FakeFal
 from fluxvision import imaging
+from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.errors import (
     Cancelled,
     InvalidRequest,
@@ -22,7 +23,7 @@ from fluxvision.core.errors import (
     UpstreamUnasked,
     UpstreamUnreachable,
 )
-from fluxvision.core.types import Call, JobCallbacks
+from fluxvision.core.types import Call
 from fluxvision.providers.fal import Provider, queue
 
 MODEL = "fal-ai/flux-vision-upscaler"

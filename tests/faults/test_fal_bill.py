@@ -15,8 +15,9 @@ from fakes.painter import Painter
 from fakes.reports import run_job
 from fakes.together import together
 from fluxvision import imaging
+from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.errors import DeadlineExceeded, Error
-from fluxvision.core.types import JobCallbacks, JobResult
+from fluxvision.core.types import JobResult
 from fluxvision.gateway.gateway import Gateway
 from fluxvision.providers import fal, result_file
 

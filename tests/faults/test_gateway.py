@@ -20,6 +20,7 @@ from fakes.reports import run_job
 from fluxvision import imaging
 from fluxvision.catalog import catalog
 from fluxvision.catalog.catalog import CATALOG
+from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.errors import (
     Busy,
     Cancelled,
@@ -37,7 +38,7 @@ from fluxvision.core.errors import (
 )
 from fluxvision.core.load_settings import load_settings
 from fluxvision.core.settings import Settings
-from fluxvision.core.types import Attempt, JobCallbacks, JobResult
+from fluxvision.core.types import Attempt, JobResult
 from fluxvision.gateway.gateway import Gateway
 from fluxvision.providers import fal, openai, result_file
 

@@ -14,6 +14,7 @@ from PIL import Image
 from fakes.openai import FAULTS, FakeOpenAI
 from fakes.outcomes import delivered
 from fluxvision import imaging
+from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.errors import (
     Cancelled,
     InvalidRequest,
@@ -26,7 +27,7 @@ from fluxvision.core.errors import (
     UpstreamUnreachable,
 )
 from fluxvision.core.openai_servers import OpenAIServer
-from fluxvision.core.types import Call, JobCallbacks
+from fluxvision.core.types import Call
 from fluxvision.imaging import Limits
 from fluxvision.providers import result_file
 from fluxvision.providers.openai import Provider, response

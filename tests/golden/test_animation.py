@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
+from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.errors import InvalidRequest
 from fluxvision.core.load_settings import load_settings
-from fluxvision.core.types import JobCallbacks
 from fluxvision.create_gateway import create_gateway
 from fluxvision.imaging import Limits, probe
 

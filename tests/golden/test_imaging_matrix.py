@@ -12,7 +12,7 @@ import pytest
 import pyvips
 from PIL import Image, ImageCms
 
-from fluxvision.core.types import Metadata, RawImage
+from fluxvision.core.images import Metadata, RawImage
 from fluxvision.imaging import FORMATS, Limits, decode, encode, probe
 
 TURNS = {

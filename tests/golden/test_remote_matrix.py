@@ -13,7 +13,8 @@ from PIL import Image
 
 from fluxvision import imaging
 from fluxvision.catalog.rules import InputFormats
-from fluxvision.core.types import Fit, JobCallbacks, PostprocessPlan
+from fluxvision.core.callbacks import JobCallbacks
+from fluxvision.core.types import Fit, PostprocessPlan
 from fluxvision.engine.fidelity import ciede2000
 from fluxvision.engine.resample import band_matrix
 from fluxvision.gateway.finish import FinishState, finish

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, floor, isqrt
 
+from fluxvision.catalog.rules import ScaleRange
 from fluxvision.core.errors import InvalidRequest
 from fluxvision.core.system import cached_until_rest
-from fluxvision.core.types import Job, Scalar, ScaleRange
+from fluxvision.core.types import Job, Scalar
 
 EXACT = ScaleRange()
 WORDS = ("scale_factor", "size", "aspect_ratio", "resolution", "fit")

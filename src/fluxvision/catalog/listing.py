@@ -10,10 +10,9 @@ from msgspec import Meta, Struct
 from fluxvision.catalog.catalog import ROUNDINGS
 from fluxvision.catalog.describe import METRICS, estimate_megapixel, format_offer_price, rule_notes
 from fluxvision.catalog.normalize import strongest_mode
-from fluxvision.catalog.rules import Model, Offer, Rule
+from fluxvision.catalog.rules import Model, Offer, Rule, ScaleRange
 from fluxvision.core.money import CURRENCY, Currency, to_dollars
 from fluxvision.core.receipt_schemas import Mode, dollars_or_none
-from fluxvision.core.types import ScaleRange
 
 Metric = Annotated[str, Meta(extra_json_schema={"enum": [*METRICS]})]
 Rounding = Annotated[str, Meta(extra_json_schema={"enum": sorted(ROUNDINGS)})]

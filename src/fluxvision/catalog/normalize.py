@@ -15,8 +15,9 @@ from fluxvision.catalog.geometry import has_pixel_size
 from fluxvision.catalog.params import BY_NAME, PARAMS, Param
 from fluxvision.catalog.rules import Converted, Emulated, Offer, Passthrough, Renamed, Rule, Unless, Using
 from fluxvision.core.errors import InvalidRequest
+from fluxvision.core.images import InputImage
 from fluxvision.core.receipt_schemas import STRENGTH
-from fluxvision.core.types import Call, InputImage, Job, PostprocessPlan, ReceiptEntry
+from fluxvision.core.types import Call, Job, PostprocessPlan, ReceiptEntry
 
 SIZES = "Size"
 """The group of parameters that determine the result's size."""

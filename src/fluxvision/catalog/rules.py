@@ -7,12 +7,24 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fluxvision.catalog.params import PARAMS
-from fluxvision.core.types import Job, Scalar, ScaleRange
+from fluxvision.core.types import Job, Scalar
 
 Unless = Callable[[Any, Job], str | None]
 """A pure function of the given value and the job: returns why the value is not honoured, None when it is."""
 Using = Callable[[Any, Job], Any]
 """A pure function of the caller's value (None: absent) and the job: returns the value to send or to plan."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleRange:
+    """The scale factors that an engine can make: any from `low` to `high`, or only those of `only`."""
+
+    low: float = 1.0
+    high: float = 4.0
+    only: tuple[float, ...] = ()
+    """All possible factors; empty: any from `low` to `high`."""
+    uniform: bool = False
+    """Whether width and height always have the same factor."""
 
 
 @dataclass(frozen=True, slots=True)

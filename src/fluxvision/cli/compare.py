@@ -9,7 +9,8 @@ import pyvips
 
 from fluxvision.catalog.geometry import solve_geometry
 from fluxvision.core.errors import InternalError
-from fluxvision.core.types import InputImage, Job
+from fluxvision.core.images import InputImage
+from fluxvision.core.types import Job
 from fluxvision.imaging import Limits, find_format, load, probe
 
 LARGEST = 40_000_000

@@ -10,8 +10,9 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from fluxvision.cli.upscale_one import PictureRecord, Status
+from fluxvision.core.images import Fidelity, InputImage, SourceDamage
 from fluxvision.core.receipt_schemas import AttemptEntry, ReceiptLine, attempt_entries, dollars_or_none, receipt_lines
-from fluxvision.core.types import Excluded, Failure, Fidelity, InputImage, JobResult, Quote, SourceDamage
+from fluxvision.core.types import Excluded, Failure, JobResult, Quote
 
 
 class SourceFacts(Struct, kw_only=True):

@@ -20,8 +20,8 @@ from fluxvision.cli.text import (
     safe_path,
 )
 from fluxvision.cli.upscale_one import PictureRecord
+from fluxvision.core.images import SourceDamage
 from fluxvision.core.money import sum_costs
-from fluxvision.core.types import SourceDamage
 
 DEGRADED = "the providers that invent detail failed or could not do it; the CPU engine made the picture."
 

@@ -16,8 +16,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.errors import ConfigError
-from fluxvision.core.types import JobCallbacks
 from fluxvision.gateway.execution import PreparedJob
 from fluxvision.jobs.job_files import fingerprint
 from fluxvision.storage.workspace import make_private

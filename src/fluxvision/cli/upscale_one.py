@@ -23,9 +23,11 @@ from fluxvision.cli.result_source import Provenance, hash_file, write_source
 from fluxvision.cli.scratch import ScratchFolders, is_being_made
 from fluxvision.cli.stored_submissions import store_submissions
 from fluxvision.cli.text import error_sentence, safe_path
+from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.errors import Busy, Cancelled, ClientError, InvalidRequest
+from fluxvision.core.images import InputImage
 from fluxvision.core.money import sum_costs
-from fluxvision.core.types import Attempt, InputImage, Job, JobCallbacks, JobResult, Quote
+from fluxvision.core.types import Attempt, Job, JobResult, Quote
 from fluxvision.gateway.execution import PreparedJob
 from fluxvision.gateway.gateway import Gateway
 from fluxvision.imaging import Limits, probe

@@ -29,11 +29,12 @@ from fluxvision.cli.scratch import ScratchFolders, remove_abandoned
 from fluxvision.cli.text import replace_with_flags, safe_path
 from fluxvision.cli.upscale_one import PictureRecord, PictureRunner
 from fluxvision.cli.watch import INTERVAL, FolderWatch
+from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.errors import InvalidRequest
+from fluxvision.core.images import InputImage
 from fluxvision.core.load_settings import load_settings
 from fluxvision.core.settings import Settings
 from fluxvision.core.system import total_memory
-from fluxvision.core.types import InputImage, JobCallbacks
 from fluxvision.gateway.gateway import Gateway
 from fluxvision.imaging import Limits, probe
 

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from traceback import clear_frames
 from typing import Any, Generic, TypeVar
 
-from fluxvision.core.types import JobCallbacks
+from fluxvision.core.callbacks import JobCallbacks
 
 T = TypeVar("T")
 

@@ -1,158 +1,24 @@
-"""The data types that all rooms share, from the job to its result.
+"""The data types of the flow, from the job to its result; pictures are in `core/images.py`.
 
 ::
 
     HTTP, CLI ──admit──▶ Job ──route──▶ Offer, …
                           └──normalize──▶ Call + PostprocessPlan + receipt
         Call ──provider.run──▶ ProviderResult ──finish(PostprocessPlan)──▶ JobResult ──respond──▶ HTTP, CLI
-
-The module is long because the whole flow is described in one place, field by field.
 """
 
 from __future__ import annotations
 
-import secrets
-import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from fluxvision.core.errors import Cancelled
+from fluxvision.core.images import Fidelity, InputImage, RawImage, ResultImage, SourceDamage
 from fluxvision.core.key_limits import Limits
 
 Scalar = bool | int | float | str
 """A public parameter's value after parsing; pictures are an `InputImage`."""
-
-
-@dataclass(frozen=True, slots=True)
-class ScaleRange:
-    """The scale factors that an engine can make: any from `low` to `high`, or only those of `only`."""
-
-    low: float = 1.0
-    high: float = 4.0
-    only: tuple[float, ...] = ()
-    """All possible factors; empty: any from `low` to `high`."""
-    uniform: bool = False
-    """Whether width and height always have the same factor."""
-
-
-class LazyFile:
-    """A file on disk, or in memory until its `path` is needed."""
-
-    __slots__ = ()
-    file: Path
-    """Where the file is, or will be written."""
-    content: bytes | None
-    """The whole file, None when it is on disk only."""
-
-    @property
-    def path(self) -> Path:
-        """The path of the file, which is written first if necessary, atomically: several threads may call this."""
-        if self.content is not None and not self.file.exists():
-            draft = self.file.with_name(f"{self.file.name}.{secrets.token_hex(8)}")
-            draft.write_bytes(self.content)
-            draft.replace(self.file)
-        return self.file
-
-
-@dataclass(frozen=True, slots=True)
-class InputImage(LazyFile):
-    """A picture file on this machine whose header was read and is within the limits."""
-
-    file: Path
-    format: str
-    """Its name in `core.formats`, such as "png"."""
-    width: int
-    """Of the upright picture, with the EXIF orientation applied."""
-    height: int
-    """Of the upright picture."""
-    channels: int
-    """1 or 3, without alpha."""
-    alpha: bool
-    bits: int
-    """Bits per sample: 8 or 16."""
-    size: int
-    """Bytes of the file."""
-    orientation: int = 1
-    """The EXIF orientation, 1 to 8."""
-    frames: int = 1
-    jpeg_quality: int | None = None
-    """Estimated from the quantisation tables; None for other formats."""
-    metadata_free: bool = field(default=False, compare=False)
-    """Whether the file is known to have no profile and no metadata."""
-    content: bytes | None = field(default=None, repr=False, compare=False)
-
-    @property
-    def megapixels(self) -> float:
-        """Millions of pixels."""
-        return self.width * self.height / 1e6
-
-
-@dataclass(frozen=True, slots=True)
-class RawImage:
-    """Uncompressed pixels in a raw file: rows top to bottom, pixels interleaved, samples in native byte order."""
-
-    path: Path
-    width: int
-    height: int
-    bands: int
-    """1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGB, alpha)."""
-    bits: int
-    """Bits per sample: 8 or 16."""
-
-
-@dataclass(frozen=True, slots=True)
-class Animation:
-    """The frames of an animation, all of the same size and type."""
-
-    frames: Sequence[RawImage]
-    delays: Sequence[int]
-    """Milliseconds that each frame is shown."""
-    loop: int
-    """How often it is shown; 0: without end."""
-
-
-@dataclass(frozen=True, slots=True)
-class Metadata:
-    """The metadata of a picture, which an enlargement keeps."""
-
-    icc: bytes | None = None
-    exif: bytes | None = None
-    xmp: bytes | None = None
-    iptc: bytes | None = None
-    resolution: tuple[float, float] | None = None
-    """Horizontal and vertical pixels per millimetre."""
-    warnings: tuple[str, ...] = ()
-    """Sentences for the caller about damaged metadata that was left out."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fidelity:
-    """How well the delivered picture, reduced to the input's size, agrees with the input."""
-
-    lr_psnr_db: float
-    """PSNR over all samples in dB; higher is closer, capped at 99."""
-    seam_ratio: float | None
-    """Mean gradient across tile borders divided by that beside them (1.0: invisible); None without borders."""
-    delta_e: float
-    """Mean CIEDE2000 colour difference."""
-
-
-@dataclass(frozen=True, slots=True)
-class SourceDamage:
-    """What was measured of a picture before it was enlarged, and how much of it was taken away."""
-
-    noise: float
-    """Standard deviation of the noise in luma, 0 to 255; 0 when none was found."""
-    jpeg_quality: int | None
-    """Quality of the JPEG, 1 to 100, that the picture is or was; None: no sign of one."""
-    blur: float
-    """Standard deviation, in pixels, of the Gaussian by which the sharpest edges look blurred."""
-    graphic: bool
-    """Whether it is a screenshot or another flat graphic."""
-    restored: float
-    """Share of the damage that was removed, 0 to 1; 0 when the picture was left as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,72 +146,6 @@ class PostprocessPlan:
     """Whether the result is compared with the source."""
 
 
-class OnSubmitted(Protocol):
-    """A callback for remote work: the provider's id of it, whether it is charged, and the reported compute time."""
-
-    def __call__(self, name: str | None, paid: bool | None, seconds: float | None = None, /) -> None:
-        """Store the values; None means unknown."""
-
-
-class SubmissionStore:
-    """Remembers nothing of the work that remote providers accepted.
-
-    With the one of `jobs.provider_submissions`, a job that begins again after a crash follows the work that it has
-    bought.
-    """
-
-    keeps_work: bool = False
-    """Whether accepted work goes on although its task is cancelled, because another process will follow it."""
-
-    async def find(self, key: str) -> Mapping[str, Any] | None:
-        """Return what a provider answered when it accepted the work with this `Call.key`, None when it was not asked.
-
-        Raises `UpstreamUnreachable` when it was asked and its answer is not known.
-        """
-        del key
-        return None
-
-    async def announce(self, key: str, provider: str) -> None:
-        """Note that a provider is about to be asked."""
-
-    async def save(self, key: str, answer: Mapping[str, Any]) -> None:
-        """Note what the provider answered."""
-
-    async def forget(self, key: str) -> None:
-        """Note that the work has ended without a result."""
-
-
-@dataclass(frozen=True, slots=True)
-class JobCallbacks:
-    """Callbacks and events by which a caller follows a job and stops it."""
-
-    progress: Callable[[int, int], None] = lambda _done, _total: None
-    """Called after each tile with the number of finished tiles and of all tiles, from any thread."""
-    cancel: threading.Event = field(default_factory=threading.Event)
-    """Once set, the work raises `Cancelled` at the next tile."""
-    preview: Callable[[Path], None] | None = None
-    """Called with small previews before the result is finished."""
-    on_submitted: OnSubmitted = lambda _name, _paid, _seconds=None: None
-    """Called when a remote provider accepts the work (paid is None while that is unknown), and again whenever more is
-    known. The values of the last call are used when the work is cancelled."""
-    submissions: SubmissionStore = field(default_factory=SubmissionStore)
-    """Where remote providers note what they accepted."""
-    on_unexpected_error: Callable[[Exception], None] = lambda _error: None
-    """Called with an unexpected exception of a provider."""
-    yield_turn: Callable[[], None] = lambda: None
-    """Called in a thread before each tile of a large job; blocks while small jobs run."""
-
-    def check_cancelled(self) -> None:
-        """Raise `Cancelled` when the job was cancelled."""
-        if self.cancel.is_set():
-            raise Cancelled("The work was cancelled.")
-
-    def before_tile(self) -> None:
-        """Wait while small jobs run; raises `Cancelled` when the job was cancelled."""
-        self.yield_turn()
-        self.check_cancelled()
-
-
 @dataclass(frozen=True, slots=True)
 class ProviderResult:
     """A provider's response to one call."""
@@ -419,24 +219,6 @@ class Excluded:
 
     provider: str
     reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class ResultImage(LazyFile):
-    """One finished picture file in the requested format."""
-
-    file: Path
-    format: str
-    mime: str
-    width: int
-    height: int
-    revised_prompt: str | None = None
-    """The prompt or caption that guided the detail."""
-    seed: int | None = None
-    fidelity: Fidelity | None = None
-    content: bytes | None = field(default=None, repr=False, compare=False)
-    warnings: tuple[str, ...] = ()
-    """Sentences for the caller about metadata of the source that could not be used, or kept in this file."""
 
 
 @dataclass(frozen=True, slots=True)

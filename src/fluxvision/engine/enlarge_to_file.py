@@ -11,8 +11,8 @@ import numpy as np
 
 from fluxvision import engine
 from fluxvision.core.errors import Unavailable, UpstreamRefused
+from fluxvision.core.images import RawImage
 from fluxvision.core.system import delete_file
-from fluxvision.core.types import RawImage
 from fluxvision.engine.backends.registry import BY_NAME
 from fluxvision.engine.pipeline import MOST, count_tiles, pass_sizes
 

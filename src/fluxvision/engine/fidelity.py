@@ -12,7 +12,8 @@ from math import ceil, floor, log10, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from fluxvision.core.types import Fidelity, JobCallbacks, RawImage
+from fluxvision.core.callbacks import JobCallbacks
+from fluxvision.core.images import Fidelity, RawImage
 from fluxvision.engine.resample import Array, Band, band_matrix, one_blas_thread
 from fluxvision.engine.tile_inference import Samples
 

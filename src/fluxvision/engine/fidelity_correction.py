@@ -13,7 +13,8 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
-from fluxvision.core.types import JobCallbacks, RawImage
+from fluxvision.core.callbacks import JobCallbacks
+from fluxvision.core.images import RawImage
 from fluxvision.engine import back_projection
 from fluxvision.engine.back_projection import AxisMapping, enlarge_window, shrink_window
 from fluxvision.engine.fidelity import measure_fidelity

@@ -15,7 +15,7 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
-from fluxvision.core.types import JobCallbacks
+from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.engine.backends.registry import BY_NAME, Backend, Detailer, load_backend
 from fluxvision.engine.blend import Blender, Strip
 from fluxvision.engine.executors.base import TileExecutor

@@ -16,8 +16,8 @@ from functools import cache
 import ncnn
 import numpy as np
 
+from fluxvision.core.images import SourceDamage
 from fluxvision.core.system import CACHES
-from fluxvision.core.types import SourceDamage
 from fluxvision.engine.backends.ncnn import REUSE, Network
 from fluxvision.engine.resample import Array
 from fluxvision.engine.source_analysis import SourceAnalysis, analyse_source

@@ -17,6 +17,7 @@ from typing import Any
 from fluxvision.catalog.normalize import normalize
 from fluxvision.catalog.rules import InputFormats
 from fluxvision.core import tracing
+from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.concurrency import run_in_pool
 from fluxvision.core.errors import (
     Cancelled,
@@ -27,8 +28,9 @@ from fluxvision.core.errors import (
     UpstreamError,
     UpstreamUnasked,
 )
+from fluxvision.core.images import InputImage, ResultImage
 from fluxvision.core.system import resource_error, translate_resource_errors
-from fluxvision.core.types import Attempt, Call, InputImage, Job, JobCallbacks, ProviderResult, ResultImage
+from fluxvision.core.types import Attempt, Call, Job, ProviderResult
 from fluxvision.gateway.attempt_state import AttemptCancel, Submission
 from fluxvision.gateway.circuit_breaker import BreakerPermit
 from fluxvision.gateway.enlarge_animation import FrameWork

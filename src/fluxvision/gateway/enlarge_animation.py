@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.concurrency import run_in_pool
+from fluxvision.core.images import Animation, InputImage, RawImage
 from fluxvision.core.system import delete_file
-from fluxvision.core.types import Animation, Call, InputImage, JobCallbacks, ProviderResult, RawImage
+from fluxvision.core.types import Call, ProviderResult
 from fluxvision.gateway.finish import FinishState
 from fluxvision.gateway.finish.steps import fit, receive
 from fluxvision.imaging.animation import Timing, extract_frame, read_timing

@@ -14,11 +14,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.concurrency import run_in_pool
 from fluxvision.core.errors import Busy, DeadlineExceeded, Error, Exhausted, InvalidRequest, UpstreamBusy
 from fluxvision.core.money import floor_to_micros, sum_costs
 from fluxvision.core.tracing import span
-from fluxvision.core.types import Attempt, Failure, Job, JobCallbacks, JobResult, PostprocessPlan, Quote, ReceiptEntry
+from fluxvision.core.types import Attempt, Failure, Job, JobResult, PostprocessPlan, Quote, ReceiptEntry
 from fluxvision.gateway.attempt import AttemptResult, ProviderAttempt, decisive_error
 from fluxvision.gateway.execution_context import ExecutionContext
 from fluxvision.gateway.fair_queue import SMALL

@@ -13,11 +13,13 @@ from fluxvision.catalog import catalog
 from fluxvision.catalog.coerce import coerce
 from fluxvision.catalog.params import ALIASES, Param
 from fluxvision.catalog.rules import Model
+from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.concurrency import run_in_pool
 from fluxvision.core.errors import InvalidRequest
+from fluxvision.core.images import InputImage
 from fluxvision.core.system import total_memory
 from fluxvision.core.tracing import span
-from fluxvision.core.types import Caller, InputImage, Job, JobCallbacks, Scalar
+from fluxvision.core.types import Caller, Job, Scalar
 from fluxvision.gateway.circuit_breaker import CircuitBreakers
 from fluxvision.gateway.execution import LAST_SEED, PreparedJob
 from fluxvision.gateway.execution_context import ExecutionContext

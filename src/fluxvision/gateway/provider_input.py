@@ -12,8 +12,10 @@ import numpy as np
 from fluxvision import imaging
 from fluxvision.catalog.geometry import solve_geometry
 from fluxvision.catalog.rules import InputFormats
+from fluxvision.core.callbacks import JobCallbacks
+from fluxvision.core.images import InputImage, Metadata, RawImage
 from fluxvision.core.system import delete_file
-from fluxvision.core.types import InputImage, Job, JobCallbacks, Metadata, PostprocessPlan, RawImage
+from fluxvision.core.types import Job, PostprocessPlan
 from fluxvision.imaging.decode import Samples
 from fluxvision.imaging.raster import write_guard
 from fluxvision.imaging.strip import Part, is_metadata_free, keep_parts

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fluxvision import engine, imaging
 from fluxvision.core.errors import Unavailable
-from fluxvision.core.types import Metadata
+from fluxvision.core.images import Metadata
 from fluxvision.engine import BACKENDS
 from fluxvision.engine.enlarge_to_file import enlarge_to_raster
 from fluxvision.imaging import Limits

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from fluxvision.core.types import Job, JobCallbacks, ReceiptEntry
+from fluxvision.core.callbacks import JobCallbacks
+from fluxvision.core.types import Job, ReceiptEntry
 
 
 def sent_seed(receipt: Sequence[ReceiptEntry]) -> int | None:

@@ -21,9 +21,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fluxvision.accounts.keys import Keys
 from fluxvision.core.errors import ConfigError
+from fluxvision.core.images import InputImage
 from fluxvision.core.settings import Settings
 from fluxvision.core.system import release_memory
-from fluxvision.core.types import InputImage
 from fluxvision.gateway.gateway import Gateway
 from fluxvision.http import (
     accounts,

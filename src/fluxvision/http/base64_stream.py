@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pybase64
 
-from fluxvision.core.types import ResultImage
+from fluxvision.core.images import ResultImage
 
 SLICE = 3 * 64 * 1024
 """Bytes of a file in one chunk, few enough that a slow connection takes one before the timeout."""

@@ -20,9 +20,11 @@ from fluxvision import imaging
 from fluxvision.accounts.keys import check_model
 from fluxvision.catalog.coerce import FALSE, TRUE
 from fluxvision.core import tracing
+from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.concurrency import run_in_thread
 from fluxvision.core.errors import Busy, CallerGone, InvalidRequest, UnsupportedMediaType
-from fluxvision.core.types import InputImage, Job, JobCallbacks, JobResult
+from fluxvision.core.images import InputImage
+from fluxvision.core.types import Job, JobResult
 from fluxvision.gateway.execution import PreparedJob, deadline_error
 from fluxvision.http import base64_stream, media, stored_jobs, streaming, webhooks
 from fluxvision.http.base64_stream import ChunkedBody, encode_base64

@@ -8,10 +8,11 @@ from typing import Annotated, Any, Literal, get_args
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from fluxvision.catalog.params import BY_NAME
+from fluxvision.core.images import Fidelity, SourceDamage
 from fluxvision.core.job_status import STATUSES
 from fluxvision.core.money import Currency
 from fluxvision.core.receipt_schemas import AttemptEntry, Dollars, ReceiptLine
-from fluxvision.core.types import Excluded, Failure, Fidelity, PriceComponent, SourceDamage
+from fluxvision.core.types import Excluded, Failure, PriceComponent
 
 SCHEMA_REF = "#/components/schemas/{name}"
 OpenAISize = Literal["1024x1024", "1024x1536", "1536x1024"]

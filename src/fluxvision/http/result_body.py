@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
+from fluxvision.core.images import ResultImage
 from fluxvision.core.money import CURRENCY
 from fluxvision.core.receipt_schemas import attempt_entries, dollars_or_none, receipt_lines
-from fluxvision.core.types import JobResult, Quote, ResultImage
+from fluxvision.core.types import JobResult, Quote
 from fluxvision.http.responses import (
     OPENAI_SIZES,
     ImageEntry,

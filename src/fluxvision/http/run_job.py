@@ -10,11 +10,12 @@ from typing import Any
 
 from starlette.types import Scope
 
+from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.concurrency import run_to_the_end
 from fluxvision.core.errors import Cancelled
 from fluxvision.core.job_status import CANCELLED, COMPLETED, FAILED
 from fluxvision.core.key_limits import RequestRate
-from fluxvision.core.types import Job, JobCallbacks, JobResult
+from fluxvision.core.types import Job, JobResult
 from fluxvision.gateway.execution import ExecutionReport, PreparedJob
 from fluxvision.http.observability import Metrics, format_trace
 from fluxvision.http.state import AppState, record_of

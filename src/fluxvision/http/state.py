@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from starlette.types import Receive, Scope, Send
 
 from fluxvision.accounts.keys import Keys
+from fluxvision.core.images import InputImage
 from fluxvision.core.settings import Settings
-from fluxvision.core.types import ANYBODY, Caller, InputImage
+from fluxvision.core.types import ANYBODY, Caller
 from fluxvision.gateway.gateway import Gateway
 from fluxvision.http.deep_zoom_cache import DeepZoomCache
 from fluxvision.http.job_tracker import JobTracker

@@ -14,10 +14,10 @@ from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from fluxvision.catalog.coerce import TRUE
+from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.concurrency import run_in_thread, run_to_the_end
 from fluxvision.core.errors import InvalidRequest, NotFound
 from fluxvision.core.job_status import ACTIVE, COMPLETED, STATUSES
-from fluxvision.core.types import JobCallbacks
 from fluxvision.gateway.execution import PreparedJob, deadline_error
 from fluxvision.http.base64_stream import ChunkedBody, encode_base64
 from fluxvision.http.error_response import error_body

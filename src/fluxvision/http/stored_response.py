@@ -97,12 +97,6 @@ def stored_error(error: Mapping[str, Any]) -> tuple[Error, Sequence[Attempt]]:
     return found, msgspec.convert(error["attempts"], list[Attempt])
 
 
-def stored_attempts(response: StoredResponse) -> Sequence[Mapping[str, Any]]:
-    """Return the attempts that a stored response tells."""
-    found: Sequence[Mapping[str, Any]] = response.body.metadata["attempts"]
-    return found
-
-
 async def load_response(
     state: AppState, found: Mapping[str, Any] | None, *, sizes_only: bool = False
 ) -> StoredResponse:

@@ -13,8 +13,9 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from starlette.types import Scope, Send
 
+from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.errors import CallerGone, Error
-from fluxvision.core.types import Attempt, JobCallbacks, JobResult
+from fluxvision.core.types import Attempt, JobResult
 from fluxvision.gateway.execution import PreparedJob, deadline_error
 from fluxvision.http import base64_stream, media
 from fluxvision.http.base64_stream import ChunkedBody, encode_base64

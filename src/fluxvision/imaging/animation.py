@@ -8,7 +8,8 @@ from pathlib import Path
 import pyvips
 
 from fluxvision.core import formats
-from fluxvision.core.types import InputImage, JobCallbacks
+from fluxvision.core.callbacks import JobCallbacks
+from fluxvision.core.images import InputImage
 from fluxvision.imaging import load
 from fluxvision.imaging.load import translate_read_errors
 from fluxvision.imaging.raster import probe_own_file, write_guard

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fluxvision.core import formats
 from fluxvision.core.errors import InvalidRequest
-from fluxvision.core.types import InputImage, Metadata
+from fluxvision.core.images import InputImage, Metadata
 from fluxvision.imaging import load, metadata
 from fluxvision.imaging.load import translate_read_errors
 

@@ -10,10 +10,11 @@ import pyvips
 from pyvips.enums import ForeignKeep
 
 from fluxvision.core import formats
+from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.errors import InternalError, InvalidRequest
 from fluxvision.core.formats import Format
+from fluxvision.core.images import Animation, Metadata, RawImage
 from fluxvision.core.system import delete_file
-from fluxvision.core.types import Animation, JobCallbacks, Metadata, RawImage
 from fluxvision.imaging import load, profile, tiff
 from fluxvision.imaging.load import translate_read_errors
 from fluxvision.imaging.memory_estimate import OPTIMISED

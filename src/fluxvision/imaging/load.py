@@ -14,8 +14,8 @@ from pyvips import ffi
 
 from fluxvision.core.errors import Error, InvalidRequest
 from fluxvision.core.formats import Format
+from fluxvision.core.images import InputImage
 from fluxvision.core.system import NO_SPACE, resource_error
-from fluxvision.core.types import InputImage
 from fluxvision.imaging import fallback_reader, scan, vips_warnings
 from fluxvision.imaging.profile import FIELD, is_usable_profile
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fluxvision.core import formats
-from fluxvision.core.types import InputImage
+from fluxvision.core.images import InputImage
 
 OPTIMISED = 16_000_000
 """Most pixels of a JPEG with optimised tables, which need all coefficients in memory."""

@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 import pyvips
 
-from fluxvision.core.types import InputImage, Metadata
+from fluxvision.core.images import InputImage, Metadata
 from fluxvision.imaging import tiff
 from fluxvision.imaging.profile import FIELD
 from fluxvision.imaging.tiff import PREFIX, Layout

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fluxvision.core.errors import InvalidRequest, PayloadTooLarge
 from fluxvision.core.formats import ACCEPTED, HEAD, Format, Limits, avif_brands, find_format, sniff_format
-from fluxvision.core.types import InputImage
+from fluxvision.core.images import InputImage
 from fluxvision.imaging import load, scan, tiff
 from fluxvision.imaging.load import damaged_error, translate_read_errors
 

@@ -20,10 +20,11 @@ from traceback import clear_frames
 import pyvips
 
 from fluxvision.core import formats
+from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.errors import Cancelled, InternalError, Unavailable
 from fluxvision.core.formats import Limits
+from fluxvision.core.images import InputImage, RawImage
 from fluxvision.core.system import delete_file, resource_error
-from fluxvision.core.types import InputImage, JobCallbacks, RawImage
 from fluxvision.imaging import load
 from fluxvision.imaging.load import clear_error_log, translate_read_errors, translate_vips_errors
 from fluxvision.imaging.probe import probe

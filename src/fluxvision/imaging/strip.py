@@ -6,7 +6,7 @@ import mmap
 from collections.abc import Callable, Iterator
 from typing import Literal, TypeAlias
 
-from fluxvision.core.types import InputImage
+from fluxvision.core.images import InputImage
 from fluxvision.imaging import scan
 
 Part: TypeAlias = slice | bytes

@@ -11,8 +11,10 @@ import pyvips
 from numpy.typing import NDArray
 
 from fluxvision.core import formats
+from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.errors import InternalError
-from fluxvision.core.types import Fit, InputImage, JobCallbacks, Metadata, RawImage
+from fluxvision.core.images import InputImage, Metadata, RawImage
+from fluxvision.core.types import Fit
 from fluxvision.imaging import load, metadata
 from fluxvision.imaging.decode import Floats, Samples
 from fluxvision.imaging.load import translate_read_errors, translate_vips_errors

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.errors import Error
-from fluxvision.core.types import Attempt, JobCallbacks, JobResult
+from fluxvision.core.types import Attempt, JobResult
 from fluxvision.gateway.execution import ExecutionReport
 from fluxvision.jobs.provider_submissions import StoredSubmissions
 

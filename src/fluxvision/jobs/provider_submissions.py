@@ -11,8 +11,8 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
 
+from fluxvision.core.callbacks import SubmissionStore
 from fluxvision.core.errors import UpstreamUnreachable
-from fluxvision.core.types import SubmissionStore
 from fluxvision.storage.database import Database
 from fluxvision.storage.tables import SUBMISSIONS
 

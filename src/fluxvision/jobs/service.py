@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sqlalchemy import Connection
 
 from fluxvision.accounts.ledger import Ledger
+from fluxvision.core.callbacks import JobCallbacks, SubmissionStore
 from fluxvision.core.errors import Cancelled, Error, InternalError, InvalidRequest, NotFound, Unavailable
 from fluxvision.core.job_status import ACTIVE, CANCELLED, CANCELLING, COMPLETED, FAILED, QUEUED, RUNNING
 from fluxvision.core.key_limits import RequestRate
-from fluxvision.core.types import JobCallbacks, SubmissionStore
 from fluxvision.gateway.execution import ExecutionReport, PreparedJob
 from fluxvision.gateway.gateway import Gateway
 from fluxvision.jobs import batch_records, deliveries, records

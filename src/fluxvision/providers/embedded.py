@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from fluxvision import engine, imaging
+from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.concurrency import run_in_pool
 from fluxvision.core.custom_engines import find_networks
 from fluxvision.core.errors import InvalidRequest
+from fluxvision.core.images import SourceDamage
 from fluxvision.core.settings import Settings
 from fluxvision.core.system import count_cores
-from fluxvision.core.types import Call, JobCallbacks, ProviderResult, SourceDamage
+from fluxvision.core.types import Call, ProviderResult
 from fluxvision.engine import BACKENDS
 from fluxvision.engine.backends.custom import probe_network
 from fluxvision.engine.backends.registry import row_for_source

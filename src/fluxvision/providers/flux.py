@@ -14,11 +14,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.concurrency import run_in_pool
 from fluxvision.core.errors import InvalidRequest, UpstreamError, UpstreamRefused
 from fluxvision.core.settings import Settings
 from fluxvision.core.system import count_cores
-from fluxvision.core.types import Call, JobCallbacks, ProviderResult
+from fluxvision.core.types import Call, ProviderResult
 from fluxvision.engine.checkpoint_store import sweep_abandoned
 from fluxvision.engine.executors.ray_serve import RayServe
 from fluxvision.engine.flux.memory_budget import RetryWithSmallerTiles, is_out_of_memory

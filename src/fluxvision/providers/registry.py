@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from fluxvision.core.types import Call, JobCallbacks, ProviderResult
+from fluxvision.core.callbacks import JobCallbacks
+from fluxvision.core.types import Call, ProviderResult
 
 
 class Provider(Protocol):

@@ -12,8 +12,8 @@ from uuid import uuid4
 from fluxvision import imaging
 from fluxvision.core.concurrency import run_in_thread
 from fluxvision.core.errors import ClientError, UpstreamError
+from fluxvision.core.images import InputImage
 from fluxvision.core.system import delete_file
-from fluxvision.core.types import InputImage
 from fluxvision.net import fetch
 from fluxvision.net.ssrf_guard import Guard
 

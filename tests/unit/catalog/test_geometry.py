@@ -20,8 +20,8 @@ from fluxvision.catalog.geometry import (
     solve_geometry,
 )
 from fluxvision.catalog.normalize import normalize
+from fluxvision.catalog.rules import ScaleRange
 from fluxvision.core.errors import InvalidRequest
-from fluxvision.core.types import ScaleRange
 
 CASES = [
     # source, values, delivered, made by the engine

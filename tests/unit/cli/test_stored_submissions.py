@@ -10,7 +10,9 @@ import pytest
 from fakes.gateway import Gateway, png
 from fluxvision.cli import stored_submissions as module
 from fluxvision.cli.stored_submissions import KEPT_SECONDS, state_folder, store_submissions
-from fluxvision.core.types import InputImage, Job, JobCallbacks, SubmissionStore
+from fluxvision.core.callbacks import JobCallbacks, SubmissionStore
+from fluxvision.core.images import InputImage
+from fluxvision.core.types import Job
 
 
 @pytest.fixture(autouse=True)

@@ -12,9 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.concurrency import Once, run_in_pool, run_in_thread, run_to_the_end
 from fluxvision.core.errors import Cancelled
-from fluxvision.core.types import JobCallbacks
 
 
 async def test_a_cancelled_task_stops_its_thread_and_waits_for_it():

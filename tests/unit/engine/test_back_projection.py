@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from skimage import data
 
-from fluxvision.core.types import RawImage
+from fluxvision.core.images import RawImage
 from fluxvision.engine import back_projection
 from fluxvision.engine.back_projection import (
     SHARE,

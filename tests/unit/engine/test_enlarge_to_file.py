@@ -11,8 +11,9 @@ from hypothesis import strategies as some
 from skimage import data
 
 from fluxvision import engine
+from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.errors import Cancelled
-from fluxvision.core.types import JobCallbacks, RawImage
+from fluxvision.core.images import RawImage
 from fluxvision.engine import pass_sizes, planned_memory
 from fluxvision.engine.backends.registry import BY_NAME
 from fluxvision.engine.enlarge_to_file import LATER_CREATIVITY, enlarge_in_passes, enlarge_to_raster

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from skimage import color, data
 
-from fluxvision.core.types import RawImage
+from fluxvision.core.images import RawImage
 from fluxvision.engine.fidelity import CAP, ciede2000, measure_fidelity, to_lab
 
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from skimage import data
 
+from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.errors import Cancelled
-from fluxvision.core.types import JobCallbacks, RawImage
+from fluxvision.core.images import RawImage
 from fluxvision.engine import fidelity_correction
 from fluxvision.engine.fidelity import measure_fidelity
 from fluxvision.engine.fidelity_correction import correct_fidelity

@@ -15,6 +15,7 @@ from fakes.painter import Painter, model, offer
 from fakes.reports import run_job
 from fluxvision import imaging
 from fluxvision.catalog.rules import InputFormats, Passthrough, Price
+from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.concurrency import run_in_pool
 from fluxvision.core.errors import (
     Cancelled,
@@ -25,7 +26,7 @@ from fluxvision.core.errors import (
     UpstreamBroke,
     UpstreamError,
 )
-from fluxvision.core.types import JobCallbacks, ProviderResult
+from fluxvision.core.types import ProviderResult
 from fluxvision.gateway.gateway import Gateway
 
 MODEL = "flux-vision-upscaler"

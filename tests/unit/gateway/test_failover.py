@@ -15,6 +15,7 @@ from fakes.reports import run_job
 from fluxvision import imaging
 from fluxvision.catalog.rules import Emulated, Price
 from fluxvision.core import errors
+from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.errors import (
     Busy,
     Cancelled,
@@ -26,7 +27,7 @@ from fluxvision.core.errors import (
     UpstreamError,
     UpstreamUnreachable,
 )
-from fluxvision.core.types import Caller, JobCallbacks
+from fluxvision.core.types import Caller
 from fluxvision.gateway.circuit_breaker import FIRST_PAUSE, THRESHOLD, CircuitBreakers
 from fluxvision.gateway.gateway import Gateway
 from fluxvision.gateway.routing import DEGRADES, RESTS, SPENT

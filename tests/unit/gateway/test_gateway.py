@@ -15,8 +15,8 @@ from PIL import Image
 from fakes.painter import Painter
 from fakes.reports import run_job
 from fluxvision import imaging
+from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.errors import DeadlineExceeded, Exhausted, InvalidRequest, ModelNotFound, UpstreamError
-from fluxvision.core.types import JobCallbacks
 from fluxvision.gateway.gateway import Gateway
 
 MODEL = "flux-vision-upscaler"

@@ -10,8 +10,8 @@ from PIL import Image, ImageCms, PngImagePlugin
 from fakes.heic import heic
 from fluxvision import imaging
 from fluxvision.catalog.rules import InputFormats
+from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.errors import Cancelled, InvalidRequest
-from fluxvision.core.types import JobCallbacks
 from fluxvision.gateway.provider_input import prepare_input
 
 P3 = pyvips.Operation.call("profile_load", "p3")

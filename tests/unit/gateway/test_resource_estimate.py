@@ -15,7 +15,8 @@ from fakes.painter import Painter
 from fluxvision.catalog.catalog import CATALOG
 from fluxvision.catalog.geometry import Geometry
 from fluxvision.core.errors import InvalidRequest
-from fluxvision.core.types import InputImage, Job, PostprocessPlan
+from fluxvision.core.images import InputImage
+from fluxvision.core.types import Job, PostprocessPlan
 from fluxvision.engine import BACKENDS
 from fluxvision.gateway.gateway import Gateway
 from fluxvision.gateway.resource_estimate import BASE, JobMemoryBudget, check_memory, job_memory
@@ -94,7 +95,7 @@ import asyncio, json, pathlib, sys
 from fluxvision.core.load_settings import load_settings
 from fluxvision.create_gateway import create_gateway
 from fluxvision.imaging import Limits, probe
-from fluxvision.core.types import JobCallbacks
+from fluxvision.core.callbacks import JobCallbacks
 
 def figure(name):
     lines = pathlib.Path("/proc/self/status").read_text().splitlines()
@@ -190,7 +191,7 @@ def test_reading_takes_no_more_than_the_format_says(tmp_path, kind, mode, times,
 WRITTEN = """
 import pathlib, sys
 from fluxvision import imaging
-from fluxvision.core.types import Metadata, RawImage
+from fluxvision.core.images import Metadata, RawImage
 
 def figure(name):
     lines = pathlib.Path("/proc/self/status").read_text().splitlines()

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from fakes.jobs import job
-from fluxvision.core.types import JobCallbacks, ReceiptEntry
+from fluxvision.core.callbacks import JobCallbacks
+from fluxvision.core.types import ReceiptEntry
 from fluxvision.gateway.split_job import sent_seed, split_callbacks, split_versions, without_seed
 
 

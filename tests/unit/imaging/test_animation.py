@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
+from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.errors import InvalidRequest
-from fluxvision.core.types import Animation, JobCallbacks, Metadata, RawImage
+from fluxvision.core.images import Animation, Metadata, RawImage
 from fluxvision.imaging import Limits, encode, probe
 from fluxvision.imaging.animation import extract_frame, read_timing
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from fluxvision.core.errors import InternalError, InvalidRequest
-from fluxvision.core.types import Metadata, RawImage
+from fluxvision.core.images import Metadata, RawImage
 from fluxvision.imaging import FORMATS, check_encodable, encode, open_raster
 
 WRITABLE = [row.name for row in FORMATS if row.writable]
@@ -290,7 +290,7 @@ SCRIPT = """
 import sys, threading, time
 from pathlib import Path
 from fluxvision.imaging import encode
-from fluxvision.core.types import Metadata, RawImage
+from fluxvision.core.images import Metadata, RawImage
 folder, form, height = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 with (folder / "tall.raw").open("wb") as file:
     file.truncate(4000 * height * 3)

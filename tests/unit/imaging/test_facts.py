@@ -8,7 +8,7 @@ import pyvips
 from PIL import Image, ImageCms
 
 from fluxvision import imaging
-from fluxvision.core.types import Metadata, RawImage
+from fluxvision.core.images import Metadata, RawImage
 from fluxvision.imaging import FORMATS, Limits
 
 WRITTEN = [row for row in FORMATS if row.writable]

@@ -12,7 +12,7 @@ import pyvips
 from PIL import Image, ImageCms
 
 from fluxvision.core.errors import InternalError
-from fluxvision.core.types import Metadata, RawImage
+from fluxvision.core.images import Metadata, RawImage
 from fluxvision.imaging import FORMATS, Limits, decode, encode, load, metadata, probe, profile, read_metadata, tiff
 from fluxvision.imaging.encode import BLOCKS
 

@@ -14,8 +14,10 @@ import pytest
 import pyvips
 from PIL import Image
 
+from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.errors import Cancelled, InternalError, InvalidRequest, Unavailable
-from fluxvision.core.types import Fit, JobCallbacks, Metadata, RawImage
+from fluxvision.core.images import Metadata, RawImage
+from fluxvision.core.types import Fit
 from fluxvision.imaging import FORMATS, encode, find_format, fit_raster, open_raster, write_preview, write_raster
 from fluxvision.imaging.load import translate_read_errors
 from fluxvision.imaging.raster import open_stream, write_guard

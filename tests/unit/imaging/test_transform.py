@@ -5,7 +5,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from fluxvision.core.types import Fit, RawImage
+from fluxvision.core.images import RawImage
+from fluxvision.core.types import Fit
 from fluxvision.engine.resample import band_matrix
 from fluxvision.gateway.resource_estimate import WEIGHTS
 from fluxvision.imaging.transform import blend_rasters, fit_raster, soften_mask

@@ -15,8 +15,9 @@ import pytest
 from fakes.gateway import png
 from fakes.server import free_port
 from fluxvision.core.errors import Unavailable
+from fluxvision.core.images import InputImage
 from fluxvision.core.key_limits import Limits
-from fluxvision.core.types import Caller, InputImage, Job
+from fluxvision.core.types import Caller, Job
 from fluxvision.jobs import job_files
 from fluxvision.jobs.job_files import ENTERING_SECONDS, JobFiles, fingerprint
 from fluxvision.storage.bucket import Bucket

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
+from fluxvision.core.images import InputImage
 from fluxvision.core.openai_servers import OpenAIServer
-from fluxvision.core.types import Call, InputImage
+from fluxvision.core.types import Call
 from fluxvision.net.redaction import READ, SHORTEST, redact, repeats_private_text
 from fluxvision.providers.openai.errors import ErrorTranslator, parse_error_response
 

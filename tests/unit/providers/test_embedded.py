@@ -12,9 +12,10 @@ from skimage import data
 
 from fluxvision import imaging
 from fluxvision.catalog.catalog import CATALOG, configure_offers, model_params
+from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.errors import Cancelled, ConfigError, InvalidRequest, Unavailable
 from fluxvision.core.load_settings import load_settings
-from fluxvision.core.types import Call, JobCallbacks
+from fluxvision.core.types import Call
 from fluxvision.engine import BACKENDS, Request, enlarge
 from fluxvision.engine.backends import vulkan
 from fluxvision.engine.backends.registry import RESTORED

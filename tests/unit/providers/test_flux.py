@@ -19,9 +19,9 @@ from fakes import server as served
 from fakes.flux_calls import call, opened, samples
 from fakes.reports import run_job
 from fluxvision import cli, imaging
+from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.errors import Cancelled, InvalidRequest, UpstreamError, UpstreamRefused
 from fluxvision.core.load_settings import load_settings
-from fluxvision.core.types import JobCallbacks
 from fluxvision.create_gateway import create_gateway
 from fluxvision.gateway.gateway import Gateway
 from fluxvision.providers import embedded, flux

@@ -14,9 +14,9 @@ import torch
 
 from fakes.flux_calls import call, opened, samples
 from fakes.flux_tight import Tight
+from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.errors import UpstreamError
 from fluxvision.core.load_settings import load_settings
-from fluxvision.core.types import JobCallbacks
 from fluxvision.engine.flux import loading
 from fluxvision.engine.flux.memory_budget import device_budget
 from fluxvision.providers import flux

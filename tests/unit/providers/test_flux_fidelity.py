@@ -10,8 +10,8 @@ from skimage import data
 pytest.importorskip("torch", reason="needs the extra flux")
 
 from fakes.flux_calls import call, opened, samples
+from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.errors import Cancelled
-from fluxvision.core.types import JobCallbacks
 from fluxvision.engine.fidelity import measure_fidelity
 from fluxvision.engine.flux.memory_budget import BATCH
 from fluxvision.providers import flux

@@ -9,9 +9,9 @@ from skimage import data
 
 from fakes import cli_process
 from fakes.flux_calls import call, opened, samples
+from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.errors import Cancelled, UpstreamError, UpstreamRefused
 from fluxvision.core.load_settings import load_settings
-from fluxvision.core.types import JobCallbacks
 from fluxvision.engine.fidelity import measure_fidelity
 from fluxvision.engine.flux import model_cache, options
 from fluxvision.engine.flux.memory_budget import FallbackStep

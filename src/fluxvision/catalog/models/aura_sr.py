@@ -6,8 +6,7 @@ from dataclasses import replace
 
 from fluxvision.catalog.models.shared_rules import DELIVERY, IMAGE, MASKED, N, note_unseeded_versions, unsupported
 from fluxvision.catalog.models.size_rules import by_itself
-from fluxvision.catalog.rules import InputFormats, Model, Offer, Price
-from fluxvision.core.types import ScaleRange
+from fluxvision.catalog.rules import InputFormats, Model, Offer, Price, ScaleRange
 
 FOUR = ScaleRange(only=(4.0,))
 

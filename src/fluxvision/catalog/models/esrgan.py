@@ -14,8 +14,7 @@ from fluxvision.catalog.models.shared_rules import (
     unsupported,
 )
 from fluxvision.catalog.models.size_rules import by_factor
-from fluxvision.catalog.rules import InputFormats, Model, Offer, Price, Renamed
-from fluxvision.core.types import ScaleRange
+from fluxvision.catalog.rules import InputFormats, Model, Offer, Price, Renamed, ScaleRange
 
 ENGINES = (
     "RealESRGAN_x4plus",

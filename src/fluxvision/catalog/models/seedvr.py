@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from fluxvision.catalog.models.shared_rules import DELIVERY, IMAGE, MASKED, lossless_png_rules, unsupported
 from fluxvision.catalog.models.size_rules import Modes, by_factor_or_frame
-from fluxvision.catalog.rules import Implied, InputFormats, Model, Offer, Passthrough, Price
-from fluxvision.core.types import ScaleRange
+from fluxvision.catalog.rules import Implied, InputFormats, Model, Offer, Passthrough, Price, ScaleRange
 
 TEN = ScaleRange(1, 10, uniform=True)
 MODES = Modes("upscale_mode", factor="factor", target="target", frame="target_resolution")

@@ -22,9 +22,9 @@ from fluxvision.catalog.geometry import (
     smallest_factor,
     solve_geometry,
 )
-from fluxvision.catalog.rules import Converted, Emulated, Example, Rule, Unless, Using
+from fluxvision.catalog.rules import Converted, Emulated, Example, Rule, ScaleRange, Unless, Using
 from fluxvision.core.errors import InvalidRequest
-from fluxvision.core.types import Fit, Job, ScaleRange
+from fluxvision.core.types import Fit, Job
 
 ONE_TO_FOUR = ScaleRange(1, 4, uniform=True)
 ONE_TO_SIXTEEN = ScaleRange(1, 16)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from fluxvision.core.errors import Unavailable
-from fluxvision.core.types import SourceDamage
+from fluxvision.core.images import SourceDamage
 from fluxvision.engine.resample import Array
 
 OWN = Path(__file__).parents[1] / "data"

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fluxvision import __version__, engine, imaging
+from fluxvision.core.callbacks import JobCallbacks
+from fluxvision.core.images import RawImage, SourceDamage
 from fluxvision.core.system import delete_file
-from fluxvision.core.types import Call, JobCallbacks, ProviderResult, RawImage, SourceDamage
+from fluxvision.core.types import Call, ProviderResult
 from fluxvision.engine.checkpoint import CheckpointedExecutor
 from fluxvision.engine.checkpoint_store import FolderCheckpointStore
 from fluxvision.engine.enlarge_to_file import enlarge_to_raster, map_raster, write_samples

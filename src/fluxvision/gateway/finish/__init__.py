@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from fluxvision import imaging
+from fluxvision.core.images import InputImage, ResultImage
 from fluxvision.core.system import delete_file
-from fluxvision.core.types import InputImage, ResultImage
 from fluxvision.gateway.finish.mask import composite_mask
 from fluxvision.gateway.finish.state import FinishState
 from fluxvision.gateway.finish.steps import compare, encode, fit, receive

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fluxvision import engine, imaging
+from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.errors import InternalError
+from fluxvision.core.images import RawImage
 from fluxvision.core.system import delete_file
-from fluxvision.core.types import Fit, JobCallbacks, RawImage
+from fluxvision.core.types import Fit
 from fluxvision.engine import BACKENDS
 from fluxvision.engine.restore import restore_source
 from fluxvision.gateway.finish.state import FinishState

@@ -9,7 +9,9 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from fluxvision.core.types import Animation, Fidelity, InputImage, JobCallbacks, PostprocessPlan, RawImage
+from fluxvision.core.callbacks import JobCallbacks
+from fluxvision.core.images import Animation, Fidelity, InputImage, RawImage
+from fluxvision.core.types import PostprocessPlan
 
 Mask = NDArray[np.uint8]
 """How far each pixel may change, (rows, columns) of the upright source, uint8: 0 not at all, 255 fully."""

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from fluxvision import imaging
+from fluxvision.core.images import InputImage, RawImage
 from fluxvision.core.system import delete_file
-from fluxvision.core.types import InputImage, RawImage
 from fluxvision.engine.enlarge_to_file import map_raster
 from fluxvision.engine.fidelity import measure_fidelity
 from fluxvision.gateway.finish.state import FinishState

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fluxvision import imaging
 from fluxvision.core.errors import InvalidRequest, PayloadTooLarge, UpstreamError
-from fluxvision.core.types import InputImage, Metadata
+from fluxvision.core.images import InputImage, Metadata
 from fluxvision.gateway.finish.state import FinishState
 from fluxvision.imaging.raster import probe_own_file
 from fluxvision.imaging.strip import is_metadata_free

@@ -18,10 +18,11 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.concurrency import run_in_thread
 from fluxvision.core.errors import Error, InvalidRequest, Unavailable
 from fluxvision.core.settings import Settings
-from fluxvision.core.types import Call, JobCallbacks, ProviderResult
+from fluxvision.core.types import Call, ProviderResult
 from fluxvision.net.client import result_guard
 from fluxvision.net.ssrf_guard import Guard
 from fluxvision.providers import result_file

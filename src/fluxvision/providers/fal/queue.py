@@ -17,9 +17,10 @@ import msgspec
 import pybase64
 
 from fluxvision.core import formats
+from fluxvision.core.callbacks import JobCallbacks, OnSubmitted
 from fluxvision.core.errors import Error, Unavailable, UpstreamError, UpstreamUnreachable
 from fluxvision.core.system import resource_error
-from fluxvision.core.types import Call, JobCallbacks, OnSubmitted
+from fluxvision.core.types import Call
 from fluxvision.net import client
 from fluxvision.providers.fal import billing
 from fluxvision.providers.fal.billing import Bill

@@ -10,8 +10,9 @@ from typing import Any
 from fluxvision.core import formats
 from fluxvision.core.concurrency import run_in_thread
 from fluxvision.core.errors import Error, InvalidRequest, PolicyRefused, UpstreamError, UpstreamRefused
+from fluxvision.core.images import InputImage
 from fluxvision.core.system import delete_file
-from fluxvision.core.types import InputImage, ProviderResult
+from fluxvision.core.types import ProviderResult
 from fluxvision.imaging import load
 from fluxvision.imaging.load import translate_read_errors
 from fluxvision.net.ssrf_guard import Guard

@@ -18,8 +18,8 @@ import yarl
 from fluxvision.core import formats
 from fluxvision.core.concurrency import run_in_thread
 from fluxvision.core.errors import UpstreamError, UpstreamRefused, UpstreamUnreachable
+from fluxvision.core.images import InputImage
 from fluxvision.core.system import resource_error
-from fluxvision.core.types import InputImage
 from fluxvision.net import client
 from fluxvision.net.ssrf_guard import Guard
 from fluxvision.providers.fal.client import ANSWER, ASK_PATIENCE, LOST, SILENCE, FalClient, parse_fal_response

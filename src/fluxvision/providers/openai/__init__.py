@@ -9,13 +9,15 @@ from pathlib import Path
 import aiohttp
 import yarl
 
+from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.concurrency import run_in_pool
 from fluxvision.core.errors import UpstreamError
+from fluxvision.core.images import InputImage
 from fluxvision.core.openai_servers import OpenAIServer
 from fluxvision.core.settings import Settings
 from fluxvision.core.system import resource_error
 from fluxvision.core.tracing import traceparent
-from fluxvision.core.types import Call, InputImage, JobCallbacks, ProviderResult
+from fluxvision.core.types import Call, ProviderResult
 from fluxvision.net.client import create_session, read_body, result_guard
 from fluxvision.providers import result_file
 from fluxvision.providers.openai.errors import ErrorTranslator, read_refusal

@@ -10,8 +10,9 @@ from typing import Any
 import msgspec
 
 from fluxvision.core.errors import UpstreamError
+from fluxvision.core.images import Fidelity, InputImage
 from fluxvision.core.system import delete_file
-from fluxvision.core.types import Call, Fidelity, InputImage, ProviderResult
+from fluxvision.core.types import Call, ProviderResult
 from fluxvision.net.client import decode_base64_member, write_base64
 from fluxvision.providers import result_file
 from fluxvision.providers.openai.errors import ErrorTranslator

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fluxvision.core.types import SourceDamage
+from fluxvision.core.images import SourceDamage
 from fluxvision.engine.backends import registry
 
 ROOT = Path(__file__).parents[4]

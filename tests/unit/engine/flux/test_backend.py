@@ -15,8 +15,9 @@ from skimage.registration import phase_cross_correlation
 
 from fakes.flux_runs import COLUMNS, PHOTO, PICTURES, ROW, ROWS, WHOLE, Faithful, apart, run, without
 from fakes.flux_stub import CHANNELS, DENOISERS, Stub, constant, identity, latents_of, texture
+from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.errors import Cancelled
-from fluxvision.core.types import JobCallbacks, RawImage
+from fluxvision.core.images import RawImage
 from fluxvision.engine import Request, back_projection, enlarge
 from fluxvision.engine.backends.registry import TileInput, TileOrigin
 from fluxvision.engine.fidelity import ciede2000, measure_fidelity, to_lab

@@ -10,8 +10,10 @@ import pyvips
 from PIL import Image, ImageCms, PngImagePlugin
 
 from fluxvision import engine, imaging
+from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.errors import Cancelled, InternalError, UpstreamError
-from fluxvision.core.types import Fidelity, Fit, JobCallbacks, PostprocessPlan, RawImage
+from fluxvision.core.images import Fidelity, RawImage
+from fluxvision.core.types import Fit, PostprocessPlan
 from fluxvision.gateway.finish import FinishState, deliver_as_is, finish
 from fluxvision.imaging import decode_mask, load, profile
 

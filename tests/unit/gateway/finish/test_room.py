@@ -12,7 +12,8 @@ from PIL import Image
 
 from fluxvision import imaging
 from fluxvision.catalog.geometry import Geometry
-from fluxvision.core.types import Fit, InputImage, Job, PostprocessPlan, RawImage
+from fluxvision.core.images import InputImage, RawImage
+from fluxvision.core.types import Fit, Job, PostprocessPlan
 from fluxvision.gateway.finish import FinishState, finish
 from fluxvision.gateway.resource_estimate import SPARE, disk_needed
 

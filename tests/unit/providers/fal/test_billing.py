@@ -6,8 +6,9 @@ import pytest
 
 from fakes.fal import FakeFal
 from fluxvision import imaging
+from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.errors import UpstreamError
-from fluxvision.core.types import Call, JobCallbacks
+from fluxvision.core.types import Call
 from fluxvision.providers.fal import Provider, billing, queue
 from fluxvision.providers.fal.billing import Bill
 from fluxvision.providers.fal.client import FalClient, FalResponse

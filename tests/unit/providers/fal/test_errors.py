@@ -7,6 +7,7 @@ from aiohttp import web
 
 from fakes.fal import FakeFal
 from fluxvision import imaging
+from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.errors import (
     Cancelled,
     Error,
@@ -18,7 +19,7 @@ from fluxvision.core.errors import (
     UpstreamRefused,
     UpstreamUnasked,
 )
-from fluxvision.core.types import Call, JobCallbacks
+from fluxvision.core.types import Call
 from fluxvision.providers.fal import Provider
 from fluxvision.providers.fal.client import FalResponse
 from fluxvision.providers.fal.errors import error_from_response

@@ -11,9 +11,10 @@ from PIL import Image
 from fakes.fal import FakeFal, running_fal
 from fakes.pictures import is_the_photo
 from fluxvision import imaging
+from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.errors import InvalidRequest, UpstreamError
 from fluxvision.core.load_settings import load_settings
-from fluxvision.core.types import Call, JobCallbacks
+from fluxvision.core.types import Call
 from fluxvision.providers import fal as module
 from fluxvision.providers.fal import Provider, configured
 

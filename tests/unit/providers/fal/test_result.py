@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 
 from fluxvision import imaging
+from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.errors import PolicyRefused
-from fluxvision.core.types import Call, JobCallbacks
+from fluxvision.core.types import Call
 from fluxvision.net.ssrf_guard import OPEN
 from fluxvision.providers import result_file
 from fluxvision.providers.fal.result import Results

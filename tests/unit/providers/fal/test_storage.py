@@ -11,8 +11,9 @@ from PIL import Image
 from fakes.fal import LEAVE
 from fakes.pictures import is_the_photo
 from fluxvision import imaging
+from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.errors import UpstreamError
-from fluxvision.core.types import Call, JobCallbacks
+from fluxvision.core.types import Call
 from fluxvision.providers.fal import Provider, storage
 from fluxvision.providers.fal.storage import SingleFlight
 

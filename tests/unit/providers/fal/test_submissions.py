@@ -9,8 +9,9 @@ import pytest
 from fakes.fal import FakeFal
 from fakes.submissions import MemorySubmissions
 from fluxvision import imaging
+from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.errors import Unavailable, UpstreamRefused, UpstreamUnreachable
-from fluxvision.core.types import Call, JobCallbacks
+from fluxvision.core.types import Call
 from fluxvision.providers.fal import Provider
 
 MODEL = "fal-ai/flux-vision-upscaler"

@@ -13,10 +13,12 @@ import pytest
 from PIL import Image
 
 from fakes.openai import FakeOpenAI, running_openai
+from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.errors import Cancelled
+from fluxvision.core.images import InputImage
 from fluxvision.core.load_settings import load_settings
 from fluxvision.core.openai_servers import OpenAIServer
-from fluxvision.core.types import Call, InputImage, JobCallbacks
+from fluxvision.core.types import Call
 from fluxvision.providers.openai import Provider, configured
 
 

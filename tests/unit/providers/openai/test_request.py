@@ -12,9 +12,11 @@ from PIL import Image
 from fakes.answers import png, raw, serving
 from fakes.outcomes import delivered
 from fluxvision import imaging
+from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.errors import InvalidRequest
+from fluxvision.core.images import InputImage
 from fluxvision.core.openai_servers import OpenAIServer
-from fluxvision.core.types import Call, InputImage, JobCallbacks
+from fluxvision.core.types import Call
 from fluxvision.imaging import Limits
 from fluxvision.providers.openai import Provider
 

@@ -12,9 +12,11 @@ from PIL import Image
 from fakes.answers import png, raw, serving
 from fakes.openai import FakeOpenAI
 from fakes.outcomes import delivered
+from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.errors import UpstreamError
+from fluxvision.core.images import Fidelity
 from fluxvision.core.openai_servers import OpenAIServer
-from fluxvision.core.types import Call, Fidelity, JobCallbacks
+from fluxvision.core.types import Call
 from fluxvision.providers.openai import Provider
 
 CAPTION = "a small test picture, enlarged"

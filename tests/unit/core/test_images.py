@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from fluxvision.core.types import InputImage, ResultImage
+from fluxvision.core.images import InputImage, ResultImage
 
 SOURCE = {"format": "png", "width": 1, "height": 1, "channels": 3, "alpha": False, "bits": 8, "size": 3}
 PICTURE = {"format": "png", "mime": "image/png", "width": 1, "height": 1}
