@@ -10,10 +10,12 @@ import pytest
 import server_tables
 
 from fluxvision.catalog.params import PARAMS
+from fluxvision.core.openai_servers import RESERVED
 from fluxvision.core.settings import SETTINGS
 from fluxvision.engine import BACKENDS
 from fluxvision.http.openapi_errors import error_kinds
 from fluxvision.imaging import FORMATS
+from fluxvision.providers.registry import PROVIDERS
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "docs" / "examples").iterdir())
@@ -102,3 +104,20 @@ def test_the_commands_of_the_readme_exist():
     targets = set(re.findall(r"^([a-z-]+):", page("Makefile"), re.MULTILINE))
     assert set(re.findall(r"^make ([a-z-]+)$", text, re.MULTILINE)) <= targets
     assert "make check" in page(".ci/run")
+
+
+def test_where_to_add_names_what_is_there():
+    """Every file that the instructions name exists, and holds the table that they say is in it."""
+    text = page("docs/architecture.md").partition("\n## Where to add\n")[2].partition("\n## ")[0]
+    roots = (ROOT / "src" / "fluxvision", ROOT)
+    paths = re.findall(r"`([\w/]+\.py)`", text)
+    assert [path for path in paths if not any((root / path).is_file() for root in roots)] == []
+    tables = re.findall(r"`([A-Z]+)`(?: \(| of )`([\w/]+\.py)`", text)
+    assert len(tables) > 6
+    lines = {path: (roots[0] / path).read_text(encoding="utf-8").splitlines() for _, path in tables}
+    assert [name for name, path in tables if not any(re.match(rf"{name}\b", line) for line in lines[path])] == []
+
+
+def test_no_server_can_have_the_name_of_a_provider_kind():
+    """A row of the providers' table needs its name in RESERVED, which the settings check."""
+    assert {row.name for row in PROVIDERS} == RESERVED
