@@ -6,6 +6,9 @@ import base64
 import re
 
 LABELS = {"n": "Versions (n)"}
+CHANGED = """() => Promise.allSettled(
+  document.getAnimations().filter((one) => one instanceof CSSTransition).map((one) => one.finished),
+).then(() => undefined)"""
 ARRIVES = """([bytes, name, kind]) => {
   const raw = Uint8Array.from(atob(bytes), (letter) => letter.charCodeAt(0));
   const carried = new DataTransfer();
@@ -85,6 +88,12 @@ def tab(page, name):
 def advanced(page):
     """Open the section of rarely used settings."""
     page.get_by_text("Advanced", exact=True).click()
+
+
+def use_theme(page, theme):
+    """Change the theme of the system, and wait until every colour has changed."""
+    page.emulate_media(color_scheme=theme)
+    page.evaluate(CHANGED)
 
 
 def sideways(page) -> int:

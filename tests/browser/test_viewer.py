@@ -11,7 +11,7 @@ import pytest
 import skimage
 from PIL import Image
 
-from browser.steps import change, choose, divider, upscale
+from browser.steps import advanced, change, choose, divider, upscale
 from browser.test_accessibility import AXE, complaints
 
 PHONE = {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "has_touch": True}
@@ -122,12 +122,15 @@ def test_versions_that_failed_are_shown_with_the_others(open_page, photo):
 def test_large_results_come_in_tiles(open_page, tmp_path):
     """A result of over 30 megapixels is not fetched whole to be seen: its tiles are drawn below the same divider."""
     path = tmp_path / "large.jpg"
-    Image.open(RETINA).crop((5, 5, 1405, 1405)).save(path, quality=90)
+    Image.open(RETINA).crop((5, 5, 1405, 1405)).resize((100, 100)).save(path, quality=90)
     page = open_page()
     asked = []
     page.on("request", lambda one: asked.append(one.url))
     choose(page, path)
-    change(page, creativity=0, scale_factor=4)
+    change(page, creativity=0)
+    advanced(page)
+    page.get_by_label("Size", exact=True).fill("5600x5600")
+    page.locator("[data-param=fit]").get_by_label("stretch", exact=True).check()
     page.get_by_text("5600 × 5600, 31.4 MP").wait_for()
     page.get_by_role("button", name="Upscale", exact=True).click()
     divider(page).wait_for(timeout=LARGE_TAKES)
