@@ -125,7 +125,7 @@ asyncio.run(main(path.parent, path, json.loads(sys.argv[2])))
     [
         ((300, 200), {"scale_factor": 2, "creativity": 0.3}),
         ((300, 200), {"scale_factor": 4, "creativity": 0, "output_format": "webp"}),
-        ((160, 120), {"scale_factor": 8}),
+        ((120, 90), {"scale_factor": 8}),
         ((24, 24), {"size": "4000x4000", "fit": "stretch", "output_format": "jpeg"}),
     ],
     ids=["usual", "held whole", "two passes", "stretched"],

@@ -29,7 +29,7 @@ FULL = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 def wide(tmp_path_factory):
     """A picture that has several batches of tiles at factor 2."""
     path = tmp_path_factory.mktemp("in") / "wide.png"
-    Image.fromarray(data.astronaut()[60:84, :480]).save(path)
+    Image.fromarray(data.astronaut()[60:72, :480]).save(path)
     return path
 
 
@@ -39,7 +39,7 @@ def on(devices, weights, **ways):
 
 
 def wanted(path, **body):
-    return call(path, (960, 48), prompt="soft fur", seed=3, **body)
+    return call(path, (960, 24), prompt="soft fur", seed=3, **body)
 
 
 async def made(provider, of, folder):

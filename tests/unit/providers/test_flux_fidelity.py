@@ -16,7 +16,7 @@ from fluxvision.engine.fidelity import measure_fidelity
 from fluxvision.engine.flux.memory_budget import BATCH
 from fluxvision.providers import flux
 
-WIDE = (24, 170)
+WIDE = (12, 170)
 """Rows and columns of a picture that has several tiles."""
 TILE = 192
 
@@ -142,7 +142,7 @@ async def test_outside_the_mask_nothing_is_held_anew(provider, wide, tmp_path, f
     Image.fromarray(allowed).save(tmp_path / "mask.png")
     plain = await made(provider, path, 2, folder, fidelity=fidelity, creativity=0)
     masked = await made(provider, path, 2, folder, fidelity=fidelity, creativity=1.0, mask=tmp_path / "mask.png")
-    one, two = (np.frombuffer(samples(it), np.uint8).reshape(48, 340, 3) for it in (plain, masked))
+    one, two = (np.frombuffer(samples(it), np.uint8).reshape(24, 340, 3) for it in (plain, masked))
     assert np.array_equal(one[:, :126], two[:, :126])
     assert not np.array_equal(one[:, 134:], two[:, 134:])
     assert measure_fidelity(masked.picture, color).lr_psnr_db >= fidelity

@@ -22,7 +22,7 @@ from fluxvision.providers import flux
 FULL = "CUDA out of memory. Tried to allocate 2.00 GiB"
 TILE = 256
 """Sides of small tiles, so that a small picture has several."""
-LONG = (24, 340)
+LONG = (12, 340)
 """Rows and columns of a picture that has four of them at factor 2."""
 
 
@@ -124,7 +124,7 @@ async def test_tiles_with_captions_of_their_own(weights, long, folder, monkeypat
         loaded.captioner._sight, "describe", lambda *given: (asked.append(len(given[0])), describe(*given))[1]
     )
     monkeypatch.setattr(loaded.networks, "embed", lambda words: (embedded.append(words), embed(words))[1])
-    outcome = await provider.run(call(long, (680, 48), prompt="soft fur"), JobCallbacks(), folder)
+    outcome = await provider.run(call(long, (680, 24), prompt="soft fur"), JobCallbacks(), folder)
     assert outcome.details["tiles"] == 4
     assert asked == [1, 4], "one look at the whole, one at all tiles"
     [words] = embedded
@@ -132,15 +132,15 @@ async def test_tiles_with_captions_of_their_own(weights, long, folder, monkeypat
     assert all(one.startswith("soft fur") for one in words)
     assert outcome.details["caption"] in outcome.caption
     assert outcome.details["tile_captions"] is True
-    again = await provider.run(call(long, (680, 48), prompt="soft fur"), JobCallbacks(), folder)
+    again = await provider.run(call(long, (680, 24), prompt="soft fur"), JobCallbacks(), folder)
     assert (asked, samples(again)) == ([1, 4], samples(outcome))
     await provider.aclose()
 
 
 async def test_a_second_pass_that_was_left_goes_on(weights, tmp_path, folder):
     """Finished tiles of the first pass and of the second are not made again, and bytes are the same."""
-    Image.fromarray(data.astronaut()[60:84, 90:265]).save(tmp_path / "wide.png")
-    wanted, jobs = call(tmp_path / "wide.png", (700, 96), seed=3), tmp_path / "jobs"
+    Image.fromarray(data.astronaut()[60:72, 90:265]).save(tmp_path / "wide.png")
+    wanted, jobs = call(tmp_path / "wide.png", (700, 48), seed=3), tmp_path / "jobs"
     plain, keeping = opened(weights, tile=TILE), opened(weights, tile=TILE, ways={"checkpoint_folder": jobs})
     undisturbed = await plain.run(wanted, JobCallbacks(), folder)
     tiles = undisturbed.details["tiles"]
@@ -162,7 +162,7 @@ async def test_a_second_pass_that_was_left_goes_on(weights, tmp_path, folder):
     assert list(jobs.iterdir()) == []
     again = await keeping.run(wanted, JobCallbacks(), folder)
     assert again.details["resumed_tiles"] == 0
-    other = await keeping.run(call(tmp_path / "wide.png", (700, 96), seed=3, prompt="fur"), JobCallbacks(), folder)
+    other = await keeping.run(call(tmp_path / "wide.png", (700, 48), seed=3, prompt="fur"), JobCallbacks(), folder)
     assert other.details["resumed_tiles"] == 0
     for one in (plain, keeping):
         await one.aclose()
@@ -201,11 +201,11 @@ async def test_a_device_that_is_short_of_memory(weights, long, folder, last, mon
     """
     provider = opened(weights, tile=TILE)
     provider.models.source = flux.ModelSource(str(weights / "flux2"), None, "cpu", "none", "")
-    plain = await provider.run(call(long, (680, 48)), JobCallbacks(), folder)
+    plain = await provider.run(call(long, (680, 24)), JobCallbacks(), folder)
     room, seen = short(monkeypatch, provider, RUNGS[last])
     told = []
     callbacks = JobCallbacks(lambda done, total: told.append(done / total))
-    outcome = await provider.run(call(long, (680, 48)), callbacks, folder)
+    outcome = await provider.run(call(long, (680, 24)), callbacks, folder)
     memory = outcome.details["memory"]
     assert memory[-1] == last
     assert told == sorted(set(told))
@@ -216,8 +216,8 @@ async def test_a_device_that_is_short_of_memory(weights, long, folder, last, mon
         assert seen[-1] < seen[0]
     else:
         assert (outcome.details["tiles"], seen[-1]) == (plain.details["tiles"], seen[0])
-    assert (outcome.picture.width, outcome.picture.height) == (680, 48)
-    again = await provider.run(call(long, (680, 48)), JobCallbacks(), folder)
+    assert (outcome.picture.width, outcome.picture.height) == (680, 24)
+    again = await provider.run(call(long, (680, 24)), JobCallbacks(), folder)
     assert (again.details["memory"], samples(again)) == (memory, samples(outcome))
     assert room.taken_steps == memory
     await provider.aclose()
@@ -225,7 +225,7 @@ async def test_a_device_that_is_short_of_memory(weights, long, folder, last, mon
 
 async def test_a_job_that_begins_anew_late(weights, folder, tmp_path, monkeypatch):
     """Memory that runs out after some tiles: progress never falls, and the larger tiles that were kept go, too."""
-    Image.fromarray(data.astronaut()[60:84, :500]).save(tmp_path / "wide.png")
+    Image.fromarray(data.astronaut()[60:72, :500]).save(tmp_path / "wide.png")
     monkeypatch.setattr(options, "AT_ONCE", 1)  # batch after batch
     provider = opened(weights, tile=TILE, ways={"checkpoint_folder": tmp_path / "jobs"})
     provider.models.source = flux.ModelSource(str(weights / "flux2"), None, "cpu", "none", "")
@@ -238,7 +238,7 @@ async def test_a_job_that_begins_anew_late(weights, folder, tmp_path, monkeypatc
         told.append((done, total))
         folders.append(len(list((tmp_path / "jobs").iterdir())))
 
-    outcome = await provider.run(call(tmp_path / "wide.png", (1000, 48)), JobCallbacks(progress), folder)
+    outcome = await provider.run(call(tmp_path / "wide.png", (1000, 24)), JobCallbacks(progress), folder)
     assert outcome.details["memory"][-1] == "tile 192"
     shares = [done / total for done, total in told]
     assert len({total for _, total in told}) == 2, "there were other tiles before"

@@ -34,14 +34,6 @@ def order(weights, source, jobs, out):
     return [*REAL, *map(str, words), "--json"], environment(**more)
 
 
-def run(*given):
-    """Run the command to its end and return what it says."""
-    command, env = order(*given)
-    done = subprocess.run(command, env=env, capture_output=True, timeout=PATIENCE, check=False)
-    assert done.returncode == 0, done.stderr.decode()
-    return json.loads(done.stdout)
-
-
 def run_here(monkeypatch, capsys, *given):
     """Run the command in this process, which has imported PyTorch already, and return what it says."""
     command, env = order(*given)
@@ -76,7 +68,7 @@ def test_a_killed_job_goes_on(weights, tmp_path, monkeypatch, capsys):
     assert process.returncode == -signal.SIGKILL
     assert not (tmp_path / "killed.png").exists()
     finished = len(batches(jobs))
-    told = run(weights, source, jobs, tmp_path / "resumed.png")
+    told = run_here(monkeypatch, capsys, weights, source, jobs, tmp_path / "resumed.png")
     assert list(jobs.iterdir()) == [], "a job that is done leaves nothing"
     plain = run_here(monkeypatch, capsys, weights, source, tmp_path / "other", tmp_path / "plain.png")
     assert (tmp_path / "resumed.png").read_bytes() == (tmp_path / "plain.png").read_bytes()
