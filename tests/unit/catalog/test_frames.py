@@ -97,7 +97,8 @@ def test_all_frames_on_this_machine(model, offer, source, output, asked):
 @pytest.mark.parametrize(
     ("source", "output", "mask", "reason"),
     [
-        ("gif", "png", False, "PNG is written here without animation."),
+        ("gif", "png", False, "PNG is written here without animation; output_format=gif or webp keeps it."),
+        ("png", "png", False, "Only the frames of GIF and WebP are read one by one."),
         ("png", "webp", False, "Only the frames of GIF and WebP are read one by one."),
         ("heic", "gif", False, "Only the frames of GIF and WebP are read one by one."),
         ("gif", "webp", True, "A mask is applied to one frame."),

@@ -182,11 +182,11 @@ IMAGE = Passthrough(
 
 def _why_only_first(job: Job) -> str | None:
     """Return why a provider on this machine makes only the first frame of an animation, None when it makes all."""
-    row = find_format(str(job.values.get("output_format", "png")))
-    if not row.animated:
-        return f"{row.label} is written here without animation."
     if not find_format(job.image.format).animated:
         return "Only the frames of GIF and WebP are read one by one."
+    row = find_format(str(job.values.get("output_format", "png")))
+    if not row.animated:
+        return f"{row.label} is written here without animation; output_format=gif or webp keeps it."
     return "A mask is applied to one frame." if job.mask is not None else None
 
 
