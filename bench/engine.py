@@ -23,7 +23,7 @@ from typing import Any
 
 LOOPS = Path(__file__).with_name("engine_rows.py")
 THREADS = os.cpu_count() or 1
-SPAN, DETAIL, ESRGAN = "spanx4_ch48", "4xSPANkendata", "REALESRGAN_X4PLUS_UP4X"
+SPAN, DETAIL, TWICE, ESRGAN = "spanx4_ch48", "4xSPANkendata", "span_x2", "REALESRGAN_X4PLUS_UP4X"
 
 Order = Mapping[str, Any]
 Report = Mapping[str, float]
@@ -62,7 +62,24 @@ ROWS: tuple[Row, ...] = (
         options=BARE,
     ),
     Row("x4-detail", "**pipeline ×4, creativity 0.3**", {"loop": "pipeline", "factor": 4, "creativity": 0.3}, "both"),
-    Row("x2-detail", "**pipeline ×2, creativity 0.3**", {"loop": "pipeline", "factor": 2, "creativity": 0.3}, "both"),
+    Row(
+        "x2-large",
+        "pipeline ×2, creativity 0.3, with these networks",
+        {"loop": "pipeline", "factor": 2, "creativity": 0.3},
+        "both",
+    ),
+    Row(
+        "twice",
+        "the network for ×2 bare in ncnn (floor)",
+        {"loop": "bare", "networks": [TWICE], "package": None, "factor": 2},
+        options=BARE,
+    ),
+    Row(
+        "x2-detail",
+        "**pipeline ×2, creativity 0.3**",
+        {"loop": "pipeline", "factor": 2, "creativity": 0.3, "engine": "span-x2"},
+        "twice",
+    ),
     Row(
         "onnx",
         "SPAN bare in onnxruntime",

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 import span_onnx
 from fluxvision.core.images import RawImage
 from fluxvision.engine import Request, enlarge
-from fluxvision.engine.backends import registry
+from fluxvision.engine.backends import weight_files
 from fluxvision.engine.backends.registry import BY_NAME
 from fluxvision.engine.fidelity import measure_fidelity
 
@@ -59,9 +59,17 @@ def tiles(picture: Samples, tile: int) -> list[NDArray[np.float32]]:
 
 
 def bare(
-    picture: Samples, *, networks: list[str], package: str | None, tile: int, threads: int, at_once: int, pool: bool
+    picture: Samples,
+    *,
+    networks: list[str],
+    package: str | None,
+    tile: int,
+    threads: int,
+    at_once: int,
+    pool: bool,
+    factor: int = FACTOR,
 ) -> Report:
-    """Run networks in ncnn on tiles without halo, and throw the output away."""
+    """Run networks that enlarge by `factor` in ncnn on tiles without halo, and throw the output away."""
     pools = ncnn.PoolAllocator(), ncnn.PoolAllocator()
     nets = []
     for name in networks:
@@ -71,7 +79,7 @@ def bare(
         net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
         if pool:
             net.opt.blob_allocator, net.opt.workspace_allocator = pools
-        param, binary = registry.weight_files(name, package)
+        param, binary = weight_files.find(name, package)
         if net.load_param(str(param)) or net.load_model(str(binary)):
             raise RuntimeError(name)
         nets.append(net)
@@ -85,7 +93,7 @@ def bare(
                 raise MemoryError
 
     run(np.zeros((3, WARM, WARM), np.float32))
-    return _over(tiles(picture, tile), run, at_once)
+    return _over(tiles(picture, tile), run, at_once, factor)
 
 
 def onnx(picture: Samples, *, network: str, tile: int, threads: int) -> Report:
@@ -93,27 +101,29 @@ def onnx(picture: Samples, *, network: str, tile: int, threads: int) -> Report:
     run = span_onnx.runner(network, tile, threads)
     images = tiles(picture, tile)
     run(images[0])
-    return _over(images, run, 1)
+    return _over(images, run, 1, FACTOR)
 
 
-def _over(images: list[NDArray[np.float32]], run: Callable[[NDArray[np.float32]], Any], at_once: int) -> Report:
+def _over(
+    images: list[NDArray[np.float32]], run: Callable[[NDArray[np.float32]], Any], at_once: int, factor: int
+) -> Report:
     report: Report = {}
     with ThreadPoolExecutor(at_once) as threads, measured(report):
         for _ in threads.map(run, images):
             pass
     pixels = sum(image[0].size for image in images)
-    return {**report, "input": pixels, "output": pixels * FACTOR**2}
+    return {**report, "input": pixels, "output": pixels * factor**2}
 
 
-def pipeline(picture: Samples, *, factor: int, creativity: float) -> Report:
-    """Enlarge by the engine into a raw file, then measure its fidelity as the service does."""
+def pipeline(picture: Samples, *, factor: int, creativity: float, engine: str = "span") -> Report:
+    """Enlarge by an engine into a raw file, then measure its fidelity as the service does."""
     height, width = picture.shape[:2]
     warm = np.ascontiguousarray(picture[:WARM, :WARM])
-    enlarge(Request(warm, WARM * factor, WARM * factor, creativity=creativity), lambda _: None)
+    enlarge(Request(warm, WARM * factor, WARM * factor, creativity=creativity, backend=engine), lambda _: None)
     report: Report = {"input": height * width, "output": height * width * factor**2}
     with tempfile.TemporaryDirectory() as folder:
         raster = RawImage(Path(folder) / "result.raw", width * factor, height * factor, 3, 8)
-        request = Request(picture, raster.width, raster.height, creativity=creativity)
+        request = Request(picture, raster.width, raster.height, creativity=creativity, backend=engine)
         with raster.path.open("wb") as file, measured(report):
             result = enlarge(request, lambda strip: strip.tofile(file))
         with measured(report, "fidelity_"):

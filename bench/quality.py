@@ -31,7 +31,7 @@ from PIL import Image
 from skimage import data
 
 from fluxvision.engine import Request, enlarge
-from fluxvision.engine.backends.registry import BY_NAME, row_for_source
+from fluxvision.engine.backends.registry import BY_NAME, choose_variant
 from fluxvision.engine.restore import restore_source
 from metrics import Array, Lpips, Niqe, gmsd, low_resolution_psnr, psnr, ssim
 
@@ -111,13 +111,16 @@ def plain(kernel: Image.Resampling) -> Callable[[Pair], Bytes]:
     return run
 
 
-def engine(backend: str, creativity: float, restoration: float = 1.0) -> Callable[[Pair], Bytes]:
-    """Return the engine's enlargement of the restored source, as the provider makes it."""
+def engine(
+    backend: str, creativity: float, restoration: float = 1.0, *, large: bool = False
+) -> Callable[[Pair], Bytes]:
+    """Return the engine's enlargement of the restored source, as the provider makes it; `large`: by networks for 4x."""
 
     def run(pair: Pair) -> Bytes:
         height, width = pair.truth.shape[:2]
         source = restore_source(pair.source, pair.quality, restoration)
-        row = row_for_source(BY_NAME[backend], source.damage)
+        scale = FACTOR if large else height / pair.source.shape[0]
+        row = choose_variant(BY_NAME[backend], source.damage, scale, creativity)
         strips: list[Bytes] = []
 
         def keep(strip: NDArray[np.uint8] | NDArray[np.uint16]) -> None:

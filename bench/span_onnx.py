@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fluxvision.engine.backends import registry
+from fluxvision.engine.backends import weight_files
 from fluxvision.engine.backends.ncnn import Networks
 from fluxvision.engine.backends.registry import BY_NAME
 
@@ -151,7 +151,7 @@ def layers(path: Path) -> list[Layer]:
 def build(network: str, rows: int, columns: int) -> bytes:
     """Return the network as an ONNX file for tiles of one size: (1, 3, rows, columns) in 0..1."""
     helper, kind = import_module("onnx.helper"), import_module("onnx").TensorProto.FLOAT
-    param, binary = registry.weight_files(network, None)
+    param, binary = weight_files.find(network, None)
     found, graph = layers(param), Graph(Binary(binary))
     for layer in found:
         LAYERS[layer.kind](layer, graph)

@@ -72,11 +72,11 @@ def out_of_focus(clean: Bytes, generator: np.random.Generator) -> Bytes:
     return np.asarray((blurred + 0.5).clip(0, 255), np.uint8)
 
 
-def degraded(clean: Bytes, generator: np.random.Generator) -> tuple[Bytes, SourceAnalysis]:
-    """Return a quarter of a picture after blur, noise and JPEG, and what the engine may measure of it."""
+def degraded(clean: Bytes, generator: np.random.Generator, side: int = SIDE) -> tuple[Bytes, SourceAnalysis]:
+    """Return a picture reduced to `side`, after blur, noise and JPEG, and what the engine may measure of it."""
     kernels = (Image.Resampling.BICUBIC, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS, Image.Resampling.BOX)
     kernel = kernels[generator.integers(len(kernels))]
-    small = np.asarray(Image.fromarray(clean).resize((SIDE, SIDE), kernel)).astype(np.float64)
+    small = np.asarray(Image.fromarray(clean).resize((side, side), kernel)).astype(np.float64)
     added, quality = 0.0, None
     if generator.random() < BLURRED:
         width = generator.uniform(0.3, MOST_BLUR)
@@ -136,15 +136,16 @@ def enlargement(base: Tensor, detail: Tensor, source: Tensor, amount: float) -> 
     def resized(image: Tensor, scale: float) -> Tensor:
         return functional.interpolate(image, scale_factor=scale, mode="bicubic", antialias=True)
 
+    factor = base.shape[-1] // source.shape[-1]
     made = base + amount * (detail - base)
     for _ in range(ITERATIONS):
-        made = made + resized(source - resized(made, 1 / FACTOR), FACTOR)
+        made = made + resized(source - resized(made, 1 / factor), factor)
     return made
 
 
-def compared_parts(made: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the same part of both, at a random place and turned at random."""
-    side, middle = FACTOR * COMPARED, FACTOR * (SEEN - COMPARED) // 2
+def compared_parts(made: Tensor, truth: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """Return the same part of both, near the middle and turned at random."""
+    middle = (made.shape[-1] - side) // 2
     top, left = (int(place) for place in torch.randint(middle - SHIFT, middle + SHIFT + 1, (2,)))
     pair = [one[..., top : top + side, left : left + side] for one in (made, truth)]
     if torch.rand(()) < 0.5:
@@ -193,7 +194,7 @@ def train(minutes: float, start: Path, lpips: Path, written: Path) -> None:
             group["lr"] = RATE * min(1, step / WARM, max(0.0, 1 - done) / FALL + 0.02)
         amount = float(torch.rand(()) * 0.5 + 0.5) if torch.rand(()) < OTHER else AMOUNT
         whole = enlargement(faithful, detail(source), source, amount)
-        made, wanted = compared_parts(whole, inner(truth, FACTOR * (SIDE - SEEN) // 2))
+        made, wanted = compared_parts(whole, inner(truth, FACTOR * (SIDE - SEEN) // 2), FACTOR * COMPARED)
         parts = losses(made, wanted, alexnet, vgg, step % BATCH)
         loss = torch.stack([weight * part for weight, part in zip(weights, parts, strict=True)]).sum()
         optimizer.zero_grad()

@@ -81,11 +81,15 @@ class NcnnModel(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Run the graph."""
+        return self.blobs(image)[self.layers[-1].outputs[0]]
+
+    def blobs(self, image: Tensor) -> dict[str, Tensor]:
+        """Run the graph and return what each layer made, by the names of the graph."""
         blobs: dict[str, Tensor] = {}
         for layer in self.layers:
             seen = [blobs[name] for name in layer.inputs] or [image]
             blobs |= dict.fromkeys(layer.outputs, self._run(layer, seen))
-        return blobs[self.layers[-1].outputs[0]]
+        return blobs
 
     def _run(self, layer: Layer, seen: list[Tensor]) -> Tensor:
         match layer.kind:

@@ -19,8 +19,9 @@ from fluxvision.core.errors import Error
 from fluxvision.core.settings import Settings
 from fluxvision.core.system import count_cores, describe_processor, total_memory
 from fluxvision.create_gateway import create_providers
-from fluxvision.engine.backends import registry, vulkan
+from fluxvision.engine.backends import vulkan, weight_files
 from fluxvision.engine.backends.custom import probe_network
+from fluxvision.engine.backends.registry import VARIANTS
 from fluxvision.engine.flux.registry import FLUX
 from fluxvision.engine.flux.weights import check_weights, find_weights, need_extra
 
@@ -104,9 +105,10 @@ def _check_engines(settings: Settings) -> Iterator[Finding]:
 
 def _measure(row: engine.Backend, settings: Settings) -> str:
     """Return where an engine runs, and how fast: a small picture is enlarged twice, the second time is measured."""
-    for network in {row.base, row.detail}:
-        for path in registry.weight_files(network, row.package):
-            registry.verify_weights(path)
+    variants = VARIANTS if row.name == DEFAULT else ()
+    for network in {name for variant in (row, *variants) for name in (variant.base, variant.detail)}:
+        for path in weight_files.find(network, row.package):
+            weight_files.verify(path)
     side = SIDES[row.memory >= HEAVY]
     color = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
     target = side * row.factor

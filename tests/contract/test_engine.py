@@ -12,8 +12,8 @@ from fluxvision.core.errors import Cancelled
 from fluxvision.engine import BACKENDS, Request, enlarge, pipeline
 from fluxvision.engine.backends import registry
 
-FAST = [row for row in BACKENDS if row.name in {"span", "mock"}]
-INSTALLED = [row for row in BACKENDS if row.installed]
+FAST = [row for row in (*BACKENDS, registry.TWICE) if row.name in {"span", "span-x2", "mock"}]
+INSTALLED = [row for row in (*BACKENDS, registry.TWICE) if row.installed]
 
 
 @pytest.fixture(params=FAST, ids=lambda row: row.name)

@@ -17,7 +17,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from fluxvision.core.errors import Unavailable
 from fluxvision.core.system import resource_error
-from fluxvision.engine.backends.registry import OWN, verify_weights
+from fluxvision.engine.backends import weight_files
 from fluxvision.engine.resample import Array
 
 SIDE, STEP = 16, 8
@@ -88,9 +88,9 @@ def _load_weights() -> tuple[Array, ...]:
 
     Raises `Unavailable` where the file is missing or damaged.
     """
-    path = OWN / "noise.npz"
+    path = weight_files.OWN / "noise.npz"
     try:
-        verify_weights(path)
+        weight_files.verify(path)
         with np.load(path) as arrays:
             return tuple(arrays[name].astype(np.float32) for name in arrays.files)
     except (OSError, ValueError) as cause:

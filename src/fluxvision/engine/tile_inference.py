@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fluxvision.engine import back_projection
-from fluxvision.engine.backends.registry import Detailer, TileInput, TileOrigin
+from fluxvision.engine.backends.registry import Detailer, JointDetailer, TileInput, TileOrigin
 from fluxvision.engine.resample import Array, band_matrix
 from fluxvision.engine.tile_job import Samples, TileBatch, TileJob, TilePixels, as_rgb, to_floats
 from fluxvision.engine.tiling import Axis, Span
@@ -42,6 +42,8 @@ class _Tile:
     base: Array
     allowed: Array | None
     canvas: Array | None
+    detail: Array | None = None
+    """All the detail, where one run made it with the base."""
     fine: Array | None = None
 
     @property
@@ -63,16 +65,25 @@ def make_batch(batch: TileBatch, backend: Detailer, stop: Stop) -> list[Array]:
     tiles = []
     for pixels in batch.tiles:
         stop()
-        tiles.append(_begin(pixels, backend))
+        tiles.append(_begin(batch, pixels, backend))
     _imagine(batch, backend, [tile for tile in tiles if _wants_detail(batch, tile)], stop)
     return [_finish(batch, tile) for tile in tiles]
 
 
-def _begin(pixels: TilePixels, backend: Detailer) -> _Tile:
+def _begin(batch: TileBatch, pixels: TilePixels, backend: Detailer) -> _Tile:
     source = as_rgb(pixels.color)
     canvas = None if pixels.canvas is None else as_rgb(pixels.canvas)
     allowed = None if pixels.mask is None else to_floats(pixels.mask[None])
+    # Outside a mask the seed, and with it the orientation, changes nothing: such a tile's base is made by itself.
+    if isinstance(backend, JointDetailer) and allowed is None and _effective_amount(batch) > 0:
+        turned = backend.both(_turn(source, _orientation(batch)))
+        base, detail = (_turn_back(made, _orientation(batch)) for made in turned)
+        return _Tile(pixels, source, base, allowed, canvas, detail)
     return _Tile(pixels, source, backend.base(source), allowed, canvas)
+
+
+def _orientation(batch: TileBatch) -> int:
+    return 0 if batch.row.graded else batch.seed % ORIENTATIONS
 
 
 def _effective_amount(batch: TileBatch) -> float:
@@ -97,10 +108,10 @@ def _imagine(batch: TileBatch, backend: Detailer, tiles: Sequence[_Tile], stop: 
     if not tiles:
         return
     stop()
-    row, orientation = batch.row, 0 if batch.row.graded else batch.seed % ORIENTATIONS
+    row = batch.row
     windows = [
         TileInput(
-            _turn(tile.source, orientation),
+            _turn(tile.source, _orientation(batch)),
             tile.base,
             TileOrigin(tile.down.source * row.factor, tile.across.source * row.factor),
             tile.allowed,
@@ -108,9 +119,12 @@ def _imagine(batch: TileBatch, backend: Detailer, tiles: Sequence[_Tile], stop: 
             tile.pixels.prompt,
         )
         for tile in tiles
+        if tile.detail is None
     ]
-    for tile, made in zip(tiles, backend.detail(windows), strict=True):
-        fine = back_projection.mix_detail(tile.base, _turn_back(made, orientation), _effective_amount(batch))
+    made = iter(backend.detail(windows) if windows else ())
+    for tile in tiles:
+        detail = _turn_back(next(made), _orientation(batch)) if tile.detail is None else tile.detail
+        fine = back_projection.mix_detail(tile.base, detail, _effective_amount(batch))
         if row.fidelity is None:
             fine = back_projection.hold_to_source(
                 fine, tile.source, row.factor, iterations=row.iterations, weight=row.consistency

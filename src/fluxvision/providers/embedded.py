@@ -19,7 +19,7 @@ from fluxvision.core.system import count_cores
 from fluxvision.core.types import Call, ProviderResult
 from fluxvision.engine import BACKENDS
 from fluxvision.engine.backends.custom import probe_network
-from fluxvision.engine.backends.registry import row_for_source
+from fluxvision.engine.backends.registry import choose_variant
 from fluxvision.engine.enlarge_to_file import Pass, enlarge_in_passes, write_samples
 from fluxvision.engine.executors.ray_serve import RayServe
 from fluxvision.engine.restore import restore_source
@@ -97,7 +97,8 @@ class Provider:
         )
         restored = time.perf_counter()
         creativity, adjusted = _suit_creativity(call, source.damage)
-        used = row_for_source(row, source.damage)
+        scale = max(width / call.image.width, height / call.image.height)
+        used = choose_variant(row, source.damage, scale, creativity)
         request = engine.Request(
             color=source.color,
             width=width,

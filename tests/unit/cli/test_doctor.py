@@ -13,7 +13,7 @@ from fluxvision.cli import run_cli
 from fluxvision.cli.dependencies import Finding
 from fluxvision.cli.doctor import format_findings
 from fluxvision.core.load_settings import load_settings
-from fluxvision.engine.backends import registry
+from fluxvision.engine.backends import registry, weight_files
 
 FINDINGS = (
     Finding("Machine", "memory", "16.0 GB"),
@@ -71,12 +71,13 @@ def test_what_is_missing_comes_with_its_command(examined, monkeypatch):
         assert (one.ok, one.command) == (False, "pip install 'fluxvision[realsr]'")
 
 
-def test_damaged_weights_of_the_default_engine_are_essential(examined, monkeypatch, tmp_path):
+@pytest.mark.parametrize("network", ["4xSPANkendata", "4xSPANkendata_restored", "span_x2", "span_x2_restored"])
+def test_damaged_weights_of_the_default_engine_are_essential(examined, monkeypatch, tmp_path, network):
     """The finding says what to install again, and where nothing works the command ends with 1."""
-    shutil.copytree(registry.OWN, tmp_path / "data")
-    path = tmp_path / "data" / "4xSPANkendata.bin"
+    shutil.copytree(weight_files.OWN, tmp_path / "data")
+    path = tmp_path / "data" / f"{network}.bin"
     path.write_bytes(path.read_bytes()[:-1])
-    monkeypatch.setattr(registry, "OWN", tmp_path / "data")
+    monkeypatch.setattr(weight_files, "OWN", tmp_path / "data")
     one = examined()["Engines", "span"]
     assert (one.ok, one.essential, one.command) == (False, True, "pip install --force-reinstall fluxvision")
 

@@ -11,6 +11,7 @@ from skimage import data
 
 from fluxvision.core.errors import Unavailable
 from fluxvision.engine import noise_estimate
+from fluxvision.engine.backends import weight_files
 from fluxvision.engine.noise_estimate import estimate_noise
 from fluxvision.engine.source_analysis import analysed_windows
 
@@ -65,7 +66,7 @@ def test_a_tiny_picture_has_no_noise(side):
 
 def test_missing_weights_are_an_error_of_ours(tmp_path, monkeypatch):
     """Without its file the engine is unavailable."""
-    monkeypatch.setattr(noise_estimate, "OWN", tmp_path)
+    monkeypatch.setattr(weight_files, "OWN", tmp_path)
     noise_estimate._load_weights.cache_clear()
     with pytest.raises(Unavailable, match="network noise"):
         estimate_noise(analysed_windows(photo(data.coffee, 4)), None)

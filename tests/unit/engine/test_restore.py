@@ -15,7 +15,7 @@ from skimage import data
 
 from fluxvision.core.errors import Cancelled, Unavailable
 from fluxvision.engine import restore as module
-from fluxvision.engine.backends import registry
+from fluxvision.engine.backends import weight_files
 from fluxvision.engine.restore import RestorationNetwork, restore
 from fluxvision.engine.source_analysis import SourceAnalysis, analyse_source
 
@@ -169,6 +169,6 @@ def test_cancellation_ends_the_work(network, monkeypatch):
 
 def test_missing_weights_are_an_error_of_ours(tmp_path, monkeypatch):
     """Without its files the network is unavailable."""
-    monkeypatch.setattr(registry, "OWN", tmp_path)
+    monkeypatch.setattr(weight_files, "OWN", tmp_path)
     with pytest.raises(Unavailable):
         RestorationNetwork()

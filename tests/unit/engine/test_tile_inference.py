@@ -59,15 +59,66 @@ def test_only_tiles_that_may_have_detail_are_given_to_the_network():
 
     found = work(mask=MASK)
     make_tiles(found, Spy(), range(found.total), go_on)
-    allowed = sum(
-        MASK[
-            max(0, down.source) : down.source + found.rows.window,
-            max(0, across.source) : across.source + found.columns.window,
-        ].any()
-        for down, across in map(found.spans, range(found.total))
-    )
+    allowed = sum(_allows_detail(found, number) for number in range(found.total))
     assert seen == [allowed]
     assert 0 < allowed < found.total
+
+
+class Joint:
+    """A backend that makes both enlargements in one run, and counts its runs."""
+
+    device = "cpu"
+
+    def __init__(self):
+        """Begin to count."""
+        self.runs, self.mock = [], load_backend("mock")
+
+    def both(self, tile):
+        """Enlarge in both ways."""
+        self.runs.append("both")
+        return self.mock.base(tile), self.mock.base(tile) + tile[:, :1, :1]
+
+    def base(self, tile):
+        """Enlarge faithfully."""
+        self.runs.append("base")
+        return self.mock.base(tile)
+
+    def detail(self, windows):
+        """Enlarge with detail."""
+        self.runs.append("detail")
+        return [self.both(window.source)[1] for window in windows]
+
+
+@pytest.mark.parametrize(
+    ("mask", "creativity", "runs"),
+    [(None, 0.3, ["both"]), (None, 0.0, ["base"]), (MASK, 0.3, ["base", "detail", "both"])],
+)
+def test_one_run_makes_both_enlargements(mask, creativity, runs):
+    """A joint network runs once for a tile; beside a mask, whose outside no seed may change, once for each."""
+    found, backend = replace(work(mask=mask), creativity=creativity), Joint()
+    number = 0 if mask is None else next(n for n in range(found.total) if _allows_detail(found, n))
+    make_tiles(found, backend, [number], go_on)
+    assert backend.runs == runs
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_orientation_of_a_joint_network_is_turned_back(seed):
+    """A network that does not mind how its source is turned gives the same picture with every seed."""
+
+    class Plain(Joint):
+        def both(self, tile):
+            """Enlarge by repetition, and a darker one."""
+            fine = tile.repeat(4, 1).repeat(4, 2)
+            return fine, fine * np.float32(0.5)
+
+    made = [make_tiles(replace(work(), seed=one), Plain(), [0], go_on)[0] for one in (0, seed)]
+    assert np.allclose(*made, atol=1e-6)
+
+
+def _allows_detail(found, number):
+    down, across = found.spans(number)
+    rows = slice(max(0, down.source), down.source + found.rows.window)
+    return bool(MASK[rows, max(0, across.source) : across.source + found.columns.window].any())
 
 
 def test_work_ends_where_stop_raises():

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from fluxvision.core.errors import Unavailable
-from fluxvision.engine.backends import registry
+from fluxvision.engine.backends import registry, weight_files
 from fluxvision.gateway import self_test
 
 
@@ -35,7 +35,7 @@ def test_reading_fails(tmp_path, monkeypatch):
 @pytest.mark.usefixtures("unloaded")
 def test_enlarging_fails(tmp_path, monkeypatch):
     """An engine without its weights is told as such, with the reason as the cause."""
-    monkeypatch.setattr(registry, "OWN", tmp_path)
+    monkeypatch.setattr(weight_files, "OWN", tmp_path)
     with pytest.raises(Unavailable, match=r"^a small picture cannot be enlarged$") as caught:
         self_test.run_self_test(tmp_path)
     assert caught.value.__cause__ is not None

@@ -9,7 +9,7 @@ import pytest
 from fakes.gateway import Gateway
 from fakes.painter import Painter
 from fluxvision.core.errors import Unavailable
-from fluxvision.engine.backends import registry
+from fluxvision.engine.backends import registry, weight_files
 from fluxvision.gateway import gateway as flow
 from fluxvision.http import health
 from fluxvision.http.readiness import FRESH, Readiness
@@ -55,7 +55,7 @@ async def test_an_engine_that_fails_makes_a_server_not_ready(edge, tmp_path, mon
     """The real check of the real gateway: without weights it is 503, with them 200."""
     registry.load_backend.cache_clear()
     with monkeypatch.context() as patch:
-        patch.setattr(registry, "OWN", tmp_path)
+        patch.setattr(weight_files, "OWN", tmp_path)
         answer = await edge(flow.Gateway({"embedded": Painter()})).get("/readyz")
     assert (answer.status, answer.json()["status"]) == (503, "a small picture cannot be enlarged")
     assert (await edge(flow.Gateway({"embedded": Painter()})).get("/readyz")).status == 200

@@ -18,7 +18,7 @@ from fluxvision.core.load_settings import load_settings
 from fluxvision.core.types import Call
 from fluxvision.engine import BACKENDS, Request, enlarge
 from fluxvision.engine.backends import vulkan
-from fluxvision.engine.backends.registry import RESTORED
+from fluxvision.engine.backends.registry import RESTORED, TWICE, TWICE_RESTORED
 from fluxvision.providers.embedded import GRAPHIC_CREATIVITY, GRAPHIC_NOTE, Provider, choose_backend, configured
 
 
@@ -210,22 +210,29 @@ async def test_a_clean_picture_is_not_touched(photo, folder):
 
 
 @pytest.mark.parametrize(
-    ("fixture", "restoration", "row"),
+    ("fixture", "asked", "row"),
     [
-        ("photo", 1.0, BACKENDS[0]),
-        ("compressed", 0.0, BACKENDS[0]),
-        ("compressed", 1.0, RESTORED),
-        ("noisy", 1.0, BACKENDS[0]),
+        ("photo", (1.0, 2), TWICE),
+        ("photo", (1.0, 3), BACKENDS[0]),
+        ("compressed", (0.0, 2), TWICE),
+        ("compressed", (1.0, 2), TWICE_RESTORED),
+        ("compressed", (1.0, 3), RESTORED),
+        ("noisy", (1.0, 2), TWICE),
     ],
 )
-async def test_a_compressed_picture_has_its_own_detail_network(request, folder, fixture, restoration, row):
-    """The bytes are those of the default networks, except where compression alone was removed."""
+async def test_a_source_and_a_factor_have_their_own_networks(request, folder, fixture, asked, row):
+    """The bytes are those of the networks for the factor, and of those for sources that lost compression alone.
+
+    `asked` is the share of restoration and the factor.
+    """
+    restoration, scale = asked
     path = request.getfixturevalue(fixture)
-    outcome = await run(path, 2, folder, restoration=restoration)
+    outcome = await run(path, scale, folder, restoration=restoration)
     color = imaging.decode(imaging.probe(path, imaging.Limits())).color if outcome.reference is None else None
     color = pixels(outcome.reference) if color is None else color
     strips = []
-    enlarge(Request(color, 2 * color.shape[1], 2 * color.shape[0], creativity=0.3, backend=row.name), strips.append)
+    size = scale * color.shape[1], scale * color.shape[0]
+    enlarge(Request(color, *size, creativity=0.3, backend=row.name), strips.append)
     assert np.array_equal(pixels(outcome.picture), np.concatenate(strips))
     assert (outcome.details["engine"], outcome.details["networks"]) == ("span", row.title)
 

@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
+from itertools import repeat
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,7 +22,7 @@ import numpy as np
 
 from fluxvision.core.errors import InternalError, Unavailable
 from fluxvision.core.system import CACHES, resource_error
-from fluxvision.engine.backends import ncnn_graph, registry, vulkan
+from fluxvision.engine.backends import ncnn_graph, vulkan, weight_files
 from fluxvision.engine.backends.registry import Backend, TileInput
 from fluxvision.engine.backends.vulkan import Gpu
 from fluxvision.engine.resample import Array
@@ -66,9 +67,9 @@ class Network:
         self._output = self._net.output_names()[-1]
 
     def _load(self, name: str, package: str | None) -> None:
-        param, binary = registry.weight_files(name, package)
+        param, binary = weight_files.find(name, package)
         for path in (param, binary):  # ncnn takes any numbers for weights
-            registry.verify_weights(path)
+            weight_files.verify(path)
         rewritten = ncnn_graph.load_layers(param, binary)
         with TemporaryDirectory() as folder:  # ncnn reads files only, and takes copies of what it reads
             if rewritten is not None:
@@ -105,23 +106,22 @@ class Network:
         return result
 
 
-class Networks:
-    """A fidelity network and a perceptual one behind the pipeline's contract."""
+class _Networks:
+    """Networks of a row on the CPU, where they share their buffers, and on a GPU if `device` has one."""
 
     def __init__(self, row: Backend, threads: int = 1, device: str = vulkan.CPU) -> None:
-        """Load both networks of a row onto the CPU, where they share their buffers, and onto a GPU if `device` has one.
+        """Load them.
 
         Raises `Unavailable` naming the setting where `device` is a GPU that cannot be used.
         """
         self._pool = ncnn.PoolAllocator()
         self._pool.set_size_compare_ratio(REUSE)
         self._pixels = 0
-        self._base = Network(row.base, row.package, self._pool, threads)
-        self._detail = Network(row.detail, row.package, self._pool, threads)
+        names = dict.fromkeys((row.base, row.detail))
+        on_cpu = [Network(name, row.package, self._pool, threads) for name in names]
         gpu = vulkan.choose_gpu(device)
         on_gpu = None if gpu is None else _load_verified(row, gpu, device == vulkan.AUTO)
-        self._gpu_base: Network | None = on_gpu[0] if on_gpu else None
-        self._gpu_detail: Network | None = on_gpu[1] if on_gpu else None
+        self._networks = list(zip(on_gpu or repeat(None), on_cpu, strict=False))
         self.device = gpu.label if gpu is not None and on_gpu is not None else vulkan.CPU
         CACHES.add(self)
 
@@ -129,23 +129,48 @@ class Networks:
         """Free the buffers that no tile is using: those of a large picture are hundreds of megabytes."""
         self._pool.clear()
 
-    def base(self, tile: Array) -> Array:
-        """Enlarge faithfully, at the highest contrast at which the network holds."""
+    def _steady(self, tile: Array) -> Array:
+        """Run the first network at the highest contrast at which it holds."""
         if tile.size != self._pixels:
             self._pool.clear()  # buffers of other sizes would not be used again
             self._pixels = tile.size
         grey = np.float32(0.5)
         for contrast in map(np.float32, CONTRASTS):
-            fine = _run(self._gpu_base, self._base, tile if contrast == 1 else (tile - grey) * contrast + grey)
+            fine = _run(*self._networks[0], tile if contrast == 1 else (tile - grey) * contrast + grey)
             if contrast < 1:
                 fine = (fine - grey) / contrast + grey
             if fine.min() >= -OVERSHOOT and fine.max() <= 1 + OVERSHOOT:
                 break
         return fine
 
+
+class Networks(_Networks):
+    """A fidelity network and a perceptual one behind the pipeline's contract."""
+
+    def base(self, tile: Array) -> Array:
+        """Enlarge faithfully."""
+        return self._steady(tile)
+
     def detail(self, windows: Sequence[TileInput]) -> list[Array]:
         """Enlarge with invented detail."""
-        return [_run(self._gpu_detail, self._detail, window.source) for window in windows]
+        return [_run(*self._networks[1], window.source) for window in windows]
+
+
+class JointNetwork(_Networks):
+    """One network of six planes, the faithful enlargement and the one with detail, behind the pipeline's contract."""
+
+    def both(self, tile: Array) -> tuple[Array, Array]:
+        """Enlarge faithfully, and with invented detail."""
+        made = self._steady(tile)
+        return made[:3], made[3:]
+
+    def base(self, tile: Array) -> Array:
+        """Enlarge faithfully."""
+        return self.both(tile)[0]
+
+    def detail(self, windows: Sequence[TileInput]) -> list[Array]:
+        """Enlarge with invented detail."""
+        return [self.both(window.source)[1] for window in windows]
 
 
 def _run(on_gpu: Network | None, on_cpu: Network, tile: Array) -> Array:
@@ -154,27 +179,27 @@ def _run(on_gpu: Network | None, on_cpu: Network, tile: Array) -> Array:
         with suppress(MemoryError, InternalError):
             made = on_gpu.run(tile)
             bands, rows, columns = tile.shape
-            shrunk = made.reshape(bands, rows, made.shape[1] // rows, columns, -1).mean(axis=(2, 4))
+            shrunk = made[:bands].reshape(bands, rows, made.shape[1] // rows, columns, -1).mean(axis=(2, 4))
             if np.abs(shrunk - tile).mean() < ASTRAY:
                 return made
     return on_cpu.run(tile)
 
 
 @cache
-def _load_verified(row: Backend, gpu: Gpu, auto: bool) -> tuple[Network, Network] | None:
+def _load_verified(row: Backend, gpu: Gpu, auto: bool) -> list[Network] | None:
     """Return a row's networks on a GPU that computes what the CPU does and, if `auto`, faster; None: use the CPU.
 
     Raises `Unavailable` where the GPU cannot be used and was asked for.
     """
     try:
-        pair = []
-        for name in (row.base, row.detail):
+        networks = []
+        for name in dict.fromkeys((row.base, row.detail)):
             network = Network(name, row.package, None, 1, gpu)
             speed = vulkan.verify(Network(name, row.package, None, 1).run, network.run)
             if auto and speed < row.at_once:
                 LOG.info("The engine %s runs on the CPU, which is faster than %s.", row.name, gpu.label)
                 return None
-            pair.append(network)
+            networks.append(network)
     except (MemoryError, InternalError) as reason:
         problem = getattr(reason, "message", "") or "it has no memory"
         message = f"device: {gpu.label} cannot be used for the engine {row.name}: {problem}."
@@ -182,4 +207,4 @@ def _load_verified(row: Backend, gpu: Gpu, auto: bool) -> tuple[Network, Network
             raise Unavailable(message, param="device") from reason
         LOG.warning("%s The CPU is used.", message)
         return None
-    return pair[0], pair[1]
+    return networks

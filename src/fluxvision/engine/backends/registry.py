@@ -1,59 +1,18 @@
-"""BACKENDS: one row per detail engine, its weights, and loading it."""
+"""BACKENDS: one row per detail engine, and loading it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from hashlib import sha256
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol, cast, runtime_checkable
 
 from fluxvision.core.errors import Unavailable
 from fluxvision.core.images import SourceDamage
+from fluxvision.engine.backends import weight_files
 from fluxvision.engine.resample import Array
-
-OWN = Path(__file__).parents[1] / "data"
-DIGESTS = {
-    "4xSPANkendata.bin": "c99c32dbccaa5db7a8d2809ba6e693ec0ac9449b00f4be6a88135b5265b117d9",
-    "4xSPANkendata.param": "2698dadcd5d71296fe5354450eccf716d03808775dd398f81fe39a5ae2dc0fd3",
-    "4xSPANkendata_restored.bin": "f8b0e955b73790916a9136539a893b1d134c860c81afcbf00489246b1c267395",
-    "4xSPANkendata_restored.param": "2698dadcd5d71296fe5354450eccf716d03808775dd398f81fe39a5ae2dc0fd3",
-    "noise.npz": "82b2e39704930172c7ba2c2f02986b9011b898fd43cf3ba01b634ae53e43aba2",
-    "restore.bin": "f4ca41e58ffa9b00ed2f82332845538a168ecb1621d3d91a56b719192e26ea11",
-    "restore.param": "700a79767d30ba12ca280dc8c52550115d1d33051a83d590e5eb0ad90b7dafe7",
-    "spanx4_ch48.bin": "ca85ff72fbab3cfc244190b482d05b3abde8df7b661ed12db3c9dedd21e42d51",
-    "spanx4_ch48.param": "d2a0eef1f46be4a76611bdf828305081642c2f004d40c844081d5af0a9633bd8",
-}
-"""The sha256 of the files in this package."""
-
-
-def weight_files(network: str, package: str | None) -> tuple[Path, Path]:
-    """Return the .param and .bin files of a network; raises FileNotFoundError when one is missing.
-
-    A network of one's own is named by the absolute path of its .param file.
-    """
-    if Path(network).is_absolute():
-        return Path(network), Path(network).with_suffix(".bin")
-    folder = OWN
-    if not (OWN / f"{network}.param").is_file() and package is not None:
-        spec = find_spec(package)
-        if spec is None or not spec.submodule_search_locations:
-            raise FileNotFoundError(network)
-        folder = Path(next(iter(spec.submodule_search_locations))) / "models"
-    pair = folder / f"{network}.param", folder / f"{network}.bin"
-    for path in pair:
-        if not path.is_file():
-            raise FileNotFoundError(path.name)
-    return pair
-
-
-def verify_weights(path: Path) -> None:
-    """Raise `ValueError` for a file of this package whose SHA-256 has changed; other files are not checked."""
-    if path.parent == OWN and sha256(path.read_bytes()).hexdigest() != DIGESTS.get(path.name):
-        raise ValueError(path.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +58,15 @@ class Detailer(Protocol):
         ...
 
 
+@runtime_checkable
+class JointDetailer(Detailer, Protocol):
+    """A backend whose one network makes both enlargements in one run."""
+
+    def both(self, tile: Array) -> tuple[Array, Array]:
+        """Enlarge a tile by the row's factor: faithfully, and with all the detail that the backend invents."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Backend:
     """The facts of one engine."""
@@ -140,6 +108,8 @@ class Backend:
     """What the sides of the detail network's windows must be multiples of."""
     restored: str | None = None
     """The name of the row for sources from which compression alone was removed; None: this row."""
+    twice: str | None = None
+    """The name of the row for detail at factors up to 2, which costs less; None: this row."""
 
     @property
     def installed(self) -> bool:
@@ -150,14 +120,15 @@ class Backend:
     def present(self) -> bool:
         """Whether the weight files can be found where they should be."""
         try:
-            weight_files(self.base, self.package)
-            weight_files(self.detail, self.package)
+            weight_files.find(self.base, self.package)
+            weight_files.find(self.detail, self.package)
         except FileNotFoundError:
             return False
         return True
 
 
 NCNN = "fluxvision.engine.backends.ncnn:Networks"
+JOINT = "fluxvision.engine.backends.ncnn:JointNetwork"
 
 BACKENDS: tuple[Backend, ...] = (
     Backend(
@@ -176,6 +147,7 @@ BACKENDS: tuple[Backend, ...] = (
         iterations=2,
         consistency=1.0,
         restored="span-restored",
+        twice="span-x2",
     ),
     Backend(
         name="realsr",
@@ -237,12 +209,33 @@ RESTORED = replace(
     title="SPAN and 4xSPANkendata, trained further for compressed pictures",
     detail="4xSPANkendata_restored",
     restored=None,
+    twice="span-x2-restored",
 )
-"""The default engine for a source that lost its compression; callers cannot choose it by name."""
+TWICE = replace(
+    BACKENDS[0],
+    name="span-x2",
+    title="SPAN and 4xSPANkendata, learned by one network for twice the size",
+    entry=JOINT,
+    base="span_x2",
+    detail="span_x2",
+    factor=2,
+    restored="span-x2-restored",
+    twice=None,
+)
+TWICE_RESTORED = replace(
+    TWICE,
+    name="span-x2-restored",
+    title="SPAN and 4xSPANkendata, learned by one network for twice the size of compressed pictures",
+    base="span_x2_restored",
+    detail="span_x2_restored",
+    restored=None,
+)
+VARIANTS = (RESTORED, TWICE, TWICE_RESTORED)
+"""Rows that a source or a factor chooses in place of the default engine; callers cannot choose them by name."""
 NOISY = 2.0
-"""Standard deviation of noise from which `RESTORED` is not used: it takes what is left of noise for texture."""
+"""Standard deviation of noise from which rows `restored` are not used: they take what is left of noise for texture."""
 
-BY_NAME = {row.name: row for row in (*BACKENDS, RESTORED)}
+BY_NAME = {row.name: row for row in (*BACKENDS, *VARIANTS)}
 CUSTOM = Backend(
     name="custom",
     title="A network in a file",
@@ -262,8 +255,14 @@ CUSTOM = Backend(
 """The row of a network of one's own, before it is probed: as heavy as the heaviest of `BACKENDS`."""
 
 
-def row_for_source(row: Backend, damage: SourceDamage) -> Backend:
-    """Return the row that enlarges a source: another one where the restoration removed compression alone."""
+def choose_variant(row: Backend, damage: SourceDamage, scale: float, creativity: float) -> Backend:
+    """Return the row that enlarges a source, its more enlarged axis `scale` times.
+
+    It is another one up to 2, unless no detail is wanted: then the most faithful is; and where the restoration removed
+    compression alone.
+    """
+    if row.twice and scale <= BY_NAME[row.twice].factor and creativity > 0:
+        row = BY_NAME[row.twice]
     return BY_NAME[row.restored] if row.restored and damage.restored > 0 and damage.noise < NOISY else row
 
 

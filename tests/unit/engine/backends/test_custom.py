@@ -10,7 +10,7 @@ from skimage import data
 
 from fluxvision import engine
 from fluxvision.core.errors import Unavailable
-from fluxvision.engine.backends import registry
+from fluxvision.engine.backends import registry, weight_files
 from fluxvision.engine.backends.custom import CustomNetworks, probe_network
 from fluxvision.engine.backends.registry import TileInput, TileOrigin
 from fluxvision.engine.enlarge_to_file import enlarge_in_passes
@@ -45,7 +45,7 @@ def write(tmp_path):
 def copied(tmp_path):
     """The detail network of SPAN under another name."""
     for suffix in ("param", "bin"):
-        shutil.copy(registry.OWN / f"4xSPANkendata.{suffix}", tmp_path / f"4x-copy.{suffix}")
+        shutil.copy(weight_files.OWN / f"4xSPANkendata.{suffix}", tmp_path / f"4x-copy.{suffix}")
     return tmp_path / "4x-copy.param"
 
 

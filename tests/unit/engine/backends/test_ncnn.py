@@ -13,11 +13,11 @@ import pytest
 from fluxvision.core.errors import InternalError, Unavailable
 from fluxvision.core.system import release_memory
 from fluxvision.engine import BACKENDS
-from fluxvision.engine.backends import registry
+from fluxvision.engine.backends import weight_files
 from fluxvision.engine.backends.ncnn import Networks
 
 SPAN = BACKENDS[0]
-OWN = registry.OWN
+OWN = weight_files.OWN
 TILE = np.full((3, 16, 16), 0.5, np.float32)
 
 
@@ -25,7 +25,7 @@ TILE = np.full((3, 16, 16), 0.5, np.float32)
 def files(tmp_path, monkeypatch):
     """A copy of the weights, which is loaded."""
     shutil.copytree(OWN, tmp_path / "data")
-    monkeypatch.setattr(registry, "OWN", tmp_path / "data")
+    monkeypatch.setattr(weight_files, "OWN", tmp_path / "data")
     return tmp_path / "data"
 
 
@@ -61,7 +61,7 @@ def test_broken_weights_are_not_loaded(how, suffix, files, capfd):
 @pytest.mark.parametrize("how", ["empty", "cut"])
 def test_broken_weights_without_a_digest_are_no_crash(how, suffix, files, monkeypatch):
     """Files of other packages are not verified: there ncnn and the rewriting find it out."""
-    monkeypatch.setattr(registry, "verify_weights", lambda _path: None)
+    monkeypatch.setattr(weight_files, "verify", lambda _path: None)
     path = files / f"{SPAN.base}.{suffix}"
     path.write_bytes(BROKEN[how](path.read_bytes()))
     with pytest.raises(Unavailable):
@@ -70,7 +70,7 @@ def test_broken_weights_without_a_digest_are_no_crash(how, suffix, files, monkey
 
 def test_weights_that_are_no_numbers_make_no_picture(files, monkeypatch):
     """A result that is not finite is an error, not a picture."""
-    monkeypatch.setattr(registry, "verify_weights", lambda _path: None)
+    monkeypatch.setattr(weight_files, "verify", lambda _path: None)
     path = files / f"{SPAN.base}.bin"
     path.write_bytes(b"\xff" * 16 + path.read_bytes()[16:])
     with pytest.raises(InternalError):
@@ -80,7 +80,7 @@ def test_weights_that_are_no_numbers_make_no_picture(files, monkeypatch):
 @pytest.mark.parametrize(("name", "blob"), [("_inputs", ["nowhere"]), ("_output", "nowhere")])
 def test_a_wrong_name_is_an_error(name, blob, networks):
     """A network that lacks the blob is not run without it."""
-    setattr(networks._base, name, blob)
+    setattr(networks._networks[0][1], name, blob)
     with pytest.raises(InternalError):
         networks.base(TILE)
 

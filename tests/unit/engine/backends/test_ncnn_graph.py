@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from skimage import data
 
-from fluxvision.engine.backends import ncnn_graph, registry
+from fluxvision.engine.backends import ncnn_graph, weight_files
 from fluxvision.engine.backends.ncnn import Networks
 from fluxvision.engine.backends.registry import BACKENDS, BY_NAME, TileInput, TileOrigin
 
@@ -18,7 +18,7 @@ TILE = np.ascontiguousarray(data.astronaut()[100:164, 100:188].transpose(2, 0, 1
 def as_shipped(name, tile):
     net = ncnn.Net()
     net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
-    param, binary = registry.weight_files(name, None)
+    param, binary = weight_files.find(name, None)
     net.load_param(str(param))
     net.load_model(str(binary))
     extractor = net.create_extractor()
@@ -30,7 +30,7 @@ def as_shipped(name, tile):
 def test_the_rewritten_network_computes_the_same(method):
     """Both networks of the default row are rewritten, and their samples differ by less than 1e-5."""
     name = getattr(SPAN, method)
-    assert ncnn_graph.load_layers(*registry.weight_files(name, None)) is not None
+    assert ncnn_graph.load_layers(*weight_files.find(name, None)) is not None
     networks = Networks(SPAN)
     made = networks.base(TILE) if method == "base" else networks.detail([TileInput(TILE, TILE, TileOrigin(0, 0))])[0]
     assert np.abs(made - as_shipped(name, TILE)).max() < 1e-5
@@ -38,7 +38,7 @@ def test_the_rewritten_network_computes_the_same(method):
 
 def test_nothing_is_joined_and_no_weight_is_lost():
     """The rewritten text has no joined maps, counts its layers and blobs, and has as many weights as before."""
-    param, binary = registry.weight_files(SPAN.base, None)
+    param, binary = weight_files.find(SPAN.base, None)
     text, found = ncnn_graph.load_layers(param, binary)
     lines = text.splitlines()
     layers, blobs = map(int, lines[1].split())
@@ -67,7 +67,7 @@ def test_other_networks_are_left_as_they_are(tmp_path, lines):
 @pytest.mark.parametrize("row", [row for row in BACKENDS if row.installed and row.extra], ids=lambda row: row.name)
 def test_the_larger_networks_are_left_as_they_are(row):
     """Their joined maps go into wide convolutions, which a sum would slow down."""
-    assert ncnn_graph.load_layers(*registry.weight_files(row.detail, row.package)) is None
+    assert ncnn_graph.load_layers(*weight_files.find(row.detail, row.package)) is None
 
 
 @pytest.mark.parametrize("shape", [(64, 88), (37, 51)])

@@ -10,17 +10,19 @@ from pathlib import Path
 import pytest
 
 from fluxvision.core.images import SourceDamage
-from fluxvision.engine.backends import registry
+from fluxvision.engine.backends import registry, weight_files
 
 ROOT = Path(__file__).parents[4]
 SUFFIXES = {".bin", ".npz", ".param"}
-FILES = sorted(path for path in registry.OWN.iterdir() if path.suffix in SUFFIXES)
+FILES = sorted(path for path in weight_files.OWN.iterdir() if path.suffix in SUFFIXES)
 NOTICED = re.compile(r"^ +(?P<name>\S+) +(?P<size>\d+) bytes\n +sha256 (?P<digest>[0-9a-f]{64})$", re.MULTILINE)
 LISTED = re.compile(r"^\| `(?P<name>\S+)` \| (?P<size>\d+) \| `(?P<digest>[0-9a-f]{64})` \|$", re.MULTILINE)
 
 
 @pytest.mark.parametrize(
-    ("page", "pattern"), [(ROOT / "NOTICE", NOTICED), (registry.OWN / "README.md", LISTED)], ids=["NOTICE", "README"]
+    ("page", "pattern"),
+    [(ROOT / "NOTICE", NOTICED), (weight_files.OWN / "README.md", LISTED)],
+    ids=["NOTICE", "README"],
 )
 def test_every_weight_file_is_named_with_its_size_and_digest(page, pattern):
     """The page lists exactly the files that are there, with their sizes and sha256."""
@@ -32,7 +34,7 @@ def test_every_weight_file_is_named_with_its_size_and_digest(page, pattern):
 
 def test_the_digests_that_are_verified_are_those_of_the_files():
     """Every file of this package is verified before it is loaded."""
-    assert {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in FILES} == registry.DIGESTS
+    assert {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in FILES} == weight_files.DIGESTS
 
 
 def test_the_licence_of_the_weights_is_there():
@@ -42,24 +44,36 @@ def test_the_licence_of_the_weights_is_there():
 
 
 @pytest.mark.parametrize(
-    ("name", "noise", "restored", "used"),
+    ("name", "wanted", "damage", "used"),
     [
-        ("span", 0.0, 0.0, "span"),
-        ("span", 0.0, 1.0, "span-restored"),
-        ("span", 1.9, 0.5, "span-restored"),
-        ("span", registry.NOISY, 1.0, "span"),
-        ("realsr", 0.0, 1.0, "realsr"),
+        ("span", (4.0, 0.3), (0.0, 0.0), "span"),
+        ("span", (4.0, 0.3), (0.0, 1.0), "span-restored"),
+        ("span", (4.0, 0.3), (1.9, 0.5), "span-restored"),
+        ("span", (4.0, 0.3), (registry.NOISY, 1.0), "span"),
+        ("span", (2.01, 0.3), (0.0, 0.0), "span"),
+        ("span", (2.0, 0.3), (0.0, 0.0), "span-x2"),
+        ("span", (1.5, 0.3), (0.0, 1.0), "span-x2-restored"),
+        ("span", (2.0, 0.0), (0.0, 0.0), "span"),
+        ("span", (2.0, 0.3), (registry.NOISY, 1.0), "span-x2"),
+        ("realsr", (4.0, 0.3), (0.0, 1.0), "realsr"),
+        ("realsr", (2.0, 0.3), (0.0, 0.0), "realsr"),
     ],
 )
-def test_a_restored_source_has_a_row_of_its_own(name, noise, restored, used):
-    """The default engine has another row for sources that lost compression alone, the others have none."""
-    damage = SourceDamage(noise, 75, 0.0, False, restored)
-    assert registry.row_for_source(registry.BY_NAME[name], damage).name == used
+def test_a_source_and_a_factor_choose_a_row(name, wanted, damage, used):
+    """The default engine has rows for detail up to factor 2 and for sources that lost compression alone.
+
+    `wanted` is the factor and the creativity, `damage` the noise and the share of restoration.
+    """
+    found = SourceDamage(damage[0], 75, 0.0, False, damage[1])
+    assert registry.choose_variant(registry.BY_NAME[name], found, *wanted).name == used
 
 
-def test_the_row_for_restored_sources_costs_the_same():
-    """Only its names and the weights of its detail network differ from the default engine's, not the graph."""
-    names = {"name": "", "title": "", "detail": "", "restored": None}
-    assert replace(registry.BACKENDS[0], **names) == replace(registry.RESTORED, **names)
-    default, restored = (registry.weight_files(row.detail, None) for row in (registry.BACKENDS[0], registry.RESTORED))
-    assert default[0].read_bytes() == restored[0].read_bytes()
+@pytest.mark.parametrize(
+    ("default", "restored"), [(registry.BACKENDS[0], registry.RESTORED), (registry.TWICE, registry.TWICE_RESTORED)]
+)
+def test_the_row_for_restored_sources_costs_the_same(default, restored):
+    """Only its names and the weights of its detail network differ from the other row's, not the graph."""
+    names = {"name": "", "title": "", "base": "", "detail": "", "restored": None, "twice": None}
+    assert replace(default, **names) == replace(restored, **names)
+    graphs = [weight_files.find(row.detail, None)[0].read_bytes() for row in (default, restored)]
+    assert graphs[0] == graphs[1]
