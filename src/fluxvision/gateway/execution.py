@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -217,7 +217,8 @@ class _Execution:
         context, callbacks, name = self.prepared.context, self.callbacks, one.offer.provider
         queue = context.queues[name]
         left = self.ends - time.monotonic()
-        async with queue.slot(job.caller, one.megapixels, waits=self.prepared.waits), self._deadline(left):
+        turn = self._deadline(left) if self.prepared.waits else nullcontext()
+        async with queue.slot(job.caller, one.megapixels, waits=self.prepared.waits), turn:
             await self._preview(job, one)
             permit = context.health.begin(name, anyway=anyway)
             if permit is None:
@@ -236,10 +237,7 @@ class _Execution:
 
     @asynccontextmanager
     async def _deadline(self, left: float) -> AsyncIterator[None]:
-        """Let the `left` seconds of a job that has waited for its place pass while it has it."""
-        if not self.prepared.waits:
-            yield
-            return
+        """Let the `left` seconds of a job that waits for its place pass while it has it."""
         self.ends = time.monotonic() + left
         self.limit.reschedule(asyncio.get_running_loop().time() + left)
         try:

@@ -170,7 +170,8 @@ async def _respond(
     try:
         delivery = await run_job(state, scope, prepared, JobCallbacks(), folder, on_late=answer_late)
     finally:
-        await asyncio.gather(*early)
+        for answer in early:
+            await answer
     images = await _encode_pictures(state, scope, delivery)
     on_ready()
     await _send_body(send, images)
