@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -10,10 +11,12 @@ from secrets import token_hex
 from typing import Any
 
 import msgspec
+from sqlalchemy import insert
 
 from fakes.gateway import Gateway, png
 from fluxvision.core.errors import Error, InvalidRequest, NotFound
 from fluxvision.core.images import InputImage
+from fluxvision.core.job_status import RUNNING
 from fluxvision.core.types import Attempt, Caller, Job, JobResult
 from fluxvision.gateway.execution import ExecutionReport
 from fluxvision.jobs.batch_lines import PreparedLine
@@ -25,9 +28,12 @@ from fluxvision.jobs.webhooks import WebhookSender
 from fluxvision.net.ssrf_guard import OPEN
 from fluxvision.net.webhook_client import WebhookClient
 from fluxvision.storage.database import Database
+from fluxvision.storage.tables import REQUESTS
 from fluxvision.storage.workspace import open_workspace
 
 ALICE = Caller("alice")
+PATIENCE = 20.0
+"""Seconds to wait for the end of a job."""
 
 
 class Results:
@@ -186,3 +192,24 @@ class Site:
         """The jobs whose pictures are kept."""
         found = self.folder / "jobs"
         return sorted(path.name for path in found.iterdir()) if found.is_dir() else []
+
+
+async def ended(site: Site, request_id: str = "req_1") -> RequestRow:
+    """Return the row of a job that has ended."""
+    async with asyncio.timeout(PATIENCE):
+        return await site.service.wait(request_id)
+
+
+def write(site: Site, statement: Any) -> None:
+    """Write to the site's database."""
+    with site.database.begin() as connection:
+        connection.execute(statement)
+
+
+async def left_behind(site: Site, status: str = RUNNING, **columns: Any) -> Any:
+    """Return the insertion of a job that another process had entered, whose pictures are kept."""
+    prepared = site.prepared("req_1", tile_seconds=0.01)
+    facts = await site.service._files.save(prepared.job)
+    return insert(REQUESTS).values(
+        id="req_1", key_id="alice", created_at=1.0, model="m", status=status, job=facts, reserved=7, **columns
+    )

@@ -331,7 +331,7 @@ async def test_a_line_is_entered_with_the_note_of_it_or_not_at_all(site, monkeyp
     """Another gateway, or a cancelled batch, makes the whole entry void: no request, no pictures, no work."""
     monkeypatch.setattr(site.service.batches, "_look", lambda: asyncio.sleep(0))
     await begun(site, {})
-    write(site, update(BATCHES).values({"feeder": site.service._executor.id, **change}))
+    write(site, update(BATCHES).values({"feeder": site.service.batches.executor_id, **change}))
     line = BatchLine("batch_1", 1, "line 1", b"{}", 10)
     with pytest.raises(BatchMoved):
         await site.service.enter(site.prepared(), RequestIdentity("batch_1-1"), background=True, line=line)
