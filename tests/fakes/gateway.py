@@ -214,7 +214,7 @@ class Gateway:
             pictures=pictures,
             plan=plan,
             receipt=self._receipt(job),
-            attempts=(Attempt("embedded", "ok", time.monotonic() - started),),
+            attempts=(Attempt("embedded", "ok", time.monotonic() - started, int(job.extras.get("charged", 0))),),
             failures=() if lost is None else (Failure(lost, 7 + lost, "UPSTREAM_ERROR", "It broke."),),
             cost=0,
             details={"caption": "a red square"},

@@ -44,9 +44,11 @@ class Results:
         self.fault: Exception | None = None
         self.deleted: list[Mapping[str, Any]] = []
         self.seconds: list[float] = []
+        self.patience: list[float] = []
 
-    async def response(self, result: JobResult, seconds: float) -> Mapping[str, Any]:
+    async def response(self, result: JobResult, seconds: float, patience: float) -> Mapping[str, Any]:
         """Return the id of the job."""
+        self.patience.append(patience)
         if self.fault is not None:
             raise self.fault
         self.seconds.append(seconds)

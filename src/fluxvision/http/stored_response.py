@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,7 +12,8 @@ import msgspec
 from msgspec import UNSET, Struct
 from starlette.types import Scope
 
-from fluxvision.core.errors import Error, InternalError, NotFound, find_error
+from fluxvision.core.errors import Error, InternalError, NotFound, Unavailable, find_error
+from fluxvision.core.images import ResultImage
 from fluxvision.core.types import Attempt, JobResult
 from fluxvision.http.base64_stream import FileSize
 from fluxvision.http.media import deep_zoom_link, media_link
@@ -20,6 +23,8 @@ from fluxvision.http.state import AppState
 from fluxvision.storage.media import MediaStore
 from fluxvision.storage.media_folder import GONE
 
+RETRY_SECONDS = 2.0
+"""Pause before a store that did not answer is asked again."""
 NOT_KEPT = "The response of this request is not kept."
 
 
@@ -55,15 +60,18 @@ class MediaResults:
         self._now = now
         self._media_clock = media_clock
 
-    async def response(self, result: JobResult, seconds: float) -> Mapping[str, Any]:
-        """Keep the pictures of a result for at least so long, and return its response as JSON; raises `Unavailable`."""
+    async def response(self, result: JobResult, seconds: float, patience: float) -> Mapping[str, Any]:
+        """Keep the pictures of a result for at least `seconds`, and return its response as JSON.
+
+        Raises `Unavailable` where an object store has not answered for `patience` seconds, or a disk is full.
+        """
         data = [ImageEntry(revised_prompt=revised_prompt(picture)) for picture in result.pictures]
         body = images_body(result, data, int(self._now()))
         ttl = max(self._store.ttl, seconds)
         sizes = [picture.path.stat().st_size for picture in result.pictures]  # the store moves them
         pictures = [
             StoredPicture(
-                name=await self._store.put(picture.path, picture.mime, self._media_clock(), ttl),
+                name=await self._put(picture, ttl, time.monotonic() + patience),
                 pixels=picture.width * picture.height,
                 size=size,
                 metadata=_changes(body.metadata, result_metadata(result, number)),
@@ -78,6 +86,15 @@ class MediaResults:
         )
         found: dict[str, Any] = msgspec.to_builtins(stored)
         return found
+
+    async def _put(self, picture: ResultImage, ttl: float, ends: float) -> str:
+        while True:
+            try:
+                return await self._store.put(picture.path, picture.mime, self._media_clock(), ttl)
+            except Unavailable:
+                if self._store.bucket is None or time.monotonic() >= ends:
+                    raise
+                await asyncio.sleep(RETRY_SECONDS)
 
     def error(self, error: Error, attempts: Sequence[Attempt]) -> Mapping[str, Any]:
         """Return an error and the attempts before it as JSON."""

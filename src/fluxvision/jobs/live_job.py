@@ -18,8 +18,11 @@ from fluxvision.jobs.provider_submissions import StoredSubmissions
 class ResultStore(Protocol):
     """Turns the end of a job into what is stored of it."""
 
-    async def response(self, result: JobResult, seconds: float) -> Mapping[str, Any]:
-        """Keep the pictures of a result for at least so long, and return its response as JSON."""
+    async def response(self, result: JobResult, seconds: float, patience: float) -> Mapping[str, Any]:
+        """Keep the pictures of a result for at least `seconds`, and return its response as JSON.
+
+        An object store that does not answer is asked again for `patience` seconds.
+        """
 
     def error(self, error: Error, attempts: Sequence[Attempt]) -> Mapping[str, Any]:
         """Return an error and the attempts before it as JSON."""

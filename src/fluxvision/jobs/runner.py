@@ -34,6 +34,9 @@ RETRY_SECONDS = 1.0
 """Pause before the database is asked again for what must not be lost."""
 END_SECONDS = 30.0
 """How long the end of the process waits for jobs whose end is being stored: an upload that is cut off was paid for."""
+STORE_SECONDS = 300.0
+"""How long a paid result waits for an object store that does not answer; a process that ends meanwhile leaves it to the
+next one, which fetches it from the provider again."""
 BATCH_WEIGHT = 0.1
 """Share of a provider's time that the batches of a key get beside a key whose requests are waited for."""
 
@@ -208,7 +211,8 @@ class JobRunner:
             provider = report.result.provider
             try:
                 seconds = KEY_SECONDS if row.batch_id is None else RESULT_SECONDS
-                response = await self._results.response(report.result, seconds)
+                patience = 0.0 if cost == 0 else STORE_SECONDS
+                response = await self._results.response(report.result, seconds, patience)
             except Exception as failure:  # noqa: BLE001 - it is logged below
                 error = failure
         status = COMPLETED if response is not None else FAILED

@@ -10,7 +10,7 @@ from sqlalchemy import insert
 from fakes.job_service import Site, ended, left_behind, write
 from fluxvision.core.errors import Unavailable
 from fluxvision.core.job_status import CANCELLING, QUEUED, RUNNING
-from fluxvision.jobs import maintenance
+from fluxvision.jobs import maintenance, runner
 from fluxvision.jobs.request_types import RequestIdentity
 from fluxvision.storage.tables import SUBMISSIONS
 
@@ -94,7 +94,7 @@ async def test_a_cancellation_at_the_very_end_comes_too_late(site, monkeypatch):
     """A job that is cancelled while its result is stored has its result."""
     entered, go_on = asyncio.Event(), asyncio.Event()
 
-    async def slow(result, _seconds):
+    async def slow(result, _seconds, _patience):
         entered.set()
         await go_on.wait()
         return {"id": result.job.id}
@@ -163,3 +163,11 @@ async def test_a_job_that_is_cancelled_while_it_begins_ends(site, monkeypatch):
     await site.enter(tile_seconds=10)
     assert (await ended(site)).status == "cancelled"
     assert (site.gateway.started, site.service._runner.live) == ([], {})
+
+
+@pytest.mark.parametrize(("charged", "patience"), [(0, 0.0), (100, runner.STORE_SECONDS)])
+async def test_what_was_paid_waits_for_the_store(site, charged, patience):
+    """A paid result is kept for minutes where the store does not answer, a free one is not."""
+    await site.enter(charged=charged)
+    assert (await ended(site)).cost == charged
+    assert site.results.patience == [patience]
