@@ -9,7 +9,7 @@ ROOMS: tuple[tuple[tuple[str, ...], str], ...] = (
     ),
     (("net",), "going out: downloads behind the address guard, the HTTP client, redaction of what comes back"),
     (("imaging",), "bytes to upright pixels and back: limits, orientation, profiles, alpha, metadata"),
-    (("storage",), "what is kept: media links, the workspace, room for results, the database"),
+    (("storage",), "what is kept: media links, the data folder, room for results, the database"),
     (("accounts",), "who may call, how often, and what they may spend"),
     (("catalog",), "the one table: parameters, rules, geometry, prices; `models/` has a file per model"),
     (

@@ -33,7 +33,7 @@ from fluxvision.http import App, build
 from fluxvision.http.health_listener import HealthListener
 from fluxvision.http.middleware import is_loopback
 from fluxvision.http.observability import create_logger
-from fluxvision.storage.workspace import DATABASE_FILE, make_private
+from fluxvision.storage.data_dir import DATABASE_FILE, make_private
 
 if TYPE_CHECKING:
     from fluxvision.storage.database import Database

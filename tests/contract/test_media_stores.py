@@ -10,9 +10,9 @@ import pytest
 
 from fakes.s3 import open_link
 from fluxvision.core.errors import NotFound
+from fluxvision.storage.data_dir import open_data_dir
 from fluxvision.storage.media import open_media_store
 from fluxvision.storage.media_folder import EXTENSIONS, NAME
-from fluxvision.storage.workspace import open_workspace
 
 NOW = 1_800_000_000.0
 TTL = 600.0
@@ -28,7 +28,7 @@ def url(request):
 @pytest.fixture
 def stores(url, tmp_path):
     """Two servers' stores: in one folder, or in one bucket without a common folder."""
-    workspaces = [open_workspace(str(tmp_path / name)) for name in ("one", "two")]
+    workspaces = [open_data_dir(str(tmp_path / name)) for name in ("one", "two")]
     one, two = workspaces
     other = two if url else replace(two, media=one.media, secret=one.secret)
     yield [open_media_store(url, TTL, each) for each in (one, other)]

@@ -27,9 +27,9 @@ from fluxvision.jobs.service import JobService
 from fluxvision.jobs.webhooks import WebhookSender
 from fluxvision.net.ssrf_guard import OPEN
 from fluxvision.net.webhook_client import WebhookClient
+from fluxvision.storage.data_dir import open_data_dir
 from fluxvision.storage.database import Database
 from fluxvision.storage.tables import REQUESTS
-from fluxvision.storage.workspace import open_workspace
 
 ALICE = Caller("alice")
 PATIENCE = 20.0
@@ -154,7 +154,7 @@ class Site:
         self.folder = folder
         self.database = BrokenDatabase(url)
         self.gateway, self.results, self.observer = Gateway(workers=4), Results(), Observer()
-        self.workspace = open_workspace(str(folder))
+        self.data_dir = open_data_dir(str(folder))
         self.webhook_database = Database(url)  # whose transactions do not fail
         self.lines = Lines(self)
         client = WebhookClient(OPEN, allows_http=True)
@@ -162,7 +162,7 @@ class Site:
         self.service = JobService(
             self.database,
             self.gateway,
-            self.workspace,
+            self.data_dir,
             self.results,
             self.observer,
             webhooks=webhooks,
@@ -174,7 +174,7 @@ class Site:
         """Close what the service does not."""
         self.database.close()
         self.webhook_database.close()
-        self.workspace.close()
+        self.data_dir.close()
 
     def prepared(self, request_id: str = "req_1", **extras: Any) -> Any:
         """Return a job of Alice's that may cost, priced; `extras` steer the fake gateway."""

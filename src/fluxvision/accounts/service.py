@@ -1,4 +1,4 @@
-"""AccountService: the stored keys and the ledger of one database, as the HTTP routes use them."""
+"""AccountService: the stored keys and quotas of one database, as the HTTP routes use them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from fluxvision.accounts import key_store
 from fluxvision.accounts.key_cache import KeyCache
 from fluxvision.accounts.key_types import StoredKey
-from fluxvision.accounts.ledger import Ledger
+from fluxvision.accounts.quota import QuotaStore
 from fluxvision.storage.database import Database
 
 
@@ -18,7 +18,7 @@ class AccountService:
 
     def __init__(self, database: Database, now: Callable[[], float]) -> None:
         """Use a database; `now` returns the Unix time."""
-        self.ledger = Ledger(database, now)
+        self.quotas = QuotaStore(database, now)
         self.cache = KeyCache(database)
         self._database = database
         self._now = now

@@ -11,7 +11,7 @@ import click
 
 from fluxvision.cli.dependencies import Dependencies
 from fluxvision.core.load_settings import load_settings
-from fluxvision.storage.workspace import DATABASE_FILE
+from fluxvision.storage.data_dir import DATABASE_FILE
 
 if TYPE_CHECKING:  # not imported at run time, so that --help is fast
     from fluxvision.storage.database import Database

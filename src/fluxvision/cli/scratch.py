@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from fluxvision.storage.workspace import LOCK, is_locked, lock_folder, remove_if_abandoned
+from fluxvision.storage.data_dir import LOCK, is_locked, lock_folder, remove_if_abandoned
 
 HIDDEN = ".fluxvision-run-"
 NAME = re.compile(re.escape(HIDDEN) + "[a-z0-9_]{8}")

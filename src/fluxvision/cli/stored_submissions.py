@@ -20,7 +20,7 @@ from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.errors import ConfigError
 from fluxvision.gateway.execution import PreparedJob
 from fluxvision.jobs.job_files import fingerprint
-from fluxvision.storage.workspace import make_private
+from fluxvision.storage.data_dir import make_private
 
 if TYPE_CHECKING:
     from fluxvision.storage.database import Database

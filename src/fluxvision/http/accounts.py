@@ -86,7 +86,7 @@ async def rotate_key(state: AppState, scope: Scope, receive: Receive, send: Send
 async def show_balance(state: AppState, scope: Scope, receive: Receive, send: Send) -> None:
     """Send what the calling key has used of its budgets."""
     caller = caller_of(scope)
-    budgets = await _accounts(state).ledger.balance(caller.id, caller.limits)
+    budgets = await _accounts(state).quotas.balance(caller.id, caller.limits)
     await _json(balance_response(caller.id, budgets))(scope, receive, send)
 
 
@@ -99,7 +99,7 @@ async def show_usage(state: AppState, scope: Scope, receive: Receive, send: Send
         message = f"group_by must be one of {', '.join(GROUPINGS)}."
         raise InvalidRequest(message, param="group_by")
     start, end = _parse_time(query, "start", 0.0), _parse_time(query, "end", math.inf)
-    rows = await _accounts(state).ledger.usage(None if caller.admin else caller.id, group_by, start, end)
+    rows = await _accounts(state).quotas.usage(None if caller.admin else caller.id, group_by, start, end)
     await _json(usage_response(group_by, rows))(scope, receive, send)
 
 

@@ -54,9 +54,9 @@ from fluxvision.imaging import Limits, probe
 from fluxvision.imaging.deep_zoom import STEM
 from fluxvision.jobs.lazy_service import LazyJobService
 from fluxvision.net.ssrf_guard import OPEN, Guard
+from fluxvision.storage.data_dir import open_data_dir
 from fluxvision.storage.media import open_media_store
 from fluxvision.storage.steady_clock import SteadyClock
-from fluxvision.storage.workspace import open_workspace
 
 if TYPE_CHECKING:
     from fluxvision.accounts.service import AccountService
@@ -156,12 +156,12 @@ def build(
 
     Stored keys and jobs are in `database`; without one, jobs are in one that is made in the data folder when needed.
     """
-    workspace = open_workspace(settings.data_dir)
+    data_dir = open_data_dir(settings.data_dir)
     service = _open_accounts(database, now)
     stored = None if service is None else service.cache
     keys = Keys(settings.api_keys, secrets.token_bytes(32), admin=settings.admin_key, stored=stored, now=now)
     settings = settings.mask_secrets()
-    store = open_media_store(settings.media_url, settings.media_ttl, workspace)
+    store = open_media_store(settings.media_url, settings.media_ttl, data_dir)
     rows = [*((method, prefix, path, run) for method, path, run in API for prefix in PREFIXES)]
     rows += [(method, "", path, run) for method, path, run in SITE]
     log = observability.create_logger(settings.log_level, stream)
@@ -170,7 +170,7 @@ def build(
 
     def create_jobs() -> JobService:
         found = database or import_module("fluxvision.storage.database").open_in(
-            workspace.run if workspace.temporary else workspace.root
+            data_dir.run if data_dir.temporary else data_dir.root
         )
         observer = JobObserver(metrics, log)
         sender = import_module("fluxvision.jobs.webhooks").WebhookSender(
@@ -179,7 +179,7 @@ def build(
         service: JobService = import_module("fluxvision.jobs.service").JobService(
             found,
             gateway,
-            workspace,
+            data_dir,
             MediaResults(store, now, clock),
             observer,
             webhooks=sender,
@@ -199,9 +199,9 @@ def build(
         media=store,
         pyramids=DeepZoomCache(store),
         memory=BodyMemory(),
-        readiness=Readiness(gateway, workspace, log),
+        readiness=Readiness(gateway, data_dir, log),
         uploads=UploadLimits(),
-        workspace=workspace,
+        data_dir=data_dir,
         guard=guard or (OPEN if settings.allow_private_urls else Guard()),
         metrics=metrics,
         log=log,
@@ -219,7 +219,7 @@ def build(
         async with AsyncExitStack() as ends:  # each is reached even where another one fails
             ends.enter_context(observability.capture_libraries(state.log))
             ends.enter_context(telemetry)
-            ends.callback(workspace.close)
+            ends.callback(data_dir.close)
             ends.push_async_callback(gateway.aclose)
             ends.push_async_callback(state.jobs.close)
             if database is not None:

@@ -117,16 +117,16 @@ class LinePreparer:
 
     async def prepare(self, base_url: str, caller: Caller, line: BatchLine) -> PreparedLine:
         """Return the job of a line; raises its error."""
-        workspace = self._state.workspace
-        folder, whole = workspace.folder(), False
+        data_dir = self._state.data_dir
+        folder, whole = data_dir.folder(), False
         try:
-            with workspace.watch(folder):
+            with data_dir.watch(folder):
                 prepared, webhook = await self._admit(base_url, caller, line, folder)
             whole = True
         finally:
             if not whole:
-                workspace.release(folder, whole=False)
-        return PreparedLine(prepared, webhook, partial(workspace.release, folder, whole=True))
+                data_dir.release(folder, whole=False)
+        return PreparedLine(prepared, webhook, partial(data_dir.release, folder, whole=True))
 
     async def _admit(
         self, base_url: str, caller: Caller, line: BatchLine, folder: Path

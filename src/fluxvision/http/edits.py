@@ -73,10 +73,10 @@ async def create_edit(state: AppState, scope: Scope, receive: Receive, send: Sen
     length = body.content_length(headers, limit, hint)
     with state.running.job() as on_ready, state.memory.share() as take:
         _check_room(state, scope)
-        folder, whole = state.workspace.folder(), False
+        folder, whole = state.data_dir.folder(), False
         try:
             speed = body.BYTES_PER_SECOND if visitor is None else VISITORS_PER_SECOND
-            with state.workspace.watch(folder), state.uploads.place(caller_of(scope).id, visitor) as arrived:
+            with state.data_dir.watch(folder), state.uploads.place(caller_of(scope).id, visitor) as arrived:
                 arriving = body.body_chunks(
                     receive, limit, state.settings.upload_timeout, hint, announced=length, speed=speed
                 )
@@ -88,7 +88,7 @@ async def create_edit(state: AppState, scope: Scope, receive: Receive, send: Sen
             whole = True
         finally:
             # In the same turn, not in a thread: a cancelled task would not wait for the thread.
-            state.workspace.release(folder, whole=whole)
+            state.data_dir.release(folder, whole=whole)
 
 
 async def _start_work(

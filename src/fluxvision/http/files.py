@@ -48,14 +48,14 @@ async def create_file(state: AppState, scope: Scope, receive: Receive, send: Sen
     media_type, limit = body.content_type(headers), state.settings.max_batch_bytes + MARGIN
     length = body.content_length(headers, limit, HINT)
     arriving = body.body_chunks(receive, limit, state.settings.upload_timeout, HINT, announced=length)
-    folder, whole = state.workspace.folder(), False
+    folder, whole = state.data_dir.folder(), False
     try:
-        with state.running.job(), state.workspace.watch(folder), state.uploads.place(caller_of(scope).id, None):
+        with state.running.job(), state.data_dir.watch(folder), state.uploads.place(caller_of(scope).id, None):
             form = await multipart.read_multipart(media_type, arriving, folder, file_name=_file_name)
         found = await _keep(state, scope, form)
         whole = True
     finally:
-        state.workspace.release(folder, whole=whole)
+        state.data_dir.release(folder, whole=whole)
     await send_json(send, found)
 
 

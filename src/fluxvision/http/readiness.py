@@ -10,7 +10,7 @@ from typing import Any
 from fluxvision.gateway.gateway import Gateway
 from fluxvision.http.error_response import error_for_client
 from fluxvision.http.observability import format_trace
-from fluxvision.storage.workspace import Workspace
+from fluxvision.storage.data_dir import DataDir
 
 FRESH = 5.0
 """Seconds for which the result of a check is reused."""
@@ -20,10 +20,10 @@ class Readiness:
     """Whether a small picture can be made, tested on demand: one test at a time, at most one every few seconds."""
 
     def __init__(
-        self, gateway: Gateway, workspace: Workspace, log: Any, clock: Callable[[], float] = time.monotonic
+        self, gateway: Gateway, data_dir: DataDir, log: Any, clock: Callable[[], float] = time.monotonic
     ) -> None:
         """Start without a result; `clock` returns seconds."""
-        self._gateway, self._workspace, self._log, self._clock = gateway, workspace, log, clock
+        self._gateway, self._data_dir, self._log, self._clock = gateway, data_dir, log, clock
         self._task: asyncio.Task[str | None] | None = None
         self._until = -FRESH
 
@@ -35,11 +35,11 @@ class Readiness:
 
     async def _check(self) -> str | None:
         try:
-            folder = self._workspace.folder()
+            folder = self._data_dir.folder()
             try:
                 await self._gateway.check(folder)
             finally:
-                self._workspace.release(folder, whole=False)
+                self._data_dir.release(folder, whole=False)
         except Exception as error:  # noqa: BLE001 - whatever it is, no picture can be made
             self._log.error("not ready", trace=format_trace(error))
             return error_for_client(error).message

@@ -75,7 +75,7 @@ async def run_job(
     state.metrics.job(1)
     late = asyncio.get_running_loop().call_later(state.gateway.deadline + GRACE, on_late)
     try:
-        with state.workspace.watch(folder):
+        with state.data_dir.watch(folder):
             report = await prepared.run(replace(callbacks, on_unexpected_error=log_unexpected), folder)
             found.attempts, found.cost = report.attempts, report.cost
             try:

@@ -24,8 +24,8 @@ from fluxvision.http.readiness import Readiness
 from fluxvision.http.upload_limits import BodyMemory, UploadLimits
 from fluxvision.jobs.lazy_service import LazyJobService
 from fluxvision.net.ssrf_guard import Guard
+from fluxvision.storage.data_dir import DataDir
 from fluxvision.storage.media import MediaStore
-from fluxvision.storage.workspace import Workspace
 
 if TYPE_CHECKING:  # not imported at run time, because the database takes a second
     from fluxvision.accounts.service import AccountService
@@ -57,7 +57,7 @@ class AppState:
     accounts: AccountService | None
     """None where no database is configured."""
     media: MediaStore
-    workspace: Workspace
+    data_dir: DataDir
     guard: Guard
     metrics: Metrics
     log: Any

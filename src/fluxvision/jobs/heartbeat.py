@@ -8,8 +8,8 @@ from hashlib import blake2b
 
 from sqlalchemy import Connection, delete, insert, select, update
 
+from fluxvision.storage.data_dir import DataDir, is_locked
 from fluxvision.storage.tables import EXECUTORS
-from fluxvision.storage.workspace import Workspace, is_locked
 
 HEARTBEAT_SECONDS = 2.0
 DEAD_SECONDS = 30.0
@@ -19,15 +19,15 @@ DEAD_SECONDS = 30.0
 class GatewayHeartbeat:
     """This gateway among those that share a database."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, data_dir: DataDir) -> None:
         """Name it by machine, data folder and the folder of this process, which is locked while the process lives.
 
         A data folder is known by its secret: containers with one host name may have different ones at one path.
         """
         place = socket.gethostname().encode()
-        self._place = blake2b(place, digest_size=8, key=workspace.secret).hexdigest()
-        self._runs = workspace.run.parent
-        self.id = f"{self._place}-{workspace.run.name}"
+        self._place = blake2b(place, digest_size=8, key=data_dir.secret).hexdigest()
+        self._runs = data_dir.run.parent
+        self.id = f"{self._place}-{data_dir.run.name}"
 
     def beat(self, connection: Connection, now: float) -> list[str]:
         """Note that this gateway is alive; return those that are dead."""

@@ -20,7 +20,7 @@ from fluxvision.core.concurrency import run_in_thread
 from fluxvision.core.errors import NotFound, Unavailable
 from fluxvision.core.images import InputImage, LazyFile
 from fluxvision.core.types import Job
-from fluxvision.storage.workspace import folder_unusable, make_private
+from fluxvision.storage.data_dir import folder_unusable, make_private
 
 if TYPE_CHECKING:  # not imported at run time, because it needs an extra
     from fluxvision.storage.bucket import Bucket

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
-from fluxvision.accounts.ledger import Ledger
+from fluxvision.accounts.quota import QuotaStore
 from fluxvision.core.callbacks import JobCallbacks, SubmissionStore
 from fluxvision.core.errors import Cancelled, Error, InternalError, Unavailable
 from fluxvision.core.job_status import ACTIVE, CANCELLED, COMPLETED, FAILED, QUEUED, RUNNING
@@ -24,8 +24,8 @@ from fluxvision.jobs.live_job import JobObserver, LiveJob, ResultStore
 from fluxvision.jobs.provider_submissions import StoredSubmissions
 from fluxvision.jobs.records import RequestRow
 from fluxvision.jobs.request_types import KEY_SECONDS
+from fluxvision.storage.data_dir import DataDir
 from fluxvision.storage.database import Database
-from fluxvision.storage.workspace import Workspace
 
 T = TypeVar("T")
 
@@ -48,10 +48,10 @@ class JobRunner:
         self,
         database: Database,
         gateway: Gateway,
-        workspace: Workspace,
+        data_dir: DataDir,
         *,
         files: JobFiles,
-        ledger: Ledger,
+        quotas: QuotaStore,
         results: ResultStore,
         observer: JobObserver,
         on_end: Callable[[], None],
@@ -65,9 +65,9 @@ class JobRunner:
         self.is_closing = False
         self._database = database
         self._gateway = gateway
-        self._workspace = workspace
+        self._data_dir = data_dir
         self._files = files
-        self._ledger = ledger
+        self._quotas = quotas
         self._results = results
         self._observer = observer
         self._on_end = on_end
@@ -140,7 +140,7 @@ class JobRunner:
     def settle(self, connection: Connection, request_id: str, **columns: Any) -> None:
         """End a stored job, and enter the delivery of its webhook."""
         now = self._now()
-        if self._ledger.settle(connection, request_id, ended_at=now, **columns):
+        if self._quotas.settle(connection, request_id, ended_at=now, **columns):
             deliveries.enter(connection, request_id, now)
 
     def settle_unstarted(self, connection: Connection, request_id: str, status: str, error: Error) -> None:
@@ -157,7 +157,7 @@ class JobRunner:
         report, folder, whole = ExecutionReport((), error=CANCELLED_ERROR), None, False
         try:
             if begins or accepted:  # what was bought is followed, and cancelled at the provider, too
-                folder = self._workspace.folder()
+                folder = self._data_dir.folder()
                 report = await self._execute(row, live, folder, accepted)
         except Exception as error:  # noqa: BLE001 - the job has it
             report = ExecutionReport((), error=error)
@@ -169,7 +169,7 @@ class JobRunner:
             await self._end(row, report, is_bought=bool(accepted))
         finally:
             if folder is not None:
-                self._workspace.release(folder, whole=whole)
+                self._data_dir.release(folder, whole=whole)
 
     async def _execute(
         self, row: RequestRow, live: LiveJob, folder: Path, accepted: Collection[str]

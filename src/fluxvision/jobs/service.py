@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection
 
-from fluxvision.accounts.ledger import Ledger
+from fluxvision.accounts.quota import QuotaStore
 from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.errors import Error, InternalError, InvalidRequest, NotFound
 from fluxvision.core.job_status import ACTIVE, CANCELLED, CANCELLING, FAILED, QUEUED, RUNNING
@@ -38,8 +38,8 @@ from fluxvision.jobs.request_types import (
 from fluxvision.jobs.runner import CANCELLED_ERROR, JobRunner
 from fluxvision.jobs.webhooks import WebhookSender
 from fluxvision.jobs.workflows import Workflows
+from fluxvision.storage.data_dir import DataDir
 from fluxvision.storage.database import Database
-from fluxvision.storage.workspace import Workspace
 
 if TYPE_CHECKING:  # not imported at run time, because it needs an extra
     from fluxvision.storage.bucket import Bucket
@@ -58,7 +58,7 @@ class JobService:
         self,
         database: Database,
         gateway: Gateway,
-        workspace: Workspace,
+        data_dir: DataDir,
         results: ResultStore,
         observer: JobObserver,
         *,
@@ -75,16 +75,16 @@ class JobService:
         """
         self.database = database
         self.webhooks = webhooks
-        self.ledger = Ledger(database, now)
+        self.quotas = QuotaStore(database, now)
         self.batch_store = BatchStore(database, now)
         self._results = results
         self._now = now
-        self._files = JobFiles((workspace.run if workspace.temporary else workspace.root) / "jobs", bucket)
+        self._files = JobFiles((data_dir.run if data_dir.temporary else data_dir.root) / "jobs", bucket)
         own: dict[str, Any] = {"files": self._files, "observer": observer, "now": now}
         self._runner = JobRunner(
-            database, gateway, workspace, ledger=self.ledger, results=results, on_end=webhooks.wake, **own
+            database, gateway, data_dir, quotas=self.quotas, results=results, on_end=webhooks.wake, **own
         )
-        heartbeat = GatewayHeartbeat(workspace)
+        heartbeat = GatewayHeartbeat(data_dir)
         self._workflows = Workflows(database.url, heartbeat.id, self._runner.run, parallel)
         self._maintenance = JobMaintenance(database, self._runner, self._workflows, heartbeat=heartbeat, **own)
         self.batches = BatchFeeder(
@@ -118,7 +118,7 @@ class JobService:
         await self._maintenance.leave()
 
     async def count(self, prepared: PreparedJob) -> RequestRate | None:
-        """Admit a job of a limited caller that is not stored; `settle` must follow. Raises as the ledger does."""
+        """Admit a job of a limited caller that is not stored, as `QuotaStore.admit` does; `settle` must follow."""
         admit = self._admission(prepared)
         return await self.database.run(
             lambda connection: admit(connection, request_id=prepared.job.id, status=RUNNING, background=False)
@@ -127,7 +127,7 @@ class JobService:
     async def settle(self, ended: EndedRequest) -> None:
         """Settle a job that was counted."""
         await self.database.run(
-            lambda connection: self.ledger.settle(
+            lambda connection: self.quotas.settle(
                 connection,
                 ended.id,
                 status=ended.status,
@@ -281,7 +281,7 @@ class JobService:
         job, caller = prepared.job, prepared.job.caller
 
         def admit(connection: Connection, **columns: Any) -> RequestRate | None:
-            return self.ledger.admit(
+            return self.quotas.admit(
                 connection,
                 key_id=caller.id,
                 model=job.model,

@@ -18,8 +18,8 @@ from obstore.store import from_url
 
 from fluxvision.core.concurrency import run_in_thread, run_to_the_end
 from fluxvision.core.errors import ConfigError, NotFound, Unavailable
+from fluxvision.storage.data_dir import folder_unusable
 from fluxvision.storage.media_folder import GONE
-from fluxvision.storage.workspace import folder_unusable
 
 UNUSABLE = "The server's object store does not answer as it should; try again in a moment."
 CLIENT = {

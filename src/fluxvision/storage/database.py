@@ -18,7 +18,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from fluxvision.core.concurrency import run_in_thread
 from fluxvision.core.errors import ConfigError, Unavailable
 from fluxvision.core.system import resource_error
-from fluxvision.storage.workspace import DATABASE_FILE
+from fluxvision.storage.data_dir import DATABASE_FILE
 
 T = TypeVar("T")
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from fluxvision.core.concurrency import run_in_thread
 from fluxvision.core.errors import NotFound
+from fluxvision.storage.data_dir import DataDir
 from fluxvision.storage.media import MediaStore
 from fluxvision.storage.media_folder import GONE, STORED, MediaFolder
-from fluxvision.storage.workspace import Workspace
 
 
 class FileMediaStore(MediaStore):
@@ -48,6 +48,6 @@ class FileMediaStore(MediaStore):
         return self.files.expiry(name)
 
 
-def open_store(_url: str, ttl: float, workspace: Workspace) -> FileMediaStore:
-    """Open the store in the workspace."""
-    return FileMediaStore(MediaFolder(workspace.media, ttl), ttl, workspace.secret)
+def open_store(_url: str, ttl: float, data_dir: DataDir) -> FileMediaStore:
+    """Open the store in the data folder."""
+    return FileMediaStore(MediaFolder(data_dir.media, ttl), ttl, data_dir.secret)

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fluxvision.core.errors import ConfigError, NotFound
+from fluxvision.storage.data_dir import DataDir
 from fluxvision.storage.media_folder import GONE, NAME, MediaFolder
-from fluxvision.storage.workspace import Workspace
 
 if TYPE_CHECKING:  # not imported at run time, because it needs an extra
     from fluxvision.storage.bucket import Bucket
@@ -110,11 +110,11 @@ STORES: Mapping[str, str] = {
 """Modules of the stores by the scheme of their address; each has `open_store`."""
 
 
-def open_media_store(url: str, ttl: float, workspace: Workspace) -> MediaStore:
-    """Open the store at an address, empty for a folder of the workspace; raises `ConfigError`."""
+def open_media_store(url: str, ttl: float, data_dir: DataDir) -> MediaStore:
+    """Open the store at an address, empty for a folder of the data folder; raises `ConfigError`."""
     check_media_store(url, ttl)
     row = STORES[url.partition("://")[0]]
-    store: MediaStore = import_module(f"fluxvision.storage.{row}").open_store(url, ttl, workspace)
+    store: MediaStore = import_module(f"fluxvision.storage.{row}").open_store(url, ttl, data_dir)
     return store
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from fluxvision.core.errors import NotFound
 from fluxvision.core.formats import FORMATS
-from fluxvision.storage.workspace import folder_unusable, make_private
+from fluxvision.storage.data_dir import folder_unusable, make_private
 
 _ROWS = [row for row in FORMATS if row.writable]
 EXTENSIONS: Mapping[str, str] = {row.mime: row.extension for row in _ROWS}

@@ -18,9 +18,9 @@ from pathlib import Path
 from fluxvision.core.concurrency import Once, run_in_thread
 from fluxvision.core.errors import ConfigError, NotFound, Unavailable
 from fluxvision.storage.bucket import Bucket
+from fluxvision.storage.data_dir import SECRET_BYTES, DataDir
 from fluxvision.storage.media import MediaStore
 from fluxvision.storage.media_folder import GONE, STORED, MediaFolder
-from fluxvision.storage.workspace import SECRET_BYTES, Workspace
 
 RESULTS = "results"
 LINK_KEY = "media.key"
@@ -124,7 +124,7 @@ class ObjectMediaStore(MediaStore):
             draft.unlink(missing_ok=True)
 
 
-def open_store(url: str, ttl: float, workspace: Workspace) -> ObjectMediaStore:
+def open_store(url: str, ttl: float, data_dir: DataDir) -> ObjectMediaStore:
     """Open the store at `url`; raises `ConfigError` where it cannot be used.
 
     The secret of the links to Deep Zoom tiles is an object, because any gateway may be asked for them.
@@ -134,7 +134,7 @@ def open_store(url: str, ttl: float, workspace: Workspace) -> ObjectMediaStore:
     if len(secret) != SECRET_BYTES:
         message = f"media_url: the object {LINK_KEY} is damaged; delete it, and a new one is made"
         raise ConfigError(message)
-    return ObjectMediaStore(bucket, MediaFolder(workspace.media, COPY_SECONDS), workspace.run, ttl, secret)
+    return ObjectMediaStore(bucket, MediaFolder(data_dir.media, COPY_SECONDS), data_dir.run, ttl, secret)
 
 
 def _hour(time: float) -> str:

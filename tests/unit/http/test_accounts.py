@@ -10,7 +10,7 @@ import pytest
 from fakes.gateway import png
 from fakes.server import Server, document, form
 from fluxvision.accounts.key_store import create_key
-from fluxvision.accounts.ledger import Ledger
+from fluxvision.accounts.quota import QuotaStore
 from fluxvision.accounts.spending import DAY
 from fluxvision.core.key_limits import Limits
 from fluxvision.storage.database import Database, sqlite_url
@@ -35,10 +35,10 @@ def create(server, **facts):
 
 
 @contextmanager
-def ledger(server):
+def quotas(server):
     """Open the ledger of a server's database: `run(method, …)` is one transaction, also of another function."""
     database = Database(sqlite_url(server.folder))
-    found = Ledger(database, time.time)
+    found = QuotaStore(database, time.time)
 
     def run(method, **facts):
         work = getattr(found, method) if isinstance(method, str) else method
@@ -170,7 +170,7 @@ def test_balance_and_usage(server):
     """A key sees what it has used and has left, the admin key what all have used."""
     made = create(server, budget_day=1, budget_total=2)
     headers, limits = bearer(made["key"]), Limits(budget_day=1_000_000)
-    with ledger(server) as run:
+    with quotas(server) as run:
         common = {"key_id": made["id"], "limits": limits, "now": NOON}
         run("admit", request_id="one", model="m", reserved=400_000, **common)
         run("settle", request_id="one", status="completed", cost=250_000, provider="fal", ended_at=NOON)
@@ -205,7 +205,7 @@ def test_usage_within_a_time(server, query, requests):
     """Start and end are Unix times or dates; the start is within, the end is not."""
     noon = 978_436_800.0  # 2001-01-02T12:00:00Z
     made = create(server)
-    with ledger(server) as run:
+    with quotas(server) as run:
         facts = {"request_id": made["id"], "key_id": made["id"], "model": "m", "reserved": 0, "limits": Limits()}
         run("admit", now=noon, **facts)
     assert server.get(f"/v1/usage?{query}", bearer(made["key"])).json()["requests"] == requests
@@ -237,7 +237,7 @@ def test_two_gateways_share_the_keys(database_url, tmp_path):
 def test_a_model_that_the_key_does_not_allow(server):
     """An edit, and its dry run, with another model than the key's are refused by the model's name; others work."""
     parts = (("model", MODEL), ("image", png(8, 6), "a.png"))
-    with ledger(server) as run:
+    with quotas(server) as run:
         _, other = run(create_key, name="a", now=time.time(), models=["another-model"])
     for query in ("", "?dryRun=true"):
         answer = server.post(f"/v1/images/edits{query}", form(*parts), **bearer(other))

@@ -13,7 +13,7 @@ from fluxvision.engine.backends import registry, weight_files
 from fluxvision.gateway import gateway as flow
 from fluxvision.http import health
 from fluxvision.http.readiness import FRESH, Readiness
-from fluxvision.storage.workspace import open_workspace
+from fluxvision.storage.data_dir import open_data_dir
 
 
 class Checked(Gateway):
@@ -64,7 +64,7 @@ async def test_an_engine_that_fails_makes_a_server_not_ready(edge, tmp_path, mon
 async def test_a_result_holds_for_a_few_seconds(tmp_path):
     """Who asks again at once is told the last result; later there is another check, which may end otherwise."""
     gateway, now = Checked(), [0.0]
-    readiness = Readiness(gateway, open_workspace(str(tmp_path / "data")), None, lambda: now[0])
+    readiness = Readiness(gateway, open_data_dir(str(tmp_path / "data")), None, lambda: now[0])
     assert [await readiness.failure() for _ in range(3)] == [None] * 3
     assert gateway.checks == 1
     now[0] += FRESH

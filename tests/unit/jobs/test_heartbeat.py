@@ -8,25 +8,25 @@ import pytest
 from sqlalchemy import select
 
 from fluxvision.jobs.heartbeat import DEAD_SECONDS, GatewayHeartbeat
+from fluxvision.storage.data_dir import open_data_dir
 from fluxvision.storage.tables import EXECUTORS
-from fluxvision.storage.workspace import open_workspace
 
 NOW = 1_000_000.0
 
 
 @pytest.fixture
 def gateway():
-    """Return gateways on demand: `gateway(folder)` has an executor and a workspace, which is its process's lock."""
+    """Return gateways on demand: `gateway(folder)` has an executor and a data folder, which is its process's lock."""
     opened = []
 
     def make(folder):
-        opened.append(open_workspace(str(folder)))
+        opened.append(open_data_dir(str(folder)))
         return GatewayHeartbeat(opened[-1]), opened[-1]
 
     yield make
-    for workspace in opened:
-        if workspace.run.exists():
-            workspace.close()
+    for data_dir in opened:
+        if data_dir.run.exists():
+            data_dir.close()
 
 
 def known(database):
@@ -38,10 +38,10 @@ def known(database):
 async def test_the_lock_tells_of_a_neighbour(database, gateway, tmp_path):
     """A gateway on the same data folder is alive however long it was silent, and dead at once when its lock is free."""
     one, _ = gateway(tmp_path / "data")
-    two, workspace = gateway(tmp_path / "data")
+    two, data_dir = gateway(tmp_path / "data")
     assert await database.run(lambda connection: two.beat(connection, NOW)) == []
     assert await database.run(lambda connection: one.beat(connection, NOW + 10 * DEAD_SECONDS)) == []
-    workspace.close()
+    data_dir.close()
     assert await database.run(lambda connection: one.beat(connection, NOW + 1)) == [two.id]
 
 
@@ -61,8 +61,8 @@ async def test_silence_tells_of_others(database, gateway, tmp_path):
 async def test_containers_with_one_path_are_told_apart(database, gateway, tmp_path):
     """Gateways with the same host name and path, but different data folders, do not take each other for dead."""
     one, _ = gateway(tmp_path / "one")
-    _, workspace = gateway(tmp_path / "two")
-    two = GatewayHeartbeat(replace(workspace, root=tmp_path / "one"))
+    _, data_dir = gateway(tmp_path / "two")
+    two = GatewayHeartbeat(replace(data_dir, root=tmp_path / "one"))
     await database.run(lambda connection: two.beat(connection, NOW))
     assert await database.run(lambda connection: one.beat(connection, NOW)) == []
 

@@ -77,7 +77,7 @@ async def test_an_unexpected_error_ends_the_job(site, monkeypatch, where):
         raise ZeroDivisionError("the prompt: cat")
 
     owner, name = {
-        "folder": (site.workspace, "folder"),
+        "folder": (site.data_dir, "folder"),
         "load": (site.service._files, "load"),
         "prepare": (site.gateway, "prepare"),
         "response": (site.results, "response"),

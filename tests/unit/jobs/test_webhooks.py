@@ -25,8 +25,8 @@ from fluxvision.jobs.webhook_secrets import OVERLAP_SECONDS
 from fluxvision.jobs.webhooks import WebhookSender
 from fluxvision.net.ssrf_guard import OPEN, Guard
 from fluxvision.net.webhook_client import WebhookClient
+from fluxvision.storage.data_dir import open_data_dir
 from fluxvision.storage.tables import DELIVERIES, REQUESTS
-from fluxvision.storage.workspace import open_workspace
 
 CLIENT = WebhookClient(OPEN, allows_http=True)
 BASE = "https://here.example"
@@ -275,8 +275,8 @@ def test_a_purge_forgets_the_address(database, end):
 async def test_the_end_and_its_delivery_are_one_transaction(database, sender, tmp_path, monkeypatch):
     """A queued request that is cancelled has its delivery; where that cannot be entered, it has not ended either."""
     results, observer = SimpleNamespace(error=lambda _error, _attempts: {}), SimpleNamespace(fails=None)
-    workspace = open_workspace(tmp_path / "data")
-    service = JobService(database, Gateway(), workspace, results, observer, webhooks=sender, lines=None, parallel=1)
+    data_dir = open_data_dir(tmp_path / "data")
+    service = JobService(database, Gateway(), data_dir, results, observer, webhooks=sender, lines=None, parallel=1)
     row = {"id": "req_1", "key_id": "key_a", "created_at": 1, "model": "m", "status": "queued"}
     row["webhook"] = {"url": "https://there.example", "base_url": BASE}
     database.run_blocking(lambda connection: connection.execute(insert(REQUESTS).values(row)))
@@ -286,7 +286,7 @@ async def test_the_end_and_its_delivery_are_one_transaction(database, sender, tm
             await service.cancel("req_1")
     assert (await service.find("req_1")).status == "queued"
     await service.cancel("req_1")
-    workspace.close()
+    data_dir.close()
     assert (await service.find("req_1")).status == "cancelled"
     assert await states(sender) == [("pending", 0, None)]
 

@@ -9,14 +9,14 @@ import pytest
 from fakes.server import free_port
 from fluxvision.core.errors import ConfigError
 from fluxvision.core.load_settings import load_settings
+from fluxvision.storage.data_dir import open_data_dir
 from fluxvision.storage.file_media import FileMediaStore
 from fluxvision.storage.media import open_media_store
-from fluxvision.storage.workspace import open_workspace
 
 
 @pytest.fixture
-def workspace(tmp_path):
-    found = open_workspace(str(tmp_path / "data"))
+def data_dir(tmp_path):
+    found = open_data_dir(str(tmp_path / "data"))
     yield found
     found.close()
 
@@ -34,48 +34,48 @@ def test_what_is_no_address_of_a_store(address):
         load_settings({"FLUXVISION_MEDIA_URL": address})
 
 
-def test_without_an_address_results_are_files(workspace):
-    """The default is the folder of the workspace."""
-    store = open_media_store("", 60, workspace)
+def test_without_an_address_results_are_files(data_dir):
+    """The default is the folder of the data folder."""
+    store = open_media_store("", 60, data_dir)
     assert isinstance(store, FileMediaStore)
-    assert (store.files.folder, store.bucket) == (workspace.media, None)
+    assert (store.files.folder, store.bucket) == (data_dir.media, None)
 
 
-def test_a_missing_extra_is_named(workspace, monkeypatch):
+def test_a_missing_extra_is_named(data_dir, monkeypatch):
     """Without obstore the error says what to install."""
     monkeypatch.setattr("fluxvision.storage.media.find_spec", lambda _name: None)
     assert importlib.util.find_spec("obstore")
     with pytest.raises(ConfigError, match=r"pip install 'fluxvision\[s3\]'"):
-        open_media_store("s3://b", 60, workspace)
+        open_media_store("s3://b", 60, data_dir)
 
 
-def test_links_of_a_bucket_work_for_a_week_at_most(workspace):
+def test_links_of_a_bucket_work_for_a_week_at_most(data_dir):
     """A longer media_ttl than the stores sign for is refused."""
     with pytest.raises(ConfigError, match="media_ttl: links of an object store work for at most 604800 seconds"):
-        open_media_store("s3://b", 604_801, workspace)
+        open_media_store("s3://b", 604_801, data_dir)
 
 
-def test_a_bucket_that_cannot_be_reached_is_said_at_the_start(s3, workspace, monkeypatch):
+def test_a_bucket_that_cannot_be_reached_is_said_at_the_start(s3, data_dir, monkeypatch):
     """The error is one sentence with the setting, without address or credentials."""
     for name, value in {**s3.environment, "AWS_ENDPOINT": f"http://127.0.0.1:{free_port()}"}.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError) as error:
-        open_media_store("s3://b", 60, workspace)
+        open_media_store("s3://b", 60, data_dir)
     assert str(error.value) == (
         "media_url: the object store cannot be reached, or credentials are missing in the environment"
     )
 
 
 @pytest.mark.usefixtures("bucket_url")
-def test_a_bucket_that_is_not_there_is_said_at_the_start(workspace):
+def test_a_bucket_that_is_not_there_is_said_at_the_start(data_dir):
     """The server does not make the bucket."""
     with pytest.raises(ConfigError, match="media_url: the object store has no such bucket"):
-        open_media_store("s3://missing", 60, workspace)
+        open_media_store("s3://missing", 60, data_dir)
 
 
 def test_all_servers_have_one_secret(bucket_url, tmp_path):
     """Whichever server starts first makes the secret of the links; the others have the same."""
-    workspaces = [open_workspace(str(tmp_path / name)) for name in ("one", "two")]
+    workspaces = [open_data_dir(str(tmp_path / name)) for name in ("one", "two")]
     stores = [open_media_store(bucket_url, 60, each) for each in workspaces]
     assert stores[0].sign("x", 1.0) == stores[1].sign("x", 1.0)
     for each in workspaces:

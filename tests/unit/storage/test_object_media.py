@@ -11,9 +11,9 @@ import pytest
 from fakes.server import free_port
 from fluxvision.core.errors import Unavailable
 from fluxvision.storage.bucket import Bucket
+from fluxvision.storage.data_dir import open_data_dir
 from fluxvision.storage.media_folder import MediaFolder
 from fluxvision.storage.object_media import COPY_SECONDS, ObjectMediaStore, _key, open_store
-from fluxvision.storage.workspace import open_workspace
 
 NOW = 1_796_000_399.0
 """A second before an hour begins."""
@@ -21,16 +21,16 @@ HOUR = 3600.0
 
 
 @pytest.fixture
-def workspace(tmp_path):
-    found = open_workspace(str(tmp_path / "data"))
+def data_dir(tmp_path):
+    found = open_data_dir(str(tmp_path / "data"))
     yield found
     found.close()
 
 
 @pytest.fixture
-def store(bucket_url, workspace):
+def store(bucket_url, data_dir):
     """A store whose links work for ten minutes."""
-    return open_store(bucket_url, 600, workspace)
+    return open_store(bucket_url, 600, data_dir)
 
 
 @pytest.fixture
@@ -161,15 +161,15 @@ async def test_a_link_ends_with_its_object(store, result, monkeypatch):
     assert asked == [600, 10]
 
 
-async def test_without_the_bucket_the_error_tells_nothing_of_it(s3, monkeypatch, workspace, result):
+async def test_without_the_bucket_the_error_tells_nothing_of_it(s3, monkeypatch, data_dir, result):
     """A bucket that cannot be reached is a 503 that names neither bucket, key nor endpoint."""
     for name, value in {**s3.environment, "AWS_ENDPOINT": f"http://127.0.0.1:{free_port()}"}.items():
         monkeypatch.setenv(name, value)
     bucket = Bucket("s3://someones/prefix")
-    store = ObjectMediaStore(bucket, MediaFolder(workspace.media, 60), workspace.run, 600, b"s" * 32)
+    store = ObjectMediaStore(bucket, MediaFolder(data_dir.media, 60), data_dir.run, 600, b"s" * 32)
     name = f"2026113002-{'A' * 32}.png"
     calls = [store.put(result, "image/png", NOW), store.exists(name), store.fetch(name, NOW), store.delete(name)]
-    for call in (*calls, store.sweep(NOW), bucket.download("key", workspace.run / "x")):
+    for call in (*calls, store.sweep(NOW), bucket.download("key", data_dir.run / "x")):
         with pytest.raises(Unavailable) as error:
             await call
         assert error.value.retry_after

@@ -11,14 +11,14 @@ import tempfile
 import pytest
 
 from fluxvision.core.errors import ConfigError, InvalidRequest, Unavailable
-from fluxvision.storage.workspace import open_workspace
+from fluxvision.storage.data_dir import open_data_dir
 
 
 def test_the_secret_lasts_as_long_as_the_folder(tmp_path):
     """A second start finds the same secret, in a file that nobody else can read."""
-    first = open_workspace(str(tmp_path / "data"))
+    first = open_data_dir(str(tmp_path / "data"))
     first.close()
-    second = open_workspace(str(tmp_path / "data"))
+    second = open_data_dir(str(tmp_path / "data"))
     second.close()
     assert first.secret == second.secret
     assert len(first.secret) == 32
@@ -28,7 +28,7 @@ def test_the_secret_lasts_as_long_as_the_folder(tmp_path):
 def test_without_a_folder_everything_is_private_and_temporary(tmp_path, monkeypatch):
     """The temporary folder belongs to this user alone, and its secret to this start alone."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    first, second = open_workspace(""), open_workspace("")
+    first, second = open_data_dir(""), open_data_dir("")
     assert first.secret != second.secret
     assert stat.S_IMODE(first.root.stat().st_mode) == 0o700
     first.close()
@@ -42,24 +42,24 @@ def test_a_temporary_folder_of_somebody_else_is_refused(tmp_path, monkeypatch):
     target.mkdir()
     target.chmod(0o777)
     with pytest.raises(ConfigError):
-        open_workspace("")
+        open_data_dir("")
     target.rmdir()
     (tmp_path / "elsewhere").mkdir(mode=0o700)
     target.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(ConfigError):
-        open_workspace("")
+        open_data_dir("")
 
 
 def test_uploads_of_the_dead_are_swept_and_those_of_the_living_stay(tmp_path):
     """Opening removes the uploads of processes that are gone, and touches no other."""
-    living = open_workspace(str(tmp_path))
+    living = open_data_dir(str(tmp_path))
     (living.run / "picture").touch()
     dead, begun = tmp_path / "uploads" / "run-deaddead", tmp_path / "uploads" / "run-begun_up"
     dead.mkdir()
     begun.mkdir()
     (dead / "picture").touch()
     (dead / "lock").touch()
-    second = open_workspace(str(tmp_path))
+    second = open_data_dir(str(tmp_path))
     assert not dead.exists()
     assert not begun.exists()
     assert (living.run / "picture").exists()
@@ -73,7 +73,7 @@ def test_folders_that_no_server_made_stay(tmp_path, name):
     """A folder that only looks like one of a server's is left alone."""
     (tmp_path / "uploads" / name).mkdir(parents=True)
     (tmp_path / "uploads" / name / "photo.jpg").touch()
-    open_workspace(str(tmp_path)).close()
+    open_data_dir(str(tmp_path)).close()
     assert (tmp_path / "uploads" / name / "photo.jpg").exists()
 
 
@@ -81,7 +81,7 @@ def test_a_folder_that_cannot_be_used_is_named(tmp_path):
     """A file where the folder should be is a configuration error."""
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError) as caught:
-        open_workspace(str(tmp_path / "file"))
+        open_data_dir(str(tmp_path / "file"))
     assert caught.value.param == "data_dir"
 
 
@@ -89,13 +89,13 @@ def test_a_damaged_secret_is_refused(tmp_path):
     """A short secret is never used."""
     (tmp_path / "media.key").write_bytes(b"short")
     with pytest.raises(ConfigError):
-        open_workspace(str(tmp_path))
+        open_data_dir(str(tmp_path))
 
 
 def test_without_a_folder_results_end_with_their_server(tmp_path, monkeypatch):
     """Each server has results of its own, which are gone when it ends, and when the next one starts after a crash."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    first, second = open_workspace(""), open_workspace("")
+    first, second = open_data_dir(""), open_data_dir("")
     for each in (first, second):
         each.media.mkdir()
         (each.media / "picture").touch()
@@ -103,14 +103,14 @@ def test_without_a_folder_results_end_with_their_server(tmp_path, monkeypatch):
     assert not first.media.exists()
     assert (second.media / "picture").exists()
     os.close(second.lock)  # as the system does with a process that dies
-    third = open_workspace("")
+    third = open_data_dir("")
     assert not second.media.exists()
     third.close()
 
 
 def test_a_request_gets_an_empty_private_folder_of_its_own(tmp_path):
     """No two at once share one; one that is released is emptied and serves again, one that vanished does not."""
-    living = open_workspace(str(tmp_path))
+    living = open_data_dir(str(tmp_path))
     first, second = living.folder(), living.folder()
     assert first != second
     (first / "picture").write_bytes(b"x")
@@ -131,7 +131,7 @@ def test_a_request_gets_an_empty_private_folder_of_its_own(tmp_path):
 
 def test_the_folder_of_a_request_that_broke_off_is_nobodys_again(tmp_path):
     """It goes, and neither it nor its name is given to another request."""
-    living = open_workspace(str(tmp_path))
+    living = open_data_dir(str(tmp_path))
     first = living.folder()
     living.release(first, whole=False)
     assert not first.exists()
@@ -143,11 +143,11 @@ def test_the_folder_of_a_request_that_broke_off_is_nobodys_again(tmp_path):
 def test_folders_that_were_cleaned_away_are_made_anew(tmp_path, monkeypatch, lost):
     """Whatever was deleted above a request's folder is made again, private and guarded against other servers."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    living = open_workspace("")
+    living = open_data_dir("")
     shutil.rmtree(getattr(living, lost))
     assert stat.S_IMODE((made := living.folder()).stat().st_mode) == 0o700
     assert stat.S_IMODE(living.root.stat().st_mode) == 0o700
-    other = open_workspace("")
+    other = open_data_dir("")
     assert made.is_dir()
     other.close()
     living.close()
@@ -156,7 +156,7 @@ def test_folders_that_were_cleaned_away_are_made_anew(tmp_path, monkeypatch, los
 def test_a_root_that_somebody_else_made_meanwhile_is_refused(tmp_path, monkeypatch):
     """After the temporary folder was cleaned away, one of somebody else in its place is not used."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    living = open_workspace("")
+    living = open_data_dir("")
     shutil.rmtree(living.root)
     living.root.mkdir()
     living.root.chmod(0o777)
@@ -168,7 +168,7 @@ def test_a_root_that_somebody_else_made_meanwhile_is_refused(tmp_path, monkeypat
 def test_the_temporary_folder_has_a_lock(tmp_path, monkeypatch):
     """While a server runs nobody can lock the temporary folder, which is what keeps systemd-tmpfiles away."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    living = open_workspace("")
+    living = open_data_dir("")
     handle = os.open(living.root, os.O_RDONLY)
     with pytest.raises(BlockingIOError):
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -178,7 +178,7 @@ def test_the_temporary_folder_has_a_lock(tmp_path, monkeypatch):
 
 def test_what_fails_because_its_folder_is_gone_is_not_the_callers_fault(tmp_path):
     """Whatever an error says, if the request's folder was deleted it is 503; with the folder there it stays."""
-    living = open_workspace(str(tmp_path))
+    living = open_data_dir(str(tmp_path))
     folder = living.folder()
     with pytest.raises(InvalidRequest), living.watch(folder):
         raise InvalidRequest("damaged")
@@ -192,10 +192,10 @@ def test_what_fails_because_its_folder_is_gone_is_not_the_callers_fault(tmp_path
 
 def test_a_folder_that_was_deleted_gets_its_secret_again(tmp_path):
     """Links that are made after the folder was deleted work after a restart, too."""
-    living = open_workspace(str(tmp_path / "data"))
+    living = open_data_dir(str(tmp_path / "data"))
     shutil.rmtree(tmp_path / "data")
     living.folder()
-    second = open_workspace(str(tmp_path / "data"))
+    second = open_data_dir(str(tmp_path / "data"))
     assert second.secret == living.secret
     second.close()
     living.close()

@@ -1,4 +1,4 @@
-"""Ledger: the limits of API keys, checked and charged on the rows of requests, for all gateways of one database.
+"""QuotaStore: the limits of API keys, checked and charged on the rows of requests, for all gateways of one database.
 
 A job reserves the most that it can cost when it is admitted, and is settled with its cost when it has ended. The
 reservations and costs of a period together never exceed the key's budget, as long as no job costs more than it
@@ -30,7 +30,7 @@ UNKNOWN_SECONDS = 5.0
 """Estimated duration of a job of a key without any ended ones."""
 
 
-class Ledger:
+class QuotaStore:
     """Admits and settles the jobs of API keys, and tells what they have used."""
 
     def __init__(self, database: Database, now: Callable[[], float]) -> None:

@@ -1,4 +1,4 @@
-"""The ledger: the same facts with SQLite and PostgreSQL."""
+"""The quotas: the same facts with SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from sqlalchemy import delete, insert, select
 
 from fluxvision.accounts.key_types import UsageRow
-from fluxvision.accounts.ledger import Ledger
+from fluxvision.accounts.quota import QuotaStore
 from fluxvision.accounts.spending import DAY, read_balance
 from fluxvision.core.errors import InsufficientBalance, TooMany
 from fluxvision.core.key_limits import Limits, RequestRate
@@ -30,58 +30,58 @@ END = {"status": "completed", "cost": 0, "provider": "fal", "ended_at": NOW}
 
 
 @pytest.fixture
-def ledger(database):
+def quotas(database):
     """A ledger with one stored key; `admit(name, …)` and `settle(name, …)` are transactions of their own."""
-    found = Ledger(database, lambda: NOW)
+    found = QuotaStore(database, lambda: NOW)
     database.run_blocking(lambda connection: connection.execute(insert(API_KEYS).values(KEY)))
     found.database = database
 
     def admit(name, **facts):
-        return database.run_blocking(partial(Ledger.admit, found, request_id=name, **{**JOB, **facts}))
+        return database.run_blocking(partial(QuotaStore.admit, found, request_id=name, **{**JOB, **facts}))
 
     def settle(name, **facts):
-        work = partial(Ledger.settle, found, request_id=name, **{**END, **facts})
+        work = partial(QuotaStore.settle, found, request_id=name, **{**END, **facts})
         return database.run_blocking(work)
 
     found.admit, found.settle = admit, settle
     return found
 
 
-def row(ledger, name):
+def row(quotas, name):
     """Return the row of a request."""
     query = select(REQUESTS).where(REQUESTS.c.id == name)
-    return ledger.database.run_blocking(lambda connection: connection.execute(query).mappings().one())
+    return quotas.database.run_blocking(lambda connection: connection.execute(query).mappings().one())
 
 
-async def totals(ledger):
+async def totals(quotas):
     """Return spent, reserved and left of a day's budget of 100."""
-    found = (await ledger.balance("key_a", Limits(budget_day=100)))[0]
+    found = (await quotas.balance("key_a", Limits(budget_day=100)))[0]
     return found.spent, found.reserved, found.left
 
 
-async def test_a_reservation_counts_until_its_cost_is_known(ledger):
+async def test_a_reservation_counts_until_its_cost_is_known(quotas):
     """A job's most counts while it runs, then its cost."""
     limits = Limits(budget_day=100)
-    ledger.admit("one", reserved=60, limits=limits)
-    assert await totals(ledger) == (0, 60, 40)
-    assert ledger.settle("one", cost=10)
-    assert await totals(ledger) == (10, 0, 90)
+    quotas.admit("one", reserved=60, limits=limits)
+    assert await totals(quotas) == (0, 60, 40)
+    assert quotas.settle("one", cost=10)
+    assert await totals(quotas) == (10, 0, 90)
 
 
-async def test_an_unknown_cost_counts_whole(ledger):
+async def test_an_unknown_cost_counts_whole(quotas):
     """Where nobody knows what a job has cost, its reservation stays spent."""
-    ledger.admit("one", reserved=60)
-    ledger.settle("one", cost=None, status="failed")
-    assert await totals(ledger) == (60, 0, 40)
+    quotas.admit("one", reserved=60)
+    quotas.settle("one", cost=None, status="failed")
+    assert await totals(quotas) == (60, 0, 40)
 
 
-async def test_a_job_is_settled_once(ledger):
+async def test_a_job_is_settled_once(quotas):
     """A second settlement, or one of an unknown job, changes nothing and says so."""
-    ledger.admit("one", reserved=60)
-    assert ledger.settle("one", cost=10)
-    assert not ledger.settle("one", cost=50)
-    assert not ledger.settle("nobody", cost=50)
-    assert await totals(ledger) == (10, 0, 90)
+    quotas.admit("one", reserved=60)
+    assert quotas.settle("one", cost=10)
+    assert not quotas.settle("one", cost=50)
+    assert not quotas.settle("nobody", cost=50)
+    assert await totals(quotas) == (10, 0, 90)
 
 
 @pytest.mark.parametrize(
@@ -93,20 +93,20 @@ async def test_a_job_is_settled_once(ledger):
         (Limits(budget_day=1000, budget_month=500, budget_total=100), "in all"),
     ],
 )
-def test_a_job_beyond_a_budget_is_refused(ledger, limits, words):
+def test_a_job_beyond_a_budget_is_refused(quotas, limits, words):
     """What may cost more than is left of a budget is refused with both amounts, and leaves no row."""
-    ledger.admit("one", reserved=60, limits=limits)
+    quotas.admit("one", reserved=60, limits=limits)
     with pytest.raises(InsufficientBalance, match=words) as error:
-        ledger.admit("two", reserved=41, limits=limits)
+        quotas.admit("two", reserved=41, limits=limits)
     assert "$0.000041" in error.value.message
     assert "$0.00004 more" in error.value.message
-    ledger.admit("two", reserved=40, limits=limits)
+    quotas.admit("two", reserved=40, limits=limits)
 
 
-def test_a_free_job_needs_no_budget(ledger):
+def test_a_free_job_needs_no_budget(quotas):
     """A job that costs nothing is admitted when nothing is left."""
-    ledger.admit("one", reserved=100, limits=Limits(budget_day=100))
-    ledger.admit("two", reserved=0, limits=Limits(budget_day=100))
+    quotas.admit("one", reserved=100, limits=Limits(budget_day=100))
+    quotas.admit("two", reserved=0, limits=Limits(budget_day=100))
 
 
 @pytest.mark.parametrize(
@@ -120,63 +120,63 @@ def test_a_free_job_needs_no_budget(ledger):
         ),
     ],
 )
-def test_a_new_period_has_its_own_budget(ledger, limits, before, after):
+def test_a_new_period_has_its_own_budget(quotas, limits, before, after):
     """Midnight in UTC opens a day, the first of a month a month; a job counts where it was admitted."""
-    ledger.admit("one", reserved=100, limits=limits, now=before)
-    ledger.settle("one", cost=100, ended_at=after)
-    ledger.admit("two", reserved=100, limits=limits, now=after)
+    quotas.admit("one", reserved=100, limits=limits, now=before)
+    quotas.settle("one", cost=100, ended_at=after)
+    quotas.admit("two", reserved=100, limits=limits, now=after)
     with pytest.raises(InsufficientBalance):
-        ledger.admit("three", reserved=1, limits=limits, now=after)
+        quotas.admit("three", reserved=1, limits=limits, now=after)
 
 
-def test_keys_do_not_share_a_budget(ledger):
+def test_keys_do_not_share_a_budget(quotas):
     """What one key spends is not taken from another."""
-    ledger.admit("one", reserved=100, limits=Limits(budget_total=100))
-    ledger.admit("two", reserved=100, limits=Limits(budget_total=100), key_id="key_b")
+    quotas.admit("one", reserved=100, limits=Limits(budget_total=100))
+    quotas.admit("two", reserved=100, limits=Limits(budget_total=100), key_id="key_b")
 
 
-def test_further_columns_are_inserted(ledger):
+def test_further_columns_are_inserted(quotas):
     """The row has the columns that the caller adds, and those of its end."""
-    ledger.admit("one", reserved=5, job={"a": 1}, background=True, idempotency_key="k")
-    assert (row(ledger, "one")["job"], row(ledger, "one")["status"]) == ({"a": 1}, "queued")
-    ledger.settle("one", cost=3, response={"b": 2}, ended_at=NOW + 1)
-    found = row(ledger, "one")
+    quotas.admit("one", reserved=5, job={"a": 1}, background=True, idempotency_key="k")
+    assert (row(quotas, "one")["job"], row(quotas, "one")["status"]) == ({"a": 1}, "queued")
+    quotas.settle("one", cost=3, response={"b": 2}, ended_at=NOW + 1)
+    found = row(quotas, "one")
     assert (found["response"], found["status"], found["provider"]) == ({"b": 2}, "completed", "fal")
     assert (found["reserved"], found["cost"], found["ended_at"]) == (0, 3, NOW + 1)
 
 
-def test_requests_per_minute(ledger):
+def test_requests_per_minute(quotas):
     """As many as the limit within 60 seconds; the next one is told when the oldest leaves the window, and then fits."""
     limits = Limits(per_minute=2)
-    assert ledger.admit("one", limits=limits, now=NOW) == RequestRate(2, 1, 60.0)
-    assert ledger.admit("two", limits=limits, now=NOW + 10) == RequestRate(2, 0, 60.0)
+    assert quotas.admit("one", limits=limits, now=NOW) == RequestRate(2, 1, 60.0)
+    assert quotas.admit("two", limits=limits, now=NOW + 10) == RequestRate(2, 0, 60.0)
     with pytest.raises(TooMany, match="2 requests per minute; try again in 40 s") as error:
-        ledger.admit("three", limits=limits, now=NOW + 20)
+        quotas.admit("three", limits=limits, now=NOW + 20)
     assert error.value.retry_after == 40.0
     assert error.value.rate == RequestRate(2, 0, 50.0)
-    assert ledger.admit("three", limits=limits, now=NOW + 20 + error.value.retry_after) == RequestRate(2, 0, 60.0)
+    assert quotas.admit("three", limits=limits, now=NOW + 20 + error.value.retry_after) == RequestRate(2, 0, 60.0)
 
 
-def test_jobs_at_the_same_time(ledger):
+def test_jobs_at_the_same_time(quotas):
     """A job beyond the limit is refused until one ends; the wait is what jobs usually take, less what has passed."""
     limits = Limits(parallel=2, per_minute=9)
-    ledger.admit("old", limits=limits, now=NOW - 100)
-    ledger.settle("old", ended_at=NOW - 80)
-    ledger.admit("one", limits=limits, now=NOW)
-    ledger.admit("two", limits=limits, now=NOW + 1)
+    quotas.admit("old", limits=limits, now=NOW - 100)
+    quotas.settle("old", ended_at=NOW - 80)
+    quotas.admit("one", limits=limits, now=NOW)
+    quotas.admit("two", limits=limits, now=NOW + 1)
     with pytest.raises(TooMany, match="2 jobs at the same time") as error:
-        ledger.admit("three", limits=limits, now=NOW + 5)
+        quotas.admit("three", limits=limits, now=NOW + 5)
     assert error.value.retry_after == pytest.approx(15.0)
     assert error.value.rate == RequestRate(9, 7, 60.0)
-    ledger.settle("one", status="cancelled")
-    ledger.admit("three", limits=limits, now=NOW + 5)
+    quotas.settle("one", status="cancelled")
+    quotas.admit("three", limits=limits, now=NOW + 5)
 
 
 @pytest.mark.parametrize("limits", [Limits(per_minute=0), Limits(parallel=0)])
-def test_a_limit_of_nothing_admits_nothing(ledger, limits):
+def test_a_limit_of_nothing_admits_nothing(quotas, limits):
     """A key that may make no request, or have no job, gets the same answer as one at its limit."""
     with pytest.raises(TooMany) as error:
-        ledger.admit("one", limits=limits)
+        quotas.admit("one", limits=limits)
     assert error.value.retry_after >= 1
 
 
@@ -189,44 +189,44 @@ def test_a_limit_of_nothing_admits_nothing(ledger, limits):
         (Limits(parallel=10), TooMany),
     ],
 )
-async def test_fifty_racing_jobs_stay_within_the_limits(ledger, limits, refusal):
+async def test_fifty_racing_jobs_stay_within_the_limits(quotas, limits, refusal):
     """Of 50 jobs of 10 at the same moment, 10 are admitted under a limit of 100 or of 10, and the others refused."""
 
     def attempt(number):
         try:
-            ledger.admit(str(number), reserved=10, limits=limits)
+            quotas.admit(str(number), reserved=10, limits=limits)
         except refusal:
             return "refused"
         return "admitted"
 
     with ThreadPoolExecutor(50) as pool:
         assert Counter(pool.map(attempt, range(50))) == {"admitted": 10, "refused": 40}
-    assert await totals(ledger) == (0, 100, 0)
+    assert await totals(quotas) == (0, 100, 0)
 
 
-async def test_racing_admissions_and_ends_are_all_in_the_totals(ledger):
+async def test_racing_admissions_and_ends_are_all_in_the_totals(quotas):
     """Of 50 jobs that are admitted and ended twice at the same moment, each is in the totals once."""
 
     def live(number):
-        ledger.admit(str(number), reserved=10, limits=Limits(budget_total=1000))
-        return [ledger.settle(str(number), cost=cost) for cost in (3, None)]
+        quotas.admit(str(number), reserved=10, limits=Limits(budget_total=1000))
+        return [quotas.settle(str(number), cost=cost) for cost in (3, None)]
 
     with ThreadPoolExecutor(25) as pool:
         assert list(pool.map(live, range(50))) == [[True, False]] * 50
-    assert await totals(ledger) == (150, 0, 0)
+    assert await totals(quotas) == (150, 0, 0)
 
 
-def test_a_budget_is_not_added_up_of_requests(ledger):
+def test_a_budget_is_not_added_up_of_requests(quotas):
     """An admission reads the running totals: it is as quick with a hundred thousand requests as with none."""
     limits = Limits(budget_day=100, budget_month=100, budget_total=100)
-    ledger.admit("one", reserved=60, limits=limits)
-    ledger.database.run_blocking(lambda connection: connection.execute(delete(REQUESTS)))
+    quotas.admit("one", reserved=60, limits=limits)
+    quotas.database.run_blocking(lambda connection: connection.execute(delete(REQUESTS)))
     with pytest.raises(InsufficientBalance):
-        ledger.admit("two", reserved=41, limits=limits)
-    ledger.admit("two", reserved=40, limits=limits)
+        quotas.admit("two", reserved=41, limits=limits)
+    quotas.admit("two", reserved=40, limits=limits)
 
 
-async def test_usage_by_group(ledger):
+async def test_usage_by_group(quotas):
     """Requests and costs are grouped by day, model, provider or key, within a time and for one key or all."""
     midnight = NOW // DAY * DAY
     for number, (key, model, provider, at, cost) in enumerate(
@@ -237,23 +237,23 @@ async def test_usage_by_group(ledger):
             ("key_b", "n", "openai", midnight + 5, 300),
         ]
     ):
-        ledger.admit(str(number), key_id=key, model=model, reserved=cost, now=at)
-        ledger.settle(str(number), provider=provider, cost=cost)
-    assert await ledger.usage(None, "key") == [UsageRow("key_a", 3, 21), UsageRow("key_b", 1, 300)]
-    assert await ledger.usage("key_a", "day") == [UsageRow("2026-03-14", 1, 1), UsageRow("2026-03-15", 2, 20)]
-    assert await ledger.usage("key_a", "model") == [UsageRow("m", 2, 1), UsageRow("n", 1, 20)]
-    assert sorted(await ledger.usage("key_a", "provider"), key=lambda one: one.group) == [
+        quotas.admit(str(number), key_id=key, model=model, reserved=cost, now=at)
+        quotas.settle(str(number), provider=provider, cost=cost)
+    assert await quotas.usage(None, "key") == [UsageRow("key_a", 3, 21), UsageRow("key_b", 1, 300)]
+    assert await quotas.usage("key_a", "day") == [UsageRow("2026-03-14", 1, 1), UsageRow("2026-03-15", 2, 20)]
+    assert await quotas.usage("key_a", "model") == [UsageRow("m", 2, 1), UsageRow("n", 1, 20)]
+    assert sorted(await quotas.usage("key_a", "provider"), key=lambda one: one.group) == [
         UsageRow("", 1, 0),
         UsageRow("fal", 2, 21),
     ]
-    assert await ledger.usage(None, "model", midnight, midnight + DAY - 0.1) == [
+    assert await quotas.usage(None, "model", midnight, midnight + DAY - 0.1) == [
         UsageRow("m", 1, 0),
         UsageRow("n", 1, 300),
     ]
-    assert await ledger.usage("nobody", "day") == []
+    assert await quotas.usage("nobody", "day") == []
 
 
-class LedgerMachine(RuleBasedStateMachine):
+class QuotaMachine(RuleBasedStateMachine):
     """Admissions, settlements and releases in any order, beside a model of three sums."""
 
     def __init__(self):
@@ -262,7 +262,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.folder = TemporaryDirectory()
         self.database = Database(sqlite_url(Path(self.folder.name)))
         self.now, self.number = NOW, 0
-        self.ledger = Ledger(self.database, lambda: self.now)
+        self.quotas = QuotaStore(self.database, lambda: self.now)
         self.running, self.days = {}, Counter()
 
     def teardown(self):
@@ -287,7 +287,7 @@ class LedgerMachine(RuleBasedStateMachine):
         facts = {"key_id": "key_a", "model": "m", "limits": Limits(budget_day=100), "now": self.now}
         try:
             with self.database.begin() as connection:
-                self.ledger.admit(connection, request_id=name, reserved=most, **facts)
+                self.quotas.admit(connection, request_id=name, reserved=most, **facts)
         except InsufficientBalance:
             assert not fits
         else:
@@ -304,7 +304,7 @@ class LedgerMachine(RuleBasedStateMachine):
         with self.database.begin() as connection:
             status = "cancelled" if released else "completed"
             end = {"status": status, "cost": cost, "provider": "fal", "ended_at": self.now}
-            assert self.ledger.settle(connection, name, **end)
+            assert self.quotas.settle(connection, name, **end)
         self.days[day] += most if cost is None else cost
 
     @rule(seconds=st.integers(1, DAY))
@@ -330,5 +330,5 @@ class LedgerMachine(RuleBasedStateMachine):
         assert (total.spent, total.reserved) == (self.days.total(), sum(most for most, _ in self.running.values()))
 
 
-LedgerMachine.TestCase.settings = settings(max_examples=20, stateful_step_count=20, deadline=None)
-TestLedgerMachine = LedgerMachine.TestCase
+QuotaMachine.TestCase.settings = settings(max_examples=20, stateful_step_count=20, deadline=None)
+TestQuotaMachine = QuotaMachine.TestCase

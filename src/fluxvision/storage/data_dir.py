@@ -1,4 +1,4 @@
-"""Workspace: the data folder of one server, with results, the secret of their links, and a folder per request."""
+"""DataDir: the data folder of one server, with results, the secret of their links, and a folder per request."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ OTHER_OWNER = "the temporary data folder belongs to another user; set data_dir"
 
 
 @dataclass(slots=True)
-class Workspace:
+class DataDir:
     """An opened data folder."""
 
     root: Path
@@ -203,7 +203,7 @@ class Workspace:
             _write_new(self.root / "media.key", self.secret)
 
 
-def open_workspace(data_dir: str) -> Workspace:
+def open_data_dir(data_dir: str) -> DataDir:
     """Open the data folder, or a private folder under the system's temporary one when `data_dir` is empty.
 
     Folders of crashed processes are removed, those of running ones are kept. A configured folder keeps its secret, so
@@ -226,7 +226,7 @@ def open_workspace(data_dir: str) -> Workspace:
         message = f"data_dir: the folder cannot be used ({error.strerror})"
         raise ConfigError(message, param="data_dir") from None
     media = root / "media" if data_dir else run / "media"
-    return Workspace(root, not data_dir, media, run, secret, lock, hold)
+    return DataDir(root, not data_dir, media, run, secret, lock, hold)
 
 
 def _open_root(root: Path, *, temporary: bool) -> int:
