@@ -2,9 +2,9 @@
 
     python bench/folder.py --pictures 24 --width 320 --height 240
 
-The engine alone enlarges pixels that were decoded before, with the same threads, and throws its strips away. The
-command reads, checks, decodes, enlarges, measures, encodes and moves files. Prints the ratio of the throughputs of each
-round, by the clock and by the CPU time, which other programs on the machine disturb less.
+The engine alone analyses, restores and enlarges pixels that were decoded before, with the same threads, and throws its
+strips away. The command also reads, checks and decodes files, measures, encodes and moves them. Prints the ratio of the
+throughputs of each round, by the clock and by the CPU time, which other programs on the machine disturb less.
 """
 
 from __future__ import annotations
@@ -23,8 +23,11 @@ from fluxvision import engine, imaging
 from fluxvision.__main__ import create_dependencies
 from fluxvision.cli import Dependencies, run_cli
 from fluxvision.core.system import count_cores
+from fluxvision.engine.backends.registry import BY_NAME, choose_variant
+from fluxvision.engine.restore import restore_source
 from fluxvision.imaging.decode import DecodedImage
 
+CREATIVITY, QUALITY = 0.3, 95
 SOURCE = Path(__file__).parents[1] / "examples" / "chelsea.jpg"
 
 
@@ -33,7 +36,7 @@ def write_pictures(folder: Path, count: int, size: tuple[int, int]) -> list[Path
     pixels = np.asarray(Image.open(SOURCE).convert("RGB").resize(size, Image.Resampling.LANCZOS))
     paths = [folder / f"{number:04}.jpg" for number in range(count)]
     for number, path in enumerate(paths):
-        Image.fromarray(np.roll(pixels, number, axis=1)).save(path, quality=95)
+        Image.fromarray(np.roll(pixels, number, axis=1)).save(path, quality=QUALITY)
     return paths
 
 
@@ -53,10 +56,14 @@ def since(began: Seconds) -> Seconds:
 
 def time_engine(pixels: list[DecodedImage], factor: int) -> Seconds:
     """Return the time in which the engine alone enlarges pictures."""
+    threads = count_cores()
     began = clock()
     for one in pixels:
         rows, columns = one.color.shape[:2]
-        request = engine.Request(one.color, columns * factor, rows * factor, threads=count_cores())
+        source = restore_source(one.color, QUALITY, 1, threads=threads)
+        row = choose_variant(BY_NAME["span"], source.damage, factor, CREATIVITY)
+        width, height = columns * factor, rows * factor
+        request = engine.Request(source.color, width, height, creativity=CREATIVITY, backend=row.name, threads=threads)
         engine.enlarge(request, lambda _strip: None)
     return since(began)
 
