@@ -61,7 +61,7 @@ def time_engine(pixels: list[DecodedImage], factor: int) -> Seconds:
     for one in pixels:
         rows, columns = one.color.shape[:2]
         source = restore_source(one.color, QUALITY, 1, threads=threads)
-        row = choose_variant(BY_NAME["span"], source.damage, factor, CREATIVITY)
+        row = choose_variant(BY_NAME["span"], source.damage, factor, faithful=False)
         width, height = columns * factor, rows * factor
         request = engine.Request(source.color, width, height, creativity=CREATIVITY, backend=row.name, threads=threads)
         engine.enlarge(request, lambda _strip: None)

@@ -120,7 +120,7 @@ def engine(
         height, width = pair.truth.shape[:2]
         source = restore_source(pair.source, pair.quality, restoration)
         scale = FACTOR if large else height / pair.source.shape[0]
-        row = choose_variant(BY_NAME[backend], source.damage, scale, creativity)
+        row = choose_variant(BY_NAME[backend], source.damage, scale, faithful=creativity == 0)
         strips: list[Bytes] = []
 
         def keep(strip: NDArray[np.uint8] | NDArray[np.uint16]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from uuid import uuid4
 
@@ -13,7 +14,8 @@ from fluxvision import engine
 from fluxvision.core.errors import Unavailable, UpstreamRefused
 from fluxvision.core.images import RawImage
 from fluxvision.core.system import delete_file
-from fluxvision.engine.backends.registry import BY_NAME
+from fluxvision.engine.backends.registry import BY_NAME, Backend, choose_variant
+from fluxvision.engine.executors.base import TileExecutor
 from fluxvision.engine.pipeline import MOST, count_tiles, pass_sizes
 
 LATER_CREATIVITY = 1 / 3
@@ -22,10 +24,11 @@ LATER_CREATIVITY = 1 / 3
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """One pass over a picture: the size that it made, with what creativity, and how it went."""
+    """One pass over a picture: the size that it made, by which engine with what creativity, and how it went."""
 
     width: int
     height: int
+    row: Backend
     creativity: float
     result: engine.Result
 
@@ -63,19 +66,27 @@ def enlarge_to_raster(request: engine.Request, folder: Path) -> tuple[RawImage, 
     return raster, result
 
 
-def enlarge_in_passes(request: engine.Request, folder: Path) -> tuple[RawImage, list[Pass]]:
+def enlarge_in_passes(
+    request: engine.Request, folder: Path, executor: Callable[[str], TileExecutor] | None = None
+) -> tuple[RawImage, list[Pass]]:
     """Run the engine as often as the factor needs; each pass enlarges what the one before it made.
 
-    Returns the pixels of the last pass as a new file in `folder`, and all passes. Raises as `enlarge_to_raster`.
+    Returns the pixels of the last pass as a new file in `folder`, and all passes. `executor` returns what makes the
+    tiles of the engine of a name; None: threads of this process. Raises as `enlarge_to_raster`.
     """
-    height, width = request.color.shape[:2]
+    source = request.color.shape[1], request.color.shape[0]
     row = request.engine[0] if request.engine else BY_NAME[request.backend]
-    sizes = pass_sizes((width, height), (request.width, request.height), min(MOST, row.factor))
-    counts = count_tiles(request, sizes)
+    sizes = pass_sizes(source, (request.width, request.height), min(MOST, row.factor))
+    faithful = request.creativity == 0 or request.mask is not None
+    scales = [max(new / old for old, new in zip(*pair, strict=True)) for pair in pairwise(sizes)]
+    rows = [row, *(choose_variant(row, None, scale, faithful=faithful) for scale in scales)]
+    counts = count_tiles(source, sizes, rows)
     passes: list[Pass] = []
     raster = None
-    for number, size in enumerate(sizes):
+    for number, (size, row) in enumerate(zip(sizes, rows, strict=True)):
         begun = replace(request, width=size[0], height=size[1])
+        if request.engine is None:
+            begun = replace(begun, backend=row.name, executor=executor(row.name) if executor else request.executor)
         if len(sizes) > 1:
             report = _report_progress(request.callbacks.progress, sum(counts[:number]), sum(counts))
             begun = replace(begun, callbacks=replace(request.callbacks, progress=report))
@@ -87,7 +98,7 @@ def enlarge_in_passes(request: engine.Request, folder: Path) -> tuple[RawImage, 
         finally:
             if before is not None:
                 delete_file(before.path)
-        passes.append(Pass(*size, begun.creativity, result))
+        passes.append(Pass(*size, row, begun.creativity, result))
     assert raster is not None  # noqa: S101, there is at least one pass
     return raster, passes
 

@@ -131,11 +131,10 @@ def pass_sizes(source: tuple[int, int], target: tuple[int, int], most: int = MOS
     return sizes
 
 
-def count_tiles(request: Request, sizes: Sequence[tuple[int, int]]) -> list[int]:
-    """Return the number of tiles of each pass of a request."""
-    row = request.engine[0] if request.engine else BY_NAME[request.backend]
-    source, counts = (request.color.shape[1], request.color.shape[0]), []
-    for size in sizes:
+def count_tiles(source: tuple[int, int], sizes: Sequence[tuple[int, int]], engines: Sequence[Backend]) -> list[int]:
+    """Return the number of tiles of each pass over a source of (width, height) with its engine."""
+    counts = []
+    for size, row in zip(sizes, engines, strict=True):
         rows, columns = _plan(source, size, row)
         counts.append(len(rows.spans) * len(columns.spans))
         source = size

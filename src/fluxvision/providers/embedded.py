@@ -98,7 +98,7 @@ class Provider:
         restored = time.perf_counter()
         creativity, adjusted = _suit_creativity(call, source.damage)
         scale = max(width / call.image.width, height / call.image.height)
-        used = choose_variant(row, source.damage, scale, creativity)
+        used = choose_variant(row, source.damage, scale, faithful=creativity == 0 or mask is not None)
         request = engine.Request(
             color=source.color,
             width=width,
@@ -111,9 +111,6 @@ class Provider:
             threads=self._threads,
             callbacks=callbacks,
             engine=None if own is None else (row, None),
-            executor=None
-            if self._cluster is None or own is not None
-            else self._cluster.executor("embedded", {"name": used.name}),
             device=self._device,
         )
         details: dict[str, Any] = {"engine": row.name, "creativity": creativity}
@@ -121,9 +118,11 @@ class Provider:
             raster, seam_ratio = write_samples(source.color, pixels.alpha, folder), None
             details |= {"networks": "none", "tiles": 0}
         else:
-            raster, passes = enlarge_in_passes(request, folder)
+            cluster = self._cluster
+            executor = None if cluster is None else lambda name: cluster.executor("embedded", {"name": name})
+            raster, passes = enlarge_in_passes(request, folder, executor)
             seam_ratio = _worst_seam_ratio(passes)
-            details |= _describe(used, passes)
+            details |= _describe(passes)
         return ProviderResult(
             raster,
             request.seed,
@@ -145,16 +144,21 @@ def _worst_seam_ratio(passes: Sequence[Pass]) -> float | None:
     return max(ratios, key=lambda ratio: abs(ratio - 1), default=None)
 
 
-def _describe(row: engine.Backend, passes: Sequence[Pass]) -> dict[str, Any]:
+def _describe(passes: Sequence[Pass]) -> dict[str, Any]:
     """Return what callers are told of the passes over a picture."""
     found: dict[str, Any] = {
-        "networks": row.title,
+        "networks": passes[0].row.title,
         "device": passes[0].result.device or "cluster",
         "tiles": sum(one.result.tiles for one in passes),
     }
     if len(passes) > 1:
         found["passes"] = [
-            {"size": f"{one.width}x{one.height}", "creativity": one.creativity, "tiles": one.result.tiles}
+            {
+                "size": f"{one.width}x{one.height}",
+                "networks": one.row.title,
+                "creativity": one.creativity,
+                "tiles": one.result.tiles,
+            }
             for one in passes
         ]
     return found

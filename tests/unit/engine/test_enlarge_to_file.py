@@ -15,8 +15,9 @@ from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.errors import Cancelled
 from fluxvision.core.images import RawImage
 from fluxvision.engine import pass_sizes, planned_memory
-from fluxvision.engine.backends.registry import BY_NAME
+from fluxvision.engine.backends.registry import BY_NAME, load_backend
 from fluxvision.engine.enlarge_to_file import LATER_CREATIVITY, enlarge_in_passes, enlarge_to_raster
+from fluxvision.engine.executors.threads import ThreadExecutor
 from fluxvision.engine.fidelity import measure_fidelity
 
 MOCK = BY_NAME["mock"]
@@ -76,6 +77,39 @@ def test_the_result_of_two_passes_still_reduces_to_the_source(tmp_path):
     face = np.ascontiguousarray(data.astronaut()[80:104, 200:232])
     raster, _ = enlarge_in_passes(engine.Request(face, 256, 192, threads=1), tmp_path)
     assert measure_fidelity(raster, face).lr_psnr_db > 40
+
+
+@pytest.mark.parametrize(
+    ("width", "facts", "later"),
+    [
+        (256, {}, "span-x2"),
+        (272, {}, "span"),
+        (256, {"creativity": 0}, "span"),
+        (256, {"mask": np.full((24, 32), 255, np.uint8)}, "span"),
+    ],
+    ids=["twice", "more", "faithful", "masked"],
+)
+def test_a_second_pass_of_twice_the_size_has_its_network(tmp_path, width, facts, later):
+    """It is made by the row for that, unless a part of it must be as faithful as it can be."""
+    face = np.ascontiguousarray(data.astronaut()[80:104, 200:232])
+    asked = engine.Request(face, width, width * 3 // 4, threads=1, **facts)
+    _, passes = enlarge_in_passes(asked, tmp_path)
+    assert [one.row.name for one in passes] == ["span", later]
+
+
+def test_every_pass_has_its_executor(tmp_path):
+    """What makes the tiles is asked for by the name of the pass's engine."""
+    face, asked = np.ascontiguousarray(data.astronaut()[80:104, 200:232]), []
+
+    def executor(name):
+        asked.append(name)
+        return ThreadExecutor([load_backend(name)], 1)
+
+    request = engine.Request(face, 256, 192, threads=1)
+    there, _ = enlarge_in_passes(request, tmp_path, executor)
+    here, _ = enlarge_in_passes(request, tmp_path)
+    assert asked == ["span", "span-x2"]
+    assert (samples(there) == samples(here)).all()
 
 
 def test_a_mask_holds_in_every_pass(tmp_path):

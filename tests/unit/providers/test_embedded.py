@@ -48,8 +48,23 @@ async def test_above_four_times_each_pass_is_told(photo, folder):
     outcome = await Provider().run(call(photo, (96 * 5, 80 * 5)), JobCallbacks(), folder)
     assert outcome.picture.width == 480
     assert [one["size"] for one in outcome.details["passes"]] == ["384x320", "480x400"]
+    titles = [BACKENDS[0].title, TWICE.title]
+    assert [one["networks"] for one in outcome.details["passes"]] == titles
     assert sum(one["tiles"] for one in outcome.details["passes"]) == outcome.details["tiles"]
     assert "passes" not in (await Provider().run(call(photo, (96, 80)), JobCallbacks(), folder)).details
+
+
+async def test_with_a_mask_the_rest_is_as_faithful_as_without_creativity(photo, folder, tmp_path):
+    """At twice the size the pixels outside a mask are those of creativity 0."""
+    path = tmp_path / "mask.png"
+    mask = Image.new("RGBA", (96, 80), (0, 0, 0, 255))
+    mask.paste((0, 0, 0, 0), (64, 0, 96, 80))
+    mask.save(path)
+    masked = call(photo, (192, 160), imaging.probe(path, imaging.Limits()))
+    made = pixels((await Provider().run(masked, JobCallbacks(), folder)).picture)
+    plain = pixels((await Provider().run(call(photo, (192, 160), creativity=0), JobCallbacks(), folder)).picture)
+    assert np.array_equal(made[:, :100], plain[:, :100])
+    assert not np.array_equal(made[:, 140:], plain[:, 140:])
 
 
 async def test_depth_and_alpha_survive(tmp_path, folder):

@@ -255,15 +255,17 @@ CUSTOM = Backend(
 """The row of a network of one's own, before it is probed: as heavy as the heaviest of `BACKENDS`."""
 
 
-def choose_variant(row: Backend, damage: SourceDamage, scale: float, creativity: float) -> Backend:
+def choose_variant(row: Backend, damage: SourceDamage | None, scale: float, *, faithful: bool) -> Backend:
     """Return the row that enlarges a source, its more enlarged axis `scale` times.
 
-    It is another one up to 2, unless no detail is wanted: then the most faithful is; and where the restoration removed
-    compression alone.
+    It is another one up to 2, unless all or a part of the result must be as faithful as it can be; and where the
+    restoration removed compression alone. `damage` None: nothing was removed.
     """
-    if row.twice and scale <= BY_NAME[row.twice].factor and creativity > 0:
+    if row.twice and scale <= BY_NAME[row.twice].factor and not faithful:
         row = BY_NAME[row.twice]
-    return BY_NAME[row.restored] if row.restored and damage.restored > 0 and damage.noise < NOISY else row
+    if row.restored and damage is not None and damage.restored > 0 and damage.noise < NOISY:
+        row = BY_NAME[row.restored]
+    return row
 
 
 def planned_row(name: str | None) -> Backend:

@@ -46,26 +46,29 @@ def test_the_licence_of_the_weights_is_there():
 @pytest.mark.parametrize(
     ("name", "wanted", "damage", "used"),
     [
-        ("span", (4.0, 0.3), (0.0, 0.0), "span"),
-        ("span", (4.0, 0.3), (0.0, 1.0), "span-restored"),
-        ("span", (4.0, 0.3), (1.9, 0.5), "span-restored"),
-        ("span", (4.0, 0.3), (registry.NOISY, 1.0), "span"),
-        ("span", (2.01, 0.3), (0.0, 0.0), "span"),
-        ("span", (2.0, 0.3), (0.0, 0.0), "span-x2"),
-        ("span", (1.5, 0.3), (0.0, 1.0), "span-x2-restored"),
-        ("span", (2.0, 0.0), (0.0, 0.0), "span"),
-        ("span", (2.0, 0.3), (registry.NOISY, 1.0), "span-x2"),
-        ("realsr", (4.0, 0.3), (0.0, 1.0), "realsr"),
-        ("realsr", (2.0, 0.3), (0.0, 0.0), "realsr"),
+        ("span", (4.0, False), (0.0, 0.0), "span"),
+        ("span", (4.0, False), (0.0, 1.0), "span-restored"),
+        ("span", (4.0, False), (1.9, 0.5), "span-restored"),
+        ("span", (4.0, False), (registry.NOISY, 1.0), "span"),
+        ("span", (2.01, False), (0.0, 0.0), "span"),
+        ("span", (2.0, False), (0.0, 0.0), "span-x2"),
+        ("span", (1.5, False), (0.0, 1.0), "span-x2-restored"),
+        ("span", (2.0, True), (0.0, 0.0), "span"),
+        ("span", (2.0, False), None, "span-x2"),
+        ("span-restored", (2.0, False), None, "span-x2-restored"),
+        ("span", (4.0, False), None, "span"),
+        ("span", (2.0, False), (registry.NOISY, 1.0), "span-x2"),
+        ("realsr", (4.0, False), (0.0, 1.0), "realsr"),
+        ("realsr", (2.0, False), (0.0, 0.0), "realsr"),
     ],
 )
 def test_a_source_and_a_factor_choose_a_row(name, wanted, damage, used):
     """The default engine has rows for detail up to factor 2 and for sources that lost compression alone.
 
-    `wanted` is the factor and the creativity, `damage` the noise and the share of restoration.
+    `wanted` is the factor and whether nothing but fidelity counts, `damage` the noise and the share of restoration.
     """
-    found = SourceDamage(damage[0], 75, 0.0, False, damage[1])
-    assert registry.choose_variant(registry.BY_NAME[name], found, *wanted).name == used
+    found = None if damage is None else SourceDamage(damage[0], 75, 0.0, False, damage[1])
+    assert registry.choose_variant(registry.BY_NAME[name], found, wanted[0], faithful=wanted[1]).name == used
 
 
 @pytest.mark.parametrize(
