@@ -6,9 +6,13 @@ import base64
 import re
 
 LABELS = {"n": "Versions (n)"}
-CHANGED = """() => Promise.allSettled(
-  document.getAnimations().filter((one) => one instanceof CSSTransition).map((one) => one.finished),
-).then(() => undefined)"""
+CHANGED = """async () => {
+  const frame = () => new Promise(requestAnimationFrame);
+  await frame();  // the page hears of the theme
+  await frame();  // and has it
+  const ending = document.getAnimations().filter((one) => Number.isFinite(one.effect.getComputedTiming().endTime));
+  await Promise.allSettled(ending.map((one) => one.finished));
+}"""
 ARRIVES = """([bytes, name, kind]) => {
   const raw = Uint8Array.from(atob(bytes), (letter) => letter.charCodeAt(0));
   const carried = new DataTransfer();

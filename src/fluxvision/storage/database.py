@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import alembic.command
 import alembic.config
+import sqlalchemy.orm  # noqa: F401 - DBOS imports it later, and statements of other threads fail while it is half there
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -28,6 +30,12 @@ def test_it_is_opened_again(database_url):
     again = Database(database_url)
     assert again.run_blocking(lambda connection: connection.execute(select(EXECUTORS)).one()) == ("one", 1.5)
     again.close()
+
+
+def test_what_dbos_needs_of_the_orm_is_there_before_the_first_statement():
+    """Statements that other threads make while `sqlalchemy.orm` is imported can fail, so it comes with the database."""
+    program = "import sys, fluxvision.storage.database; print('sqlalchemy.orm' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout == b"True\n"
 
 
 def test_several_gateways_migrate_at_once(database_url):
