@@ -1,4 +1,4 @@
-"""Rewrites the marked blocks of the documents, and the drawing of the layers, from the rows that the program runs on.
+"""Rewrites the marked blocks of the documents, and whole files made from the rows that the program runs on.
 
 A block stands between `<!-- begin: NAME -->` and `<!-- end -->`. NAME is one of `BLOCKS`, or a file of this repository
 that is quoted. Run as `python docs/generate.py --write`, or with `--check` to fail when a block is stale.
@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+import client_tables
 import drawing
 import model_tables as models
 import server_tables as server
@@ -22,6 +23,7 @@ BLOCK = re.compile(r"(?P<begin><!-- begin: (?P<name>\S+) -->\n).*?(?P<end><!-- e
 LANGUAGES = {".sh": "bash", ".py": "python", ".mjs": "javascript"}
 
 BLOCKS: dict[str, Callable[[], str]] = {
+    "clients": client_tables.clients,
     "parameters": models.parameters,
     "modes": models.modes,
     "offers": models.offers,
@@ -42,6 +44,10 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "rooms": server.house,
     "modules": server.modules,
 }
+WHOLE: dict[Path, Callable[[], str]] = {
+    drawing.TARGET: drawing.drawing,
+}
+"""Files that are generated as a whole."""
 
 
 def quoted(name: str) -> str:
@@ -52,19 +58,21 @@ def quoted(name: str) -> str:
 
 
 def generate(path: Path) -> str:
-    """Return a page with every block made anew, or the drawing."""
+    """Return a page with every block made anew, or a whole file."""
 
     def block(match: re.Match[str]) -> str:
         name = match["name"]
         content = BLOCKS[name]() if name in BLOCKS else quoted(name)
         return f"{match['begin']}\n{content}\n\n{match['end']}"
 
-    return drawing.drawing() if path == drawing.TARGET else BLOCK.sub(block, path.read_text(encoding="utf-8"))
+    return WHOLE[path]() if path in WHOLE else BLOCK.sub(block, path.read_text(encoding="utf-8"))
 
 
 def stale() -> list[Path]:
     """Return the files that are not what the rows say."""
-    return [path for path in (*PAGES, drawing.TARGET) if path.read_text(encoding="utf-8") != generate(path)]
+    return [
+        path for path in (*PAGES, *WHOLE) if not path.exists() or path.read_text(encoding="utf-8") != generate(path)
+    ]
 
 
 def main(arguments: Sequence[str]) -> int:
