@@ -495,7 +495,7 @@ def test_other_websites_cannot_drive_a_server_without_keys(server, headers, stat
     [
         ("GET", "/nothing", 404, None),
         ("GET", "/v1", 404, None),
-        ("GET", "/v1/images/edits/", 404, None),
+        ("GET", "/v1/images/edits/", 405, "POST"),
         ("GET", "/v1/../etc/passwd", 404, None),
         ("GET", "/v1/models/nope", 404, None),
         ("GET", "/v1/models/..%2f..%2fetc", 404, None),

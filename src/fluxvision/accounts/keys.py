@@ -17,6 +17,8 @@ if TYPE_CHECKING:  # not imported at run time, because the database takes a seco
     from fluxvision.accounts.key_cache import KeyCache
 
 SCHEME = b"bearer"
+API_KEY = "api-key"
+"""The header in which Azure's clients send the key."""
 MAX_KEY = 512
 ADMIN = "admin"
 """Caller id of the admin key."""
@@ -86,6 +88,13 @@ def caller_id(digest: bytes) -> str:
     It reveals no key: a key of at least 16 random characters cannot be found from 64 bits of a hash.
     """
     return f"key_{hashlib.sha256(ID_LABEL + digest).hexdigest()[:ID_DIGITS]}"
+
+
+def find_credentials(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
+    """Return the Authorization header, else Azure's `api-key` as if it were one, None without either."""
+    found = dict(reversed([*headers]))
+    key = found.get(API_KEY.encode())
+    return found.get(b"authorization", None if key is None else b"Bearer " + key)
 
 
 def check_model(caller: Caller, model: str) -> None:

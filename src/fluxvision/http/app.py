@@ -36,6 +36,7 @@ from fluxvision.http import (
     models,
     observability,
     openapi,
+    paths,
     site,
     stored_jobs,
     webhooks,
@@ -104,6 +105,7 @@ SITE: tuple[tuple[str, str, Handler], ...] = (
     ("GET", f"{media.PLACE}/{STEM}.dzi", media.send_deep_zoom),
     ("GET", f"{media.PLACE}/{STEM}_files/{{level}}/{{tile}}", media.send_tile),
     ("GET", "/healthz", health.healthz),
+    ("GET", "/health", health.healthz),
     ("GET", "/readyz", health.readyz),
     ("GET", "/metrics", health.metrics_page),
     ("GET", "/openapi.json", openapi.send_document),
@@ -231,11 +233,17 @@ def build(
     # They are tried in order: those of the API come first.
     routes = [Route(prefix + path, _Endpoint(state, run), methods=[method]) for method, prefix, path, run in rows]
     routes += [Route(path, _Endpoint(state, run), methods=["GET"]) for path, run in PAGES]
-    router = Router([*routes, *pages], redirect_slashes=False, lifespan=lifespan)
+    known = [path for _, path, _ in API]
+
+    async def refuse_unknown(scope: Scope, _receive: Receive, _send: Send) -> None:
+        raise paths.unknown_address_error(scope, settings.public_url, [path for path in known if "{" not in path])
+
+    router = Router([*routes, *pages], redirect_slashes=False, default=refuse_unknown, lifespan=lifespan)
     framed = ErrorMiddleware(
         AuthMiddleware(router, state.keys, settings), state.log, state.metrics, settings.upload_timeout
     )
-    return App(_Split(framed, router), state.running)
+    fixed = [path for _, path, _ in SITE] + [path for path, run in PAGES if run is models.model_page]
+    return App(_Split(paths.PathMiddleware(framed, known, fixed), router), state.running)
 
 
 class _Endpoint:

@@ -36,7 +36,7 @@ from fluxvision.http.playground_limits import client_network, is_visitor
 from fluxvision.http.responses import ImageEntry, QuoteResponse
 from fluxvision.http.result_body import images_body, quote_body, revised_prompt
 from fluxvision.http.run_job import run_job
-from fluxvision.http.state import AppState, caller_of, record_of
+from fluxvision.http.state import DEPLOYMENT, AppState, caller_of, record_of
 from fluxvision.http.stored_jobs import StoredJobOptions
 from fluxvision.http.upload_limits import VISITORS_PER_SECOND, Take
 from fluxvision.net import fetch
@@ -81,6 +81,8 @@ async def create_edit(state: AppState, scope: Scope, receive: Receive, send: Sen
                     receive, limit, state.settings.upload_timeout, hint, announced=length, speed=speed
                 )
                 form = await _read_form(media_type, arriving, folder, take)
+                if form.fields.get("model") in (None, "") and DEPLOYMENT in scope:
+                    form.fields["model"] = scope[DEPLOYMENT]
                 phases = RequestPhases(arrived, on_ready)
                 await _wait_for_disconnect(
                     receive, _start_work(state, scope, send, form, folder, dry=dry, phases=phases)

@@ -13,7 +13,7 @@ CONNECTIONS = 32
 """Most connections at once; a further one closes the oldest."""
 READ_SECONDS = 2.0
 """Timeout for receiving a request, and for sending the response."""
-ANSWER_SECONDS = {"/healthz": 2.0, "/readyz": 5.0}
+ANSWER_SECONDS = {"/healthz": 2.0, "/health": 2.0, "/readyz": 5.0}
 """Timeout for the event loop of the API; after that, the response is 503."""
 HEAD_BYTES = 8192
 STATUS = {200: "OK", 400: "Bad Request", 404: "Not Found", 503: "Service Unavailable"}

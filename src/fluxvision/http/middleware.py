@@ -14,7 +14,7 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from fluxvision.accounts.keys import Keys
+from fluxvision.accounts.keys import Keys, find_credentials
 from fluxvision.accounts.rate_limit import rate_limit_headers
 from fluxvision.core import tracing
 from fluxvision.core.errors import (
@@ -38,7 +38,7 @@ from fluxvision.http.state import CALLER, RECORD
 
 METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
 """Methods that spans name; OpenTelemetry's conventions have `_OTHER` for those that a caller made up."""
-OPEN_PATHS = frozenset({"/healthz", "/readyz"})
+OPEN_PATHS = frozenset({"/healthz", "/health", "/readyz"})
 FACTS = "/v1/page"
 """The path that the page requests before it knows whether a key is needed."""
 VISITED = frozenset({("POST", "/v1/images/edits"), ("GET", "/v1/models"), ("HEAD", "/v1/models")})
@@ -72,8 +72,7 @@ class AuthMiddleware:
         if not self._keys.required and path not in OPEN_PATHS:
             self._check_names(headers)
         if path != FACTS and path.startswith(KEYED) and not self._visits(scope, headers):
-            raw = next((value for name, value in scope["headers"] if name == b"authorization"), None)
-            scope[CALLER] = await self._keys.check(raw)
+            scope[CALLER] = await self._keys.check(find_credentials(scope["headers"]))
         await self._app(scope, receive, send)
 
     def _visits(self, scope: Scope, headers: Headers) -> bool:
@@ -236,7 +235,7 @@ class ErrorMiddleware:
     async def _answer_error(self, scope: Scope, receive: Receive, send: ResponseSender, error: Exception) -> None:
         """Log an unexpected error, and send a response."""
         record: RequestRecord = scope[RECORD]
-        failure, allow = _translate_error(error, scope["path"])
+        failure, allow = _translate_error(error)
         if not isinstance(error, Error | HTTPException):
             self._log.error("unexpected", request_id=record.request_id, trace=format_trace(error))
         if not send.status and isinstance(failure, NotFound) and site.wants_html(scope):
@@ -263,12 +262,11 @@ def _common_headers(sent: RawHeaders, record: RequestRecord, started: float) -> 
         yield b"x-fluxvision-model", record.model.encode("latin-1", "replace")
 
 
-def _translate_error(error: Exception, path: str) -> tuple[Error, str]:
+def _translate_error(error: Exception) -> tuple[Error, str]:
     """Return the error for the caller, and for a 405 the methods that the address supports."""
     if isinstance(error, HTTPException):
         if error.status_code == NotFound.status:
-            hint = " Pictures are enlarged by /images/edits." if "/images/" in path else ""
-            return NotFound(f"There is nothing at this address.{hint}"), ""
+            return NotFound("There is nothing at this address."), ""
         if error.status_code == MethodNotAllowed.status:
             allow = (error.headers or {}).get("Allow", "")
             return MethodNotAllowed(f"This address takes {allow} only."), allow

@@ -32,7 +32,8 @@ EXAMPLES = Path(__file__).with_name("openapi_examples.json")
 DESCRIPTION = """Enlarges pictures 1-16x behind an OpenAI-compatible images API.
 
 Every answer to an edit lists in `normalization` what became of each parameter. Errors have OpenAI's body; a wrong
-address is a 404 `NOT_FOUND`, a wrong method a 405 `METHOD_NOT_ALLOWED`."""
+address is a 404 `NOT_FOUND`, a wrong method a 405 `METHOD_NOT_ALLOWED`. A key may come in
+Azure's header `api-key`, too."""
 TAGS = {
     "Images": "Enlarging.",
     "Requests": "What was asked for before, and background jobs.",

@@ -261,6 +261,12 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("GET", "/healthz"): Operation(
         "is_alive", "Operation", "Tell whether the process answers", json_response("Alive", "It does.")
     ),
+    ("GET", "/health"): Operation(
+        "is_healthy",
+        "Operation",
+        "Tell the same as /healthz",
+        json_response("Alive", "It does."),
+    ),
     ("GET", "/readyz"): Operation(
         "is_ready",
         "Operation",

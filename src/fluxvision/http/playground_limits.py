@@ -10,6 +10,7 @@ from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from fluxvision.accounts.budget import Budget
+from fluxvision.accounts.keys import find_credentials
 from fluxvision.accounts.rate_limit import Rate
 from fluxvision.core.errors import DeadlineExceeded, Error, InvalidRequest, TooMany
 from fluxvision.core.money import floor_to_micros, format_amount, to_dollars
@@ -29,7 +30,7 @@ TOLD = "max_cost"
 
 def is_keyless_page_request(headers: Headers) -> bool:
     """Return whether a request comes from the page and has no key."""
-    return is_page(headers) and "authorization" not in headers
+    return is_page(headers) and find_credentials(headers.raw) is None
 
 
 def is_page(headers: Headers) -> bool:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:  # not imported at run time, because the database takes a seco
 
 RECORD = "fluxvision.record"
 CALLER = "fluxvision.caller"
+DEPLOYMENT = "fluxvision.deployment"
+"""The model that the address names, as Azure's do."""
 
 
 Probe = Callable[[Path, str, bytes | None], InputImage]

@@ -46,7 +46,7 @@ def built(tmp_path, monkeypatch):
 @pytest.mark.usefixtures("built")
 async def test_the_page_is_at_its_addresses(edge, path, status):
     """Each address of the page is the same file; one of a model that does not exist has the status of that."""
-    answer = await edge(api_keys="k").get(path)
+    answer = await edge(api_keys="k").get(path, accept="text/html,*/*")
     assert (answer.status, answer.body.decode()) == (status, HTML)
     assert answer.answered["content-type"] == "text/html; charset=utf-8"
     assert answer.answered["cache-control"] == "no-cache"
