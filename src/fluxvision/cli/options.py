@@ -18,7 +18,14 @@ from fluxvision.core.settings import SETTINGS, Setting
 from fluxvision.core.types import Scalar
 
 METAVARS = {"picture": "FILE", "string": "TEXT", "integer": "NUMBER", "number": "NUMBER", "choice": "WORD"}
-SETTING = {"integer": "NUMBER", "number": "NUMBER", "path": "FOLDER", "secrets": "KEYS", "secret": "KEY"}
+SETTING = {
+    "integer": "NUMBER",
+    "number": "NUMBER",
+    "path": "FOLDER",
+    "secrets": "KEYS",
+    "secret": "KEY",
+    "list": "WORDS",
+}
 SHAPES = {"size": "WxH", "aspect_ratio": "W:H"}
 VISIBLE = " Other users of this machine can see it in the process list; the environment is a better place."
 

@@ -28,6 +28,7 @@ NOUNS = {
     "switch": "true or false",
     "secrets": "a text or a list of texts",
     "secret": "a text",
+    "list": "a text or a list of texts",
     "openai_servers": "a list of tables",
     "text": "a text",
     "address": "a text",
@@ -125,10 +126,16 @@ def _convert_value(row: Setting, raw: Any) -> Any:
     if row.high is not None and value > row.high:
         message = f"{row.name} must be at most {row.high:g}"
         raise ConfigError(message, param=row.name)
-    if (row.choices and value not in row.choices) or (row.pattern and not re.fullmatch(row.pattern, value)):
+    if (row.choices and value not in row.choices) or not _has_pattern(row.pattern, value):
         message = f"{row.name} must be one of {', '.join(row.choices or row.examples)}"
         raise ConfigError(message, param=row.name)
     return value
+
+
+def _has_pattern(pattern: str | None, value: Any) -> bool:
+    """Return whether a text, or each text of a list, has the pattern."""
+    texts = [value] if isinstance(value, str) else value
+    return pattern is None or all(re.fullmatch(pattern, text) for text in texts)
 
 
 def _parse_value(row: Setting, raw: Any) -> Any:
@@ -146,7 +153,7 @@ def _parse_value(row: Setting, raw: Any) -> Any:
             if not isfinite(number):
                 raise ValueError(raw)
             return number if row.kind == "number" else _parse_whole_number(raw)
-        case "secrets", str() | list() | tuple():
+        case "secrets" | "list", str() | list() | tuple():
             parts = raw.split(",") if isinstance(raw, str) else raw
             return tuple(text for part in parts if (text := _parse_text(part).strip()))
         case "openai_servers", _:

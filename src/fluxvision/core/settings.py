@@ -16,12 +16,13 @@ from fluxvision.core.openai_servers import OpenAIServer
 PREFIX = "FLUXVISION_"
 MASK = "***"
 
-Kind = Literal["text", "integer", "number", "switch", "address", "path", "secret", "secrets", "openai_servers"]
+Kind = Literal["text", "integer", "number", "switch", "address", "path", "secret", "secrets", "list", "openai_servers"]
 
 Address = Annotated[str, Meta(extra={"kind": "address"})]
 Folder = Annotated[str, Meta(extra={"kind": "path"})]
 Secret = Annotated[str, Meta(extra={"kind": "secret"})]
 Secrets = Annotated[tuple[str, ...], Meta(extra={"kind": "secrets"})]
+Texts = Annotated[tuple[str, ...], Meta(extra={"kind": "list"})]
 OpenAIServers = Annotated[tuple[OpenAIServer, ...], Meta(extra={"kind": "openai_servers"})]
 KINDS: Mapping[Any, Kind] = {str: "text", int: "integer", float: "number", bool: "switch"}
 
@@ -50,6 +51,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             description="Keys that may call the API, or sha256:HEX of them, separated by commas; none: any key, "
             "loopback only."
+        ),
+    ] = ()
+    cors_origins: Annotated[
+        Texts,
+        Meta(
+            pattern=r"\*|[a-z][a-z0-9+.-]*://[^/?#@*\s]+",
+            examples=["https://app.example", "http://localhost:3000", "*"],
+            description="Websites whose pages may call this server from a browser, such as https://app.example, "
+            "separated by commas; *: all; none: its own page only.",
         ),
     ] = ()
     admin_key: Annotated[

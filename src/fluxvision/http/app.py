@@ -41,6 +41,7 @@ from fluxvision.http import (
     stored_jobs,
     webhooks,
 )
+from fluxvision.http.cors import CorsPolicy
 from fluxvision.http.deep_zoom_cache import DeepZoomCache
 from fluxvision.http.job_tracker import JobTracker
 from fluxvision.http.middleware import FACTS, AuthMiddleware, ErrorMiddleware
@@ -239,9 +240,9 @@ def build(
         raise paths.unknown_address_error(scope, settings.public_url, [path for path in known if "{" not in path])
 
     router = Router([*routes, *pages], redirect_slashes=False, default=refuse_unknown, lifespan=lifespan)
-    framed = ErrorMiddleware(
-        AuthMiddleware(router, state.keys, settings), state.log, state.metrics, settings.upload_timeout
-    )
+    cors = CorsPolicy(settings.cors_origins)
+    guarded = AuthMiddleware(router, state.keys, settings, cors)
+    framed = ErrorMiddleware(guarded, state.log, state.metrics, settings.upload_timeout, cors)
     fixed = [path for _, path, _ in SITE] + [path for path, run in PAGES if run is models.model_page]
     return App(_Split(paths.PathMiddleware(framed, known, fixed), router), state.running)
 

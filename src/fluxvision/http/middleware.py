@@ -29,6 +29,7 @@ from fluxvision.core.errors import (
 from fluxvision.core.settings import Settings
 from fluxvision.core.types import Caller
 from fluxvision.http import site
+from fluxvision.http.cors import NO_CORS, CorsPolicy
 from fluxvision.http.error_response import error_for_client, send_error
 from fluxvision.http.framing import RawHeaders, RequestBody, ResponseSender, check_headers
 from fluxvision.http.job_tracker import draining_error
@@ -54,9 +55,10 @@ LOCAL_ENDINGS = (".localhost", ".local", ".internal", ".lan", ".home.arpa")
 class AuthMiddleware:
     """Checks the key and the origin of a request before its body is read; raises an error or passes it on."""
 
-    def __init__(self, app: ASGIApp, keys: Keys, settings: Settings) -> None:
-        """Wrap `app`."""
+    def __init__(self, app: ASGIApp, keys: Keys, settings: Settings, cors: CorsPolicy = NO_CORS) -> None:
+        """Wrap `app`; the websites of `cors` are no foreign ones, and their preflights are answered here."""
         self._app = app
+        self._cors = cors
         self._keys = keys
         self._open: bool = settings.playground
         self._wide = not is_loopback(settings.host)
@@ -65,12 +67,17 @@ class AuthMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check one request and pass it on."""
+        granted = self._cors.preflight_headers(scope)
+        if granted is not None:  # a browser sends no key with it
+            await send({"type": "http.response.start", "status": 204, "headers": granted})
+            await send({"type": "http.response.body"})
+            return
         headers = Headers(scope=scope)
         path = scope["path"]
         if path not in OPEN_PATHS:
             await self._keys.update()
         if not self._keys.required and path not in OPEN_PATHS:
-            self._check_names(headers)
+            self._check_names(headers, self._cors)
         if path != FACTS and path.startswith(KEYED) and not self._visits(scope, headers):
             scope[CALLER] = await self._keys.check(find_credentials(scope["headers"]))
         await self._app(scope, receive, send)
@@ -85,7 +92,7 @@ class AuthMiddleware:
             return False
         if not self._open:
             raise AuthenticationFailed("On this server the page needs a key.")
-        self._check_names(headers)
+        self._check_names(headers, NO_CORS)
         if headers.get("sec-fetch-site", "same-origin") != "same-origin":
             raise Forbidden("Without a key this server does not answer requests that other websites make.")
         scope[VISITOR] = True
@@ -93,13 +100,15 @@ class AuthMiddleware:
             scope[CALLER] = self._visitors
         return True
 
-    def _check_names(self, headers: Headers) -> None:
+    def _check_names(self, headers: Headers, cors: CorsPolicy) -> None:
+        """Raise `Forbidden` for a foreign host name, or an origin that is neither this server's nor one of `cors`."""
         host = headers.get("host", "").lower()
         origin = headers.get("origin")
         if not (host and (host == self._public or _is_local_host(host, wide=self._wide))):
             raise Forbidden("Without a key this server answers local host names only; set public_url to its address.")
         if (
             origin is not None
+            and not cors.allows(origin)
             and not _is_same_origin(origin.lower(), host)
             and not _is_same_origin(origin.lower(), self._public)
         ):
@@ -165,12 +174,16 @@ def request_id(milliseconds: int) -> str:
 class ErrorMiddleware:
     """Wraps the whole application, converts exceptions to responses, and writes log line and metrics."""
 
-    def __init__(self, app: ASGIApp, log: Any, metrics: Metrics, patience: float) -> None:
-        """Wrap `app`; the connection is closed when the caller accepts nothing for `patience` seconds."""
+    def __init__(self, app: ASGIApp, log: Any, metrics: Metrics, patience: float, cors: CorsPolicy = NO_CORS) -> None:
+        """Wrap `app`, and add the headers of `cors` to every response.
+
+        The connection is closed when the caller accepts nothing for `patience` seconds.
+        """
         self._app = app
         self._patience = patience
         self._log = log
         self._metrics = metrics
+        self._cors = cors
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request to its end."""
@@ -191,6 +204,7 @@ class ErrorMiddleware:
 
         def headers(sent: RawHeaders) -> RawHeaders:
             yield from _common_headers(sent, record, started)
+            yield from self._cors.response_headers(scope)
             if body.ends_connection:
                 yield b"connection", b"close"
 
