@@ -68,13 +68,19 @@ class Modalities(Struct, kw_only=True):
     output: list[Literal["image"]]
 
 
-class ModelEntry(Struct, kw_only=True):
-    """A model in OpenAI's format, with title, description, tags, capabilities and offers added."""
+class ModelObject(Struct, kw_only=True):
+    """A name of a model in OpenAI's format. That of an alias has no more; that of a model itself is a `ModelEntry`."""
 
     id: str
     object: Literal["model"]
     created: int
     owned_by: str
+    root: Annotated[str, Meta(description="The model that an alias stands for; of a model itself its own id.")]
+
+
+class ModelEntry(ModelObject, kw_only=True):
+    """A model in OpenAI's format, with title, description, tags, capabilities and offers added."""
+
     name: str
     title: str
     description: str
@@ -87,10 +93,10 @@ class ModelEntry(Struct, kw_only=True):
 
 
 class ModelList(Struct, kw_only=True):
-    """All models."""
+    """The models, and after them their aliases."""
 
     object: Literal["list"]
-    data: list[ModelEntry]
+    data: list[ModelObject]
 
 
 class ModeEntry(Struct, kw_only=True):
@@ -117,9 +123,27 @@ class ModelCard(ModelEntry, kw_only=True):
     parameters: list[OfferModes]
 
 
-def describe_all(models: Iterable[Model], configured: Collection[str]) -> ModelList:
-    """Return OpenAI's list of models."""
-    return ModelList(object="list", data=[describe_model(model, configured) for model in models])
+def describe_all(
+    models: Iterable[Model], configured: Collection[str], *, aliases: bool = True, every: bool = False
+) -> ModelList:
+    """Return OpenAI's list of the models that a `configured` provider has, or of `every` one.
+
+    With `aliases` their other names follow as entries of their own, because pickers show ids only; not those with a
+    space, which no id has.
+    """
+    rows = [row for row in models if every or _is_available(row, configured)]
+    data: list[ModelObject] = [describe_model(row, configured) for row in rows]
+    if aliases:
+        names = [(name, row) for row in rows for name in (*row.b64_aliases, *row.aliases) if " " not in name]
+        data += [
+            ModelObject(id=name, object="model", created=row.created, owned_by=row.creator, root=row.id)
+            for name, row in names
+        ]
+    return ModelList(object="list", data=data)
+
+
+def _is_available(row: Model, configured: Collection[str]) -> bool:
+    return any(one.provider in configured for one in row.offers)
 
 
 def describe_model(row: Model, configured: Collection[str]) -> ModelEntry:
@@ -132,6 +156,7 @@ def describe_model(row: Model, configured: Collection[str]) -> ModelEntry:
         object="model",
         created=row.created,
         owned_by=row.creator,
+        root=row.id,
         name=row.name,
         title=row.name,
         description=row.description,
@@ -139,7 +164,7 @@ def describe_model(row: Model, configured: Collection[str]) -> ModelEntry:
         aliases=[*row.aliases, *row.b64_aliases],
         capabilities=row.capabilities,
         modalities=Modalities(input=["image", "text"], output=["image"]),
-        available=any(one.provider in configured for one in row.offers),
+        available=_is_available(row, configured),
         offers=[describe_offer(one, configured) for one in row.offers],
     )
 

@@ -179,6 +179,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     attempt_timeout: Annotated[
         float, Meta(ge=1, description="Seconds one remote provider may take before the next is tried.")
     ] = 300.0
+    list_aliases: Annotated[
+        bool,
+        Meta(
+            description="List the aliases of models, such as gpt-image-1, in /models too: some clients look for them."
+        ),
+    ] = True
     remote_parallel: Annotated[int, Meta(ge=1, description="Calls to one remote provider at the same time.")] = 64
     flux_model: Annotated[
         str, Meta(description="Folder or hub id of FLUX's weights; empty: the provider flux is not used.")

@@ -18,8 +18,14 @@ MARKDOWN = "text/markdown; charset=utf-8"
 
 
 async def list_models(state: AppState, scope: Scope, receive: Receive, send: Send) -> None:
-    """Send all models."""
-    await _json(listing.describe_all(state.gateway.models, state.gateway.providers))(scope, receive, send)
+    """Send the models that are to be had here, with `?all=true` the others too, and their aliases."""
+    body = listing.describe_all(
+        state.gateway.models,
+        state.gateway.providers,
+        aliases=state.settings.list_aliases,
+        every=query_parameters(scope).get("all", "").lower() in TRUE,
+    )
+    await _json(body)(scope, receive, send)
 
 
 async def show_model(state: AppState, scope: Scope, receive: Receive, send: Send) -> None:

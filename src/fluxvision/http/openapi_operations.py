@@ -198,7 +198,11 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         (InvalidRequest, NotFound, Unavailable),
     ),
     ("GET", "/models"): Operation(
-        "list_models", "Models", "List the models", json_response("ModelList", "The catalogue.")
+        "list_models",
+        "Models",
+        "List the models that a provider here has, and their aliases",
+        json_response("ModelList", "The catalogue."),
+        (parameter("all", "query", "Add the models that no provider here has.", FLAG),),
     ),
     ("GET", "/models/{id:path}"): Operation(
         "get_model",

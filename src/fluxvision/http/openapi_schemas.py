@@ -10,7 +10,7 @@ import msgspec
 
 from fluxvision.accounts.schemas import BalanceResponse, CreatedKey, KeyChange, KeyList, KeyRequest, UsageResponse
 from fluxvision.catalog.describe import param_schemas
-from fluxvision.catalog.listing import ModelCard, ModelList
+from fluxvision.catalog.listing import ModelCard, ModelEntry, ModelList
 from fluxvision.catalog.params import PARAMS
 from fluxvision.catalog.rules import Model
 from fluxvision.http.batch_responses import (
@@ -47,6 +47,7 @@ SENT = (
     QuoteResponse,
     ErrorBody,
     ModelList,
+    ModelEntry,
     ModelCard,
     PageFacts,
     Alive,

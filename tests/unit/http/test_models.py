@@ -17,6 +17,7 @@ async def test_the_list_has_openais_shape(edge):
         "object",
         "created",
         "owned_by",
+        "root",
         "name",
         "title",
         "available",
@@ -27,6 +28,32 @@ async def test_the_list_has_openais_shape(edge):
         "offers",
         "modalities",
     } == set(found["data"][0])
+
+
+def ids(answer):
+    return [one["id"] for one in answer.json()["data"]]
+
+
+async def test_aliases_are_ids_of_their_own(edge):
+    """Pickers that look for OpenAI's names find them: entries with OpenAI's keys and the model that is meant."""
+    found = {one["id"]: one for one in (await edge().get("/v1/models")).json()["data"]}
+    assert {"gpt-image-1", "fal-ai/flux-vision-upscaler"} <= set(found)
+    assert found["gpt-image-1"]["root"] == found[MODEL.id]["root"] == MODEL.id
+    assert set(found["gpt-image-1"]) == {"id", "object", "created", "owned_by", "root"}
+    assert not [name for name in found if " " in name]
+
+
+async def test_aliases_can_be_left_out(edge):
+    """With list_aliases off the list has the models alone."""
+    assert ids(await edge(list_aliases="off").get("/v1/models")) == [MODEL.id]
+
+
+async def test_what_nobody_here_has_is_listed_on_request(edge, monkeypatch):
+    """A model without a configured provider, and its aliases, are there with ?all=true only."""
+    served = edge()
+    monkeypatch.setattr(type(served.gateway), "providers", frozenset({"other"}))
+    assert ids(await served.get("/v1/models")) == []
+    assert {MODEL.id, "gpt-image-1"} <= set(ids(await served.get("/v1/models?all=true")))
 
 
 @pytest.mark.parametrize(

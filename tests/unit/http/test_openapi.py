@@ -218,6 +218,7 @@ def test_a_stream(server, described):
         ("/v1/models/{id}", "/v1/models/nope", 404),
         ("/media/{name}", "/media/nope?expires=1&signature=2", 404),
         ("/healthz", "/healthz", 200),
+        ("/health", "/health", 200),
         ("/readyz", "/readyz", 200),
         ("/metrics", "/metrics", 200),
         ("/openapi.json", "/openapi.json", 200),

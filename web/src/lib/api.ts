@@ -46,8 +46,10 @@ export interface Watch {
   progress(done: number, total: number): void;
 }
 
+/** Return all models, those that nobody here can make too; not their aliases. */
 export async function models(as = key.value): Promise<ModelEntry[]> {
-  return (await json<{ data: ModelEntry[] }>('/v1/models', { headers: sender(as) })).data;
+  const { data } = await json<{ data: ModelEntry[] }>('/v1/models?all=true', { headers: sender(as) });
+  return data.filter((one) => one.id === one.root);
 }
 
 export function card(id: string): Promise<Card> {

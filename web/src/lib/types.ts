@@ -562,12 +562,25 @@ export interface components {
         };
         /**
          * ModelList
-         * @description All models.
+         * @description The models, and after them their aliases.
          */
         ModelList: {
             /** @enum {unknown} */
             object: "list";
-            data: components["schemas"]["ModelEntry"][];
+            data: components["schemas"]["ModelObject"][];
+        };
+        /**
+         * ModelObject
+         * @description A name of a model in OpenAI's format. That of an alias has no more; that of a model itself is a `ModelEntry`.
+         */
+        ModelObject: {
+            id: string;
+            /** @enum {unknown} */
+            object: "model";
+            created: number;
+            owned_by: string;
+            /** @description The model that an alias stands for; of a model itself its own id. */
+            root: string;
         };
         /**
          * ModelEntry
@@ -579,6 +592,8 @@ export interface components {
             object: "model";
             created: number;
             owned_by: string;
+            /** @description The model that an alias stands for; of a model itself its own id. */
+            root: string;
             name: string;
             title: string;
             description: string;
@@ -662,6 +677,8 @@ export interface components {
             object: "model";
             created: number;
             owned_by: string;
+            /** @description The model that an alias stands for; of a model itself its own id. */
+            root: string;
             name: string;
             title: string;
             description: string;
@@ -1365,6 +1382,7 @@ export type ErrorBody = components['schemas']['ErrorBody'];
 export type ErrorDetail = components['schemas']['ErrorDetail'];
 export type ErrorMetadata = components['schemas']['ErrorMetadata'];
 export type ModelList = components['schemas']['ModelList'];
+export type ModelObject = components['schemas']['ModelObject'];
 export type ModelEntry = components['schemas']['ModelEntry'];
 export type Modalities = components['schemas']['Modalities'];
 export type OfferEntry = components['schemas']['OfferEntry'];
