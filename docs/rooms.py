@@ -20,6 +20,7 @@ ROOMS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("providers",), "a call becomes a result; a file or package per provider"),
     (("gateway",), "the flow: prepare, route, execute, finish"),
     (("jobs",), "jobs that outlive their connection: stored, run as durable workflows, found again"),
+    (("mcp",), "tools for language models, by the Model Context Protocol: they call the HTTP API"),
     (("http", "cli"), "the two edges: parse and respond"),
     (
         ("root",),

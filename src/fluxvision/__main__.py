@@ -37,6 +37,7 @@ def create_dependencies() -> Dependencies:
         serve=_serve,
         fetch=_fetch,
         serve_cluster=_serve_cluster,
+        serve_mcp=_serve_mcp,
         open_database=_open_database,
         diagnose=_diagnose,
     )
@@ -77,6 +78,28 @@ def _serve_cluster(host: str, port: int, replicas: int) -> None:
     if host not in LOOPBACK and not load_settings().cluster_token:
         raise Unavailable("Set cluster_token: without it a deployment listens on 127.0.0.1 alone.")
     deployment.run(deployment.app({"replicas": str(replicas)}), host, port)
+
+
+def _serve_mcp(address: str, key: str) -> None:
+    if find_spec("mcp") is None:
+        raise Unavailable("This command needs the SDK of MCP: pip install 'fluxvision[mcp]'.")
+    import asyncio  # noqa: PLC0415, see above
+
+    import uvloop  # noqa: PLC0415
+
+    from fluxvision.mcp import stdio  # noqa: PLC0415
+
+    async def run() -> None:
+        if address:
+            await stdio.serve_remote(address, key)
+            return
+        from fluxvision import server  # noqa: PLC0415, see above
+        from fluxvision.core.load_settings import load_settings  # noqa: PLC0415
+
+        await stdio.serve_local(server.create_app(load_settings()), key)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run())
 
 
 def _open_database(settings: Settings) -> Database | None:

@@ -184,6 +184,7 @@ def dependencies(
         serve=serve,
         fetch=lambda name: Path("/weights") / name,
         serve_cluster=lambda _host, _port, _replicas: None,
+        serve_mcp=lambda _server, _key: None,
         open_database=lambda settings: import_module("fluxvision.server").open_database(settings, create=True),
         diagnose=lambda _settings: findings,
     )

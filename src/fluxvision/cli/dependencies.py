@@ -42,6 +42,8 @@ class Dependencies:
     """Downloads a network's weights and returns their folder."""
     serve_cluster: Callable[[str, int, int], None]
     """Starts the deployment on a Ray cluster, given host, port and most replicas, and blocks."""
+    serve_mcp: Callable[[str, str], None]
+    """Serves MCP on standard input and output, given a server's address ("": this process) and a key."""
     open_database: Callable[[Settings], Database | None]
     """Opens the database, which is made in the data folder if necessary; None where the settings name none."""
     diagnose: Callable[[Settings], Iterable[Finding]]

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from fluxvision import __version__
-from fluxvision.cli import batch, cluster, config, database, doctor, keys, models, serve, upscale
+from fluxvision.cli import batch, cluster, config, database, doctor, keys, mcp, models, serve, upscale
 from fluxvision.cli.dependencies import Dependencies
 from fluxvision.cli.text import error_sentence, safe_path
 from fluxvision.core.errors import ClientError, ConfigError
@@ -20,6 +20,7 @@ COMMANDS = (
     upscale.COMMAND,
     batch.COMMAND,
     serve.COMMAND,
+    mcp.COMMAND,
     models.COMMAND,
     doctor.COMMAND,
     config.COMMAND,

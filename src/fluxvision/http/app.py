@@ -32,6 +32,7 @@ from fluxvision.http import (
     edits,
     files,
     health,
+    mcp,
     media,
     models,
     observability,
@@ -44,6 +45,7 @@ from fluxvision.http import (
 from fluxvision.http.cors import CorsPolicy
 from fluxvision.http.deep_zoom_cache import DeepZoomCache
 from fluxvision.http.job_tracker import JobTracker
+from fluxvision.http.mcp_sessions import McpSessions
 from fluxvision.http.middleware import FACTS, AuthMiddleware, ErrorMiddleware
 from fluxvision.http.observability import Metrics
 from fluxvision.http.playground_limits import PlaygroundLimits
@@ -124,6 +126,8 @@ PAGES: tuple[tuple[str, Handler], ...] = (
     ("/docs/{name:path}", site.send_docs),
 )
 """Pages for browsers, which are not in the OpenAPI document."""
+PROTOCOLS: tuple[tuple[str, str, Handler], ...] = (("POST", "/mcp", mcp.serve_mcp),)
+"""Addresses of other protocols, which describe themselves and are not in the OpenAPI document."""
 
 
 class App:
@@ -213,6 +217,7 @@ def build(
         now=now,
         media_clock=clock,
         jobs=LazyJobService(create_jobs),
+        mcp=McpSessions(lambda error: log.error("unexpected", trace=observability.format_trace(error))),
         keeps_history=settings.history and bool(settings.data_dir or settings.database_url),
         openapi=openapi.encode_document([row[:3] for row in rows], gateway.models, gateway.providers, settings, keys),
     )
@@ -225,6 +230,7 @@ def build(
             ends.callback(data_dir.close)
             ends.push_async_callback(gateway.aclose)
             ends.push_async_callback(state.jobs.close)
+            ends.push_async_callback(state.mcp.close)
             if database is not None:
                 await state.jobs.get()
             ends.push_async_callback(_cancel_task, asyncio.create_task(_sweep(state)))
@@ -234,6 +240,7 @@ def build(
     # They are tried in order: those of the API come first.
     routes = [Route(prefix + path, _Endpoint(state, run), methods=[method]) for method, prefix, path, run in rows]
     routes += [Route(path, _Endpoint(state, run), methods=["GET"]) for path, run in PAGES]
+    routes += [Route(path, _Endpoint(state, run), methods=[method]) for method, path, run in PROTOCOLS]
     known = [path for _, path, _ in API]
 
     async def refuse_unknown(scope: Scope, _receive: Receive, _send: Send) -> None:
@@ -243,7 +250,7 @@ def build(
     cors = CorsPolicy(settings.cors_origins)
     guarded = AuthMiddleware(router, state.keys, settings, cors)
     framed = ErrorMiddleware(guarded, state.log, state.metrics, settings.upload_timeout, cors)
-    fixed = [path for _, path, _ in SITE] + [path for path, run in PAGES if run is models.model_page]
+    fixed = [path for _, path, _ in (*SITE, *PROTOCOLS)] + [path for path, run in PAGES if run is models.model_page]
     return App(_Split(paths.PathMiddleware(framed, known, fixed), router), state.running)
 
 

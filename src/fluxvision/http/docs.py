@@ -31,6 +31,7 @@ NAV: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
             ("index", "README.md"),
             ("cli", "docs/cli.md"),
             ("python", "docs/python.md"),
+            ("mcp", "docs/mcp.md"),
             ("compatibility", "docs/compatibility.md"),
         ),
     ),

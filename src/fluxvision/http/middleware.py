@@ -44,7 +44,7 @@ FACTS = "/v1/page"
 """The path that the page requests before it knows whether a key is needed."""
 VISITED = frozenset({("POST", "/v1/images/edits"), ("GET", "/v1/models"), ("HEAD", "/v1/models")})
 VISITED_BELOW = "/v1/models/"
-KEYED = ("/v1/", "/openai/v1/", "/metrics")
+KEYED = ("/v1/", "/openai/v1/", "/metrics", "/mcp")
 DEFAULT_PORTS = {"http": 80, "https": 443}
 VISITORS_WEIGHT = 0.25
 """Weight of all requests without a key together, relative to one key."""

@@ -18,6 +18,7 @@ from fluxvision.core.types import ANYBODY, Caller
 from fluxvision.gateway.gateway import Gateway
 from fluxvision.http.deep_zoom_cache import DeepZoomCache
 from fluxvision.http.job_tracker import JobTracker
+from fluxvision.http.mcp_sessions import McpSessions
 from fluxvision.http.observability import Metrics, RequestRecord
 from fluxvision.http.playground_limits import PlaygroundLimits
 from fluxvision.http.readiness import Readiness
@@ -73,6 +74,7 @@ class AppState:
     media_clock: Callable[[], float]
     openapi: bytes
     jobs: LazyJobService
+    mcp: McpSessions
     batch_checks: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, 2))
     """Taken while the input of a batch is checked: that reads up to a gigabyte in a thread."""
     keeps_history: bool = False

@@ -1,0 +1,1 @@
+"""The Model Context Protocol: tools for language models that call this project's own HTTP API."""
