@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import client_tables
+import comfyui_inputs
 import drawing
 import model_tables as models
 import server_tables as server
@@ -46,8 +47,9 @@ BLOCKS: dict[str, Callable[[], str]] = {
 }
 WHOLE: dict[Path, Callable[[], str]] = {
     drawing.TARGET: drawing.drawing,
+    comfyui_inputs.TARGET: comfyui_inputs.comfyui_inputs,
 }
-"""Files that are generated as a whole."""
+"""Files that are generated as a whole: the drawing of the rooms, and the inputs of the ComfyUI node."""
 
 
 def quoted(name: str) -> str:

@@ -32,6 +32,7 @@ NAV: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
             ("cli", "docs/cli.md"),
             ("python", "docs/python.md"),
             ("mcp", "docs/mcp.md"),
+            ("clients", "docs/clients.md"),
             ("compatibility", "docs/compatibility.md"),
         ),
     ),
@@ -72,7 +73,12 @@ FILES: Mapping[str, Path] = {
     name: DESIGN / name for name in ("style.css", "theme.js", "icon.svg", "vendor/swagger-ui.css", *SCRIPTS)
 } | {
     f"pictures/{Path(source).name}": ROOT / source
-    for source in ("docs/playground.jpg", "examples/chelsea-before.jpg", "examples/chelsea-after.jpg")
+    for source in (
+        "docs/playground.jpg",
+        "docs/comfyui.png",
+        "examples/chelsea-before.jpg",
+        "examples/chelsea-after.jpg",
+    )
 }
 """The files that pages need, by their address below /docs/."""
 DRAWING = "docs/layers.svg"
