@@ -25,7 +25,7 @@ from fluxvision.catalog.params import BY_NAME, PARAMS
 from fluxvision.catalog.rules import Converted, Emulated, Model, Offer, Passthrough, Price, Renamed, Rule
 from fluxvision.core import errors
 from fluxvision.core.callbacks import JobCallbacks
-from fluxvision.core.images import Fidelity, InputImage, ResultImage
+from fluxvision.core.images import Fidelity, ResultImage
 from fluxvision.core.settings import Settings
 from fluxvision.core.types import (
     ANYBODY,
@@ -40,6 +40,7 @@ from fluxvision.core.types import (
     ReceiptEntry,
 )
 from fluxvision.gateway.execution import ExecutionReport
+from fluxvision.gateway.gateway import ParsedFields
 from fluxvision.imaging import vips_warnings
 
 PRICE = 100_000
@@ -112,21 +113,17 @@ class Gateway:
             raise errors.ModelNotFound(message, param="model")
         return MODEL, pinned, name
 
-    def admit(
-        self, model: str, fields: Mapping[str, Any], image: InputImage, mask: InputImage | None, request_id: str
-    ) -> Job:
+    def parse(self, model: str, fields: Mapping[str, Any]) -> ParsedFields:
         """Coerce by the rows, as the real one does."""
-        found, pin, alias = self.find(model)
+        found, pin, alias = self.find(model or MODEL.id)
         values = {name: coerce(BY_NAME[name], value) for name, value in fields.items() if name in BY_NAME}
-        return Job(
-            id=request_id,
-            model=found.id,
-            image=image,
-            values={name: value for name, value in values.items() if value is not None},
-            mask=mask,
-            extras={name: value for name, value in fields.items() if name not in BY_NAME},
+        return ParsedFields(
+            model=found,
             pin=pin,
             prefers_base64=alias.lower().startswith("gpt-image"),
+            factor=2.0,
+            values={name: value for name, value in values.items() if value is not None},
+            extras={name: value for name, value in fields.items() if name not in BY_NAME},
         )
 
     def prepare(self, job: Job) -> Prepared:

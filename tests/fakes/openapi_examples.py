@@ -40,10 +40,16 @@ REQUESTS = {
 }
 
 
+OTHERS = {"generate_image": "/v1/images/generations", "vary_image": "/v1/images/variations"}
+"""Further routes that take an edit, by the ids of their operations."""
+OTHER = {**GIVEN, "seed": 5}
+
+
 def errors(server: Server) -> dict[str, Any]:
     """Return the bodies of the errors that a caller can bring about at will, by their codes."""
     answers = [
-        server.post(EDITS, document({**GIVEN, "scale_factor": 19}), **KEY),
+        server.post(EDITS, document({**GIVEN, "scale_factor": 19, "creativity": "much"}), **KEY),
+        server.post(EDITS, document({"prompt": "a cat"}), **KEY),
         server.get("/v1/models"),
         server.get("/nothing"),
         server.get("/v1/models/flux-vision", KEY),
@@ -96,9 +102,11 @@ def record(server: Server) -> dict[str, Any]:
     """Return the requests and the answers of a server that asks for a key."""
     link, plain, stream = (server.post(EDITS, document(given), **KEY) for given in REQUESTS.values())
     quote = server.post(EDITS + "?dryRun=true", document(REQUESTS["link"]), **KEY)
+    others = {name: server.post(path, document(OTHER), **KEY).json() for name, path in OTHERS.items()}
     return {
         "requests": {
             "edit_image": REQUESTS,
+            **{name: {"link": OTHER} for name in OTHERS},
             "create_key": NEW_KEY,
             "change_key": CHANGES,
             "create_file": {"lines": {"purpose": "batch", "file": "edits.jsonl"}},
@@ -109,6 +117,7 @@ def record(server: Server) -> dict[str, Any]:
                 "application/json": {"link": link.json(), "base64": plain.json(), "dry_run": quote.json()},
                 "text/event-stream": events(stream.body.decode()),
             },
+            **{name: {"application/json": {"link": answer}} for name, answer in others.items()},
             **accounts(server),
             **batches(server),
         },

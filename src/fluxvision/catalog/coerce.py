@@ -14,20 +14,25 @@ TRUE = frozenset({"true", "1", "yes", "on"})
 FALSE = frozenset({"false", "0", "no", "off"})
 UNSET_WORDS = frozenset({"", "null", "none", "undefined"})
 SHOWN = 40
+LARGEST = 2**53
+"""The largest number that every client and database keeps exactly."""
 PRIVATE = frozenset({"prompt", "negative_prompt"})
 """Parameters whose values are never repeated in error messages."""
 
 
-def coerce(param: Param, value: Any) -> Scalar | None:
+def coerce(param: Param, value: Any, *, has_effect: bool = True) -> Scalar | None:
     """Return a form string or JSON value as the parameter's type, or None when it means "not given".
 
-    Raises `InvalidRequest` naming the parameter when the value has the wrong type or is out of range.
+    Raises `InvalidRequest` naming the parameter when the value has the wrong type or is out of range. A number that has
+    no effect may be out of range.
     """
     free = param.kind == "string" and param.pattern is None
-    word = value.strip().lower() if isinstance(value, str) and not free else None
+    word = str(value).strip().lower() if isinstance(value, str | int) and not free else None
     if value is None or word in UNSET_WORDS or word in param.absent:
         return None
     coerced: Scalar = _TYPES[param.kind](param, value)
+    if not has_effect and isinstance(coerced, int | float) and abs(coerced) <= LARGEST:
+        return coerced
     if not _is_in_range(param, coerced):
         raise _wrong_value(param, value, number=param.kind != "string")
     return coerced

@@ -77,6 +77,8 @@ def solve_geometry(job: Job, factors: ScaleRange | None = EXACT) -> Geometry:
     """
     # The rules of all offers need this for the same job: cache by the few values that it depends on.
     words = tuple(map(job.values.get, WORDS))
+    if is_size_a_shape(job):
+        words = (words[0], requested_size(job), *words[2:])
     return _solve(job.image.width, job.image.height, words, job.factor, factors)
 
 
@@ -109,7 +111,33 @@ def _solved(asked: _Asked, factors: ScaleRange | None) -> Geometry:
 
 def has_pixel_size(job: Job) -> bool:
     """Return whether the job gives its size in pixels, so that no default factor applies."""
-    return "resolution" in job.values or "x" in str(job.values.get("size", ""))
+    return "resolution" in job.values or "x" in requested_size(job)
+
+
+def requested_size(job: Job) -> str:
+    """Return the parameter `size`, empty when it is absent; one that is read as a shape as WIDTH:HEIGHT."""
+    size = str(job.values.get("size", ""))
+    return size.replace("x", ":") if is_size_a_shape(job) else size
+
+
+def is_size_a_shape(job: Job) -> bool:
+    """Return whether only the shape of the caller's `size` counts.
+
+    Clients send `size=1024x1024` unasked under the model names of OpenAI, so that under these a picture is never made
+    smaller by it.
+    """
+    return job.prefers_base64 and is_size_smaller(job)
+
+
+def is_size_smaller(job: Job) -> bool:
+    """Return whether the parameter `size` asks for a smaller picture than the source."""
+    size = str(job.values.get("size", ""))
+    if "x" not in size:
+        return False
+    width, height = (int(part) for part in size.split("x"))
+    fit = str(job.values.get("fit", "contain"))
+    inner = _inner_size(job.image.width, job.image.height, width, height, fit)
+    return inner[0] < job.image.width or inner[1] < job.image.height
 
 
 def requested_frame(job: Job) -> str | None:

@@ -92,6 +92,14 @@ PARAMS: tuple[Param, ...] = (
         group="Picture",
     ),
     Param(
+        "images_mode",
+        "choice",
+        "Which pictures of a request with several are enlarged: the first, or each by itself; absent: the first, and "
+        "the receipt says so.",
+        choices=("first", "each"),
+        group="Picture",
+    ),
+    Param(
         "mask",
         "picture",
         "A picture of the same size; new detail appears only where it is transparent.",
@@ -176,6 +184,7 @@ PARAMS: tuple[Param, ...] = (
         low=0,
         high=1,
         flag="--creativity",
+        aliases=("denoising_strength",),
         unsupported="This model has no such control.",
     ),
     Param(
@@ -221,9 +230,10 @@ PARAMS: tuple[Param, ...] = (
     Param(
         "seed",
         "integer",
-        "Another seed gives another version of the new detail; the same seed the same picture.",
+        "Another seed gives another version of the new detail; the same seed the same picture; -1 is the same as none.",
         low=0,
         high=2**32 - 1,
+        absent=("-1",),
         flag="--seed",
         unsupported="The provider takes no seed.",
     ),

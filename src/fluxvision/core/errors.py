@@ -5,6 +5,7 @@
     fluxvision.core.errors.Error
     ├── ClientError               400  the request is wrong; a retry is useless
     │   ├── InvalidRequest        400  INVALID_REQUEST, names the parameter
+    │   │   └── ImageRequired     400  image_required, there is no picture to enlarge
     │   ├── PolicyRefused         400  CONTENT_POLICY_VIOLATION, a provider's policy forbids the picture
     │   ├── AuthenticationFailed  401  AUTHENTICATION_FAILED
     │   ├── InsufficientBalance   402  INSUFFICIENT_BALANCE, the key's budget does not cover the request
@@ -42,6 +43,7 @@ The module is long because the tree is: a class per error.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 from fluxvision.core.key_limits import RequestRate
@@ -106,6 +108,24 @@ class ClientError(Error):
 
 class InvalidRequest(ClientError):
     """A parameter, a picture or their combination cannot be used."""
+
+    errors: tuple[InvalidRequest, ...] = ()
+    """One for each parameter that is wrong, where several are."""
+
+    @classmethod
+    def join(cls, errors: Sequence[InvalidRequest]) -> InvalidRequest:
+        """Return one error for at least one; of several it tells all messages, and names the first parameter."""
+        if len(errors) == 1:
+            return errors[0]
+        joined = type(errors[0])(" ".join(error.message for error in errors), param=errors[0].param)
+        joined.errors = tuple(errors)
+        return joined
+
+
+class ImageRequired(InvalidRequest):
+    """The request has no picture."""
+
+    code = "image_required"
 
 
 class PolicyRefused(ClientError):

@@ -64,6 +64,8 @@ class Job:
     """The only provider that the caller allows; None: any."""
     prefers_base64: bool = False
     """Whether the caller used a model name whose clients read only base64."""
+    pictures: int = 1
+    """How many pictures the request has, of which `image` is one."""
     factor: float = 2.0
     """The model's scale factor when the caller gives no size."""
     random_seed: bool = False
@@ -135,6 +137,8 @@ class PostprocessPlan:
     """Quality of a lossy format, 0 to 100; None: the format's default."""
     frames: int = 1
     """Number of frames of the source that are enlarged, from the first."""
+    images_mode: str = "first"
+    """Which pictures of a request with several are enlarged: first or each."""
     strip_metadata: bool = False
     stream: bool = False
     """Whether the response is a stream of server-sent events."""

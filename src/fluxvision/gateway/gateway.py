@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,40 @@ LEAST_JOB_MEMORY = 1_500_000_000
 """Bytes of memory that one picture may always take, even on a small machine; its tiles alone take half of that."""
 SMALL_JOB_MEMORY = 300_000_000
 """Bytes of memory that a small picture takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedFields:
+    """What a request says, checked against the parameters of its model, before its pictures are read."""
+
+    model: Model
+    pin: str | None
+    """The only provider that the caller allows; None: any."""
+    prefers_base64: bool
+    """Whether the caller used a model name whose clients read only base64."""
+    factor: float
+    """The model's scale factor when the caller gives no size."""
+    values: dict[str, Scalar] = field(default_factory=dict)
+    """The public parameters that the caller gave; no defaults."""
+    extras: dict[str, Any] = field(default_factory=dict)
+    """Parameters that are not public ones, which may be a provider's own."""
+
+    def job(self, image: InputImage, mask: InputImage | None, request_id: str, pictures: int = 1) -> Job:
+        """Return the job for one of the `pictures`; raises `InvalidRequest` for a mask of another size."""
+        if mask is not None:
+            imaging.check_mask(mask, image.width, image.height)
+        return Job(
+            request_id,
+            self.model.id,
+            image,
+            self.values,
+            mask,
+            self.extras,
+            self.pin,
+            self.prefers_base64,
+            pictures,
+            self.factor,
+        )
 
 
 class Gateway:
@@ -120,39 +155,57 @@ class Gateway:
         known = [wait for wait in waits if wait is not None]
         return min(known) if known and len(known) == len(waits) else None
 
+    def parse(self, model: str, fields: Mapping[str, Any]) -> ParsedFields:
+        """Check the caller's values against the parameters of the model, the default one when `model` is empty.
+
+        Unknown names become extras. Raises `ModelNotFound`, or `InvalidRequest` that tells every parameter that is
+        wrong.
+        """
+        name = model if model.strip() else self.models[0].id
+        found, pin = catalog.find_model(name, self.models)
+        rows, names, errors = self._by_name[found.id], dict[str, str](), list[InvalidRequest]()
+        factor = float(rows["scale_factor"].default or 1.0)
+        parsed = ParsedFields(found, pin, catalog.prefers_base64(name, found), factor)
+        for written, raw in fields.items():
+            param = rows.get(ALIASES.get(written, written))
+            if param is None:
+                parsed.extras[written] = raw
+                continue
+            try:
+                value = coerce(param, raw, has_effect=self._has_effect(parsed, param.name))
+            except InvalidRequest as error:
+                errors.append(error)
+                continue
+            if value is not None and parsed.values.setdefault(param.name, value) != value:
+                first = names[param.name]
+                message = f"{first} and {written} mean the same and have different values; send one of them."
+                errors.append(InvalidRequest(message, param=param.name))
+            if value is not None:
+                names[param.name] = written
+        seed, n = parsed.values.get("seed"), parsed.values.get("n")
+        if isinstance(seed, int) and isinstance(n, int) and seed + n - 1 > LAST_SEED:
+            message = f"seed: with n={n} the last seed would be over {LAST_SEED}."
+            errors.append(InvalidRequest(message, param="seed"))
+        if errors:
+            raise InvalidRequest.join(errors)
+        parsed.values.update(catalog.implied_values(found, parsed.values, parsed.extras))
+        return parsed
+
+    def _has_effect(self, parsed: ParsedFields, name: str) -> bool:
+        """Return whether a parameter has an effect at any configured provider that may serve the request."""
+        offers = [one for one in parsed.model.offers if one.provider in self.providers]
+        return not offers or any(
+            getattr(rule, "sent", True)
+            for one in offers
+            if parsed.pin in {None, one.provider}
+            for rule in one.rules[name]
+        )
+
     def admit(
         self, model: str, fields: Mapping[str, Any], image: InputImage, mask: InputImage | None, request_id: str
     ) -> Job:
-        """Check the caller's values against the model's parameters and return the job; unknown names become extras.
-
-        Raises `ModelNotFound`, or `InvalidRequest` naming the parameter.
-        """
-        found, pin = catalog.find_model(model, self.models)
-        rows = self._by_name[found.id]
-        values: dict[str, Scalar] = {}
-        names: dict[str, str] = {}
-        extras: dict[str, Any] = {}
-        for name, raw in fields.items():
-            param = rows.get(ALIASES.get(name, name))
-            if param is None:
-                extras[name] = raw
-                continue
-            value = coerce(param, raw)
-            if value is not None and values.setdefault(param.name, value) != value:
-                message = f"{names[param.name]} and {name} mean the same and have different values; send one of them."
-                raise InvalidRequest(message, param=param.name)
-            if value is not None:
-                names[param.name] = name
-        values |= catalog.implied_values(found, values, extras)
-        if mask is not None:
-            imaging.check_mask(mask, image.width, image.height)
-        seed, n = values.get("seed"), values.get("n")
-        if isinstance(seed, int) and isinstance(n, int) and seed + n - 1 > LAST_SEED:
-            message = f"seed: with n={n} the last seed would be over {LAST_SEED}."
-            raise InvalidRequest(message, param="seed")
-        factor = float(rows["scale_factor"].default or 1.0)
-        plain = catalog.prefers_base64(model, found)
-        return Job(request_id, found.id, image, values, mask, extras, pin, plain, factor)
+        """Return the job of a request with one picture; raises the errors of `parse`, and those of the mask."""
+        return self.parse(model, fields).job(image, mask, request_id)
 
     def prepare(self, job: Job) -> PreparedJob:
         """Translate, price, check and order a job's offers.

@@ -73,6 +73,8 @@ IDLE_SECONDS = 0.5
 PREFIXES = ("/openai/v1", "/v1")
 API: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/images/edits", edits.create_edit),
+    ("POST", "/images/generations", edits.create_generation),
+    ("POST", "/images/variations", edits.create_variation),
     ("GET", "/requests", stored_jobs.list_requests),
     ("GET", "/requests/{id}", stored_jobs.show_request),
     ("DELETE", "/requests/{id}", stored_jobs.cancel_request),

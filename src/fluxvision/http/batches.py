@@ -19,6 +19,7 @@ from fluxvision.core.job_status import CANCELLED, COMPLETED, FAILED
 from fluxvision.core.types import Caller
 from fluxvision.gateway.execution import PreparedJob
 from fluxvision.http import edits, stored_jobs, webhooks
+from fluxvision.http.admit import admit_jobs
 from fluxvision.http.batch_responses import Batch, BatchError, BatchErrors, BatchList, BatchRequest, BatchRequestCounts
 from fluxvision.http.batch_results import find_batch, result_file_ids
 from fluxvision.http.files import find_file, refuse_visitor
@@ -139,7 +140,11 @@ class LinePreparer:
                 message = f"{name} cannot be used in a batch."
                 raise InvalidRequest(message, param=name)
         webhook = await webhooks.take_webhook(state, scope_of(base_url), form.fields)
-        job = replace(await edits.admit_job(state, form, folder, self.new_id()), caller=caller)
+        job, *others = await admit_jobs(state, form, folder, self.new_id())
+        if others:
+            message = "images_mode: a line of a batch enlarges one picture; write a line for each."
+            raise InvalidRequest(message, param="images_mode")
+        job = replace(job, caller=caller)
         check_model(caller, job.model)
         prepared = state.gateway.prepare(job)
         await prepared.check_mask()

@@ -1,4 +1,4 @@
-"""POST /images/edits: reads the request, runs the job, and sends the response.
+"""The routes below /images, and how a request of any API becomes jobs and their response.
 
 The module is long because a request's way, from its body to its response, is told in one place.
 """
@@ -6,6 +6,7 @@ The module is long because a request's way, from its body to its response, is to
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -16,33 +17,29 @@ from typing import Any, cast
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
-from fluxvision import imaging
 from fluxvision.accounts.keys import check_model
 from fluxvision.catalog.coerce import FALSE, TRUE
 from fluxvision.core import tracing
 from fluxvision.core.callbacks import JobCallbacks
-from fluxvision.core.concurrency import run_in_thread
-from fluxvision.core.errors import Busy, CallerGone, InvalidRequest, UnsupportedMediaType
-from fluxvision.core.images import InputImage
-from fluxvision.core.types import Job, JobResult
-from fluxvision.gateway.execution import PreparedJob, deadline_error
-from fluxvision.http import base64_stream, media, stored_jobs, streaming, webhooks
+from fluxvision.core.errors import Busy, CallerGone, InvalidRequest
+from fluxvision.core.types import Job
+from fluxvision.gateway.execution import LAST_SEED, PreparedJob, deadline_error
+from fluxvision.http import stored_jobs, streaming, webhooks
+from fluxvision.http.admit import admit_jobs
 from fluxvision.http.base64_stream import ChunkedBody, encode_base64
+from fluxvision.http.edit_request import DOCUMENT, EditRequest, bare_media_type
 from fluxvision.http.error_response import send_error
-from fluxvision.http.media import media_link
-from fluxvision.http.parsing import body, fields, json_body, multipart
+from fluxvision.http.parsing import body, fields, json_body
 from fluxvision.http.parsing.fields import query_parameters
 from fluxvision.http.playground_limits import client_network, is_visitor
-from fluxvision.http.responses import ImageEntry, QuoteResponse
-from fluxvision.http.result_body import images_body, quote_body, revised_prompt
-from fluxvision.http.run_job import run_job
+from fluxvision.http.responses import QuoteResponse
+from fluxvision.http.result_body import deliver_images, join_images, join_quotes, quote_body
+from fluxvision.http.run_job import run_jobs
 from fluxvision.http.state import DEPLOYMENT, AppState, caller_of, record_of
 from fluxvision.http.stored_jobs import StoredJobOptions
 from fluxvision.http.upload_limits import VISITORS_PER_SECOND, Take
-from fluxvision.net import fetch
 
 DRY_RUN = frozenset({"dryrun", "dry_run"})
-FORM, DOCUMENT = "multipart/form-data", "application/json"
 UNWATCHED = 0.25
 """Seconds of a request before checking for a disconnect begins, because checking takes as long as parsing."""
 
@@ -57,8 +54,41 @@ class RequestPhases:
     """Called when only sending the response remains."""
 
 
+class Generation(EditRequest):
+    """A request to /images/generations, to which several clients also send a picture."""
+
+    kind = "image_generation"
+    missing = "This model enlarges a picture; send one as image to /v1/images/edits."
+
+
+class Variation(EditRequest):
+    """A request to /images/variations: the picture with another version of the invented detail."""
+
+    async def read(self, media_type: str, chunks: AsyncIterator[bytes], folder: Path, take: Take) -> body.Form:
+        """Return the form, with a seed of its own."""
+        form = await super().read(media_type, chunks, folder, take)
+        if form.fields.get("seed") is None:
+            form.fields["seed"] = secrets.randbelow(LAST_SEED) | 1  # an odd one is never that of the default
+        return form
+
+
 async def create_edit(state: AppState, scope: Scope, receive: Receive, send: Send) -> None:
-    """Read the request, run the job, send the response; the files are deleted in any case."""
+    """Enlarge the picture of a request to /images/edits."""
+    await serve(state, scope, receive, send, EditRequest())
+
+
+async def create_generation(state: AppState, scope: Scope, receive: Receive, send: Send) -> None:
+    """Enlarge the picture of a request to /images/generations; without one, say where to send it."""
+    await serve(state, scope, receive, send, Generation())
+
+
+async def create_variation(state: AppState, scope: Scope, receive: Receive, send: Send) -> None:
+    """Enlarge the picture of a request to /images/variations."""
+    await serve(state, scope, receive, send, Variation())
+
+
+async def serve(state: AppState, scope: Scope, receive: Receive, send: Send, request: EditRequest) -> None:
+    """Read the request, run its jobs, send the response; the files are deleted in any case."""
     headers = Headers(scope=scope)
     query = query_parameters(scope)
     dry = _dry_run(query)
@@ -68,7 +98,7 @@ async def create_edit(state: AppState, scope: Scope, receive: Receive, send: Sen
         state.playground.count(visitor, state.now(), dry=dry)
     media_type = body.content_type(headers)
     limit, hint = state.settings.max_upload_bytes, ""
-    if _body_kind(media_type) == DOCUMENT:
+    if bare_media_type(media_type) == DOCUMENT:
         limit, hint = json_body.body_limit(limit)
     length = body.content_length(headers, limit, hint)
     with state.running.job() as on_ready, state.memory.share() as take:
@@ -80,176 +110,143 @@ async def create_edit(state: AppState, scope: Scope, receive: Receive, send: Sen
                 arriving = body.body_chunks(
                     receive, limit, state.settings.upload_timeout, hint, announced=length, speed=speed
                 )
-                form = await _read_form(media_type, arriving, folder, take)
-                if form.fields.get("model") in (None, "") and DEPLOYMENT in scope:
+                form = await request.read(media_type, arriving, folder, take)
+                if not form.fields.get("model") and DEPLOYMENT in scope:
                     form.fields["model"] = scope[DEPLOYMENT]
                 phases = RequestPhases(arrived, on_ready)
-                await _wait_for_disconnect(
-                    receive, _start_work(state, scope, send, form, folder, dry=dry, phases=phases)
-                )
+                work = _Work(state, scope, send, request, folder, phases)
+                await _wait_for_disconnect(receive, work.start(form, dry=dry))
             whole = True
         finally:
             # In the same turn, not in a thread: a cancelled task would not wait for the thread.
             state.data_dir.release(folder, whole=whole)
 
 
-async def _start_work(
-    state: AppState, scope: Scope, send: Send, form: body.Form, folder: Path, *, dry: bool, phases: RequestPhases
-) -> None:
-    """Run the job of the form, or quote it, and send the response."""
-    # `dry_run` in the body counts too; never charge for it.
-    said = {name: form.fields.pop(name) for name in list(form.fields) if name.lower() in DRY_RUN}
-    dry = dry or _dry_run({name: str(value) for name, value in said.items() if value is not None})
-    background = stored_jobs.wants_background(Headers(scope=scope), form.fields)
-    options = StoredJobOptions(background, await webhooks.take_webhook(state, scope, form.fields))
-    with tracing.span("admit"):
-        job = await admit_job(state, form, folder, record_of(scope).request_id)
-    job = replace(job, caller=caller_of(scope), traceparent=tracing.traceparent())
-    check_model(job.caller, job.model)
-    phases.on_received()
-    record_of(scope).model = job.model
-    if dry:
-        body = await _quote(state, scope, job)
-        phases.on_ready()
-        await _send_body(send, encode_base64(body))
-        return
-    prepare = state.playground.reserve if is_visitor(scope) else state.gateway.prepare
-    try:
-        prepared = prepare(job)
-        if stored_jobs.is_stored(scope, prepared, options):
-            await _respond_stored(state, scope, send, prepared, options=options, on_ready=phases.on_ready)
-        else:
-            await _respond(state, scope, send, prepared, folder, on_ready=phases.on_ready)
-    finally:
-        state.playground.ended(job)
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """The work for one request, whose body has been read."""
 
+    state: AppState
+    scope: Scope
+    send: Send
+    request: EditRequest
+    folder: Path
+    phases: RequestPhases
 
-async def _respond_stored(
-    state: AppState,
-    scope: Scope,
-    send: Send,
-    prepared: PreparedJob,
-    *,
-    options: StoredJobOptions,
-    on_ready: Callable[[], None],
-) -> None:
-    """Store and start the job, or find the one that this request repeats, and send its result.
+    async def start(self, form: body.Form, *, dry: bool) -> None:
+        """Run the jobs of the form, or quote them, and send the response."""
+        state, scope = self.state, self.scope
+        plain = None if form.pictures else self.request.without_picture()
+        if plain is not None:
+            await _send_body(self.send, plain)
+            return
+        # `dry_run` in the body counts too; never charge for it.
+        said = {name: form.fields.pop(name) for name in list(form.fields) if name.lower() in DRY_RUN}
+        dry = dry or _dry_run({name: str(value) for name, value in said.items() if value is not None})
+        background = stored_jobs.wants_background(Headers(scope=scope), form.fields)
+        options = StoredJobOptions(background, await webhooks.take_webhook(state, scope, form.fields))
+        with tracing.span("admit"):
+            found = await admit_jobs(state, form, self.folder, record_of(scope).request_id, self.request.missing)
+        jobs = [replace(job, caller=caller_of(scope), traceparent=tracing.traceparent()) for job in found]
+        check_model(jobs[0].caller, jobs[0].model)
+        self.phases.on_received()
+        record_of(scope).model = jobs[0].model
+        if dry:
+            quoted = join_quotes([await self._quote(job) for job in jobs])
+            self.phases.on_ready()
+            await _send_body(self.send, encode_base64(quoted))
+            return
+        prepare = state.playground.reserve if is_visitor(scope) else state.gateway.prepare
+        try:
+            prepared = [prepare(job) for job in jobs]
+            if any(stored_jobs.is_stored(scope, one, options) for one in prepared):
+                await self._respond_stored(prepared, options)
+            else:
+                await self._respond(prepared)
+        finally:
+            for job in jobs:
+                state.playground.ended(job)
 
-    Unless it is to be cancelled, the job goes on when the caller disconnects.
-    """
-    await prepared.check_mask()
-    if not options.background:
-        _check_room(state, scope)
-    entry = await stored_jobs.enter_job(state, scope, prepared, options)
-    if options.background:
-        on_ready()
-        await stored_jobs.send_accepted(state, scope, send, entry.id)
-    elif prepared.job.values.get("stream"):
-        events = streaming.ServerSentEvents(state, scope, send, prepared.job.model, on_ready)
-        previews = bool(prepared.job.values.get("partial_images"))
-        work = partial(stored_jobs.stored_events, state, scope, entry.id, seconds=stored_jobs.patience(state))
-        await events.send(entry.id, work, previews=previews)
-    else:
-        body = await stored_jobs.stored_result(state, scope, entry.id)
-        on_ready()
-        await _send_body(send, body)
+    async def _respond_stored(self, jobs: list[PreparedJob], options: StoredJobOptions) -> None:
+        """Store and start the jobs, or find those that this request repeats, and send their result.
 
-
-async def _respond(
-    state: AppState, scope: Scope, send: Send, prepared: PreparedJob, folder: Path, *, on_ready: Callable[[], None]
-) -> None:
-    """Run the job and send its result; one that is late is answered before it has ended."""
-    if prepared.job.values.get("stream"):
-        await prepared.check_mask()  # what can be refused is refused with a status of its own
-        _check_room(state, scope)
-        await streaming.stream_result(state, scope, send, prepared, folder, on_ready=on_ready)
-        return
-    early: list[asyncio.Task[None]] = []
-
-    def answer_late() -> None:
-        early.append(asyncio.create_task(send_error(send, deadline_error(state.gateway.deadline))))
-
-    try:
-        delivery = await run_job(state, scope, prepared, JobCallbacks(), folder, on_late=answer_late)
-    finally:
-        for answer in early:
-            await answer
-    images = await _encode_pictures(state, scope, delivery)
-    on_ready()
-    await _send_body(send, images)
-
-
-async def _quote(state: AppState, scope: Scope, job: Job) -> QuoteResponse:
-    """Return the body of a dry run; without a key, also the offers that need one."""
-    prepared = state.gateway.prepare(job)
-    if not is_visitor(scope):
-        await prepared.check_mask()
-        return quote_body(prepared.quote(), job.id)
-    bounded = state.playground.prepare(job)
-    await bounded.check_mask()
-    found, keyed = state.playground.quotes(prepared, bounded)
-    return quote_body(found, job.id, keyed)
-
-
-async def _encode_pictures(state: AppState, scope: Scope, delivery: JobResult) -> ChunkedBody:
-    now = state.media_clock()
-    data: list[ImageEntry] = []
-    zooms: list[str | None] = []
-    for picture in delivery.pictures:
-        entry = ImageEntry(revised_prompt=revised_prompt(picture))
-        data.append(entry)
-        if delivery.plan.response_format == "b64_json":
-            entry.b64_json = base64_stream.base64_file(picture)
-        else:
-            name = await state.media.put(picture.path, picture.mime, now)
-            entry.url = await media_link(state, scope, name, now)
-            zooms.append(media.deep_zoom_link(state, scope, picture.width * picture.height, name, now))
-    return encode_base64(images_body(delivery, data, int(state.now()), zooms))
-
-
-async def admit_job(state: AppState, form: body.Form, folder: Path, request_id: str) -> Job:
-    """Fetch the pictures of a form into `folder`, check everything and return the job."""
-    if "image" not in form.pictures:
-        raise InvalidRequest("image is missing: send the picture to enlarge.", param="image")
-    model = form.fields.pop("model", None)
-    if not isinstance(model, str) or not model.strip():
-        reason = "is missing" if model is None or isinstance(model, str) else "must be a text"
-        message = f"model {reason}: name the model to use."
-        raise InvalidRequest(message, param="model")
-    sources: dict[str, InputImage] = {}
-    for name, picture in form.pictures.items():
-        if isinstance(picture, Path):
-            path = picture
-        else:
-            path = folder / f"{name}.fetched"
-            await fetch.resolve(
-                picture,
-                path,
-                name,
-                guard=state.guard,
-                limit=state.settings.max_upload_bytes,
-                patience=state.settings.fetch_timeout,
+        Unless they are to be cancelled, they go on when the caller disconnects.
+        """
+        state, scope, first = self.state, self.scope, jobs[0].job
+        for one in jobs:
+            await one.check_mask()
+        if not options.background:
+            _check_room(state, scope)
+        elif len(jobs) > 1:
+            message = "images_mode: a background job enlarges one picture; /batches enlarges many."
+            raise InvalidRequest(message, param="images_mode")
+        entries = [
+            (await stored_jobs.enter_job(state, scope, one, options, number)).id for number, one in enumerate(jobs)
+        ]
+        if options.background:
+            self.phases.on_ready()
+            await stored_jobs.send_accepted(state, scope, self.send, entries[0])
+        elif first.values.get("stream"):
+            events = streaming.ServerSentEvents(
+                state, scope, self.send, first.model, request=self.request, on_ready=self.phases.on_ready
             )
-        content = form.contents.get(name)
-        if imaging.is_quick_to_read(path.stat().st_size if content is None else len(content), content):
-            sources[name] = state.probe(path, name, content)
+
+            async def follow(callbacks: JobCallbacks) -> list[ChunkedBody]:
+                seconds = stored_jobs.patience(state)
+                follow_one = partial(
+                    stored_jobs.stored_events, state, scope, callbacks=callbacks, request=self.request, seconds=seconds
+                )
+                return [event for entry in entries for event in await follow_one(entry)]
+
+            await events.send(entries[0], follow, previews=bool(first.values.get("partial_images")))
         else:
-            sources[name] = await run_in_thread(state.probe, path, name, content)
-    return state.gateway.admit(model, form.fields, sources["image"], sources.get("mask"), request_id)
+            found = join_images([await stored_jobs.stored_result(state, scope, entry) for entry in entries])
+            self.phases.on_ready()
+            await _send_body(self.send, self.request.response(found))
 
+    async def _respond(self, prepared: list[PreparedJob]) -> None:
+        """Run the jobs and send their result; one that is late is answered before it has ended."""
+        state, scope, send = self.state, self.scope, self.send
+        jobs = [(one, self._job_folder(number)) for number, one in enumerate(prepared)]
+        if prepared[0].job.values.get("stream"):
+            for one in prepared:
+                await one.check_mask()  # what can be refused is refused with a status of its own
+            _check_room(state, scope)
+            await streaming.stream_results(state, scope, send, jobs, self.request, on_ready=self.phases.on_ready)
+            return
+        early: list[asyncio.Task[None]] = []
 
-async def _read_form(media_type: str, chunks: AsyncIterator[bytes], folder: Path, take: Take) -> body.Form:
-    kind = _body_kind(media_type)
-    if kind == FORM:
-        return await multipart.read_multipart(media_type, chunks, folder, take)
-    if kind == DOCUMENT:
-        return await json_body.read_json(chunks, folder, take)
-    message = f"The body must be {FORM} or {DOCUMENT}."
-    raise UnsupportedMediaType(message)
+        def answer_late() -> None:
+            early.append(asyncio.create_task(send_error(send, deadline_error(state.gateway.deadline))))
 
+        try:
+            results = await run_jobs(state, scope, jobs, JobCallbacks(), on_late=answer_late)
+        finally:
+            for answer in early:
+                await answer
+        found = join_images([(await deliver_images(state, scope, result))[0] for result in results])
+        self.phases.on_ready()
+        await _send_body(send, self.request.response(found))
 
-def _body_kind(media_type: str) -> str:
-    return media_type.partition(";")[0].strip().lower()
+    def _job_folder(self, number: int) -> Path:
+        """Return the folder for the files of a job; the first one's is that of the request."""
+        if number == 0:
+            return self.folder
+        folder = self.folder / f"job.{number}"
+        folder.mkdir()
+        return folder
+
+    async def _quote(self, job: Job) -> QuoteResponse:
+        """Return the body of a dry run; without a key, also the offers that need one."""
+        state = self.state
+        prepared = state.gateway.prepare(job)
+        if not is_visitor(self.scope):
+            await prepared.check_mask()
+            return quote_body(prepared.quote(), job.id)
+        bounded = state.playground.prepare(job)
+        await bounded.check_mask()
+        found, keyed = state.playground.quotes(prepared, bounded)
+        return quote_body(found, job.id, keyed)
 
 
 async def _wait_for_disconnect(receive: Receive, work: Coroutine[Any, Any, None]) -> None:

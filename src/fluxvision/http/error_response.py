@@ -16,6 +16,7 @@ from fluxvision.core.errors import (
     CallerGone,
     Error,
     InternalError,
+    InvalidRequest,
     MethodNotAllowed,
     RangeNotSatisfiable,
     TooMany,
@@ -24,7 +25,7 @@ from fluxvision.core.money import CURRENCY, sum_costs
 from fluxvision.core.receipt_schemas import attempt_entries, dollars_or_none
 from fluxvision.core.system import resource_error
 from fluxvision.core.types import Attempt
-from fluxvision.http.responses import ErrorBody, ErrorDetail, ErrorMetadata
+from fluxvision.http.responses import ErrorBody, ErrorDetail, ErrorMetadata, ParameterError
 
 
 def error_body(error: Error, attempts: Sequence[Attempt] = ()) -> ErrorBody:
@@ -34,8 +35,12 @@ def error_body(error: Error, attempts: Sequence[Attempt] = ()) -> ErrorBody:
         cost=dollars_or_none(sum_costs(attempt.cost for attempt in attempts)),
         cost_currency=CURRENCY,
     )
+    several = error.errors if isinstance(error, InvalidRequest) else ()
+    detail = ErrorDetail(message=error.message, type=error.type, param=error.param, code=error.code)
+    if several:
+        detail.errors = [ParameterError(message=one.message, param=one.param, code=one.code) for one in several]
     return ErrorBody(
-        error=ErrorDetail(message=error.message, type=error.type, param=error.param, code=error.code),
+        error=detail,
         metadata=tried if attempts else UNSET,
     )
 

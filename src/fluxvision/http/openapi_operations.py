@@ -1,4 +1,7 @@
-"""OPERATIONS: a row per route of the API, for the OpenAPI document."""
+"""OPERATIONS: a row per route of the API, for the OpenAPI document.
+
+The module is long because the table is: a row per route.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from fluxvision.core.errors import (
     Error,
     Exhausted,
     IdempotencyConflict,
+    ImageRequired,
     InsufficientBalance,
     InvalidRequest,
     Misconfigured,
@@ -33,7 +37,6 @@ from fluxvision.core.errors import (
 from fluxvision.core.job_status import STATUSES
 from fluxvision.http.openapi_errors import RATE_LIMITS
 from fluxvision.http.openapi_schemas import object_schema, schema_ref
-from fluxvision.http.streaming import COMPLETED, PARTIAL
 from fluxvision.imaging.deep_zoom import STEM
 from fluxvision.storage.media_folder import EXTENSIONS
 
@@ -41,11 +44,15 @@ JSON = "application/json"
 MARKDOWN = "text/markdown"
 FILE = {"type": "string", "format": "binary"}
 MADE = ("X-Fluxvision-Model", "X-Fluxvision-Provider", *RATE_LIMITS)
-EVENTS = {
-    PARTIAL: schema_ref("PartialImageEvent"),
-    COMPLETED: schema_ref("CompletedEvent"),
-    "error": schema_ref("ErrorBody"),
-}
+
+
+def edit_events(kind: str = "image_edit") -> dict[str, Mapping[str, Any]]:
+    """Return the schemas of a stream's events by their type; `kind` is what the types begin with."""
+    return {
+        f"{kind}.partial_image": schema_ref("PartialImageEvent"),
+        f"{kind}.completed": schema_ref("CompletedEvent"),
+        "error": schema_ref("ErrorBody"),
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,18 +105,21 @@ IDEMPOTENCY = (
 IDEMPOTENCY_KEY = parameter("Idempotency-Key", "header", IDEMPOTENCY, {"type": "string", "maxLength": 255})
 REQUEST_ID = parameter("id", "path", "The id of the request.", WORD)
 LIMIT = {"type": "integer", "minimum": 1, "maximum": 100}
-OPERATIONS: Mapping[tuple[str, str], Operation] = {
-    ("POST", "/images/edits"): Operation(
-        "edit_image",
+
+
+def _edit_operation(operation_id: str, summary: str, kind: str = "image_edit") -> Operation:
+    """Return a route that enlarges a picture; `kind` is what the types of its events begin with."""
+    return Operation(
+        operation_id,
         "Images",
-        "Enlarge a picture",
+        summary,
         {
             "200": (
                 "The pictures; with `dryRun=true` the price; with `stream=true` events, and progress as comments.",
                 MADE,
                 {
                     JSON: {"anyOf": [schema_ref("ImagesResponse"), schema_ref("QuoteResponse")]},
-                    "text/event-stream": {"oneOf": [event_schema(*pair) for pair in EVENTS.items()]},
+                    "text/event-stream": {"oneOf": [event_schema(*pair) for pair in edit_events(kind).items()]},
                 },
             ),
             "202": (
@@ -125,6 +135,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         ),
         (
             InvalidRequest,
+            ImageRequired,
             IdempotencyConflict,
             PolicyRefused,
             InsufficientBalance,
@@ -145,7 +156,15 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
             DeadlineExceeded,
         ),
         EDIT,
+    )
+
+
+OPERATIONS: Mapping[tuple[str, str], Operation] = {
+    ("POST", "/images/edits"): _edit_operation("edit_image", "Enlarge a picture"),
+    ("POST", "/images/generations"): _edit_operation(
+        "generate_image", "Enlarge a picture, for clients that send it here; without one 400", "image_generation"
     ),
+    ("POST", "/images/variations"): _edit_operation("vary_image", "Enlarge a picture with another seed"),
     ("GET", "/requests"): Operation(
         "list_requests",
         "Requests",
@@ -183,7 +202,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
             "200": (
                 "The events.",
                 (),
-                {"text/event-stream": {"oneOf": [event_schema(*pair) for pair in EVENTS.items()]}},
+                {"text/event-stream": {"oneOf": [event_schema(*pair) for pair in edit_events().items()]}},
             )
         },
         (REQUEST_ID,),

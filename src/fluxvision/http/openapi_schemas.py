@@ -22,6 +22,7 @@ from fluxvision.http.batch_responses import (
     FileObject,
     LineResult,
 )
+from fluxvision.http.parsing.fields import MAX_IMAGES
 from fluxvision.http.responses import (
     SCHEMA_REF,
     Alive,
@@ -79,7 +80,7 @@ WEBHOOK_URL = {
     "description": "An https address that is told the end of the request, see the webhook requestEnded.",
     "x-group": "Request",
 }
-REFERENCE = r"^(?:https?://|data:[^,]{0,256};base64,)"
+REFERENCE = r"^(?:https?://|data:[^,]{0,256};base64,|[A-Za-z0-9+/]{64})"
 
 
 def schema_ref(name: str, kind: str = "schemas") -> dict[str, Any]:
@@ -95,31 +96,35 @@ def object_schema(text: str, required: Mapping[str, Any], optional: Mapping[str,
 
 def request_schemas(models: Sequence[Model]) -> dict[str, Any]:
     """Return the two bodies of an edit, a form and a JSON document, with all public parameters."""
-    names = {"type": "string", "description": "A model's id, alias, or provider/id.", "examples": [models[0].id]}
+    names = {
+        "type": "string",
+        "description": f"A model's id, alias, or provider/id; absent: {models[0].id}.",
+        "examples": [models[0].id],
+    }
     known = {"model": names, **param_schemas(PARAMS), "webhook_url": WEBHOOK_URL}
     picture, mask = known["image"], known["mask"]
     reference = schema_ref("PictureReference")
-    listed = {"type": "array", "items": reference, "minItems": 1, "maxItems": 1}
+    listed = {"type": "array", "items": reference, "minItems": 1, "maxItems": MAX_IMAGES}
     taken = "Numbers and booleans may be written as text; null or an empty text means that a parameter is absent."
     form = object_schema(
-        f"Every parameter is a part. A picture is a file, or a URL as text. {taken}", {"model": names}, known
+        f"Every parameter is a part. A picture is a file, or a URL as text. {taken}", {}, {"model": names, **known}
     )
     form["properties"]["image[]"] = {
         "type": "array",
         "items": {"type": "string", "format": "binary"},
         "minItems": 1,
-        "maxItems": 1,
-        "description": "The same as image, in the notation that OpenAI's SDKs use for lists.",
+        "maxItems": MAX_IMAGES,
+        "description": "The same as image, in the notation that OpenAI's SDKs use for lists; see images_mode.",
     }
     form["oneOf"] = [{"required": ["image"]}, {"required": ["image[]"]}]
-    document = object_schema(f"Pictures are given by reference. {taken}", {"model": names}, known)
+    document = object_schema(f"Pictures are given by reference. {taken}", {}, {"model": names, **known})
     document["properties"] |= {
         "image": {"anyOf": [reference, listed], "description": picture["description"], "x-group": picture["x-group"]},
-        "images": {**listed, "description": "The same as image, in OpenAI's notation for JSON."},
+        "images": {**listed, "description": "The same as image, in OpenAI's notation for JSON; see images_mode."},
         "mask": {"anyOf": [reference], "description": mask["description"], "x-group": mask["x-group"]},
     }
     document["oneOf"] = [{"required": ["image"]}, {"required": ["images"]}]
-    url = {"type": "string", "pattern": REFERENCE, "description": "An http(s) URL or a base64 data URI."}
+    url = {"type": "string", "pattern": REFERENCE, "description": "An http(s) URL, a base64 data URI, or base64 alone."}
     return {
         "EditForm": form,
         "EditDocument": document,

@@ -1,10 +1,14 @@
-"""The JSON bodies of the API as structs, from which both the responses and the OpenAPI schemas are made."""
+"""The JSON bodies of the API as structs, from which both the responses and the OpenAPI schemas are made.
+
+The module is long because every body is a struct here.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args
 
+import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from fluxvision.catalog.params import BY_NAME
@@ -34,6 +38,11 @@ Base64 = Annotated[
 ]
 """A `Path` or an `InMemoryFile`, which `encode_base64` replaces by the file's base64."""
 Micros = Annotated[int | None, Meta(description="In micro-dollars; null where only the work itself will tell.")]
+
+
+Warnings = Annotated[
+    list[str], Meta(description="Sentences for a person: what is not as it was asked for, or may surprise.")
+]
 
 
 class ImageEntry(Struct, kw_only=True):
@@ -85,6 +94,9 @@ class ResultMetadata(Struct, kw_only=True):
     ) = UNSET
     seeds: list[int | None] | UnsetType = UNSET
     fidelities: list[Fidelity | None] | UnsetType = UNSET
+    pictures: (
+        Annotated[list[dict[str, Any]], Meta(description="With images_mode each: those of every picture.")] | UnsetType
+    ) = UNSET
     deep_zoom: (
         Annotated[str | None, Meta(description="A Deep Zoom document of a large result behind a link.")] | UnsetType
     ) = UNSET
@@ -103,6 +115,7 @@ class ImagesResponse(Struct, kw_only=True):
     output_format: Format
     data: list[Annotated[ImageEntry, Meta(extra_json_schema=LINKED)]]
     metadata: Metadata
+    warnings: Warnings = msgspec.field(default_factory=list)
     size: (
         Annotated[OpenAISize, Meta(description="Only where OpenAI knows it; metadata.size always is.")] | UnsetType
     ) = UNSET
@@ -118,7 +131,7 @@ class ImageEvent(Struct, kw_only=True):
 class PartialImageEvent(ImageEvent, kw_only=True):
     """A preview."""
 
-    type: Literal["image_edit.partial_image"]
+    type: Literal["image_edit.partial_image", "image_generation.partial_image"]
     b64_json: Base64
     created_at: int
     size: Literal["auto"]
@@ -131,13 +144,14 @@ class CompletedEvent(ImageEvent, kw_only=True):
 
     b64_json: Base64
     revised_prompt: str | UnsetType = UNSET
-    type: Literal["image_edit.completed"]
+    type: Literal["image_edit.completed", "image_generation.completed"]
     id: str
     created_at: int
     size: Literal["auto"] | OpenAISize
     output_format: Format
     usage: Annotated[dict[str, Any], Meta(extra_json_schema={"const": USAGE})]
     metadata: Metadata
+    warnings: Warnings
     url: Annotated[str, Meta(description="A link that expires; asked for by name, b64_json is empty.")] | UnsetType = (
         UNSET
     )
@@ -169,13 +183,28 @@ class QuoteResponse(Struct, kw_only=True):
     ) = UNSET
 
 
+Code = Annotated[str, Meta(extra_json_schema={"$ref": SCHEMA_REF.format(name="ErrorCode")})]
+
+
+class ParameterError(Struct, kw_only=True):
+    """What is wrong with one parameter."""
+
+    message: str
+    param: str | None
+    code: Code
+
+
 class ErrorDetail(Struct, kw_only=True):
     """The error."""
 
     message: str
     type: str
     param: str | None
-    code: Annotated[str, Meta(extra_json_schema={"$ref": SCHEMA_REF.format(name="ErrorCode")})]
+    code: Code
+    errors: (
+        Annotated[list[ParameterError], Meta(description="One for each parameter, where several are wrong.")]
+        | UnsetType
+    ) = UNSET
 
 
 class ErrorMetadata(Struct, kw_only=True):

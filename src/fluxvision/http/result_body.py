@@ -7,11 +7,16 @@ from typing import Any
 
 import msgspec
 from msgspec import UNSET
+from starlette.types import Scope
 
+from fluxvision.catalog.geometry import is_size_smaller
+from fluxvision.catalog.params import BY_NAME
 from fluxvision.core.images import ResultImage
 from fluxvision.core.money import CURRENCY
 from fluxvision.core.receipt_schemas import attempt_entries, dollars_or_none, receipt_lines
 from fluxvision.core.types import JobResult, Quote
+from fluxvision.http.base64_stream import base64_file
+from fluxvision.http.media import deep_zoom_link, media_link
 from fluxvision.http.responses import (
     OPENAI_SIZES,
     ImageEntry,
@@ -20,6 +25,7 @@ from fluxvision.http.responses import (
     QuoteTotal,
     ResultMetadata,
 )
+from fluxvision.http.state import AppState
 
 
 def images_body(
@@ -33,8 +39,76 @@ def images_body(
         output_format=first.format,
         data=data,
         metadata=result_metadata(delivery, zooms=zooms),
+        warnings=result_warnings(delivery),
         size=OPENAI_SIZES.get(picture_size(first), UNSET),
     )
+
+
+async def deliver_images(state: AppState, scope: Scope, delivery: JobResult) -> tuple[ImagesResponse, list[str]]:
+    """Return the body of a finished request, and the names under which its pictures are kept where it has links.
+
+    Otherwise it has the files, for `encode_base64`.
+    """
+    now, names = state.media_clock(), list[str]()
+    data: list[ImageEntry] = []
+    zooms: list[str | None] = []
+    for picture in delivery.pictures:
+        entry = ImageEntry(revised_prompt=revised_prompt(picture))
+        data.append(entry)
+        if delivery.plan.response_format == "b64_json":
+            entry.b64_json = base64_file(picture)
+        else:
+            name = await state.media.put(picture.path, picture.mime, now)
+            names.append(name)
+            entry.url = await media_link(state, scope, name, now)
+            zooms.append(deep_zoom_link(state, scope, picture.width * picture.height, name, now))
+    return images_body(delivery, data, int(state.now()), zooms), names
+
+
+def join_images(bodies: Sequence[ImagesResponse]) -> ImagesResponse:
+    """Return one body for the results of several jobs: all pictures, their cost together, and the metadata of each."""
+    first = bodies[0]
+    if len(bodies) == 1:
+        return first
+    costs = [body.metadata["cost"] for body in bodies]
+    first.metadata |= {
+        "cost": None if None in costs else sum(costs),
+        "pictures": [body.metadata.copy() for body in bodies for _ in body.data],
+    }
+    first.data = [entry for body in bodies for entry in body.data]
+    first.warnings = [*dict.fromkeys(sentence for body in bodies for sentence in body.warnings)]
+    return first
+
+
+def join_quotes(quotes: Sequence[QuoteResponse]) -> QuoteResponse:
+    """Return one quote for several jobs: their price together, without those of other providers."""
+    first = quotes[0]
+    if len(quotes) == 1:
+        return first
+    totals = [quote.total_cost_micros for quote in quotes]
+    return msgspec.structs.replace(
+        first,
+        total_cost_micros=None if None in totals else sum(total or 0 for total in totals),
+        components=[part for quote in quotes for part in quote.components],
+        alternatives=[],
+        with_key=UNSET,
+    )
+
+
+def result_warnings(delivery: JobResult) -> list[str]:
+    """Return sentences for a person: what of the caller's parameters has no effect, and what else is not as asked."""
+    found = [
+        f"{line.parameter}: {line.note}"
+        for line in delivery.receipt
+        if not line.honoured and getattr(BY_NAME.get(line.parameter), "group", "") != "OpenAI"
+    ]
+    if is_size_smaller(delivery.job) and not delivery.job.prefers_base64:
+        found.append("size: It is smaller than the picture, so that the result is smaller, too.")
+    if delivery.degraded:
+        found.append("The embedded engine stood in for a provider that invents more detail, see metadata.attempts.")
+    if delivery.failures:
+        found.append(f"{len(delivery.failures)} of {delivery.plan.n} pictures were not made, see metadata.failures.")
+    return [*found, *(sentence for picture in delivery.pictures[:1] for sentence in picture.warnings or ())]
 
 
 def revised_prompt(picture: ResultImage) -> str | msgspec.UnsetType:

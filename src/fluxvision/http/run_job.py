@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ from fluxvision.core.concurrency import run_to_the_end
 from fluxvision.core.errors import Cancelled
 from fluxvision.core.job_status import CANCELLED, COMPLETED, FAILED
 from fluxvision.core.key_limits import RequestRate
-from fluxvision.core.types import Job, JobResult
+from fluxvision.core.money import sum_costs
+from fluxvision.core.types import Attempt, Job, JobResult
 from fluxvision.gateway.execution import ExecutionReport, PreparedJob
 from fluxvision.http.observability import Metrics, format_trace
 from fluxvision.http.state import AppState, record_of
@@ -96,6 +97,31 @@ async def run_job(
     found.provider = result.provider
     state.metrics.delivery(result)
     return state.playground.delivered(result)
+
+
+async def run_jobs(
+    state: AppState,
+    scope: Scope,
+    jobs: Sequence[tuple[PreparedJob, Path]],
+    callbacks: JobCallbacks,
+    *,
+    on_late: Callable[[], None],
+) -> list[JobResult]:
+    """Run the jobs of one request one after another, each in its folder, and record what all of them have cost.
+
+    Raises the first error: what the jobs before it have cost is recorded all the same.
+    """
+    found, results = record_of(scope), list[JobResult]()
+    costs, attempts = list[int | None](), list[Attempt]()
+    for prepared, folder in jobs:
+        stop = JobCallbacks(progress=callbacks.progress, preview=callbacks.preview)
+        try:
+            results.append(await run_job(state, scope, prepared, stop, folder, on_late=on_late))
+        finally:
+            costs.append(found.cost)
+            attempts += found.attempts
+            found.attempts, found.cost = attempts, sum_costs(costs)
+    return results
 
 
 async def _count(state: AppState, prepared: PreparedJob) -> RequestRate | None:

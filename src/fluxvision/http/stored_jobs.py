@@ -1,4 +1,7 @@
-"""Stored jobs over HTTP: how an edit becomes one, and GET, DELETE and events of /v1/requests."""
+"""Stored jobs over HTTP: how an edit becomes one, and GET, DELETE and events of /v1/requests.
+
+The module is long because a stored job's whole life as its caller sees it is here.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +22,13 @@ from fluxvision.core.concurrency import run_in_thread, run_to_the_end
 from fluxvision.core.errors import InvalidRequest, NotFound
 from fluxvision.core.job_status import ACTIVE, COMPLETED, STATUSES
 from fluxvision.gateway.execution import PreparedJob, deadline_error
-from fluxvision.http.base64_stream import ChunkedBody, encode_base64
+from fluxvision.http.base64_stream import ChunkedBody
+from fluxvision.http.edit_request import EditRequest
 from fluxvision.http.error_response import error_body
 from fluxvision.http.media import public_base
 from fluxvision.http.parsing.fields import query_parameters
 from fluxvision.http.playground_limits import is_visitor
-from fluxvision.http.responses import RequestList, RequestObject, RequestProgress
+from fluxvision.http.responses import ImagesResponse, RequestList, RequestObject, RequestProgress
 from fluxvision.http.run_job import GRACE
 from fluxvision.http.state import AppState, caller_of, record_of
 from fluxvision.http.stored_response import load_response, stored_body, stored_error
@@ -95,10 +99,17 @@ def is_stored(scope: Scope, prepared: PreparedJob, options: StoredJobOptions) ->
     return is_asked or idempotency_key(Headers(scope=scope)) is not None or prepared.may_cost
 
 
-async def enter_job(state: AppState, scope: Scope, prepared: PreparedJob, options: StoredJobOptions) -> Entry:
-    """Enter a job, or find the one that this request repeats; a caller that goes away meanwhile does not stop it."""
+async def enter_job(
+    state: AppState, scope: Scope, prepared: PreparedJob, options: StoredJobOptions, number: int = 0
+) -> Entry:
+    """Enter a job, or find the one that this request repeats; a caller that goes away meanwhile does not stop it.
+
+    Of a request with several jobs, each has its `number`, from 0, in its idempotency key.
+    """
     headers = Headers(scope=scope)
     key, repeats = idempotency_key(headers), is_retry(headers)
+    if key is not None and number:
+        key = f"{key}\n{number}"  # no caller's key has a line break
 
     async def enter() -> Entry:
         webhook = options.webhook
@@ -142,18 +153,24 @@ async def wait_for_row(
     return row
 
 
-async def stored_result(state: AppState, scope: Scope, request_id: str) -> ChunkedBody:
+async def stored_result(state: AppState, scope: Scope, request_id: str) -> ImagesResponse:
     """Wait for a stored job and return its body; raises its error."""
     row = await wait_for_row(state, scope, request_id, JobCallbacks(), patience(state))
-    return encode_base64(await stored_body(state, scope, await load_response(state, row.response)))
+    return await stored_body(state, scope, await load_response(state, row.response))
 
 
 async def stored_events(
-    state: AppState, scope: Scope, request_id: str, callbacks: JobCallbacks, seconds: float | None = None
-) -> list[ChunkedBody]:
+    state: AppState,
+    scope: Scope,
+    request_id: str,
+    callbacks: JobCallbacks,
+    request: EditRequest,
+    *,
+    seconds: float | None = None,
+) -> Sequence[ChunkedBody]:
     """Wait for a stored job, at most `seconds`, and return the events of its pictures; raises its error."""
     row = await wait_for_row(state, scope, request_id, callbacks, seconds)
-    return await completed_events(state, scope, await load_response(state, row.response))
+    return await completed_events(state, scope, await load_response(state, row.response), request)
 
 
 async def send_accepted(state: AppState, scope: Scope, send: Send, request_id: str) -> None:
@@ -206,9 +223,10 @@ async def purge_request(state: AppState, scope: Scope, _receive: Receive, send: 
 async def follow_request(state: AppState, scope: Scope, _receive: Receive, send: Send) -> None:
     """Send the events of a request from now on: its progress, and its pictures or error."""
     row = await _own_row(state, scope)
-    events = ServerSentEvents(state, scope, send, row.model)
+    request = EditRequest()
+    events = ServerSentEvents(state, scope, send, row.model, request=request)
     record_of(scope).replayed = True  # following costs nothing
-    await events.send(row.id, lambda callbacks: stored_events(state, scope, row.id, callbacks))
+    await events.send(row.id, lambda callbacks: stored_events(state, scope, row.id, callbacks, request))
 
 
 async def _own_row(state: AppState, scope: Scope) -> RequestRow:

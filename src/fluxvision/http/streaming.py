@@ -7,35 +7,28 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import msgspec
-from msgspec import UNSET, UnsetType
 from starlette.types import Scope, Send
 
 from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.errors import CallerGone, Error
 from fluxvision.core.types import Attempt, JobResult
 from fluxvision.gateway.execution import PreparedJob, deadline_error
-from fluxvision.http import base64_stream, media
-from fluxvision.http.base64_stream import ChunkedBody, encode_base64
+from fluxvision.http.base64_stream import ChunkedBody, base64_file
+from fluxvision.http.edit_request import EditRequest
 from fluxvision.http.error_response import error_body, error_for_client
 from fluxvision.http.job_tracker import draining_error
-from fluxvision.http.media import media_link
 from fluxvision.http.observability import format_trace
-from fluxvision.http.responses import OPENAI_SIZES, USAGE, CompletedEvent, ImageEvent, PartialImageEvent
-from fluxvision.http.result_body import picture_size, result_metadata, revised_prompt
-from fluxvision.http.run_job import run_job
+from fluxvision.http.result_body import deliver_images, result_metadata
+from fluxvision.http.run_job import run_jobs
 from fluxvision.http.state import AppState, record_of
 from fluxvision.http.stored_response import StoredResponse, stored_body
-from fluxvision.imaging import sniff_format
 
 KEEP_ALIVE = 10.0
 LAST_WORD = 0.5
 END = {"type": "http.response.body", "body": b""}
-PARTIAL: Final = "image_edit.partial_image"
-COMPLETED: Final = "image_edit.completed"
-HEAD = 64
 HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache, no-store"),
@@ -46,8 +39,9 @@ HEADERS = [
 class ProgressBuffer:
     """The unsent previews and the newest `done/total`; set from any thread, awaited in the event loop."""
 
-    def __init__(self) -> None:
-        """Use the running event loop."""
+    def __init__(self, request: EditRequest) -> None:
+        """Use the running event loop; `request` makes the events of previews."""
+        self._request = request
         self._loop = asyncio.get_running_loop()
         self._previews: deque[bytes] = deque()
         self._text = ""
@@ -76,8 +70,10 @@ class ProgressBuffer:
         """Send what is new, previews in their order."""
         self.changed.clear()
         while self._previews:
-            await _send(send, _partial_event(state, self._previews.popleft(), self._shown))
-            self._shown += 1
+            event = self._request.preview_event(self._previews.popleft(), self._shown, int(state.now()))
+            if event is not None:
+                await _send(send, event)
+                self._shown += 1
         text = self._text
         if text != self._told:
             self._told = text
@@ -96,7 +92,14 @@ class ServerSentEvents:
     """The events of one response."""
 
     def __init__(
-        self, state: AppState, scope: Scope, send: Send, model: str, on_ready: Callable[[], None] = lambda: None
+        self,
+        state: AppState,
+        scope: Scope,
+        send: Send,
+        model: str,
+        *,
+        request: EditRequest,
+        on_ready: Callable[[], None] = lambda: None,
     ) -> None:
         """Send them with `send`; `on_ready` is called when only the result remains to be sent."""
         self._state = state
@@ -104,7 +107,7 @@ class ServerSentEvents:
         self._send = send
         self._model = model
         self._on_ready = on_ready
-        self._news = ProgressBuffer()
+        self._news = ProgressBuffer(request)
         self.end_late = self._news.end_late
 
     async def send(self, request_id: str, work: Work, *, previews: bool = False) -> None:
@@ -159,18 +162,29 @@ class ServerSentEvents:
             del task  # its error holds this frame by its traceback
 
 
-async def stream_result(
-    state: AppState, scope: Scope, send: Send, prepared: PreparedJob, work: Path, *, on_ready: Callable[[], None]
+async def stream_results(
+    state: AppState,
+    scope: Scope,
+    send: Send,
+    jobs: Sequence[tuple[PreparedJob, Path]],
+    request: EditRequest,
+    *,
+    on_ready: Callable[[], None],
 ) -> None:
-    """Run the job and send its events. `on_ready` is called when only the result remains to be sent."""
-    job = prepared.job
+    """Run the jobs, each with its folder, and send their events.
+
+    `on_ready` is called when only the result remains to be sent.
+    """
+    first = jobs[0][0].job
 
     async def run(callbacks: JobCallbacks) -> list[ChunkedBody]:
-        delivery = await run_job(state, scope, prepared, callbacks, work, on_late=events.end_late)
-        return [await _result_event(state, scope, delivery, number) for number in range(len(delivery.pictures))]
+        found: list[ChunkedBody] = []
+        for delivery in await run_jobs(state, scope, jobs, callbacks, on_late=events.end_late):
+            found += await _final_events(state, scope, delivery, request)
+        return found
 
-    events = ServerSentEvents(state, scope, send, job.model, on_ready)
-    await events.send(job.id, run, previews=bool(job.values.get("partial_images")))
+    events = ServerSentEvents(state, scope, send, first.model, request=request, on_ready=on_ready)
+    await events.send(first.id, run, previews=bool(first.values.get("partial_images")))
 
 
 async def _wait_for_event(task: asyncio.Future[Any], changed: asyncio.Event) -> None:
@@ -183,80 +197,36 @@ async def _wait_for_event(task: asyncio.Future[Any], changed: asyncio.Event) -> 
         news.cancel()
 
 
-def _partial_event(state: AppState, content: bytes, number: int) -> ChunkedBody:
-    found = sniff_format(content[:HEAD])
-    event = PartialImageEvent(
-        background="auto",
-        quality="auto",
-        type=PARTIAL,
-        b64_json=base64_stream.InMemoryFile(content),
-        created_at=int(state.now()),
-        size="auto",
-        output_format=found.name if found else "png",
-        partial_image_index=number,
-    )
-    return _event(PARTIAL, event)
-
-
-async def completed_events(state: AppState, scope: Scope, stored: StoredResponse) -> list[ChunkedBody]:
-    """Return an event for each picture of a stored response."""
+async def completed_events(
+    state: AppState, scope: Scope, stored: StoredResponse, request: EditRequest
+) -> Sequence[ChunkedBody]:
+    """Return the events of a stored response."""
     asked_link = stored.response_format == "url"
     body, now = await stored_body(state, scope, stored), state.media_clock()
     zooms = body.metadata.pop("deep_zooms", None) or [body.metadata.get("deep_zoom")] * len(body.data)
-    found = []
-    for entry, picture, zoom in zip(body.data, stored.pictures, zooms, strict=True):
-        # Only a caller who asked for a link is sure to read it; the others get the bytes as well.
-        file: Any = "" if asked_link and stored.is_format_asked else await state.media.fetch(picture.name, now)
-        metadata = {**body.metadata, **picture.metadata} | ({} if zoom is None else {"deep_zoom": zoom})
-        event = CompletedEvent(
-            background="auto",
-            quality="auto",
-            b64_json=file,
-            revised_prompt=entry.revised_prompt,
-            type=COMPLETED,
-            id=body.id,
-            created_at=int(state.now()),
-            size=OPENAI_SIZES.get(metadata["size"], "auto"),
-            output_format=body.output_format,
-            usage=USAGE,
-            metadata=metadata,
-            url=entry.url,
-        )
-        found.append(_event(COMPLETED, event))
-    return found
+    facts = [
+        {**body.metadata, **picture.metadata} | ({} if zoom is None else {"deep_zoom": zoom})
+        for picture, zoom in zip(stored.pictures, zooms, strict=True)
+    ]
+    # Only a caller who asked for a link is sure to read it; the others get the bytes as well.
+    linked = asked_link and stored.is_format_asked
+    files = ["" if linked else await state.media.fetch(picture.name, now) for picture in stored.pictures]
+    return request.final_events(body, facts, files)
 
 
-async def _result_event(state: AppState, scope: Scope, delivery: JobResult, number: int) -> ChunkedBody:
-    picture = delivery.pictures[number]
-    now = state.media_clock()
-    file: Any = base64_stream.base64_file(picture)
-    url: str | UnsetType = UNSET
-    zooms: list[str | None] = []
-    if delivery.plan.response_format == "url":
-        name = await state.media.put(picture.path, picture.mime, now)
-        # Only a caller who asked for a link is sure to read it; the others get the bytes as well.
-        file = "" if "response_format" in delivery.job.values else await state.media.fetch(name, now)
-        url = await media_link(state, scope, name, now)
-        zooms = [media.deep_zoom_link(state, scope, picture.width * picture.height, name, now)]
-    event = CompletedEvent(
-        background="auto",
-        quality="auto",
-        b64_json=file,
-        revised_prompt=revised_prompt(picture),
-        type=COMPLETED,
-        id=delivery.job.id,
-        created_at=int(state.now()),
-        size=OPENAI_SIZES.get(picture_size(picture), "auto"),
-        output_format=picture.format,
-        usage=USAGE,
-        metadata=result_metadata(delivery, number, zooms),
-        url=url,
-    )
-    return _event(COMPLETED, event)
-
-
-def _event(name: str, event: ImageEvent) -> ChunkedBody:
-    return encode_base64(event, before=f"event: {name}\ndata: ".encode(), after=b"\n\n")
+async def _final_events(
+    state: AppState, scope: Scope, delivery: JobResult, request: EditRequest
+) -> Sequence[ChunkedBody]:
+    linked = delivery.plan.response_format == "url"
+    is_asked = "response_format" in delivery.job.values
+    body, names = await deliver_images(state, scope, delivery)
+    if linked:  # only a caller who asked for a link is sure to read it; the others get the bytes as well
+        files: list[Any] = ["" if is_asked else await state.media.fetch(name, state.media_clock()) for name in names]
+    else:
+        files = [base64_file(picture) for picture in delivery.pictures]
+    zooms = body.metadata.pop("deep_zooms", None) or [body.metadata.get("deep_zoom")] * len(body.data)
+    facts = [result_metadata(delivery, number, [zoom]) for number, zoom in enumerate(zooms)]
+    return request.final_events(body, facts, files)
 
 
 def _error_event(error: Error, attempts: Sequence[Attempt]) -> ChunkedBody:

@@ -19,7 +19,11 @@ from fluxvision.core.errors import InvalidRequest, PayloadTooLarge
 from fluxvision.core.system import resource_error
 from fluxvision.net.ssrf_guard import Guard, Refused
 
+DATA = b"data:"
 DATA_URI = re.compile(rb"data:[^,]{0,256};base64,", re.IGNORECASE)
+BASE64 = re.compile(rb"[A-Za-z0-9+/]{64}")
+"""The first characters of a picture in base64. Of other texts, an address has a colon, and a picture's file bytes that
+are no letters."""
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 MAX_REDIRECTS = 3
 OK, SERVER_ERROR = 200, 500
@@ -48,6 +52,21 @@ class TooLarge(Unfetched):
     """The picture is larger than the limit."""
 
 
+def is_base64(first: bytes) -> bool:
+    """Return whether a text that begins with this piece is base64, without the head of a data URI."""
+    return BASE64.match(first) is not None
+
+
+def read_reference(first: bytes, others: Iterator[bytes]) -> str | Iterator[bytes]:
+    """Return a text in pieces as `resolve` takes it: a data URI, or base64 made into one, in pieces; an address whole.
+
+    Of an address the first piece is already longer than one may be.
+    """
+    if is_base64(first):
+        return chain((b"data:;base64,", first), others)
+    return chain((first,), others) if first[: len(DATA)].lower() == DATA else first.decode("utf-8", "replace").strip()
+
+
 async def resolve(
     given: str | Iterator[bytes], path: Path, param: str, *, guard: Guard, limit: int, patience: float
 ) -> None:
@@ -58,7 +77,7 @@ async def resolve(
     text = given if isinstance(given, str) else "data:"
     is_data = text[:5].lower() == "data:"
     if not is_data and not text[:8].lower().startswith(("http://", "https://")):
-        message = f"{param} must be a picture file, an http(s) URL or a data URI."
+        message = f"{param} must be a picture file, an http(s) URL, a data URI or base64."
         raise InvalidRequest(message, param=param)
     try:
         if not isinstance(given, str):

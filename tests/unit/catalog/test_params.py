@@ -88,7 +88,7 @@ REFUSED = [
     ("scale_factor", {"value": 2}),
     ("creativity", -0.01),
     ("creativity", 1.01),
-    ("seed", -1),
+    ("seed", -2),
     ("seed", 2**32),
     ("stream", "maybe"),
     ("stream", 2),

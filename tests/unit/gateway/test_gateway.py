@@ -229,3 +229,76 @@ def test_two_names_of_one_parameter_must_agree(source):
     for first, second in itertools.permutations(("scale", "scale_factor", "upscale_factor"), 2):
         with pytest.raises(InvalidRequest, match=f"^{first} and {second} mean the same"):
             admitted(gateway, source, **{first: 2, second: 3})
+
+
+def test_every_wrong_parameter_is_told_at_once(source):
+    """One error has them all: its message every sentence, its `errors` one each, its param the first."""
+    gateway = Gateway({"embedded": Painter()})
+    with pytest.raises(InvalidRequest) as caught:
+        admitted(gateway, source, creativity=7, output_format="doc", n="many", fit="contain")
+    assert [error.param for error in caught.value.errors] == ["creativity", "output_format", "n"]
+    assert caught.value.param == "creativity"
+    assert all(error.message in caught.value.message for error in caught.value.errors)
+
+
+@pytest.mark.parametrize(
+    ("providers", "fields", "refused"),
+    [
+        (("embedded",), {"steps": 2}, False),
+        (("embedded",), {"guidance": "7.5"}, False),
+        (("embedded",), {"steps": 2, "strict": True}, True),
+        (("embedded",), {"steps": 10**30}, True),
+        (("embedded",), {"creativity": 7}, True),
+        (("embedded", "fal"), {"steps": 2}, True),
+    ],
+)
+def test_a_range_counts_where_the_parameter_has_an_effect(source, providers, fields, refused):
+    """A number that no provider here uses may be out of range: the receipt says that it has no effect."""
+    gateway = Gateway({name: Painter() for name in providers})
+    if refused:
+        with pytest.raises(InvalidRequest):
+            gateway.prepare(admitted(gateway, source, **fields))
+        return
+    (name,) = fields
+    (line,) = (
+        line for line in gateway.prepare(admitted(gateway, source, **fields)).quote().receipt if line.parameter == name
+    )
+    assert (line.honoured, line.became) == (False, None)
+
+
+@pytest.mark.parametrize("seed", [-1, "-1"])
+def test_a_seed_of_minus_one_is_none(source, seed):
+    """Other tools write it for "any seed"."""
+    assert admitted(Gateway({"embedded": Painter()}), source, seed=seed).values == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "quoted", "honoured"),
+    [
+        ("gpt-image-1", "20x20", (80, 60), False),
+        ("gpt-image-1", "auto", (80, 60), True),
+        ("gpt-image-1", "64x64", (64, 48), True),
+        ("dall-e-2", "39x100", (80, 60), False),
+        (MODEL, "20x20", (20, 15), True),
+    ],
+)
+def test_a_clients_default_size_never_shrinks_a_picture(source, name, size, quoted, honoured):
+    """Under OpenAI's names, which clients send with a size of their own, a smaller size is a shape only."""
+    gateway = Gateway({"embedded": Painter()})
+    quote = gateway.prepare(gateway.admit(name, {"size": size}, source, None, "req_1")).quote()
+    (line,) = (line for line in quote.receipt if line.parameter == "size")
+    assert ((quote.width, quote.height), line.honoured) == (quoted, honoured)
+    assert honoured or "smaller than this picture" in line.note
+
+
+@pytest.mark.parametrize(
+    ("pictures", "mode", "honoured"), [(1, None, True), (3, None, False), (3, "first", True), (3, "each", True)]
+)
+def test_pictures_that_are_left_out_are_told(source, pictures, mode, honoured):
+    """The receipt says which of several pictures is enlarged, unless the caller agreed to that."""
+    gateway = Gateway({"embedded": Painter()})
+    parsed = gateway.parse(MODEL, {} if mode is None else {"images_mode": mode})
+    receipt = gateway.prepare(parsed.job(source, None, "req_1", pictures)).quote().receipt
+    (line,) = (line for line in receipt if line.parameter == "image")
+    assert line.honoured == honoured
+    assert honoured or line.note.startswith("Only the first of 3 pictures")

@@ -149,13 +149,6 @@ def test_an_address_that_is_taken_is_a_configuration_error(tmp_path):
     assert not (tmp_path / "data").exists()
 
 
-@pytest.mark.parametrize("path", ["/v1/images/generations", "/openai/v1/images/variations"])
-async def test_what_else_openai_has_leads_to_what_there_is(edge, path):
-    """Who asks for another of OpenAI's image operations is told the one that enlarges."""
-    error = (await edge().get(path, "POST")).json()["error"]
-    assert (error["code"], "/images/edits" in error["message"]) == ("NOT_FOUND", True)
-
-
 async def test_the_lifespan_closes_everything(edge):
     """At the end the gateway is closed and the uploads folder is gone."""
     served = edge()

@@ -17,7 +17,7 @@ from PIL import Image
 from fakes.asgi import Client
 from fakes.gateway import Gateway, png
 from fakes.server import document, form
-from fluxvision.http import edits
+from fluxvision.http import admit, edits
 from fluxvision.http.parsing import json_body
 
 MODEL = ("model", "flux-vision-upscaler")
@@ -117,18 +117,84 @@ async def test_an_empty_text_is_no_picture(edge, picture):
     assert (await served.edit(MODEL, ("image", picture, "a"), ("mask", ""))).status == 200
     assert served.gateway.started[0].mask is None
     answer = await served.edit(MODEL, ("image", ""))
-    assert (answer.status, answer.json()["error"]["message"][:17]) == (400, "image is missing:")
+    error = answer.json()["error"]
+    assert (answer.status, error["code"], error["message"][:18]) == (400, "image_required", "image is required:")
 
 
-@pytest.mark.parametrize(
-    ("model", "words"), [(5, "model must be a text"), (["m"], "model must be a text"), (" ", "model is missing"),
-                         (None, "model is missing")],
-)  # fmt: skip
-async def test_a_model_is_a_text(edge, picture, model, words):
-    """A model that is there and is no text is not called missing."""
+@pytest.mark.parametrize(("model", "status"), [(5, 400), (["m"], 400), ("", 200), (None, 200)])
+async def test_without_a_model_it_is_the_default_one(edge, picture, model, status):
+    """A model that is there and is no text is refused; an empty one is the first of the catalogue."""
     headers, body = document({"model": model, "image": "data:;base64," + base64.b64encode(picture).decode()})
     answer = await Client("POST", "/v1/images/edits", headers, [body]).ask(edge().app)
-    assert (answer.status, answer.json()["error"]["message"]) == (400, f"{words}: name the model to use.")
+    assert answer.status == status
+    if status == 200:
+        assert answer.answered["x-fluxvision-model"] == MODEL[1]
+
+
+async def test_several_pictures_are_each_enlarged_where_asked(edge, picture):
+    """images_mode=each makes a picture of every one, in their order; the metadata has each, and the cost of all."""
+    served = edge()
+    others = [("image[]", png(side, side), "b.png") for side in (16, 8)]
+    answer = await served.edit(MODEL, ("image[]", picture, "a.png"), *others, ("images_mode", "each"))
+    found = answer.json()
+    assert (answer.status, len(found["data"])) == (200, 3)
+    assert [facts["size"] for facts in found["metadata"]["pictures"]] == ["64x48", "32x32", "16x16"]
+    assert found["metadata"]["cost"] == pytest.approx(3 * found["metadata"]["pictures"][0]["cost"])
+    assert left(served) == []
+
+
+async def test_of_several_pictures_the_first_is_enlarged(edge, picture):
+    """Clients send the one to edit first, and what it refers to after it."""
+    served = edge()
+    answer = await served.edit(MODEL, ("image[]", picture, "a.png"), ("image[]", b"no picture at all", "b.png"))
+    assert (answer.status, answer.json()["metadata"]["size"]) == (200, "64x48")
+    assert served.gateway.started[0].pictures == 2
+
+
+async def test_a_quote_for_each_picture_is_their_sum(edge, picture):
+    """A dry run of three pictures costs three times as much as that of one."""
+    pictures = [("image[]", picture, "a.png")] * 3
+    answer = await edge().edit(MODEL, *pictures, ("images_mode", "each"), query="?dryRun=true")
+    assert (answer.json()["total_cost_micros"], len(answer.json()["components"])) == (300_000, 3)
+
+
+@pytest.mark.parametrize("name", ["image", "images", "input_image"])
+async def test_a_generation_with_a_picture_is_an_edit(edge, picture, name):
+    """Several clients send a picture to /images/generations, under one of three names."""
+    text = "data:;base64," + base64.b64encode(picture).decode()
+    headers, body = document({"prompt": "a cat", name: [text] if name == "images" else text})
+    answer = await Client("POST", "/v1/images/generations", headers, [body]).ask(edge().app)
+    assert (answer.status, answer.json()["metadata"]["size"]) == (200, "64x48")
+
+
+async def test_a_generation_without_a_picture_says_where_to_send_one(edge):
+    """The code is one that a program can tell from other mistakes."""
+    headers, body = document({"prompt": "a cat", "model": "gpt-image-1"})
+    answer = await Client("POST", "/v1/images/generations", headers, [body]).ask(edge().app)
+    error = answer.json()["error"]
+    assert (answer.status, error["code"], error["param"]) == (400, "image_required", "image")
+    assert "/v1/images/edits" in error["message"]
+
+
+async def test_a_variation_has_a_seed_of_its_own(edge, picture):
+    """Two variations of one picture have different seeds; one that is given is kept."""
+    served = edge()
+    for fields in ((), (), (("seed", "4"),)):
+        headers, body = form(MODEL, ("image", picture, "a.png"), *fields)
+        assert (await Client("POST", "/v1/images/variations", headers, [body]).ask(served.app)).status == 200
+    first, second, third = (job.values["seed"] for job in served.gateway.started)
+    assert (first != second, first % 8 != 0, third) == (True, True, 4)
+
+
+@pytest.mark.parametrize("wrap", [
+    lambda text: text, lambda text: {"image_url": "data:image/png;base64," + text},
+    lambda text: {"image_url": {"url": "data:image/png;base64," + text}},
+])  # fmt: skip
+async def test_a_picture_in_json_may_be_base64_alone(edge, picture, wrap):
+    """Base64 without the head of a data URI is one, too, and so is the reference of a chat's message."""
+    headers, body = document({"image": wrap(base64.b64encode(picture).decode())})
+    answer = await Client("POST", "/v1/images/edits", headers, [body]).ask(edge().app)
+    assert (answer.status, answer.json()["metadata"]["size"]) == (200, "64x48")
 
 
 async def test_what_reaches_the_gateway(edge, picture):
@@ -258,7 +324,7 @@ async def test_a_picture_never_reaches_the_next_caller(edge, monkeypatch):
         return write(path, content)
 
     monkeypatch.setattr(edits, "UNWATCHED", 0.01)
-    monkeypatch.setattr(edits.imaging, "is_quick_to_read", lambda _size, _content: False)
+    monkeypatch.setattr(admit.imaging, "is_quick_to_read", lambda _size, _content: False)
     monkeypatch.setattr(Path, "write_bytes", slowly)
     served = edge()
     headers, body = form(MODEL, ("image", jpeg(32, 24), "a"))

@@ -13,7 +13,7 @@ from PIL import Image
 
 from fakes.gateway import png
 from fakes.server import Server, wait_until
-from fluxvision.http import deep_zoom_cache, media, streaming
+from fluxvision.http import deep_zoom_cache, media
 from fluxvision.http.media import public_base
 from fluxvision.storage.media import open_media_store
 from fluxvision.storage.media_folder import MediaFolder
@@ -219,7 +219,7 @@ async def test_several_have_one_each(edge, picture):
         zoom_path(row["url"]).partition("?")[0] for row in body["data"]
     ]
     events = (await served.edit(MODEL, ("image", picture, "a"), ("n", "2"), ("stream", "true"))).events()
-    completed = [data for name, data in events if name == streaming.COMPLETED]
+    completed = [data for name, data in events if name == "image_edit.completed"]
     assert all(data["url"].split("?")[0] in data["metadata"]["deep_zoom"] for data in completed)
 
 

@@ -14,6 +14,7 @@ from fakes.gateway import png
 from fakes.server import form
 from fluxvision.core.errors import UpstreamError
 from fluxvision.http import streaming
+from fluxvision.http.edit_request import EditRequest
 
 REQUIRED = {"type", "b64_json", "created_at", "size", "quality", "background", "output_format"}
 MODEL = ("model", "flux-vision-upscaler")
@@ -29,9 +30,9 @@ async def test_a_stream_shows_a_preview_progress_and_the_result(edge, picture):
     events = answer.events()
     assert answer.answered["content-type"] == "text/event-stream; charset=utf-8"
     assert answer.answered["x-fluxvision-model"] == "flux-vision-upscaler"
-    assert [name for name, _ in events if name != ":"] == [streaming.PARTIAL] * 3 + [streaming.COMPLETED]
+    assert [name for name, _ in events if name != ":"] == ["image_edit.partial_image"] * 3 + ["image_edit.completed"]
     assert (":", "progress 4/4") in events
-    partials = [data for name, data in events if name == streaming.PARTIAL]
+    partials = [data for name, data in events if name == "image_edit.partial_image"]
     assert [data["partial_image_index"] for data in partials] == [0, 1, 2]
     assert [base64.b64decode(data["b64_json"]) for data in partials] == [png(32, 24, (0, each, 0)) for each in range(3)]
     partial = partials[0]
@@ -57,7 +58,7 @@ async def test_without_partial_images_there_is_no_preview(edge, picture):
     """partial_images=0 and absent: the result alone; two pictures are two events."""
     events = (await edge().edit(("model", "gpt-image-1"), ("image", picture, "a"), STREAM, ("n", "2"))).events()
     completed = [data for name, data in events if name != ":"]
-    assert [data["type"] for data in completed] == [streaming.COMPLETED] * 2
+    assert [data["type"] for data in completed] == ["image_edit.completed"] * 2
     assert "url" not in completed[0]
 
 
@@ -65,7 +66,7 @@ async def test_every_event_tells_of_its_own_picture(edge, picture):
     """Seed, fidelity and number are those of the version in the event; the lists have all of them."""
     served = edge()
     events = (await served.edit(MODEL, ("image", picture, "a"), STREAM, ("n", "2"))).events()
-    told = [data["metadata"] for name, data in events if name == streaming.COMPLETED]
+    told = [data["metadata"] for name, data in events if name == "image_edit.completed"]
     assert [(one["index"], one["seed"]) for one in told] == [(0, 7), (1, 8)]
     assert [one["fidelity"] for one in told] == told[0]["fidelities"] == told[1]["fidelities"]
     assert told[0]["seeds"] == [7, 8]
@@ -75,9 +76,8 @@ async def test_a_version_keeps_its_number_when_another_fails(edge, picture):
     """Numbers and failures speak of the same versions, and of one that is left the lists are there, too."""
     served = edge()
     parts = (MODEL, ("image", picture, "a"), ("n", "2"), ("lost", "0"))
-    [told] = [
-        data["metadata"] for name, data in (await served.edit(*parts, STREAM)).events() if name == streaming.COMPLETED
-    ]
+    events = (await served.edit(*parts, STREAM)).events()
+    [told] = [data["metadata"] for name, data in events if name == "image_edit.completed"]
     whole = (await served.edit(*parts)).json()["metadata"]
     for found in (told, whole):
         assert (found["index"], found["seed"], found["seeds"]) == (1, 8, [8])
@@ -89,7 +89,7 @@ async def test_a_preview_that_comes_with_the_end_is_sent_before_the_result(edge,
     events = (
         await edge().edit(MODEL, ("image", picture, "a"), STREAM, ("partial_images", "1"), ("tiles", "1"))
     ).events()
-    assert [name for name, _ in events if name != ":"] == [streaming.PARTIAL, streaming.COMPLETED]
+    assert [name for name, _ in events if name != ":"] == ["image_edit.partial_image", "image_edit.completed"]
 
 
 async def test_silence_is_broken_by_keep_alives(edge, picture, monkeypatch):
@@ -158,7 +158,7 @@ async def test_a_drain_ends_a_stream_with_an_event(edge, picture):
 
 async def test_a_preview_outlives_its_file(tmp_path):
     """A preview that is sent later than its job ended is sent whole: the job's folder is gone by then."""
-    buffer, sent, path = streaming.ProgressBuffer(), [], tmp_path / "preview.png"
+    buffer, sent, path = streaming.ProgressBuffer(EditRequest()), [], tmp_path / "preview.png"
     path.write_bytes(png(4, 3))
     buffer.preview(path)
     path.unlink()

@@ -10,15 +10,20 @@ export interface components {
         /** @description Every parameter is a part. A picture is a file, or a URL as text. Numbers and booleans may be written as text; null or an empty text means that a parameter is absent. */
         EditForm: {
             /**
-             * @description A model's id, alias, or provider/id.
+             * @description A model's id, alias, or provider/id; absent: flux-vision-upscaler.
              * @example flux-vision-upscaler
              */
-            model: string;
+            model?: string;
             /**
              * Format: binary
              * @description The picture to enlarge: PNG, JPEG, WebP, GIF, AVIF, TIFF, BMP, HEIC, JPEG XL, JPEG 2000, PNM or TGA.
              */
             image?: string;
+            /**
+             * @description Which pictures of a request with several are enlarged: the first, or each by itself; absent: the first, and the receipt says so.
+             * @enum {string}
+             */
+            images_mode?: "first" | "each";
             /**
              * Format: binary
              * @description A picture of the same size; new detail appears only where it is transparent.
@@ -64,7 +69,7 @@ export interface components {
             guidance?: number;
             /** @description How many denoising steps a full trajectory has. */
             steps?: number;
-            /** @description Another seed gives another version of the new detail; the same seed the same picture. */
+            /** @description Another seed gives another version of the new detail; the same seed the same picture; -1 is the same as none. */
             seed?: number;
             /** @description Which of the model's networks makes the picture; absent, the one that fits is chosen. */
             engine?: string;
@@ -145,18 +150,23 @@ export interface components {
              * @description An https address that is told the end of the request, see the webhook requestEnded.
              */
             webhook_url?: string;
-            /** @description The same as image, in the notation that OpenAI's SDKs use for lists. */
+            /** @description The same as image, in the notation that OpenAI's SDKs use for lists; see images_mode. */
             "image[]"?: string[];
         } & (unknown | unknown);
         /** @description Pictures are given by reference. Numbers and booleans may be written as text; null or an empty text means that a parameter is absent. */
         EditDocument: {
             /**
-             * @description A model's id, alias, or provider/id.
+             * @description A model's id, alias, or provider/id; absent: flux-vision-upscaler.
              * @example flux-vision-upscaler
              */
-            model: string;
+            model?: string;
             /** @description The picture to enlarge: PNG, JPEG, WebP, GIF, AVIF, TIFF, BMP, HEIC, JPEG XL, JPEG 2000, PNM or TGA. */
             image?: components["schemas"]["PictureReference"] | components["schemas"]["PictureReference"][];
+            /**
+             * @description Which pictures of a request with several are enlarged: the first, or each by itself; absent: the first, and the receipt says so.
+             * @enum {string}
+             */
+            images_mode?: "first" | "each";
             /** @description A picture of the same size; new detail appears only where it is transparent. */
             mask?: components["schemas"]["PictureReference"];
             /** @description Words that guide the detail, where the engine can be guided. */
@@ -199,7 +209,7 @@ export interface components {
             guidance?: number;
             /** @description How many denoising steps a full trajectory has. */
             steps?: number;
-            /** @description Another seed gives another version of the new detail; the same seed the same picture. */
+            /** @description Another seed gives another version of the new detail; the same seed the same picture; -1 is the same as none. */
             seed?: number;
             /** @description Which of the model's networks makes the picture; absent, the one that fits is chosen. */
             engine?: string;
@@ -280,11 +290,11 @@ export interface components {
              * @description An https address that is told the end of the request, see the webhook requestEnded.
              */
             webhook_url?: string;
-            /** @description The same as image, in OpenAI's notation for JSON. */
+            /** @description The same as image, in OpenAI's notation for JSON; see images_mode. */
             images?: components["schemas"]["PictureReference"][];
         } & (unknown | unknown);
         PictureReference: string | {
-            /** @description An http(s) URL or a base64 data URI. */
+            /** @description An http(s) URL, a base64 data URI, or base64 alone. */
             image_url: string;
         };
         /**
@@ -298,6 +308,11 @@ export interface components {
             output_format: "png" | "jpeg" | "webp" | "gif" | "avif" | "tiff";
             data: components["schemas"]["ImageEntry"][];
             metadata: components["schemas"]["ResultMetadata"];
+            /**
+             * @description Sentences for a person: what is not as it was asked for, or may surprise.
+             * @default []
+             */
+            warnings: string[];
             /**
              * @description Only where OpenAI knows it; metadata.size always is.
              * @enum {unknown}
@@ -355,6 +370,8 @@ export interface components {
             index?: number;
             seeds?: (number | null)[];
             fidelities?: (components["schemas"]["Fidelity"] | null)[];
+            /** @description With images_mode each: those of every picture. */
+            pictures?: Record<string, unknown>[];
             /** @description A Deep Zoom document of a large result behind a link. */
             deep_zoom?: string | null;
             /** @description One per picture, where n is over 1. */
@@ -442,7 +459,7 @@ export interface components {
             /** @enum {unknown} */
             quality: "auto";
             /** @enum {unknown} */
-            type: "image_edit.partial_image";
+            type: "image_edit.partial_image" | "image_generation.partial_image";
             /** @description The picture file. */
             b64_json: string;
             created_at: number;
@@ -465,7 +482,7 @@ export interface components {
             b64_json: string;
             revised_prompt?: string;
             /** @enum {unknown} */
-            type: "image_edit.completed";
+            type: "image_edit.completed" | "image_generation.completed";
             id: string;
             created_at: number;
             size: "auto" | ("1024x1024" | "1024x1536" | "1536x1024");
@@ -482,6 +499,8 @@ export interface components {
                 };
             };
             metadata: components["schemas"]["ResultMetadata"];
+            /** @description Sentences for a person: what is not as it was asked for, or may surprise. */
+            warnings: string[];
             /** @description A link that expires; asked for by name, b64_json is empty. */
             url?: string;
         };
@@ -546,6 +565,17 @@ export interface components {
         ErrorDetail: {
             message: string;
             type: string;
+            param: string | null;
+            code: components["schemas"]["ErrorCode"];
+            /** @description One for each parameter, where several are wrong. */
+            errors?: components["schemas"]["ParameterError"][];
+        };
+        /**
+         * ParameterError
+         * @description What is wrong with one parameter.
+         */
+        ParameterError: {
+            message: string;
             param: string | null;
             code: components["schemas"]["ErrorCode"];
         };
@@ -1324,6 +1354,7 @@ export interface components {
         };
         /**
          * @description - `INVALID_REQUEST` (400): A parameter, a picture or their combination cannot be used.
+         *     - `image_required` (400): The request has no picture.
          *     - `CONTENT_POLICY_VIOLATION` (400): A provider's content policy forbids this picture or these words.
          *     - `AUTHENTICATION_FAILED` (401): The key is missing, malformed or unknown.
          *     - `INSUFFICIENT_BALANCE` (402): The key's budget does not cover what the request may cost; nothing was started and nothing was charged.
@@ -1353,7 +1384,7 @@ export interface components {
          *     - `DEADLINE_EXCEEDED` (504): The work took longer than this server allows.
          * @enum {unknown}
          */
-        ErrorCode: "INVALID_REQUEST" | "CONTENT_POLICY_VIOLATION" | "AUTHENTICATION_FAILED" | "INSUFFICIENT_BALANCE" | "FORBIDDEN" | "NOT_FOUND" | "MODEL_NOT_FOUND" | "METHOD_NOT_ALLOWED" | "UPLOAD_TOO_SLOW" | "PAYLOAD_TOO_LARGE" | "UNSUPPORTED_MEDIA_TYPE" | "IDEMPOTENCY_CONFLICT" | "RANGE_NOT_SATISFIABLE" | "RATE_LIMITED" | "RATE_LIMIT_EXCEEDED" | "CANCELLED" | "INTERNAL_ERROR" | "PROVIDER_MISCONFIGURED" | "UPSTREAM_ERROR" | "UPSTREAM_UNREACHABLE" | "UPSTREAM_REFUSED" | "ALL_PROVIDERS_EXHAUSTED" | "UNAVAILABLE" | "DEADLINE_EXCEEDED";
+        ErrorCode: "INVALID_REQUEST" | "image_required" | "CONTENT_POLICY_VIOLATION" | "AUTHENTICATION_FAILED" | "INSUFFICIENT_BALANCE" | "FORBIDDEN" | "NOT_FOUND" | "MODEL_NOT_FOUND" | "METHOD_NOT_ALLOWED" | "UPLOAD_TOO_SLOW" | "PAYLOAD_TOO_LARGE" | "UNSUPPORTED_MEDIA_TYPE" | "IDEMPOTENCY_CONFLICT" | "RANGE_NOT_SATISFIABLE" | "RATE_LIMITED" | "RATE_LIMIT_EXCEEDED" | "CANCELLED" | "INTERNAL_ERROR" | "PROVIDER_MISCONFIGURED" | "UPSTREAM_ERROR" | "UPSTREAM_UNREACHABLE" | "UPSTREAM_REFUSED" | "ALL_PROVIDERS_EXHAUSTED" | "UNAVAILABLE" | "DEADLINE_EXCEEDED";
     };
     responses: never;
     parameters: never;
@@ -1380,6 +1411,7 @@ export type PriceComponent = components['schemas']['PriceComponent'];
 export type QuoteTotal = components['schemas']['QuoteTotal'];
 export type ErrorBody = components['schemas']['ErrorBody'];
 export type ErrorDetail = components['schemas']['ErrorDetail'];
+export type ParameterError = components['schemas']['ParameterError'];
 export type ErrorMetadata = components['schemas']['ErrorMetadata'];
 export type ModelList = components['schemas']['ModelList'];
 export type ModelObject = components['schemas']['ModelObject'];

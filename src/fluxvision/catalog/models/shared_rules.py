@@ -33,6 +33,16 @@ def note_format_limits(given: Any, job: Job) -> str | None:
     return " ".join(reason for reason, holds in sides.items() if holds) or None
 
 
+def note_first_picture(job: Job) -> str | None:
+    """Return a note when the request has several pictures and does not say which of them are enlarged."""
+    if job.pictures == 1 or "images_mode" in job.values:
+        return None
+    return (
+        f"Only the first of {job.pictures} pictures is enlarged: clients send the picture to edit first, and after it "
+        "those that it refers to. images_mode=each enlarges every one, images_mode=first agrees to this."
+    )
+
+
 def note_first_frame(_given: Any, job: Job) -> str | None:
     """Return a note when a picture has more frames or pages than the first and the caller does not ask for `frames`."""
     if job.image.frames == 1 or "frames" in job.values:
@@ -122,6 +132,7 @@ DELIVERY: dict[str, tuple[Rule, ...]] = {
             unless=note_other_frames,
         ),
     ),
+    "images_mode": (Emulated("images_mode", None, (Example((8, 8), {"images_mode": "each"}, "each"),)),),
     "strip_metadata": (Emulated("strip_metadata", None, (Example((8, 8), {"strip_metadata": True}, True),)),),
     "stream": (Emulated("stream", None, (Example((8, 8), {"stream": True}, True),)),),
     "partial_images": (
@@ -171,7 +182,7 @@ def unsupported(**notes: str) -> dict[str, tuple[Rule, ...]]:
 def note_first_frame_in_eight_bits(given: Any, job: Job) -> str | None:
     """Return a note when a provider that works in 8 bits gets a 16-bit picture, or more frames than it is sent."""
     deep = "The provider works in 8 bits; this picture has 16." if job.image.bits > 8 else None  # noqa: PLR2004
-    return " ".join(note for note in (deep, note_first_frame(given, job)) if note) or None
+    return " ".join(note for note in (deep, note_first_picture(job), note_first_frame(given, job)) if note) or None
 
 
 IMAGE = Passthrough(
@@ -200,8 +211,8 @@ def count_frames(given: Any, job: Job) -> int | None:
 def note_left_frames(given: Any, job: Job) -> str | None:
     """Return a note when frames are left out that the caller did not agree to leave out."""
     reason = _why_only_first(job) if job.image.frames > 1 else None
-    note = note_first_frame(given, job)
-    return f"{note} {reason}" if note and reason else None
+    note = note_first_frame(given, job) if reason else None
+    return " ".join(part for part in (note_first_picture(job), note, note and reason) if part) or None
 
 
 def note_not_all_frames(given: Any, job: Job) -> str | None:

@@ -18,7 +18,9 @@ from fluxvision.catalog.geometry import (
     EXACT,
     has_pixel_size,
     is_large_enough,
+    is_size_a_shape,
     requested_frame,
+    requested_size,
     smallest_factor,
     solve_geometry,
 )
@@ -193,6 +195,11 @@ def note_kept_shape(factors: ScaleRange | None) -> Unless:
     limit = note_beyond_reach(factors)
 
     def check(given: Any, job: Job) -> str | None:
+        if "x" in str(given) and is_size_a_shape(job):
+            return (
+                f"{given} is smaller than this picture, and many clients send it unasked under this model name: only "
+                f"its shape counts here. Under another name, such as {job.model}, the result has exactly this size."
+            )
         if ":" not in str(given):
             return limit(given, job)
         geometry = solve_geometry(job, factors)
@@ -299,7 +306,7 @@ def _frame_to_send(factors: ScaleRange, modes: Modes) -> Callable[[Any, Job], st
 
 def _plain_factor(given: Any, job: Job) -> Any:
     """Return the caller's factor within the range, None beside an aspect ratio: pixels are sent, which express both."""
-    shaped = "aspect_ratio" in job.values or ":" in str(job.values.get("size", ""))
+    shaped = "aspect_ratio" in job.values or ":" in requested_size(job)
     return None if shaped or given is None else min(given, EXACT.high)
 
 

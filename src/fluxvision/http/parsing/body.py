@@ -36,9 +36,10 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Form:
-    """A parsed request: fields by name; pictures (`image`, `mask`) as a file here, or as a URL.
+    """A parsed request: fields by name; pictures as a file here, or as a URL, by the names of `fields.image_key`.
 
-    A data URI may be in pieces, which are read once. `contents` has the files that are in memory and not written.
+    Those are `image`, `image.1` and so on, and `mask`. A data URI may be in pieces, which are read once. `contents` has
+    the files that are in memory and not written.
     """
 
     fields: dict[str, Any] = field(default_factory=dict)

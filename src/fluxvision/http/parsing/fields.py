@@ -13,16 +13,18 @@ from starlette.types import Scope
 from fluxvision.catalog.params import ALIASES, BY_NAME
 from fluxvision.core.errors import InvalidRequest
 
-PICTURE = re.compile(r"(?:(image)s?|(mask))(?:\[\d{0,4}\])?")
+PICTURE = re.compile(r"(?:(?:input_)?(image)s?|(mask))(?:\[\d{0,4}\])?")
 NAME = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")
 NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,14})(?:\.\d{1,15})?")
-OURS = frozenset({"model", "images", "webhook_url", *BY_NAME, *ALIASES})
+OURS = frozenset({"model", "images", "input_image", "webhook_url", *BY_NAME, *ALIASES})
 MAX_DEPTH = 8
+MAX_IMAGES = 16
+"""Pictures of a request, as many as OpenAI takes."""
 SHOWN = 64
 
 
 def picture_name(name: str) -> str | None:
-    """Return `image` for image, images, image[] and image[0], `mask` for mask and the like, else None."""
+    """Return `image` for image, images, input_image, image[] and image[0], `mask` for mask and the like, else None."""
     match = PICTURE.fullmatch(name)
     return match[1] or match[2] if match else None
 
@@ -37,9 +39,12 @@ def show_name(name: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in name[:SHOWN])
 
 
-def second_image_error() -> InvalidRequest:
-    """Return the error for a second picture."""
-    return InvalidRequest("This model takes one image per request; send one `image`.", param="image")
+def image_key(number: int) -> str:
+    """Return the name in `Form.pictures` of the picture with this number, from 0; raises for one too many."""
+    if number >= MAX_IMAGES:
+        message = f"image: a request has at most {MAX_IMAGES} pictures; several requests, or a batch, take more."
+        raise InvalidRequest(message, param="image")
+    return f"image.{number}" if number else "image"
 
 
 def collect_fields(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:

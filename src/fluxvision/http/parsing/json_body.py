@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import suppress
-from itertools import chain
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,9 @@ import msgspec
 from fluxvision.core.concurrency import run_in_thread
 from fluxvision.core.errors import InvalidRequest, PayloadTooLarge
 from fluxvision.http.parsing.body import MAX_FIELD, MAX_FIELDS, MAX_PARTS, Form
-from fluxvision.http.parsing.fields import is_known_field, second_image_error, show_name
+from fluxvision.http.parsing.fields import image_key, is_known_field, show_name
 from fluxvision.http.upload_limits import Take, release_nothing
-from fluxvision.net.fetch import SLICE
+from fluxvision.net.fetch import SLICE, read_reference
 
 MAX_BODY = 64_000_000
 """Most bytes of any JSON body, because all of it is in memory for a moment. A form is written to disk."""
@@ -27,7 +26,7 @@ MAX_MARKS = 100_000
 LOOK = 1024 * 1024
 """Bytes that are searched at a time."""
 BOM = b"\xef\xbb\xbf"
-PICTURES = frozenset({"image", "images", "mask"})
+PICTURES = frozenset({"image", "images", "input_image", "mask"})
 NULL = msgspec.Raw(b"null")
 ESCAPE = len(r"\u002b")
 """Characters of the longest escape."""
@@ -44,7 +43,7 @@ class _Name:
 
 _OBJECT = msgspec.json.Decoder(dict[_Name, msgspec.Raw], dec_hook=lambda _type, text: _Name(text))
 _LIST = msgspec.json.Decoder(list[msgspec.Raw])
-REFERENCE_HELP = "an http(s) URL, a data URI, or an object with image_url"
+REFERENCE_HELP = "an http(s) URL, a data URI, base64, or an object with image_url"
 
 
 def body_limit(upload: int) -> tuple[int, str]:
@@ -122,9 +121,8 @@ def _to_form(given: Mapping[str, msgspec.Raw]) -> Form:
     if len(given) > MAX_PARTS or sum(len(memoryview(raw)) for raw in others.values()) > MAX_FIELDS:
         raise _too_large()
     form = Form(fields={name: _to_field(name, raw) for name, raw in others.items()})
-    image = _read_image(_given_value(given, "image"), _given_value(given, "images"))
-    if image is not None:
-        form.pictures["image"] = image
+    for number, reference in enumerate(_read_images(given)):
+        form.pictures[image_key(number)] = reference
     mask = _given_value(given, "mask")
     if mask is not None:
         form.pictures["mask"] = _read_reference(mask, "mask")
@@ -155,24 +153,24 @@ def _given_value(found: Mapping[str, msgspec.Raw], name: str) -> msgspec.Raw | N
     return None if raw is None or raw == NULL else raw
 
 
-def _read_image(image: msgspec.Raw | None, images: msgspec.Raw | None) -> str | Iterator[bytes] | None:
-    if image is not None and images is not None:
-        raise InvalidRequest("image and images are both given; send one of them.", param="image")
-    param = "image" if images is None else "images"
-    given = image if images is None else images
-    if given is None:
-        return None
-    if images is not None and not _begins_with(given, b"["):
-        raise InvalidRequest("images must be a list of image references.", param="images")
-    if _begins_with(given, b"["):
-        several = _LIST.decode(given)
-        if len(several) > 1:
-            raise second_image_error()
+def _read_images(given: Mapping[str, msgspec.Raw]) -> Iterator[str | Iterator[bytes]]:
+    """Yield the references of an object's pictures, under whichever name it has them."""
+    names = [name for name in ("image", "images", "input_image") if _given_value(given, name) is not None]
+    if len(names) > 1:
+        message = f"{' and '.join(names)} are both given; send one of them."
+        raise InvalidRequest(message, param=names[0])
+    for param in names:
+        raw = given[param]
+        if not _begins_with(raw, b"["):
+            if param == "images":
+                raise InvalidRequest("images must be a list of image references.", param="images")
+            yield _read_reference(raw, param)
+            continue
+        several = _LIST.decode(raw)
         if not several:
             message = f"{param} is empty."
             raise InvalidRequest(message, param=param)
-        given = several[0]
-    return _read_reference(given, param)
+        yield from (_read_reference(one, param) for one in several)
 
 
 def _read_reference(raw: msgspec.Raw, param: str) -> str | Iterator[bytes]:
@@ -184,13 +182,14 @@ def _read_reference(raw: msgspec.Raw, param: str) -> str | Iterator[bytes]:
             message = f"{param}: file_id is not supported, this server keeps no files; send image_url."
             raise InvalidRequest(message, param=param)
         found = members.get("image_url")
+        if found is not None and _begins_with(found, b"{"):  # as in the messages of a chat
+            found = _object_members(found).get("url")
     pieces = iter(()) if found is None or not _begins_with(found, b'"') else _split_pieces(memoryview(found)[1:-1])
     first = next(pieces, b"")
     if not first:
         message = f"{param} must be {REFERENCE_HELP}."
         raise InvalidRequest(message, param=param)
-    # Of any other text the first piece is already longer than an address may be.
-    return chain((first,), pieces) if first[:5].lower() == b"data:" else first.decode("utf-8", "replace")
+    return read_reference(first, pieces)
 
 
 def _begins_with(raw: msgspec.Raw, start: bytes) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from io import BytesIO
-from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, Self
 
@@ -20,16 +19,15 @@ from multipart import (  # type: ignore[import-untyped]
 from fluxvision.core.concurrency import run_in_thread
 from fluxvision.core.errors import InvalidRequest, PayloadTooLarge
 from fluxvision.http.parsing.body import MAX_FIELD, MAX_FIELDS, MAX_PARTS, Form
-from fluxvision.http.parsing.fields import collect_fields, is_known_field, picture_name, second_image_error, show_name
+from fluxvision.http.parsing.fields import collect_fields, image_key, is_known_field, picture_name, show_name
 from fluxvision.http.upload_limits import Take, release_nothing
-from fluxvision.net.fetch import SLICE
+from fluxvision.net.fetch import SLICE, is_base64, read_reference
 
 MAX_BOUNDARY = 70
 MAX_PART_HEADERS = 16
 MAX_PART_HEADER = 8 * 1024
 WRITE_BUFFER = 1024 * 1024
-DATA = b"data:"
-SCHEMES = (b"http://", b"https://", DATA)
+SCHEMES = (b"http://", b"https://", b"data:")
 LONGEST = max(map(len, SCHEMES))
 JSON = (b"[", b"{")
 """First characters of the references of a JSON body, and of no picture."""
@@ -99,6 +97,7 @@ class _Parts:
         self._dropped = False
         self._pairs: list[tuple[str, str]] = []
         self._room = MAX_FIELDS
+        self._images = 0
         self._pictures: dict[str, Path] = {}
         self._contents: dict[str, bytes] = {}
         self._named: dict[str, str] = {}
@@ -133,27 +132,33 @@ class _Parts:
 
     def form(self) -> Form:
         """Return the parsed form. An empty text is no picture, as for every other parameter."""
-        for name in [name for name, content in self._contents.items() if not content and name not in self._named]:
-            del self._pictures[name], self._contents[name]
-        pictures = {
-            name: path if name in self._named else self._reference(name, path) for name, path in self._pictures.items()
-        }
-        return Form(collect_fields(self._pairs), pictures, self._contents, self._named)
+        form = Form(collect_fields(self._pairs))
+        images = 0
+        for part, path in self._pictures.items():
+            content = self._contents.get(part)
+            if content == b"" and part not in self._named:
+                continue
+            name = part
+            if part.startswith("image"):
+                name = image_key(images)
+                images += 1
+            form.pictures[name] = path if part in self._named else self._reference(name, path)
+            if content is not None and form.pictures[name] is path:
+                form.contents[name] = content
+            if part in self._named:
+                form.filenames[name] = self._named[part]
+        return form
 
     def _reference(self, name: str, path: Path) -> Path | str | Iterator[bytes]:
         """Return a picture part without a file name as a URL, or as the file itself."""
-        pieces = _pieces(path, self._contents.get(name))
+        pieces = _pieces(path, self._contents.get(path.name))
         first = next(pieces, b"")
         if first[:1] in JSON:
-            message = f"{name}: in a form this is a file or its URL; references in JSON need a body of JSON."
-            raise InvalidRequest(message, param=name)
-        if not first[:LONGEST].lower().startswith(SCHEMES):
-            return path
-        self._contents.pop(name, None)
-        # Of an address the first piece is already longer than one may be.
-        if first[: len(DATA)].lower() == DATA:
-            return chain((first,), pieces)
-        return first.decode("utf-8", "replace").strip()
+            param = name.partition(".")[0]
+            message = f"{param}: in a form this is a file or its URL; references in JSON need a body of JSON."
+            raise InvalidRequest(message, param=param)
+        is_address = first[:LONGEST].lower().startswith(SCHEMES)
+        return read_reference(first, pieces) if is_address or is_base64(first) else path
 
     def _begin(self, segment: MultipartSegment) -> None:
         self._name = segment.name or ""
@@ -164,9 +169,12 @@ class _Parts:
         self._dropped = picture is None and segment.filename is not None and not is_known_field(self._name)
         if picture is None:
             return
+        if picture == "image":
+            picture = image_key(self._images)
+            self._images += 1
         if picture in self._pictures:
             message = f"{picture} is given twice."
-            raise second_image_error() if picture == "image" else InvalidRequest(message, param=picture)
+            raise InvalidRequest(message, param=picture)
         path = self._folder / picture
         self._pictures[picture] = path
         if segment.filename is not None:

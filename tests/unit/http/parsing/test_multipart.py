@@ -92,7 +92,7 @@ async def test_a_picture_part_may_hold_a_url(tmp_path, monkeypatch, text, *, kep
 
 @pytest.mark.parametrize("name", ["images", "images[]", "images[0]"])
 async def test_the_plural_is_the_same_image(tmp_path, name):
-    """OpenAI's newer name works in a form as well, for a file or a URL, and there is still one image."""
+    """OpenAI's newer name works in a form as well, for a file or a URL; two parts are two pictures."""
     for part in ((name, PICTURE, "a.png"), (name, "https://example.com/a.png")):
         headers, body = form(part)
         with BodyMemory().share() as take:
@@ -100,7 +100,22 @@ async def test_the_plural_is_the_same_image(tmp_path, name):
         picture = found.contents.get("image", found.pictures["image"])
         assert (picture, found.fields) == (part[1], {})
     headers, body = form(("image", PICTURE, "a.png"), (name, PICTURE, "b.png"))
-    with pytest.raises(InvalidRequest, match="one image per request"):
+    with BodyMemory().share() as take:
+        assert list((await parse(tmp_path, headers["Content-Type"], body, [], take)).contents) == ["image", "image.1"]
+
+
+async def test_an_empty_picture_does_not_count(tmp_path):
+    """The first of several pictures is the first that there is."""
+    headers, body = form(("image[]", ""), ("image[]", PICTURE, "b.png"), ("image[]", "https://example.com/a.png"))
+    with BodyMemory().share() as take:
+        found = await parse(tmp_path, headers["Content-Type"], body, [], take)
+    assert (found.contents, found.pictures["image.1"]) == ({"image": PICTURE}, "https://example.com/a.png")
+
+
+async def test_pictures_are_not_without_number(tmp_path):
+    """Seventeen are refused, and the error says what takes more."""
+    headers, body = form(*[("image[]", PICTURE, "a.png")] * 17)
+    with pytest.raises(InvalidRequest, match="at most 16 pictures"):
         await parse(tmp_path, headers["Content-Type"], body, [])
 
 
