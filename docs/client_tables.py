@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,15 @@ def version(row: Mapping[str, Any]) -> str:
 
 def clients() -> str:
     """Return what was run with each client, and what came of it."""
+    return _results(row for row in rows() if not row.get("recorded"))
+
+
+def recorded() -> str:
+    """Return the same of clients whose requests were sent without them."""
+    return _results(row for row in rows() if row.get("recorded"))
+
+
+def _results(found: Iterable[Mapping[str, Any]]) -> str:
     return table(
         ("Client", "Version", "What was run", "Result", "Date"),
         (
@@ -51,6 +60,6 @@ def clients() -> str:
                 f"served; {row['note']}" if "note" in row else "served",
                 row["date"].isoformat(),
             )
-            for row in rows()
+            for row in found
         ),
     )

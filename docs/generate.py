@@ -25,6 +25,7 @@ LANGUAGES = {".sh": "bash", ".py": "python", ".mjs": "javascript"}
 
 BLOCKS: dict[str, Callable[[], str]] = {
     "clients": client_tables.clients,
+    "recorded": client_tables.recorded,
     "parameters": models.parameters,
     "modes": models.modes,
     "offers": models.offers,

@@ -13,10 +13,12 @@ from starlette.types import Scope
 from fluxvision.catalog.params import ALIASES, BY_NAME
 from fluxvision.core.errors import InvalidRequest
 
-PICTURE = re.compile(r"(?:(?:input_)?(image)s?|(mask))(?:\[\d{0,4}\])?")
+IMAGE_NAMES = ("image", "images", "input_image", "input_images", "ref_images")
+"""What clients call the picture to enlarge, or a list of several; `ref_images` is LocalAI's name."""
+PICTURE = re.compile(rf"(?:({'|'.join(IMAGE_NAMES)})|(mask))(?:\[\d{{0,4}}\])?")
 NAME = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")
 NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,14})(?:\.\d{1,15})?")
-OURS = frozenset({"model", "images", "input_image", "webhook_url", *BY_NAME, *ALIASES})
+OURS = frozenset({"model", "webhook_url", *IMAGE_NAMES, *BY_NAME, *ALIASES})
 MAX_DEPTH = 8
 MAX_IMAGES = 16
 """Pictures of a request, as many as OpenAI takes."""
@@ -24,9 +26,9 @@ SHOWN = 64
 
 
 def picture_name(name: str) -> str | None:
-    """Return `image` for image, images, input_image, image[] and image[0], `mask` for mask and the like, else None."""
+    """Return `image` for each of `IMAGE_NAMES`, image[] and image[0], `mask` for mask and the like, else None."""
     match = PICTURE.fullmatch(name)
-    return match[1] or match[2] if match else None
+    return None if match is None else match[2] or IMAGE_NAMES[0]
 
 
 def is_known_field(name: str) -> bool:

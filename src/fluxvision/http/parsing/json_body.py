@@ -13,7 +13,7 @@ import msgspec
 from fluxvision.core.concurrency import run_in_thread
 from fluxvision.core.errors import InvalidRequest, PayloadTooLarge
 from fluxvision.http.parsing.body import MAX_FIELD, MAX_FIELDS, MAX_PARTS, Form
-from fluxvision.http.parsing.fields import image_key, is_known_field, show_name
+from fluxvision.http.parsing.fields import IMAGE_NAMES, image_key, is_known_field, show_name
 from fluxvision.http.upload_limits import Take, release_nothing
 from fluxvision.net.fetch import SLICE, read_reference
 
@@ -26,7 +26,7 @@ MAX_MARKS = 100_000
 LOOK = 1024 * 1024
 """Bytes that are searched at a time."""
 BOM = b"\xef\xbb\xbf"
-PICTURES = frozenset({"image", "images", "input_image", "mask"})
+PICTURES = frozenset({*IMAGE_NAMES, "mask"})
 NULL = msgspec.Raw(b"null")
 ESCAPE = len(r"\u002b")
 """Characters of the longest escape."""
@@ -155,7 +155,7 @@ def _given_value(found: Mapping[str, msgspec.Raw], name: str) -> msgspec.Raw | N
 
 def _read_images(given: Mapping[str, msgspec.Raw]) -> Iterator[str | Iterator[bytes]]:
     """Yield the references of an object's pictures, under whichever name it has them."""
-    names = [name for name in ("image", "images", "input_image") if _given_value(given, name) is not None]
+    names = [name for name in IMAGE_NAMES if _given_value(given, name) is not None]
     if len(names) > 1:
         message = f"{' and '.join(names)} are both given; send one of them."
         raise InvalidRequest(message, param=names[0])

@@ -147,6 +147,7 @@ async def test_a_body_is_held_or_mapped(tmp_path, start, each):
         (b'{"image": null}', {}),
         (b'{"images": ["http://a", {"image_url": {"url": "http://b"}}]}', {"image": "http://a", "image.1": "http://b"}),
         (b'{"input_image": "http://a"}', {"image": "http://a"}),
+        (b'{"ref_images": ["http://a", "http://b"]}', {"image": "http://a", "image.1": "http://b"}),
         (b'{"image": "http://a", "mask": "\xff"}', {"image": "http://a", "mask": "\ufffd"}),
     ],
 )
