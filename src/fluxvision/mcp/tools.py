@@ -91,7 +91,7 @@ class Tools:
         price = "an unknown price" if cost is None else format_amount(round(cost * MICROS_PER_DOLLAR))
         lines = [f"Enlarged to {each.facts['size']} ({each.form.label}): {_place(each)}" for each in pictures]
         lines.append(f"Made by {metadata['provider']} for {price}.")
-        lines += [*_dishonoured(metadata["normalization"]), *warnings]
+        lines += warnings
         shown = {"id": first["id"], "pictures": [each.facts for each in pictures]}
         return ToolResult("\n".join(lines), {**shown, "warnings": warnings, "metadata": metadata}, tuple(pictures))
 

@@ -29,11 +29,12 @@ async def post(app, message=HELLO, **headers):
     return await Client("POST", "/mcp", sent, [content]).ask(app)
 
 
-async def test_a_client_is_greeted(edge):
+@pytest.mark.parametrize("headers", [{"Authorization": f"Bearer {KEY}"}, {"api-key": KEY}])
+async def test_a_client_is_greeted(edge, headers):
     """The handshake is answered, without a session that would bind the client to this server."""
     found = edge(api_keys=KEY)
     async with running_app(found.app):
-        answer = await post(found.app, Authorization=f"Bearer {KEY}")
+        answer = await post(found.app, **headers)
     assert answer.status == 200
     assert b'"name":"fluxvision"' in answer.body
     assert "mcp-session-id" not in answer.answered
