@@ -99,6 +99,10 @@ class Gateway:
         self.closed = False
         self.begun = asyncio.Event()
 
+    def engines(self) -> Mapping[str, str]:
+        """Have two engines."""
+        return {"span": "SPAN", "realesrgan": "Real-ESRGAN"}
+
     def full(self, _caller: Caller = ANYBODY) -> float | None:
         """Say when there may be room again."""
         return 2.0 if self.inside >= self._room else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import re
@@ -16,7 +17,7 @@ from fluxvision.core.types import ANYBODY, Caller
 if TYPE_CHECKING:  # not imported at run time, because the database takes a second
     from fluxvision.accounts.key_cache import KeyCache
 
-SCHEME = b"bearer"
+SCHEME, BASIC = b"bearer", b"basic"
 API_KEY = "api-key"
 """The header in which Azure's clients send the key."""
 MAX_KEY = 512
@@ -90,11 +91,27 @@ def caller_id(digest: bytes) -> str:
     return f"key_{hashlib.sha256(ID_LABEL + digest).hexdigest()[:ID_DIGITS]}"
 
 
-def find_credentials(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
-    """Return the Authorization header, else Azure's `api-key` as if it were one, None without either."""
+def find_credentials(headers: Iterable[tuple[bytes, bytes]], *, basic: bool = False) -> bytes | None:
+    """Return the Authorization header, else Azure's `api-key` as if it were one, None without either.
+
+    With `basic` the password of HTTP's basic authentication is a key too, or the user's name without a password.
+    """
     found = dict(reversed([*headers]))
     key = found.get(API_KEY.encode())
-    return found.get(b"authorization", None if key is None else b"Bearer " + key)
+    given = found.get(b"authorization", None if key is None else b"Bearer " + key)
+    return _as_bearer(given) if basic and given is not None else given
+
+
+def _as_bearer(authorization: bytes) -> bytes:
+    """Return basic authentication as a bearer's key, anything else as it is."""
+    scheme, _, text = authorization.strip().partition(b" ")
+    if scheme.lower() != BASIC:
+        return authorization
+    try:
+        user, _, password = base64.b64decode(text.strip(), validate=True).partition(b":")
+    except ValueError:
+        return authorization
+    return b"Bearer " + (password or user)
 
 
 def check_model(caller: Caller, model: str) -> None:

@@ -21,6 +21,7 @@ from fluxvision.core.images import InputImage
 from fluxvision.core.system import total_memory
 from fluxvision.core.tracing import span
 from fluxvision.core.types import Caller, Job, Scalar
+from fluxvision.engine import BACKENDS
 from fluxvision.gateway.circuit_breaker import CircuitBreakers
 from fluxvision.gateway.execution import LAST_SEED, PreparedJob
 from fluxvision.gateway.execution_context import ExecutionContext
@@ -148,6 +149,13 @@ class Gateway:
     def find(self, model: str) -> tuple[Model, str | None, str]:
         """Return the model of a name, the provider that it pins, and the name as written."""
         return *catalog.find_model(model, self.models), model
+
+    def engines(self) -> Mapping[str, str]:
+        """Return the engines whose weights are on this machine, with their titles, by the value of `engine`."""
+        titles = {row.name: row.title for row in BACKENDS}
+        missing = {row.name for row in BACKENDS if not row.installed}
+        names = self._by_name[self.models[0].id]["engine"].choices
+        return {name: titles.get(name, name) for name in names if name not in missing}
 
     def full(self, caller: Caller) -> float | None:
         """Return the seconds after which a caller may try again, None while any provider's queue has room."""

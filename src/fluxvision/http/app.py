@@ -27,6 +27,7 @@ from fluxvision.core.system import release_memory
 from fluxvision.gateway.gateway import Gateway
 from fluxvision.http import (
     accounts,
+    automatic1111,
     batch_results,
     batches,
     edits,
@@ -128,8 +129,14 @@ PAGES: tuple[tuple[str, Handler], ...] = (
     ("/docs/{name:path}", site.send_docs),
 )
 """Pages for browsers, which are not in the OpenAPI document."""
-PROTOCOLS: tuple[tuple[str, str, Handler], ...] = (("POST", "/mcp", mcp.serve_mcp),)
-"""Addresses of other protocols, which describe themselves and are not in the OpenAPI document."""
+PROTOCOLS: tuple[tuple[str, str, Handler], ...] = (
+    ("POST", "/mcp", mcp.serve_mcp),
+    ("POST", "/sdapi/v1/extra-single-image", automatic1111.enlarge_one),
+    ("POST", "/sdapi/v1/extra-batch-images", automatic1111.enlarge_several),
+    ("GET", "/sdapi/v1/upscalers", automatic1111.list_upscalers),
+    ("GET", "/sdapi/v1/latent-upscale-modes", automatic1111.list_latent_modes),
+)
+"""Addresses of other protocols and products, which have documents of their own and are not in the OpenAPI document."""
 
 
 class App:

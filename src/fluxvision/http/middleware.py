@@ -44,7 +44,9 @@ FACTS = "/v1/page"
 """The path that the page requests before it knows whether a key is needed."""
 VISITED = frozenset({("POST", "/v1/images/edits"), ("GET", "/v1/models"), ("HEAD", "/v1/models")})
 VISITED_BELOW = "/v1/models/"
-KEYED = ("/v1/", "/openai/v1/", "/metrics", "/mcp")
+KEYED = ("/v1/", "/openai/v1/", "/metrics", "/mcp", "/sdapi/")
+BASIC_AUTH = "/sdapi/"
+"""Paths below which a key may come as the password of basic authentication, which their clients know only."""
 DEFAULT_PORTS = {"http": 80, "https": 443}
 VISITORS_WEIGHT = 0.25
 """Weight of all requests without a key together, relative to one key."""
@@ -79,7 +81,9 @@ class AuthMiddleware:
         if not self._keys.required and path not in OPEN_PATHS:
             self._check_names(headers, self._cors)
         if path != FACTS and path.startswith(KEYED) and not self._visits(scope, headers):
-            scope[CALLER] = await self._keys.check(find_credentials(scope["headers"]))
+            scope[CALLER] = await self._keys.check(
+                find_credentials(scope["headers"], basic=path.startswith(BASIC_AUTH))
+            )
         await self._app(scope, receive, send)
 
     def _visits(self, scope: Scope, headers: Headers) -> bool:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from fakes.painter import Painter
 from fakes.reports import run_job
-from fluxvision import imaging
+from fluxvision import engine, imaging
 from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.errors import DeadlineExceeded, Exhausted, InvalidRequest, ModelNotFound, UpstreamError
 from fluxvision.gateway.gateway import Gateway
@@ -73,6 +73,16 @@ async def test_the_delivered_pixels_are_those_quoted(source, tmp_path, fields, s
     delivery = await run_job(gateway, job, JobCallbacks(), tmp_path)
     picture = delivery.pictures[0]
     assert (quote.width, quote.height) == (picture.width, picture.height) == opened(picture.path).size == size
+
+
+def test_the_engines_are_those_whose_weights_are_here(monkeypatch):
+    """The names are values of `engine`; one whose package is missing is left out."""
+    gateway = Gateway({"embedded": Painter()})
+    assert "span" in gateway.engines()
+    rows = [replace(row, package="nowhere" if row.name == "realsr" else row.package) for row in engine.BACKENDS]
+    monkeypatch.setattr("fluxvision.gateway.gateway.BACKENDS", rows)
+    assert "realsr" not in gateway.engines()
+    assert gateway.engines()["span"].startswith("SPAN")
 
 
 async def test_versions_have_consecutive_seeds(source, tmp_path):

@@ -13,8 +13,11 @@ from starlette.types import Scope
 from fluxvision.catalog.params import ALIASES, BY_NAME
 from fluxvision.core.errors import InvalidRequest
 
-IMAGE_NAMES = ("image", "images", "input_image", "input_images", "ref_images")
-"""What clients call the picture to enlarge, or a list of several; `ref_images` is LocalAI's name."""
+IMAGE_NAMES = ("image", "images", "input_image", "input_images", "ref_images", "imageList")
+"""What clients call the picture to enlarge, or a list of several.
+
+`ref_images` is LocalAI's name, and `imageList` that of AUTOMATIC1111's web UI.
+"""
 PICTURE = re.compile(rf"(?:({'|'.join(IMAGE_NAMES)})|(mask))(?:\[\d{{0,4}}\])?")
 NAME = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")
 NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,14})(?:\.\d{1,15})?")

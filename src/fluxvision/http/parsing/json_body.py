@@ -181,7 +181,7 @@ def _read_reference(raw: msgspec.Raw, param: str) -> str | Iterator[bytes]:
         if _given_value(members, "file_id") is not None:
             message = f"{param}: file_id is not supported, this server keeps no files; send image_url."
             raise InvalidRequest(message, param=param)
-        found = members.get("image_url")
+        found = members.get("image_url", members.get("data"))
         if found is not None and _begins_with(found, b"{"):  # as in the messages of a chat
             found = _object_members(found).get("url")
     pieces = iter(()) if found is None or not _begins_with(found, b'"') else _split_pieces(memoryview(found)[1:-1])
