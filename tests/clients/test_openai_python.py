@@ -147,6 +147,18 @@ def test_a_dry_run_may_be_asked_for_in_the_body(server, photo):
     assert answer.json()["estimated"] is True
 
 
+def test_an_uploaded_picture_is_edited(client, photo):
+    """A file of the purpose `vision` is named by its id in a JSON edit, and deleted afterwards."""
+    with photo.open("rb") as stream:
+        file = client.files.create(file=stream, purpose="vision")
+    given = {"model": "gpt-image-1", "prompt": "x", "images": [{"file_id": file.id}]}
+    answer = client.post("/images/edits", body=given, cast_to=openai.types.ImagesResponse)
+    is_the_photo(decoded(answer.data[0].b64_json), photo, (256, 256))
+    assert client.files.delete(file.id).deleted
+    with pytest.raises(openai.NotFoundError):
+        client.post("/images/edits", body=given, cast_to=object)
+
+
 def test_a_link_is_a_picture_for_anyone_who_has_it(client, photo):
     """The link needs no key, answers HEAD and Range, and is sandboxed."""
     with photo.open("rb") as file:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,12 @@ from fluxvision import imaging
 from fluxvision.core.concurrency import run_in_thread
 from fluxvision.core.errors import ImageRequired, InvalidRequest
 from fluxvision.core.images import InputImage
-from fluxvision.core.types import Job
+from fluxvision.core.types import Caller, Job
 from fluxvision.gateway.gateway import ParsedFields
 from fluxvision.http.edit_request import EditRequest
+from fluxvision.http.files import copy_picture
 from fluxvision.http.middleware import request_id as new_request_id
-from fluxvision.http.parsing.body import Form
+from fluxvision.http.parsing.body import FileReference, Form
 from fluxvision.http.state import AppState
 from fluxvision.net import fetch
 
@@ -22,9 +24,9 @@ IMAGE, MASK = "image", "mask"
 
 
 async def admit_jobs(
-    state: AppState, form: Form, folder: Path, request_id: str, missing: str = EditRequest.missing
+    state: AppState, caller: Caller, form: Form, folder: Path, request_id: str, *, missing: str = EditRequest.missing
 ) -> list[Job]:
-    """Check everything, fetch the pictures of a form into `folder`, and return a job for each that is enlarged.
+    """Check everything, fetch the pictures of a form into `folder`, and return the caller's job for each to enlarge.
 
     The first has the id of the request. Raises `InvalidRequest` that tells every parameter that is wrong; `missing` is
     what it says where there is no picture.
@@ -32,12 +34,12 @@ async def admit_jobs(
     parsed = _parse(state, form, missing)
     names = [name for name in form.pictures if name != MASK]
     wanted = names if parsed.values.get("images_mode") == "each" else [IMAGE]
-    mask = await _fetch(state, form, folder, MASK) if MASK in form.pictures else None
+    mask = await _fetch(state, caller, form, folder, MASK) if MASK in form.pictures else None
     jobs = []
     for number, name in enumerate(wanted):
-        image = await _fetch(state, form, folder, name)
+        image = await _fetch(state, caller, form, folder, name)
         job_id = request_id if number == 0 else new_request_id(time.time_ns() // 1_000_000)
-        jobs.append(parsed.job(image, mask, job_id, len(names)))
+        jobs.append(replace(parsed.job(image, mask, job_id, len(names)), caller=caller))
     return jobs
 
 
@@ -59,13 +61,13 @@ def _parse(state: AppState, form: Form, missing: str) -> ParsedFields:
     return parsed
 
 
-async def _fetch(state: AppState, form: Form, folder: Path, name: str) -> InputImage:
+async def _fetch(state: AppState, caller: Caller, form: Form, folder: Path, name: str) -> InputImage:
     """Return a picture of the form with its header read."""
     picture, param = form.pictures[name], name.partition(".")[0]
-    if isinstance(picture, Path):
-        path = picture
-    else:
-        path = folder / f"{name}.fetched"
+    path = picture if isinstance(picture, Path) else folder / f"{name}.fetched"
+    if isinstance(picture, FileReference):
+        await copy_picture(state, caller, picture.id, param, path)
+    elif not isinstance(picture, Path):
         limit, patience = state.settings.max_upload_bytes, state.settings.fetch_timeout
         await fetch.resolve(picture, path, param, guard=state.guard, limit=limit, patience=patience)
     content = form.contents.get(name)

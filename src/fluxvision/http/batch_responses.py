@@ -14,7 +14,7 @@ Moment = Annotated[int | None, Meta(description="Unix time.")]
 
 
 class FileObject(Struct, kw_only=True):
-    """A file: the input of batches, or what a batch has made."""
+    """A file: a picture, the input of batches, or what a batch has made."""
 
     id: str
     object: Literal["file"] = "file"
@@ -22,7 +22,7 @@ class FileObject(Struct, kw_only=True):
     created_at: int
     expires_at: Moment
     filename: str
-    purpose: Literal["batch", "batch_output"]
+    purpose: Literal["vision", "user_data", "batch", "batch_output"]
     status: Literal["processed"] = "processed"
 
 

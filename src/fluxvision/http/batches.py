@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from secrets import token_hex
@@ -32,7 +31,7 @@ from fluxvision.http.state import AppState, caller_of, record_of
 from fluxvision.http.stored_jobs import page_limit, send_json
 from fluxvision.jobs.batch_input import PARAM, check_input
 from fluxvision.jobs.batch_lines import PreparedLine
-from fluxvision.jobs.batch_types import ENDPOINT, EXPIRED, WINDOW_SECONDS, BatchCounts, BatchLine
+from fluxvision.jobs.batch_types import ENDPOINT, EXPIRED, PURPOSE, WINDOW_SECONDS, BatchCounts, BatchLine
 from fluxvision.jobs.request_types import RequestIdentity, Webhook, owner
 
 if TYPE_CHECKING:  # not imported at run time, because the database takes a second
@@ -52,7 +51,10 @@ async def create_batch(state: AppState, scope: Scope, receive: Receive, send: Se
     service, key_id = await state.jobs.get(), caller_of(scope).id
     batch_id = await service.batch_store.find_same(key_id, identity)
     if batch_id is None:
-        file = await find_file(state, scope, given.input_file_id, PARAM)
+        file = await find_file(state, caller_of(scope), given.input_file_id, PARAM)
+        if file.purpose != PURPOSE:
+            message = f"{PARAM}: this file was not uploaded with the purpose {PURPOSE}."
+            raise InvalidRequest(message, param=PARAM)
         limit = json_body.body_limit(state.settings.max_upload_bytes)[0]
         async with state.batch_checks:
             total = await run_in_thread(check_input, await state.media.fetch(file.name, state.media_clock()), limit)
@@ -140,11 +142,10 @@ class LinePreparer:
                 message = f"{name} cannot be used in a batch."
                 raise InvalidRequest(message, param=name)
         webhook = await webhooks.take_webhook(state, scope_of(base_url), form.fields)
-        job, *others = await admit_jobs(state, form, folder, self.new_id())
+        job, *others = await admit_jobs(state, caller, form, folder, self.new_id())
         if others:
             message = "images_mode: a line of a batch enlarges one picture; write a line for each."
             raise InvalidRequest(message, param="images_mode")
-        job = replace(job, caller=caller)
         check_model(caller, job.model)
         prepared = state.gateway.prepare(job)
         await prepared.check_mask()

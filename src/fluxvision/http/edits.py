@@ -146,8 +146,10 @@ class _Work:
         background = stored_jobs.wants_background(Headers(scope=scope), form.fields)
         options = StoredJobOptions(background, await webhooks.take_webhook(state, scope, form.fields))
         with tracing.span("admit"):
-            found = await admit_jobs(state, form, self.folder, record_of(scope).request_id, self.request.missing)
-        jobs = [replace(job, caller=caller_of(scope), traceparent=tracing.traceparent()) for job in found]
+            identity = record_of(scope).request_id
+            missing = self.request.missing
+            found = await admit_jobs(state, caller_of(scope), form, self.folder, identity, missing=missing)
+        jobs = [replace(job, traceparent=tracing.traceparent()) for job in found]
         check_model(jobs[0].caller, jobs[0].model)
         self.phases.on_received()
         record_of(scope).model = jobs[0].model

@@ -26,8 +26,8 @@ from fluxvision.http.openapi_operations import (
     parameter,
 )
 from fluxvision.http.openapi_schemas import object_schema, schema_ref
-from fluxvision.jobs.batch_types import PURPOSE
-from fluxvision.storage.media_folder import JSONL
+from fluxvision.jobs.batch_types import PICTURE_PURPOSES, PURPOSE
+from fluxvision.storage.media_folder import JSONL, OCTETS
 
 FILE_ID = (parameter("id", "path", "The id of the file.", WORD),)
 BATCH_ID = (parameter("id", "path", "The id of the batch.", WORD),)
@@ -35,12 +35,12 @@ PAGE = (
     parameter("limit", "query", "Most entries on the page; 20 without.", LIMIT),
     parameter("after", "query", "`last_id` of the page before.", WORD),
 )
-UPLOAD = object_schema("A file and what it is for.", {"file": FILE, "purpose": {"const": PURPOSE}})
+UPLOAD = object_schema("A file and what it is for.", {"file": FILE, "purpose": {"enum": [PURPOSE, *PICTURE_PURPOSES]}})
 BATCH_OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("POST", "/files"): Operation(
         "create_file",
         "Batches",
-        "Upload the input of a batch: JSON Lines, each an edit",
+        "Upload a picture for edits, or the input of a batch: JSON Lines, each an edit",
         json_response("FileObject", "The file, which can be used for 24 hours."),
         (),
         (InvalidRequest, UploadTooSlow, PayloadTooLarge, UnsupportedMediaType, Busy, Unavailable),
@@ -66,7 +66,7 @@ BATCH_OPERATIONS: Mapping[tuple[str, str], Operation] = {
         "get_file_content",
         "Batches",
         "Fetch a file; each line of an output or error file is a LineResult",
-        {"200": ("JSON Lines.", (), {JSONL: FILE})},
+        {"200": ("JSON Lines, or a picture.", (), {JSONL: FILE, OCTETS: FILE})},
         FILE_ID,
         (InvalidRequest, NotFound, RangeNotSatisfiable, Unavailable),
     ),

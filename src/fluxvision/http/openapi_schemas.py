@@ -128,7 +128,13 @@ def request_schemas(models: Sequence[Model]) -> dict[str, Any]:
     return {
         "EditForm": form,
         "EditDocument": document,
-        "PictureReference": {"anyOf": [url, object_schema("OpenAI's image reference.", {"image_url": url})]},
+        "PictureReference": {
+            "anyOf": [
+                url,
+                object_schema("OpenAI's image reference.", {"image_url": url}),
+                object_schema("A picture that was uploaded to /files.", {"file_id": TEXT}),
+            ]
+        },
     }
 
 

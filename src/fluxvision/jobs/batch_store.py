@@ -11,7 +11,7 @@ from fluxvision.core.errors import IdempotencyConflict, InvalidRequest, NotFound
 from fluxvision.core.job_status import CANCELLING
 from fluxvision.jobs import batch_records
 from fluxvision.jobs.batch_records import BatchRow
-from fluxvision.jobs.batch_types import IN_PROGRESS, KEPT_SECONDS, RUNNING_BATCHES, BatchCounts
+from fluxvision.jobs.batch_types import IN_PROGRESS, KEPT_SECONDS, PICTURE_PURPOSES, RUNNING_BATCHES, BatchCounts
 from fluxvision.jobs.records import RequestRow, lock_caller
 from fluxvision.jobs.request_types import RETRY_SECONDS, RequestIdentity
 from fluxvision.storage.database import Database
@@ -37,10 +37,11 @@ class BatchStore:
 
         def add(connection: Connection) -> None:
             lock_caller(connection, self._database, columns["key_id"])
-            connection.execute(delete(FILES).where(FILES.c.created_at < self._now() - KEPT_SECONDS))
+            expired = FILES.c.purpose.in_(PICTURE_PURPOSES) & (FILES.c.expires_at <= self._now())
+            connection.execute(delete(FILES).where((FILES.c.created_at < self._now() - KEPT_SECONDS) | expired))
             kept = select(func.coalesce(func.sum(FILES.c.bytes), 0)).where(FILES.c.key_id == columns["key_id"])
             if connection.execute(kept).scalar_one() + columns["bytes"] > most_bytes:
-                message = f"file: a key's files may have {most_bytes:,} bytes together; delete some of ended batches."
+                message = f"file: a key's files may have {most_bytes:,} bytes together; delete some that nothing needs."
                 raise InvalidRequest(message, param="file")
             connection.execute(insert(FILES).values(columns))
 

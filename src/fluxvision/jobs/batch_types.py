@@ -11,6 +11,8 @@ from fluxvision.jobs.request_types import KEY_SECONDS
 ENDPOINT = "/v1/images/edits"
 """The only address of a batch's lines."""
 PURPOSE = "batch"
+PICTURE_PURPOSES = ("vision", "user_data")
+"""Purposes of uploaded pictures, which edits name by `file_id`; a batch reads no such file."""
 MOST_LINES = 10_000
 WINDOW_SECONDS = 24 * 3600.0
 """How long after its creation lines of a batch are begun."""

@@ -24,9 +24,11 @@ MIMES: Mapping[str, str] = {extension: row.mime for row in _ROWS for extension i
 """Types of the stored files by extension; older releases stored results under an alias, such as "tif"."""
 JSONL = "application/jsonl"
 """The type of the input files of batches, to which no links are signed."""
-STORED: Mapping[str, str] = {**EXTENSIONS, JSONL: "jsonl"}
+OCTETS = "application/octet-stream"
+"""The type of uploaded pictures, whatever their format, to which no links are signed either."""
+STORED: Mapping[str, str] = {**EXTENSIONS, JSONL: "jsonl", OCTETS: "upload"}
 """Extensions of all files that are stored."""
-NAME = re.compile(r"(?:[0-9]{10}-)?[A-Za-z0-9_-]{32}\.(?:" + "|".join([*MIMES, STORED[JSONL]]) + ")")
+NAME = re.compile(r"(?:[0-9]{10}-)?[A-Za-z0-9_-]{32}\.(?:" + "|".join([*MIMES, STORED[JSONL], STORED[OCTETS]]) + ")")
 """Names of results; those in an object store begin with the hour at which they are deleted."""
 TILES = ".tiles"
 SKEW = 300.0

@@ -296,6 +296,8 @@ export interface components {
         PictureReference: string | {
             /** @description An http(s) URL, a base64 data URI, or base64 alone. */
             image_url: string;
+        } | {
+            file_id: string;
         };
         /**
          * ImagesResponse
@@ -1164,7 +1166,7 @@ export interface components {
         };
         /**
          * FileObject
-         * @description A file: the input of batches, or what a batch has made.
+         * @description A file: a picture, the input of batches, or what a batch has made.
          */
         FileObject: {
             id: string;
@@ -1179,7 +1181,7 @@ export interface components {
             expires_at: number | null;
             filename: string;
             /** @enum {unknown} */
-            purpose: "batch" | "batch_output";
+            purpose: "batch" | "batch_output" | "user_data" | "vision";
             /**
              * @default processed
              * @enum {unknown}

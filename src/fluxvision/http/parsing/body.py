@@ -34,16 +34,26 @@ LONGEST_REASON = 200
 T = TypeVar("T")
 
 
+@dataclass(frozen=True, slots=True)
+class FileReference:
+    """A picture that was uploaded to /files, by its id there."""
+
+    id: str
+
+
+Reference = Path | str | Iterator[bytes] | FileReference
+
+
 @dataclass(slots=True)
 class Form:
-    """A parsed request: fields by name; pictures as a file here, or as a URL, by the names of `fields.image_key`.
+    """A parsed request: fields by name; pictures as a file or reference, by the names of `fields.image_key`.
 
     Those are `image`, `image.1` and so on, and `mask`. A data URI may be in pieces, which are read once. `contents` has
     the files that are in memory and not written.
     """
 
     fields: dict[str, Any] = field(default_factory=dict)
-    pictures: dict[str, Path | str | Iterator[bytes]] = field(default_factory=dict)
+    pictures: dict[str, Reference] = field(default_factory=dict)
     contents: dict[str, bytes] = field(default_factory=dict)
     filenames: dict[str, str] = field(default_factory=dict)
     """What a form calls the files."""

@@ -12,7 +12,7 @@ import msgspec
 
 from fluxvision.core.concurrency import run_in_thread
 from fluxvision.core.errors import InvalidRequest, PayloadTooLarge
-from fluxvision.http.parsing.body import MAX_FIELD, MAX_FIELDS, MAX_PARTS, Form
+from fluxvision.http.parsing.body import MAX_FIELD, MAX_FIELDS, MAX_PARTS, FileReference, Form, Reference
 from fluxvision.http.parsing.fields import IMAGE_NAMES, image_key, is_known_field, show_name
 from fluxvision.http.upload_limits import Take, release_nothing
 from fluxvision.net.fetch import SLICE, read_reference
@@ -43,7 +43,7 @@ class _Name:
 
 _OBJECT = msgspec.json.Decoder(dict[_Name, msgspec.Raw], dec_hook=lambda _type, text: _Name(text))
 _LIST = msgspec.json.Decoder(list[msgspec.Raw])
-REFERENCE_HELP = "an http(s) URL, a data URI, base64, or an object with image_url"
+REFERENCE_HELP = "an http(s) URL, a data URI, base64, or an object with image_url or file_id"
 
 
 def body_limit(upload: int) -> tuple[int, str]:
@@ -153,7 +153,7 @@ def _given_value(found: Mapping[str, msgspec.Raw], name: str) -> msgspec.Raw | N
     return None if raw is None or raw == NULL else raw
 
 
-def _read_images(given: Mapping[str, msgspec.Raw]) -> Iterator[str | Iterator[bytes]]:
+def _read_images(given: Mapping[str, msgspec.Raw]) -> Iterator[Reference]:
     """Yield the references of an object's pictures, under whichever name it has them."""
     names = [name for name in IMAGE_NAMES if _given_value(given, name) is not None]
     if len(names) > 1:
@@ -173,15 +173,15 @@ def _read_images(given: Mapping[str, msgspec.Raw]) -> Iterator[str | Iterator[by
         yield from (_read_reference(one, param) for one in several)
 
 
-def _read_reference(raw: msgspec.Raw, param: str) -> str | Iterator[bytes]:
+def _read_reference(raw: msgspec.Raw, param: str) -> Reference:
     """Return the text of a reference; a data URI as pieces for `fetch.save_data_uri`."""
     found: msgspec.Raw | None = raw
     if _begins_with(raw, b"{"):
         members = _object_members(raw)
-        if _given_value(members, "file_id") is not None:
-            message = f"{param}: file_id is not supported, this server keeps no files; send image_url."
-            raise InvalidRequest(message, param=param)
-        found = members.get("image_url", members.get("data"))
+        file_id, found = _given_value(members, "file_id"), _given_value(members, "image_url")
+        if file_id is not None:
+            return _read_file_id(file_id, param, alone=found is None)
+        found = _given_value(members, "data") if found is None else found
         if found is not None and _begins_with(found, b"{"):  # as in the messages of a chat
             found = _object_members(found).get("url")
     pieces = iter(()) if found is None or not _begins_with(found, b'"') else _split_pieces(memoryview(found)[1:-1])
@@ -190,6 +190,14 @@ def _read_reference(raw: msgspec.Raw, param: str) -> str | Iterator[bytes]:
         message = f"{param} must be {REFERENCE_HELP}."
         raise InvalidRequest(message, param=param)
     return read_reference(first, pieces)
+
+
+def _read_file_id(raw: msgspec.Raw, param: str, *, alone: bool) -> FileReference:
+    text = msgspec.json.decode(raw) if _begins_with(raw, b'"') else ""
+    if not text or not alone:
+        message = f"{param}: file_id must be the id of an uploaded picture, without image_url beside it."
+        raise InvalidRequest(message, param=param)
+    return FileReference(text)
 
 
 def _begins_with(raw: msgspec.Raw, start: bytes) -> bool:
