@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self
 
 import aiohttp
+import yarl
 
 from fluxvision.mcp.api import ApiRefusal, ApiResponse, RequestBody
 from fluxvision.net.client import CHUNK, create_session
@@ -65,7 +66,8 @@ async def _open(
 ) -> AsyncIterator[ApiResponse]:
     data = None if body is None else body.chunks
     try:
-        async with session.request(method, url, headers=headers, data=data) as response:
+        # As it is: an address with dots would otherwise become another one.
+        async with session.request(method, yarl.URL(url, encoded=True), headers=headers, data=data) as response:
             kind = response.headers.get("Content-Type", "")
             yield ApiResponse(response.status, kind, response.content.iter_chunked(CHUNK))
     except (aiohttp.ClientError, TimeoutError) as error:

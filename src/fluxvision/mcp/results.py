@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ READ_BYTES = 32_000_000
 """Most bytes of a picture that `resources/read` sends."""
 SCHEME = "fluxvision://media/"
 MEDIA = "/media/"
+RESOURCE = re.compile(re.escape(SCHEME) + r"[A-Za-z0-9_-]+\.[a-z0-9]+\?[A-Za-z0-9_=&.%-]+")
+"""Nothing else is asked of the API: the address is a client's text, and the request has its key."""
 SIGNED = {"expires", "signature"}
 """The query of a link to a result that the server itself sends."""
 _EXTENSIONS = {f".{word}": row for row in FORMATS for word in (row.extension, row.name, *row.aliases)}
@@ -104,8 +107,8 @@ async def collect_pictures(
 
 async def read_picture(api: Api, uri: str) -> tuple[str, bytes]:
     """Return content type and bytes of a resource; raises `ApiRefusal`."""
-    if not uri.startswith(SCHEME):
-        raise ApiRefusal("There is no such resource; results begin with " + SCHEME)
+    if not RESOURCE.fullmatch(uri):
+        raise ApiRefusal("There is no such resource; those of results begin with " + SCHEME)
     async with api.request("GET", _address(uri)) as response:
         await _check(response)
         kind, content = response.content_type, await response.read(READ_BYTES)

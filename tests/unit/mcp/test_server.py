@@ -63,6 +63,17 @@ async def test_over_http_the_link_is_told(session):
     assert answer.structured_content["pictures"][0]["url"].startswith("http://localhost/media/")
 
 
+async def test_a_result_in_a_bucket_has_the_buckets_link(session, bucket_url):
+    """It is shown as any other; its address is the bucket's own, which needs no server in between."""
+    async with session(local=False, media_url=bucket_url) as found:
+        answer = await found.client.call_tool("upscale", {"image": RAW})
+    text, shown, link = answer.content
+    assert "shown here" in text.text
+    assert base64.b64decode(shown.data) == png(64, 48, (0, 30, 60))
+    assert link.uri == answer.structured_content["pictures"][0]["url"]
+    assert not link.uri.startswith(("fluxvision:", "http://localhost/"))
+
+
 async def test_a_large_picture_is_linked_only(session, monkeypatch):
     """Above the limit the picture is not in the result, and the text says where it is."""
     monkeypatch.setattr(results, "SHOWN_BYTES", 50)
@@ -168,7 +179,11 @@ async def test_an_unknown_tool_or_resource(session):
     async with session() as found:
         with pytest.raises(MCPError, match="There is no such tool"):
             await found.client.call_tool("paint", {})
-        for uri in ("fluxvision://media/a.png?expires=1&signature=b", "file:///etc/passwd"):
+        for uri in (
+            "fluxvision://media/a.png?expires=1&signature=b",
+            "fluxvision://media/../v1/keys?expires=1&signature=b",
+            "file:///etc/passwd",
+        ):
             with pytest.raises(MCPError):
                 await found.client.read_resource(uri)
 
