@@ -1,14 +1,16 @@
-"""MCP with the client of the official SDK: over streamable HTTP at a real server, and the command on standard input."""
+"""MCP with the clients of the official SDKs: over streamable HTTP, and the command on standard input."""
 
 from __future__ import annotations
 
 import base64
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -21,6 +23,7 @@ from fakes.server import TESTS, Server
 SIDE = 64
 KEY = "a-key-of-sixteen-characters"
 MODES = ("auto", "legacy")
+NODE = Path(__file__).parent / "node"
 HELLO = {
     "jsonrpc": "2.0",
     "id": 1,
@@ -149,3 +152,29 @@ async def test_on_stdio_with_a_server_that_is_not_there(photo, tmp_path):
         answer = await client.call_tool("upscale", {"image": str(photo)})
     assert answer.is_error
     assert answer.content[0].text.startswith("The server cannot be reached")
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
+@pytest.mark.parametrize("place", ["http", "stdio"])
+def test_typescript(keyed, photo, place, tmp_path):
+    """The SDK for TypeScript gets the same from both."""
+    assert (NODE / "node_modules" / "@modelcontextprotocol").is_dir(), "npm install in tests/clients/node first"
+    target = [f"{keyed.url}/mcp"] if place == "http" else [sys.executable, "-m", "fluxvision", "mcp"]
+    done = subprocess.run(
+        ["node", NODE / "mcp.mjs", photo, KEY, *target],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(TESTS.parent / "src")},
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["tools"] == ["upscale", "quote", "models"]
+    text, shown, link = found["result"]["content"]
+    assert text["text"].startswith("Enlarged to 128x128 (PNG): shown here")
+    assert found["contents"] == [{"uri": link["uri"], "mimeType": "image/png", "blob": shown["data"]}]
+    assert found["refused"]["isError"]
+    assert found["refused"]["structuredContent"]["error"]["param"] == "scale_factor"
+    assert found["progress"]
