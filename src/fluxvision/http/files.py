@@ -23,14 +23,13 @@ from fluxvision.http.parsing.fields import query_parameters, show_name
 from fluxvision.http.playground_limits import is_visitor
 from fluxvision.http.state import AppState, caller_of
 from fluxvision.http.stored_jobs import page_limit, send_json
-from fluxvision.jobs.batch_types import FILE_SECONDS, KEPT_SECONDS, PICTURE_PURPOSES, PURPOSE
+from fluxvision.jobs.batch_types import FILE_SECONDS, KEPT_SECONDS, PICTURE_PURPOSES, PURPOSE, PURPOSES
 from fluxvision.jobs.request_types import owner
 from fluxvision.storage.media_folder import JSONL, OCTETS
 
 if TYPE_CHECKING:  # not imported at run time, because the database takes a second
     from fluxvision.jobs.batch_store import FileRow
 
-PURPOSES = (PURPOSE, *PICTURE_PURPOSES)
 MARGIN = 100_000
 """Bytes of a form beside its file."""
 FILES_OF_A_KEY = 10
@@ -68,7 +67,11 @@ async def list_files(state: AppState, scope: Scope, _receive: Receive, send: Sen
     """Send a page of the caller's uploaded files, the newest first."""
     query = query_parameters(scope)
     limit, store = page_limit(query), (await state.jobs.get()).batch_store
-    rows = await store.list_files(owner(caller_of(scope)), query.get("after"), limit)
+    purpose = query.get("purpose")
+    if purpose and purpose not in PURPOSES:
+        message = f"purpose must be one of {', '.join(PURPOSES)}."
+        raise InvalidRequest(message, param="purpose")
+    rows = await store.list_files(owner(caller_of(scope)), query.get("after"), limit, purpose)
     shown = [_file_object(row) for row in rows[:limit]]
     first, last = (shown[0].id, shown[-1].id) if shown else (None, None)
     await send_json(send, FileList(data=shown, has_more=len(rows) > limit, first_id=first, last_id=last))
@@ -141,6 +144,7 @@ async def _keep(state: AppState, scope: Scope, form: body.Form) -> FileObject:
             f"purpose must be {PURPOSE} for the lines of a batch, or {' or '.join(PICTURE_PURPOSES)} for a picture."
         )
         raise InvalidRequest(message, param="purpose")
+    seconds = _take_seconds(form)
     for name in form.fields:
         message = f"{show_name(name)} is not supported here."
         raise InvalidRequest(message, param=show_name(name))
@@ -157,9 +161,9 @@ async def _keep(state: AppState, scope: Scope, form: body.Form) -> FileObject:
         await run_in_thread(state.probe, path, "file", None)  # what is no picture is refused now
     store = (await state.jobs.get()).batch_store
     file_id = f"file-{token_hex(12)}"
-    seconds = FILE_SECONDS if purpose in PICTURE_PURPOSES else KEPT_SECONDS
-    name = await state.media.put(path, _stored_type(purpose), state.media_clock(), seconds)
-    facts = {"purpose": purpose, "bytes": size, "created_at": now, "expires_at": now + FILE_SECONDS}
+    kept = seconds if purpose in PICTURE_PURPOSES else KEPT_SECONDS
+    name = await state.media.put(path, _stored_type(purpose), state.media_clock(), kept)
+    facts = {"purpose": purpose, "bytes": size, "created_at": now, "expires_at": now + seconds}
     filename = show_name(form.filenames.get("file", "")) or UNNAMED
     most = FILES_OF_A_KEY * state.settings.max_batch_bytes
     try:
@@ -168,6 +172,18 @@ async def _keep(state: AppState, scope: Scope, form: body.Form) -> FileObject:
         await state.media.delete(name)
         raise
     return _file_object(await find_file(state, caller_of(scope), file_id))
+
+
+def _take_seconds(form: body.Form) -> float:
+    """Take OpenAI's `expires_after` out of a form, and return for how many seconds the file can be used."""
+    given = form.fields.pop("expires_after", None)
+    if given is None:
+        return FILE_SECONDS
+    text = given.get("seconds") if isinstance(given, dict) and given.get("anchor") == "created_at" else None
+    if not isinstance(text, int) or isinstance(text, bool) or not 1 <= text <= FILE_SECONDS:
+        message = f"expires_after must have the anchor created_at, and seconds from 1 to {FILE_SECONDS:,.0f}."
+        raise InvalidRequest(message, param="expires_after")
+    return float(text)
 
 
 def _file_object(row: FileRow) -> FileObject:

@@ -26,7 +26,7 @@ from fluxvision.http.openapi_operations import (
     parameter,
 )
 from fluxvision.http.openapi_schemas import object_schema, schema_ref
-from fluxvision.jobs.batch_types import PICTURE_PURPOSES, PURPOSE
+from fluxvision.jobs.batch_types import PURPOSES
 from fluxvision.storage.media_folder import JSONL, OCTETS
 
 FILE_ID = (parameter("id", "path", "The id of the file.", WORD),)
@@ -35,7 +35,7 @@ PAGE = (
     parameter("limit", "query", "Most entries on the page; 20 without.", LIMIT),
     parameter("after", "query", "`last_id` of the page before.", WORD),
 )
-UPLOAD = object_schema("A file and what it is for.", {"file": FILE, "purpose": {"enum": [PURPOSE, *PICTURE_PURPOSES]}})
+UPLOAD = object_schema("A file and what it is for.", {"file": FILE, "purpose": {"enum": [*PURPOSES]}})
 BATCH_OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("POST", "/files"): Operation(
         "create_file",
@@ -51,7 +51,7 @@ BATCH_OPERATIONS: Mapping[tuple[str, str], Operation] = {
         "Batches",
         "List the caller's uploaded files, the newest first",
         json_response("FileList", "A page of files."),
-        PAGE,
+        (*PAGE, parameter("purpose", "query", "Only files of this purpose.", {"enum": [*PURPOSES]})),
         (InvalidRequest, NotFound, Unavailable),
     ),
     ("GET", "/files/{id}"): Operation(

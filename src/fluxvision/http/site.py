@@ -148,7 +148,7 @@ def _read_page(status: int) -> _FileResponse | Response:
     path = PAGE / "index.html"
     if not path.is_file():
         return Response(UNBUILT, 503, {**SAFE, "cache-control": "no-store"}, "text/plain")
-    return _FileResponse(_read_file(path), FRESH, status)
+    return _FileResponse(_read_file(path), FRESH, status, "accept, accept-encoding")
 
 
 @lru_cache(maxsize=1)
@@ -171,10 +171,11 @@ class _FileResponse:
     file: _File
     cache: str
     status: int
+    vary: str = "accept-encoding"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         asked = Headers(scope=scope)
-        headers = {**SAFE, "cache-control": self.cache, "etag": self.file.tag, "vary": "accept-encoding"}
+        headers = {**SAFE, "cache-control": self.cache, "etag": self.file.tag, "vary": self.vary}
         if self.status == 200 and is_unmodified(asked, self.file.tag):  # noqa: PLR2004
             await Response(b"", 304, headers)(scope, receive, send)
             return

@@ -52,10 +52,15 @@ class BatchStore:
         row = await self._database.run(lambda connection: _find(connection, FILES, file_id, key_id))
         return None if row is None or row.expires_at <= self._now() else row
 
-    async def list_files(self, key_id: str | None, after: str | None, limit: int) -> Sequence[FileRow]:
-        """Return one file more than `limit`, where there are more, the newest first; raises `NotFound`."""
-        rows = FILES.c.expires_at > self._now()
-        return await self._database.run(lambda connection: _list(connection, FILES, key_id, after, limit, rows))
+    async def list_files(
+        self, key_id: str | None, after: str | None, limit: int, purpose: str | None = None
+    ) -> Sequence[FileRow]:
+        """Return one file more than `limit`, where there are more, the newest first; raises `NotFound`.
+
+        Files of all purposes are listed where none is given.
+        """
+        rows = [FILES.c.expires_at > self._now(), *([FILES.c.purpose == purpose] if purpose else [])]
+        return await self._database.run(lambda connection: _list(connection, FILES, key_id, after, limit, *rows))
 
     async def hide_file(self, file_id: str, key_id: str | None) -> FileRow | None:
         """Hide a file that is about to be deleted from everybody who reads it, and return its row.

@@ -13,6 +13,7 @@ ENDPOINT = "/v1/images/edits"
 PURPOSE = "batch"
 PICTURE_PURPOSES = ("vision", "user_data")
 """Purposes of uploaded pictures, which edits name by `file_id`; a batch reads no such file."""
+PURPOSES = (PURPOSE, *PICTURE_PURPOSES)
 MOST_LINES = 10_000
 WINDOW_SECONDS = 24 * 3600.0
 """How long after its creation lines of a batch are begun."""

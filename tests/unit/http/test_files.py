@@ -174,3 +174,39 @@ def test_a_line_of_a_batch_names_a_picture(server, picture_id):
     place = f"/v1/batches/{server.post('/v1/batches', document(wanted), **THREE).json()['id']}"
     assert wait_until(lambda: server.get(place, THREE).json()["status"] == "completed")
     assert server.get(place, THREE).json()["request_counts"]["completed"] == 1
+
+
+def test_files_are_listed_by_purpose(server, picture_id):
+    """`purpose` leaves out the others; one that no file has is refused."""
+    lines = uploaded(server, "batch", b"{}").json()["id"]
+    for purpose, inside, outside in (("vision", picture_id, lines), ("batch", lines, picture_id)):
+        ids = [one["id"] for one in server.get(f"/v1/files?purpose={purpose}", THREE).json()["data"]]
+        assert (inside in ids, outside in ids) == (True, False)
+    assert server.get("/v1/files?purpose=fine-tune", THREE).json()["error"]["param"] == "purpose"
+    server.get(f"/v1/files/{lines}", THREE, method="DELETE")
+
+
+@pytest.mark.parametrize(
+    ("anchor", "seconds", "status"),
+    [
+        ("created_at", "1", 200),
+        ("created_at", "86400", 200),
+        ("created_at", "86401", 400),
+        ("created_at", "0", 400),
+        ("created_at", "soon", 400),
+        ("last_active_at", "60", 400),
+    ],
+)
+def test_a_file_may_expire_earlier(server, anchor, seconds, status):
+    """OpenAI's `expires_after` counts from the creation, up to a day; a picture is gone after it."""
+    parts = [("purpose", "vision"), ("file", PICTURE, "a.png")]
+    parts += [("expires_after[anchor]", anchor), ("expires_after[seconds]", seconds)]
+    answer = server.post("/v1/files", form(*parts), **THREE)
+    assert answer.status == status
+    if status == 400:
+        assert answer.json()["error"]["param"] == "expires_after"
+        return
+    file = answer.json()
+    assert file["expires_at"] - file["created_at"] == int(seconds)
+    if seconds == "1":
+        assert wait_until(lambda: server.get(f"/v1/files/{file['id']}", THREE).status == 404)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from fakes.asgi import Client
 from fakes.gateway import MODEL
 from fakes.server import form
+from fluxvision.http import app
 from fluxvision.http.paths import PathMiddleware
 
 HTML = {"accept": "text/html,application/xhtml+xml"}
@@ -140,6 +141,24 @@ async def test_every_spelling_needs_the_key(edge, path):
     assert (await served.get(path)).status == 401
     assert (await served.get(path, Authorization="Bearer two")).status == 401
     assert (await served.get(path, Authorization="Bearer one")).status in {200, 403, 404}
+
+
+ROUTES = [(method, path.replace("{id:path}", "m").replace("{id}", "a")) for method, path, _ in app.API]
+SPELLINGS = ("/v1{}", "/openai/v1{}", "{}", "/openai{}", "//v1/{}/", "/v1/v1{}", "/openai/deployments/m{}")
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+async def test_every_route_needs_the_key_at_every_spelling(keyed, spelling):
+    """No route of the API is open, present and future ones; but the pages of the models have their Markdown, too."""
+    routes = [(method, path) for method, path in ROUTES if (spelling, path) != ("{}", "/models/m/llms.txt")]
+    answers = {route: await keyed.get(spelling.format(route[1]), route[0]) for route in routes}
+    assert {route for route, answer in answers.items() if answer.status != 401} == set()
+
+
+async def test_routes_of_other_protocols_need_the_key(keyed):
+    """Those that are not below /v1 as well, with slashes too many, too."""
+    answers = [await keyed.get(path, method) for method, route, _ in app.PROTOCOLS for path in (route, f"/{route}/")]
+    assert {answer.status for answer in answers} == {401}
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck), database=None)

@@ -50,6 +50,7 @@ async def test_the_page_is_at_its_addresses(edge, path, status):
     assert (answer.status, answer.body.decode()) == (status, HTML)
     assert answer.answered["content-type"] == "text/html; charset=utf-8"
     assert answer.answered["cache-control"] == "no-cache"
+    assert answer.answered["vary"] == "accept, accept-encoding"  # without HTML in it, /models is the API's list
 
 
 @pytest.mark.usefixtures("built")
