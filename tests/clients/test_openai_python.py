@@ -129,6 +129,14 @@ def test_models_are_listed(client):
     assert client.models.retrieve("embedded/flux-vision-upscaler").id == "flux-vision-upscaler"
 
 
+def test_pickers_find_openais_names(client):
+    """Clients that show ids with gpt-image or dall-e alone, as n8n does, have some; what nobody has is not listed."""
+    listed = [model.id for model in client.models.list()]
+    assert {"gpt-image-1", "dall-e-2"} <= {name for name in listed if "gpt-image" in name or "dall-e" in name}
+    assert "esrgan" not in listed
+    assert "esrgan" in [model.id for model in client.models.list(extra_query={"all": "true"})]
+
+
 def test_a_dry_run_costs_nothing_and_makes_nothing(photo, client):
     """The quote has the receipt and the price, in micro-dollars."""
     quote = client.post(

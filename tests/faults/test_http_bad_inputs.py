@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import gzip
+import io
 import json
 import os
 import signal
 import time
 
 import pytest
+from PIL import Image
 
 from fakes.gateway import png
 from fakes.server import PATIENCE, Server, document, form, read, wait_until
@@ -52,7 +54,7 @@ def nothing_left(request):
 def refused(answer, status, param=None):
     """Assert OpenAI's error body, with a status and perhaps a parameter."""
     error = answer.json()["error"]
-    assert (answer.status, set(error)) == (status, {"message", "type", "param", "code"}), answer.body
+    assert (answer.status, set(error) - {"errors"}) == (status, {"message", "type", "param", "code"}), answer.body
     assert answer.headers["x-request-id"].startswith("req_")
     assert answer.headers["x-should-retry"] == "false"
     if param is not None:
@@ -126,14 +128,11 @@ def test_content_types(server, headers, status):
         (({"Content-Type": "multipart/form-data; boundary=b"}, b""), 400, None),
         (({"Content-Type": "multipart/form-data; boundary=b"}, b"garbage"), 400, None),
         (({"Content-Type": "multipart/form-data; boundary=b"}, GOOD_MODEL), 400, None),
-        (form(IMAGE), 400, "model"),
         (form(MODEL), 400, "image"),
         (form(MODEL, ("image", b"", "a.png")), 400, "image"),
         (form(MODEL, ("image", b"<html>", "a.png")), 400, "image"),
         (form(MODEL, ("image", "<_io.BytesIO object at 0x7f>")), 400, "image"),
         (form(MODEL, ("image", "a.png")), 400, "image"),
-        (form(MODEL, ("image[]", PICTURE, "a"), ("image[]", PICTURE, "b")), 400, "image"),
-        (form(MODEL, IMAGE, ("image[]", PICTURE, "b")), 400, "image"),
         (form(MODEL, *[(f"image[{number}]", PICTURE, "a") for number in range(17)]), 400, "image"),
         (form(MODEL, IMAGE, ("mask", PICTURE, "m"), ("mask", PICTURE, "m")), 400, "mask"),
         (form(MODEL, IMAGE, ("size", "64x64"), ("size", "65x65")), 400, "size"),
@@ -146,7 +145,7 @@ def test_content_types(server, headers, status):
         (form(("model", "http://127.0.0.1/x"), IMAGE), 404, "model"),
         (form(("model", "fal/../../admin"), IMAGE), 404, "model"),
         (form(("model", "m" * 100_000), IMAGE), 404, "model"),
-        (form(("model", "  "), IMAGE), 400, "model"),
+        (form(("model", "  "), IMAGE), 404, "model"),
         (form(MODEL, IMAGE, ("n", "abc")), 400, "n"),
         (form(MODEL, IMAGE, ("n", "0")), 400, "n"),
         (form(MODEL, IMAGE, ("n", "11")), 400, "n"),
@@ -227,11 +226,10 @@ def test_odd_forms_that_are_fine(server, parts):
         (json.dumps({"model": MODEL[1], "image": 7}).encode(), 400, "image"),
         (json.dumps({"model": MODEL[1], "image": ""}).encode(), 400, "image"),
         (json.dumps({"model": MODEL[1], "image": []}).encode(), 400, "image"),
-        (json.dumps({"model": MODEL[1], "image": [DATA_URI, DATA_URI]}).encode(), 400, "image"),
         (json.dumps({"model": MODEL[1], "image": DATA_URI, "images": []}).encode(), 400, "image"),
         (json.dumps({"model": MODEL[1], "images": "x"}).encode(), 400, "images"),
         (json.dumps({"model": MODEL[1], "images": [{"file_id": "file-1"}]}).encode(), 404, "image"),
-        (json.dumps({"model": MODEL[1], "images": [{"image_url": {"url": "x"}}]}).encode(), 400, "images"),
+        (json.dumps({"model": MODEL[1], "images": [{"image_url": {"url": "x"}}]}).encode(), 400, "image"),
         (json.dumps({"model": MODEL[1], "image": "aGVsbG8="}).encode(), 400, "image"),
         (json.dumps({"model": MODEL[1], "image": "data:image/png,raw"}).encode(), 400, "image"),
         (json.dumps({"model": MODEL[1], "image": "data:image/png;base64,@@@@"}).encode(), 400, "image"),
@@ -252,12 +250,21 @@ def test_documents(server, body, status, param):
         {"images": [{"image_url": DATA_URI}]},
         {"image": DATA_URI},
         {"image": [DATA_URI]},
-        {"image": {"image_url": DATA_URI}, "mask": {"image_url": DATA_URI}, "n": "2", "prompt": None},
+        {"image": {"image_url": DATA_URI}, "n": "2", "prompt": None},
         {"image": DATA_URI, "extra": {"a": [1, 2.5, None]}},
     ],
 )
 def test_documents_that_are_fine(server, given):
     """Pictures may come as OpenAI's references, as a bare data URI, or in a list of one."""
+    assert server.post(EDITS, document({"model": MODEL[1], **given})).status == 200
+
+
+def test_a_mask_may_be_a_reference(server):
+    """A mask comes as a picture does."""
+    stream = io.BytesIO()
+    Image.new("RGBA", (8, 6)).save(stream, "PNG")
+    mask = "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+    given = {"image": {"image_url": DATA_URI}, "mask": {"image_url": mask}}
     assert server.post(EDITS, document({"model": MODEL[1], **given})).status == 200
 
 

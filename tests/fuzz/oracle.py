@@ -57,7 +57,7 @@ def _error(answer: Answer, sent: bytes) -> list[str]:
         return []
     body = _parsed(answer.body)
     error = body.get("error") if isinstance(body, dict) else None
-    good = isinstance(error, dict) and set(error) == FIELDS and error["message"]
+    good = isinstance(error, dict) and set(error) - {"errors"} == FIELDS and error["message"]
     return [] if good else [f"{answer.status} whose body is not an error's"]
 
 
