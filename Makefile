@@ -10,7 +10,7 @@ TIERS := flux ray browser client slow
 # Tests start hundreds of processes: without the cache each of them compiles all that it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup clients litellm moto ready check check-all static quick lint types docs-check node page types-page page-check test test-all $(TIERS:%=test-%) fuzz serve bench docs gallery format
+.PHONY: setup clients litellm langchain moto ready check check-all static quick lint types docs-check node page types-page page-check test test-all $(TIERS:%=test-%) fuzz serve bench docs gallery format
 
 setup:
 	$(PYTHON) -m pip install -c constraints.txt -e '.[dev]'
@@ -22,12 +22,17 @@ node:
 	npm ci --prefix web --no-audit --no-fund
 
 # Installs what tests talk to and what would change the versions of everything in .venv.
-clients: litellm moto
+clients: litellm langchain moto
 
 # A proxy that stands in front of us.
 litellm:
 	@test -x .litellm/bin/litellm || { python3 -m venv .litellm \
 		&& .litellm/bin/pip install --quiet --disable-pip-version-check 'litellm[proxy]==1.106.2'; }
+
+# Programs that talk to language models.
+langchain:
+	@test -x .langchain/bin/llm || { python3 -m venv .langchain \
+		&& .langchain/bin/pip install --quiet --disable-pip-version-check 'langchain-openai==1.7.4' 'llm==0.36'; }
 
 # An S3 server. The extra "server" has the requirements of all services of AWS, three times as many.
 moto:

@@ -150,6 +150,29 @@ def test_a_link_is_our_own(client, server, photo):
         is_the_photo(Image.open(io.BytesIO(response.read())), photo, (256, 256))
 
 
+def test_its_health_check_finds_us_healthy(proxy, server):
+    """It asks each model a question by /chat/completions, which is answered with a sentence."""
+    base, key = proxy
+    health = base.removesuffix("/v1") + "/health"
+    request = urllib.request.Request(health, headers={"Authorization": f"Bearer {key}"})  # noqa: S310
+    with urllib.request.urlopen(request) as response:  # noqa: S310, a proxy of this test
+        found = json.load(response)
+    assert (found["healthy_count"], found["unhealthy_count"]) == (1, 0)
+    assert found["healthy_endpoints"][0]["api_base"] == f"{server.url}/openai/v1"
+
+
+def test_a_chat_comes_through(client, photo):
+    """The message keeps its picture, whole and streamed."""
+    url = "data:image/png;base64," + base64.b64encode(photo.read_bytes()).decode()
+    messages = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}]
+    message = client.chat.completions.create(model="upscaler", messages=messages).choices[0].message
+    content = base64.b64decode(message.images[0]["image_url"]["url"].partition(",")[2])
+    is_the_photo(Image.open(io.BytesIO(content)), photo, (256, 256))
+    chunks = client.chat.completions.create(model="upscaler", messages=messages, stream=True)
+    text = "".join(choice.delta.content or "" for chunk in chunks for choice in chunk.choices)
+    assert text.partition("\n")[0] == message.content.partition("\n")[0]
+
+
 def test_an_error_keeps_its_status_and_message(client, photo):
     """A wrong factor is 400 with our words inside; `param` survives only in them."""
     with pytest.raises(openai.BadRequestError) as caught:

@@ -38,6 +38,10 @@ REQUESTS = {
     "base64": {**GIVEN, "size": "24x24", "output_format": "webp", "response_format": "b64_json"},
     "stream": {**GIVEN, "stream": True, "partial_images": 1, "response_format": "b64_json"},
 }
+CHATS = "/v1/chat/completions"
+CONTENT = [{"type": "text", "text": "a red square"}, {"type": "image_url", "image_url": {"url": PICTURE}}]
+CHAT = {"model": "flux-vision-upscaler", "messages": [{"role": "user", "content": CONTENT}], "scale_factor": 2}
+TALK = {"model": "flux-vision-upscaler", "messages": [{"role": "user", "content": "hello"}]}
 
 
 OTHERS = {"generate_image": "/v1/images/generations", "vary_image": "/v1/images/variations"}
@@ -64,6 +68,12 @@ def events(text: str) -> dict[str, Any]:
     """Return the events of a stream by their names."""
     pairs = re.findall(r"^event: (.+)\ndata: (.+)$", text, re.MULTILINE)
     return {name.rpartition(".")[2]: {"event": name, "data": data} for name, data in pairs}
+
+
+def chunks(text: str) -> dict[str, Any]:
+    """Return the chunks of a chat's stream by what they add."""
+    found = re.findall(r"^data: (.+)$", text, re.MULTILINE)
+    return {name: {"data": data} for name, data in zip(("role", "text", "picture", "end", "done"), found, strict=True)}
 
 
 def accounts(server: Server) -> dict[str, Any]:
@@ -102,11 +112,14 @@ def record(server: Server) -> dict[str, Any]:
     """Return the requests and the answers of a server that asks for a key."""
     link, plain, stream = (server.post(EDITS, document(given), **KEY) for given in REQUESTS.values())
     quote = server.post(EDITS + "?dryRun=true", document(REQUESTS["link"]), **KEY)
+    chat, talk = (server.post(CHATS, document(given), **KEY).json() for given in (CHAT, TALK))
+    parts = server.post(CHATS, document({**CHAT, "stream": True}), **KEY).body.decode()
     others = {name: server.post(path, document(OTHER), **KEY).json() for name, path in OTHERS.items()}
     return {
         "requests": {
             "edit_image": REQUESTS,
             **{name: {"link": OTHER} for name in OTHERS},
+            "create_chat_completion": {"picture": CHAT, "words": TALK},
             "create_key": NEW_KEY,
             "change_key": CHANGES,
             "create_file": {"lines": {"purpose": "batch", "file": "edits.jsonl"}},
@@ -118,6 +131,10 @@ def record(server: Server) -> dict[str, Any]:
                 "text/event-stream": events(stream.body.decode()),
             },
             **{name: {"application/json": {"link": answer}} for name, answer in others.items()},
+            "create_chat_completion": {
+                "application/json": {"picture": chat, "words": talk},
+                "text/event-stream": chunks(parts),
+            },
             **accounts(server),
             **batches(server),
         },

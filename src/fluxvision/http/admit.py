@@ -63,7 +63,7 @@ def _parse(state: AppState, form: Form, missing: str) -> ParsedFields:
 
 async def _fetch(state: AppState, caller: Caller, form: Form, folder: Path, name: str) -> InputImage:
     """Return a picture of the form with its header read."""
-    picture, param = form.pictures[name], name.partition(".")[0]
+    picture, param = form.pictures[name], form.places.get(name, name.partition(".")[0])
     path = picture if isinstance(picture, Path) else folder / f"{name}.fetched"
     if isinstance(picture, FileReference):
         await copy_picture(state, caller, picture.id, param, path)

@@ -41,6 +41,17 @@ class FileSize:
         self.size = size
 
 
+class DataUri:
+    """A file as a data URI."""
+
+    __slots__ = ("file", "mime")
+
+    def __init__(self, mime: str, file: InMemoryFile | FileSize | Path) -> None:
+        """Hold a placeholder for a file of this media type."""
+        self.mime = mime
+        self.file = file
+
+
 def base64_file(picture: ResultImage) -> InMemoryFile | Path:
     """Return a placeholder for the file of a picture, from memory if it is there."""
     return picture.path if picture.content is None else InMemoryFile(picture.content)
@@ -99,6 +110,8 @@ def encode_base64(value: Any, before: bytes = b"", after: bytes = b"") -> Chunke
         if isinstance(found, InMemoryFile | FileSize | Path):
             files.append(found)
             return MARKER
+        if isinstance(found, DataUri):
+            return f"data:{found.mime};base64,{hook(found.file)}"
         return str(found)
 
     texts = msgspec.json.encode(value, enc_hook=hook).split(MARKER.encode())

@@ -36,6 +36,12 @@ class EditRequest:
     """What the types of its events begin with."""
     missing = "image is required: send the picture to enlarge."
     """What is said where there is no picture."""
+    embeds_files = False
+    """Whether the response needs a picture's file also where it has a link."""
+    shows_previews = True
+    """Whether a stream has events for previews."""
+    id, model, created = "", "", 0
+    """What `begin` keeps."""
 
     async def read(self, media_type: str, chunks: AsyncIterator[bytes], folder: Path, take: Take) -> Form:
         """Return the form of a body of this media type; its files are in `folder`, or in memory that `take` grants.
@@ -50,16 +56,24 @@ class EditRequest:
         message = f"The body must be {FORM} or {DOCUMENT}."
         raise UnsupportedMediaType(message)
 
-    def without_picture(self) -> ChunkedBody | None:
-        """Return the response to a request without a picture, None where it is refused."""
+    def begin(self, request_id: str, model: str, created: int) -> None:
+        """Keep what every part of a response tells, before the first of them is made."""
+        self.id, self.model, self.created = request_id, model, created
+
+    def without_picture(self) -> tuple[str, ChunkedBody] | None:
+        """Return the media type and body of the response to a request without a picture, None where it is refused."""
         return None
 
     def response(self, found: ImagesResponse) -> ChunkedBody:
         """Return the response of the finished pictures; files in base64 are placeholders for `encode_base64`."""
         return encode_base64(found)
 
-    def preview_event(self, content: bytes, number: int, created: int) -> ChunkedBody | None:
-        """Return the event of a preview's file, the `number`-th from 0; None where such a stream shows none."""
+    def opening_events(self) -> Sequence[ChunkedBody]:
+        """Return the events with which a stream begins."""
+        return ()
+
+    def preview_event(self, content: bytes, number: int, created: int) -> ChunkedBody:
+        """Return the event of a preview's file, the `number`-th from 0."""
         found = sniff_format(content[:HEAD])
         event = PartialImageEvent(
             background="auto",
@@ -76,7 +90,7 @@ class EditRequest:
     def final_events(
         self, found: ImagesResponse, metadata: Sequence[dict[str, Any]], files: Sequence[Any]
     ) -> Sequence[ChunkedBody]:
-        """Return the events of the finished pictures, given the metadata and the file of each.
+        """Return the events of the finished pictures of a job, given the metadata and the file of each.
 
         A file is a placeholder for `encode_base64`, or empty for a caller who asked for links.
         """
@@ -85,6 +99,10 @@ class EditRequest:
             for entry, facts, file in zip(found.data, metadata, files, strict=True)
             if (event := self._completed(found, entry, facts, file))
         ]
+
+    def closing_events(self) -> Sequence[ChunkedBody]:
+        """Return the events with which a stream ends, after those of the last picture."""
+        return ()
 
     def _completed(self, found: ImagesResponse, entry: ImageEntry, facts: dict[str, Any], file: Any) -> CompletedEvent:
         return CompletedEvent(

@@ -136,9 +136,7 @@ class _Work:
     async def start(self, form: body.Form, *, dry: bool) -> None:
         """Run the jobs of the form, or quote them, and send the response."""
         state, scope = self.state, self.scope
-        plain = None if form.pictures else self.request.without_picture()
-        if plain is not None:
-            await _send_body(self.send, plain)
+        if not form.pictures and await self._answer_plainly(form):
             return
         # `dry_run` in the body counts too; never charge for it.
         said = {name: form.fields.pop(name) for name in list(form.fields) if name.lower() in DRY_RUN}
@@ -168,6 +166,22 @@ class _Work:
         finally:
             for job in jobs:
                 state.playground.ended(job)
+
+    async def _answer_plainly(self, form: body.Form) -> bool:
+        """Answer a request without a picture where its API has an answer to that; return whether it has."""
+        state, name = self.state, form.fields.get("model") or ""
+        if not isinstance(name, str):
+            return False
+        model = state.gateway.parse(name, {}).model.id
+        self.request.begin(record_of(self.scope).request_id, model, int(state.now()))
+        plain = self.request.without_picture()
+        if plain is None:
+            return False
+        check_model(caller_of(self.scope), model)
+        self.phases.on_received()
+        self.phases.on_ready()
+        await _send_body(self.send, plain[1], plain[0])
+        return True
 
     async def _respond_stored(self, jobs: list[PreparedJob], options: StoredJobOptions) -> None:
         """Store and start the jobs, or find those that this request repeats, and send their result.
@@ -202,7 +216,10 @@ class _Work:
 
             await events.send(entries[0], follow, previews=bool(first.values.get("partial_images")))
         else:
-            found = join_images([await stored_jobs.stored_result(state, scope, entry) for entry in entries])
+            whole = self.request.embeds_files
+            found = join_images(
+                [await stored_jobs.stored_result(state, scope, entry, embeds_files=whole) for entry in entries]
+            )
             self.phases.on_ready()
             await _send_body(self.send, self.request.response(found))
 
@@ -226,7 +243,8 @@ class _Work:
         finally:
             for answer in early:
                 await answer
-        found = join_images([(await deliver_images(state, scope, result))[0] for result in results])
+        whole = self.request.embeds_files
+        found = join_images([(await deliver_images(state, scope, result, embeds_files=whole))[0] for result in results])
         self.phases.on_ready()
         await _send_body(send, self.request.response(found))
 
@@ -285,10 +303,10 @@ async def _wait_for_disconnect(receive: Receive, work: Coroutine[Any, Any, None]
                 await each
 
 
-async def _send_body(send: Send, content: ChunkedBody) -> None:
+async def _send_body(send: Send, content: ChunkedBody, media_type: str = DOCUMENT) -> None:
     left = content.length
     headers = [
-        (b"content-type", b"application/json"),
+        (b"content-type", media_type.encode()),
         (b"content-length", str(left).encode()),
         (b"cache-control", b"no-store"),
     ]

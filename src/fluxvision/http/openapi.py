@@ -21,6 +21,7 @@ from fluxvision.http import openapi_errors, openapi_schemas
 from fluxvision.http.middleware import FACTS, KEYED, OPEN_PATHS
 from fluxvision.http.openapi_accounts import ACCOUNT_OPERATIONS
 from fluxvision.http.openapi_batches import BATCH_OPERATIONS
+from fluxvision.http.openapi_chat import CHAT_OPERATIONS, chat_schemas
 from fluxvision.http.openapi_errors import ALWAYS
 from fluxvision.http.openapi_operations import JSON, OPERATIONS, Operation
 from fluxvision.http.openapi_schemas import TEXT, schema_ref
@@ -96,8 +97,9 @@ def build_document(
     """
     examples = msgspec.json.decode(EXAMPLES.read_bytes())
     catalogue = msgspec.to_builtins(describe_all(models, configured))
-    operations = {**OPERATIONS, **ACCOUNT_OPERATIONS, **WEBHOOK_OPERATIONS, **BATCH_OPERATIONS}
+    operations = {**OPERATIONS, **CHAT_OPERATIONS, **ACCOUNT_OPERATIONS, **WEBHOOK_OPERATIONS, **BATCH_OPERATIONS}
     examples["answers"]["list_models"] = {JSON: {"catalogue": catalogue}}
+    requests = openapi_schemas.request_schemas(models)
     paths: dict[str, dict[str, Any]] = {}
     for method, prefix, path in routes:
         place = paths.setdefault(re.sub(r"{(\w+):\w+}", r"{\1}", prefix + path), {})
@@ -115,7 +117,8 @@ def build_document(
         "paths": paths,
         "components": {
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
-            "schemas": openapi_schemas.request_schemas(models)
+            "schemas": requests
+            | chat_schemas(requests["EditDocument"])
             | openapi_schemas.response_schemas()
             | {"ErrorCode": openapi_errors.error_codes()},
             "responses": openapi_errors.error_responses(examples["errors"]),

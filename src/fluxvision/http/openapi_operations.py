@@ -5,7 +5,7 @@ The module is long because the table is: a row per route.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,15 +46,6 @@ FILE = {"type": "string", "format": "binary"}
 MADE = ("X-Fluxvision-Model", "X-Fluxvision-Provider", *RATE_LIMITS)
 
 
-def edit_events(kind: str = "image_edit") -> dict[str, Mapping[str, Any]]:
-    """Return the schemas of a stream's events by their type; `kind` is what the types begin with."""
-    return {
-        f"{kind}.partial_image": schema_ref("PartialImageEvent"),
-        f"{kind}.completed": schema_ref("CompletedEvent"),
-        "error": schema_ref("ErrorBody"),
-    }
-
-
 @dataclass(frozen=True, slots=True)
 class Operation:
     """A route in the document. `answers` has a text, headers, and schemas by content type for each status."""
@@ -84,6 +75,17 @@ def event_schema(name: str, data: Mapping[str, Any]) -> dict[str, Any]:
     return object_schema("A line `event` and a line `data`, which is JSON.", {"event": {"const": name}, "data": text})
 
 
+def edit_events(kind: str = "image_edit") -> list[dict[str, Any]]:
+    """Return the schemas of a stream's events; `kind` is what their types begin with."""
+    return [
+        event_schema(f"{kind}.partial_image", schema_ref("PartialImageEvent")),
+        event_schema(f"{kind}.completed", schema_ref("CompletedEvent")),
+        ERROR_EVENT,
+    ]
+
+
+ERROR_EVENT = event_schema("error", schema_ref("ErrorBody"))
+EDIT_EVENTS = edit_events()
 WORD, FLAG = {"type": "string"}, {"type": "boolean", "default": False}
 EDIT = {
     "multipart/form-data": {
@@ -107,8 +109,14 @@ REQUEST_ID = parameter("id", "path", "The id of the request.", WORD)
 LIMIT = {"type": "integer", "minimum": 1, "maximum": 100}
 
 
-def _edit_operation(operation_id: str, summary: str, kind: str = "image_edit") -> Operation:
-    """Return a route that enlarges a picture; `kind` is what the types of its events begin with."""
+def edit_operation(
+    operation_id: str,
+    summary: str,
+    response: str = "ImagesResponse",
+    events: Sequence[Mapping[str, Any]] = EDIT_EVENTS,
+    body: Mapping[str, Any] = EDIT,
+) -> Operation:
+    """Return a route that enlarges a picture: the name of its response's schema, and the schemas of its events."""
     return Operation(
         operation_id,
         "Images",
@@ -118,8 +126,8 @@ def _edit_operation(operation_id: str, summary: str, kind: str = "image_edit") -
                 "The pictures; with `dryRun=true` the price; with `stream=true` events, and progress as comments.",
                 MADE,
                 {
-                    JSON: {"anyOf": [schema_ref("ImagesResponse"), schema_ref("QuoteResponse")]},
-                    "text/event-stream": {"oneOf": [event_schema(*pair) for pair in edit_events(kind).items()]},
+                    JSON: {"anyOf": [schema_ref(response), schema_ref("QuoteResponse")]},
+                    "text/event-stream": {"oneOf": list(events)},
                 },
             ),
             "202": (
@@ -155,16 +163,18 @@ def _edit_operation(operation_id: str, summary: str, kind: str = "image_edit") -
             Unavailable,
             DeadlineExceeded,
         ),
-        EDIT,
+        body,
     )
 
 
 OPERATIONS: Mapping[tuple[str, str], Operation] = {
-    ("POST", "/images/edits"): _edit_operation("edit_image", "Enlarge a picture"),
-    ("POST", "/images/generations"): _edit_operation(
-        "generate_image", "Enlarge a picture, for clients that send it here; without one 400", "image_generation"
+    ("POST", "/images/edits"): edit_operation("edit_image", "Enlarge a picture"),
+    ("POST", "/images/generations"): edit_operation(
+        "generate_image",
+        "Enlarge a picture, for clients that send it here; without one 400",
+        events=edit_events("image_generation"),
     ),
-    ("POST", "/images/variations"): _edit_operation("vary_image", "Enlarge a picture with another seed"),
+    ("POST", "/images/variations"): edit_operation("vary_image", "Enlarge a picture with another seed"),
     ("GET", "/requests"): Operation(
         "list_requests",
         "Requests",
@@ -202,7 +212,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
             "200": (
                 "The events.",
                 (),
-                {"text/event-stream": {"oneOf": [event_schema(*pair) for pair in edit_events().items()]}},
+                {"text/event-stream": {"oneOf": EDIT_EVENTS}},
             )
         },
         (REQUEST_ID,),

@@ -22,6 +22,7 @@ from fluxvision.http.batch_responses import (
     FileObject,
     LineResult,
 )
+from fluxvision.http.chat_responses import ChatChunk, ChatCompletion
 from fluxvision.http.parsing.fields import MAX_IMAGES
 from fluxvision.http.responses import (
     SCHEMA_REF,
@@ -45,6 +46,8 @@ SENT = (
     ResultMetadata,
     PartialImageEvent,
     CompletedEvent,
+    ChatCompletion,
+    ChatChunk,
     QuoteResponse,
     ErrorBody,
     ModelList,

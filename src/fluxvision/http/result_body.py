@@ -44,10 +44,12 @@ def images_body(
     )
 
 
-async def deliver_images(state: AppState, scope: Scope, delivery: JobResult) -> tuple[ImagesResponse, list[str]]:
+async def deliver_images(
+    state: AppState, scope: Scope, delivery: JobResult, *, embeds_files: bool = False
+) -> tuple[ImagesResponse, list[str]]:
     """Return the body of a finished request, and the names under which its pictures are kept where it has links.
 
-    Otherwise it has the files, for `encode_base64`.
+    Otherwise, or where it `embeds_files`, it has the files, for `encode_base64`.
     """
     now, names = state.media_clock(), list[str]()
     data: list[ImageEntry] = []
@@ -61,6 +63,8 @@ async def deliver_images(state: AppState, scope: Scope, delivery: JobResult) -> 
             name = await state.media.put(picture.path, picture.mime, now)
             names.append(name)
             entry.url = await media_link(state, scope, name, now)
+            if embeds_files:
+                entry.b64_json = await state.media.fetch(name, now)
             zooms.append(deep_zoom_link(state, scope, picture.width * picture.height, name, now))
     return images_body(delivery, data, int(state.now()), zooms), names
 

@@ -153,10 +153,12 @@ async def wait_for_row(
     return row
 
 
-async def stored_result(state: AppState, scope: Scope, request_id: str) -> ImagesResponse:
-    """Wait for a stored job and return its body; raises its error."""
+async def stored_result(
+    state: AppState, scope: Scope, request_id: str, *, embeds_files: bool = False
+) -> ImagesResponse:
+    """Wait for a stored job and return its body, as `stored_body` does; raises its error."""
     row = await wait_for_row(state, scope, request_id, JobCallbacks(), patience(state))
-    return await stored_body(state, scope, await load_response(state, row.response))
+    return await stored_body(state, scope, await load_response(state, row.response), embeds_files=embeds_files)
 
 
 async def stored_events(

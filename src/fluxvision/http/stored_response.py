@@ -135,9 +135,12 @@ async def load_response(
 
 
 async def stored_body(
-    state: AppState, scope: Scope, stored: StoredResponse, *, sizes_only: bool = False
+    state: AppState, scope: Scope, stored: StoredResponse, *, sizes_only: bool = False, embeds_files: bool = False
 ) -> ImagesResponse:
-    """Return the body of a stored response, with links or with the files for `encode_base64`, or with their sizes."""
+    """Return the body of a stored response, with links or with the files for `encode_base64`, or with their sizes.
+
+    One that `embeds_files` has both.
+    """
     now, body = state.media_clock(), stored.body
     zooms = []
     for entry, picture in zip(body.data, stored.pictures, strict=True):
@@ -145,6 +148,8 @@ async def stored_body(
             entry.b64_json = FileSize(picture.size) if sizes_only else await state.media.fetch(picture.name, now)
         else:
             entry.url = await media_link(state, scope, picture.name, now)
+            if embeds_files:
+                entry.b64_json = await state.media.fetch(picture.name, now)
             zooms.append(deep_zoom_link(state, scope, picture.pixels, picture.name, now))
     if any(zooms):
         body.metadata |= {"deep_zoom": zooms[0]} | ({"deep_zooms": zooms} if len(zooms) > 1 else {})

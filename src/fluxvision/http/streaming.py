@@ -71,9 +71,8 @@ class ProgressBuffer:
         self.changed.clear()
         while self._previews:
             event = self._request.preview_event(self._previews.popleft(), self._shown, int(state.now()))
-            if event is not None:
-                await _send(send, event)
-                self._shown += 1
+            await _send(send, event)
+            self._shown += 1
         text = self._text
         if text != self._told:
             self._told = text
@@ -106,6 +105,7 @@ class ServerSentEvents:
         self._record = record_of(scope)
         self._send = send
         self._model = model
+        self._request = request
         self._on_ready = on_ready
         self._news = ProgressBuffer(request)
         self.end_late = self._news.end_late
@@ -116,7 +116,8 @@ class ServerSentEvents:
         Returns when the work has ended; the response may have ended before.
         """
         news, send = self._news, self._send
-        callbacks = JobCallbacks(progress=news.progress, preview=news.preview if previews else None)
+        shown = previews and self._request.shows_previews
+        callbacks = JobCallbacks(progress=news.progress, preview=news.preview if shown else None)
         task = asyncio.ensure_future(work(callbacks))
         task.add_done_callback(lambda _task: self._on_ready())
         try:
@@ -125,6 +126,9 @@ class ServerSentEvents:
                 (b"x-fluxvision-model", self._model.encode()),
             ]  # the last event tells whose picture it is
             await send({"type": "http.response.start", "status": 200, "headers": headers})
+            self._request.begin(request_id, self._model, int(self._state.now()))
+            for event in self._request.opening_events():
+                await _send(send, event)
             await _progress_comment(send, "started")
             while not task.done():
                 await _wait_for_event(task, news.changed)
@@ -136,7 +140,7 @@ class ServerSentEvents:
                     await _progress_comment(send, "keep-alive")
             events = task.result()
             await news.send(self._state, send)  # what came in the same turn as the end
-            for event in events:
+            for event in (*events, *self._request.closing_events()):
                 await _send(send, event)
             await send(END)
         except asyncio.CancelledError:
@@ -209,7 +213,7 @@ async def completed_events(
         for picture, zoom in zip(stored.pictures, zooms, strict=True)
     ]
     # Only a caller who asked for a link is sure to read it; the others get the bytes as well.
-    linked = asked_link and stored.is_format_asked
+    linked = asked_link and stored.is_format_asked and not request.embeds_files
     files = ["" if linked else await state.media.fetch(picture.name, now) for picture in stored.pictures]
     return request.final_events(body, facts, files)
 
@@ -218,7 +222,7 @@ async def _final_events(
     state: AppState, scope: Scope, delivery: JobResult, request: EditRequest
 ) -> Sequence[ChunkedBody]:
     linked = delivery.plan.response_format == "url"
-    is_asked = "response_format" in delivery.job.values
+    is_asked = "response_format" in delivery.job.values and not request.embeds_files
     body, names = await deliver_images(state, scope, delivery)
     if linked:  # only a caller who asked for a link is sure to read it; the others get the bytes as well
         files: list[Any] = ["" if is_asked else await state.media.fetch(name, state.media_clock()) for name in names]

@@ -367,8 +367,10 @@ def test_requests_in_the_examples_work_as_forms_too(server):
 
 def still(value):
     """Leave out what differs from one answer to the next."""
-    if isinstance(value, dict) and "event" in value:
+    if isinstance(value, dict) and str(value.get("data")).startswith("{"):
         return still(json.loads(value["data"]))
+    if isinstance(value, str):
+        return re.sub(r"\(http[^)]+\)", "(link)", value)
     if isinstance(value, dict):
         return {name: None if name in VOLATILE else still(item) for name, item in value.items()}
     return [still(item) for item in value] if isinstance(value, list) else value

@@ -299,6 +299,157 @@ export interface components {
         } | {
             file_id: string;
         };
+        /** @description The picture and the prompt are those of the newest message of a user; parameters stand beside messages. What concerns language models only, such as temperature, has no effect. */
+        ChatDocument: {
+            messages: {
+                role: string;
+                content?: string | ({
+                    /** @constant */
+                    type: "text";
+                    text: string;
+                } | {
+                    /** @constant */
+                    type: "image_url";
+                    /** @description Where it is. */
+                    image_url: {
+                        url: string;
+                    };
+                })[] | null;
+            }[];
+            /**
+             * @description A model's id, alias, or provider/id; absent: flux-vision-upscaler.
+             * @example flux-vision-upscaler
+             */
+            model?: string;
+            /**
+             * @description Which pictures of a request with several are enlarged: the first, or each by itself; absent: the first, and the receipt says so.
+             * @enum {string}
+             */
+            images_mode?: "first" | "each";
+            /** @description A picture of the same size; new detail appears only where it is transparent. */
+            mask?: components["schemas"]["PictureReference"];
+            /** @description Words that guide the detail, where the engine can be guided. */
+            prompt?: string;
+            /** @description Words for what the detail must not show, where the engine can be guided. */
+            negative_prompt?: string;
+            /**
+             * @description How many times wider and higher the result is.
+             * @default 2
+             */
+            scale_factor: number;
+            /** @description The size of the result: WIDTHxHEIGHT in pixels, a shape WIDTH:HEIGHT, or auto. */
+            size?: string;
+            /** @description The shape of the box that the result is fitted to, WIDTH:HEIGHT; auto is the same as none. */
+            aspect_ratio?: string;
+            /**
+             * @description The longer side of the result: 1K is 1024, 2K 2048 and 4K 4096 pixels; or its pixels in all, as many as a video of 720p, 1080p, 1440p or 2160p has, in the picture's own shape; auto is the same as none.
+             * @enum {string}
+             */
+            resolution?: "1K" | "2K" | "4K" | "720p" | "1080p" | "1440p" | "2160p";
+            /**
+             * @description How the picture meets a box of another shape: kept inside it, cropped to it, padded, or stretched.
+             * @default contain
+             * @enum {string}
+             */
+            fit: "contain" | "cover" | "pad" | "stretch";
+            /**
+             * @description How much new detail is invented: 0 enlarges faithfully, 1 invents all it can.
+             * @default 0.3
+             */
+            creativity: number;
+            /** @description How strongly new detail is held to the original. */
+            resemblance?: number;
+            /**
+             * @description How much of the picture's noise and compression is removed before it is enlarged: auto removes what is measured, off nothing, a number from 0 to 1 that share of it.
+             * @default auto
+             */
+            restore: string;
+            /** @description How closely new detail follows the caption and the prompt. */
+            guidance?: number;
+            /** @description How many denoising steps a full trajectory has. */
+            steps?: number;
+            /** @description Another seed gives another version of the new detail; the same seed the same picture; -1 is the same as none. */
+            seed?: number;
+            /** @description Which of the model's networks makes the picture; absent, the one that fits is chosen. */
+            engine?: string;
+            /**
+             * @description How many versions are made, with the seeds seed, seed+1, …
+             * @default 1
+             */
+            n: number;
+            /**
+             * @description Whether a picture comes as a link that works for 60 minutes or as base64.
+             * @enum {string}
+             */
+            response_format?: "url" | "b64_json";
+            /**
+             * @description The file format of the result.
+             * @default png
+             * @enum {string}
+             */
+            output_format: "png" | "jpeg" | "webp" | "gif" | "avif" | "tiff";
+            /** @description The quality of a lossy format, 0 (smallest) to 100 (best). */
+            output_compression?: number;
+            /**
+             * @description Which frames of an animation are enlarged; absent: all, where picture and result are GIF or WebP and the provider is this server, else the first, and the receipt says so.
+             * @enum {string}
+             */
+            frames?: "first" | "all";
+            /**
+             * @description Leave out EXIF, XMP and IPTC (the colour profile and the resolution stay).
+             * @default false
+             */
+            strip_metadata: boolean;
+            /**
+             * @description Answer with server-sent events: a preview, progress, then the result.
+             * @default false
+             */
+            stream: boolean;
+            /**
+             * @description How many previews a stream shows before the result.
+             * @default 0
+             */
+            partial_images: number;
+            /**
+             * @description Refuse the request when a parameter cannot be honoured exactly.
+             * @default false
+             */
+            strict: boolean;
+            /** @description The most that the request may cost, in dollars; offers whose price is higher or not known are left out. */
+            max_cost?: number;
+            /**
+             * @description OpenAI's quality word.
+             * @enum {string}
+             */
+            quality?: "auto" | "low" | "medium" | "high" | "xhigh" | "max" | "standard" | "hd";
+            /**
+             * @description OpenAI's style word.
+             * @enum {string}
+             */
+            style?: "vivid" | "natural";
+            /**
+             * @description OpenAI's background word.
+             * @enum {string}
+             */
+            background?: "auto" | "transparent" | "opaque";
+            /**
+             * @description OpenAI's input fidelity word.
+             * @enum {string}
+             */
+            input_fidelity?: "low" | "high";
+            /**
+             * @description OpenAI's moderation word.
+             * @enum {string}
+             */
+            moderation?: "low" | "auto";
+            /** @description The caller's own name for its end user. */
+            user?: string;
+            /**
+             * Format: uri
+             * @description An https address that is told the end of the request, see the webhook requestEnded.
+             */
+            webhook_url?: string;
+        };
         /**
          * ImagesResponse
          * @description The finished pictures.
@@ -505,6 +656,140 @@ export interface components {
             warnings: string[];
             /** @description A link that expires; asked for by name, b64_json is empty. */
             url?: string;
+        };
+        /**
+         * ChatCompletion
+         * @description The answer to a chat.
+         */
+        ChatCompletion: {
+            id: string;
+            /**
+             * @default chat.completion
+             * @enum {unknown}
+             */
+            object: "chat.completion";
+            created: number;
+            /** @description As it was sent. */
+            model: string;
+            choices: components["schemas"]["ChatChoice"][];
+            usage?: components["schemas"]["ChatUsage"];
+            metadata?: components["schemas"]["ResultMetadata"];
+            /** @description Sentences for a person: what is not as it was asked for, or may surprise. */
+            warnings?: string[];
+        };
+        /**
+         * ChatChoice
+         * @description The only choice.
+         */
+        ChatChoice: {
+            /**
+             * @default 0
+             * @enum {unknown}
+             */
+            index: 0;
+            message: components["schemas"]["ChatMessage"];
+            /** @default null */
+            logprobs: null;
+            /**
+             * @default stop
+             * @enum {unknown}
+             */
+            finish_reason: "stop";
+        };
+        /**
+         * ChatMessage
+         * @description The message of the assistant.
+         */
+        ChatMessage: {
+            /**
+             * @default assistant
+             * @enum {unknown}
+             */
+            role: "assistant";
+            /** @description Markdown: a sentence, the links of the pictures, and the warnings. */
+            content: string;
+            /** @default null */
+            refusal: null;
+            images?: components["schemas"]["ChatImage"][];
+        };
+        /**
+         * ChatImage
+         * @description A finished picture, in OpenRouter's notation.
+         */
+        ChatImage: {
+            index: number;
+            /**
+             * @default image_url
+             * @enum {unknown}
+             */
+            type: "image_url";
+            image_url: components["schemas"]["ChatImageUrl"];
+        };
+        /**
+         * ChatImageUrl
+         * @description Where a picture is.
+         */
+        ChatImageUrl: {
+            /** @description A data URI with the picture's file, or a link. */
+            url: string;
+        };
+        /**
+         * ChatUsage
+         * @description Zeros: there are no token counts here.
+         */
+        ChatUsage: {
+            /** @default 0 */
+            prompt_tokens: number;
+            /** @default 0 */
+            completion_tokens: number;
+            /** @default 0 */
+            total_tokens: number;
+        };
+        /**
+         * ChatChunk
+         * @description A chunk of a stream, which ends with `data: [DONE]`.
+         */
+        ChatChunk: {
+            id: string;
+            /**
+             * @default chat.completion.chunk
+             * @enum {unknown}
+             */
+            object: "chat.completion.chunk";
+            created: number;
+            model: string;
+            /** @description None in the chunk that has the usage. */
+            choices: components["schemas"]["ChatChunkChoice"][];
+            usage?: components["schemas"]["ChatUsage"];
+            metadata?: components["schemas"]["ResultMetadata"];
+            /** @description Sentences for a person: what is not as it was asked for, or may surprise. */
+            warnings?: string[];
+        };
+        /**
+         * ChatChunkChoice
+         * @description The only choice of a chunk.
+         */
+        ChatChunkChoice: {
+            /**
+             * @default 0
+             * @enum {unknown}
+             */
+            index: 0;
+            delta?: components["schemas"]["ChatDelta"];
+            /** @default null */
+            logprobs: null;
+            /** @default null */
+            finish_reason: "stop" | null;
+        };
+        /**
+         * ChatDelta
+         * @description What a chunk adds to the message.
+         */
+        ChatDelta: {
+            /** @enum {unknown} */
+            role?: "assistant";
+            content?: string;
+            images?: components["schemas"]["ChatImage"][];
         };
         /**
          * QuoteResponse
@@ -1397,6 +1682,7 @@ export interface components {
 export type EditForm = components['schemas']['EditForm'];
 export type EditDocument = components['schemas']['EditDocument'];
 export type PictureReference = components['schemas']['PictureReference'];
+export type ChatDocument = components['schemas']['ChatDocument'];
 export type ImagesResponse = components['schemas']['ImagesResponse'];
 export type ImageEntry = components['schemas']['ImageEntry'];
 export type ResultMetadata = components['schemas']['ResultMetadata'];
@@ -1408,6 +1694,15 @@ export type Fidelity = components['schemas']['Fidelity'];
 export type SourceDamage = components['schemas']['SourceDamage'];
 export type PartialImageEvent = components['schemas']['PartialImageEvent'];
 export type CompletedEvent = components['schemas']['CompletedEvent'];
+export type ChatCompletion = components['schemas']['ChatCompletion'];
+export type ChatChoice = components['schemas']['ChatChoice'];
+export type ChatMessage = components['schemas']['ChatMessage'];
+export type ChatImage = components['schemas']['ChatImage'];
+export type ChatImageUrl = components['schemas']['ChatImageUrl'];
+export type ChatUsage = components['schemas']['ChatUsage'];
+export type ChatChunk = components['schemas']['ChatChunk'];
+export type ChatChunkChoice = components['schemas']['ChatChunkChoice'];
+export type ChatDelta = components['schemas']['ChatDelta'];
 export type QuoteResponse = components['schemas']['QuoteResponse'];
 export type PriceComponent = components['schemas']['PriceComponent'];
 export type QuoteTotal = components['schemas']['QuoteTotal'];

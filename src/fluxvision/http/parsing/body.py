@@ -57,6 +57,8 @@ class Form:
     contents: dict[str, bytes] = field(default_factory=dict)
     filenames: dict[str, str] = field(default_factory=dict)
     """What a form calls the files."""
+    places: dict[str, str] = field(default_factory=dict)
+    """How errors name the pictures that are not in a parameter of their own, such as `messages[0].content[1]`."""
 
 
 def content_type(headers: Headers) -> str:

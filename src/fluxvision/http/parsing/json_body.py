@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import suppress
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -43,6 +43,7 @@ class _Name:
 
 _OBJECT = msgspec.json.Decoder(dict[_Name, msgspec.Raw], dec_hook=lambda _type, text: _Name(text))
 _LIST = msgspec.json.Decoder(list[msgspec.Raw])
+Convert = Callable[[Mapping[str, msgspec.Raw]], Form]
 REFERENCE_HELP = "an http(s) URL, a data URI, base64, or an object with image_url or file_id"
 
 
@@ -53,8 +54,10 @@ def body_limit(upload: int) -> tuple[int, str]:
     return min(wanted, MAX_BODY), f" for JSON{advice}"
 
 
-async def read_json(chunks: AsyncIterator[bytes], folder: Path, take: Take = release_nothing) -> Form:
-    """Read the whole body, whose size the caller limits.
+async def read_json(
+    chunks: AsyncIterator[bytes], folder: Path, take: Take = release_nothing, convert: Convert | None = None
+) -> Form:
+    """Read the whole body, whose size the caller limits; `convert` makes the form of its members, as in `parse_json`.
 
     What `take` has no memory for is in a mapped file in `folder`, whose memory the system may reclaim at any time.
     """
@@ -64,7 +67,7 @@ async def read_json(chunks: AsyncIterator[bytes], folder: Path, take: Take = rel
             break
         body += chunk
     else:
-        return await run_in_thread(parse_json, body)
+        return await run_in_thread(parse_json, body, convert)
     path = folder / "body"
     with path.open("x+b") as file:
         file.writelines((body, chunk))
@@ -74,11 +77,11 @@ async def read_json(chunks: AsyncIterator[bytes], folder: Path, take: Take = rel
         file.flush()
         mapped = mmap(file.fileno(), 0, access=ACCESS_READ)
     path.unlink()  # the room on the disk is free again with the last picture
-    return await run_in_thread(parse_json, mapped)
+    return await run_in_thread(parse_json, mapped, convert)
 
 
-def parse_json(body: bytes | bytearray | mmap) -> Form:
-    """Return the form of a JSON text; raises `InvalidRequest` unless it is one flat object.
+def parse_json(body: bytes | bytearray | mmap, convert: Convert | None = None) -> Form:
+    """Return the form that `convert` (`to_form`) makes of a JSON object; raises `InvalidRequest` for other JSON.
 
     The text of a picture stays in the body, which is freed when the last picture has been read.
     """
@@ -89,7 +92,7 @@ def parse_json(body: bytes | bytearray | mmap) -> Form:
         message = f"The JSON object has more than {MAX_MARKS:,} colons and commas."
         raise PayloadTooLarge(message)
     try:
-        return _to_form(_object_members(text))
+        return (convert or to_form)(object_members(text))
     except msgspec.ValidationError:
         raise InvalidRequest("The request body must be a JSON object.") from None
     except (RecursionError, ValueError):  # msgspec's errors and those of UTF-8
@@ -106,7 +109,7 @@ def _too_large() -> PayloadTooLarge:
     return PayloadTooLarge(message)
 
 
-def _object_members(text: memoryview | msgspec.Raw) -> dict[str, msgspec.Raw]:
+def object_members(text: memoryview | msgspec.Raw) -> dict[str, msgspec.Raw]:
     """Return the members of an object; raises `InvalidRequest` when two of one name differ, as in a form."""
     found: dict[str, msgspec.Raw] = {}
     for name, raw in _OBJECT.decode(text).items():
@@ -116,20 +119,21 @@ def _object_members(text: memoryview | msgspec.Raw) -> dict[str, msgspec.Raw]:
     return found
 
 
-def _to_form(given: Mapping[str, msgspec.Raw]) -> Form:
+def to_form(given: Mapping[str, msgspec.Raw]) -> Form:
+    """Return the form of a flat object's members."""
     others = {name: raw for name, raw in given.items() if name not in PICTURES}
     if len(given) > MAX_PARTS or sum(len(memoryview(raw)) for raw in others.values()) > MAX_FIELDS:
         raise _too_large()
-    form = Form(fields={name: _to_field(name, raw) for name, raw in others.items()})
+    form = Form(fields={name: to_field(name, raw) for name, raw in others.items()})
     for number, reference in enumerate(_read_images(given)):
         form.pictures[image_key(number)] = reference
-    mask = _given_value(given, "mask")
+    mask = given_value(given, "mask")
     if mask is not None:
-        form.pictures["mask"] = _read_reference(mask, "mask")
+        form.pictures["mask"] = read_picture(mask, "mask")
     return form
 
 
-def _to_field(name: str, raw: msgspec.Raw) -> Any:
+def to_field(name: str, raw: msgspec.Raw) -> Any:
     """Return the value of a member that is not a picture."""
     if "[" in name and is_known_field(name):  # a server behind this one would read it as the parameter
         message = f"{show_name(name)} is how a form writes it; in JSON send {name.partition('[')[0]}."
@@ -148,43 +152,49 @@ def _to_field(name: str, raw: msgspec.Raw) -> Any:
     return value
 
 
-def _given_value(found: Mapping[str, msgspec.Raw], name: str) -> msgspec.Raw | None:
+def list_items(raw: msgspec.Raw) -> list[msgspec.Raw]:
+    """Return the items of a list."""
+    return _LIST.decode(raw)
+
+
+def given_value(found: Mapping[str, msgspec.Raw], name: str) -> msgspec.Raw | None:
+    """Return a member, None where it is absent or null."""
     raw = found.get(name)
     return None if raw is None or raw == NULL else raw
 
 
 def _read_images(given: Mapping[str, msgspec.Raw]) -> Iterator[Reference]:
     """Yield the references of an object's pictures, under whichever name it has them."""
-    names = [name for name in IMAGE_NAMES if _given_value(given, name) is not None]
+    names = [name for name in IMAGE_NAMES if given_value(given, name) is not None]
     if len(names) > 1:
         message = f"{' and '.join(names)} are both given; send one of them."
         raise InvalidRequest(message, param=names[0])
     for param in names:
         raw = given[param]
-        if not _begins_with(raw, b"["):
+        if not begins_with(raw, b"["):
             if param == "images":
                 raise InvalidRequest("images must be a list of image references.", param="images")
-            yield _read_reference(raw, param)
+            yield read_picture(raw, param)
             continue
-        several = _LIST.decode(raw)
+        several = list_items(raw)
         if not several:
             message = f"{param} is empty."
             raise InvalidRequest(message, param=param)
-        yield from (_read_reference(one, param) for one in several)
+        yield from (read_picture(one, param) for one in several)
 
 
-def _read_reference(raw: msgspec.Raw, param: str) -> Reference:
+def read_picture(raw: msgspec.Raw, param: str) -> Reference:
     """Return the text of a reference; a data URI as pieces for `fetch.save_data_uri`."""
     found: msgspec.Raw | None = raw
-    if _begins_with(raw, b"{"):
-        members = _object_members(raw)
-        file_id, found = _given_value(members, "file_id"), _given_value(members, "image_url")
+    if begins_with(raw, b"{"):
+        members = object_members(raw)
+        file_id, found = given_value(members, "file_id"), given_value(members, "image_url")
         if file_id is not None:
             return _read_file_id(file_id, param, alone=found is None)
-        found = _given_value(members, "data") if found is None else found
-        if found is not None and _begins_with(found, b"{"):  # as in the messages of a chat
-            found = _object_members(found).get("url")
-    pieces = iter(()) if found is None or not _begins_with(found, b'"') else _split_pieces(memoryview(found)[1:-1])
+        found = given_value(members, "data") if found is None else found
+        if found is not None and begins_with(found, b"{"):  # as in the messages of a chat
+            found = object_members(found).get("url")
+    pieces = iter(()) if found is None or not begins_with(found, b'"') else _split_pieces(memoryview(found)[1:-1])
     first = next(pieces, b"")
     if not first:
         message = f"{param} must be {REFERENCE_HELP}."
@@ -193,14 +203,15 @@ def _read_reference(raw: msgspec.Raw, param: str) -> Reference:
 
 
 def _read_file_id(raw: msgspec.Raw, param: str, *, alone: bool) -> FileReference:
-    text = msgspec.json.decode(raw) if _begins_with(raw, b'"') else ""
+    text = msgspec.json.decode(raw) if begins_with(raw, b'"') else ""
     if not text or not alone:
         message = f"{param}: file_id must be the id of an uploaded picture, without image_url beside it."
         raise InvalidRequest(message, param=param)
     return FileReference(text)
 
 
-def _begins_with(raw: msgspec.Raw, start: bytes) -> bool:
+def begins_with(raw: msgspec.Raw, start: bytes) -> bool:
+    """Return whether a value begins with this character, which tells its type."""
     return bytes(memoryview(raw)[:1]) == start
 
 
