@@ -262,11 +262,11 @@ class _Work:
         prepared = state.gateway.prepare(job)
         if not is_visitor(self.scope):
             await prepared.check_mask()
-            return quote_body(prepared.quote(), job.id)
+            return quote_body(prepared.quote(), job)
         bounded = state.playground.prepare(job)
         await bounded.check_mask()
         found, keyed = state.playground.quotes(prepared, bounded)
-        return quote_body(found, job.id, keyed)
+        return quote_body(found, job, keyed)
 
 
 async def _wait_for_disconnect(receive: Receive, work: Coroutine[Any, Any, None]) -> None:

@@ -176,6 +176,7 @@ class QuoteResponse(Struct, kw_only=True):
     size: Size
     components: Sequence[PriceComponent]
     normalization: list[ReceiptLine]
+    warnings: Warnings
     alternatives: Annotated[list[QuoteTotal], Meta(description="Who would be tried next, in this order.")]
     excluded: Annotated[Sequence[Excluded], Meta(description="Configured providers that cannot serve this request.")]
     with_key: (

@@ -14,7 +14,7 @@ from fluxvision.catalog.params import BY_NAME
 from fluxvision.core.images import ResultImage
 from fluxvision.core.money import CURRENCY
 from fluxvision.core.receipt_schemas import attempt_entries, dollars_or_none, receipt_lines
-from fluxvision.core.types import JobResult, Quote
+from fluxvision.core.types import Job, JobResult, Quote, ReceiptEntry
 from fluxvision.http.base64_stream import base64_file
 from fluxvision.http.media import deep_zoom_link, media_link
 from fluxvision.http.responses import (
@@ -94,20 +94,27 @@ def join_quotes(quotes: Sequence[QuoteResponse]) -> QuoteResponse:
         first,
         total_cost_micros=None if None in totals else sum(total or 0 for total in totals),
         components=[part for quote in quotes for part in quote.components],
+        warnings=[*dict.fromkeys(sentence for quote in quotes for sentence in quote.warnings)],
         alternatives=[],
         with_key=UNSET,
     )
 
 
-def result_warnings(delivery: JobResult) -> list[str]:
-    """Return sentences for a person: what of the caller's parameters has no effect, and what else is not as asked."""
+def job_warnings(job: Job, receipt: Sequence[ReceiptEntry]) -> list[str]:
+    """Return sentences for a person: what of the caller's parameters has no effect, or another than expected."""
     found = [
         f"{line.parameter}: {line.note}"
-        for line in delivery.receipt
+        for line in receipt
         if not line.honoured and getattr(BY_NAME.get(line.parameter), "group", "") != "OpenAI"
     ]
-    if is_size_smaller(delivery.job) and not delivery.job.prefers_base64:
+    if is_size_smaller(job) and not job.prefers_base64:
         found.append("size: It is smaller than the picture, so that the result is smaller, too.")
+    return found
+
+
+def result_warnings(delivery: JobResult) -> list[str]:
+    """Return the warnings of the job, and what else of its result is not as asked."""
+    found = job_warnings(delivery.job, delivery.receipt)
     if delivery.degraded:
         found.append("The embedded engine stood in for a provider that invents more detail, see metadata.attempts.")
     if delivery.failures:
@@ -162,10 +169,10 @@ def _version_numbers(delivery: JobResult) -> list[int]:
     return [number for number in range(delivery.plan.n) if number not in failed]
 
 
-def quote_body(found: Quote, request_id: str, keyed: Iterable[Quote] | None = None) -> QuoteResponse:
+def quote_body(found: Quote, job: Job, keyed: Iterable[Quote] | None = None) -> QuoteResponse:
     """Return the body of a dry run; `keyed` are the offers that need a key, None for a caller with a key."""
     return QuoteResponse(
-        id=request_id,
+        id=job.id,
         estimated=True,
         model=found.model,
         provider=found.provider,
@@ -174,6 +181,7 @@ def quote_body(found: Quote, request_id: str, keyed: Iterable[Quote] | None = No
         size=f"{found.width}x{found.height}",
         components=found.components,
         normalization=receipt_lines(found.receipt),
+        warnings=job_warnings(job, found.receipt),
         alternatives=_quote_totals(found.others),
         excluded=found.excluded,
         with_key=UNSET if keyed is None else _quote_totals(keyed),

@@ -16,9 +16,12 @@ from PIL import Image
 
 from fakes.asgi import Client
 from fakes.gateway import Gateway, png
+from fakes.jobs import job
 from fakes.server import document, form
+from fluxvision.core.types import ReceiptEntry
 from fluxvision.http import admit, edits
 from fluxvision.http.parsing import json_body
+from fluxvision.http.result_body import job_warnings
 
 MODEL = ("model", "flux-vision-upscaler")
 STALLS = [(0, ()), (1, ()), (1, (("stream", "true"),)), (3, (("stream", "true"),)), (0, (("fail", "upstream"),))]
@@ -404,3 +407,21 @@ async def test_json_has_a_limit_of_its_own(edge, monkeypatch, bound, limit, word
     exact = b'{"image": ""}'.ljust(limit)
     answer = await Client("POST", "/v1/images/edits", {"content-type": "application/json"}, [exact]).ask(served.app)
     assert answer.status == 400
+
+
+@pytest.mark.parametrize(("fields", "words"), [((), []), ((("size", "10x10"),), ["size: It is smaller"])])
+async def test_warnings_stand_beside_the_metadata(edge, picture, fields, words):
+    """In a result as in a quote; there is always a list."""
+    for query in ("", "?dryRun=true"):
+        found = (await edge().edit(MODEL, ("image", picture, "a"), *fields, query=query)).json()["warnings"]
+        assert [sentence[: len(start)] for sentence, start in zip(found, words, strict=True)] == words
+
+
+@pytest.mark.parametrize(
+    ("name", "honoured", "warned"),
+    [("prompt", False, True), ("prompt", True, False), ("quality", False, False), ("made_up", False, True)],
+)
+def test_warnings_are_what_a_person_should_notice(name, honoured, warned):
+    """Whatever has no effect, except OpenAI's words that never have one and that clients send unasked."""
+    line = ReceiptEntry(name, "passthrough", "x", None, "No effect.", honoured)
+    assert job_warnings(job(), [line]) == ([f"{name}: No effect."] if warned else [])

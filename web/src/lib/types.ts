@@ -809,6 +809,8 @@ export interface components {
             size: string;
             components: components["schemas"]["PriceComponent"][];
             normalization: components["schemas"]["ReceiptLine"][];
+            /** @description Sentences for a person: what is not as it was asked for, or may surprise. */
+            warnings: string[];
             /** @description Who would be tried next, in this order. */
             alternatives: components["schemas"]["QuoteTotal"][];
             /** @description Configured providers that cannot serve this request. */
