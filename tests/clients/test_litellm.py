@@ -54,7 +54,10 @@ def proxy(server, tmp_path_factory):
     folder, port, key = tmp_path_factory.mktemp("litellm"), free_port(), f"sk-{secrets.token_hex(16)}"
     ours = {"model": "openai/flux-vision-upscaler", "api_base": f"{server.url}/openai/v1", "api_key": "any"}
     settings = {
-        "model_list": [{"model_name": "upscaler", "litellm_params": ours}],
+        "model_list": [
+            {"model_name": "upscaler", "litellm_params": ours},
+            {"model_name": "upscaler-for-edits", "litellm_params": ours, "model_info": {"mode": "image_edit"}},
+        ],
         "litellm_settings": {"num_retries": 0},
         "router_settings": {"disable_cooldowns": True},
         "general_settings": {"master_key": key},
@@ -151,14 +154,14 @@ def test_a_link_is_our_own(client, server, photo):
 
 
 def test_its_health_check_finds_us_healthy(proxy, server):
-    """It asks each model a question by /chat/completions, which is answered with a sentence."""
+    """It asks by /chat/completions, which is answered with a sentence; where `model_info` says so, by an edit."""
     base, key = proxy
     health = base.removesuffix("/v1") + "/health"
     request = urllib.request.Request(health, headers={"Authorization": f"Bearer {key}"})  # noqa: S310
     with urllib.request.urlopen(request) as response:  # noqa: S310, a proxy of this test
         found = json.load(response)
-    assert (found["healthy_count"], found["unhealthy_count"]) == (1, 0)
-    assert found["healthy_endpoints"][0]["api_base"] == f"{server.url}/openai/v1"
+    assert (found["healthy_count"], found["unhealthy_count"]) == (2, 0), found["unhealthy_endpoints"]
+    assert {one["api_base"] for one in found["healthy_endpoints"]} == {f"{server.url}/openai/v1"}
 
 
 def test_a_chat_comes_through(client, photo):
@@ -192,3 +195,10 @@ def test_what_was_done_is_told_in_headers_only(client, photo):
     assert getattr(raw.parse(), "metadata", None) is None
     assert raw.headers["llm_provider-x-fluxvision-provider"] == "embedded"
     assert raw.headers["llm_provider-x-fluxvision-request-id"].startswith("req_")
+
+
+def test_several_pictures_come_through(client, photo):
+    """A list enlarges the first, as it does directly."""
+    files = [("one.png", photo.read_bytes()), ("two.png", photo.read_bytes())]
+    answer = client.images.edit(model="upscaler", image=files, prompt="", response_format="b64_json")
+    assert [opened(answer).size, len(answer.data)] == [(256, 256), 1]

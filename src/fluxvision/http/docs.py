@@ -76,6 +76,7 @@ FILES: Mapping[str, Path] = {
     for source in (
         "docs/playground.jpg",
         "docs/comfyui.png",
+        "docs/open-webui.jpg",
         "examples/chelsea-before.jpg",
         "examples/chelsea-after.jpg",
     )
