@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from fakes.pictures import is_the_photo
-from fakes.recorded_clients import REFUSED, SERVED, Pictures, Recorded, picture_of
-from fakes.server import PATIENCE
+from fakes.recorded_clients import BEARER, REFUSED, SERVED, Pictures, Recorded, picture_of
+from fakes.server import PATIENCE, document
 
 
 def png(picture: Image.Image) -> bytes:
@@ -82,3 +82,14 @@ def test_the_picker_of_n8n_has_models(server):
 def test_sglangs_client_sees_that_the_server_lives(server):
     """It asks for /health before it sends anything."""
     assert server.get("/health").status == 200
+
+
+@pytest.mark.parametrize("model", ["gpt-4.1-nano", "gpt-4.1-mini"])
+def test_difys_check_of_the_key_succeeds(server, model):
+    """Dify saves the key and the address only after a chat with a model of OpenAI's, in words alone."""
+    messages = [{"role": "user", "content": "Tell me a joke."}]
+    answer = server.post(
+        "/v1/chat/completions", document({"model": model, "messages": messages, "max_tokens": 10}), **BEARER
+    )
+    assert answer.status == 200
+    assert answer.json()["choices"][0]["message"]["content"]

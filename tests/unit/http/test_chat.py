@@ -191,6 +191,14 @@ async def test_without_a_picture_a_sentence_helps(edge, content):
     assert streamed[1]["choices"][0]["delta"]["content"] == WITHOUT_PICTURE
 
 
+async def test_a_key_can_be_checked_with_a_model_of_openais(edge):
+    """Programs ask a model that they know for a joke; the answer has its name, and nothing is made."""
+    served = edge()
+    given = {"model": "gpt-4.1-nano", "messages": [{"role": "user", "content": "Tell me a joke."}], "max_tokens": 10}
+    answer = await ask(served, **given)
+    assert (answer.status, answer.json()["model"], served.gateway.started) == (200, "gpt-4.1-nano", [])
+
+
 @pytest.mark.parametrize(
     ("body", "status", "param"),
     [
@@ -210,6 +218,7 @@ async def test_without_a_picture_a_sentence_helps(edge, content):
         ({"messages": [user(shown(uri(png(8, 6))))], "scale_factor": 99}, 400, "scale_factor"),
         ({"messages": [user(shown(uri(png(8, 6))))], "model": 5}, 400, "model"),
         ({"messages": [{"role": "user", "content": "hello"}], "model": "nobody-has-this"}, 404, "model"),
+        ({"messages": [user(shown(uri(png(8, 6))))], "model": "gpt-4.1-nano"}, 404, "model"),
     ],
 )  # fmt: skip
 async def test_a_mistake_names_its_place(edge, body, status, param):
