@@ -116,8 +116,9 @@ def run_node(server, photo):
 
 
 def test_the_node_sdk_gets_message_and_stream(run_node, photo):
-    """`openai` of Node: the answer's picture, and the text of a stream."""
+    """`openai` of Node: the answer's picture, the text of a stream, and the result of a response."""
     found = run_node("openai")
+    is_the_photo(decoded("," + found["result"]), photo, (128, 128))
     is_the_photo(decoded(found["image"]), photo, (128, 128))
     is_the_photo(linked(found["streamed"]), photo, (128, 128))
 

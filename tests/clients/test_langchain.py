@@ -6,6 +6,7 @@ FLUXVISION_TEST_LANGCHAIN names, else `.langchain/bin` in the repository. `make 
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import os
@@ -29,9 +30,12 @@ base, photo = sys.argv[1:]
 url = "data:image/png;base64," + base64.b64encode(pathlib.Path(photo).read_bytes()).decode()
 content = [{"type": "text", "text": "Enlarge this."}, {"type": "image_url", "image_url": {"url": url}}]
 message = {"role": "user", "content": content}
-model = ChatOpenAI(model="flux-vision-upscaler", base_url=base, api_key="any", max_retries=0)
+about = dict(model="flux-vision-upscaler", base_url=base, api_key="any", max_retries=0)
+model = ChatOpenAI(**about)
+tooled = ChatOpenAI(**about, use_responses_api=True).bind_tools([{"type": "image_generation"}])
+result = next(part for part in tooled.invoke([message]).content if part["type"] == "image_generation_call")
 streamed = "".join(chunk.content for chunk in model.stream([message]))
-print(json.dumps([model.invoke([message]).content, streamed]))
+print(json.dumps({"texts": [model.invoke([message]).content, streamed], "result": result["result"]}))
 """
 
 pytestmark = pytest.mark.skipif(not (BIN / "llm").is_file(), reason="LangChain is not installed: make clients")
@@ -53,11 +57,12 @@ def linked(text: str) -> Image.Image:
 
 
 def test_langchain_gets_text_with_the_picture(server, photo, tmp_path):
-    """`ChatOpenAI.invoke` and `stream`: the content has the picture's link."""
-    texts = json.loads(run(tmp_path, "python", "-c", CHAT, f"{server.url}/v1", str(photo)))
-    assert len(texts) == 2
-    for text in texts:
+    """`ChatOpenAI.invoke` and `stream`: the content has the picture's link; by /responses the tool's result."""
+    found = json.loads(run(tmp_path, "python", "-c", CHAT, f"{server.url}/v1", str(photo)))
+    assert len(found["texts"]) == 2
+    for text in found["texts"]:
         is_the_photo(linked(text), photo, (128, 128))
+    is_the_photo(Image.open(io.BytesIO(base64.b64decode(found["result"]))), photo, (128, 128))
 
 
 def test_llm_prints_the_link(server, photo, tmp_path):

@@ -41,6 +41,13 @@ REQUESTS = {
 CHATS = "/v1/chat/completions"
 CONTENT = [{"type": "text", "text": "a red square"}, {"type": "image_url", "image_url": {"url": PICTURE}}]
 CHAT = {"model": "flux-vision-upscaler", "messages": [{"role": "user", "content": CONTENT}], "scale_factor": 2}
+MODELS = "/v1/responses"
+INPUT = [{"type": "input_text", "text": "a red square"}, {"type": "input_image", "image_url": PICTURE}]
+ASK = {
+    "model": "flux-vision-upscaler",
+    "input": [{"role": "user", "content": INPUT}],
+    "tools": [{"type": "image_generation", "output_format": "webp"}],
+}
 TALK = {"model": "flux-vision-upscaler", "messages": [{"role": "user", "content": "hello"}]}
 
 
@@ -67,7 +74,7 @@ def errors(server: Server) -> dict[str, Any]:
 def events(text: str) -> dict[str, Any]:
     """Return the events of a stream by their names."""
     pairs = re.findall(r"^event: (.+)\ndata: (.+)$", text, re.MULTILINE)
-    return {name.rpartition(".")[2]: {"event": name, "data": data} for name, data in pairs}
+    return {name.partition(".")[2] or name: {"event": name, "data": data} for name, data in pairs}
 
 
 def chunks(text: str) -> dict[str, Any]:
@@ -114,12 +121,15 @@ def record(server: Server) -> dict[str, Any]:
     quote = server.post(EDITS + "?dryRun=true", document(REQUESTS["link"]), **KEY)
     chat, talk = (server.post(CHATS, document(given), **KEY).json() for given in (CHAT, TALK))
     parts = server.post(CHATS, document({**CHAT, "stream": True}), **KEY).body.decode()
+    model = server.post(MODELS, document(ASK), **KEY).json()
+    steps = server.post(MODELS, document({**ASK, "stream": True}), **KEY).body.decode()
     others = {name: server.post(path, document(OTHER), **KEY).json() for name, path in OTHERS.items()}
     return {
         "requests": {
             "edit_image": REQUESTS,
             **{name: {"link": OTHER} for name in OTHERS},
             "create_chat_completion": {"picture": CHAT, "words": TALK},
+            "create_response": {"picture": ASK},
             "create_key": NEW_KEY,
             "change_key": CHANGES,
             "create_file": {"lines": {"purpose": "batch", "file": "edits.jsonl"}},
@@ -134,6 +144,10 @@ def record(server: Server) -> dict[str, Any]:
             "create_chat_completion": {
                 "application/json": {"picture": chat, "words": talk},
                 "text/event-stream": chunks(parts),
+            },
+            "create_response": {
+                "application/json": {"picture": model},
+                "text/event-stream": events(steps),
             },
             **accounts(server),
             **batches(server),

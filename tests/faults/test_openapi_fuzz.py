@@ -13,7 +13,7 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi import checks
 
 from fakes.gateway import MODEL, png
-from fakes.openapi_examples import CHAT, PICTURE
+from fakes.openapi_examples import ASK, CHAT, PICTURE
 from fakes.server import Server
 from fluxvision.http.app import API, PREFIXES, SITE
 from fluxvision.http.openapi import build_document
@@ -33,7 +33,7 @@ OPERATIONS = [(path, method) for path, place in SCHEMA.raw_schema["paths"].items
 EXAMPLES = {"/v1/images/edits": 100, "/media/{name}": 60, "/v1/models/{id}": 30}
 FEW = 5
 SEEN = {f"/v1/images/{name}": {200, 400} for name in ("edits", "generations", "variations")}
-SEEN |= {"/v1/chat/completions": {200, 400}}
+SEEN |= {"/v1/chat/completions": {200, 400}, "/v1/responses": {200, 400}}
 SEEN |= {"/media/{name}": {200, 404}, "/v1/models/{id}": {200, 404}}
 SEEN |= {path: {404} for path in (f"{ZOOM}.dzi", f"{ZOOM}_files/{{level}}/{{tile}}")}  # nobody guesses a signature
 SEEN |= {"/v1/keys/{id}": {404}, "/v1/keys/{id}/rotate": {404}, "/v1/requests": set()}
@@ -83,7 +83,9 @@ def test_answers_are_as_described(server, link, path, method, mode):
         elif real and isinstance(case.body, dict):
             case.body = {name: value for name, value in case.body.items() if name not in {"images", "image[]", "mask"}}
             case.body |= {"model": MODEL.id, "image": PICTURE if "json" in case.media_type else png(8, 6)}
-            case.body |= {"messages": CHAT["messages"]} if "messages" in case.body else {}
+            case.body |= {
+                name: given[name] for name, given in (("messages", CHAT), ("input", ASK)) if name in case.body
+            }
         if real and path.startswith("/v1/models/{id}"):
             case.path_parameters = {"id": MODEL.id}
         if real and path == "/media/{name}":

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from fluxvision.catalog.coerce import TRUE
-from fluxvision.core.errors import UnsupportedMediaType
 from fluxvision.core.formats import FORMATS
 from fluxvision.http.base64_stream import ChunkedBody, DataUri, encode_base64
 from fluxvision.http.chat_responses import (
@@ -24,17 +21,15 @@ from fluxvision.http.chat_responses import (
     ChatMessage,
     ChatUsage,
 )
-from fluxvision.http.edit_request import DOCUMENT, EditRequest, bare_media_type
+from fluxvision.http.edit_request import DOCUMENT
 from fluxvision.http.edits import serve
+from fluxvision.http.message_request import EVENTS, MessageRequest
 from fluxvision.http.parsing import json_body
 from fluxvision.http.parsing.body import Form
-from fluxvision.http.parsing.messages import read_chat
 from fluxvision.http.responses import ImagesResponse
 from fluxvision.http.result_text import WITHOUT_PICTURE, describe_result
 from fluxvision.http.state import AppState
-from fluxvision.http.upload_limits import Take
 
-EVENTS = "text/event-stream; charset=utf-8"
 MIMES: Mapping[str, str] = {row.name: row.mime for row in FORMATS}
 DONE = ChunkedBody((b"data: [DONE]\n\n",))
 
@@ -44,7 +39,7 @@ async def create_completion(state: AppState, scope: Scope, receive: Receive, sen
     await serve(state, scope, receive, send, ChatRequest())
 
 
-class ChatRequest(EditRequest):
+class ChatRequest(MessageRequest):
     """A request to /chat/completions.
 
     Unless the caller chooses a `response_format`, the message has a link in its text and the file as a data URI in its
@@ -55,27 +50,15 @@ class ChatRequest(EditRequest):
 
     def __init__(self) -> None:
         """Know nothing yet."""
-        self._sent_model = ""
-        self._streams = False
+        super().__init__()
         self._sends_usage = False
         self._inline = True
         self._last: ImagesResponse | None = None
         self._sent = 0
 
-    async def read(self, media_type: str, chunks: AsyncIterator[bytes], folder: Path, take: Take) -> Form:
-        """Return the form of a JSON body with messages."""
-        if bare_media_type(media_type) != DOCUMENT:
-            message = f"The body must be {DOCUMENT}."
-            raise UnsupportedMediaType(message)
-        return await json_body.read_json(chunks, folder, take, self._to_form)
-
-    def begin(self, request_id: str, model: str, created: int) -> None:
-        """Keep the model's name as it was sent."""
-        super().begin(request_id, self._sent_model or model, created)
-
     def without_picture(self) -> tuple[str, ChunkedBody]:
         """Return a message that says what to send."""
-        if not self._streams:
+        if not self.streams:
             return DOCUMENT, encode_base64(self._completion(WITHOUT_PICTURE))
         events = (*self.opening_events(), self._chunk(ChatDelta(content=WITHOUT_PICTURE)), *self.closing_events())
         return EVENTS, ChunkedBody(tuple(part for event in events for part in event.parts))
@@ -116,16 +99,14 @@ class ChatRequest(EditRequest):
             events.append(_data_event(usage))
         return [*events, DONE]
 
-    def _to_form(self, given: Mapping[str, msgspec.Raw]) -> Form:
-        form = read_chat(given, "messages")
+    def to_form(self, given: Mapping[str, msgspec.Raw]) -> Form:
+        """Return the form, which asks for links unless the caller chooses the format."""
+        form = super().to_form(given)
         options = _decode(given, "stream_options")
         self._sends_usage = isinstance(options, dict) and options.get("include_usage") is True
-        self._streams = str(form.fields.get("stream")).strip().lower() in TRUE
         modalities = _decode(given, "modalities")
         # A client that asks for pictures shows those of `images`; it would show a link's as well, which is the same.
         self._inline = not (isinstance(modalities, list) and "image" in modalities)
-        model = form.fields.get("model")
-        self._sent_model = model if isinstance(model, str) else ""
         if not form.fields.get("response_format"):
             form.fields["response_format"] = "url"
             self.embeds_files = True

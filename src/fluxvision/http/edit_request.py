@@ -14,6 +14,7 @@ from fluxvision.http.responses import (
     OPENAI_SIZES,
     USAGE,
     CompletedEvent,
+    ErrorBody,
     ImageEntry,
     ImagesResponse,
     PartialImageEvent,
@@ -103,6 +104,10 @@ class EditRequest:
     def closing_events(self) -> Sequence[ChunkedBody]:
         """Return the events with which a stream ends, after those of the last picture."""
         return ()
+
+    def error_event(self, body: ErrorBody) -> ChunkedBody:
+        """Return the event of an error, which ends a stream."""
+        return named_event("error", body)
 
     def _completed(self, found: ImagesResponse, entry: ImageEntry, facts: dict[str, Any], file: Any) -> CompletedEvent:
         return CompletedEvent(

@@ -15,6 +15,15 @@ CHAT_EVENTS = (
     ),
     ERROR_EVENT,
 )
+MODEL_EVENTS = (
+    object_schema(
+        "A line `event`, which is the type of the line `data`, which is JSON.",
+        {
+            "event": {"type": "string"},
+            "data": {"type": "string", "contentMediaType": JSON, "contentSchema": schema_ref("ModelEvent")},
+        },
+    ),
+)
 CHAT_OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("POST", "/chat/completions"): edit_operation(
         "create_chat_completion",
@@ -22,6 +31,13 @@ CHAT_OPERATIONS: Mapping[tuple[str, str], Operation] = {
         "ChatCompletion",
         CHAT_EVENTS,
         {JSON: {"schema": schema_ref("ChatDocument")}},
+    ),
+    ("POST", "/responses"): edit_operation(
+        "create_response",
+        "Enlarge the picture of the input, and answer with an image_generation_call and a message",
+        "ModelResponse",
+        MODEL_EVENTS,
+        {JSON: {"schema": schema_ref("ModelDocument")}},
     ),
 }
 
@@ -32,6 +48,12 @@ def chat_schemas(document: Mapping[str, Any]) -> dict[str, Any]:
     text = {"type": "string"}
     place = object_schema("Where it is.", {"url": {"type": "string", "pattern": REFERENCE}})
     picture = object_schema("A picture.", {"type": {"const": "image_url"}, "image_url": place})
+    source = {"image_url": {"type": "string", "pattern": REFERENCE}, "file_id": text}
+    given = object_schema("A picture.", {"type": {"const": "input_image"}}, source)
+    told = object_schema("Words.", {"type": {"const": "input_text"}, "text": text})
+    parts = {"anyOf": [text, {"type": "array", "items": {"anyOf": [told, given]}}]}
+    item = object_schema("A message.", {"role": text, "content": parts})
+    tool = object_schema("The tool image_generation may have any parameter.", {"type": text})
     words = object_schema("Words.", {"type": {"const": "text"}, "text": text})
     content = {"anyOf": [text, {"type": "array", "items": {"anyOf": [words, picture]}}, {"type": "null"}]}
     message = object_schema("A message; those of a user count.", {"role": text}, {"content": content})
@@ -41,5 +63,11 @@ def chat_schemas(document: Mapping[str, Any]) -> dict[str, Any]:
             "What concerns language models only, such as temperature, has no effect.",
             {"messages": {"type": "array", "items": message, "minItems": 1}},
             known,
+        ),
+        "ModelDocument": object_schema(
+            "The picture and the prompt are those of the newest message of a user; parameters stand beside input or in "
+            "the tool image_generation. What concerns language models only has no effect. Responses are not kept.",
+            {"input": {"anyOf": [text, {"type": "array", "items": item, "minItems": 1}]}},
+            {**known, "tools": {"type": "array", "items": tool}},
         ),
     }

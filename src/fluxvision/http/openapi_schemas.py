@@ -23,6 +23,7 @@ from fluxvision.http.batch_responses import (
     LineResult,
 )
 from fluxvision.http.chat_responses import ChatChunk, ChatCompletion
+from fluxvision.http.model_responses import ImageCall, ModelEvent, ModelResponse, OutputMessage
 from fluxvision.http.parsing.fields import MAX_IMAGES
 from fluxvision.http.responses import (
     SCHEMA_REF,
@@ -48,6 +49,10 @@ SENT = (
     CompletedEvent,
     ChatCompletion,
     ChatChunk,
+    ModelResponse,
+    ModelEvent,
+    ImageCall,
+    OutputMessage,
     QuoteResponse,
     ErrorBody,
     ModelList,

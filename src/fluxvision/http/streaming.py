@@ -9,12 +9,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from starlette.types import Scope, Send
 
 from fluxvision.core.callbacks import JobCallbacks
 from fluxvision.core.errors import CallerGone, Error
-from fluxvision.core.types import Attempt, JobResult
+from fluxvision.core.types import JobResult
 from fluxvision.gateway.execution import PreparedJob, deadline_error
 from fluxvision.http.base64_stream import ChunkedBody, base64_file
 from fluxvision.http.edit_request import EditRequest
@@ -149,7 +148,7 @@ class ServerSentEvents:
                     async with asyncio.timeout(LAST_WORD):
                         task.cancel()  # then what the work may have cost is known
                         await asyncio.wait({task}, timeout=LAST_WORD / 2)
-                        await _send(send, _error_event(draining_error(), self._record.attempts))
+                        await _send(send, self._error_event(draining_error()))
                         await send(END)
             raise
         except CallerGone:  # nobody reads any more
@@ -157,13 +156,16 @@ class ServerSentEvents:
         except Exception as error:  # noqa: BLE001 - the status line is sent, only an event can tell
             if not isinstance(error, Error):
                 self._state.log.error("unexpected", request_id=request_id, trace=format_trace(error))  # noqa: TRY400 - its text stays unsaid
-            await _send(send, _error_event(error_for_client(error), self._record.attempts))
+            await _send(send, self._error_event(error_for_client(error)))
             await send(END)
         finally:
             task.cancel()
             with suppress(asyncio.CancelledError, Exception):
                 await task
             del task  # its error holds this frame by its traceback
+
+    def _error_event(self, error: Error) -> ChunkedBody:
+        return self._request.error_event(error_body(error, self._record.attempts))
 
 
 async def stream_results(
@@ -231,11 +233,6 @@ async def _final_events(
     zooms = body.metadata.pop("deep_zooms", None) or [body.metadata.get("deep_zoom")] * len(body.data)
     facts = [result_metadata(delivery, number, [zoom]) for number, zoom in enumerate(zooms)]
     return request.final_events(body, facts, files)
-
-
-def _error_event(error: Error, attempts: Sequence[Attempt]) -> ChunkedBody:
-    body = msgspec.json.encode(error_body(error, attempts))
-    return ChunkedBody((b"event: error\ndata: " + body + b"\n\n",))
 
 
 async def _progress_comment(send: Send, text: str) -> None:

@@ -32,7 +32,7 @@ ELSEWHERE = frozenset({CallerGone, MethodNotAllowed, NotFound, RangeNotSatisfiab
 """Errors that no edit is answered with: nobody is there, or it is about a wrong address or a file."""
 BODIES = (("EditForm", "multipart/form-data"), ("EditDocument", "application/json"))
 VOLATILE = frozenset({"id", "created", "created_at", "duration", "timings", "fidelity", "b64_json", "url"})
-VOLATILE |= {"key_id", "hint", "revoked_at"}
+VOLATILE |= {"key_id", "hint", "revoked_at", "item_id"}
 VOLATILE |= {"input_file_id", "output_file_id", "in_progress_at", "expires_at", "completed_at"}
 
 

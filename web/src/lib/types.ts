@@ -450,6 +450,158 @@ export interface components {
              */
             webhook_url?: string;
         };
+        /** @description The picture and the prompt are those of the newest message of a user; parameters stand beside input or in the tool image_generation. What concerns language models only has no effect. Responses are not kept. */
+        ModelDocument: {
+            input: string | {
+                role: string;
+                content: string | ({
+                    /** @constant */
+                    type: "input_text";
+                    text: string;
+                } | {
+                    /** @constant */
+                    type: "input_image";
+                    image_url?: string;
+                    file_id?: string;
+                })[];
+            }[];
+            /**
+             * @description A model's id, alias, or provider/id; absent: flux-vision-upscaler.
+             * @example flux-vision-upscaler
+             */
+            model?: string;
+            /**
+             * @description Which pictures of a request with several are enlarged: the first, or each by itself; absent: the first, and the receipt says so.
+             * @enum {string}
+             */
+            images_mode?: "first" | "each";
+            /** @description A picture of the same size; new detail appears only where it is transparent. */
+            mask?: components["schemas"]["PictureReference"];
+            /** @description Words that guide the detail, where the engine can be guided. */
+            prompt?: string;
+            /** @description Words for what the detail must not show, where the engine can be guided. */
+            negative_prompt?: string;
+            /**
+             * @description How many times wider and higher the result is.
+             * @default 2
+             */
+            scale_factor: number;
+            /** @description The size of the result: WIDTHxHEIGHT in pixels, a shape WIDTH:HEIGHT, or auto. */
+            size?: string;
+            /** @description The shape of the box that the result is fitted to, WIDTH:HEIGHT; auto is the same as none. */
+            aspect_ratio?: string;
+            /**
+             * @description The longer side of the result: 1K is 1024, 2K 2048 and 4K 4096 pixels; or its pixels in all, as many as a video of 720p, 1080p, 1440p or 2160p has, in the picture's own shape; auto is the same as none.
+             * @enum {string}
+             */
+            resolution?: "1K" | "2K" | "4K" | "720p" | "1080p" | "1440p" | "2160p";
+            /**
+             * @description How the picture meets a box of another shape: kept inside it, cropped to it, padded, or stretched.
+             * @default contain
+             * @enum {string}
+             */
+            fit: "contain" | "cover" | "pad" | "stretch";
+            /**
+             * @description How much new detail is invented: 0 enlarges faithfully, 1 invents all it can.
+             * @default 0.3
+             */
+            creativity: number;
+            /** @description How strongly new detail is held to the original. */
+            resemblance?: number;
+            /**
+             * @description How much of the picture's noise and compression is removed before it is enlarged: auto removes what is measured, off nothing, a number from 0 to 1 that share of it.
+             * @default auto
+             */
+            restore: string;
+            /** @description How closely new detail follows the caption and the prompt. */
+            guidance?: number;
+            /** @description How many denoising steps a full trajectory has. */
+            steps?: number;
+            /** @description Another seed gives another version of the new detail; the same seed the same picture; -1 is the same as none. */
+            seed?: number;
+            /** @description Which of the model's networks makes the picture; absent, the one that fits is chosen. */
+            engine?: string;
+            /**
+             * @description How many versions are made, with the seeds seed, seed+1, …
+             * @default 1
+             */
+            n: number;
+            /**
+             * @description Whether a picture comes as a link that works for 60 minutes or as base64.
+             * @enum {string}
+             */
+            response_format?: "url" | "b64_json";
+            /**
+             * @description The file format of the result.
+             * @default png
+             * @enum {string}
+             */
+            output_format: "png" | "jpeg" | "webp" | "gif" | "avif" | "tiff";
+            /** @description The quality of a lossy format, 0 (smallest) to 100 (best). */
+            output_compression?: number;
+            /**
+             * @description Which frames of an animation are enlarged; absent: all, where picture and result are GIF or WebP and the provider is this server, else the first, and the receipt says so.
+             * @enum {string}
+             */
+            frames?: "first" | "all";
+            /**
+             * @description Leave out EXIF, XMP and IPTC (the colour profile and the resolution stay).
+             * @default false
+             */
+            strip_metadata: boolean;
+            /**
+             * @description Answer with server-sent events: a preview, progress, then the result.
+             * @default false
+             */
+            stream: boolean;
+            /**
+             * @description How many previews a stream shows before the result.
+             * @default 0
+             */
+            partial_images: number;
+            /**
+             * @description Refuse the request when a parameter cannot be honoured exactly.
+             * @default false
+             */
+            strict: boolean;
+            /** @description The most that the request may cost, in dollars; offers whose price is higher or not known are left out. */
+            max_cost?: number;
+            /**
+             * @description OpenAI's quality word.
+             * @enum {string}
+             */
+            quality?: "auto" | "low" | "medium" | "high" | "xhigh" | "max" | "standard" | "hd";
+            /**
+             * @description OpenAI's style word.
+             * @enum {string}
+             */
+            style?: "vivid" | "natural";
+            /**
+             * @description OpenAI's background word.
+             * @enum {string}
+             */
+            background?: "auto" | "transparent" | "opaque";
+            /**
+             * @description OpenAI's input fidelity word.
+             * @enum {string}
+             */
+            input_fidelity?: "low" | "high";
+            /**
+             * @description OpenAI's moderation word.
+             * @enum {string}
+             */
+            moderation?: "low" | "auto";
+            /** @description The caller's own name for its end user. */
+            user?: string;
+            /**
+             * Format: uri
+             * @description An https address that is told the end of the request, see the webhook requestEnded.
+             */
+            webhook_url?: string;
+            tools?: {
+                type: string;
+            }[];
+        };
         /**
          * ImagesResponse
          * @description The finished pictures.
@@ -790,6 +942,201 @@ export interface components {
             role?: "assistant";
             content?: string;
             images?: components["schemas"]["ChatImage"][];
+        };
+        /**
+         * ModelResponse
+         * @description The response, which is not kept under its id.
+         */
+        ModelResponse: {
+            id: string;
+            /**
+             * @default response
+             * @enum {unknown}
+             */
+            object: "response";
+            created_at: number;
+            /**
+             * @default completed
+             * @enum {unknown}
+             */
+            status: "completed" | "in_progress";
+            /** @description As it was sent. */
+            model: string;
+            output: (components["schemas"]["ImageCall"] | components["schemas"]["OutputMessage"])[];
+            /** @default null */
+            usage: components["schemas"]["ModelUsage"] | null;
+            /** @default null */
+            error: null;
+            /** @default null */
+            incomplete_details: null;
+            /** @default null */
+            instructions: null;
+            /** @default {} */
+            metadata: {
+                [key: string]: string;
+            };
+            /**
+             * @default false
+             * @enum {unknown}
+             */
+            parallel_tool_calls: false;
+            /** @default null */
+            previous_response_id: null;
+            /**
+             * @default false
+             * @enum {unknown}
+             */
+            store: false;
+            /** @default null */
+            temperature: null;
+            /**
+             * @default auto
+             * @enum {unknown}
+             */
+            tool_choice: "auto";
+            /** @default [] */
+            tools: unknown[];
+            /** @default null */
+            top_p: null;
+            result_metadata?: components["schemas"]["ResultMetadata"];
+            /** @description Sentences for a person: what is not as it was asked for, or may surprise. */
+            warnings?: string[];
+        };
+        /**
+         * ModelUsage
+         * @description Zeros: there are no token counts here.
+         */
+        ModelUsage: {
+            /** @default 0 */
+            input_tokens: number;
+            input_tokens_details?: components["schemas"]["CachedTokens"];
+            /** @default 0 */
+            output_tokens: number;
+            output_tokens_details?: components["schemas"]["ReasoningTokens"];
+            /** @default 0 */
+            total_tokens: number;
+        };
+        /**
+         * CachedTokens
+         * @description Zeros.
+         */
+        CachedTokens: {
+            /** @default 0 */
+            cached_tokens: number;
+        };
+        /**
+         * ReasoningTokens
+         * @description Zeros.
+         */
+        ReasoningTokens: {
+            /** @default 0 */
+            reasoning_tokens: number;
+        };
+        /**
+         * ModelEvent
+         * @description An event of a stream; which members it has depends on its type, as in OpenAI's API.
+         */
+        ModelEvent: {
+            /** @description Such as response.created or response.image_generation_call.partial_image. */
+            type: string;
+            sequence_number: number;
+            response?: components["schemas"]["ModelResponse"];
+            output_index?: number;
+            item_id?: string;
+            item?: unknown;
+            partial_image_index?: number;
+            /** @description The picture file. */
+            partial_image_b64?: string;
+            /** @enum {string} */
+            output_format?: "png" | "jpeg" | "webp" | "gif" | "avif" | "tiff";
+            content_index?: number;
+            part?: components["schemas"]["OutputText"];
+            delta?: string;
+            text?: string;
+            logprobs?: unknown[];
+            /** @description That of an event of the type error. */
+            error?: unknown;
+        };
+        /**
+         * OutputText
+         * @description A text in Markdown.
+         */
+        OutputText: {
+            /**
+             * @default output_text
+             * @enum {unknown}
+             */
+            type: "output_text";
+            text: string;
+            /** @default [] */
+            annotations: unknown[];
+            /** @default [] */
+            logprobs: unknown[];
+        };
+        /**
+         * ImageCall
+         * @description The call that makes a picture.
+         */
+        ImageCall: {
+            id: string;
+            /**
+             * @default image_generation_call
+             * @enum {unknown}
+             */
+            type: "image_generation_call";
+            /**
+             * @default completed
+             * @enum {unknown}
+             */
+            status: "completed" | "in_progress";
+            /**
+             * @default edit
+             * @enum {unknown}
+             */
+            action: "edit";
+            /**
+             * @default auto
+             * @enum {unknown}
+             */
+            background: "auto";
+            /**
+             * @default auto
+             * @enum {unknown}
+             */
+            quality: "auto";
+            /** @enum {string} */
+            output_format?: "png" | "jpeg" | "webp" | "gif" | "avif" | "tiff";
+            /**
+             * @description Only where OpenAI knows it; result_metadata.size always is.
+             * @enum {unknown}
+             */
+            size?: "1024x1024" | "1024x1536" | "1536x1024";
+            revised_prompt?: string;
+            /** @description The picture file. */
+            result?: string;
+        };
+        /**
+         * OutputMessage
+         * @description A message with a sentence about the pictures and the warnings, or about what to send.
+         */
+        OutputMessage: {
+            id: string;
+            /**
+             * @default message
+             * @enum {unknown}
+             */
+            type: "message";
+            /**
+             * @default completed
+             * @enum {unknown}
+             */
+            status: "completed" | "in_progress";
+            /**
+             * @default assistant
+             * @enum {unknown}
+             */
+            role: "assistant";
+            content: components["schemas"]["OutputText"][];
         };
         /**
          * QuoteResponse
@@ -1685,6 +2032,7 @@ export type EditForm = components['schemas']['EditForm'];
 export type EditDocument = components['schemas']['EditDocument'];
 export type PictureReference = components['schemas']['PictureReference'];
 export type ChatDocument = components['schemas']['ChatDocument'];
+export type ModelDocument = components['schemas']['ModelDocument'];
 export type ImagesResponse = components['schemas']['ImagesResponse'];
 export type ImageEntry = components['schemas']['ImageEntry'];
 export type ResultMetadata = components['schemas']['ResultMetadata'];
@@ -1705,6 +2053,14 @@ export type ChatUsage = components['schemas']['ChatUsage'];
 export type ChatChunk = components['schemas']['ChatChunk'];
 export type ChatChunkChoice = components['schemas']['ChatChunkChoice'];
 export type ChatDelta = components['schemas']['ChatDelta'];
+export type ModelResponse = components['schemas']['ModelResponse'];
+export type ModelUsage = components['schemas']['ModelUsage'];
+export type CachedTokens = components['schemas']['CachedTokens'];
+export type ReasoningTokens = components['schemas']['ReasoningTokens'];
+export type ModelEvent = components['schemas']['ModelEvent'];
+export type OutputText = components['schemas']['OutputText'];
+export type ImageCall = components['schemas']['ImageCall'];
+export type OutputMessage = components['schemas']['OutputMessage'];
 export type QuoteResponse = components['schemas']['QuoteResponse'];
 export type PriceComponent = components['schemas']['PriceComponent'];
 export type QuoteTotal = components['schemas']['QuoteTotal'];
