@@ -27,6 +27,7 @@ from fluxvision.http.message_request import EVENTS, MessageRequest
 from fluxvision.http.parsing import json_body
 from fluxvision.http.parsing.body import Form
 from fluxvision.http.responses import ImagesResponse
+from fluxvision.http.result_body import join_images
 from fluxvision.http.result_text import WITHOUT_PICTURE, describe_result
 from fluxvision.http.state import AppState
 
@@ -53,7 +54,7 @@ class ChatRequest(MessageRequest):
         super().__init__()
         self._sends_usage = False
         self._inline = True
-        self._last: ImagesResponse | None = None
+        self._found: list[ImagesResponse] = []
         self._sent = 0
 
     def without_picture(self) -> tuple[str, ChunkedBody]:
@@ -82,7 +83,7 @@ class ChatRequest(MessageRequest):
     ) -> Sequence[ChunkedBody]:
         """Return the chunks of the text and of each picture."""
         gap = "\n\n" if self._sent else ""
-        self._last = found
+        self._found.append(found)
         text = ChatDelta(content=gap + describe_result(found, metadata, inline=self._inline))
         images = self._images(found, files)
         return [self._chunk(text), *(self._chunk(ChatDelta(images=[image])) for image in images)]
@@ -90,8 +91,9 @@ class ChatRequest(MessageRequest):
     def closing_events(self) -> Sequence[ChunkedBody]:
         """Return the chunk that ends the message, that of the usage if it is asked for, and the end of the stream."""
         end = self._new_chunk([ChatChunkChoice(finish_reason="stop")])
-        if self._last is not None:
-            end.metadata, end.warnings = self._last.metadata, self._last.warnings
+        if self._found:
+            whole = join_images(self._found)
+            end.metadata, end.warnings = whole.metadata, whole.warnings
         events = [_data_event(end)]
         if self._sends_usage:
             usage = self._new_chunk([])

@@ -24,6 +24,7 @@ from fluxvision.http.model_responses import (
 from fluxvision.http.parsing.body import Form
 from fluxvision.http.parsing.json_body import begins_with, given_value, list_items, object_members
 from fluxvision.http.responses import OPENAI_SIZES, ErrorBody, ImageEntry, ImagesResponse
+from fluxvision.http.result_body import join_images
 from fluxvision.http.result_text import WITHOUT_PICTURE, describe_result
 from fluxvision.http.state import AppState
 from fluxvision.imaging import sniff_format
@@ -50,7 +51,7 @@ class ResponsesRequest(MessageRequest):
         super().__init__()
         self._output: list[ImageCall | OutputMessage] = []
         self._texts: list[str] = []
-        self._last: ImagesResponse | None = None
+        self._found: list[ImagesResponse] = []
         self._number = 0
 
     def to_form(self, given: Mapping[str, msgspec.Raw]) -> Form:
@@ -85,7 +86,7 @@ class ResponsesRequest(MessageRequest):
     def response(self, found: ImagesResponse) -> ChunkedBody:
         """Return the calls that made the pictures, and a message about them."""
         self.begin(found.id, found.metadata["model"], found.created)
-        self._last = found
+        self._found.append(found)
         known = found.metadata.get("pictures") or [found.metadata] * len(found.data)
         self._texts.append(describe_result(found))
         for entry, facts in zip(found.data, known, strict=True):
@@ -113,7 +114,7 @@ class ResponsesRequest(MessageRequest):
         self, found: ImagesResponse, metadata: Sequence[dict[str, Any]], files: Sequence[Any]
     ) -> Sequence[ChunkedBody]:
         """Return the events of the calls that made the pictures of a job."""
-        self._last = found
+        self._found.append(found)
         self._texts.append(describe_result(found, metadata))
         events = list[ChunkedBody]()
         for entry, facts, file in zip(found.data, metadata, files, strict=True):
@@ -180,8 +181,9 @@ class ResponsesRequest(MessageRequest):
         whole = ModelResponse(
             id=self.id, created_at=self.created, model=self.model, output=[*self._output], usage=ModelUsage()
         )
-        if self._last is not None:
-            whole.result_metadata, whole.warnings = self._last.metadata, self._last.warnings
+        if self._found:
+            joined = join_images(self._found)
+            whole.result_metadata, whole.warnings = joined.metadata, joined.warnings
         return whole
 
     def _event(self, kind: str, **members: Any) -> ChunkedBody:

@@ -171,6 +171,7 @@ async def test_a_stream_has_chunks(edge, picture, each):
     assert images[0]["image_url"]["url"] == uri(png(64, 48, (0, 30, 60)))
     assert (end["choices"][0]["finish_reason"], end["choices"][0]["delta"]) == ("stop", {})
     assert end["metadata"]["provider"] == "embedded"
+    assert len(end["metadata"].get("pictures", [1])) == len(parts)
     assert "usage" not in end
     asked = await ask(edge(), messages=[user(*parts)], stream=True, stream_options={"include_usage": True})
     assert (chunks(asked)[-2]["choices"], chunks(asked)[-2]["usage"]["total_tokens"]) == ([], 0)
