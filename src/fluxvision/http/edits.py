@@ -51,7 +51,7 @@ class RequestPhases:
     """Callbacks for the phases of a request."""
 
     on_received: Callable[[], None]
-    """Called when all pictures have been received."""
+    """Called when all pictures have been received; those of a stored job, when it has been entered."""
     on_ready: Callable[[], None]
     """Called when only sending the response remains."""
 
@@ -151,9 +151,9 @@ class _Work:
             found = await admit_jobs(state, caller_of(scope), form, self.folder, identity, missing=missing)
         jobs = [replace(job, traceparent=tracing.traceparent()) for job in found]
         check_model(jobs[0].caller, jobs[0].model)
-        self.phases.on_received()
         record_of(scope).model = jobs[0].model
         if dry:
+            self.phases.on_received()
             quoted = join_quotes([await self._quote(job) for job in jobs])
             self.phases.on_ready()
             await _send_body(self.send, encode_base64(quoted))
@@ -164,6 +164,7 @@ class _Work:
             if any(stored_jobs.is_stored(scope, one, options) for one in prepared):
                 await self._respond_stored(prepared, options)
             else:
+                self.phases.on_received()
                 await self._respond(prepared)
         finally:
             for job in jobs:
@@ -206,6 +207,7 @@ class _Work:
         entries = [
             (await stored_jobs.enter_job(state, scope, one, options, number)).id for number, one in enumerate(jobs)
         ]
+        self.phases.on_received()
         if options.background:
             self.phases.on_ready()
             await stored_jobs.send_accepted(state, scope, self.send, entries[0])

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from fluxvision.core.errors import Busy
 
 MOST = 64
-"""Concurrent uploads with a key. They limit the disk space used before a provider's queue refuses."""
+"""Concurrent uploads with a key, with those whose job is being stored. They limit the disk space and memory that are
+used before a provider's queue refuses."""
 EACH_KEY = 48
 """Those of one key, so that others find a place."""
 VISITORS = 8

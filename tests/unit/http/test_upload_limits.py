@@ -10,7 +10,7 @@ import pytest
 from fakes.asgi import Client
 from fakes.gateway import Gateway
 from fakes.server import document, form
-from fluxvision.core.errors import Busy, InvalidRequest
+from fluxvision.core.errors import Busy, InvalidRequest, Unavailable
 from fluxvision.http import upload_limits
 from fluxvision.http.upload_limits import (
     EACH_ADDRESS,
@@ -21,6 +21,7 @@ from fluxvision.http.upload_limits import (
     UploadLimits,
     release_nothing,
 )
+from fluxvision.jobs.lazy_service import LazyJobService
 from fluxvision.net import fetch
 
 MODEL = ("model", "flux-vision-upscaler")
@@ -101,6 +102,29 @@ async def test_a_picture_that_is_fetched_holds_its_place(edge, monkeypatch):
     assert (await Client("POST", "/v1/images/edits", headers, [body]).ask(served.app)).status == 429
     go.set()
     assert (await first).status == 400
+
+
+async def test_a_stored_job_holds_its_place_until_it_is_entered(edge, picture, monkeypatch):
+    """Its caller went away, and it waits for the database all the same."""
+    served = edge()
+    monkeypatch.setattr(upload_limits, "MOST", 1)
+    parts = (MODEL, ("image", picture, "a"), ("background", "true"))
+    entering, go = asyncio.Event(), asyncio.Event()
+
+    async def slow(_service):
+        if not entering.is_set():
+            entering.set()
+            await go.wait()
+        raise Unavailable("The server's database does not answer.")
+
+    monkeypatch.setattr(LazyJobService, "get", slow)
+    first = asyncio.create_task(served.edit(*parts))
+    await entering.wait()
+    first.cancel()
+    assert (await served.edit(*parts)).status == 429
+    go.set()
+    await first
+    assert (await served.edit(*parts)).status == 503
 
 
 async def test_as_many_work_as_the_gateway_takes(edge, picture):
