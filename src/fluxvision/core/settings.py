@@ -232,9 +232,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             ge=0,
             le=60,
             description="Least LR-PSNR in dB of what FLUX enlarges: how near it is, reduced again, to the "
-            "source; 0: not held to it.",
+            "source; 0: derived from creativity and the source's measured damage.",
         ),
-    ] = 45.0
+    ] = 0.0
     flux_tile_captions: Annotated[bool, Meta(description="Let the captioner look at each tile by itself.")] = False
     flux_resume: Annotated[
         Folder,

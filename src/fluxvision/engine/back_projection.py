@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from math import ceil, floor
+from math import ceil, floor, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -163,6 +163,10 @@ def _noise_gain(reduction: Band) -> float:
     return sum(float(np.square(matrix).sum(dtype=np.float64)) for _, matrix in reduction.blocks) / reduction.length
 
 
+NEARLY = 0.999
+"""Share of an error at which a step aims, so that rounding does not make another step necessary."""
+
+
 @dataclass(frozen=True, slots=True)
 class Scale:
     """The part of a window that is compared: source pixels in `rows` and `columns`, and which are `opaque`."""
@@ -180,6 +184,32 @@ class Scale:
             found = max(found, float(seen.mean(dtype=np.float64)) if seen.size else 0.0)
         return found
 
+    def share(self, difference: Array, change: Array, error: float) -> float:
+        """Return the share of a step, 0 to 1, after which the error is `error`.
+
+        The step takes `change` from the difference. Where it cannot reach the error, the share is the one that comes
+        nearest to it, at most the whole step.
+        """
+        inside = difference[:, self.rows, self.columns], change[:, self.rows, self.columns]
+        found = _step_share(*inside, error)
+        if self.opaque is not None:
+            opaque = self.opaque[self.rows, self.columns]
+            found = max(found, _step_share(inside[0][:, opaque], inside[1][:, opaque], error))
+        return found
+
+
+def _step_share(difference: Array, change: Array, error: float) -> float:
+    """Return the least share s of 0 to 1 with mean((difference - s * change)²) = `error`, or that of the minimum."""
+    if not difference.size:
+        return 0.0
+    slope = float((difference * change).mean(dtype=np.float64))
+    curve = float(np.square(change).mean(dtype=np.float64))
+    above = float(np.square(difference).mean(dtype=np.float64)) - NEARLY * error
+    if above <= 0 or slope <= 0:
+        return 0.0
+    root = slope**2 - curve * above
+    return min(1.0, (slope - sqrt(max(root, 0.0))) / curve)
+
 
 def correct_raster(
     fine: Array,
@@ -196,7 +226,8 @@ def correct_raster(
     """Return a window of the result corrected until it shrinks to the source with a mean squared difference of `error`.
 
     Iterative back-projection (Irani & Peleg, 1991) between 0 and 1, `least` to `most` times; where it is not `where`,
-    nothing changes. Depends on its arguments alone. The array is used up.
+    nothing changes. Of the last step only the share is added that `error` needs, so nothing comes nearer to the source
+    than was asked for. Depends on its arguments alone. The array is used up.
     """
     np.clip(fine, 0, 1, out=fine)
     down, across = rows.expansion, columns.expansion
@@ -204,9 +235,14 @@ def correct_raster(
         difference = source - shrink_window(fine, rows, columns)
         if done >= least and (done == most or scale.error(difference) <= error):
             break
-        if where is None:
-            down.add_rows(across.columns(difference), fine)
-        else:
-            fine += down.rows(across.columns(difference)) * where
+        step = down.rows(across.columns(difference))
+        if where is not None:
+            step *= where
+        if done >= least:
+            share = scale.share(difference, shrink_window(step, rows, columns), error)
+            if share == 0:
+                break
+            step *= np.float32(share)
+        fine += step
         np.clip(fine, 0, 1, out=fine)
     return fine

@@ -23,6 +23,12 @@ from fluxvision.engine.tile_inference import Samples
 
 MOST = 8
 """Most corrections of a finished picture."""
+GAIN, LEAST_GAIN = 0.9, 0.05
+"""Share of the difference that one whole correction is expected to take away at first, and at least."""
+MARGIN = 0.1
+"""Decibels above the value at which a correction aims, so that rounding does not make another one necessary."""
+SHARES = 8
+"""A correction adds a multiple of this part of the difference, so that rounded sums do not decide how much."""
 CHUNK = 1_000_000
 """Pixels of the result that are corrected at a time."""
 LEAST_ROWS = 16
@@ -48,17 +54,25 @@ def correct_fidelity(
 ) -> float:
     """Correct a finished raster, `most` times at most, until its LR-PSNR is `wanted` or grows no more; return it.
 
+    Each correction adds only the share of the difference that `wanted` needs, as far as the one before can tell.
     `color` is (rows, columns, 1 or 3), the source; of `alpha` only opaque pixels are measured. Nothing changes where
     the `mask` allows no detail. Raises `Cancelled` between strips when `callbacks.cancel` is set.
     """
     one_blas_thread()
-    before, found = 0.0, _measure(raster, color, alpha, callbacks)
+    before, found, gain = 0.0, _measure(raster, color, alpha, callbacks), GAIN
     for _ in range(most):
         if found >= wanted or found <= before:
             break
-        _correct_once(raster, color, mask, callbacks)
+        share = min(1.0, ceil(SHARES * (1 - _amplitude(wanted + MARGIN - found)) / gain) / SHARES)
+        _correct_once(raster, color, mask, callbacks, share)
         before, found = found, _measure(raster, color, alpha, callbacks)
+        gain = max(LEAST_GAIN, (1 - _amplitude(found - before)) / share)
     return found
+
+
+def _amplitude(decibels: float) -> float:
+    """Return what is left of a difference that is so many dB smaller."""
+    return float(10 ** (-decibels / 20))
 
 
 def _measure(raster: RawImage, color: Samples, alpha: Samples | None, callbacks: JobCallbacks) -> float:
@@ -67,8 +81,10 @@ def _measure(raster: RawImage, color: Samples, alpha: Samples | None, callbacks:
     return found.lr_psnr_db
 
 
-def _correct_once(raster: RawImage, color: Samples, mask: NDArray[np.uint8] | None, callbacks: JobCallbacks) -> None:
-    """Add the missing difference once, from top to bottom.
+def _correct_once(
+    raster: RawImage, color: Samples, mask: NDArray[np.uint8] | None, callbacks: JobCallbacks, share: float
+) -> None:
+    """Add a share of the missing difference once, from top to bottom.
 
     A strip is written after the difference of the next one was computed, so no strip is compared after a part of it has
     changed.
@@ -78,7 +94,8 @@ def _correct_once(raster: RawImage, color: Samples, mask: NDArray[np.uint8] | No
     fine = pixels[..., : color.shape[2]]
     before: Array | None = None
     now: tuple[int, Array] | None = None
-    for following in _difference_strips(fine, color, callbacks):
+    for low, difference in _difference_strips(fine, color, callbacks):
+        following = low, difference * np.float32(share)
         if now is not None:
             _add_correction(fine, color, mask, now[0], (before, now[1], following[1]))
             before = now[1]

@@ -25,8 +25,6 @@ Stop = Callable[[], None]
 
 BASE_ITERATIONS = 1
 """Back-projections of a tile without invented detail, few because the fidelity network is nearly consistent."""
-IMAGINED_ITERATIONS = 2
-"""Fewest back-projections of a tile with invented detail, if any are made; with fewer, colours are wrong."""
 FAITHFUL = 45.0
 """Least LR-PSNR in dB of a tile without invented detail."""
 ORIENTATIONS = 8
@@ -215,7 +213,7 @@ def _correct(batch: TileBatch, tile: _Tile, fidelity: float) -> Array:
             soft = back_projection.enlarge_window(back_projection.feather_mask(tile.allowed[seen]), rows, columns)
             made = back_projection.mix_detail(base, made, np.clip(soft, 0, 1))
             where = soft > 0
-        made = settled(made, fidelity, IMAGINED_ITERATIONS if fidelity else 0, where)
+        made = settled(made, fidelity, 0, where)
     first, left = tile.down.start - rows.first, tile.across.start - columns.first
     return made[:, first : first + tile.down.length, left : left + tile.across.length]
 

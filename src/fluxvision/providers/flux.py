@@ -24,7 +24,7 @@ from fluxvision.engine.checkpoint_store import sweep_abandoned
 from fluxvision.engine.executors.ray_serve import RayServe
 from fluxvision.engine.flux.memory_budget import RetryWithSmallerTiles, is_out_of_memory
 from fluxvision.engine.flux.model_cache import REST, ModelCache, ModelSource
-from fluxvision.engine.flux.options import FIDELITY, AccelerationConfig
+from fluxvision.engine.flux.options import AccelerationConfig
 from fluxvision.engine.flux.passes import Passes
 from fluxvision.engine.flux.registry import FLUX, FluxRow
 from fluxvision.engine.flux.remote import NOT_LOADED, RemoteNetworks
@@ -57,11 +57,11 @@ class Provider:
         tile_captions: bool = False,
         passes: Passes = "auto",
         checkpoint_folder: Path | None = None,
-        fidelity: float = FIDELITY,
+        fidelity: float | None = None,
     ) -> None:
         """Run a network of this row; finished tiles are stored in `checkpoint_folder`, None: nowhere.
 
-        `fidelity` is the least LR-PSNR in dB of an enlarged picture.
+        `fidelity` is the least LR-PSNR in dB of an enlarged picture; None: derived for each picture.
         """
         self.models = ModelCache(row, source)
         self._config = UpscaleConfig(row, threads or count_cores(), tile_captions, passes, checkpoint_folder, fidelity)
@@ -156,7 +156,7 @@ def configured(settings: Settings) -> dict[str, Provider]:
         tile_captions=settings.flux_tile_captions,
         passes=settings.flux_passes,
         checkpoint_folder=checkpoint_folder,
-        fidelity=settings.flux_fidelity,
+        fidelity=settings.flux_fidelity or None,
     )
     return {"flux": provider}
 

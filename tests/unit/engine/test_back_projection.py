@@ -72,12 +72,12 @@ def held(color, ratio, psnr, *, most=32, start=None, **rest):
 @pytest.mark.parametrize("ratio", RATIOS)
 @pytest.mark.parametrize("psnr", [35, 45, 50])
 def test_a_tile_of_a_whole_picture_reaches_what_is_measured(ratio, psnr, tmp_path):
-    """From random pixels, at any ratio: rounded to 8 bits, the finished picture measures what was wanted or more."""
+    """From random pixels, at any ratio: rounded to 8 bits, the finished picture measures what was wanted, not more."""
     made, _ = held(PHOTO, ratio, psnr)
     path = tmp_path / "out.raw"
     np.floor(made.transpose(1, 2, 0) * 255 + 0.5).astype(np.uint8).tofile(path)
     found = measure_fidelity(RawImage(path, made.shape[2], made.shape[1], 3, 8), PHOTO)
-    assert psnr <= found.lr_psnr_db < psnr + 9
+    assert psnr <= found.lr_psnr_db < psnr + 1.5
 
 
 def test_easy_tiles_end_early():

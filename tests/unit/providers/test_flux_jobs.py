@@ -79,7 +79,7 @@ async def test_two_passes(provider, tmp_path, folder, mode, monkeypatch):
     Image.fromarray(data.astronaut()[60:84, 180:212]).convert(mode).save(tmp_path / "in.png")
     seen, made = [], {}
     for wish in ("1", "2"):
-        monkeypatch.setattr(provider, "_config", flux.UpscaleConfig(provider._config.row, 2, passes=wish))
+        monkeypatch.setattr(provider, "_config", flux.UpscaleConfig(provider._config.row, 2, passes=wish, fidelity=45))
         callbacks = JobCallbacks(lambda done, total: seen.append((done, total)))
         made[wish] = await provider.run(call(tmp_path / "in.png", (128, 96)), callbacks, folder)
     assert seen == [(1, 1), (1, 2), (2, 2)]
@@ -321,7 +321,7 @@ def test_settings_reach_the_provider(tmp_path, monkeypatch):
     plain = flux.configured(load_settings({"FLUXVISION_FLUX_MODEL": "/weights"}))["flux"]
     assert plain.models.source.speed == AccelerationConfig(compile=True, fp8=False)
     assert plain.models.source.agreed is False
-    assert (plain._config.passes, plain._config.tile_captions, plain._config.fidelity) == ("auto", False, 45)
+    assert (plain._config.passes, plain._config.tile_captions, plain._config.fidelity) == ("auto", False, None)
     assert plain._config.checkpoint_folder == tmp_path / "fluxvision" / "jobs"
     chosen = {
         "MODEL": "/weights",

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fluxvision.engine import back_projection
 from fluxvision.engine.backends import registry
 from fluxvision.engine.backends.registry import TileInput
 from fluxvision.engine.flux import latents, noise, sampling
@@ -190,12 +189,11 @@ class FluxDetailer:
 
         return velocity
 
-    @staticmethod
-    def _locked(tile: _Tile, image: Tensor) -> Array:
+    def _locked(self, tile: _Tile, image: Tensor) -> Array:
         """Return a tile's own pixels with the low wavelet band of its faithful enlargement."""
         base = torch.from_numpy(np.clip(tile.window.base, 0, 1))[None]
         fine = tile.cut.shrunk(image[None], tile.window.base)
-        found: Array = _lock_colours(fine, base.to(fine.device))[0].cpu().numpy()
+        found: Array = _lock_colours(fine, base.to(fine.device), self._options)[0].cpu().numpy()
         return found
 
 
@@ -213,12 +211,14 @@ def _allowed_latents(tiles: Sequence[_Tile], shape: tuple[int, int, int, int]) -
     return torch.stack([everywhere if tile.allowed is None else tile.allowed for tile in tiles])
 
 
-def _lock_colours(fine: Tensor, base: Tensor) -> Tensor:
+def _lock_colours(fine: Tensor, base: Tensor, options: SamplingOptions) -> Tensor:
     """Return a picture with the low wavelet band of the faithful one, so that no tile has colours of its own.
 
     Values outside 0..1 are clipped, which changes the mean; therefore the band is corrected once more.
     """
-    wanted = latent_low_band(base, back_projection.WAVELET_LEVELS)
+    levels = options.lock_levels
+    low = latent_low_band(fine, levels)
+    wanted = low + options.lock * (latent_low_band(base, levels) - low)
     for _ in range(LOCKS):
-        fine = (fine - latent_low_band(fine, back_projection.WAVELET_LEVELS) + wanted).clamp(0, 1)
+        fine = (fine - latent_low_band(fine, levels) + wanted).clamp(0, 1)
     return fine

@@ -35,7 +35,7 @@ PLAIN = AccelerationConfig(attention=False, channels_last=False, compile=False)
 HALO, OVERLAP = 64, 32
 """Enlarged pixels on each side that a tile depends on, and over which it is cross-faded."""
 FIDELITY = 45.0
-"""Default LR-PSNR in dB between the delivered picture, reduced again, and the source."""
+"""LR-PSNR in dB to which a tile is held if nothing else is given."""
 MOST = 32
 """Back-projections of a tile at most.
 
@@ -43,6 +43,8 @@ From random pixels, the worst there is, a photograph takes 4 to 35 dB, 9 to 45 a
 hardly ever will be: a source whose neighbouring pixels are black and white has no enlargement between black and white
 that shrinks to it.
 """
+LOCK_LEVELS = 4
+"""À-trous levels of the colour lock, at the tile's resolution, for a clean source."""
 LOCKS = 6
 """Corrections of the low band at factor 1, where only the colours are corrected."""
 BASE = "span"
@@ -65,6 +67,10 @@ class SamplingOptions:
     seed: int = 0
     stream: int = 0
     """Number of the noise field, another one for each pass."""
+    lock: float = 1.0
+    """Share, 0 to 1, of a tile's difference in colour that is corrected."""
+    lock_levels: int = LOCK_LEVELS
+    """À-trous levels of the colours that are locked: 2**levels - 1 pixels of the tile to each side."""
 
 
 def backend_row(row: FluxRow, factor: int, fidelity: float = FIDELITY) -> Backend:

@@ -23,7 +23,8 @@ from fluxvision.engine.executors.threads import ThreadExecutor
 from fluxvision.engine.fidelity_correction import MOST, correct_fidelity
 from fluxvision.engine.flux.caption_text import compose_prompt
 from fluxvision.engine.flux.model_cache import LoadedModels
-from fluxvision.engine.flux.options import FIDELITY, SamplingOptions, backend_row
+from fluxvision.engine.flux.fidelity_target import color_lock, fidelity_target, lock_levels
+from fluxvision.engine.flux.options import SamplingOptions, backend_row
 from fluxvision.engine.flux.passes import Pass, Passes, plan_passes
 from fluxvision.engine.flux.registry import FluxRow
 from fluxvision.engine.flux.remote import RemoteNetworks
@@ -51,8 +52,8 @@ class UpscaleConfig:
     passes: Passes = "auto"
     checkpoint_folder: Path | None = None
     """Stores finished tiles of a job that may be killed; None: they are not stored."""
-    fidelity: float = FIDELITY
-    """Least LR-PSNR in dB of an enlarged picture."""
+    fidelity: float | None = None
+    """Least LR-PSNR in dB of an enlarged picture; None: derived from creativity and the damage of the source."""
 
 
 @dataclass(slots=True)
@@ -165,7 +166,7 @@ class FluxJob:
         if last.factor == 1:
             return None
         is_free = last.creativity > 0 and (self.mask is None or bool(self.mask.any()))
-        wanted = self.config.fidelity if is_free else max(self.config.fidelity, FAITHFUL)
+        wanted = self._fidelity if is_free else max(self._fidelity, FAITHFUL)
         most = MOST if is_free else 0
         try:
             reached = correct_fidelity(
@@ -199,10 +200,18 @@ class FluxJob:
         return self.config.tile_captions and creativity > 0 and self.loaded.captioner.row.entry is not None
 
     def _row(self, one: Pass) -> engine.Backend:
-        return backend_row(replace(self.config.row, tile=self.loaded.budget.tile), one.factor, self.config.fidelity)
+        return backend_row(replace(self.config.row, tile=self.loaded.budget.tile), one.factor, self._fidelity)
+
+    @property
+    def _fidelity(self) -> float:
+        """Return the LR-PSNR in dB to which tiles and picture are held."""
+        given = self.config.fidelity
+        return fidelity_target(float(self.call.body["creativity"]), self.damage) if given is None else given
 
     def _request(self, one: Pass, options: SamplingOptions, callbacks: JobCallbacks) -> engine.Request:
         config, row = self.config, self._row(one)
+        share = 1.0 if one.factor == 1 else color_lock(self._fidelity)
+        options = replace(options, lock=share, lock_levels=lock_levels(self.damage))
         executor, has_prompts = self._executor(one.factor, options, row.at_once)
         prompts = self._prompts if self._captions_tiles(options.creativity) else None
         if prompts is not None and not has_prompts:  # there is one captioner for all devices

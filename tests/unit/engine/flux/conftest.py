@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 EXTRA = all(find_spec(name) is not None for name in ("torch", "diffusers", "transformers"))
-FREE = {"extra", "licences", "noise", "registry"}
+FREE = {"extra", "fidelity_target", "licences", "noise", "registry"}
 """Modules tested without it."""
 collect_ignore = [
     path.name
