@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -26,7 +27,7 @@ ROW = replace(BY_NAME["flux2-klein-4b"], tile=384)
 class Quiet(Stub):
     """A stub that pulls no levers."""
 
-    accelerations = {}
+    accelerations: ClassVar[dict[str, str]] = {}
 
 
 def oracle(picture):

@@ -27,8 +27,8 @@ COMPRESSION, COMPRESSION_POWER = 16.0, 0.35
 """The same for a JPEG: 16 times its tables' scale (1 at quality 50), to the power of 0.35."""
 BLUR, SHARP, MOST_BLUR = 85.0, 0.15, 45.0
 """The same for a blur: for each pixel of it above that of sharp pictures, and at most."""
-# What restoration leaves of noise, JPEG and blur in tiles of 32 × 32 pixels is within these, measured on photographs; see
-# docs/decisions/0019-how-near-flux-is-held.md.
+# What restoration leaves of noise, JPEG and blur in tiles of 32 × 32 pixels is within these, measured on photographs;
+# see docs/decisions/0019-how-near-flux-is-held.md.
 
 
 def fidelity_target(creativity: float, damage: SourceDamage) -> float:

@@ -22,8 +22,8 @@ from fluxvision.engine.executors.base import PerTilePromptExecutor, TileExecutor
 from fluxvision.engine.executors.threads import ThreadExecutor
 from fluxvision.engine.fidelity_correction import MOST, correct_fidelity
 from fluxvision.engine.flux.caption_text import compose_prompt
-from fluxvision.engine.flux.model_cache import LoadedModels
 from fluxvision.engine.flux.fidelity_target import color_lock, fidelity_target, lock_levels
+from fluxvision.engine.flux.model_cache import LoadedModels
 from fluxvision.engine.flux.options import SamplingOptions, backend_row
 from fluxvision.engine.flux.passes import Pass, Passes, plan_passes
 from fluxvision.engine.flux.registry import FluxRow

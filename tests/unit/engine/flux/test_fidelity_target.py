@@ -35,7 +35,12 @@ def test_what_is_held(creativity, found, low, high):
 
 
 @given(
-    st.floats(0, 1), st.floats(0, 1), st.floats(0, 60), st.integers(1, 100) | st.none(), st.floats(0, 4), st.floats(0, 9)
+    st.floats(0, 1),
+    st.floats(0, 1),
+    st.floats(0, 60),
+    st.integers(1, 100) | st.none(),
+    st.floats(0, 4),
+    st.floats(0, 9),
 )
 def test_more_of_anything_is_held_less(low, high, noise, quality, blur, more):  # noqa: PLR0917, one of each
     """Neither creativity nor a damage ever raises the value, and each damage makes the lock coarser or leaves it."""
