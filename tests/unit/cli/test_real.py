@@ -37,6 +37,7 @@ def here(capsys):
             serve=server.serve,
             fetch=Path,
             serve_cluster=lambda _host, _port, _replicas: None,
+            serve_mcp=lambda _server, _key: None,
             open_database=partial(server.open_database, create=True),
             diagnose=lambda _settings: (),
         )
