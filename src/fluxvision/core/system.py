@@ -81,7 +81,7 @@ def keep_memory() -> bool:
 
     By default glibc returns free memory at the end of its heap at once. Every picture of some megabytes is then written
     to fresh pages that the kernel must clear, which takes up to a third of the time of forwarding it.
-    `release_memory` returns the free memory after the work.
+    `release_memory` returns the free memory after the work, and `trim_memory` during it.
     """
     libc = ctypes.CDLL(None)
     if not hasattr(libc, "mallopt"):
@@ -96,6 +96,11 @@ def release_memory() -> None:
     for function in _FUNCTIONS:
         function.cache_clear()
     gc.collect()
+    trim_memory()
+
+
+def trim_memory() -> None:
+    """Return unused memory to the system, if the allocator supports it; other threads wait for memory some 50 ms."""
     libc = ctypes.CDLL(None)
     if hasattr(libc, "malloc_trim"):
         libc.malloc_trim(0)

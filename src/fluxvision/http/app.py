@@ -23,7 +23,7 @@ from fluxvision.accounts.keys import Keys
 from fluxvision.core.errors import ConfigError
 from fluxvision.core.images import InputImage
 from fluxvision.core.settings import Settings
-from fluxvision.core.system import release_memory
+from fluxvision.core.system import release_memory, trim_memory
 from fluxvision.gateway.gateway import Gateway
 from fluxvision.http import (
     accounts,
@@ -73,6 +73,8 @@ if TYPE_CHECKING:
 SWEEP_SECONDS = 30.0
 IDLE_SECONDS = 0.5
 """Seconds between two checks whether all jobs are done."""
+TRIM_SECONDS = 30.0
+"""Seconds after which free memory is returned although jobs run: a busy server may never rest."""
 PREFIXES = ("/openai/v1", "/v1")
 API: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/images/edits", edits.create_edit),
@@ -192,7 +194,7 @@ def build(
         found = database or import_module("fluxvision.storage.database").open_in(
             data_dir.run if data_dir.temporary else data_dir.root
         )
-        observer = JobObserver(metrics, log)
+        observer = JobObserver(metrics, log, state.running)
         sender = import_module("fluxvision.jobs.webhooks").WebhookSender(
             found, webhooks.webhook_client(state), partial(webhooks.event_body, state), observer.fails, now
         )
@@ -330,13 +332,18 @@ async def _sweep(state: AppState) -> None:
 
 
 async def _release_memory(running: JobTracker) -> None:
-    """Return memory to the system after work, once no job runs."""
-    seen = 0
+    """Return memory to the system after work, once no job runs, and what is free regularly during it."""
+    seen, since = 0, time.monotonic()
     while True:
         await asyncio.sleep(IDLE_SECONDS)
-        if running.begun != seen and not running.jobs and not running.answering:
+        if running.begun == seen:
+            since = time.monotonic()
+        elif running.is_idle:
             seen = running.begun
             await asyncio.to_thread(release_memory)
+        elif time.monotonic() - since >= TRIM_SECONDS:
+            await asyncio.to_thread(trim_memory)
+            since = time.monotonic()
 
 
 async def _cancel_task(task: asyncio.Task[None]) -> None:

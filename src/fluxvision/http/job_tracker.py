@@ -15,11 +15,13 @@ from fluxvision.core.errors import Unavailable
 class JobTracker:
     """The running jobs, those that only send their response, and whether new ones are accepted.
 
-    `begun` is the number of jobs so far.
+    `begun` is the number of jobs so far, and `stored` that of the stored ones that run, whether or not a request waits
+    for them; a drain does not.
     """
 
     draining: bool = False
     begun: int = 0
+    stored: int = 0
     jobs: set[asyncio.Task[Any]] = field(default_factory=set)
     answering: set[asyncio.Task[Any]] = field(default_factory=set)
 
@@ -45,6 +47,20 @@ class JobTracker:
         finally:
             self.jobs.discard(task)
             self.answering.discard(task)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no job runs and no response is sent."""
+        return not (self.jobs or self.answering or self.stored)
+
+    def begin_stored(self) -> None:
+        """Count a stored job that begins."""
+        self.begun += 1
+        self.stored += 1
+
+    def end_stored(self) -> None:
+        """Count a stored job that ends."""
+        self.stored -= 1
 
     async def drain(self, patience: float) -> int:
         """Refuse new jobs, wait `patience` seconds for the others, then cancel them; return how many."""

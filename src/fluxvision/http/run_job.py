@@ -18,6 +18,7 @@ from fluxvision.core.key_limits import RequestRate
 from fluxvision.core.money import sum_costs
 from fluxvision.core.types import Attempt, Job, JobResult
 from fluxvision.gateway.execution import ExecutionReport, PreparedJob
+from fluxvision.http.job_tracker import JobTracker
 from fluxvision.http.observability import Metrics, format_trace
 from fluxvision.http.state import AppState, record_of
 from fluxvision.jobs.request_types import EndedRequest
@@ -29,17 +30,20 @@ GRACE = 0.1
 class JobObserver:
     """Counts and logs the stored jobs that this process runs."""
 
-    def __init__(self, metrics: Metrics, log: Any) -> None:
-        """Count in `metrics` and log to `log`."""
+    def __init__(self, metrics: Metrics, log: Any, running: JobTracker) -> None:
+        """Count in `metrics` and `running`, and log to `log`."""
         self._metrics = metrics
         self._log = log
+        self._running = running
 
     def begins(self) -> None:
         """Count a job that begins."""
+        self._running.begin_stored()
         self._metrics.job(1)
 
     def ends(self, report: ExecutionReport) -> None:
         """Count a job that ends, its attempts and cost."""
+        self._running.end_stored()
         self._metrics.job(-1)
         if report.result is None:
             self._metrics.attempts(report.attempts)

@@ -10,16 +10,21 @@ import re
 import socket
 import threading
 import uuid
+from contextlib import asynccontextmanager
 
 import pytest
 
 from fakes.asgi import Client
 from fakes.gateway import Gateway
+from fakes.server import PATIENCE
 from fluxvision.core.errors import ConfigError
 from fluxvision.core.load_settings import load_settings
+from fluxvision.gateway.execution import ExecutionReport
 from fluxvision.http import app as http_server
 from fluxvision.http.base64_stream import InMemoryFile, encode_base64
 from fluxvision.http.middleware import request_id
+from fluxvision.http.observability import Metrics
+from fluxvision.http.run_job import JobObserver
 from fluxvision.http.state import AppState
 from fluxvision.server import check_exposure, open_database, serve
 from fluxvision.storage.media_folder import MediaFolder
@@ -208,12 +213,9 @@ async def test_a_failing_sweep_and_a_failing_gateway_do_not_break_the_end(edge, 
     assert "secret" not in served.log.getvalue()
 
 
-async def test_memory_is_released_once_the_last_job_is_done(edge, picture, monkeypatch):
-    """Not before there was one, not while one runs, and not again before the next."""
-    released = []
-    served = edge()
-    monkeypatch.setattr(http_server, "IDLE_SECONDS", 0.01)
-    monkeypatch.setattr(http_server, "release_memory", lambda: released.append(served.gateway.running))
+@asynccontextmanager
+async def living(served):
+    """Run the lifespan of an application, which looks after its memory all the time."""
     messages = [{"type": "lifespan.startup"}]
     done = asyncio.Event()
 
@@ -226,16 +228,55 @@ async def test_memory_is_released_once_the_last_job_is_done(edge, picture, monke
     async def send(_message):
         pass
 
-    living = asyncio.create_task(served.app({"type": "lifespan", "state": {}, "asgi": {}}, receive, send))
-    await asyncio.sleep(0.1)
-    assert released == []
-    for jobs in (1, 2):
-        body = [MODEL, ("image", picture, "a"), ("tile_seconds", "0.1")]
-        await asyncio.gather(*(served.edit(*body) for _ in range(2)))
-        await asyncio.sleep(0.1)
-        assert released == [0] * jobs
+    task = asyncio.create_task(served.app({"type": "lifespan", "state": {}, "asgi": {}}, receive, send))
+    yield
     done.set()
-    await living
+    await task
+
+
+async def test_memory_is_released_once_the_last_job_is_done(edge, picture, monkeypatch):
+    """Not before there was one, not while one runs, and not again before the next."""
+    released = []
+    served = edge()
+    monkeypatch.setattr(http_server, "IDLE_SECONDS", 0.01)
+    monkeypatch.setattr(http_server, "release_memory", lambda: released.append(served.gateway.running))
+    async with living(served):
+        await asyncio.sleep(0.1)
+        assert released == []
+        for jobs in (1, 2):
+            body = [MODEL, ("image", picture, "a"), ("tile_seconds", "0.1")]
+            await asyncio.gather(*(served.edit(*body) for _ in range(2)))
+            await asyncio.sleep(0.1)
+            assert released == [0] * jobs
+
+
+async def test_memory_is_released_after_a_stored_job(edge, monkeypatch):
+    """Not while one runs that no request waits for, and once it has ended."""
+    released = threading.Event()
+    served = edge()
+    monkeypatch.setattr(http_server, "IDLE_SECONDS", 0.01)
+    monkeypatch.setattr(http_server, "release_memory", released.set)
+    running = served.app._running
+    observer = JobObserver(Metrics(1), None, running)
+    async with living(served):
+        observer.begins()
+        await asyncio.sleep(0.1)
+        assert not released.is_set()
+        observer.ends(ExecutionReport(()))
+        assert await asyncio.to_thread(released.wait, PATIENCE)
+
+
+async def test_free_memory_is_returned_while_jobs_run(edge, picture, monkeypatch):
+    """A server that never rests returns what is free all the same."""
+    trimmed = []
+    served = edge()
+    monkeypatch.setattr(http_server, "IDLE_SECONDS", 0.01)
+    monkeypatch.setattr(http_server, "TRIM_SECONDS", 0.05)
+    monkeypatch.setattr(http_server, "trim_memory", lambda: trimmed.append(served.gateway.running))
+    async with living(served):
+        await served.edit(MODEL, ("image", picture, "a"), ("tile_seconds", "0.5"))
+    assert trimmed
+    assert set(trimmed) == {1}
 
 
 def test_the_edge_keeps_no_key(edge):
