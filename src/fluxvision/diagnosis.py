@@ -22,8 +22,8 @@ from fluxvision.create_gateway import create_providers
 from fluxvision.engine.backends import vulkan, weight_files
 from fluxvision.engine.backends.custom import probe_network
 from fluxvision.engine.backends.registry import VARIANTS
-from fluxvision.engine.flux.registry import FLUX
-from fluxvision.engine.flux.weights import check_weights, find_weights, need_extra
+from fluxvision.engine.flux.registry import CAPTIONERS_BY_NAME, FLUX, need_consent
+from fluxvision.engine.flux.weights import check_captioner, check_weights, find_weights, need_extra
 
 GB = 1e9
 DEFAULT = engine.BACKENDS[0].name
@@ -136,7 +136,11 @@ def _check_providers(settings: Settings) -> Iterator[Finding]:
     try:
         need_extra()
         row = next(row for row in FLUX if row.name == settings.flux_engine)
+        need_consent(row, settings.flux_licence_agreed)
         check_weights(row, find_weights(row, settings.flux_model, settings.flux_revision or None))
         yield Finding("Providers", "flux weights", f"{row.title}: whole")
+        captioner = CAPTIONERS_BY_NAME.get(settings.captioner)
+        if captioner is not None and captioner.repo is not None:
+            check_captioner(captioner, find_weights(captioner, settings.caption_model or captioner.repo))
     except Error as error:
         yield Finding("Providers", "flux weights", error.message, ok=False)

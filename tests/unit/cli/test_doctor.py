@@ -89,6 +89,16 @@ def test_a_gpu_that_is_not_there_is_no_reason_to_reinstall(examined):
     assert one.value.startswith("device: there is no gpu:99")
 
 
+def test_a_licence_of_flux_that_was_not_agreed_to_is_told(examined, monkeypatch):
+    """Before the first request, and before the weights are looked for."""
+    monkeypatch.setattr(diagnosis, "need_extra", lambda: None)
+    asked = {"FLUX_MODEL": "/srv/nowhere", "FLUX_ENGINE": "flux1-dev"}
+    one = examined(**asked)["Providers", "flux weights"]
+    assert (one.ok, "used only after that was agreed to" in one.value) == (False, True)
+    agreed = examined(**asked, FLUX_LICENCE_AGREED="true")["Providers", "flux weights"]
+    assert (agreed.ok, "not on this machine" in agreed.value) == (False, True)
+
+
 def test_networks_of_ones_own_are_examined(examined, tmp_path):
     """Each is listed with its factor, or with why it cannot be used."""
     lines = ["7767517", "2 2", "Input data 0 1 data", "Interp up 1 1 data out 0=1 1=2.0 2=2.0", ""]

@@ -12,7 +12,10 @@ from typing import Any
 import torch
 
 from fluxvision.engine.flux.registry import FluxRow
-from fluxvision.engine.flux.weights import CONTROL, PARTS, Part, control_folder
+from fluxvision.engine.flux.weights import CONTROL, PARTS, Part, control_folder, incomplete_error
+
+UNUSED = "lm_head."
+"""The text encoder's head, which says the next word: it is never run."""
 
 
 def pick_device(wish: str) -> torch.device:
@@ -60,20 +63,29 @@ def silence_loaders() -> Iterator[None]:
 
 
 def read_parts(row: FluxRow, folder: Path, dtype: torch.dtype) -> dict[str, Any]:
-    """Read every part from its sub-folder, onto the CPU: safetensors only, no code from the folder."""
+    """Read every part from its sub-folder, onto the CPU: safetensors only, no code from the folder.
+
+    Raises `Unavailable` when a tensor is missing, which the libraries would fill with random numbers.
+    """
     places = {name: (folder / name, part) for name, part in PARTS[row.architecture].items()}
     if row.control is not None:
         places["control"] = control_folder(row, folder), CONTROL
     with silence_loaders():
-        return {name: _read_part(name, place, part, dtype) for name, (place, part) in places.items()}
+        return {name: _read_part(row, name, place, part, dtype) for name, (place, part) in places.items()}
 
 
-def _read_part(name: str, place: Path, part: Part, dtype: torch.dtype) -> Any:
+def _read_part(row: FluxRow, name: str, place: Path, part: Part, dtype: torch.dtype) -> Any:
     package, kind = part
     wanted: dict[str, Any] = {"local_files_only": True}
     if package == "diffusers":
         wanted |= {"torch_dtype": dtype, "use_safetensors": True}
     elif not name.startswith("tokenizer"):
         wanted |= {"dtype": dtype, "use_safetensors": True}
-    made = getattr(import_module(package), kind).from_pretrained(str(place), **wanted)
-    return made.eval().requires_grad_(False) if hasattr(made, "eval") else made
+    load = getattr(import_module(package), kind).from_pretrained
+    if name.startswith("tokenizer"):
+        return load(str(place), **wanted)
+    made, info = load(str(place), output_loading_info=True, **wanted)
+    missing = sorted(key for key in info["missing_keys"] if not key.startswith(UNUSED))
+    if missing:
+        raise incomplete_error(row, f"{missing[0]} of {name}")
+    return made.eval().requires_grad_(False)

@@ -43,6 +43,22 @@ class ControlRow:
 
 
 @dataclass(frozen=True, slots=True)
+class TransformerSize:
+    """The size of a transformer; each field has the name that it has in diffusers' config.json."""
+
+    num_layers: int
+    num_single_layers: int
+    num_attention_heads: int
+    attention_head_dim: int
+    joint_attention_dim: int
+    """Numbers for each token of the prompt."""
+
+
+KLEIN_4B = TransformerSize(5, 20, 24, 128, 7680)
+FLUX1_12B = TransformerSize(19, 38, 24, 128, 4096)
+
+
+@dataclass(frozen=True, slots=True)
 class FluxRow:
     """The facts of one FLUX network."""
 
@@ -66,6 +82,8 @@ class FluxRow:
     steps: int
     """Forward passes of a full trajectory from pure noise."""
     shift: Shift
+    size: TransformerSize
+    """Tells networks of one architecture apart, such as the 4B from the 9B, which has another licence."""
     weight_bytes: int
     """Of transformer, text encoders and autoencoder at 16 bits per number."""
     revision: str | None = None
@@ -101,6 +119,7 @@ DEV = FluxRow(
     guidance_scale=3.5,
     steps=28,
     shift="flux1",
+    size=FLUX1_12B,
     weight_bytes=33_740_000_000,
 )
 
@@ -119,6 +138,7 @@ FLUX: tuple[FluxRow, ...] = (
         guidance_scale=1.0,
         steps=4,
         shift="flux2",
+        size=KLEIN_4B,
         weight_bytes=15_970_000_000,
     ),
     FluxRow(
@@ -135,6 +155,7 @@ FLUX: tuple[FluxRow, ...] = (
         guidance_scale=4.0,
         steps=50,
         shift="flux2",
+        size=KLEIN_4B,
         weight_bytes=15_970_000_000,
     ),
     FluxRow(
@@ -151,6 +172,7 @@ FLUX: tuple[FluxRow, ...] = (
         guidance_scale=1.0,
         steps=4,
         shift="none",
+        size=FLUX1_12B,
         weight_bytes=33_740_000_000,
     ),
     DEV,

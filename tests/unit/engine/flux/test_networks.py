@@ -285,6 +285,22 @@ def test_text_encoders_go_to_the_cpu_once(folders):
     torch.testing.assert_close(ours.embed("x").text, kept.text)
 
 
+def test_offloading_text_moves_every_encoder(folders, monkeypatch):
+    """All that reads words is moved to the CPU, and to nowhere else; the transformer stays."""
+    ours = networks.load_networks(BY_NAME["flux1-schnell"], folders["flux1-schnell"])
+    moved = []
+
+    def follow(name, model):
+        to = model.to
+        monkeypatch.setattr(model, "to", lambda place: (moved.append((name, str(place))), to(place))[1])
+
+    for name, model in (("clip", ours.texts[0]), ("t5", ours.texts[1]), ("transformer", ours.transformer)):
+        follow(name, model)
+    ours._text_device = torch.device("cuda")
+    assert ours.offload_text()
+    assert moved == [("clip", "cpu"), ("t5", "cpu")]
+
+
 def refused(name, source, **facts):
     with pytest.raises(Unavailable) as caught:
         networks.load_networks(BY_NAME[name], source, **{"agreed": True} | facts)

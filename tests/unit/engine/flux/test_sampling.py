@@ -5,6 +5,7 @@ from math import exp
 
 import numpy as np
 import pytest
+from diffusers import DDPMScheduler
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,6 +21,15 @@ KINDS = st.sampled_from(sorted(SHIFTS.values(), key=lambda row: row.name))
 def test_creativity_is_stable_diffusions_strength(creativity, sigma):
     """The level at which a picture enters has Stable Diffusion's ratio of noise to picture at that strength."""
     assert start_sigma(creativity) == pytest.approx(sigma, abs=5e-4)
+
+
+def test_every_step_is_that_of_the_published_scheduler():
+    """All 1000 levels are those of Stable Diffusion's schedule as diffusers makes it; between them lies a line."""
+    theirs = DDPMScheduler(1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear").alphas_cumprod
+    ratio = ((1 - theirs.double()) / theirs.double()).sqrt().numpy()
+    levels = np.array([start_sigma(step / 1000) for step in range(1, 1001)])
+    assert levels == pytest.approx(ratio / (1 + ratio), rel=2e-5)
+    assert start_sigma(0.3005) == pytest.approx((start_sigma(0.3) + start_sigma(0.301)) / 2, rel=1e-9)
 
 
 @given(st.floats(0, 1), st.floats(0, 1))
