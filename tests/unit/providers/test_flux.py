@@ -297,7 +297,7 @@ def test_on_the_command_line(weights, photo, monkeypatch, capsys):
     def unused(*_args):
         raise AssertionError
 
-    rest = dict.fromkeys(("check", "serve", "fetch", "serve_cluster", "open_database", "diagnose"), unused)
+    rest = dict.fromkeys(("check", "serve", "fetch", "serve_cluster", "serve_mcp", "open_database", "diagnose"), unused)
     dependencies = cli.Dependencies(create_gateway=create_gateway, **rest)
     order = ("upscale", "photo.png", "--provider", "flux", "--model-path", str(weights / "flux2"), "--json")
     code = cli.run_cli(order, dependencies)
