@@ -67,6 +67,8 @@ class JobMemoryBudget:
 
 BASE = 100_000_000
 """Bytes that every picture takes: buffers for lines, for measured strips and for one file."""
+NETWORKS = 90_000_000
+"""Bytes that the networks take beside their tiles: weights in the processor's layout, the largest with AVX-512."""
 ANIMATION = 3
 """Memory of writing an animation relative to one frame, as measured: the writer holds the frame before, and besides
 the coded frames, of less than a byte per pixel."""
@@ -80,7 +82,7 @@ def job_memory(job: Job, geometry: Geometry, plan: PostprocessPlan, row: Backend
     ::
 
         read     = the source's samples + what its format needs to be read
-        enlarge  = twice the source's samples + tiles at work (of either network) + one row of tiles of the result
+        enlarge  = twice the source's samples + networks + tiles at work (of either one) + a row of tiles of the result
         mask     = read + weights + enlarge
         write    = what the output format needs to be written
         measure  = read + what the output format needs to be read back
@@ -94,7 +96,7 @@ def job_memory(job: Job, geometry: Geometry, plan: PostprocessPlan, row: Backend
         bands = image.channels + image.alpha
         enlarge = 2 * imaging.decoded_bytes(*source, bands, image.bits)
         tiles = engine.planned_memory(row or BACKENDS[0], source, made, bands=bands, bits=image.bits)
-        enlarge += max(tiles, restoration_memory(*source))
+        enlarge += max(tiles, restoration_memory(*source)) + NETWORKS
     result = plan.output_format, geometry.width, geometry.height
     write = imaging.encoding_bytes(*result, alpha=alpha, bits=image.bits)
     if plan.frames > 1:
