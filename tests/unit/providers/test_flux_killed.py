@@ -22,7 +22,7 @@ PATIENCE = 180.0
 
 def picture(path):
     """Write a picture that has many tiles at factor 2, in several batches, and return its path."""
-    Image.fromarray(np.tile(data.astronaut()[60:84], (1, 5, 1))).save(path)
+    Image.fromarray(np.tile(data.astronaut()[60:84], (1, 10, 1))).save(path)
     return path
 
 
@@ -43,7 +43,7 @@ def run_here(monkeypatch, capsys, *given):
     def unused(*_args):
         raise AssertionError
 
-    rest = dict.fromkeys(("check", "serve", "fetch", "serve_cluster", "open_database", "diagnose"), unused)
+    rest = dict.fromkeys(("check", "serve", "fetch", "serve_cluster", "serve_mcp", "open_database", "diagnose"), unused)
     dependencies = cli.Dependencies(create_gateway=create_gateway, **rest)
     assert cli.run_cli(command[len(REAL) :], dependencies) == 0
     return json.loads(capsys.readouterr().out)
@@ -74,4 +74,4 @@ def test_a_killed_job_goes_on(weights, tmp_path, monkeypatch, capsys):
     assert (tmp_path / "resumed.png").read_bytes() == (tmp_path / "plain.png").read_bytes()
     assert 0 < finished < told["details"]["tiles"] / 4
     assert (told["details"]["resumed_tiles"], plain["details"]["resumed_tiles"]) == (4 * finished, 0)
-    assert (told["width"], plain["width"]) == (5120, 5120)
+    assert (told["width"], plain["width"]) == (10240, 10240)
