@@ -27,6 +27,7 @@ from fluxvision.core.system import release_memory, trim_memory
 from fluxvision.gateway.gateway import Gateway
 from fluxvision.http import (
     accounts,
+    address_spellings,
     automatic1111,
     batch_results,
     batches,
@@ -40,7 +41,6 @@ from fluxvision.http import (
     observability,
     openai_responses,
     openapi,
-    paths,
     site,
     stored_jobs,
     webhooks,
@@ -259,14 +259,16 @@ def build(
     known = [path for _, path, _ in API]
 
     async def refuse_unknown(scope: Scope, _receive: Receive, _send: Send) -> None:
-        raise paths.unknown_address_error(scope, settings.public_url, [path for path in known if "{" not in path])
+        raise address_spellings.unknown_address_error(
+            scope, settings.public_url, [path for path in known if "{" not in path]
+        )
 
     router = Router([*routes, *pages], redirect_slashes=False, default=refuse_unknown, lifespan=lifespan)
     cors = CorsPolicy(settings.cors_origins)
     guarded = AuthMiddleware(router, state.keys, settings, cors)
     framed = ErrorMiddleware(guarded, state.log, state.metrics, settings.upload_timeout, cors)
     fixed = [path for _, path, _ in (*SITE, *PROTOCOLS)] + [path for path, run in PAGES if run is models.model_page]
-    return App(_Split(paths.PathMiddleware(framed, known, fixed), router), state.running)
+    return App(_Split(address_spellings.PathMiddleware(framed, known, fixed), router), state.running)
 
 
 class _Endpoint:

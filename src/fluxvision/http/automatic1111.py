@@ -18,7 +18,7 @@ from fluxvision.catalog.params import ALIASES, BY_NAME, Param
 from fluxvision.core.errors import InvalidRequest
 from fluxvision.core.money import MICROS_PER_DOLLAR, format_amount
 from fluxvision.http.base64_stream import ChunkedBody, encode_base64
-from fluxvision.http.edit_request import EditRequest
+from fluxvision.http.client_api import EditRequest
 from fluxvision.http.edits import DRY_RUN, serve
 from fluxvision.http.parsing.body import Form
 from fluxvision.http.parsing.fields import show_name

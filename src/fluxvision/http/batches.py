@@ -18,10 +18,10 @@ from fluxvision.core.job_status import CANCELLED, COMPLETED, FAILED
 from fluxvision.core.types import Caller
 from fluxvision.gateway.execution import PreparedJob
 from fluxvision.http import edits, stored_jobs, webhooks
-from fluxvision.http.admit import admit_jobs
 from fluxvision.http.batch_responses import Batch, BatchError, BatchErrors, BatchList, BatchRequest, BatchRequestCounts
 from fluxvision.http.batch_results import find_batch, result_file_ids
 from fluxvision.http.files import find_file, refuse_visitor
+from fluxvision.http.form_to_jobs import admit_jobs
 from fluxvision.http.media import public_base, scope_of
 from fluxvision.http.middleware import request_id
 from fluxvision.http.parsing import json_body

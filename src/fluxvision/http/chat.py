@@ -21,7 +21,7 @@ from fluxvision.http.chat_responses import (
     ChatMessage,
     ChatUsage,
 )
-from fluxvision.http.edit_request import DOCUMENT
+from fluxvision.http.client_api import DOCUMENT
 from fluxvision.http.edits import serve
 from fluxvision.http.message_request import EVENTS, MessageRequest
 from fluxvision.http.parsing import json_body

@@ -25,10 +25,10 @@ from fluxvision.core.errors import Busy, CallerGone, InvalidRequest, ModelNotFou
 from fluxvision.core.types import Job
 from fluxvision.gateway.execution import LAST_SEED, PreparedJob, deadline_error
 from fluxvision.http import stored_jobs, streaming, webhooks
-from fluxvision.http.admit import admit_jobs
 from fluxvision.http.base64_stream import ChunkedBody, encode_base64
-from fluxvision.http.edit_request import DOCUMENT, EditRequest, bare_media_type
+from fluxvision.http.client_api import DOCUMENT, EditRequest, bare_media_type
 from fluxvision.http.error_response import send_error
+from fluxvision.http.form_to_jobs import admit_jobs
 from fluxvision.http.parsing import body, fields, json_body
 from fluxvision.http.parsing.fields import query_parameters
 from fluxvision.http.playground_limits import client_network, is_visitor

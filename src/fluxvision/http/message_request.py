@@ -9,7 +9,7 @@ import msgspec
 
 from fluxvision.catalog.coerce import TRUE
 from fluxvision.core.errors import UnsupportedMediaType
-from fluxvision.http.edit_request import DOCUMENT, EditRequest, bare_media_type
+from fluxvision.http.client_api import DOCUMENT, EditRequest, bare_media_type
 from fluxvision.http.parsing import json_body
 from fluxvision.http.parsing.body import Form
 from fluxvision.http.parsing.messages import read_chat

@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from fluxvision.core.errors import InvalidRequest
 from fluxvision.http.base64_stream import ChunkedBody, InMemoryFile, encode_base64
-from fluxvision.http.edit_request import DOCUMENT, HEAD, named_event
+from fluxvision.http.client_api import DOCUMENT, HEAD, named_event
 from fluxvision.http.edits import serve
 from fluxvision.http.message_request import EVENTS, MessageRequest
 from fluxvision.http.model_responses import (

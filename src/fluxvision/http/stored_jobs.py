@@ -23,7 +23,7 @@ from fluxvision.core.errors import InvalidRequest, NotFound
 from fluxvision.core.job_status import ACTIVE, COMPLETED, STATUSES
 from fluxvision.gateway.execution import PreparedJob, deadline_error
 from fluxvision.http.base64_stream import ChunkedBody
-from fluxvision.http.edit_request import EditRequest
+from fluxvision.http.client_api import EditRequest
 from fluxvision.http.error_response import error_body
 from fluxvision.http.media import public_base
 from fluxvision.http.parsing.fields import query_parameters

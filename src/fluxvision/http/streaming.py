@@ -16,7 +16,7 @@ from fluxvision.core.errors import CallerGone, Error
 from fluxvision.core.types import JobResult
 from fluxvision.gateway.execution import PreparedJob, deadline_error
 from fluxvision.http.base64_stream import ChunkedBody, base64_file
-from fluxvision.http.edit_request import EditRequest
+from fluxvision.http.client_api import EditRequest
 from fluxvision.http.error_response import error_body, error_for_client
 from fluxvision.http.job_tracker import draining_error
 from fluxvision.http.observability import format_trace

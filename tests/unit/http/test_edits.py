@@ -19,7 +19,7 @@ from fakes.gateway import Gateway, png
 from fakes.jobs import job
 from fakes.server import document, form
 from fluxvision.core.types import ReceiptEntry
-from fluxvision.http import admit, edits
+from fluxvision.http import edits, form_to_jobs
 from fluxvision.http.parsing import json_body
 from fluxvision.http.result_body import job_warnings
 
@@ -327,7 +327,7 @@ async def test_a_picture_never_reaches_the_next_caller(edge, monkeypatch):
         return write(path, content)
 
     monkeypatch.setattr(edits, "UNWATCHED", 0.01)
-    monkeypatch.setattr(admit.imaging, "is_quick_to_read", lambda _size, _content: False)
+    monkeypatch.setattr(form_to_jobs.imaging, "is_quick_to_read", lambda _size, _content: False)
     monkeypatch.setattr(Path, "write_bytes", slowly)
     served = edge()
     headers, body = form(MODEL, ("image", jpeg(32, 24), "a"))

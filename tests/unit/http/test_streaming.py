@@ -14,7 +14,7 @@ from fakes.gateway import png
 from fakes.server import form
 from fluxvision.core.errors import UpstreamError
 from fluxvision.http import streaming
-from fluxvision.http.edit_request import EditRequest
+from fluxvision.http.client_api import EditRequest
 
 REQUIRED = {"type", "b64_json", "created_at", "size", "quality", "background", "output_format"}
 MODEL = ("model", "flux-vision-upscaler")

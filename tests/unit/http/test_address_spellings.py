@@ -12,7 +12,7 @@ from fakes.asgi import Client
 from fakes.gateway import MODEL
 from fakes.server import form
 from fluxvision.http import app
-from fluxvision.http.paths import PathMiddleware
+from fluxvision.http.address_spellings import PathMiddleware
 
 HTML = {"accept": "text/html,application/xhtml+xml"}
 KEYED = {"api_keys": "one"}

@@ -13,7 +13,7 @@ from fluxvision.core.errors import ImageRequired, InvalidRequest
 from fluxvision.core.images import InputImage
 from fluxvision.core.types import Caller, Job
 from fluxvision.gateway.gateway import ParsedFields
-from fluxvision.http.edit_request import EditRequest
+from fluxvision.http.client_api import EditRequest
 from fluxvision.http.files import copy_picture
 from fluxvision.http.middleware import request_id as new_request_id
 from fluxvision.http.parsing.body import FileReference, Form
