@@ -24,8 +24,7 @@ ROOMS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("http", "cli"), "the two edges: parse and respond"),
     (
         ("root",),
-        "`create_gateway.py`, `server.py`, `python_api.py`, `diagnosis.py`, `__main__.py`: the only place that names "
-        "concrete classes",
+        "`create_gateway.py`, `server.py`, `python_api.py`, `diagnosis.py`, `__main__.py`: they alone name concrete classes",
     ),
 )
 """Rooms of one level and what they do. A room imports from lower levels only."""
