@@ -24,7 +24,7 @@ ROOMS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("http", "cli"), "the two edges: parse and respond"),
     (
         ("root",),
-        "`create_gateway.py`, `server.py`, `python_api.py`, `diagnosis.py`, `__main__.py`: they alone name concrete classes",
+        "`create_gateway.py`, `server.py`, `python_api.py`, `diagnosis.py`, `__main__.py`: they name concrete classes",
     ),
 )
 """Rooms of one level and what they do. A room imports from lower levels only."""
