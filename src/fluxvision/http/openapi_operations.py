@@ -147,6 +147,7 @@ def edit_operation(
             IdempotencyConflict,
             PolicyRefused,
             InsufficientBalance,
+            NotFound,
             ModelNotFound,
             UploadTooSlow,
             PayloadTooLarge,
