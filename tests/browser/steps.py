@@ -24,6 +24,13 @@ ARRIVES = """([bytes, name, kind]) => {
 }"""
 
 
+def resize(page, width, height):
+    """Give the window another size, and wait until the page is laid out for it."""
+    page.set_viewport_size({"width": width, "height": height})
+    page.wait_for_function("width => innerWidth === width", arg=width)
+    page.evaluate(CHANGED)
+
+
 def arrive(page, path, kind):
     """Let a file come from the clipboard (paste) or from another window (dragenter, drop)."""
     page.evaluate(ARRIVES, [base64.b64encode(path.read_bytes()).decode(), path.name, kind])

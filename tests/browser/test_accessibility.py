@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from browser.steps import advanced, begin_long, choose, enter_key, key_form, sideways, tab, upscale, use_theme
+from browser.steps import advanced, begin_long, choose, enter_key, key_form, resize, sideways, tab, upscale, use_theme
 from fakes.server import Server
 
 AXE = Path(__file__).parents[2] / "web/node_modules/axe-core/axe.min.js"
@@ -99,7 +99,7 @@ def test_a_locked_page(open_page, tmp_path):
         page.get_by_role("heading", name="Enter a key to begin").wait_for()
         for theme, width in LOOKS:
             use_theme(page, theme)
-            page.set_viewport_size({"width": width, "height": 740})
+            resize(page, width, 740)
             assert sideways(page) == 0
             assert complaints(page) == []
 
@@ -116,7 +116,7 @@ def test_the_requests_of_a_key(open_page, photo, tmp_path):
         tab(page, "History")
         for theme, width in LOOKS:
             use_theme(page, theme)
-            page.set_viewport_size({"width": width, "height": 740})
+            resize(page, width, 740)
             page.get_by_role("button", name=re.compile("^Delete flux-vision")).click()
             assert sideways(page) == 0
             assert complaints(page) == []

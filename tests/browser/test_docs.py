@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from browser.steps import sideways, use_theme
+from browser.steps import resize, sideways, use_theme
 from browser.test_accessibility import AXE, complaints, complaints_of_both_themes
 
 PAGES = ("", "api", "models", "normalization", "prices", "architecture", "decisions", "nothing-here")
@@ -24,7 +24,7 @@ def test_they_fit_the_window(open_page, server):
     for place in PAGES:
         page.goto(f"{server.url}/docs/{place}")
         for width in (360, 1280, 2560):
-            page.set_viewport_size({"width": width, "height": 800})
+            resize(page, width, 800)
             assert sideways(page) <= 0, (place, width)
             assert page.locator("h1").is_visible()
 
@@ -37,7 +37,7 @@ def test_everybody_can_read_them(open_page, server):
         page.goto(f"{server.url}/docs/{place}")
         for theme, width in (("light", 360), ("dark", 1280)):
             use_theme(page, theme)
-            page.set_viewport_size({"width": width, "height": 800})
+            resize(page, width, 800)
             assert complaints(page) == [], (place, theme)
 
 
@@ -100,7 +100,7 @@ def test_the_header_is_that_of_the_page(open_page, server):
 
     def headers():
         for width in (360, 1280):
-            page.set_viewport_size({"width": width, "height": 800})
+            resize(page, width, 800)
             yield page.evaluate(HEADER)
 
     page.get_by_role("link", name="Docs").wait_for()
